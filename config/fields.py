@@ -1,0 +1,136 @@
+"""The types of the settings: what each kind of value may be, and how that is said to the operator."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+from config import uri
+
+_MAX_DATABASE_BYTES = 63
+_SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
+_STREAM = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Metadata of a type: what an operator may write, as the end of "… must be …".
+
+    Args:
+        text: A noun phrase, for example ``a port number``.
+    """
+
+    text: str
+
+
+def _database_fault(name: str) -> str | None:
+    """Say what is wrong with a database name or glob, by the rules of MongoDB's naming restrictions."""
+    wrong = sorted({character for character in name if character in '/\\. "$\0'})
+    if wrong:
+        return f"{name!r} has {' and '.join(map(repr, wrong))}, which no database name may have"
+    if len(name.encode(errors="replace")) > _MAX_DATABASE_BYTES:
+        return f"{name!r} is longer than {_MAX_DATABASE_BYTES} bytes"
+    return None
+
+
+def _glob_fault(glob: str) -> str | None:
+    """Say what is wrong with one ``db.coll`` glob; None where nothing is."""
+    database, dot, collection = glob.partition(".")
+    if not dot:
+        return f"{glob!r} has no dot; for the whole database write '{glob}.*'"
+    if not database or not collection:
+        return f"{glob!r} has an empty part"
+    if "$" in collection or "\0" in collection:
+        return f"{glob!r} has '$' or a NUL byte, which no collection name may have"
+    return _database_fault(database)
+
+
+def _globs(value: object) -> tuple[str, ...]:
+    """Read globs from a comma-separated string or a list, without repetitions, in the order written."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("not a string and not a list of strings")
+    globs = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    faults = [fault for fault in map(_glob_fault, globs) if fault]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return globs
+
+
+def _some_globs(value: object) -> tuple[str, ...]:
+    globs = _globs(value)
+    if not globs:
+        raise ValueError("nothing would be watched")
+    return globs
+
+
+def _database(value: object) -> object:
+    if isinstance(value, str):
+        if not value:
+            raise ValueError("the name is empty")
+        if value.lower() in _SYSTEM_DATABASES:
+            raise ValueError(f"{value!r} is a system database")
+        if fault := _database_fault(value):
+            raise ValueError(fault)
+    return value
+
+
+def _stream(value: object) -> object:
+    if isinstance(value, str) and not _STREAM.fullmatch(value):
+        raise ValueError("the name is empty" if not value else "it has other characters")
+    return value
+
+
+def _no_bool(value: object) -> object:
+    # Python counts True as 1; `batch_size = true` is a slip of the pen.
+    if isinstance(value, bool):
+        raise ValueError("it is true or false")  # noqa: TRY004 - pydantic turns only ValueError into a problem
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _uri(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and (fault := uri.fault(text)):
+        raise ValueError(fault)
+    return value
+
+
+def _host(value: object) -> object:
+    if isinstance(value, str) and (not value or not value.isprintable() or " " in value):
+        raise ValueError("the name is empty" if not value else "it has a blank or a control character")
+    return value
+
+
+def _folder(value: object) -> object:
+    if isinstance(value, str) and not value:
+        raise ValueError("the path is empty")
+    if isinstance(value, str | Path):
+        try:
+            return Path(value).expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("'~' names no home folder of this user; write the whole path") from None
+    return value
+
+
+_GLOBS_TEXT = "comma-separated `database.collection` globs such as shop.*,crm.people"
+
+Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_globs), Allowed(_GLOBS_TEXT)]
+SomeGlobs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_some_globs), Allowed(_GLOBS_TEXT)]
+Database = Annotated[str, BeforeValidator(_database), Allowed("the name of a database of its own")]
+Stream = Annotated[str, BeforeValidator(_stream), Allowed("a name of letters, digits, '.', '_' and '-'")]
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Host = Annotated[str, BeforeValidator(_host), Allowed("an address to listen on, such as 127.0.0.1 or 0.0.0.0")]
+Folder = Annotated[Path, BeforeValidator(_folder), Allowed("the path of a folder")]
+MongoUri = Annotated[
+    SecretStr,
+    BeforeValidator(_uri),
+    Allowed("mongodb://[user:password@]host[:port]/[?options], user and password percent-encoded"),
+]
+AnyCase = BeforeValidator(_lower)

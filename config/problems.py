@@ -1,0 +1,96 @@
+"""What is wrong with the settings, in the operator's own words, everything at once."""
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from config.fields import Allowed
+from config.sources import Gathered
+
+_MAX_SHOWN = 80  # characters of a wrong value
+
+
+class SettingsError(Exception):
+    """The settings are wrong and nothing was started.
+
+    Args:
+        problems: One sentence for each, naming the setting as written, its value unless secret, and what is allowed.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"{count} with the settings:{lines}")
+
+
+def explain(error: ValidationError, model: type[BaseSettings], gathered: Gathered) -> Iterator[str]:
+    """Turn pydantic's findings into sentences.
+
+    Args:
+        error: The failed validation of `gathered`.
+        model: The settings class.
+        gathered: What was read, and where.
+
+    Yields:
+        One sentence for each wrong setting.
+    """
+    seen = set()
+    for item in error.errors(include_url=False, include_input=False):
+        name = str(item["loc"][0])
+        if name in seen:  # a union reports each of its members
+            continue
+        seen.add(name)
+        field = model.model_fields.get(name)
+        if field is None:
+            yield f"--{name.replace('_', '-')} is no setting"
+            continue
+        shown = "" if is_secret(field) else f" = {_shorten(gathered.values[name])}"
+        cause = item.get("ctx", {}).get("error")
+        detail = f" ({cause})" if cause else ""
+        yield f"{gathered.origins[name].written}{shown}: must be {allowed(field)}{detail}"
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting's value must never be shown.
+
+    Args:
+        field: A field of the settings class.
+    """
+    return "SecretStr" in repr(field.annotation) or field.annotation is SecretStr
+
+
+def allowed(field: FieldInfo) -> str:
+    """Say what may be written, as the end of "must be …".
+
+    Args:
+        field: A field of the settings class.
+
+    Returns:
+        For example ``a whole number from 1 to 100000``.
+    """
+    annotation = field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return "one of " + ", ".join(annotation)
+    limits: dict[str, Any] = {}
+    for item in _metadata(field):
+        if isinstance(item, Allowed):
+            return item.text
+        limits |= {key: getattr(item, key) for key in ("ge", "le") if hasattr(item, key)}
+    return f"a whole number from {limits['ge']} to {limits['le']}"
+
+
+def _metadata(field: FieldInfo) -> Iterator[Any]:
+    """The annotations of a field, also those inside ``X | None``."""
+    yield from field.metadata
+    for member in getattr(field.annotation, "__args__", ()):
+        yield from getattr(member, "__metadata__", ())
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

@@ -1,0 +1,143 @@
+"""The settings: one frozen tree, the same for the daemon and for every command.
+
+Each one is ``WATCHER_<NAME>`` in the environment, the lower-case name in ``watcher.toml``, and
+``--<name-with-dashes>`` where a command offers it. `docs/configuration.md` lists them for operators.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import platformdirs
+from pydantic import Field, PrivateAttr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config import fields, problems, sources
+from config.choices import Baseline, LogFormat, LogLevel, OnGap, PreImages
+
+__all__ = ["Baseline", "LogFormat", "LogLevel", "OnGap", "PreImages", "Settings", "SettingsError", "load"]
+
+SettingsError = problems.SettingsError
+
+
+def _data_folder() -> Path:
+    """The per-user data folder: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux."""
+    return platformdirs.user_data_path("mongo-change-watcher", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """What the operator says. Made by `load`; `repr`, `str` and hash never show a secret."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WATCHER_",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    mongodb_uri: fields.MongoUri | None = None
+    """The watched deployment, a replica set or sharded cluster; without it an embedded replica set is started."""
+
+    history_uri: fields.MongoUri | None = None
+    """The deployment that keeps the history; without it, the watched one."""
+
+    history_database: fields.Database = "change_history"
+    """The database that keeps the history."""
+
+    include: fields.SomeGlobs = ("*.*",)
+    """Namespaces to watch."""
+
+    exclude: fields.Globs = ()
+    """Namespaces not to watch, though included."""
+
+    stream: fields.Stream = "default"
+    """The name of the checkpoint, so that several daemons can share one history."""
+
+    pre_images: Annotated[PreImages, fields.AnyCase] = PreImages.ENABLE
+    """Whether pre-images, the source of old values, are turned on for watched collections."""
+
+    baseline: Annotated[Baseline, fields.AnyCase] = Baseline.INITIAL
+    """Whether the state of existing documents is recorded once."""
+
+    on_gap: Annotated[OnGap, fields.AnyCase] = OnGap.RECONCILE
+    """What follows when events were lost for good."""
+
+    batch_size: fields.Whole = Field(default=1000, ge=1, le=100_000)
+    """The most events in one write."""
+
+    flush_interval_ms: fields.Whole = Field(default=0, ge=0, le=60_000)
+    """The longest an event waits for company before it is written, in milliseconds; 0: not at all."""
+
+    http_host: fields.Host = "127.0.0.1"
+    """The address that answers `/live`, `/ready` and `/metrics`."""
+
+    http_port: fields.Whole = Field(default=8080, ge=0, le=65_535)
+    """The TCP port of these answers; 0: none."""
+
+    log_level: Annotated[LogLevel, fields.AnyCase] = LogLevel.INFO
+    """The least severe log line that is written."""
+
+    log_format: Annotated[LogFormat, fields.AnyCase] = LogFormat.AUTO
+    """How a log line looks."""
+
+    embedded_dir: fields.Folder = Field(default_factory=_data_folder)
+    """The folder of the embedded replica set; used only without `mongodb_uri`."""
+
+    embedded_port: fields.Whole = Field(default=27_117, ge=1, le=65_535)
+    """The TCP port of the embedded replica set on 127.0.0.1; used only without `mongodb_uri`."""
+
+    report_interval_s: fields.Whole = Field(default=60, ge=1, le=86_400)
+    """How often the log says how many events were recorded and how far behind it is, in seconds."""
+
+    _origins: dict[str, sources.Origin] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller alone: `load` reads the outside and remembers where each came from."""
+        return (init_settings,)
+
+    def origin(self, name: str) -> str:
+        """Say where a setting comes from.
+
+        Args:
+            name: The name of a field, for example ``batch_size``.
+
+        Returns:
+            A phrase such as ``environment``, ``/etc/watcher.toml`` or ``default``.
+        """
+        return self._origins[name].place if name in self._origins else "default"
+
+
+def load(config_file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings from everywhere: overrides, environment, TOML file, secret files, defaults.
+
+    Args:
+        config_file: The TOML file; without it ``$WATCHER_CONFIG``, else ``watcher.toml`` in the working
+            directory if there is one.
+        overrides: Settings of the command line by field name; None means not given.
+
+    Returns:
+        The settings, valid as a whole.
+
+    Raises:
+        SettingsError: Something is wrong; `problems` lists everything that is.
+    """
+    gathered = sources.gather(Settings, config_file, overrides)
+    found = list(gathered.problems)
+    try:
+        settings = Settings(**gathered.values)
+    except ValidationError as error:
+        found += problems.explain(error, Settings, gathered)
+        settings = None
+    if found or settings is None:
+        # Without the cause: pydantic's error holds what was read, secrets too.
+        raise SettingsError(found) from None
+    settings._origins.update(gathered.origins)  # noqa: SLF001 - private to the readers, not to their maker
+    return settings

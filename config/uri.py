@@ -1,0 +1,101 @@
+"""MongoDB connection strings: checked and shown without ever repeating a credential."""
+
+import re
+import warnings
+
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+_SCHEMES = ("mongodb://", "mongodb+srv://")
+_SRV_ONLY = re.compile(r"(?i)^srv(ServiceName|MaxHosts)=")
+_UNKNOWN_OPTION = re.compile(r"Unknown option:? ([A-Za-z]+)")
+# Hosts with numeric ports or none, then a database and options without '@': no room for a password.
+_HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.%-]+)(?::\d+)?"
+_NOTHING_SECRET = re.compile(rf"{_HOST}(?:,{_HOST})*(?:[/?][^@]*)?")
+_OPTION_SEPARATORS = re.compile(r"([&;])")
+# Names of options whose values authenticate somebody, for example `tlsCertificateKeyFilePassword`,
+# `authMechanismProperties` (it carries AWS session tokens) and `proxyUsername`.
+_SECRET_OPTION = re.compile(r"(?i)password|properties|token|secret|username|passphrase")
+
+MASK = "***"
+
+
+def fault(uri: str) -> str | None:
+    """Say what is wrong with a connection string, looking nothing up and connecting nowhere.
+
+    The driver's own messages are not passed on: for an unescaped password they quote a part of it.
+
+    Args:
+        uri: As the operator wrote it, ``mongodb://`` or ``mongodb+srv://``.
+
+    Returns:
+        A phrase without credentials, or None where the driver can read the string.
+    """
+    scheme = next((scheme for scheme in _SCHEMES if uri.startswith(scheme)), None)
+    if not uri.strip():
+        return "it is empty; leave it out instead"
+    if scheme is None:
+        return "it must begin with mongodb:// or mongodb+srv://"
+    rest = uri.removeprefix(scheme)
+    if scheme == "mongodb+srv://":
+        # The driver would ask the name server here; the same string without `+srv` has the same grammar.
+        hosts = rest.partition("/")[0].rpartition("@")[2]
+        if "," in hosts or ":" in hosts:
+            return "mongodb+srv:// takes one host name, without a port"
+        path, mark, options = rest.partition("?")
+        rest = path + mark + "&".join(part for part in options.split("&") if not _SRV_ONLY.match(part))
+    try:
+        with warnings.catch_warnings():
+            # An unknown or wrong option is only warned of by default: `tsl=true` would connect in the clear.
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", message=".*compression")  # the driver does without, soundly
+            parse_uri("mongodb://" + rest, validate=True, warn=True)
+    except OSError as error:
+        return f"a file that its options name cannot be read: {error.strerror}"
+    except (PyMongoError, ValueError, TypeError, UserWarning) as error:
+        return _reason(rest, error)
+    return None
+
+
+def _reason(rest: str, error: Exception) -> str:
+    """Explain the driver's refusal in words that cannot hold a part of the string's secrets."""
+    if _NOTHING_SECRET.fullmatch(rest) and not _SECRET_OPTION.search(rest):
+        return str(error).rstrip(".")
+    unknown = _UNKNOWN_OPTION.search(str(error))
+    # With an '@' behind the '?', what looks like an option may be the end of an unescaped password.
+    if unknown and "@" not in rest.partition("?")[2]:
+        return f"the driver knows no option {unknown[1]!r}"
+    if "option" in str(error).lower() or isinstance(error, UserWarning):
+        return "an option has a value the driver refuses"
+    return "the driver cannot read it"
+
+
+def mask(uri: str) -> str:
+    """Hide the credentials of a connection string; hosts, database and harmless options stay readable.
+
+    Args:
+        uri: Any string; of one that cannot be understood nothing is shown.
+
+    Returns:
+        For example ``mongodb://***@db1,db2/?replicaSet=rs0``.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme + separator not in _SCHEMES:
+        return MASK
+    # As the driver splits it: up to the first '/', then at the last '@'; a '?' may be part of a password.
+    authority, slash, path = rest.partition("/")
+    credentials, at, hosts = authority.rpartition("@")
+    if slash and "@" in path.partition("?")[0]:
+        return scheme + separator + MASK  # an unescaped '/' in the password
+    shown, mark, options = (hosts + slash + path).partition("?")
+    masked = "".join(_mask_option(piece) for piece in _OPTION_SEPARATORS.split(options))
+    return scheme + separator + (MASK + at if credentials or at else "") + shown + mark + masked
+
+
+def _mask_option(piece: str) -> str:
+    if not piece or piece in "&;":
+        return piece
+    name, equals, value = piece.partition("=")
+    if not equals:
+        return MASK
+    return name + equals + (MASK if _SECRET_OPTION.search(name) else value)

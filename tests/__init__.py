@@ -1,0 +1,1 @@
+"""Tests: unit (no I/O), integration (a real replica set), acceptance (whole processes, killed and restarted)."""

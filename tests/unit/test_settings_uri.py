@@ -1,0 +1,86 @@
+"""Connection strings: what is wrong is said, what is secret is not."""
+
+import pytest
+
+from config import uri
+from config.settings import SettingsError, load
+
+PASSWORD = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        "mongodb://h",
+        "mongodb://h:1,g:2/db?replicaSet=rs0",
+        "mongodb://u:p%40ss@h/?authSource=admin",
+        "mongodb://[::1]:27017/",
+        "mongodb+srv://u:p@cluster.example.net/db?retryWrites=true&srvMaxHosts=2",
+    ],
+)
+def test_what_the_driver_reads_is_accepted(good: str) -> None:
+    """Without asking a name server or connecting."""
+    assert uri.fault(good) is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("localhost:27017", "must begin with mongodb://"),
+        ("mongodb://h/?tsl=true", "tsl"),
+        (f"mongodb://u:{PASSWORD}@h/?tsl=true", "'tsl'"),
+        ("mongodb://h/?tls=maybe", "true"),
+        ("mongodb://h,g/?directConnection=true", "multiple hosts"),
+        ("mongodb+srv://h:27017/", "without a port"),
+        ("mongodb://h/?tlsCAFile=/nonesuch", "No such file"),
+    ],
+)
+def test_a_slip_is_explained(bad: str, reason: str) -> None:
+    """A misspelt `tls` must not connect in the clear."""
+    assert reason in str(uri.fault(bad))
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        f"mongodb://u:x/{PASSWORD}@h/",
+        f"mongodb://u:x:{PASSWORD}@h/",
+        f"mongodb://u:x@{PASSWORD}@h/",
+        f"mongodb://u:x/{PASSWORD}@h",
+        f"mongodb://u:{PASSWORD}",
+        f"mongodb://u:x?{PASSWORD}@h",
+        f"mongodb://u:x?{PASSWORD}=1&b=2@h/",
+        f"mongodb://u:%zz{PASSWORD}@h/",
+        f"{PASSWORD}",
+    ],
+)
+def test_an_unescaped_password_is_not_quoted(malformed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver's own message would quote what follows a stray '/' or ':'."""
+    monkeypatch.setenv("WATCHER_MONGODB_URI", malformed)
+
+    with pytest.raises(SettingsError) as caught:
+        load()
+
+    assert "WATCHER_MONGODB_URI" in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("plain", "masked"),
+    [
+        ("mongodb://db1:1,db2:2/?replicaSet=rs0", "mongodb://db1:1,db2:2/?replicaSet=rs0"),
+        (f"mongodb+srv://ann:{PASSWORD}@c.example.net/x", "mongodb+srv://***@c.example.net/x"),
+        (f"mongodb://h/?tlsCertificateKeyFilePassword={PASSWORD}", "mongodb://h/?tlsCertificateKeyFilePassword=***"),
+        (
+            f"mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:{PASSWORD}&w=1",
+            "mongodb://h/?authMechanismProperties=***&w=1",
+        ),
+        (f"mongodb://h/?{PASSWORD}", "mongodb://h/?***"),
+        (f"mongodb://u:x/{PASSWORD}@h/", "mongodb://***"),
+        (PASSWORD, "***"),
+    ],
+)
+def test_masking_keeps_hosts_and_hides_credentials(plain: str, masked: str) -> None:
+    """Also in options, and in strings that are not well-formed."""
+    assert uri.mask(plain) == masked
