@@ -1,0 +1,24 @@
+"""What is kept: mongoengine documents and BSON-exact values.
+
+This package imports nothing of ours, so the folder can be copied into an application.
+"""
+
+from .change import ChangeModel
+from .checkpoint import CheckpointModel
+from .connection import connect, disconnect
+from .history import HistoryModel, TransactionModel
+from .rejected import RejectedModel
+from .values import ABSENT, UNKNOWN, Missing
+
+__all__ = [
+    "ABSENT",
+    "UNKNOWN",
+    "ChangeModel",
+    "CheckpointModel",
+    "HistoryModel",
+    "Missing",
+    "RejectedModel",
+    "TransactionModel",
+    "connect",
+    "disconnect",
+]

@@ -1,0 +1,61 @@
+"""One changed field of one event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mongoengine import BooleanField, EmbeddedDocument, IntField, StringField
+
+from .fields import BSONField, drop_missing
+from .values import ABSENT, UNKNOWN
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+FROM_HISTORY = "history"
+"""`old_value_from`: there was no pre-image; the value was derived from earlier history."""
+
+FROM_UNKNOWN = "unknown"
+"""`old_value_from`: there was no pre-image, and history does not tell the value either."""
+
+
+class ChangeModel(EmbeddedDocument):
+    """What became of one field.
+
+    `field` is the dotted path as MongoDB writes it, read by this rule: the parts between dots are keys, and a
+    part after the first that is a plain decimal number is an array index. Where that reading would be wrong,
+    `path` says it exactly, as a list of keys (`str`) and indexes (`int`); the empty list is the whole document.
+    """
+
+    meta = {"strict": False}  # noqa: RUF012 - mongoengine's own form
+    field = StringField(required=True)
+    path = BSONField()
+    old_value = BSONField()
+    new_value = BSONField()
+    old_value_from = StringField(choices=(FROM_HISTORY, FROM_UNKNOWN))
+    truncated_to = IntField()
+    at_end = BooleanField()
+
+    timestamp: datetime | None = None
+    """Wall time of the event (UTC). Stored once on the event, readable on every change."""
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **{"path": ABSENT, "old_value": ABSENT, "new_value": ABSENT, **values})
+
+    @classmethod
+    def _from_son(cls, son: Any, *args: Any, **kwargs: Any) -> Any:
+        change = super()._from_son(son, *args, **kwargs)
+        if change.old_value_from == FROM_UNKNOWN and change.old_value is ABSENT:
+            change.old_value = UNKNOWN
+        if change.truncated_to is not None and change.new_value is ABSENT:
+            change.new_value = UNKNOWN
+        return change
+
+    def to_mongo(self, *args: Any, **kwargs: Any) -> Any:
+        """Leave out what is absent or unknown; keep null."""
+        return drop_missing(self, super().to_mongo(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<ChangeModel {self.field}: {self.old_value!r} → {self.new_value!r}>"
+
+    __str__ = __repr__

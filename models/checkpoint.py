@@ -1,0 +1,33 @@
+"""How far a stream has been durably recorded."""
+
+from __future__ import annotations
+
+from mongoengine import DateTimeField, Document, LongField, StringField
+
+from .connection import ALIAS, CHECKPOINTS
+from .fields import BSONField, TimestampField
+
+
+class CheckpointModel(Document):
+    """The position of one stream: everything up to it is in history, acknowledged by a majority.
+
+    `token` is the resume token as the server gave it. `fingerprint` names the options of the stream the token
+    came from, `replica_set` the deployment: a token is a position only together with both.
+    """
+
+    meta = {  # noqa: RUF012 - mongoengine's own form
+        "collection": CHECKPOINTS,
+        "db_alias": ALIAS,
+        "strict": False,
+        "auto_create_index": False,
+    }
+
+    stream = StringField(primary_key=True)
+    token = BSONField()
+    cluster_time = TimestampField()
+    fingerprint = StringField(required=True)
+    options = BSONField()
+    replica_set = BSONField()
+    events = LongField(default=0)
+    started_at = DateTimeField()
+    updated_at = DateTimeField()

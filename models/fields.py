@@ -1,0 +1,58 @@
+"""mongoengine fields that leave a BSON value alone.
+
+mongoengine's own `DynamicField` interprets `_cls`, `DictField` refuses `$` keys, and dereferencing looks into
+every list for `_ref`; what an application stored must pass through history untouched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mongoengine import EmbeddedDocumentListField
+from mongoengine.fields import BaseField
+
+from .values import Missing
+
+if TYPE_CHECKING:
+    from mongoengine.base import BaseDocument
+
+
+class BSONField(BaseField):
+    """Any BSON value as it is, or `ABSENT`, or `UNKNOWN`. A stored null stays null.
+
+    The documents that use it start it at `ABSENT`: mongoengine itself takes a default and
+    a null for the same thing.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(null=True, **options)
+
+    def validate(self, value: Any, clean: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Accept every value: the server has already stored it once."""
+
+    def prepare_query_value(self, _operator: str, value: Any) -> Any:
+        """Query for a document by equality, even if its keys look like operators."""
+        return {"$eq": value} if isinstance(value, dict) else value
+
+
+class TimestampField(BaseField):
+    """A `bson.Timestamp`: cluster time, in seconds and an increment."""
+
+
+class OpaqueListField(EmbeddedDocumentListField):
+    """A list of embedded documents whose values are never taken for references."""
+
+    @property
+    def _auto_dereference(self) -> bool:
+        return False
+
+    def set_auto_dereferencing(self, auto_dereference: bool) -> None:  # noqa: FBT001
+        """Ignore the wish: history holds no references."""
+
+
+def drop_missing(document: BaseDocument, son: Any) -> Any:
+    """Leave out of a written document what is absent or unknown; a null stays."""
+    for field in document._fields.values():
+        if isinstance(field, BSONField) and isinstance(son.get(field.db_field), Missing):
+            del son[field.db_field]
+    return son

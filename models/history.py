@@ -1,0 +1,99 @@
+"""One recorded event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from mongoengine import (
+    BinaryField,
+    DateTimeField,
+    Document,
+    EmbeddedDocument,
+    EmbeddedDocumentField,
+    IntField,
+    ListField,
+    StringField,
+)
+
+from .change import ChangeModel
+from .connection import ALIAS, HISTORY
+from .fields import BSONField, OpaqueListField, TimestampField, drop_missing
+from .values import ABSENT, document_to_python
+
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+SCHEMA_VERSION = 1
+"""Version of the stored form. A document without `version` has version 1."""
+
+
+class TransactionModel(EmbeddedDocument):
+    """The transaction an event belongs to: logical session (`lsid` as the server gives it) and number."""
+
+    session = BSONField()
+    number = BSONField()
+
+
+class HistoryModel(Document):
+    """One change event, whole.
+
+    `id` is the cluster time (8 bytes, big-endian) followed by 8 bytes of BLAKE2b of the resume token: the same
+    event has the same `id` wherever and however often it is read, and ids are in time order. Within one cluster
+    time, order by `resume_token`, byte by byte.
+    """
+
+    meta = {  # noqa: RUF012 - mongoengine's own form
+        "collection": HISTORY,
+        "db_alias": ALIAS,
+        "strict": False,
+        "auto_create_index": False,
+        "id_field": "id",
+        "indexes": [
+            # One document's timeline, and one field of a document within it.
+            {"fields": ["namespace", "document_id", "id"], "name": "document_timeline"},
+            # A namespace over time. A time window of everything is a range of `_id`.
+            {"fields": ["namespace", "id"], "name": "namespace_timeline"},
+            # A transaction.
+            {
+                "fields": ["transaction.session", "transaction.number", "id"],
+                "name": "transaction",
+                "partialFilterExpression": {"transaction": {"$exists": True}},
+            },
+        ],
+        "index_cls": False,
+    }
+
+    id = BinaryField(primary_key=True, max_bytes=16)
+    namespace = StringField(required=True)
+    document_id = BSONField()
+    operation = StringField(required=True)
+    timestamp = DateTimeField()
+    cluster_time = TimestampField(required=True)
+    changes = OpaqueListField(ChangeModel)
+    key_order = ListField(StringField(), default=None)
+    description = BSONField()
+    transaction = EmbeddedDocumentField(TransactionModel)
+    resume_token = BinaryField()
+    version = IntField()
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **{"document_id": ABSENT, "description": ABSENT, **values})
+
+    @classmethod
+    def _get_collection(cls) -> Any:
+        return super()._get_collection().with_options(codec_options=_RAW)
+
+    @classmethod
+    def _from_son(cls, son: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build the model from a stored document, its values exact to the BSON type (see `values.to_python`)."""
+        if isinstance(son, RawBSONDocument):
+            son = document_to_python(son)
+        event = super()._from_son(son, *args, **kwargs)
+        for change in event.changes:
+            change.timestamp = event.timestamp
+        return event
+
+    def to_mongo(self, *args: Any, **kwargs: Any) -> Any:
+        """Leave out what is absent; keep null."""
+        return drop_missing(self, super().to_mongo(*args, **kwargs))

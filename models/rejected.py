@@ -1,0 +1,31 @@
+"""Events that could not be turned into history, kept whole."""
+
+from __future__ import annotations
+
+from mongoengine import BinaryField, DateTimeField, Document, StringField
+
+from .connection import ALIAS, REJECTED
+from .fields import TimestampField
+
+
+class RejectedModel(Document):
+    """One event that could not be stored, as the server sent it, with its position and the reason.
+
+    `id` is the one its history document would have.
+    """
+
+    meta = {  # noqa: RUF012 - mongoengine's own form
+        "collection": REJECTED,
+        "db_alias": ALIAS,
+        "strict": False,
+        "auto_create_index": False,
+    }
+
+    id = BinaryField(primary_key=True, max_bytes=16)
+    stream = StringField()
+    namespace = StringField()
+    cluster_time = TimestampField()
+    resume_token = BinaryField()
+    event = BinaryField()
+    error = StringField()
+    rejected_at = DateTimeField()
