@@ -1,0 +1,117 @@
+"""A change event, taken apart but not decoded.
+
+https://www.mongodb.com/docs/manual/reference/change-events/
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from models import raw
+
+if TYPE_CHECKING:
+    from models.raw import Value
+
+DOCUMENT_OPERATIONS = frozenset({b"insert", b"update", b"replace", b"delete"})
+"""Operations on one document; everything else is about a collection, a database or the stream."""
+
+_ENVELOPE = frozenset(
+    {
+        b"_id",
+        b"operationType",
+        b"clusterTime",
+        b"wallTime",
+        b"ns",
+        b"documentKey",
+        b"lsid",
+        b"txnNumber",
+        b"collectionUUID",
+        b"operationDescription",
+    }
+)
+_DIGEST_BYTES = 8
+
+
+class UnreadableEventError(ValueError):
+    """The event lacks something without which it has no place in history."""
+
+
+class Event(NamedTuple):
+    """One change event.
+
+    Attributes:
+        fields: the event's own fields, as the server sent them.
+        operation: `operationType`.
+        namespace: `db.coll`, or `db` for an event about a database, or empty.
+        cluster_time: payload of the BSON timestamp, 8 bytes.
+        token: the resume token's key string, 45 bytes and more; it sorts as the stream does.
+    """
+
+    fields: dict[bytes, Value]
+    operation: bytes
+    namespace: bytes
+    cluster_time: bytes
+    token: bytes
+
+    @property
+    def id(self) -> bytes:
+        """The `_id` of the history document: cluster time, big-endian, and a digest of the resume token."""
+        return self.cluster_time[::-1] + blake2b(self.token, digest_size=_DIGEST_BYTES).digest()
+
+    def document(self, name: bytes) -> bytes | None:
+        """A sub-document of the event, or None where it is absent or null."""
+        value = self.fields.get(name)
+        return value[1] if value is not None and value[0] == raw.DOCUMENT else None
+
+    def document_id(self) -> Value | None:
+        """`documentKey._id`."""
+        key = self.document(b"documentKey")
+        return raw.fields(key).get(b"_id") if key is not None else None
+
+    def description(self) -> dict[bytes, Value]:
+        """What the event says beyond its envelope: `operationDescription` laid open, then the rest by name."""
+        inner = self.document(b"operationDescription")
+        found = raw.fields(inner) if inner is not None else {}
+        for name, value in self.fields.items():
+            if name not in _ENVELOPE:
+                found.setdefault(name, value)
+        return found
+
+
+def parse(data: bytes) -> Event:
+    """Take a change event apart.
+
+    Raises:
+        models.raw.MalformedBSON: the bytes are no BSON document.
+        UnreadableEventError: no resume token, operation or cluster time.
+    """
+    found = raw.fields(data)
+    try:
+        token = found[b"_id"][1]
+        operation = found[b"operationType"][1][4:-1]
+        cluster_time = found[b"clusterTime"][1]
+    except KeyError as error:
+        raise UnreadableEventError(f"the event has no {error.args[0].decode()}") from error
+    names = found.get(b"ns")
+    namespace = namespace_of(names[1]) if names is not None else b""
+    return Event(found, operation, namespace, cluster_time, token_bytes(token))
+
+
+@lru_cache(maxsize=4096)
+def namespace_of(names: bytes) -> bytes:
+    """`db.coll` of the `ns` or `to` document of an event; `db` where it names no collection."""
+    return b".".join([part[4:-1] for _, kind, part in raw.elements(names) if kind == raw.STRING])
+
+
+def token_bytes(token: bytes) -> bytes:
+    """The key string inside a resume token document (`{_data: <hexadecimal string>}`)."""
+    elements = raw.elements(token)
+    if elements:
+        key, kind, payload = elements[0]
+        if key == b"_data" and kind == raw.STRING:
+            return bytes.fromhex(payload[4:-1].decode("ascii"))
+        if key == b"_data" and kind == raw.BINARY:
+            return payload[5:]
+    raise UnreadableEventError("the resume token has no _data")

@@ -1,0 +1,183 @@
+"""History → document: apply recorded events to a document, byte for byte as the server did.
+
+The counterpart of `record`. A field that exists is set in place, a new one is put at the end; an element set
+beyond an array's end fills the room between with nulls. So does the server apply its own deltas
+(src/mongo/db/update/document_diff_applier.cpp).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from core.changes import Change, decode
+from core.paths import is_index
+from models import raw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from core.paths import Key
+    from models.raw import Value
+
+
+class DoesNotApplyError(ValueError):
+    """A recorded change does not fit the document it is applied to: history before it is incomplete."""
+
+
+class Entry(NamedTuple):
+    """What folding needs of a history document."""
+
+    operation: bytes
+    changes: list[Change]
+    key_order: list[bytes] | None
+
+
+def read(history: bytes) -> Entry:
+    """Read a stored history document."""
+    found = raw.fields(history)
+    changes = found.get(b"changes")
+    order = found.get(b"key_order")
+    return Entry(
+        raw.text_of(found[b"operation"]),
+        [decode(payload) for _, payload in raw.items(changes[1])] if changes is not None else [],
+        [raw.text_of(key) for key in raw.items(order[1])] if order is not None else None,
+    )
+
+
+def fold(document: bytes | None, history: Iterable[bytes]) -> bytes | None:
+    """Apply stored history documents, in order, to a document.
+
+    Args:
+        document: the document before the first event; None: there was none.
+        history: stored `HistoryModel` documents of this one document, oldest first.
+
+    Returns:
+        The document after the last event; None: there is none any more.
+
+    Raises:
+        DoesNotApplyError: an event does not fit, because history before it is incomplete.
+    """
+    for entry in history:
+        document = apply(document, read(entry))
+    return document
+
+
+def apply(document: bytes | None, entry: Entry) -> bytes | None:
+    """Apply one recorded event to a document.
+
+    Raises:
+        DoesNotApplyError: the event does not fit the document.
+    """
+    operation, changes, key_order = entry
+    if operation == b"delete":
+        return None
+    if operation in (b"insert", b"baseline") or (operation == b"replace" and _is_whole(changes)):
+        return raw.from_fields((change.path[0], change.new) for change in changes)  # type: ignore[misc]
+    if operation not in (b"update", b"replace"):
+        return document
+    if document is None:
+        raise DoesNotApplyError("an update of a document that is not there")
+    root = _Node((raw.DOCUMENT, document))
+    for change in changes:
+        root.apply(change)
+    if key_order is not None:
+        root.reorder(key_order)
+    return root.value()[1]
+
+
+def _is_whole(changes: list[Change]) -> bool:
+    """A replacement recorded without a pre-image lists the whole new document, which begins with its `_id`."""
+    return bool(changes) and changes[0].path == (b"_id",)
+
+
+class _Node:
+    """A document or array that is being changed; what no change goes through stays bytes."""
+
+    __slots__ = ("fields", "items")
+
+    def __init__(self, value: Value) -> None:
+        self.fields: dict[bytes, Value | _Node] | None = None
+        self.items: list[Value | _Node] | None = None
+        if value[0] == raw.DOCUMENT:
+            self.fields = dict(raw.fields(value[1]))
+        elif value[0] == raw.ARRAY:
+            self.items = list(raw.items(value[1]))
+        else:
+            raise DoesNotApplyError("a path leads through a value that is neither document nor array")
+
+    def apply(self, change: Change) -> None:
+        node = self
+        for key in change.path[:-1]:
+            node = node.open(key)
+        last = change.path[-1]
+        if change.truncated_to is not None:
+            array = node.open(last).items
+            if array is None:
+                raise DoesNotApplyError("a truncation of something that is no array")
+            del array[change.truncated_to :]
+        elif change.new is None:
+            node.remove(last)
+        else:
+            node.set(last, change.new, at_end=change.at_end)
+
+    def open(self, key: Key) -> _Node:
+        """The container below a key, opened for changes."""
+        slot: Key = key
+        children: dict[bytes, Value | _Node] | list[Value | _Node]
+        if self.fields is not None:
+            slot, children = _as_key(key), self.fields
+        else:
+            slot, children = _as_index(key), self.items or []
+        try:
+            child = children[slot]  # type: ignore[index]
+            if not isinstance(child, _Node):
+                child = children[slot] = _Node(child)  # type: ignore[index]
+        except LookupError as error:
+            raise DoesNotApplyError("a path leads through something that is not there") from error
+        return child
+
+    def set(self, key: Key, value: Value, *, at_end: bool) -> None:
+        if self.fields is not None:
+            name = _as_key(key)
+            if at_end:
+                self.fields.pop(name, None)
+            self.fields[name] = value
+            return
+        array, index = self.items or [], _as_index(key)
+        if index < len(array):
+            array[index] = value
+        else:
+            array.extend([raw.NULL_VALUE] * (index - len(array)))
+            array.append(value)
+        self.items = array
+
+    def remove(self, key: Key) -> None:
+        if self.fields is None or self.fields.pop(_as_key(key), None) is None:
+            raise DoesNotApplyError("a removal of something that is not there")
+
+    def reorder(self, keys: list[bytes]) -> None:
+        if self.fields is None or set(keys) != set(self.fields):
+            raise DoesNotApplyError("a new order of other keys than the document has")
+        self.fields = {key: self.fields[key] for key in keys}
+
+    def value(self) -> Value:
+        """Write the document or array again."""
+        if self.fields is not None:
+            return raw.DOCUMENT, raw.from_fields((key, _written(child)) for key, child in self.fields.items())
+        return raw.ARRAY, raw.from_items(_written(child) for child in self.items or [])
+
+
+def _written(child: Value | _Node) -> Value:
+    return child.value() if isinstance(child, _Node) else child
+
+
+def _as_key(key: Key) -> bytes:
+    return b"%d" % key if isinstance(key, int) else key
+
+
+def _as_index(key: Key) -> int:
+    if isinstance(key, int):
+        return key
+    if is_index(key):
+        return int(key)
+    raise DoesNotApplyError("a key where an array has only indexes")

@@ -1,0 +1,42 @@
+"""Paths into documents: a tuple of keys (`bytes`) and array indexes (`int`), and their dotted form.
+
+MongoDB writes a path as its parts joined by dots, which cannot say whether `a.0` is an index or a key, nor
+whether `a.b` is one key or two. History keeps the dotted form for people and queries, and the exact path beside
+it wherever the dotted form, read by one fixed rule, would mislead: parts between dots are keys, and a part after
+the first that is a plain decimal number is an index.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Key: TypeAlias = bytes | int
+Path: TypeAlias = tuple[Key, ...]
+
+
+def is_index(part: bytes) -> bool:
+    """Whether a part of a dotted path reads as an array index: decimal, no leading zero."""
+    return part.isdigit() and (len(part) == 1 or not part.startswith(b"0"))
+
+
+def dotted(path: Path) -> bytes:
+    """Join a path the way MongoDB writes it."""
+    return b".".join([b"%d" % key if isinstance(key, int) else key for key in path])
+
+
+def read_dotted(field: bytes) -> Path:
+    """Read a dotted path by the fixed rule."""
+    first, *rest = field.split(b".")
+    return (first, *(int(part) if is_index(part) else part for part in rest))
+
+
+def is_ambiguous(path: Path) -> bool:
+    """Whether the dotted form, read by the fixed rule, would give another path."""
+    if len(path) == 1:
+        key = path[0]
+        return not key or b"." in key if isinstance(key, bytes) else True
+    if not path:
+        return True
+    return any(isinstance(key, bytes) and (not key or b"." in key) for key in path) or (
+        any(isinstance(key, bytes) and is_index(key) for key in path[1:]) or isinstance(path[0], int)
+    )

@@ -1,0 +1,123 @@
+"""Event → history: the document that history keeps of one change event.
+
+A pure function: the same event gives the same bytes, so that an event read twice is stored once, and two daemons
+cannot disagree. The counterpart of `fold`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core import changes, diff, event, fold, update
+from core.ambiguous import resolve
+from core.changes import Change
+from core.image import Image
+from models import raw
+
+if TYPE_CHECKING:
+    from core.event import Event
+
+_ID = b"\x05_id\x00" + raw.int32(16) + b"\x00"
+_MILLISECONDS = 1000
+_EMPTY_ARRAY = raw.EMPTY_DOCUMENT
+
+
+def record(data: bytes) -> bytes:
+    """Turn one change event into its history document.
+
+    Args:
+        data: the event as the server sent it, BSON.
+
+    Returns:
+        The document that `models.HistoryModel` would have written, BSON.
+
+    Raises:
+        models.raw.MalformedBSON: not BSON.
+        core.event.UnreadableEventError: no resume token, operation or cluster time.
+        core.update.UnknownUpdateFormatError: an update described in an unknown way.
+    """
+    return document(event.parse(data))
+
+
+def document(happened: Event) -> bytes:
+    """Turn one parsed change event into its history document. Raises as `record` does."""
+    fields, operation, namespace, cluster_time, token = happened
+    parts = [_ID, happened.id, b"\x02namespace\x00", raw.string(namespace)]
+    document_id = happened.document_id()
+    if document_id is not None:
+        parts += (raw.TYPE_BYTE[document_id[0]], b"document_id\x00", document_id[1])
+    parts += (b"\x02operation\x00", raw.string(operation))
+    wall_time = fields.get(b"wallTime")
+    parts += (b"\x09timestamp\x00", wall_time[1] if wall_time is not None else _date_of(cluster_time))
+    parts += (b"\x11cluster_time\x00", cluster_time, b"\x04changes\x00")
+    if operation in event.DOCUMENT_OPERATIONS:
+        found, key_order = _CHANGES[operation](happened)
+        parts.append(raw.from_items([(raw.DOCUMENT, changes.encode(change)) for change in found]))
+        if key_order is not None:
+            keys = raw.from_items([(raw.STRING, raw.string(key)) for key in key_order])
+            parts += (b"\x04key_order\x00", keys)
+    else:
+        parts.append(_EMPTY_ARRAY)
+        description = happened.description()
+        if description:
+            parts += (b"\x03description\x00", raw.from_fields(description.items()))
+    session, number = fields.get(b"lsid"), fields.get(b"txnNumber")
+    if session is not None and number is not None:
+        parts += (b"\x03transaction\x00", raw.from_fields([(b"session", session), (b"number", number)]))
+    parts += (b"\x05resume_token\x00", raw.int32(len(token)), b"\x00", token)
+    return raw.document(parts)
+
+
+def _date_of(cluster_time: bytes) -> bytes:
+    """Cluster time as a date, for servers before 6.0, whose events carry no wall time."""
+    return (int.from_bytes(cluster_time[4:], "little") * _MILLISECONDS).to_bytes(8, "little")
+
+
+def _insert(happened: Event) -> tuple[list[Change], None]:
+    inserted = happened.document(b"fullDocument")
+    if inserted is None:
+        raise event.UnreadableEventError("an insert without its document")
+    return [Change((key,), None, (kind, payload)) for key, kind, payload in raw.elements(inserted)], None
+
+
+def _delete(happened: Event) -> tuple[list[Change], None]:
+    before = happened.document(b"fullDocumentBeforeChange")
+    if before is None:
+        return [Change((), None, None, changes.UNKNOWN)], None
+    return [Change((key,), (kind, payload), None) for key, kind, payload in raw.elements(before)], None
+
+
+def _replace(happened: Event) -> tuple[list[Change], list[bytes] | None]:
+    before, after = happened.document(b"fullDocumentBeforeChange"), happened.document(b"fullDocument")
+    if after is None:
+        raise event.UnreadableEventError("a replacement without its document")
+    if before is not None:
+        return diff.diff(before, after)
+    return [Change((k,), None, (kind, payload), changes.UNKNOWN) for k, kind, payload in raw.elements(after)], None
+
+
+def _update(happened: Event) -> tuple[list[Change], list[bytes] | None]:
+    image = happened.document(b"fullDocumentBeforeChange")
+    before = Image(image) if image is not None else None
+    delta = happened.document(b"rawUpdateDescription")
+    if delta is not None:
+        return changes.of_steps(update.from_raw(delta), before), None
+    description = happened.document(b"updateDescription")
+    if description is None:
+        raise update.UnknownUpdateFormatError("an update without a description")
+    post_image = happened.document(b"fullDocument")
+    after = Image(post_image) if post_image is not None else None
+    found = changes.of_steps(resolve(update.from_description(description), before, after), before)
+    if image is not None and post_image is not None and not _leads_to(post_image, image, found):
+        return diff.diff(image, post_image)
+    return found, None
+
+
+def _leads_to(after: bytes, before: bytes, found: list[Change]) -> bool:
+    try:
+        return fold.apply(before, fold.Entry(b"update", found, None)) == after
+    except fold.DoesNotApplyError:
+        return False
+
+
+_CHANGES = {b"insert": _insert, b"delete": _delete, b"replace": _replace, b"update": _update}
