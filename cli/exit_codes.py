@@ -1,0 +1,28 @@
+"""What the exit status of `watcher` means. Service managers and scripts rely on these numbers."""
+
+OK = 0
+"""Done; also a daemon stopped by a signal, and a `--follow` that was ended."""
+
+UNEXPECTED = 1
+"""An error nobody foresaw, or one the server gave without a known remedy."""
+
+USAGE = 2
+"""The command line or the settings are wrong; nothing was started."""
+
+NOT_FOUND = 3
+"""Nothing is recorded of what was asked for."""
+
+UNREACHABLE = 4
+"""The deployment does not answer."""
+
+POSITION_REFUSED = 5
+"""The checkpoint belongs to another replica set or to other stream options."""
+
+POSITION_LOST = 6
+"""The checkpoint has fallen off the oplog: events were lost."""
+
+FATAL = 7
+"""The daemon cannot go on, and a restart would not help."""
+
+ABORTED = 130
+"""Ended by a second signal, or by Ctrl-C where that is not the ordinary way to end: 128 + SIGINT."""

@@ -1,0 +1,103 @@
+"""`watcher run`: the daemon, with its embedded server and health address where they are wanted."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+import structlog
+
+from cli import exit_codes
+from config import log as logs
+from config import uri as uris
+from watcher.embedded.errors import MongodError
+from watcher.embedded.server import EmbeddedServer
+from watcher.errors import FatalError, PositionLostError, PositionRefusedError
+from watcher.progress import Progress
+from watcher.service import Service
+from watcher.signals import AbortedError
+from web.health import HealthServer, PortInUseError
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_EXIT_CODES: dict[type[Exception], int] = {
+    PositionRefusedError: exit_codes.POSITION_REFUSED,
+    PositionLostError: exit_codes.POSITION_LOST,
+}
+
+
+class Deployments(NamedTuple):
+    """Connection strings of the watched deployment and of the one that keeps the history."""
+
+    watched: str
+    history: str
+
+
+@click.command()
+@click.option("--include", metavar="GLOBS", help="Namespaces to watch, such as shop.* (default: all).")
+@click.option("--exclude", metavar="GLOBS", help="Namespaces not to watch.")
+@click.option("--stream", metavar="NAME", help="Name of the checkpoint.")
+@click.pass_context
+def run(ctx: click.Context, include: str | None, exclude: str | None, stream: str | None) -> None:
+    """Record every change until told to stop.
+
+    Follows the replica set named by WATCHER_MONGODB_URI; without it, starts a real one of its own and keeps its data.
+
+    SIGTERM or Ctrl-C ends in order: what has been read is recorded, the position saved. A second one ends at once;
+    nothing is lost then either, it is read again next time.
+    """
+    settings: Settings = ctx.obj.settings(include=include, exclude=exclude, stream=stream)
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        _run(settings)
+    except (FatalError, MongodError, PortInUseError) as error:
+        log.error("cannot go on", reason=str(error))  # noqa: TRY400 - the message is the whole story
+        ctx.exit(_EXIT_CODES.get(type(error), exit_codes.FATAL))
+    except AbortedError:
+        log.warning("ended at once, as asked; what was not recorded will be read again")
+        ctx.exit(exit_codes.ABORTED)
+
+
+def _run(settings: Settings) -> None:
+    progress = Progress()
+    with ExitStack() as stack:
+        if settings.http_port:
+            health = HealthServer(settings.http_host, settings.http_port, progress, settings.stream)
+            health.start()
+            stack.callback(health.close)
+        deployments = _deployments(settings, stack)
+        _greet(settings, deployments)
+        Service(settings, deployments.watched, deployments.history, progress).run()
+
+
+def _deployments(settings: Settings, stack: ExitStack) -> Deployments:
+    if settings.mongodb_uri is not None:
+        watched = settings.mongodb_uri.get_secret_value()
+    else:
+        server = stack.enter_context(EmbeddedServer(settings.embedded_dir, settings.embedded_port))
+        watched = server.uri
+    history = settings.history_uri.get_secret_value() if settings.history_uri is not None else watched
+    return Deployments(watched, history)
+
+
+def _greet(settings: Settings, deployments: Deployments) -> None:
+    """Say on standard output where it listens, what it watches, and how to look."""
+    embedded = settings.mongodb_uri is None
+    elsewhere = "" if deployments.history == deployments.watched else f" on {uris.mask(deployments.history)}"
+    where = f"{uris.mask(deployments.watched)}" + (f"  (embedded, data in {settings.embedded_dir})" if embedded else "")
+    lines = [
+        ("deployment", where),
+        ("watches", ",".join(settings.include) + "".join(f" but not {glob}" for glob in settings.exclude)),
+        ("history", f"{settings.history_database}{elsewhere}"),
+    ]
+    if settings.http_port:
+        lines.append(("health", f"http://{settings.http_host}:{settings.http_port}/ready"))
+    if embedded:
+        lines.append(("write", f"mongosh '{deployments.watched}'"))
+    lines.append(("look", "watcher log DATABASE.COLLECTION [ID] --follow"))
+    for name, text in lines:
+        click.echo(f"{name:>10}  {text}")

@@ -1,0 +1,1 @@
+"""The daemon: events in, history out, position saved. Read `pipeline` first, then `service`."""

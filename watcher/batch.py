@@ -1,0 +1,80 @@
+"""What the stages hand to each other. The position travels with its events, never beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bson import Timestamp
+
+
+def timestamp(payload: bytes) -> Timestamp:
+    """A BSON timestamp's payload as the driver's object."""
+    return Timestamp(int.from_bytes(payload[4:], "little"), int.from_bytes(payload[:4], "little"))
+
+
+class Position(NamedTuple):
+    """How far a stream has been read.
+
+    Attributes:
+        token: the resume token document as the server gave it, BSON.
+        cluster_time: time of the deployment when the token was given, payload of a BSON timestamp (8 bytes).
+    """
+
+    token: bytes
+    cluster_time: bytes
+
+    @property
+    def seconds(self) -> int:
+        """Cluster time in seconds since 1970 (UTC)."""
+        return int.from_bytes(self.cluster_time[4:], "little")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events as the server sent them, in order, and the position after the last; without events, a sign of life."""
+
+    events: list[bytes]
+    position: Position
+
+
+class Rejected(NamedTuple):
+    """An event that cannot be turned into history, and why."""
+
+    event: bytes
+    error: str
+
+
+class Entry(NamedTuple):
+    """One history document ready to be written, with the event that it records."""
+
+    document: bytes
+    event: bytes
+
+
+@dataclass(slots=True)
+class Recorded:
+    """The history of a batch, and the position after it."""
+
+    entries: list[Entry]
+    rejected: list[Rejected]
+    position: Position
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Number of events by namespace and operation."""
+    appeared: set[str] = field(default_factory=set)
+    """Namespaces of collections that were created, or got this name."""
+    size: int = 0
+    """Bytes of history."""
+
+    def __len__(self) -> int:
+        return len(self.entries) + len(self.rejected)
+
+    def join(self, later: Recorded) -> None:
+        """Append the history of the batch that follows this one."""
+        self.entries += later.entries
+        self.rejected += later.rejected
+        self.position = later.position
+        self.appeared |= later.appeared
+        self.size += later.size
+        for key, count in later.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + count

@@ -1,0 +1,126 @@
+"""The last stage: how far the stream is durably recorded.
+
+A token is a position only in the deployment it came from, and only for a stream with the same options
+(https://www.mongodb.com/docs/manual/changeStreams/#resume-a-change-stream), so both are stored with it and compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+
+from models import raw
+from models.connection import CHECKPOINTS
+from models.values import to_python
+from watcher.batch import Position, timestamp
+from watcher.errors import PositionRefusedError
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from watcher.identity import ReplicaSet
+    from watcher.scope import Scope
+
+MAJORITY = WriteConcern("majority")
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+class StoredPosition(NamedTuple):
+    """A checkpoint as found."""
+
+    position: Position
+    events: int
+
+
+class Checkpointer:
+    """Loads and saves the position of one stream.
+
+    Args:
+        database: the history database.
+        stream: name of the stream.
+        scope: what the stream covers.
+        replica_set: the watched deployment.
+    """
+
+    def __init__(self, database: Database[Any], stream: str, scope: Scope, replica_set: ReplicaSet) -> None:
+        self._checkpoints = database.get_collection(CHECKPOINTS, write_concern=MAJORITY, codec_options=_RAW)
+        self._stream = stream
+        self._options = scope.describe()
+        self._replica_set = replica_set
+
+    def load(self) -> StoredPosition | None:
+        """Where to go on, or None for a stream that has never run.
+
+        Raises:
+            PositionRefusedError: the position is another deployment's, or of a stream with other options.
+        """
+        found = self._checkpoints.find_one({"_id": self._stream})
+        if found is None:
+            return None
+        stored = raw.fields(bytes(found.raw))
+        self._refuse_other_deployment(to_python(stored[b"replica_set"]))
+        if to_python(stored[b"fingerprint"]) != fingerprint(self._options):
+            self._refuse_other_options(to_python(stored[b"options"]))
+        events = to_python(stored[b"events"]) if b"events" in stored else 0
+        return StoredPosition(Position(stored[b"token"][1], stored[b"cluster_time"][1]), int(events))
+
+    def save(self, position: Position, events: int) -> None:
+        """Move the checkpoint. Returns once a majority has it. Safe to repeat.
+
+        Args:
+            position: everything up to it is acknowledged by a majority.
+            events: number of events recorded since the checkpoint was first made.
+        """
+        self._checkpoints.update_one(
+            {"_id": self._stream},
+            {
+                "$set": {
+                    "token": RawBSONDocument(position.token),
+                    "cluster_time": timestamp(position.cluster_time),
+                    "fingerprint": fingerprint(self._options),
+                    "options": self._options,
+                    "replica_set": self._replica_set._asdict(),
+                    "events": events,
+                },
+                "$currentDate": {"updated_at": True},
+            },
+            upsert=True,
+        )
+
+    def _refuse_other_deployment(self, stored: dict[str, Any]) -> None:
+        mine = self._replica_set
+        same = stored["id"] == mine.id if stored["id"] and mine.id else stored["name"] == mine.name
+        if not same:
+            raise PositionRefusedError(
+                f"The checkpoint of stream {self._stream!r} belongs to replica set {stored['name']!r} "
+                f"({stored['id'] or 'id unknown'}), but WATCHER_MONGODB_URI leads to {mine.name!r} "
+                f"({mine.id or 'id unknown'}).",
+                "Point WATCHER_MONGODB_URI back at the former deployment, or give this one a checkpoint of its own: "
+                "WATCHER_STREAM=<another name>.",
+            )
+
+    def _refuse_other_options(self, stored: dict[str, Any]) -> None:
+        changed = [
+            f"{name}: {_shown(stored.get(name))} → {_shown(value)}"
+            for name, value in self._options.items()
+            if stored.get(name) != value
+        ]
+        raise PositionRefusedError(
+            f"The checkpoint of stream {self._stream!r} was made with other options ({'; '.join(changed)}).",
+            "Set WATCHER_INCLUDE, WATCHER_EXCLUDE and WATCHER_HISTORY_DATABASE back, or start a new stream from now "
+            "on: WATCHER_STREAM=<another name>. History that is recorded already stays.",
+        )
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def fingerprint(options: dict[str, Any]) -> str:
+    """A short name for the options of a stream: the same for the same options, whatever the order."""
+    return hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,222 @@
+"""A `mongod` of our own: one process, one data folder, one port on 127.0.0.1, a replica set of one.
+
+Used for the daemon's embedded default (`watcher.embedded`) and by tests. The process ends with its parent
+(`lifeline`) and lives in a session of its own, so that Ctrl-C in a terminal reaches the daemon alone and the server
+stays until the daemon has drained.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from watcher.embedded import lifeline, log_tail, replica_set
+from watcher.embedded.binary import find_mongod
+from watcher.embedded.errors import (
+    FolderError,
+    MissingLibraryError,
+    MongodExitedError,
+    NotReadyError,
+    PortTakenError,
+    missing_library,
+)
+
+HOST = "127.0.0.1"
+_PORT_TAKEN_STATUS = 48  # mongod's own: it could not listen
+
+
+class Mongod:
+    """One `mongod` process. A context manager: started on entering, stopped on leaving.
+
+    Args:
+        folder: Everything of it: ``db/`` (data), ``mongod.log`` and ``mongod.out``. Made if missing.
+        port: TCP port on 127.0.0.1.
+        extra_args: More arguments, for example ``("--setParameter", "enableTestCommands=1")``.
+        binary: The program; found by `find_mongod` when not given.
+        set_name: The replica set's name.
+        initiate: Make it a replica set of one and wait for a writable primary; without it, `start` waits only until
+            the server answers, so that several can be joined to a set by hand.
+        cache_gb: WiredTiger's cache, in gigabytes; at least 0.25.
+        oplog_mb: The oplog's size when the data is new, in megabytes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        extra_args: Sequence[str] = (),
+        binary: Path | None = None,
+        set_name: str = "rs0",
+        initiate: bool = True,
+        cache_gb: float = 0.5,
+        oplog_mb: int = 1024,
+    ) -> None:
+        self.folder = folder
+        self.port = port
+        self.set_name = set_name
+        self.log_file = folder / "mongod.log"
+        self._out_file = folder / "mongod.out"
+        self._extra_args = tuple(extra_args)
+        self._binary = binary
+        self._initiate = initiate
+        self._cache_gb = cache_gb
+        self._oplog_mb = oplog_mb
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """The connection string for every client; without `?`, which shells would expand.
+
+        Drivers discover the replica set from it and wait for its primary; `mongosh` connects directly.
+        """
+        return f"mongodb://{HOST}:{self.port}/"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self.running else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, timeout_s: float = 60.0) -> Self:
+        """Start the server and wait until it can be used: `launch` and `wait_ready`.
+
+        Args:
+            timeout_s: The longest wait, in seconds.
+
+        Returns:
+            Itself.
+
+        Raises:
+            MongodError: It cannot run; each subclass says why and what to do.
+        """
+        self.launch()
+        try:
+            self.wait_ready(timeout_s)
+        except BaseException:  # also Ctrl-C: nothing is left running
+            self.stop()
+            raise
+        return self
+
+    def launch(self) -> None:
+        """Start the process without waiting for it. Call it from the main thread (see `watcher.embedded.lifeline`).
+
+        Raises:
+            MongodMissingError: There is no program to run.
+            PortTakenError: Another program listens on the port.
+            FolderError: The folder cannot be written.
+            RuntimeError: Called from another thread, whose end would end the server.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("a mongod must be started from the main thread: Linux ends it with the thread")
+        self._binary = self._binary or find_mongod()
+        _check_port(self.port)
+        command = [sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid()), *self._command(self._binary)]
+        try:
+            (self.folder / "db").mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                self.log_file.replace(self.log_file.with_suffix(".log.1"))
+            with self._out_file.open("wb") as out:
+                self._process = subprocess.Popen(  # noqa: S603 - our own words, no shell
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+                )
+        except OSError as error:
+            raise FolderError(self.folder, error.strerror or str(error)) from error
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until the launched server is a writable primary (without `initiate`: until it answers).
+
+        Args:
+            timeout_s: The longest wait, in seconds.
+
+        Raises:
+            MongodError: It ended, or was not ready in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        member = f"{HOST}:{self.port}" if self._initiate else None
+        with replica_set.connect(self.port) as client:
+            while True:
+                # First whether it lives: another server may answer on the port.
+                if not self.running:
+                    raise self._why_it_ended()
+                if replica_set.advance(client, self.set_name, member):
+                    return
+                if time.monotonic() > deadline:
+                    raise NotReadyError(self.port, timeout_s, self.log_file)
+                time.sleep(0.05)
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Stop the server in order, by force when it does not end in time. Does nothing when it has ended.
+
+        Args:
+            timeout_s: The longest wait before force, in seconds.
+        """
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """End the server by a signal, as a crash would, and wait for its end.
+
+        Args:
+            sig: SIGKILL, or another one that ends it.
+        """
+        if self._process is not None:
+            self._process.send_signal(sig)
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _command(self, binary: Path) -> list[str]:
+        return [
+            *(str(binary), "--dbpath", str(self.folder / "db"), "--logpath", str(self.log_file)),
+            *("--bind_ip", HOST, "--port", str(self.port), "--nounixsocket", "--replSet", self.set_name),
+            *("--wiredTigerCacheSizeGB", str(self._cache_gb), "--oplogSize", str(self._oplog_mb)),
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *self._extra_args,
+        ]
+
+    def _why_it_ended(self) -> Exception:
+        process, binary = self._process, self._binary
+        if process is None or binary is None:  # pragma: no cover - asked only after `launch`
+            raise RuntimeError("not started")
+        said = self._out_file.read_text(errors="replace")
+        if library := missing_library(said):
+            return MissingLibraryError(binary, library)
+        if process.returncode == _PORT_TAKEN_STATUS:
+            return PortTakenError(self.port)
+        return MongodExitedError(
+            process.returncode, self.log_file, log_tail.telling_lines(self.log_file) or said.splitlines()[-5:]
+        )
+
+
+def _check_port(port: int) -> None:
+    """Fail early, and without waiting for a server, where the port is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as mongod: a closing connection does not matter
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise PortTakenError(port) from error

@@ -1,0 +1,154 @@
+"""Every error judged once: what is to be done about it.
+
+Error labels come first, then named codes, never message text. Codes and names are those of the server
+(src/mongo/base/error_codes.yml); the resumable ones follow the change streams specification, section
+"Resumable Error".
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+    WTimeoutError,
+)
+
+
+class Verdict(Enum):
+    """What an error means for the daemon."""
+
+    TRANSIENT = "transient"
+    """It passes: try again."""
+    REJECT = "reject"
+    """This document cannot be stored: keep the event aside and go on."""
+    POSITION_LOST = "position lost"
+    """The server can no longer go on from where we stopped."""
+    FATAL = "fatal"
+    """Only the operator can help."""
+
+
+TRANSIENT_LABELS = (
+    "ResumableChangeStreamError",
+    "RetryableWriteError",
+    "TransientTransactionError",
+    "SystemOverloadedError",
+)
+POSITION_LOST_LABEL = "NonResumableChangeStreamError"
+
+TRANSIENT_CODES = {
+    6: "HostUnreachable",
+    7: "HostNotFound",
+    43: "CursorNotFound",
+    50: "MaxTimeMSExpired",
+    63: "StaleShardVersion",
+    64: "WriteConcernFailed",
+    79: "UnknownReplWriteConcern",
+    89: "NetworkTimeout",
+    91: "ShutdownInProgress",
+    100: "UnsatisfiableWriteConcern",
+    112: "WriteConflict",
+    133: "FailedToSatisfyReadPreference",
+    134: "ReadConcernMajorityNotAvailableYet",
+    150: "StaleEpoch",
+    175: "QueryPlanKilled",
+    189: "PrimarySteppedDown",
+    202: "NetworkInterfaceExceededTimeLimit",
+    234: "RetryChangeStream",
+    237: "CursorKilled",
+    246: "SnapshotUnavailable",
+    262: "ExceededTimeLimit",
+    290: "TransactionExceededLifetimeLimitSeconds",
+    9001: "SocketException",
+    10058: "LegacyNotPrimary",
+    10107: "NotWritablePrimary",
+    11600: "InterruptedAtShutdown",
+    11601: "Interrupted",
+    11602: "InterruptedDueToReplStateChange",
+    13388: "StaleConfig",
+    13435: "NotPrimaryNoSecondaryOk",
+    13436: "NotPrimaryOrSecondary",
+    14031: "OutOfDiskSpace",
+}
+POSITION_LOST_CODES = {
+    136: "CappedPositionLost",
+    260: "InvalidResumeToken",
+    280: "ChangeStreamFatalError",
+    286: "ChangeStreamHistoryLost",
+    50811: "KeyString malformed",
+}
+REJECT_CODES = {
+    22: "InvalidBSON",
+    121: "DocumentValidationFailure",
+    10334: "BSONObjectTooLarge",
+    17280: "KeyTooLong",
+}
+UNAUTHORIZED = {13: "Unauthorized", 18: "AuthenticationFailed", 8000: "AtlasError"}
+DUPLICATE_KEY = 11000
+UNKNOWN_OPTION = {40415: "IDLUnknownField", 323: "APIStrictError", 9: "FailedToParse"}
+
+
+class FatalError(Exception):
+    """Nothing but the operator can help. Ends with the remedy: what to type or to change next."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}\n{remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class PositionRefusedError(FatalError):
+    """The stored position belongs to another deployment or to other options of the stream."""
+
+
+class PositionLostError(FatalError):
+    """The server no longer has the events after the stored position."""
+
+
+class NotAReplicaSetError(FatalError):
+    """The deployment has no oplog, hence no change streams."""
+
+
+class DeploymentRefusedError(FatalError):
+    """The deployment answered, and refused: credentials, privileges, or an option it does not know."""
+
+
+def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in order of precedence
+    """Judge an error of the driver or the server."""
+    if not isinstance(error, PyMongoError):
+        return Verdict.FATAL
+    if error.has_error_label(POSITION_LOST_LABEL):
+        return Verdict.POSITION_LOST
+    if isinstance(error, OperationFailure) and error.code in POSITION_LOST_CODES:
+        return Verdict.POSITION_LOST
+    if any(error.has_error_label(label) for label in TRANSIENT_LABELS):
+        return Verdict.TRANSIENT
+    if isinstance(error, ConfigurationError):
+        return Verdict.FATAL
+    if isinstance(error, ConnectionFailure | AutoReconnect | WTimeoutError):
+        return Verdict.TRANSIENT
+    if isinstance(error, OperationFailure) and error.code in TRANSIENT_CODES:
+        return Verdict.TRANSIENT
+    return Verdict.FATAL
+
+
+def name_of(error: BaseException) -> str:
+    """The error in few words that hold no value of any document: the server's code name, or the class."""
+    if isinstance(error, OperationFailure) and error.code is not None:
+        details = error.details or {}
+        return f"{details.get('codeName') or type(error).__name__} ({error.code})"
+    return type(error).__name__
+
+
+def remedy_for(error: BaseException) -> str:
+    """What an operator can do about a fatal error of the driver or the server."""
+    if isinstance(error, OperationFailure) and error.code in UNAUTHORIZED:
+        return (
+            "Check the user and password in WATCHER_MONGODB_URI (and WATCHER_HISTORY_URI). The user needs "
+            "find and changeStream on what is watched, and readWrite on the history database."
+        )
+    return "Look the error up in the server's log; if it should be retried, please report its code."

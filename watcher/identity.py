@@ -1,0 +1,42 @@
+"""Which deployment this is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pymongo.errors import OperationFailure
+
+from watcher.errors import NotAReplicaSetError
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+
+class ReplicaSet(NamedTuple):
+    """A replica set: its name, and its `replicaSetId` where we may read it."""
+
+    name: str
+    id: str | None
+
+
+def identify(client: MongoClient[Any]) -> ReplicaSet:
+    """Ask a deployment who it is.
+
+    The id needs the privilege `replSetGetConfig`; without it the name has to do.
+
+    Raises:
+        NotAReplicaSetError: a standalone server has no change streams.
+        pymongo.errors.PyMongoError: no answer.
+    """
+    hello = client.admin.command("hello")
+    name = hello.get("setName")
+    if name is None and hello.get("msg") != "isdbgrid":
+        raise NotAReplicaSetError(
+            "WATCHER_MONGODB_URI leads to a standalone mongod, which has no change streams.",
+            "Start it with --replSet rs0 and run rs.initiate() once in mongosh; a single node will do.",
+        )
+    try:
+        config = client.admin.command("replSetGetConfig")["config"]
+    except OperationFailure:
+        return ReplicaSet(str(name or "sharded"), None)
+    return ReplicaSet(str(name), str(config["settings"]["replicaSetId"]))

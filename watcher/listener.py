@@ -1,0 +1,172 @@
+"""The first stage: follow a change stream and hand on its events, untouched, batch by batch.
+
+The stream is driven by its two commands, `aggregate` and `getMore`, rather than by pymongo's `ChangeStream`: a batch
+is the unit here, its position (`postBatchResumeToken`) must travel with it, and its events must stay bytes. Neither
+can be had there: `ChangeStream.resume_token` moves on by itself, and every event is decoded.
+
+https://github.com/mongodb/specifications/blob/master/source/change-streams/change-streams.md
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from bson import CodecOptions, Int64
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure, PyMongoError
+
+from models import raw
+from watcher.batch import Batch, Position
+from watcher.errors import UNKNOWN_OPTION
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
+
+    from watcher.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+AWAIT_MS = 500
+"""How long a quiet server holds back its empty answer, in milliseconds; also how long a stop may wait for it."""
+
+IMAGES_WIRE_VERSION = 17
+"""`maxWireVersion` of MongoDB 6.0, the first with pre-images, expanded events and the raw update description."""
+
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+class Listener:
+    """One change stream, opened anew after every failure at the position of the last batch handed on.
+
+    Args:
+        client: the watched deployment.
+        scope: what is watched.
+        batch_size: at most so many events in a batch.
+        position: where to go on; None: from now on.
+        pre_images: ask for the images before each change.
+    """
+
+    def __init__(
+        self, client: MongoClient[Any], scope: Scope, batch_size: int, position: Position | None, *, pre_images: bool
+    ) -> None:
+        self._client = client
+        self._scope = scope
+        self._database = client.get_database(scope.database or "admin")
+        self._batch_size = batch_size
+        self._position = position
+        self._pre_images = pre_images
+        self._raw_updates = True
+        self._session: ClientSession | None = None
+        self._cursor: Int64 | None = None
+        self._cursor_name = ""
+        self.server_seconds = 0
+
+    def next_batch(self) -> Batch:
+        """Wait for events, half a second at most; the batch may be empty.
+
+        Raises:
+            pymongo.errors.PyMongoError: the stream broke. The next call opens it anew.
+        """
+        try:
+            if self._cursor is None:
+                return self._open()
+            return self._read("nextBatch", self._command(self._get_more()))
+        except PyMongoError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the stream's cursor back to the server. Never raises: the server forgets idle cursors by itself."""
+        session, cursor, self._session, self._cursor = self._session, self._cursor, None, None
+        if session is None:
+            return
+        try:
+            if cursor is not None:
+                self._database.command({"killCursors": self._cursor_name, "cursors": [cursor]}, session=session)
+            session.end_session()
+        except PyMongoError as error:
+            log.debug("the cursor could not be given back", error=type(error).__name__)
+
+    def _open(self) -> Batch:
+        self._session = self._client.start_session(causal_consistency=False)
+        try:
+            reply = self._command(self._aggregate())
+        except OperationFailure as error:
+            if error.code not in UNKNOWN_OPTION or not self._raw_updates:
+                raise
+            self._raw_updates = False
+            log.info("the server has no raw update descriptions; paths are told from the images", code=error.code)
+            reply = self._command(self._aggregate())
+        return self._read("firstBatch", reply)
+
+    def _aggregate(self) -> dict[str, Any]:
+        return {
+            "aggregate": self._scope.collection or 1,
+            "pipeline": [{"$changeStream": self._stream_options()}, {"$match": self._scope.match()}],
+            "cursor": {"batchSize": self._batch_size},
+        }
+
+    def _stream_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self._scope.database is None:
+            options["allChangesForCluster"] = True
+        if self._client_wire_version() >= IMAGES_WIRE_VERSION:
+            options["showExpandedEvents"] = True
+            if self._raw_updates:
+                options["showRawUpdateDescription"] = True
+            if self._pre_images:
+                options["fullDocumentBeforeChange"] = "whenAvailable"
+                if not self._raw_updates:
+                    options["fullDocument"] = "whenAvailable"
+        if self._position is not None:
+            # startAfter goes on where resumeAfter does, and after an invalidate event, where resumeAfter refuses.
+            options["startAfter"] = RawBSONDocument(self._position.token)
+        return options
+
+    def _client_wire_version(self) -> int:
+        return int(self._client.admin.command("hello")["maxWireVersion"])
+
+    def _get_more(self) -> dict[str, Any]:
+        return {
+            "getMore": self._cursor,
+            "collection": self._cursor_name,
+            "batchSize": self._batch_size,
+            "maxTimeMS": AWAIT_MS,
+        }
+
+    def _command(self, command: dict[str, Any]) -> dict[bytes, raw.Value]:
+        reply = self._database.command(command, session=self._session, codec_options=_RAW)
+        return raw.fields(bytes(reply.raw))
+
+    def _read(self, batch_name: str, reply: dict[bytes, raw.Value]) -> Batch:
+        cursor = raw.fields(reply[b"cursor"][1])
+        events = [event for _, event in raw.items(cursor[batch_name.encode()][1])]
+        identity = int.from_bytes(cursor[b"id"][1], "little", signed=True)
+        # A cursor that the server has closed (id 0: an invalidate event) is opened anew, after its last event.
+        self._cursor = Int64(identity) if identity else None
+        self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
+        self._position = self._position_after(cursor, events, reply.get(b"operationTime"))
+        if self._cursor is None:
+            self.close()
+        return Batch(events, self._position)
+
+    def _position_after(
+        self, cursor: dict[bytes, raw.Value], events: list[bytes], operation_time: raw.Value | None
+    ) -> Position:
+        now = operation_time[1] if operation_time is not None else bytes(8)
+        self.server_seconds = max(self.server_seconds, int.from_bytes(now[4:], "little"))
+        last = raw.fields(events[-1]) if events else None
+        token = cursor.get(b"postBatchResumeToken")
+        if last is not None and (token is None or self._cursor is None):
+            token = last[b"_id"]
+        if token is None:
+            if self._position is None:
+                raise NoPositionError
+            return self._position
+        return Position(token[1], last[b"clusterTime"][1] if last is not None else now)
+
+
+class NoPositionError(PyMongoError):
+    """The server opened the stream without saying where it stands; servers before 4.0.7 do not."""

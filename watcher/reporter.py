@@ -1,0 +1,77 @@
+"""Saying how it goes: one line at start, at stop, and every so often; and the same to systemd."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from watcher import notify
+
+if TYPE_CHECKING:
+    from watcher.progress import Progress
+    from watcher.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_WAIT_S = 1.0
+
+
+class Reporter:
+    """Reports progress to the log and to the service manager.
+
+    Args:
+        progress: what has been done.
+        interval_s: seconds between two lines in the log.
+    """
+
+    def __init__(self, progress: Progress, interval_s: float) -> None:
+        self._progress = progress
+        self._interval_s = interval_s
+        self._watchdog_s = notify.watchdog_interval_s()
+        self._next_line = time.monotonic() + interval_s
+        self._next_watchdog = time.monotonic()
+        self._events_at_line = progress.events
+        self._ready = False
+
+    def started(self, scope: Scope) -> None:
+        """Say what is going to be done."""
+        log.info(
+            "started",
+            include=",".join(scope.include),
+            exclude=",".join(scope.exclude) or None,
+            scope=scope.collection or scope.database or "deployment",
+            events_recorded_before=self._progress.events,
+        )
+
+    def due_in_s(self) -> float:
+        """Seconds until `report` should be called again."""
+        return _LONGEST_WAIT_S if self._ready else _LONGEST_WAIT_S / 10
+
+    def report(self) -> None:
+        """Do what is due: tell systemd that we are ready, and alive; write a line."""
+        now = time.monotonic()
+        if not self._ready and self._progress.opened:
+            self._ready = True
+            notify.notify("READY=1")
+        if self._watchdog_s is not None and now >= self._next_watchdog and self._progress.alive():
+            self._next_watchdog = now + self._watchdog_s
+            notify.notify("WATCHDOG=1")
+        if now >= self._next_line:
+            self._line(now)
+
+    def _line(self, now: float) -> None:
+        since = self._progress.events - self._events_at_line
+        elapsed = now - self._next_line + self._interval_s
+        self._next_line, self._events_at_line = now + self._interval_s, self._progress.events
+        facts = {"events": since, "per_second": round(since / elapsed, 1), "lag_s": self._progress.lag_s}
+        log.info("recording", **facts, **self._totals())
+        notify.notify(f"STATUS={self._progress.events} events recorded, {self._progress.lag_s} s behind")
+
+    def stopped(self) -> None:
+        """Say what has been done."""
+        log.info("stopped", events=self._progress.session_events, **self._totals())
+
+    def _totals(self) -> dict[str, int]:
+        return {"events_total": self._progress.events, "rejected": self._progress.rejected}

@@ -1,0 +1,72 @@
+"""Trying again: exponential back-off with jitter, which waits on the stop signal and on nothing else."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from watcher.errors import Verdict, classify, name_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 10.0
+_JITTER = 0.5
+
+
+class StoppedError(Exception):
+    """A stop was asked for while something was being tried again."""
+
+
+class Retry:
+    """Calls again and again what fails for passing reasons.
+
+    Args:
+        stop: set when the daemon is asked to stop; a wait ends at once, and a failing call is given up.
+        on_trouble: called with the error before every wait, for metrics.
+    """
+
+    def __init__(self, stop: threading.Event, on_trouble: Callable[[BaseException], None] | None = None) -> None:
+        self._stop = stop
+        self._on_trouble = on_trouble
+
+    def call(self, doing: str, attempt: Callable[[], T]) -> T:
+        """Call until it succeeds.
+
+        Args:
+            doing: what is being attempted, for the log.
+            attempt: the call; it must be safe to repeat.
+
+        Raises:
+            StoppedError: a stop was asked for and the last attempt failed.
+            Exception: whatever the call raised that does not pass.
+        """
+        delay, failures = FIRST_DELAY_S, 0
+        while True:
+            try:
+                result = attempt()
+            except Exception as error:
+                if classify(error) is not Verdict.TRANSIENT:
+                    raise
+                failures += 1
+                if self._on_trouble is not None:
+                    self._on_trouble(error)
+                if self._stop.is_set():
+                    raise StoppedError(doing) from error
+                wait = delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+                log.warning(
+                    "trouble, trying again", doing=doing, error=name_of(error), failures=failures, wait_s=round(wait, 2)
+                )
+                self._stop.wait(wait)
+                delay = min(delay * 2, LONGEST_DELAY_S)
+            else:
+                if failures:
+                    log.info("trouble over", doing=doing, failures=failures)
+                return result

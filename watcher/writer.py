@@ -1,0 +1,113 @@
+"""The third stage: history documents go into the database, each once.
+
+The `_id` of a history document is made from its event, so writing it again is a duplicate key and nothing more:
+that is what makes a redelivered event a no-op, without any transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from bson import Binary
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+from pymongo.errors import BulkWriteError, DocumentTooLarge, WriteConcernError
+
+from core import event
+from models.connection import HISTORY, REJECTED
+from watcher.batch import Rejected, timestamp
+from watcher.errors import DUPLICATE_KEY, REJECT_CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+    from watcher.batch import Entry, Recorded
+
+log = structlog.get_logger(__name__)
+
+MAJORITY = WriteConcern("majority")
+LARGEST_DOCUMENT = 16 * 1024 * 1024
+"""Bytes of the largest document a server stores (https://www.mongodb.com/docs/manual/reference/limits/)."""
+
+
+class Writer:
+    """Writes history and rejected events with majority write concern.
+
+    Args:
+        database: the history database.
+        stream: name of the stream, kept with what is rejected.
+    """
+
+    def __init__(self, database: Database[Any], stream: str) -> None:
+        self._history = database.get_collection(HISTORY, write_concern=MAJORITY)
+        self._rejected = database.get_collection(REJECTED, write_concern=MAJORITY)
+        self._stream = stream
+
+    def write(self, recorded: Recorded) -> int:
+        """Write a batch. When it returns, the whole batch is acknowledged by a majority.
+
+        Safe to repeat after any failure.
+
+        Returns:
+            Number of events set aside as rejected.
+
+        Raises:
+            pymongo.errors.PyMongoError: the batch, or part of it, is not acknowledged.
+        """
+        rejected = list(recorded.rejected)
+        entries = recorded.entries
+        if any(len(entry.document) > LARGEST_DOCUMENT for entry in entries):
+            rejected += [_too_large(entry) for entry in entries if len(entry.document) > LARGEST_DOCUMENT]
+            entries = [entry for entry in entries if len(entry.document) <= LARGEST_DOCUMENT]
+        if entries:
+            rejected += self._insert(entries)
+        for item in rejected:
+            self._set_aside(item)
+        return len(rejected)
+
+    def _insert(self, entries: Sequence[Entry]) -> list[Rejected]:
+        try:
+            self._history.insert_many([RawBSONDocument(entry.document) for entry in entries], ordered=False)
+        except BulkWriteError as error:
+            return _refused(error, entries)
+        return []
+
+    def _set_aside(self, item: Rejected) -> None:
+        happened = event.parse(item.event)
+        document = {
+            "_id": Binary(happened.id),
+            "stream": self._stream,
+            "namespace": happened.namespace.decode("utf-8", "replace"),
+            "cluster_time": timestamp(happened.cluster_time),
+            "resume_token": Binary(happened.token),
+            "event": Binary(item.event),
+            "error": item.error,
+        }
+        self._rejected.update_one(
+            {"_id": document["_id"]},
+            {"$setOnInsert": document, "$currentDate": {"rejected_at": True}},
+            upsert=True,
+        )
+        log.error("event rejected", namespace=document["namespace"], error=item.error)
+
+
+def _too_large(entry: Entry) -> Rejected:
+    return Rejected(entry.event, f"{DocumentTooLarge.__name__}: {len(entry.document)} bytes of history")
+
+
+def _refused(error: BulkWriteError, entries: Sequence[Entry]) -> list[Rejected]:
+    """What the server refused for good; an event that is there already is no error."""
+    rejected = []
+    for failure in error.details["writeErrors"]:
+        code = failure["code"]
+        if code == DUPLICATE_KEY:
+            continue
+        if code not in REJECT_CODES:
+            raise error
+        rejected.append(Rejected(entries[failure["index"]].event, f"{REJECT_CODES[code]} ({code})"))
+    for concern in error.details["writeConcernErrors"]:
+        raise WriteConcernError(concern.get("errmsg", ""), concern.get("code"), concern)
+    return rejected
