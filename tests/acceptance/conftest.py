@@ -1,0 +1,45 @@
+"""Whole processes against a real replica set."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import MongoClient
+
+from tests.daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pymongo.database import Database
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """A function that makes a daemon for a deployment, not yet started; all are killed at the end.
+
+    It watches one database and keeps history in one of its own, dropped afterwards.
+    """
+    with ExitStack() as stack:
+
+        def make(uri: str, watched: str, **settings: Any) -> Daemon:
+            client: MongoClient[Any] = stack.enter_context(MongoClient(uri))
+            name = settings.pop("history_database", f"history_{uuid.uuid4().hex[:12]}")
+            stack.callback(client.drop_database, name)
+            settings.setdefault("include", f"{watched}.*")
+            log = tmp_path / f"{settings.get('stream', 'daemon')}.log"
+            daemon = Daemon(client, log, uri=uri, history_database=name, **settings)
+            stack.callback(daemon.__exit__)
+            return daemon
+
+        yield make
+
+
+@pytest.fixture
+def daemon(replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A running daemon that watches the test's own database on the shared replica set."""
+    return make_daemon(replica_set_uri, database.name).start().ready()
