@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,9 +59,6 @@ def run(ctx: click.Context, include: str | None, exclude: str | None, stream: st
     except (FatalError, MongodError, PortInUseError) as error:
         log.error("cannot go on", reason=str(error))  # noqa: TRY400 - the message is the whole story
         ctx.exit(_EXIT_CODES.get(type(error), exit_codes.FATAL))
-    except AbortedError:
-        log.warning("ended at once, as asked; what was not recorded will be read again")
-        ctx.exit(exit_codes.ABORTED)
 
 
 def _run(settings: Settings) -> None:
@@ -71,7 +70,12 @@ def _run(settings: Settings) -> None:
             stack.callback(health.close)
         deployments = _deployments(settings, stack)
         _greet(settings, deployments)
-        Service(settings, deployments.watched, deployments.history, progress).run()
+        try:
+            Service(settings, deployments.watched, deployments.history, progress).run()
+        except AbortedError:
+            log.warning("ended at once, as asked; what was not recorded will be read again")
+            sys.stderr.flush()
+            os._exit(exit_codes.ABORTED)  # waits for no thread and no server; an embedded one ends with its parent
 
 
 def _deployments(settings: Settings, stack: ExitStack) -> Deployments:

@@ -42,7 +42,9 @@ def record(data: bytes) -> bytes:
 def document(happened: Event) -> bytes:
     """Turn one parsed change event into its history document. Raises as `record` does."""
     fields, operation, namespace, cluster_time, token = happened
-    parts = [_ID, happened.id, b"\x02namespace\x00", raw.string(namespace)]
+    parts = [_ID, happened.id]
+    if namespace:
+        parts += (b"\x02namespace\x00", raw.string(namespace))
     document_id = happened.document_id()
     if document_id is not None:
         parts += (raw.TYPE_BYTE[document_id[0]], b"document_id\x00", document_id[1])

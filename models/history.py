@@ -65,7 +65,7 @@ class HistoryModel(Document):
     }
 
     id = BinaryField(primary_key=True, max_bytes=16)
-    namespace = StringField(required=True)
+    namespace = StringField()
     document_id = BSONField()
     operation = StringField(required=True)
     timestamp = DateTimeField()

@@ -89,7 +89,19 @@ REJECT_CODES = {
 }
 UNAUTHORIZED = {13: "Unauthorized", 18: "AuthenticationFailed", 8000: "AtlasError"}
 DUPLICATE_KEY = 11000
-UNKNOWN_OPTION = {40415: "IDLUnknownField", 323: "APIStrictError", 9: "FailedToParse"}
+UNKNOWN_OPTION = {40415: "IDLUnknownField", 323: "APIStrictError"}
+BAD_TOKEN = {
+    9: "FailedToParse",
+    15: "Overflow",
+    40647: "bad resume token",
+    40648: "bad resume token",
+    40649: "bad token",
+}
+"""What a server answers to a position that was damaged; these codes mean that only when a stream is opened."""
+
+
+class UnusablePositionError(PyMongoError):
+    """The server cannot read the resume token at all: it was damaged."""
 
 
 class FatalError(Exception):
@@ -122,6 +134,8 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
     if not isinstance(error, PyMongoError):
         return Verdict.FATAL
     if error.has_error_label(POSITION_LOST_LABEL):
+        return Verdict.POSITION_LOST
+    if isinstance(error, UnusablePositionError):
         return Verdict.POSITION_LOST
     if isinstance(error, OperationFailure) and error.code in POSITION_LOST_CODES:
         return Verdict.POSITION_LOST

@@ -18,7 +18,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from models import raw
 from watcher.batch import Batch, Position
-from watcher.errors import UNKNOWN_OPTION
+from watcher.errors import BAD_TOKEN, UNKNOWN_OPTION, UnusablePositionError, name_of
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -94,6 +94,8 @@ class Listener:
         try:
             reply = self._command(self._aggregate())
         except OperationFailure as error:
+            if error.code in BAD_TOKEN and self._position is not None:
+                raise UnusablePositionError(name_of(error)) from error
             if error.code not in UNKNOWN_OPTION or not self._raw_updates:
                 raise
             self._raw_updates = False
@@ -159,7 +161,7 @@ class Listener:
         self.server_seconds = max(self.server_seconds, int.from_bytes(now[4:], "little"))
         last = raw.fields(events[-1]) if events else None
         token = cursor.get(b"postBatchResumeToken")
-        if last is not None and (token is None or self._cursor is None):
+        if last is not None and token is None:
             token = last[b"_id"]
         if token is None:
             if self._position is None:

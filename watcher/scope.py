@@ -69,12 +69,12 @@ class Scope:
         """The condition of the `$match` stage that lets through what is watched, and nothing else.
 
         Events about a whole database carry no collection; they pass if the database is covered. A rename passes
-        if either of its two names is covered.
+        if either of its two names is covered, and always the end of the stream itself (invalidate).
         """
         own = {"ns.db": {"$ne": self.own_database}}
         if self.collection is not None or (self.include == (_EVERYTHING_GLOB,) and not self.exclude):
             return own
-        return {"$and": [own, {"$or": [self._covered("ns"), self._covered("to")]}]}
+        return {"$and": [own, {"$or": [self._covered("ns"), self._covered("to"), {"operationType": "invalidate"}]}]}
 
     def _covered(self, where: str) -> dict[str, Any]:
         condition: dict[str, Any] = {"$or": [_condition(glob, where) for glob in self.include]}

@@ -35,7 +35,7 @@ from watcher.recorder import Recorder
 from watcher.reporter import Reporter
 from watcher.retry import Retry, StoppedError
 from watcher.scope import Scope
-from watcher.signals import stop_signals
+from watcher.signals import AbortedError, stop_signals
 from watcher.writer import Writer
 
 if TYPE_CHECKING:
@@ -79,6 +79,9 @@ class Service:
             stack.enter_context(stop_signals(self._asked_to_stop))
             try:
                 self._record(stack)
+            except AbortedError:
+                stack.pop_all()  # closing would wait for servers; at once means at once
+                raise
             except StoppedError:
                 log.info("stopped before the stream was open")
             except PyMongoError as error:

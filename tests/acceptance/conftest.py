@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pymongo import MongoClient
+from pymongo import MongoClient, timeout
+from pymongo.errors import PyMongoError
 
 from tests.daemon import Daemon
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pymongo.database import Database
+
+
+def _drop(client: MongoClient[Any], database: str) -> None:
+    """Clean up on a server that the test may have taken away."""
+    with suppress(PyMongoError), timeout(1):
+        client.drop_database(database)
 
 
 @pytest.fixture
@@ -27,9 +34,9 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     with ExitStack() as stack:
 
         def make(uri: str, watched: str, **settings: Any) -> Daemon:
-            client: MongoClient[Any] = stack.enter_context(MongoClient(uri))
+            client: MongoClient[Any] = stack.enter_context(MongoClient(uri, serverSelectionTimeoutMS=10_000))
             name = settings.pop("history_database", f"history_{uuid.uuid4().hex[:12]}")
-            stack.callback(client.drop_database, name)
+            stack.callback(_drop, client, name)
             settings.setdefault("include", f"{watched}.*")
             log = tmp_path / f"{settings.get('stream', 'daemon')}.log"
             daemon = Daemon(client, log, uri=uri, history_database=name, **settings)
