@@ -7,6 +7,7 @@ from .change import ChangeModel
 from .checkpoint import CheckpointModel
 from .connection import connect, disconnect
 from .history import HistoryModel, TransactionModel
+from .mixin import HistoryMixin
 from .rejected import RejectedModel
 from .values import ABSENT, UNKNOWN, Missing
 
@@ -15,6 +16,7 @@ __all__ = [
     "UNKNOWN",
     "ChangeModel",
     "CheckpointModel",
+    "HistoryMixin",
     "HistoryModel",
     "Missing",
     "RejectedModel",

@@ -1,0 +1,72 @@
+"""New history as it is recorded.
+
+Asking again and again for `_id`s above the last one seen would lose events: a batch is written in no particular
+order. The deployment's own change stream on the history collection loses none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from history import timeline
+from models.reading import as_query, to_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
+
+    from bson import Timestamp
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.change_stream import ChangeStream
+    from pymongo.collection import Collection
+
+    from history.selection import Selection
+
+WAIT_MS = 500
+"""How long the server holds a request for new events, and so how soon `stop` is noticed, in milliseconds."""
+
+
+def follow(
+    collection: Collection[RawBSONDocument], selection: Selection, *, stop: Event, limit: int | None = None
+) -> Iterator[RawBSONDocument]:
+    """Read the selected history documents, then each new one as it is recorded, until told to stop.
+
+    The stream is opened before the recorded ones are read: nothing in between is missed, nothing comes twice.
+
+    Args:
+        collection: the history collection, its documents left as bytes.
+        selection: which events.
+        stop: ends the iteration once it is set.
+        limit: of what is recorded already, only the newest so many.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
+    """
+    conditions = [as_query({"operationType": "insert"}), selection.query("fullDocument.")]
+    pipeline = [as_query({"$match": condition}) for condition in conditions]
+    with collection.watch(pipeline, max_await_time_ms=WAIT_MS) as stream:
+        seen: set[bytes] = set()
+        for stored in timeline.read(collection, selection, limit=limit):
+            seen.add(stored["_id"])
+            yield stored
+        yield from _new(stream, selection, stop, seen, _now(collection))
+
+
+def _now(collection: Collection[RawBSONDocument]) -> Timestamp | None:
+    """Cluster time of the deployment that keeps the history: all that was read so far was written by then."""
+    reply: dict[str, Any] = collection.database.command("ping")
+    return reply.get("operationTime")
+
+
+def _new(
+    stream: ChangeStream[RawBSONDocument], selection: Selection, stop: Event, seen: set[bytes], until: Timestamp | None
+) -> Iterator[RawBSONDocument]:
+    while stream.alive and not stop.is_set():
+        change = stream.try_next()
+        if change is None:
+            continue
+        if until is not None and change["clusterTime"] > until:
+            seen.clear()  # from here on nothing can have been read before
+        stored = change["fullDocument"]
+        if stored["_id"] not in seen and (selection.field is None or selection.admits(to_event(stored))):
+            yield stored
