@@ -30,12 +30,28 @@ class Position(NamedTuple):
         return int.from_bytes(self.cluster_time[4:], "little")
 
 
+class Lost(NamedTuple):
+    """A position from which the server cannot go on, and why: events after it are lost for good.
+
+    Attributes:
+        position: the last one that was good.
+        cause: name and code of the server's error.
+    """
+
+    position: Position
+    cause: str
+
+
 @dataclass(slots=True)
 class Batch:
-    """Events as the server sent them, in order, and the position after the last; without events, a sign of life."""
+    """Events as the server sent them, in order, and the position after the last; without events, a sign of life.
+
+    `lost`: what was lost before the first of them.
+    """
 
     events: list[bytes]
     position: Position
+    lost: Lost | None = None
 
 
 class Rejected(NamedTuple):
@@ -65,6 +81,8 @@ class Recorded:
     """Namespaces of collections that were created, or got this name."""
     size: int = 0
     """Bytes of history."""
+    lost: Lost | None = None
+    """What was lost before the first of these events."""
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.rejected)

@@ -17,8 +17,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
 from models import raw
-from watcher.batch import Batch, Position
-from watcher.errors import BAD_TOKEN, UNKNOWN_OPTION, UnusablePositionError, name_of
+from watcher.batch import Batch, Lost, Position
+from watcher.errors import BAD_TOKEN, UNKNOWN_OPTION, UnusablePositionError, Verdict, classify, name_of
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -46,10 +46,19 @@ class Listener:
         batch_size: at most so many events in a batch.
         position: where to go on; None: from now on.
         pre_images: ask for the images before each change.
+        skip_what_is_lost: when the server cannot go on from the position, go on from now and say so with the next
+            batch, instead of raising.
     """
 
     def __init__(
-        self, client: MongoClient[Any], scope: Scope, batch_size: int, position: Position | None, *, pre_images: bool
+        self,
+        client: MongoClient[Any],
+        scope: Scope,
+        batch_size: int,
+        position: Position | None,
+        *,
+        pre_images: bool,
+        skip_what_is_lost: bool = False,
     ) -> None:
         self._client = client
         self._scope = scope
@@ -57,9 +66,11 @@ class Listener:
         self._batch_size = batch_size
         self._position = position
         self._pre_images = pre_images
+        self._skip_what_is_lost = skip_what_is_lost
         self._raw_updates = True
         self._session: ClientSession | None = None
         self._cursor: Int64 | None = None
+        self._lost: Lost | None = None
         self._cursor_name = ""
         self.server_seconds = 0
 
@@ -73,9 +84,14 @@ class Listener:
             if self._cursor is None:
                 return self._open()
             return self._read("nextBatch", self._command(self._get_more()))
-        except PyMongoError:
+        except PyMongoError as error:
             self.close()
-            raise
+            lost = self._position
+            if not self._skip_what_is_lost or lost is None or classify(error) is not Verdict.POSITION_LOST:
+                raise
+            log.warning("position lost: going on from now", cause=name_of(error))
+            self._position, self._lost = None, Lost(lost, name_of(error))
+            return self.next_batch()
 
     def close(self) -> None:
         """Give the stream's cursor back to the server. Never raises: the server forgets idle cursors by itself."""
@@ -152,7 +168,8 @@ class Listener:
         self._position = self._position_after(cursor, events, reply.get(b"operationTime"))
         if self._cursor is None:
             self.close()
-        return Batch(events, self._position)
+        lost, self._lost = self._lost, None
+        return Batch(events, self._position, lost)
 
     def _position_after(
         self, cursor: dict[bytes, raw.Value], events: list[bytes], operation_time: raw.Value | None

@@ -25,7 +25,7 @@ from watcher.retry import Retry, StoppedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from watcher.batch import Batch, Position, Recorded
+    from watcher.batch import Batch, Lost, Position, Recorded
     from watcher.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -73,6 +73,7 @@ class Pipeline:
     Args:
         listener, recorder, writer, checkpointer: the stages.
         on_new_collection: called with the namespace of a collection that has appeared.
+        on_lost: called with what was lost and the position after it, before anything after it is written.
         progress: is told what happens.
         stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
         batch_size: at most so many events in one write.
@@ -87,6 +88,7 @@ class Pipeline:
         checkpointer: Checkpoints,
         *,
         on_new_collection: Callable[[str], None],
+        on_lost: Callable[[Lost, Position], None],
         progress: Progress,
         stop: threading.Event,
         batch_size: int,
@@ -94,6 +96,7 @@ class Pipeline:
     ) -> None:
         self._listener, self._recorder, self._writer, self._checkpointer = listener, recorder, writer, checkpointer
         self._on_new_collection = on_new_collection
+        self._on_lost = on_lost
         self._progress = progress
         self._batch_size = batch_size
         self._flush_interval_s = flush_interval_s
@@ -171,6 +174,9 @@ class Pipeline:
         dirty = False
         with closing(_merged(self._recorded, self._batch_size, self._flush_interval_s)) as batches:
             for batch in batches:
+                if batch.lost is not None:
+                    self._retry.call("recording a gap", partial(self._on_lost, batch.lost, batch.position))
+                    dirty = True
                 if len(batch):
                     rejected = self._retry.call("writing history", partial(self._writer.write, batch))
                     self._progress.written(batch, rejected)
@@ -217,7 +223,7 @@ def _merged(queue: Queue[Recorded | None], most_events: int, linger_s: float) ->
                 except Empty:
                     break
                 ended = following is None
-                if following is not None and len(batch) + len(following) > most_events:
+                if following is not None and (len(batch) + len(following) > most_events or following.lost is not None):
                     break
                 if following is not None:
                     batch.join(following)

@@ -20,7 +20,7 @@ class Recorder:
 
     def record(self, batch: Batch) -> Recorded:
         """Turn the events of a batch into history documents; the position goes along."""
-        recorded = Recorded([], [], batch.position)
+        recorded = Recorded([], [], batch.position, lost=batch.lost)
         entries, counts = recorded.entries, recorded.counts
         for data in batch.events:
             try:

@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 import models
+from config.choices import OnGap
 from config.choices import PreImages as PreImagesMode
 from models import HistoryModel
 from watcher import clients, notify
@@ -27,6 +28,7 @@ from watcher.errors import (
     name_of,
     remedy_for,
 )
+from watcher.gaps import Gaps
 from watcher.identity import identify
 from watcher.images import PreImages
 from watcher.listener import Listener
@@ -123,11 +125,13 @@ class Service:
                 settings.batch_size,
                 stored.position if stored is not None else None,
                 pre_images=settings.pre_images is not PreImagesMode.OFF,
+                skip_what_is_lost=settings.on_gap is not OnGap.STOP,
             ),
             Recorder(),
             Writer(history, settings.stream),
             checkpointer,
             on_new_collection=images.enable if enable else _nothing,
+            on_lost=Gaps(history, settings.stream, scope).write,
             progress=self._progress,
             stop=self._stop,
             batch_size=settings.batch_size,
@@ -144,8 +148,9 @@ class Service:
             return PositionLostError(
                 f"The server cannot go on from the checkpoint of stream {self._settings.stream!r}: {name_of(error)}. "
                 "Events between it and the oldest entry of the oplog are lost.",
-                "History that is recorded already stays. To record from now on, start a new stream: "
-                "WATCHER_STREAM=<another name>. To keep it from happening again, give the oplog more room: "
+                "History that is recorded already stays. To go on from now and have the gap recorded, start with "
+                "WATCHER_ON_GAP=record, or start a new stream: WATCHER_STREAM=<another name>. To keep it from "
+                "happening again, give the oplog more room: "
                 "db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 48}).",
             )
         return DeploymentRefusedError(f"MongoDB refuses: {name_of(error)}.", remedy_for(error))

@@ -61,7 +61,7 @@ def test_a_damaged_position_is_an_error_with_a_remedy_and_no_loop(
 ) -> None:
     """Cut off, not hexadecimal, or not a token at all."""
     for token in ({"_data": "82"}, {"_data": "zz"}, {"no": "token"}):
-        daemon = make_daemon(replica_set_uri, database.name).start().ready()
+        daemon = make_daemon(replica_set_uri, database.name, on_gap="stop").start().ready()
         daemon.stop()
         daemon.database.checkpoints.update_one({}, {"$set": {"token": token}})
 
