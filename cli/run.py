@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -102,6 +104,15 @@ def _greet(settings: Settings, deployments: Deployments) -> None:
         lines.append(("health", f"http://{settings.http_host}:{settings.http_port}/ready"))
     if embedded:
         lines.append(("write", f"mongosh '{deployments.watched}'"))
-    lines.append(("look", "watcher log DATABASE.COLLECTION [ID] --follow"))
+    lines.append(("look", f"{_program()} log DATABASE.COLLECTION [ID] --follow"))
     for name, text in lines:
         click.echo(f"{name:>10}  {text}")
+
+
+def _program() -> str:
+    """This program as it can be typed here: by name where the shell would find it, else by its path."""
+    path = Path(sys.argv[0])
+    found = shutil.which(path.name)
+    if found is not None and Path(found).resolve() == path.resolve():
+        return path.name
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
