@@ -1,0 +1,1 @@
+"""Health over HTTP; later the read API and pages."""
