@@ -20,8 +20,11 @@ SettingsError = problems.SettingsError
 
 
 def _data_folder() -> Path:
-    """The per-user data folder: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux."""
-    return platformdirs.user_data_path("mongo-change-watcher", appauthor=False)
+    """The per-user data folder: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux; a user without a home has none."""
+    try:
+        return platformdirs.user_data_path("mongo-change-watcher", appauthor=False)
+    except RuntimeError:
+        return Path("/var/lib/mongo-change-watcher")
 
 
 class Settings(BaseSettings):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
+import pymongo
+from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo import MongoClient
+
 APP_NAME = "mongo-change-watcher"
-_TIMEOUTS = {"serverselectiontimeoutms": 5_000, "connecttimeoutms": 5_000, "sockettimeoutms": 60_000}
+_CLOSE_S = 1
+_TIMEOUTS = {"serverselectiontimeoutms": 3_000, "connecttimeoutms": 3_000, "sockettimeoutms": 60_000}
 
 
 def options(uri: str) -> dict[str, Any]:
     """Options for `MongoClient`, save those that the connection string itself gives.
 
-    A write that no majority acknowledges, or a peer that is cut off, must become an error that is tried again,
-    hence the timeouts, in milliseconds.
+    A write that no majority acknowledges, or a peer that is cut off, must become an error that is tried again; and a
+    stop must not wait for a server that is away longer than a service manager's patience. Hence the timeouts, in
+    milliseconds.
 
     Raises:
         pymongo.errors.InvalidURI: the connection string is malformed.
@@ -22,3 +32,13 @@ def options(uri: str) -> dict[str, Any]:
     given = {name.lower() for name in parse_uri(uri, validate=False, warn=True)["options"]}
     wanted: dict[str, Any] = {"appname": APP_NAME, **_TIMEOUTS}
     return {name: value for name, value in wanted.items() if name not in given}
+
+
+@contextmanager
+def closing_soon(client: MongoClient[Any]) -> Iterator[MongoClient[Any]]:
+    """Close a client at the end of the block, without waiting for a server that is away to hear of it."""
+    try:
+        yield client
+    finally:
+        with suppress(PyMongoError), pymongo.timeout(_CLOSE_S):
+            client.close()

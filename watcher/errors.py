@@ -104,6 +104,10 @@ class UnusablePositionError(PyMongoError):
     """The server cannot read the resume token at all: it was damaged."""
 
 
+class NotInitiatedError(PyMongoError):
+    """A member of a replica set that nobody has initiated yet."""
+
+
 class FatalError(Exception):
     """Nothing but the operator can help. Ends with the remedy: what to type or to change next."""
 
@@ -143,7 +147,7 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
         return Verdict.TRANSIENT
     if isinstance(error, ConfigurationError):
         return Verdict.FATAL
-    if isinstance(error, ConnectionFailure | AutoReconnect | WTimeoutError):
+    if isinstance(error, ConnectionFailure | AutoReconnect | WTimeoutError | NotInitiatedError):
         return Verdict.TRANSIENT
     if isinstance(error, OperationFailure) and error.code in TRANSIENT_CODES:
         return Verdict.TRANSIENT

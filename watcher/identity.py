@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo.errors import OperationFailure
 
-from watcher.errors import NotAReplicaSetError
+from watcher.errors import NotAReplicaSetError, NotInitiatedError
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -26,10 +26,13 @@ def identify(client: MongoClient[Any]) -> ReplicaSet:
 
     Raises:
         NotAReplicaSetError: a standalone server has no change streams.
+        NotInitiatedError: a member that waits for rs.initiate(); this passes.
         pymongo.errors.PyMongoError: no answer.
     """
     hello = client.admin.command("hello")
     name = hello.get("setName")
+    if name is None and hello.get("isreplicaset"):
+        raise NotInitiatedError("the replica set is not initiated yet")
     if name is None and hello.get("msg") != "isdbgrid":
         raise NotAReplicaSetError(
             "WATCHER_MONGODB_URI leads to a standalone mongod, which has no change streams.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pymongo.errors import OperationFailure, PyMongoError
 
-from watcher.errors import name_of
+from watcher.errors import Verdict, classify, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _OPTION = "changeStreamPreAndPostImages"
+_UNLISTED = "collections cannot be listed; pre-images stay as they are"
 _GONE = {26: "NamespaceNotFound"}
 
 
@@ -46,7 +47,9 @@ class PreImages:
                 for collection in self._without_images(database):
                     self._enable(database, collection)
             except OperationFailure as error:
-                log.warning("collections cannot be listed; pre-images stay as they are", **_facts(database, "", error))
+                if classify(error) is Verdict.TRANSIENT:
+                    raise
+                log.warning(_UNLISTED, **_facts(database, "", error))
 
     def enable(self, namespace: str) -> None:
         """Switch pre-images on for a collection that has just appeared.
@@ -55,16 +58,25 @@ class PreImages:
             pymongo.errors.PyMongoError: no answer; privileges lacking are no error.
         """
         database, _, collection = namespace.partition(".")
-        if self._scope.covers(database, collection) and collection in set(self._without_images(database, collection)):
-            self._enable(database, collection)
+        if not self._scope.covers(database, collection):
+            return
+        try:
+            if collection in set(self._without_images(database, collection)):
+                self._enable(database, collection)
+        except OperationFailure as error:
+            if classify(error) is Verdict.TRANSIENT:
+                raise
+            log.warning(_UNLISTED, **_facts(database, collection, error))
 
     def _databases(self) -> Iterator[str]:
         if self._scope.database is not None:
             yield self._scope.database
             return
         try:
-            yield from self._client.list_database_names()
+            yield from filter(self._scope.reaches, self._client.list_database_names())
         except OperationFailure as error:
+            if classify(error) is Verdict.TRANSIENT:
+                raise
             log.warning("databases cannot be listed; pre-images stay as they are", error=name_of(error))
 
     def _without_images(self, database: str, only: str | None = None) -> Iterator[str]:
@@ -79,6 +91,8 @@ class PreImages:
         try:
             self._client[database].command({"collMod": collection, _OPTION: {"enabled": True}})
         except OperationFailure as error:
+            if classify(error) is Verdict.TRANSIENT:
+                raise
             if error.code not in _GONE:
                 log.warning(
                     "pre-images could not be switched on; old values will be unknown",

@@ -103,7 +103,7 @@ class Pipeline:
         self._heard: Queue[Batch | None] = Queue(QUEUED_BATCHES)
         self._recorded: Queue[Recorded | None] = Queue(QUEUED_BATCHES)
         self._stop = stop
-        self._retry = Retry(self._stop, progress.trouble)
+        self._retry = Retry(self._stop, progress.trouble, progress.relief)
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
 

@@ -36,7 +36,7 @@ class Progress:
     _recorded_to: int = 0
     _server_seconds: int = 0
     _checkpointed: bool = False
-    _trouble: str | None = None
+    _trouble: dict[str, str] = field(default_factory=dict)
     _beat: float = field(default_factory=time.monotonic)
     _moved: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,15 +71,20 @@ class Progress:
         """The checkpoint has moved."""
         with self._lock:
             self._beat = time.monotonic()
-            self._trouble = None
             self._checkpointed = True
 
-    def trouble(self, error: BaseException) -> None:
+    def trouble(self, doing: str, error: BaseException) -> None:
         """Something failed for a passing reason and is tried again."""
         with self._lock:
             self._beat = time.monotonic()
             self.troubles += 1
-            self._trouble = type(error).__name__
+            self._trouble[doing] = type(error).__name__
+
+    def relief(self, doing: str) -> None:
+        """What had failed has succeeded."""
+        with self._lock:
+            self._beat = time.monotonic()
+            self._trouble.pop(doing, None)
 
     @property
     def opened(self) -> bool:
@@ -108,8 +113,8 @@ class Progress:
         reasons = []
         if not self._checkpointed:
             reasons.append("the stream is not open yet")
-        if self._trouble is not None:
-            reasons.append(f"trouble, trying again: {self._trouble}")
+        with self._lock:
+            reasons.extend(f"trouble {doing}, trying again: {error}" for doing, error in self._trouble.items())
         if not self.alive():
             reasons.append(f"no sign of life for {STUCK_AFTER_S:.0f} s")
         if self._pending and time.monotonic() - self._moved > STUCK_AFTER_S:

@@ -30,12 +30,19 @@ class Retry:
 
     Args:
         stop: set when the daemon is asked to stop; a wait ends at once, and a failing call is given up.
-        on_trouble: called with the error before every wait, for metrics.
+        on_trouble: called with what is being attempted and the error, before every wait.
+        on_relief: called with what was attempted once it has succeeded after trouble.
     """
 
-    def __init__(self, stop: threading.Event, on_trouble: Callable[[BaseException], None] | None = None) -> None:
+    def __init__(
+        self,
+        stop: threading.Event,
+        on_trouble: Callable[[str, BaseException], None],
+        on_relief: Callable[[str], None],
+    ) -> None:
         self._stop = stop
         self._on_trouble = on_trouble
+        self._on_relief = on_relief
 
     def call(self, doing: str, attempt: Callable[[], T]) -> T:
         """Call until it succeeds.
@@ -56,8 +63,7 @@ class Retry:
                 if classify(error) is not Verdict.TRANSIENT:
                     raise
                 failures += 1
-                if self._on_trouble is not None:
-                    self._on_trouble(error)
+                self._on_trouble(doing, error)
                 if self._stop.is_set():
                     raise StoppedError(doing) from error
                 wait = delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
@@ -68,5 +74,6 @@ class Retry:
                 delay = min(delay * 2, LONGEST_DELAY_S)
             else:
                 if failures:
+                    self._on_relief(doing)
                     log.info("trouble over", doing=doing, failures=failures)
                 return result

@@ -57,6 +57,12 @@ class Scope:
         namespace = (database, collection)
         return any(_fits(p, namespace) for p in self._included) and not any(_fits(p, namespace) for p in self._excluded)
 
+    def reaches(self, database: str) -> bool:
+        """Whether any collection of a database may be watched."""
+        if database == self.own_database or database in SYSTEM_DATABASES:
+            return False
+        return any(name.match(database) for name, _ in self._included)
+
     @cached_property
     def _included(self) -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
         return _compiled(self.include)

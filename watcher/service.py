@@ -7,7 +7,7 @@ pipeline. Stop order: the pipeline ends with its last checkpoint, then the conne
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -65,7 +65,7 @@ class Service:
         self._history_uri = history_uri
         self._progress = progress
         self._stop = threading.Event()
-        self._retry = Retry(self._stop, progress.trouble)
+        self._retry = Retry(self._stop, progress.trouble, progress.relief)
         self._scope = Scope(settings.include, settings.exclude, settings.history_database)
 
     def run(self) -> None:
@@ -91,12 +91,13 @@ class Service:
 
     def _record(self, stack: ExitStack) -> None:
         watched: MongoClient[Any] = stack.enter_context(
-            closing(MongoClient(self._watched_uri, **clients.options(self._watched_uri)))
+            clients.closing_soon(MongoClient(self._watched_uri, **clients.options(self._watched_uri)))
         )
         keeper = models.connect(
             self._history_uri, self._settings.history_database, **clients.options(self._history_uri)
         )
         stack.callback(models.disconnect)
+        stack.enter_context(clients.closing_soon(keeper))
         pipeline = self._compose(watched, keeper)
         pipeline.start()
         reporter = Reporter(self._progress, self._settings.report_interval_s)

@@ -118,7 +118,8 @@ class FolderError(MongodError):
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
-            f"{folder} cannot be used: {reason}. Choose another folder: export WATCHER_EMBEDDED_DIR=/path/to/folder"
+            f"{folder}, the folder of the embedded server, cannot be used: {reason}. Name the deployment to watch: "
+            "export WATCHER_MONGODB_URI=mongodb://…; or choose another folder: export WATCHER_EMBEDDED_DIR=/path"
         )
 
 
