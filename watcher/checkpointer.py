@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo import WriteConcern
+from pymongo import ReadPreference, WriteConcern
 
 from models import raw
 from models.connection import CHECKPOINTS
@@ -48,7 +48,9 @@ class Checkpointer:
     """
 
     def __init__(self, database: Database[Any], stream: str, scope: Scope, replica_set: ReplicaSet) -> None:
-        self._checkpoints = database.get_collection(CHECKPOINTS, write_concern=MAJORITY, codec_options=_RAW)
+        self._checkpoints = database.get_collection(
+            CHECKPOINTS, write_concern=MAJORITY, codec_options=_RAW, read_preference=ReadPreference.PRIMARY
+        )
         self._stream = stream
         self._options = scope.describe()
         self._replica_set = replica_set
@@ -63,6 +65,8 @@ class Checkpointer:
         if found is None:
             return None
         stored = raw.fields(bytes(found.raw))
+        if b"token" not in stored:  # the very first start was cut short; only a survey had been planned
+            return None
         self._refuse_other_deployment(to_python(stored[b"replica_set"]))
         if to_python(stored[b"fingerprint"]) != fingerprint(self._options):
             self._refuse_other_options(to_python(stored[b"options"]))
@@ -112,8 +116,9 @@ class Checkpointer:
         ]
         raise PositionRefusedError(
             f"The checkpoint of stream {self._stream!r} was made with other options ({'; '.join(changed)}).",
-            "Set WATCHER_INCLUDE, WATCHER_EXCLUDE and WATCHER_HISTORY_DATABASE back, or start a new stream from now "
-            "on: WATCHER_STREAM=<another name>. History that is recorded already stays.",
+            "Set WATCHER_INCLUDE, WATCHER_EXCLUDE and WATCHER_HISTORY_DATABASE back, or go on from this position with "
+            "the new ones: `watcher checkpoint set --adopt-options`, or start a new stream from now on: "
+            "WATCHER_STREAM=<another name>. History that is recorded already stays.",
         )
 
 

@@ -31,7 +31,9 @@ def options(uri: str) -> dict[str, Any]:
     """
     given = {name.lower() for name in parse_uri(uri, validate=False, warn=True)["options"]}
     wanted: dict[str, Any] = {"appname": APP_NAME, **_TIMEOUTS}
-    return {name: value for name, value in wanted.items() if name not in given}
+    chosen = {name: value for name, value in wanted.items() if name not in given}
+    # A client-side deadline for all operations would also be the time that an idle stream waits for events.
+    return {**chosen, "timeoutMS": None}
 
 
 @contextmanager

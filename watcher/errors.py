@@ -11,6 +11,7 @@ from enum import Enum
 
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     OperationFailure,
@@ -43,7 +44,9 @@ POSITION_LOST_LABEL = "NonResumableChangeStreamError"
 TRANSIENT_CODES = {
     6: "HostUnreachable",
     7: "HostNotFound",
+    24: "LockTimeout",
     43: "CursorNotFound",
+    46: "LockBusy",
     50: "MaxTimeMSExpired",
     63: "StaleShardVersion",
     64: "WriteConcernFailed",
@@ -52,17 +55,20 @@ TRANSIENT_CODES = {
     91: "ShutdownInProgress",
     100: "UnsatisfiableWriteConcern",
     112: "WriteConflict",
+    117: "ConflictingOperationInProgress",
     133: "FailedToSatisfyReadPreference",
     134: "ReadConcernMajorityNotAvailableYet",
     150: "StaleEpoch",
     175: "QueryPlanKilled",
     189: "PrimarySteppedDown",
     202: "NetworkInterfaceExceededTimeLimit",
+    211: "KeyNotFound",
     234: "RetryChangeStream",
     237: "CursorKilled",
     246: "SnapshotUnavailable",
     262: "ExceededTimeLimit",
     290: "TransactionExceededLifetimeLimitSeconds",
+    365: "TemporarilyUnavailable",
     9001: "SocketException",
     10058: "LegacyNotPrimary",
     10107: "NotWritablePrimary",
@@ -82,7 +88,10 @@ POSITION_LOST_CODES = {
     50811: "KeyString malformed",
 }
 REJECT_CODES = {
+    15: "Overflow",  # nested deeper than a server stores
     22: "InvalidBSON",
+    52: "DollarPrefixedFieldName",  # servers before 5.0
+    57: "DottedFieldName",
     121: "DocumentValidationFailure",
     10334: "BSONObjectTooLarge",
     17280: "KeyTooLong",
@@ -145,6 +154,8 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
         return Verdict.POSITION_LOST
     if any(error.has_error_label(label) for label in TRANSIENT_LABELS):
         return Verdict.TRANSIENT
+    if isinstance(error, BulkWriteError):
+        return _classify_bulk(error)
     if isinstance(error, ConfigurationError):
         return Verdict.FATAL
     if isinstance(error, ConnectionFailure | AutoReconnect | WTimeoutError | NotInitiatedError):
@@ -152,6 +163,13 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
     if isinstance(error, OperationFailure) and error.code in TRANSIENT_CODES:
         return Verdict.TRANSIENT
     return Verdict.FATAL
+
+
+def _classify_bulk(error: BulkWriteError) -> Verdict:
+    """Judge a bulk write by the errors inside; its own code says only that there are some."""
+    inside = (*error.details["writeErrors"], *error.details["writeConcernErrors"])
+    codes = {each["code"] for each in inside} - {DUPLICATE_KEY, *REJECT_CODES}
+    return Verdict.TRANSIENT if codes and codes <= TRANSIENT_CODES.keys() else Verdict.FATAL
 
 
 def name_of(error: BaseException) -> str:

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 _OPTION = "changeStreamPreAndPostImages"
 _UNLISTED = "collections cannot be listed; pre-images stay as they are"
+_BUILDING = {12587: "BackgroundOperationInProgressForNamespace"}
 _GONE = {26: "NamespaceNotFound"}
 
 
@@ -93,7 +94,12 @@ class PreImages:
         except OperationFailure as error:
             if classify(error) is Verdict.TRANSIENT:
                 raise
-            if error.code not in _GONE:
+            if error.code in _BUILDING:
+                log.info(
+                    "an index is being built; pre-images are switched on after it",
+                    **_facts(database, collection, error),
+                )
+            elif error.code not in _GONE:
                 log.warning(
                     "pre-images could not be switched on; old values will be unknown",
                     remedy="grant collMod on it, switch them on yourself, or set WATCHER_PRE_IMAGES=use",

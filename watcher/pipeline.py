@@ -38,6 +38,7 @@ CHECKPOINT_EVERY_S = 1.0
 IDLE_CHECKPOINT_EVERY_S = 10.0
 """An idle stream too moves on with the oplog, lest its position be overtaken by it."""
 _NO_TIME = 1e-9
+_LOOK_AGAIN_S = 0.1
 
 
 class Listens(Protocol):
@@ -105,6 +106,8 @@ class Pipeline:
         self._stop = stop
         self._retry = Retry(self._stop, progress.trouble, progress.relief)
         self._failure: BaseException | None = None
+        self._unstored = 0
+        self._moved = threading.Condition()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -137,6 +140,18 @@ class Pipeline:
             raise self._failure
         return True
 
+    def wait_stored(self) -> None:
+        """Wait until everything that has been recorded is stored. To be called by the recording stage.
+
+        Raises:
+            StoppedError: it will not be, since writing has ended.
+        """
+        with self._moved:
+            while self._unstored:
+                if not self._threads[-1].is_alive():
+                    raise StoppedError("waiting for history to be stored")
+                self._moved.wait(_LOOK_AGAIN_S)
+
     def _guarded(self, stage: Callable[[], None]) -> None:
         try:
             stage()
@@ -159,11 +174,13 @@ class Pipeline:
 
     def _record(self) -> None:
         try:
-            with closing(_until_end(self._heard)) as batches:
+            with closing(_until_end(self._heard, self._stop)) as batches:
                 for batch in batches:
                     recorded = self._recorder.record(batch)
                     for namespace in sorted(recorded.appeared):
                         self._retry.call("switching on pre-images", partial(self._on_new_collection, namespace))
+                    with self._moved:
+                        self._unstored += 1
                     self._recorded.put(recorded)
         finally:
             self._recorded.put(None)
@@ -171,8 +188,9 @@ class Pipeline:
     def _write(self) -> None:
         saved_at = -IDLE_CHECKPOINT_EVERY_S
         saved: Position | None = None
+        reached: Position | None = None
         dirty = False
-        with closing(_merged(self._recorded, self._batch_size, self._flush_interval_s)) as batches:
+        with closing(_merged(self._recorded, self._batch_size, self._flush_interval_s, self._stop)) as batches:
             for batch in batches:
                 if batch.lost is not None:
                     self._retry.call("recording a gap", partial(self._on_lost, batch.lost, batch.position))
@@ -181,12 +199,15 @@ class Pipeline:
                     rejected = self._retry.call("writing history", partial(self._writer.write, batch))
                     self._progress.written(batch, rejected)
                     dirty = True
+                with self._moved:
+                    self._unstored -= batch.batches
+                    self._moved.notify_all()
                 reached = batch.position
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached != saved and time.monotonic() - saved_at >= wait:
                     self._save(reached)
                     saved, saved_at, dirty = reached, time.monotonic(), False
-        if reached != saved:
+        if reached is not None and reached != saved:
             self._save(reached)
 
     def _save(self, position: Position) -> None:
@@ -195,24 +216,34 @@ class Pipeline:
         self._progress.checkpointed()
 
 
-def _until_end(queue: Queue[Batch | None]) -> Generator[Batch, None, None]:
-    """What comes through a queue. Whatever happens, it is emptied to its end: nobody must wait before a full one."""
+def _until_end(queue: Queue[Batch | None], stop: threading.Event) -> Generator[Batch, None, None]:
+    """What comes through a queue, to its end.
+
+    If its user fails, everything is stopped, and the queue emptied: nobody must wait for ever before a full one.
+    """
     item: Batch | None = None
     try:
         while (item := queue.get()) is not None:
             yield item
     finally:
+        if item is not None:
+            stop.set()
         while item is not None:
             item = queue.get()
 
 
-def _merged(queue: Queue[Recorded | None], most_events: int, linger_s: float) -> Generator[Recorded, None, None]:
-    """What comes through a queue, joined with what waits behind it to one write of at most so many events."""
+def _merged(
+    queue: Queue[Recorded | None], most_events: int, linger_s: float, stop: threading.Event
+) -> Generator[Recorded, None, None]:
+    """What comes through a queue, joined with what waits behind it to one write of at most so many events.
+
+    If its user fails, it does as `_until_end` does.
+    """
     following: Recorded | None = None
     ended = False
     try:
         while not ended:
-            batch, following = following or queue.get(), None
+            batch, following = (following if following is not None else queue.get()), None
             if batch is None:
                 ended = True
                 return
@@ -230,5 +261,7 @@ def _merged(queue: Queue[Recorded | None], most_events: int, linger_s: float) ->
                     following = None
             yield batch
     finally:
+        if not ended:
+            stop.set()
         while not ended:
             ended = queue.get() is None

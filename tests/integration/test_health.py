@@ -85,13 +85,13 @@ def test_a_daemon_is_not_ready_before_its_stream_is_open(server: HealthServer, p
 def test_trouble_is_no_reason_to_be_restarted(server: HealthServer, progress: Progress) -> None:
     """With MongoDB away the daemon waits for it; whoever restarts it then makes things worse."""
     write(progress, {})
-    progress.trouble(ConnectionRefusedError(SECRET))
+    progress.trouble("writing history", ConnectionRefusedError(SECRET))
 
     ready, reasons = ask(server, "/ready")
     live, _ = ask(server, "/live")
 
     assert (live.status, ready.status) == (200, 503)
-    assert json.loads(reasons)["reasons"] == ["trouble, trying again: ConnectionRefusedError"]
+    assert json.loads(reasons)["reasons"] == ["trouble writing history, trying again: ConnectionRefusedError"]
 
 
 def test_a_stuck_daemon_is_neither_live_nor_ready(server: HealthServer, progress: Progress) -> None:
@@ -107,7 +107,7 @@ def test_metrics_are_read_by_prometheus(server: HealthServer, progress: Progress
     """Each by the name that dashboards and alerts rely on; names of collections may hold anything."""
     odd = 'shop.a"b\\c\nd'
     write(progress, {("shop.users", "update"): 2, (odd, "insert"): 1}, rejected=1)
-    progress.trouble(TimeoutError())
+    progress.trouble("writing history", TimeoutError())
 
     response, body = ask(server, "/metrics")
 

@@ -1,0 +1,147 @@
+"""Trying again: what passes is waited for, what does not is said at once, and a stop is never held up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from pymongo.errors import AutoReconnect, OperationFailure
+from structlog.testing import capture_logs
+
+from watcher import retry
+from watcher.retry import Retry, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Stop(threading.Event):
+    """A stop signal that notes how long it was waited on, and lets no time pass."""
+
+    def __init__(self, stopped_by_wait: int = -1) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+        self._stopped_by_wait = stopped_by_wait
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait not at all."""
+        self.waits.append(timeout or 0)
+        if len(self.waits) == self._stopped_by_wait:
+            self.set()
+        return self.is_set()
+
+
+def failing(times: int, error: Exception | None = None) -> Callable[[], str]:
+    """A call that fails so often, then succeeds."""
+    left = [error or AutoReconnect("gone") for _ in range(times)]
+
+    def attempt() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    return attempt
+
+
+def retrying(stop: threading.Event, told: list[BaseException] | None = None) -> Retry:
+    """A retry that tells its troubles."""
+    return Retry(stop, lambda _doing, error: None if told is None else told.append(error), lambda _doing: None)
+
+
+def test_what_passes_is_tried_until_it_succeeds() -> None:
+    """However long a server is away; a limit would end the daemon in the night."""
+    stop = Stop()
+    told: list[BaseException] = []
+
+    assert retrying(stop, told).call("writing", failing(50)) == "done"
+    assert len(stop.waits) == len(told) == 50
+
+
+def test_waits_grow_and_stay_bounded_and_are_never_the_same() -> None:
+    """A hundred daemons must not come back in the same instant, nor a single one after an hour."""
+    stop = Stop()
+    retrying(stop).call("writing", failing(100))
+
+    assert all(0 < wait <= retry.LONGEST_DELAY_S * (1 + retry._JITTER) for wait in stop.waits)
+    assert stop.waits[0] <= retry.FIRST_DELAY_S * (1 + retry._JITTER)
+    assert min(stop.waits[-50:]) >= retry.LONGEST_DELAY_S * (1 - retry._JITTER)
+    assert len({round(wait, 6) for wait in stop.waits[-50:]}) > 40
+
+
+@pytest.mark.parametrize("error", [OperationFailure("no", 13), ValueError("bug"), KeyError("bug")])
+def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
+    """Neither a wrong password nor a bug gets better by trying."""
+    stop = Stop()
+
+    with pytest.raises(type(error)):
+        retrying(stop).call("writing", failing(1, error))
+    assert stop.waits == []
+
+
+def test_a_stop_gives_a_failing_call_one_more_chance_and_then_gives_up() -> None:
+    """The last attempt may be the one that saves the position."""
+    stop = Stop(stopped_by_wait=3)
+    with pytest.raises(StoppedError, match="writing") as caught:
+        retrying(stop).call("writing", failing(10))
+    assert isinstance(caught.value.__cause__, AutoReconnect)
+    assert len(stop.waits) == 3
+
+    stop = Stop(stopped_by_wait=3)
+    assert retrying(stop).call("writing", failing(3)) == "done"
+
+
+def test_a_stop_does_not_keep_a_call_from_being_made() -> None:
+    """What was read is still written after the signal."""
+    stop = Stop()
+    stop.set()
+
+    assert retrying(stop).call("writing", failing(0)) == "done"
+    with pytest.raises(StoppedError):
+        retrying(stop).call("writing", failing(1))
+
+
+def test_a_stop_ends_a_long_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real wait on a real event: systemd would kill a daemon that slept it out."""
+    monkeypatch.setattr(retry, "FIRST_DELAY_S", 600.0)
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    began = time.monotonic()
+
+    with pytest.raises(StoppedError):
+        retrying(stop).call("writing", failing(2))
+    assert time.monotonic() - began < 10
+
+
+def test_an_abort_is_not_swallowed() -> None:
+    """`except Exception` must not catch what ends the process."""
+
+    def attempt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrying(Stop()).call("writing", attempt)
+
+
+def test_trouble_and_its_end_are_said_without_any_value() -> None:
+    """The server's messages may quote documents; only code and name are logged."""
+    with capture_logs() as logs:
+        retrying(Stop()).call("writing", failing(2, OperationFailure("dup key {card: 4000}", 262)))
+
+    assert [(line["log_level"], line["event"]) for line in logs] == [
+        ("warning", "trouble, trying again"),
+        ("warning", "trouble, trying again"),
+        ("info", "trouble over"),
+    ]
+    assert "4000" not in str(logs)
+    assert [line["failures"] for line in logs] == [1, 2, 2]
+
+
+def test_relief_is_told_once_and_only_after_trouble() -> None:
+    """Health would otherwise show for ever a trouble that is over."""
+    told: list[str] = []
+    for times in (0, 3):
+        Retry(Stop(), lambda doing, _: told.append(f"trouble {doing}"), told.append).call("writing", failing(times))
+
+    assert told == ["trouble writing"] * 3 + ["writing"]
