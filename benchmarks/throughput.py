@@ -68,7 +68,7 @@ def measure(uri: str, events: int) -> dict[str, Any]:
     client.bench.orders.insert_many(_document(number) for number in range(DOCUMENTS))
     position = _position(client)
     daemon = _daemon(uri)  # makes the checkpoint
-    _wait(lambda: client.change_history.checkpoints.count_documents({}) == 1)
+    _wait(lambda: client.change_history.checkpoints.count_documents({"token": {"$exists": True}}) == 1)
     _stop(daemon)
     loaded_at = time.perf_counter()
     _load(client, events)
@@ -142,11 +142,22 @@ def _position(client: MongoClient[Any]) -> Position:
 
 def _discard(client: MongoClient[Any], position: Position, events: int) -> float:
     """Read the stream with the daemon's options and look at nothing but the number of events."""
-    listener = Listener(client, _scope(), BATCH_SIZE, position, pre_images=True)
+    options = {
+        "allChangesForCluster": True,
+        "showExpandedEvents": True,
+        "showRawUpdateDescription": True,
+        "fullDocumentBeforeChange": "whenAvailable",
+        "startAfter": RawBSONDocument(position.token),
+    }
+    command = {
+        "aggregate": 1,
+        "pipeline": [{"$changeStream": options}, {"$match": _scope().match()}],
+        "cursor": {"batchSize": BATCH_SIZE},
+    }
     raw: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
     seen, started = 0, time.perf_counter()
     with client.start_session(causal_consistency=False) as session:
-        reply = client.admin.command(listener._aggregate(), session=session, codec_options=raw)  # noqa: SLF001
+        reply = client.admin.command(command, session=session, codec_options=raw)
         cursor, batch = reply["cursor"]["id"], "firstBatch"
         while True:
             seen += len(reply["cursor"][batch])
@@ -164,9 +175,9 @@ def _scope() -> Scope:
 
 def _daemon(uri: str) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "cli", "run"]
-    environment = {**os.environ, "WATCHER_MONGODB_URI": uri, "WATCHER_HTTP_PORT": "0", "WATCHER_LOG_LEVEL": "warning"}
+    environment = {**os.environ, "WATCHER_MONGODB_URI": uri, "WATCHER_HTTP_PORT": "0", "WATCHER_BASELINE": "off"}
     root = Path(__file__).resolve().parent.parent
-    return subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, cwd=root)
+    return subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root)
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> None:

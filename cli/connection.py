@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from cli import exit_codes
@@ -66,12 +67,37 @@ def open_history(settings: Settings) -> Iterator[History]:
         CommandError: it cannot be read.
     """
     uri = history_uri(settings)
-    options = {} if _TIMEOUT_OPTION in uri.lower() else {"serverSelectionTimeoutMS": _TIMEOUT_MS}
+    with in_words(uri), History.connect(uri, settings.history_database, **_options(uri)) as history:
+        yield history
+
+
+@contextmanager
+def open_client(uri: str) -> Iterator[MongoClient[Any]]:
+    """Connect to a deployment, and turn the driver's errors into advice.
+
+    Raises:
+        CommandError: it does not answer, or refuses.
+    """
+    with in_words(uri), MongoClient[Any](uri, **_options(uri)) as client:
+        yield client
+
+
+@contextmanager
+def in_words(uri: str) -> Iterator[None]:
+    """Turn the driver's errors about a deployment into advice.
+
+    Raises:
+        CommandError: instead of each of them.
+    """
     try:
-        with History.connect(uri, settings.history_database, appname="watcher", **options) as history:
-            yield history
+        yield
     except PyMongoError as error:
         raise _explained(error, mask(uri)) from error
+
+
+def _options(uri: str) -> dict[str, Any]:
+    patience = {} if _TIMEOUT_OPTION in uri.lower() else {"serverSelectionTimeoutMS": _TIMEOUT_MS}
+    return {"appname": "watcher", **patience}
 
 
 def _explained(error: PyMongoError, where: str) -> CommandError:

@@ -24,5 +24,11 @@ POSITION_LOST = 6
 FATAL = 7
 """The daemon cannot go on, and a restart would not help."""
 
+BUSY = 8
+"""A daemon seems to be at work on what was to be changed; nothing was changed."""
+
+REMAINING = 9
+"""Some of it could not be done and remains as it was."""
+
 ABORTED = 130
 """Ended by a second signal, or by Ctrl-C where that is not the ordinary way to end: 128 + SIGINT."""

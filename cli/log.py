@@ -59,6 +59,8 @@ def log(
     NS is database.collection. ID is Extended JSON, or bare: 24 hexadecimal digits are an ObjectId, digits an integer,
     anything else a string ('"42"' is the string). Without it, the whole collection is shown.
 
+    Where events were lost, a line `gap` stands in its place in time, whatever else is asked for (see `watcher gaps`).
+
     TIME is ISO 8601 (local time if it names no zone), words such as '2h ago' or 'yesterday 14:00', or a cluster time,
     seconds:increment. The first two are compared with an event's wall time, to the millisecond.
     """
@@ -80,8 +82,11 @@ def log(
             events = history.follow(selection, stop=Event(), limit=limit or _default_limit(as_json=as_json))
         elif limit is None and (default := _default_limit(as_json=as_json)):
             events = _newest(history, selection, default)
+        elif limit is None:
+            events = history.with_gaps(selection, history.stored(selection))
         else:
-            events = history.stored(selection, limit=limit)
+            found = list(history.stored(selection, limit=limit))
+            events = history.with_gaps(selection, found, cut=len(found) == limit)
         if not _print_all(events, show, endless=follow) and not follow:
             raise CommandError(message(history, selection), exit_codes.NOT_FOUND)
 
@@ -95,7 +100,7 @@ def _newest(history: History, selection: Selection, limit: int) -> Iterator[RawB
     found = list(history.stored(selection, limit=limit + 1))
     if len(found) > limit:
         click.echo(f"Showing the newest {limit} events; --limit N shows more, a pipe to `less` all.", err=True)
-    return iter(found[-limit:])
+    return history.with_gaps(selection, found[-limit:], cut=len(found) > limit)
 
 
 def _print_all(events: Iterator[RawBSONDocument], show: Callable[[RawBSONDocument], None], *, endless: bool) -> bool:

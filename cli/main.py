@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "run": "Record every change until told to stop.",
     "log": "Show what changed: a document's history, or a collection's.",
+    "gaps": "List what was lost: intervals of which nothing is known.",
+    "rejected": "List events that could not be stored, and try them again.",
+    "checkpoint": "Show how far the daemon has recorded, or move it.",
     "health": "Ask the running daemon whether it is ready.",
     "config": "Show the settings.",
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from cli import extended_json, literals, value_text
+from cli import extended_json, gap_text, literals, value_text
 from models.values import ABSENT, to_raw
 
 if TYPE_CHECKING:
@@ -16,11 +17,22 @@ if TYPE_CHECKING:
     from history import History, Selection
 
 _MOST_SUGGESTIONS = 3
+_MOST_GAPS = 3
 
 
 def message(history: History, selection: Selection) -> str:
     """Explain an empty answer, in one or more lines."""
-    return "\n".join([f"nothing is recorded of {_searched(selection)}.", *_suggestions(history, selection)])
+    said = [f"nothing is recorded of {_searched(selection)}.", *_suggestions(history, selection)]
+    return "\n".join([*said, *_gaps(history, selection)])
+
+
+def _gaps(history: History, selection: Selection) -> Iterator[str]:
+    """What may be missing from history in the window that was asked for."""
+    found = history.gaps(selection.namespace, since=selection.since, until=selection.until)
+    first = [gap_text.interval(gap, None) for gap in islice(found, _MOST_GAPS + 1)]
+    if first:
+        more = " and others" if len(first) > _MOST_GAPS else ""
+        yield f"Events of it may be lost, in {', '.join(first[:_MOST_GAPS])}{more}: see `watcher gaps`."
 
 
 def _searched(selection: Selection) -> str:

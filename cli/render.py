@@ -16,7 +16,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from cli import extended_json, value_text
+from cli import extended_json, gap_text, value_text
+from history import gaps
 from history.elements import element_changes
 from history.fields import changes_of, same
 from history.paths import path_of
@@ -76,6 +77,9 @@ class Renderer:
 
     def event(self, event: HistoryModel) -> None:
         """Print one event."""
+        if event.operation == gaps.OPERATION:
+            self._print(gap_text.line(event, self._zone))
+            return
         self._print(self._heading(event))
         changes = event.changes if self._field is None else changes_of(event, self._field)
         for change in changes:
@@ -101,6 +105,9 @@ class Renderer:
         return line
 
     def _change(self, operation: str, change: ChangeModel) -> None:
+        if not path_of(change) and change.new_value is UNKNOWN:
+            self._print(Text(_INDENT + "what it did is unknown: so large an event could not be delivered", "italic"))
+            return
         if not path_of(change) and change.old_value is UNKNOWN:
             self._print(Text(_INDENT + "what it held is unknown: there was no pre-image", "italic"))
             return

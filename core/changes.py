@@ -40,8 +40,14 @@ class Change(NamedTuple):
     at_end: bool = False
 
 
-def of_steps(steps: Iterable[Step], before: Image | None) -> list[Change]:
-    """Add old values from the pre-image to the steps of an update; without an image they are unknown."""
+def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None = None) -> list[Change]:
+    """Add old values to the steps of an update, from the document before it; without that they are unknown.
+
+    Args:
+        steps: what the server says was done.
+        before: the document before the update.
+        old_from: None if that is the server's pre-image, else `HISTORY`.
+    """
     if before is None:
         return [Change(path, None, value, UNKNOWN, size, at_end) for path, value, size, at_end in steps]
     found = []
@@ -49,7 +55,7 @@ def of_steps(steps: Iterable[Step], before: Image | None) -> list[Change]:
         old = before.get(path)
         if size is not None and old is not None:
             value = (raw.ARRAY, raw.from_items(raw.items(old[1])[:size]))  # noqa: PLW2901
-        found.append(Change(path, old, value, None, size, at_end and old is not None))
+        found.append(Change(path, old, value, old_from, size, at_end and old is not None))
     return found
 
 
@@ -58,6 +64,7 @@ _FIELD = b"\x02field\x00"
 _OLD = [raw.TYPE_BYTE[kind] + b"old_value\x00" for kind in range(256)]
 _NEW = [raw.TYPE_BYTE[kind] + b"new_value\x00" for kind in range(256)]
 _OLD_FROM = b"\x02old_value_from\x00"
+_NEW_FROM = b"\x02new_value_from\x00"
 
 
 def encode(change: Change) -> bytes:
@@ -77,6 +84,16 @@ def encode(change: Change) -> bytes:
         parts += (b"\x10truncated_to\x00", raw.int32(truncated_to))
     if at_end:
         parts.append(b"\x08at_end\x00\x01")
+    return raw.document(parts)
+
+
+def untold(operation: bytes) -> bytes:
+    """The stored change of an event that was delivered without any value: whatever it did, to the whole document."""
+    parts = [_FIELD, raw.string(b""), b"\x04path\x00", raw.EMPTY_DOCUMENT]
+    if operation != b"insert":
+        parts += (_OLD_FROM, raw.string(UNKNOWN))
+    if operation != b"delete":
+        parts += (_NEW_FROM, raw.string(UNKNOWN))
     return raw.document(parts)
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DOCUMENT_OPERATIONS = frozenset({b"insert", b"update", b"replace", b"delete"})
 """Operations on one document; everything else is about a collection, a database or the stream."""
 
+VALUES_LEFT_OUT = b"valuesLeftOut"
+"""Set by the listener on an event that was too large to be delivered with any value."""
+
 _ENVELOPE = frozenset(
     {
         b"_id",
@@ -32,6 +35,8 @@ _ENVELOPE = frozenset(
     }
 )
 _DIGEST_BYTES = 8
+_TIME_BYTES = 8
+_TIMESTAMP_KEY = 0x82
 
 
 class UnreadableEventError(ValueError):
@@ -115,3 +120,18 @@ def token_bytes(token: bytes) -> bytes:
         if key == b"_data" and kind == raw.BINARY:
             return payload[5:]
     raise UnreadableEventError("the resume token has no _data")
+
+
+def token_time(token: bytes) -> bytes | None:
+    """The cluster time that a resume token document stands for, as a BSON timestamp's payload.
+
+    A token is a key string that begins with its cluster time (src/mongo/db/pipeline/resume_token.h).
+
+    Returns:
+        None if the token is damaged, or of a form that no known server gives.
+    """
+    try:
+        key = token_bytes(token)
+    except (ValueError, IndexError):
+        return None
+    return key[8:0:-1] if len(key) > _TIME_BYTES and key[0] == _TIMESTAMP_KEY else None

@@ -14,10 +14,15 @@ from core.paths import is_index
 from models import raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from core.paths import Key
     from models.raw import Value
+
+
+_WHOLE = frozenset({b"insert", b"baseline"})
+_MAYBE_WHOLE = frozenset({b"replace", b"reconcile"})
+_PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
 
 
 class DoesNotApplyError(ValueError):
@@ -33,8 +38,14 @@ class Entry(NamedTuple):
 
 
 def read(history: bytes) -> Entry:
-    """Read a stored history document."""
+    """Read a stored history document.
+
+    Raises:
+        DoesNotApplyError: it is only the head of a document in parts (see `models.parts`).
+    """
     found = raw.fields(history)
+    if b"parts" in found:
+        raise DoesNotApplyError("the head of a large history document tells no values; its parts are to be read")
     changes = found.get(b"changes")
     order = found.get(b"key_order")
     return Entry(
@@ -62,6 +73,20 @@ def fold(document: bytes | None, history: Iterable[bytes]) -> bytes | None:
     return document
 
 
+def latest(history: Sequence[bytes]) -> bytes | None:
+    """The document after stored history documents of it, in order, from the last one that tells it whole.
+
+    Raises:
+        DoesNotApplyError: none tells it whole, or a later one does not fit.
+    """
+    entries = [read(entry) for entry in history]
+    start = max((number for number, entry in enumerate(entries) if tells_all(entry)), default=0)
+    document: bytes | None = None
+    for entry in entries[start:]:
+        document = apply(document, entry)
+    return document
+
+
 def apply(document: bytes | None, entry: Entry) -> bytes | None:
     """Apply one recorded event to a document.
 
@@ -69,11 +94,13 @@ def apply(document: bytes | None, entry: Entry) -> bytes | None:
         DoesNotApplyError: the event does not fit the document.
     """
     operation, changes, key_order = entry
-    if operation == b"delete":
+    if operation == b"delete" or (operation == b"reconcile" and _is_gone(changes)):
         return None
-    if operation in (b"insert", b"baseline") or (operation == b"replace" and _is_whole(changes)):
+    if changes and not changes[0].path:
+        raise DoesNotApplyError("the event was too large to be delivered with its values: what it did is unknown")
+    if operation in _WHOLE or (operation in _MAYBE_WHOLE and _is_whole(changes)):
         return raw.from_fields((change.path[0], change.new) for change in changes)  # type: ignore[misc]
-    if operation not in (b"update", b"replace"):
+    if operation not in _PARTIAL:
         return document
     if document is None:
         raise DoesNotApplyError("an update of a document that is not there")
@@ -85,9 +112,22 @@ def apply(document: bytes | None, entry: Entry) -> bytes | None:
     return root.value()[1]
 
 
+def tells_all(entry: Entry) -> bool:
+    """Whether an event alone tells what the document is after it, whatever it was before."""
+    return (
+        entry.operation in _WHOLE
+        or entry.operation == b"delete"
+        or (entry.operation in _MAYBE_WHOLE and (_is_whole(entry.changes) or _is_gone(entry.changes)))
+    )
+
+
 def _is_whole(changes: list[Change]) -> bool:
-    """A replacement recorded without a pre-image lists the whole new document, which begins with its `_id`."""
-    return bool(changes) and changes[0].path == (b"_id",)
+    """Whether the whole new document is listed: only then is its `_id`, which no event changes, among the changes."""
+    return any(change.path == (b"_id",) and change.new is not None for change in changes)
+
+
+def _is_gone(changes: list[Change]) -> bool:
+    return any(change.path == (b"_id",) and change.new is None for change in changes)
 
 
 class _Node:

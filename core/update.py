@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from models.raw import Value
 
 
+_ID_PATH = (b"_id",)
+
+
 class Step(NamedTuple):
     """One step of an update.
 
@@ -51,7 +54,8 @@ def from_raw(description: bytes) -> list[Step]:
         raise UnknownUpdateFormatError("the raw update description is not a version 2 delta")
     steps: list[Step] = []
     _read_document(delta[1], (), steps)
-    return steps
+    # A pipeline may move `_id`; the server stores it first and unchanged all the same.
+    return [step for step in steps if step.path != _ID_PATH] if b"_id\x00" in delta[1] else steps
 
 
 def _read_document(delta: bytes, prefix: Path, steps: list[Step]) -> None:

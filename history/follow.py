@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from history import timeline
+from history import gaps, timeline
+from models.parts import whole
 from models.reading import as_query, to_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from threading import Event
 
     from bson import Timestamp
@@ -31,7 +32,8 @@ def follow(
 ) -> Iterator[RawBSONDocument]:
     """Read the selected history documents, then each new one as it is recorded, until told to stop.
 
-    The stream is opened before the recorded ones are read: nothing in between is missed, nothing comes twice.
+    The stream is opened before the recorded ones are read: nothing in between is missed, nothing comes twice. Gaps in
+    what is asked for come too: recorded ones in their place, a new one when it is found.
 
     Args:
         collection: the history collection, its documents left as bytes.
@@ -42,14 +44,26 @@ def follow(
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
     """
-    conditions = [as_query({"operationType": "insert"}), selection.query("fullDocument.")]
+    wanted = as_query({"$or": [selection.query("fullDocument."), gaps.condition("fullDocument.")]})
+    conditions = [as_query({"operationType": "insert"}), wanted]
     pipeline = [as_query({"$match": condition}) for condition in conditions]
     with collection.watch(pipeline, max_await_time_ms=WAIT_MS) as stream:
         seen: set[bytes] = set()
-        for stored in timeline.read(collection, selection, limit=limit):
+        recorded: Iterable[RawBSONDocument] = timeline.read(collection, selection, limit=limit)
+        if limit is not None:
+            recorded = tuple(recorded)
+        cut = isinstance(recorded, tuple) and len(recorded) == limit
+        for stored in gaps.among(collection, selection, recorded, cut=cut):
             seen.add(stored["_id"])
             yield stored
-        yield from _new(stream, selection, stop, seen, _now(collection))
+        for stored in _new(stream, stop, seen, _now(collection)):
+            if gaps.is_gap(stored):
+                if gaps.concerns(stored, selection.namespace, selection.since, selection.until):
+                    yield stored
+                continue
+            event = whole(collection.database, stored)
+            if selection.field is None or selection.admits(to_event(event)):
+                yield event
 
 
 def _now(collection: Collection[RawBSONDocument]) -> Timestamp | None:
@@ -59,7 +73,7 @@ def _now(collection: Collection[RawBSONDocument]) -> Timestamp | None:
 
 
 def _new(
-    stream: ChangeStream[RawBSONDocument], selection: Selection, stop: Event, seen: set[bytes], until: Timestamp | None
+    stream: ChangeStream[RawBSONDocument], stop: Event, seen: set[bytes], until: Timestamp | None
 ) -> Iterator[RawBSONDocument]:
     while stream.alive and not stop.is_set():
         change = stream.try_next()
@@ -68,5 +82,5 @@ def _new(
         if until is not None and change["clusterTime"] > until:
             seen.clear()  # from here on nothing can have been read before
         stored = change["fullDocument"]
-        if stored["_id"] not in seen and (selection.field is None or selection.admits(to_event(stored))):
+        if stored["_id"] not in seen:
             yield stored

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from models.order import in_stream_order
+from models.parts import whole
 from models.reading import to_event
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _LARGEST_BATCH = 1000
 def read(
     collection: Collection[RawBSONDocument], selection: Selection, *, limit: int | None = None
 ) -> Iterator[RawBSONDocument]:
-    """Read the selected history documents, oldest first, as they are stored.
+    """Read the selected history documents, oldest first, as they were recorded.
 
     Args:
         collection: the history collection, its documents left as bytes (`models.reading.history_collection`).
@@ -35,12 +36,13 @@ def read(
         ValueError: a negative limit.
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
+    database = collection.database
     if limit is None:
-        return _read(collection, selection, newest_first=False)
+        return (whole(database, stored) for stored in _read(collection, selection, newest_first=False))
     if limit < 0:
         raise ValueError(f"limit must not be negative, it is {limit}")
     newest = list(islice(_read(collection, selection, newest_first=True, wanted=limit), limit))
-    return reversed(newest)
+    return (whole(database, stored) for stored in reversed(newest))
 
 
 def find(
@@ -58,5 +60,5 @@ def _read(
         # One more than wanted shows where the last cluster time ends.
         cursor.batch_size(min(wanted + 1, _LARGEST_BATCH))
         for stored in in_stream_order(cursor, newest_first=newest_first):
-            if selection.field is None or selection.admits(to_event(stored)):
+            if selection.field is None or selection.admits(to_event(whole(collection.database, stored))):
                 yield stored

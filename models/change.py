@@ -16,7 +16,9 @@ FROM_HISTORY = "history"
 """`old_value_from`: there was no pre-image; the value was derived from earlier history."""
 
 FROM_UNKNOWN = "unknown"
-"""`old_value_from`: there was no pre-image, and history does not tell the value either."""
+"""`old_value_from`: there was no pre-image, and history does not tell the value either.
+
+`new_value_from`: the event was too large for the server to deliver with its values."""
 
 
 class ChangeModel(EmbeddedDocument):
@@ -33,6 +35,7 @@ class ChangeModel(EmbeddedDocument):
     old_value = BSONField()
     new_value = BSONField()
     old_value_from = StringField(choices=(FROM_HISTORY, FROM_UNKNOWN))
+    new_value_from = StringField(choices=(FROM_UNKNOWN,))
     truncated_to = IntField()
     at_end = BooleanField()
 
@@ -47,7 +50,8 @@ class ChangeModel(EmbeddedDocument):
         change = super()._from_son(son, *args, **kwargs)
         if change.old_value_from == FROM_UNKNOWN and change.old_value is ABSENT:
             change.old_value = UNKNOWN
-        if change.truncated_to is not None and change.new_value is ABSENT:
+        untold = change.truncated_to is not None or change.new_value_from == FROM_UNKNOWN
+        if untold and change.new_value is ABSENT:
             change.new_value = UNKNOWN
         return change
 

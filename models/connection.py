@@ -15,6 +15,7 @@ ALIAS = "change_history"
 HISTORY = "history"
 CHECKPOINTS = "checkpoints"
 REJECTED = "rejected"
+PARTS = "history_parts"
 DATABASE = "change_history"
 """Default name of the history database."""
 

@@ -20,7 +20,7 @@ from mongoengine import (
 from .change import ChangeModel
 from .connection import ALIAS, HISTORY
 from .fields import BSONField, OpaqueListField, TimestampField, drop_missing
-from .values import ABSENT, document_to_python
+from .values import ABSENT, UNKNOWN, document_to_python
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
@@ -41,6 +41,9 @@ class HistoryModel(Document):
     `id` is the cluster time (8 bytes, big-endian) followed by 8 bytes of BLAKE2b of the resume token: the same
     event has the same `id` wherever and however often it is read, and ids are in time order. Within one cluster
     time, order by `resume_token`, byte by byte.
+
+    `parts` and `change_count` are there only on the head of an event larger than a document (see `parts`); the values
+    of its changes are `UNKNOWN` until `parts.whole` has put it together.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -60,6 +63,8 @@ class HistoryModel(Document):
                 "name": "transaction",
                 "partialFilterExpression": {"transaction": {"$exists": True}},
             },
+            # What was lost. Few documents, and every answer asks for them.
+            {"fields": ["operation", "id"], "name": "gaps", "partialFilterExpression": {"operation": "gap"}},
         ],
         "index_cls": False,
     }
@@ -76,6 +81,8 @@ class HistoryModel(Document):
     transaction = EmbeddedDocumentField(TransactionModel)
     resume_token = BinaryField()
     version = IntField()
+    change_count = IntField()
+    parts = ListField(BinaryField(), default=None)
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **{"document_id": ABSENT, "description": ABSENT, **values})
@@ -92,6 +99,8 @@ class HistoryModel(Document):
         event = super()._from_son(son, *args, **kwargs)
         for change in event.changes:
             change.timestamp = event.timestamp
+            if event.parts is not None:
+                change.old_value = change.new_value = UNKNOWN
         return event
 
     def to_mongo(self, *args: Any, **kwargs: Any) -> Any:

@@ -20,6 +20,7 @@ from mongoengine.connection import ConnectionFailure, get_db
 
 from .connection import ALIAS, DATABASE
 from .order import in_stream_order
+from .parts import whole
 from .reading import as_query, history_collection, is_document, to_event
 from .values import document_to_python
 
@@ -114,9 +115,10 @@ class _Reading(Sequence[T]):
         query = self._query()
         if query is None:
             return
-        with _collection_of(self._document).find(query).sort("_id", -1 if newest_first else 1) as cursor:
+        collection = _collection_of(self._document)
+        with collection.find(query).sort("_id", -1 if newest_first else 1) as cursor:
             for stored in in_stream_order(cursor, newest_first=newest_first):
-                items = self._items(to_event(stored))
+                items = self._items(to_event(whole(collection.database, stored)))
                 yield from reversed(items) if newest_first else items
 
     def _query(self) -> RawBSONDocument | None:
@@ -149,7 +151,7 @@ class Events(_Reading["HistoryModel"]):
 class Changes(_Reading["ChangeModel"]):
     """The changes of one document, oldest first; within an event in the order the server gave."""
 
-    _size: Any = {"$size": "$changes"}  # noqa: RUF012 - never changed
+    _size: Any = {"$ifNull": ["$change_count", {"$size": "$changes"}]}  # noqa: RUF012 - never changed
 
     def _items(self, event: HistoryModel) -> Sequence[ChangeModel]:
         return list(event.changes)

@@ -42,6 +42,7 @@ def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> 
         yield from sorted(run, key=_position, reverse=newest_first)
 
 
-def _position(stored: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    # Of events without a token (none of the stream's) the order is at least always the same one.
-    return bytes(stored.get("resume_token") or b""), bytes(stored["_id"])
+def _position(stored: Mapping[str, Any]) -> tuple[bool, bytes, bytes]:
+    # What has no token is not the stream's: a baseline or a gap tells how things were after all of that time's events.
+    token = bytes(stored.get("resume_token") or b"")
+    return not token, token, bytes(stored["_id"])

@@ -18,12 +18,13 @@ COLLECTION: str = HistoryModel._meta["collection"]  # noqa: SLF001 - mongoengine
 """Name of the history collection."""
 
 # Looking at one field of a raw document decodes its neighbours: an id may be a date of the year 20000.
-_RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
+RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
+"""How stored documents are read: left as bytes."""
 
 
 def history_collection(database: Database[Any]) -> Collection[RawBSONDocument]:
     """The history collection of a database, its documents left as bytes: decoding would lose types."""
-    return database.get_collection(COLLECTION, codec_options=_RAW)
+    return database.get_collection(COLLECTION, codec_options=RAW)
 
 
 def is_document(document_id: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mongoengine import BinaryField, DateTimeField, Document, StringField
+from mongoengine import BinaryField, DateTimeField, Document, ListField, StringField
 
 from .connection import ALIAS, REJECTED
 from .fields import TimestampField
@@ -11,7 +11,8 @@ from .fields import TimestampField
 class RejectedModel(Document):
     """One event that could not be stored, as the server sent it, with its position and the reason.
 
-    `id` is the one its history document would have.
+    `id` is the one its history document would have. An event too large for a document has `parts` in the place of
+    `event`; `models.parts.read` puts it together.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -27,5 +28,6 @@ class RejectedModel(Document):
     cluster_time = TimestampField()
     resume_token = BinaryField()
     event = BinaryField()
+    parts = ListField(BinaryField(), default=None)
     error = StringField()
     rejected_at = DateTimeField()

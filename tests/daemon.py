@@ -65,7 +65,8 @@ class Daemon:
     def ready(self) -> Self:
         """Wait until its stream is open: from then on nothing escapes it."""
         assert self.process is not None
-        eventually(lambda: self._ended() or self.database.checkpoints.count_documents({}), "a checkpoint")
+        query = {"token": {"$exists": True}}
+        eventually(lambda: self._ended() or self.database.checkpoints.count_documents(query), "a position")
         return self
 
     def _ended(self) -> bool:

@@ -13,6 +13,7 @@ from core import fold
 from core.image import Image
 from core.paths import read_dotted
 from models import raw
+from models.parts import whole
 from models.values import document_to_python, to_raw
 
 if TYPE_CHECKING:
@@ -59,8 +60,16 @@ def token_of(event: bytes) -> bytes:
 
 def history(database: Database[Any], query: dict[str, Any]) -> list[bytes]:
     """Stored history in the order of the stream, raw."""
-    found = [bytes(item.raw) for item in database.get_collection("history", codec_options=RAW).find(query)]
-    return sorted(found, key=lambda item: (entry(item)["_id"][:8], entry(item)["resume_token"]))
+    stored = database.get_collection("history", codec_options=RAW).find(query)
+    found = [bytes(whole(database, item).raw) for item in stored]
+    return sorted(found, key=_place)
+
+
+def _place(stored: bytes) -> tuple[bytes, bool, bytes]:
+    """Cluster time, then the token's bytes; what has no token is no event of the stream, and comes after them."""
+    fields = raw.fields(stored)
+    token = fields.get(b"resume_token")
+    return fields[b"_id"][1][5:13], token is None, token[1] if token is not None else b""
 
 
 def entry(stored: bytes) -> dict[str, Any]:

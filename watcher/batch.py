@@ -18,7 +18,7 @@ class Position(NamedTuple):
 
     Attributes:
         token: the resume token document as the server gave it, BSON.
-        cluster_time: time of the deployment when the token was given, payload of a BSON timestamp (8 bytes).
+        cluster_time: what the token stands for, payload of a BSON timestamp (8 bytes).
     """
 
     token: bytes
@@ -87,6 +87,16 @@ class Recorded:
     def __len__(self) -> int:
         return len(self.entries) + len(self.rejected)
 
+    batches: int = 1
+    """How many batches were joined to this one, itself included."""
+
+    def add(self, entry: Entry, namespace: bytes, operation: bytes) -> None:
+        """Append the history of one event."""
+        self.entries.append(entry)
+        self.size += len(entry.document)
+        key = namespace.decode("utf-8", "replace"), operation.decode("utf-8", "replace")
+        self.counts[key] = self.counts.get(key, 0) + 1
+
     def join(self, later: Recorded) -> None:
         """Append the history of the batch that follows this one."""
         self.entries += later.entries
@@ -94,5 +104,6 @@ class Recorded:
         self.position = later.position
         self.appeared |= later.appeared
         self.size += later.size
+        self.batches += later.batches
         for key, count in later.counts.items():
             self.counts[key] = self.counts.get(key, 0) + count

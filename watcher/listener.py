@@ -16,9 +16,12 @@ from bson import CodecOptions, Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
+from core import event
 from models import raw
-from watcher.batch import Batch, Lost, Position
+from watcher.batch import Batch, Lost, Position, timestamp
 from watcher.errors import BAD_TOKEN, UNKNOWN_OPTION, UnusablePositionError, Verdict, classify, name_of
+from watcher.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
+from watcher.large_events import TOO_LARGE, Portion
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -33,6 +36,9 @@ AWAIT_MS = 500
 
 IMAGES_WIRE_VERSION = 17
 """`maxWireVersion` of MongoDB 6.0, the first with pre-images, expanded events and the raw update description."""
+
+UNKNOWN_STAGE = 40324
+"""Code of a server without `$changeStreamSplitLargeEvent`."""
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
@@ -63,7 +69,9 @@ class Listener:
         self._client = client
         self._scope = scope
         self._database = client.get_database(scope.database or "admin")
-        self._batch_size = batch_size
+        self._portion = Portion(batch_size)
+        self._fragments = Fragments()
+        self._splits = True
         self._position = position
         self._pre_images = pre_images
         self._skip_what_is_lost = skip_what_is_lost
@@ -81,21 +89,35 @@ class Listener:
             pymongo.errors.PyMongoError: the stream broke. The next call opens it anew.
         """
         try:
-            if self._cursor is None:
-                return self._open()
-            return self._read("nextBatch", self._command(self._get_more()))
+            batch = self._open() if self._cursor is None else self._read("nextBatch", self._command(self._get_more()))
+            self._served(batch)
         except PyMongoError as error:
             self.close()
+            if isinstance(error, OperationFailure) and error.code == TOO_LARGE and self._portion.refused():
+                return self.next_batch()
             lost = self._position
             if not self._skip_what_is_lost or lost is None or classify(error) is not Verdict.POSITION_LOST:
                 raise
             log.warning("position lost: going on from now", cause=name_of(error))
             self._position, self._lost = None, Lost(lost, name_of(error))
+            self._portion.as_usual()
             return self.next_batch()
+        return batch
+
+    def _served(self, batch: Batch) -> None:
+        form = self._portion.form
+        if self._portion.served(len(batch.events)):
+            self.close()
+            log.warning(
+                "an event too large to be delivered whole is recorded without the values that cannot be had",
+                form=form.name.lower(),
+                cluster_time=str(timestamp(batch.position.cluster_time)),
+            )
 
     def close(self) -> None:
         """Give the stream's cursor back to the server. Never raises: the server forgets idle cursors by itself."""
         session, cursor, self._session, self._cursor = self._session, self._cursor, None, None
+        self._fragments.forget()
         if session is None:
             return
         try:
@@ -107,23 +129,34 @@ class Listener:
 
     def _open(self) -> Batch:
         self._session = self._client.start_session(causal_consistency=False)
-        try:
-            reply = self._command(self._aggregate())
-        except OperationFailure as error:
-            if error.code in BAD_TOKEN and self._position is not None:
-                raise UnusablePositionError(name_of(error)) from error
-            if error.code not in UNKNOWN_OPTION or not self._raw_updates:
-                raise
+        while True:
+            try:
+                return self._read("firstBatch", self._command(self._aggregate()))
+            except OperationFailure as error:
+                if error.code in BAD_TOKEN and self._position is not None:
+                    raise UnusablePositionError(name_of(error)) from error
+                if not self._do_without(error.code):
+                    raise
+
+    def _do_without(self, code: int | None) -> bool:
+        """The server does not know something it was asked for: ask without. False: that was not it."""
+        if code in UNKNOWN_OPTION and self._raw_updates:
             self._raw_updates = False
-            log.info("the server has no raw update descriptions; paths are told from the images", code=error.code)
-            reply = self._command(self._aggregate())
-        return self._read("firstBatch", reply)
+            log.info("the server has no raw update descriptions; paths are told from the images", code=code)
+        elif (code == UNKNOWN_STAGE or code in UNKNOWN_OPTION) and self._splits:
+            self._splits = False
+            log.debug("the server does not split large events; those beyond 16 MB lack their old values", code=code)
+        else:
+            return False
+        return True
 
     def _aggregate(self) -> dict[str, Any]:
+        stages = [{"$match": self._scope.match()}, *self._portion.form.stages, *([SPLIT_STAGE] if self._splits else [])]
         return {
             "aggregate": self._scope.collection or 1,
-            "pipeline": [{"$changeStream": self._stream_options()}, {"$match": self._scope.match()}],
-            "cursor": {"batchSize": self._batch_size},
+            "pipeline": [{"$changeStream": self._stream_options()}, *stages],
+            # Empty at first: a stream that begins has a position before it has events.
+            "cursor": {"batchSize": 0},
         }
 
     def _stream_options(self) -> dict[str, Any]:
@@ -134,7 +167,7 @@ class Listener:
             options["showExpandedEvents"] = True
             if self._raw_updates:
                 options["showRawUpdateDescription"] = True
-            if self._pre_images:
+            if self._pre_images and self._portion.form.images:
                 options["fullDocumentBeforeChange"] = "whenAvailable"
                 if not self._raw_updates:
                     options["fullDocument"] = "whenAvailable"
@@ -150,7 +183,7 @@ class Listener:
         return {
             "getMore": self._cursor,
             "collection": self._cursor_name,
-            "batchSize": self._batch_size,
+            "batchSize": self._portion.size,
             "maxTimeMS": AWAIT_MS,
         }
 
@@ -159,17 +192,27 @@ class Listener:
         return raw.fields(bytes(reply.raw))
 
     def _read(self, batch_name: str, reply: dict[bytes, raw.Value]) -> Batch:
-        cursor = raw.fields(reply[b"cursor"][1])
-        events = [event for _, event in raw.items(cursor[batch_name.encode()][1])]
-        identity = int.from_bytes(cursor[b"id"][1], "little", signed=True)
-        # A cursor that the server has closed (id 0: an invalidate event) is opened anew, after its last event.
-        self._cursor = Int64(identity) if identity else None
-        self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
+        cursor, events = self._contents(batch_name, reply)
+        while self._fragments.pending:  # no position is taken within an event
+            if self._cursor is None:
+                raise BrokenFragmentsError("the stream ended within an event")
+            reply = self._command(self._get_more())
+            cursor, more = self._contents("nextBatch", reply)
+            events = events + more
         self._position = self._position_after(cursor, events, reply.get(b"operationTime"))
         if self._cursor is None:
             self.close()
         lost, self._lost = self._lost, None
         return Batch(events, self._position, lost)
+
+    def _contents(self, batch_name: str, reply: dict[bytes, raw.Value]) -> tuple[dict[bytes, raw.Value], list[bytes]]:
+        """The cursor as a reply gives it, and the events that are whole."""
+        cursor = raw.fields(reply[b"cursor"][1])
+        identity = int.from_bytes(cursor[b"id"][1], "little", signed=True)
+        # A cursor that the server has closed (id 0: an invalidate event) is opened anew, after its last event.
+        self._cursor = Int64(identity) if identity else None
+        self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
+        return cursor, self._fragments.join([event for _, event in raw.items(cursor[batch_name.encode()][1])])
 
     def _position_after(
         self, cursor: dict[bytes, raw.Value], events: list[bytes], operation_time: raw.Value | None
@@ -180,11 +223,11 @@ class Listener:
         token = cursor.get(b"postBatchResumeToken")
         if last is not None and token is None:
             token = last[b"_id"]
+        if self._position is not None and (token is None or token[1] == self._position.token):
+            return self._position  # a stream that is only just opened again stands where it stood
         if token is None:
-            if self._position is None:
-                raise NoPositionError
-            return self._position
-        return Position(token[1], last[b"clusterTime"][1] if last is not None else now)
+            raise NoPositionError
+        return Position(token[1], event.token_time(token[1]) or (last or {}).get(b"clusterTime", (0, now))[1])
 
 
 class NoPositionError(PyMongoError):

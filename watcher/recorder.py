@@ -4,38 +4,71 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core import event, record, update
-from models.raw import MalformedBSON
+from core import event, fold, record
 from watcher.batch import Entry, Recorded, Rejected
 
 if TYPE_CHECKING:
     from watcher.batch import Batch
+    from watcher.memory import Memory
 
-_APPEARING = frozenset({b"create", b"rename"})
-_UNREADABLE = (MalformedBSON, event.UnreadableEventError, update.UnknownUpdateFormatError)
+_APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
+"""Also the end of an index build: while it lasts, the server refuses to alter the collection."""
+_UNREADABLE = (ValueError, KeyError, IndexError)  # those of `core` and `models.raw` are ValueErrors
 
 
 class Recorder:
-    """Turns batches of events into batches of history. Stateless: see `core.record`."""
+    """Turns batches of events into batches of history; what an event means is in `core.record`.
+
+    Args:
+        memory: tells the old values of events that come without a pre-image.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
 
     def record(self, batch: Batch) -> Recorded:
-        """Turn the events of a batch into history documents; the position goes along."""
+        """Turn the events of a batch into history documents; the position goes along.
+
+        Raises:
+            Exception: whatever recalling documents from history raises.
+        """
         recorded = Recorded([], [], batch.position, lost=batch.lost)
-        entries, counts = recorded.entries, recorded.counts
-        for data in batch.events:
+        readable = [(data, happened) for data in batch.events if (happened := _parsed(data, recorded)) is not None]
+        if recorded.rejected:
+            self._memory.forget_all()
+        self._memory.prepare(happened for _, happened in readable)
+        for data, happened in readable:
             try:
-                happened = event.parse(data)
-                document = record.document(happened)
+                document = self._document(happened)
             except _UNREADABLE as error:
-                recorded.rejected.append(Rejected(data, f"{type(error).__name__}: {error}"))
+                recorded.rejected.append(_rejected(data, error))
+                self._memory.forget_all()
                 continue
-            entries.append(Entry(document, data))
-            recorded.size += len(document)
-            key = happened.namespace.decode("utf-8", "replace"), happened.operation.decode("utf-8", "replace")
-            counts[key] = counts.get(key, 0) + 1
+            recorded.add(Entry(document, data), happened.namespace, happened.operation)
             if happened.operation in _APPEARING:
                 recorded.appeared.add(_new_name(happened))
         return recorded
+
+    def _document(self, happened: event.Event) -> bytes:
+        document = record.document(happened, self._memory.before(happened))
+        try:
+            self._memory.after(happened, document)
+        except fold.DoesNotApplyError:
+            # History has a hole that it does not know of; what it told was not the document.
+            return record.document(happened)
+        return document
+
+
+def _parsed(data: bytes, recorded: Recorded) -> event.Event | None:
+    try:
+        return event.parse(data)
+    except _UNREADABLE as error:
+        recorded.rejected.append(_rejected(data, error))
+        return None
+
+
+def _rejected(data: bytes, error: Exception) -> Rejected:
+    return Rejected(data, f"{type(error).__name__}: {error}")
 
 
 def _new_name(happened: event.Event) -> str:

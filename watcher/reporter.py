@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
 
-from watcher import notify
+from watcher import clients, notify
 
 if TYPE_CHECKING:
     from watcher.progress import Progress
@@ -39,6 +40,7 @@ class Reporter:
         """Say what is going to be done."""
         log.info(
             "started",
+            version=version(clients.APP_NAME),
             include=",".join(scope.include),
             exclude=",".join(scope.exclude) or None,
             scope=scope.collection or scope.database or "deployment",

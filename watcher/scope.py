@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from core import globs
 
 SYSTEM_DATABASES = ("admin", "config", "local")
 _MAGIC = re.compile(r"[*?\[]")
+_BRACKETS = re.compile(r"(?<!\\)\[([^\]]*)\]")
 _EVERYTHING = "*"
 _EVERYTHING_GLOB = "*.*"
 
@@ -39,14 +38,14 @@ class Scope:
     @property
     def database(self) -> str | None:
         """The one database that covers everything included, or None for the whole deployment."""
-        databases = {_split(glob)[0] for glob in self.include}
+        databases = {globs.split(glob)[0] for glob in self.include}
         (only, *others) = sorted(databases)
         return None if others or _MAGIC.search(only) else only
 
     @property
     def collection(self) -> str | None:
         """The one collection that covers everything included, or None for a wider stream."""
-        collections = {_split(glob)[1] for glob in self.include}
+        collections = {globs.split(glob)[1] for glob in self.include}
         (only, *others) = sorted(collections)
         return None if self.database is None or others or _MAGIC.search(only) else only
 
@@ -54,22 +53,13 @@ class Scope:
         """Whether a namespace is watched."""
         if database == self.own_database or database in SYSTEM_DATABASES or collection.startswith("system."):
             return False
-        namespace = (database, collection)
-        return any(_fits(p, namespace) for p in self._included) and not any(_fits(p, namespace) for p in self._excluded)
+        return globs.fits(self.include, database, collection) and not globs.fits(self.exclude, database, collection)
 
     def reaches(self, database: str) -> bool:
         """Whether any collection of a database may be watched."""
         if database == self.own_database or database in SYSTEM_DATABASES:
             return False
-        return any(name.match(database) for name, _ in self._included)
-
-    @cached_property
-    def _included(self) -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
-        return _compiled(self.include)
-
-    @cached_property
-    def _excluded(self) -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
-        return _compiled(self.exclude)
+        return globs.fits_database(self.include, database)
 
     def match(self) -> dict[str, Any]:
         """The condition of the `$match` stage that lets through what is watched, and nothing else.
@@ -78,14 +68,16 @@ class Scope:
         if either of its two names is covered, and always the end of the stream itself (invalidate).
         """
         own = {"ns.db": {"$ne": self.own_database}}
-        if self.collection is not None or (self.include == (_EVERYTHING_GLOB,) and not self.exclude):
+        if not self.exclude and (self.collection is not None or self.include == (_EVERYTHING_GLOB,)):
             return own
         return {"$and": [own, {"$or": [self._covered("ns"), self._covered("to"), {"operationType": "invalidate"}]}]}
 
     def _covered(self, where: str) -> dict[str, Any]:
         condition: dict[str, Any] = {"$or": [_condition(glob, where) for glob in self.include]}
         if self.exclude:
-            condition["$nor"] = [_condition(glob, where, whole_database=False) for glob in self.exclude]
+            condition["$nor"] = [
+                _condition(glob, where, whole_database=globs.split(glob)[1] == _EVERYTHING) for glob in self.exclude
+            ]
         return condition
 
     def describe(self) -> dict[str, Any]:
@@ -99,22 +91,9 @@ class Scope:
         }
 
 
-def _split(glob: str) -> tuple[str, str]:
-    database, _, collection = glob.partition(".")
-    return database, collection
-
-
-def _compiled(globs: Iterable[str]) -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
-    return [(re.compile(translate(db)), re.compile(translate(coll))) for db, coll in map(_split, globs)]
-
-
-def _fits(patterns: tuple[re.Pattern[str], re.Pattern[str]], namespace: Sequence[str]) -> bool:
-    return all(pattern.match(name) is not None for pattern, name in zip(patterns, namespace, strict=True))
-
-
 def _condition(glob: str, where: str, *, whole_database: bool = True) -> dict[str, Any]:
     """One glob as a condition on `ns` or `to`; with `whole_database` it lets events about the database through."""
-    database, collection = _split(glob)
+    database, collection = globs.split(glob)
     parts: dict[str, Any] = {f"{where}.db": {"$exists": True} if database == _EVERYTHING else _name_condition(database)}
     if whole_database and where == "ns":
         if collection != _EVERYTHING:
@@ -131,4 +110,6 @@ def _name_condition(glob: str) -> Any:
 def _server_regex(glob: str) -> str:
     r"""The glob as a PCRE: `\A`, `\z` and `[\s\S]`, since a collection's name may hold line breaks."""
     body = translate(glob).removeprefix("(?s:")[: -len(r")\Z")]
+    # Within brackets [ is itself to Python, and may begin a class of characters to PCRE.
+    body = _BRACKETS.sub(lambda found: "[" + found[1].replace("[", r"\[") + "]", body)
     return rf"\A(?s:{body})\z"

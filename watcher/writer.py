@@ -6,31 +6,32 @@ that is what makes a redelivered event a no-op, without any transaction.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from bson import Binary
 from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
-from pymongo.errors import BulkWriteError, DocumentTooLarge, WriteConcernError
+from pymongo.errors import BulkWriteError, WriteConcernError
 
-from core import event
+from core import event, parts
 from models.connection import HISTORY, REJECTED
-from watcher.batch import Rejected, timestamp
+from watcher.batch import Entry, Rejected, timestamp
 from watcher.errors import DUPLICATE_KEY, REJECT_CODES
+from watcher.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pymongo.database import Database
 
-    from watcher.batch import Entry, Recorded
+    from watcher.batch import Recorded
 
 log = structlog.get_logger(__name__)
 
 MAJORITY = WriteConcern("majority")
-LARGEST_DOCUMENT = 16 * 1024 * 1024
-"""Bytes of the largest document a server stores (https://www.mongodb.com/docs/manual/reference/limits/)."""
+LARGEST_DOCUMENT = parts.LARGEST_DOCUMENT
 
 
 class Writer:
@@ -44,6 +45,7 @@ class Writer:
     def __init__(self, database: Database[Any], stream: str) -> None:
         self._history = database.get_collection(HISTORY, write_concern=MAJORITY)
         self._rejected = database.get_collection(REJECTED, write_concern=MAJORITY)
+        self._large = LargeDocuments(database)
         self._stream = stream
 
     def write(self, recorded: Recorded) -> int:
@@ -60,8 +62,7 @@ class Writer:
         rejected = list(recorded.rejected)
         entries = recorded.entries
         if any(len(entry.document) > LARGEST_DOCUMENT for entry in entries):
-            rejected += [_too_large(entry) for entry in entries if len(entry.document) > LARGEST_DOCUMENT]
-            entries = [entry for entry in entries if len(entry.document) <= LARGEST_DOCUMENT]
+            entries = [Entry(self._large.fitted(document), data) for document, data in entries]
         if entries:
             rejected += self._insert(entries)
         for item in rejected:
@@ -76,14 +77,12 @@ class Writer:
         return []
 
     def _set_aside(self, item: Rejected) -> None:
-        happened = event.parse(item.event)
+        identity, place = _place(item.event)
         document = {
-            "_id": Binary(happened.id),
+            "_id": Binary(identity),
             "stream": self._stream,
-            "namespace": happened.namespace.decode("utf-8", "replace"),
-            "cluster_time": timestamp(happened.cluster_time),
-            "resume_token": Binary(happened.token),
-            "event": Binary(item.event),
+            **place,
+            **self._large.kept(identity, item.event),
             "error": item.error,
         }
         self._rejected.update_one(
@@ -91,11 +90,20 @@ class Writer:
             {"$setOnInsert": document, "$currentDate": {"rejected_at": True}},
             upsert=True,
         )
-        log.error("event rejected", namespace=document["namespace"], error=item.error)
+        log.error("event rejected", namespace=place.get("namespace"), error=item.error)
 
 
-def _too_large(entry: Entry) -> Rejected:
-    return Rejected(entry.event, f"{DocumentTooLarge.__name__}: {len(entry.document)} bytes of history")
+def _place(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Identity and place of an event; one that cannot be read has no place, and is known by its bytes alone."""
+    try:
+        happened = event.parse(data)
+    except (ValueError, KeyError, IndexError):
+        return blake2b(data, digest_size=16).digest(), {}
+    return happened.id, {
+        "namespace": happened.namespace.decode("utf-8", "replace"),
+        "cluster_time": timestamp(happened.cluster_time),
+        "resume_token": Binary(happened.token),
+    }
 
 
 def _refused(error: BulkWriteError, entries: Sequence[Entry]) -> list[Rejected]:

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cli import exit_codes
 from tests.daemon import eventually
+from tests.oplog import overrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pymongo import MongoClient
-
     from tests.daemon import Daemon
     from watcher.embedded.mongod import Mongod
-
-
-def _overrun_oplog(client: MongoClient[Any]) -> None:
-    """Write until the oldest entry of the oplog is younger than all that was there.
-
-    The oplog is never cut beyond the storage engine's last checkpoint, hence `--syncdelay 1` on these servers.
-    """
-    oldest = client.local["oplog.rs"].find_one(sort=[("$natural", 1)])
-    assert oldest is not None
-    last = client.local["oplog.rs"].find_one(sort=[("$natural", -1)])
-    assert last is not None
-    filler = {"x": "x" * 100_000}
-
-    def overrun() -> bool:
-        client.filler.a.insert_many([dict(filler) for _ in range(100)])
-        first = client.local["oplog.rs"].find_one(sort=[("$natural", 1)])
-        return first is not None and first["ts"] > last["ts"]
-
-    eventually(overrun, "the oplog to be cut", patience_s=120)
 
 
 @pytest.mark.parametrize("on_gap", ["record", "stop"])
@@ -51,7 +31,7 @@ def test_an_overrun_oplog_is_one_gap_with_its_bounds_or_a_stop(
     position = daemon.database.checkpoints.find_one()
     assert position is not None
     shop.a.insert_one({"_id": "lost"})
-    _overrun_oplog(daemon.client)
+    overrun(daemon.client)
 
     daemon.start()
     if on_gap == "stop":

@@ -103,6 +103,27 @@ def rename(old: str, new: str) -> dict[str, Any]:
     }
 
 
+DROPPED = {"operationType": "dropDatabase", "ns": {"db": "shop"}}
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "event", "expected"),
+    [
+        (["shop.a"], [], rename("shop.a", "shop.b"), True),
+        (["shop.b", "shop.c"], [], rename("shop.a", "shop.b"), True),
+        (["shop.c", "shop.d"], [], rename("shop.a", "shop.b"), False),
+        (["shop.*"], ["shop.a"], rename("shop.a", "shop.b"), True),
+        (["shop.*"], ["shop.b"], rename("shop.a", "shop.b"), True),
+        (["shop.*"], ["shop.a", "shop.b"], rename("shop.a", "shop.b"), False),
+        (["shop.*"], [], DROPPED, True),
+        (["shop.a", "crm.b"], [], DROPPED, True),
+        (["crm.*"], [], DROPPED, False),
+        (["*.*"], ["shop.a"], DROPPED, True),
+        (["*.*"], ["shop.*"], DROPPED, False),
+        (["shop.a", "crm.b"], [], {"operationType": "invalidate"}, True),
+        (["shop.*"], ["shop.*"], {"operationType": "invalidate"}, True),
+    ],
+)
 def test_events_about_more_than_one_document(
     database: Database[Any], include: list[str], exclude: list[str], event: dict[str, Any], *, expected: bool
 ) -> None:

@@ -1,0 +1,167 @@
+"""`watcher checkpoint set`: connects, says what it will do, and does it if told to."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+from bson import Timestamp
+from bson.errors import BSONError
+
+from cli import checkpoint_text, exit_codes, moments
+from cli.connection import CommandError, history_uri, open_client
+from config import log as logs
+from config.choices import OnGap, PreImages
+from models.values import document_to_python
+from watcher.embedded.errors import MongodError
+from watcher.embedded.server import EmbeddedServer, find_running
+from watcher.errors import FatalError, PositionLostError, PositionRefusedError
+from watcher.identity import identify
+from watcher.moves import Move, position_of, time_of
+from watcher.relocation import CAUSE, NoCheckpointError, Relocation
+from watcher.scope import Scope
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from config.settings import Settings
+    from history.window import Moment
+    from watcher.batch import Position
+
+_EXIT_CODES: dict[type[FatalError], int] = {
+    NoCheckpointError: exit_codes.NOT_FOUND,
+    PositionRefusedError: exit_codes.POSITION_REFUSED,
+    PositionLostError: exit_codes.POSITION_LOST,
+}
+
+
+class Wish(NamedTuple):
+    """Where to. Nothing of it: stay, and take over the options of the settings."""
+
+    to_now: bool = False
+    moment: Moment | None = None
+    token: str | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether the position itself stays as it is."""
+        return not self.to_now and self.moment is None and self.token is None
+
+
+def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) -> None:
+    """Show a move, and carry it out if `yes`.
+
+    Raises:
+        CommandError: it cannot be done; says why and what to type next.
+    """
+    logs.configure("critical", settings.log_format)  # the command itself says what is the matter
+    with ExitStack() as stack:
+        try:
+            relocation = _relocation(settings, stack)
+            move = _move(relocation, wish)
+            busy = relocation.busy_s()
+            if yes and not force:
+                _refuse_if(busy)
+            _show(relocation, settings, move, stays=wish.stays, zone=UTC if utc else None)
+            if yes:
+                relocation.apply(move)
+                click.echo("Done.")
+                return
+            if busy is not None:
+                click.echo(f"The daemon seems to be running: the position was saved {busy} s ago. Stop it first.")
+            click.echo("Nothing was changed. To do it, add --yes.")
+        except FatalError as error:
+            raise CommandError(str(error), _EXIT_CODES.get(type(error), exit_codes.FATAL)) from error
+        except MongodError as error:
+            raise CommandError(str(error), exit_codes.FATAL) from error
+
+
+def _relocation(settings: Settings, stack: ExitStack) -> Relocation:
+    if settings.mongodb_uri is not None:
+        uri = settings.mongodb_uri.get_secret_value()
+    else:  # it runs only as long as the daemon does, and the daemon must not
+        uri = (
+            find_running(settings.embedded_dir)
+            or stack.enter_context(EmbeddedServer(settings.embedded_dir, settings.embedded_port)).uri
+        )
+    watched = stack.enter_context(open_client(uri))
+    replica_set = identify(watched)  # before there is another deployment that an error could be of
+    keeper = stack.enter_context(open_client(history_uri(settings)))
+    return Relocation(
+        watched,
+        keeper[settings.history_database],
+        settings.stream,
+        Scope(settings.include, settings.exclude, settings.history_database),
+        replica_set,
+        pre_images=settings.pre_images is not PreImages.OFF,
+        reconcile=settings.on_gap is OnGap.RECONCILE,
+    )
+
+
+def _move(relocation: Relocation, wish: Wish) -> Move:
+    stored = relocation.stored(whatever_options=wish.stays)
+    target = relocation.at_token(stored.position) if wish.stays else _target(relocation, wish)
+    return Move(stored, target)
+
+
+def _target(relocation: Relocation, wish: Wish) -> Position:
+    if wish.to_now:
+        return relocation.now()
+    if wish.moment is not None:
+        moment = wish.moment
+        try:
+            return relocation.at(moment if isinstance(moment, Timestamp) else Timestamp(int(moment.timestamp()), 0))
+        except ValueError as error:
+            raise click.UsageError(f"--at: {error}") from error
+    try:
+        text = wish.token or ""
+        return relocation.at_token(position_of(json.loads(text) if text.lstrip().startswith("{") else text.strip()))
+    except (ValueError, BSONError) as error:
+        raise click.UsageError(
+            f"--token: {error}; copy one from `watcher checkpoint show`, or the resume_token of an event"
+        ) from error
+
+
+def _refuse_if(busy: int | None) -> None:
+    if busy is not None:
+        raise CommandError(
+            f"the daemon seems to be running: the position was saved {busy} s ago, and it would be saved over.\n"
+            "Stop it and try again 15 s later; if you know that none runs, add --force.",
+            exit_codes.BUSY,
+        )
+
+
+def _show(relocation: Relocation, settings: Settings, move: Move, *, stays: bool, zone: tzinfo | None) -> None:
+    origin, target = time_of(move.stored.position), time_of(move.target)
+    lines = [f"stream  {settings.stream}", f"from    {_place(origin, zone)}"]
+    if stays:
+        lines += ["to      the same position", *_options_in_words(relocation)]
+    else:
+        token = checkpoint_text.token_text(document_to_python(move.target.token))
+        lines += [f"to      {_place(target, zone)}", f"token   {token}"]
+        span = moments.span(abs(target.time - origin.time))
+        lines.append(
+            f'Forward by {span}: events in between that are not recorded yet are skipped; a gap is recorded, "{CAUSE}".'
+            if move.forward
+            else f"Backward by {span}: events in between are read again; what is recorded already stays as it is."
+        )
+    click.echo("\n".join(lines))
+
+
+def _place(moment: Timestamp, zone: tzinfo | None) -> str:
+    return f"{moments.clock(moment, zone)}  {moments.exact(moment)}"
+
+
+def _options_in_words(relocation: Relocation) -> list[str]:
+    changes = relocation.changed_options()
+    lines = [f"{name}: {_listed(old)} → {_listed(new)}" for name, (old, new) in changes.items()]
+    if not lines:
+        return ["The options are the settings' already."]
+    return [*lines, "Of what is watched only from now on, nothing before this position is recorded."]
+
+
+def _listed(value: Any) -> str:
+    return (",".join(value) or "nothing") if isinstance(value, list | tuple) else str(value)

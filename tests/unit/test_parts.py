@@ -1,0 +1,135 @@
+"""Documents larger than a server stores, and events that cannot tell what they did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+import pytest
+from bson.raw_bson import RawBSONDocument
+
+from core import fold, parts, record
+from core.event import VALUES_LEFT_OUT
+from core.fold import DoesNotApplyError
+from models import ABSENT, UNKNOWN
+from models.reading import to_event
+from models.values import document_to_python
+from tests.events import an_event
+from watcher.large_events import Form, Portion
+
+MB = 1024 * 1024
+BEFORE, AFTER = {"_id": 7, "text": "a" * 9 * MB, "n": 1}, {"text": "b" * 9 * MB}
+LARGE = record.record(
+    an_event("update", fullDocumentBeforeChange=BEFORE, rawUpdateDescription={"$v": 2, "diff": {"u": AFTER}})
+)
+IDENTITY = document_to_python(LARGE)["_id"]
+
+
+def bare(operation: str) -> bytes:
+    """The history of an event that was delivered without its values."""
+    return record.record(an_event(operation, **{VALUES_LEFT_OUT.decode(): True}))
+
+
+def test_parts_joined_are_the_document_to_the_byte() -> None:
+    """Each fits into a document, and a document of any size is cut at the same places every time."""
+    pieces = parts.cut(IDENTITY, LARGE)
+    assert b"".join(piece.data for piece in pieces) == LARGE
+    assert max(len(piece.data) for piece in pieces) < parts.LARGEST_DOCUMENT - 1024
+    assert pieces == parts.cut(IDENTITY, LARGE)
+
+
+def test_parts_of_one_event_are_never_mixed_with_those_of_another_version_of_it() -> None:
+    """A pre-image that expired between a kill and the redelivery makes another document; its parts have other ids."""
+    ids = {piece.id for piece in parts.cut(IDENTITY, LARGE)}
+    assert ids.isdisjoint(piece.id for piece in parts.cut(IDENTITY, LARGE[:-1] + b"\x01")[-1:])
+    assert all(identity.startswith(IDENTITY) and len(identity) == 32 for identity in ids)
+    two_alike = parts.cut(IDENTITY, b"x" * 2 * parts.PART_BYTES)
+    assert two_alike[0].data == two_alike[1].data
+    assert two_alike[0].id != two_alike[1].id
+
+
+def test_a_head_is_found_like_the_document_and_tells_no_values() -> None:
+    """Everything that queries ask for stands in it."""
+    pieces = parts.cut(IDENTITY, LARGE)
+    head, whole = document_to_python(parts.head(LARGE, pieces)), document_to_python(LARGE)
+    assert head.pop("parts") == [piece.id for piece in pieces]
+    assert head.pop("change_count") == 1
+    assert head.pop("changes") == [{"field": "text"}]
+    assert head == {name: value for name, value in whole.items() if name != "changes"}
+
+
+def test_a_head_whose_names_are_too_many_is_found_by_every_field() -> None:
+    """An insert of very many fields: the names alone would not fit."""
+    large = record.record(an_event("insert", fullDocument={f"f{number}": 1 for number in range(400_000)}))
+    head = parts.head(large, parts.cut(IDENTITY, large))
+    assert len(head) < 1024
+    found = document_to_python(head)
+    assert (found["change_count"], found["changes"]) == (400_000, [{"field": "", "path": []}])
+
+
+def test_an_unread_head_does_not_pass_for_a_removal() -> None:
+    """Who reads it without its parts is told that the values are unknown, not that they were absent."""
+    event = to_event(RawBSONDocument(parts.head(LARGE, parts.cut(IDENTITY, LARGE))))
+    assert [(change.old_value, change.new_value) for change in event.changes] == [(UNKNOWN, UNKNOWN)]
+    with pytest.raises(DoesNotApplyError):
+        fold.fold(bson.encode(BEFORE), [parts.head(LARGE, parts.cut(IDENTITY, LARGE))])
+
+
+@pytest.mark.parametrize(
+    ("operation", "old", "new"),
+    [
+        ("insert", ABSENT, UNKNOWN),
+        ("update", UNKNOWN, UNKNOWN),
+        ("replace", UNKNOWN, UNKNOWN),
+        ("delete", UNKNOWN, ABSENT),
+    ],
+)
+def test_an_event_without_its_values_is_recorded_as_unknown(operation: str, old: Any, new: Any) -> None:
+    """Not as a removal, not as a null, and not as nothing at all."""
+    event = to_event(RawBSONDocument(bare(operation)))
+    assert event.operation == operation
+    assert event.document_id == 7
+    assert event.description is ABSENT
+    assert [(change.path, change.old_value, change.new_value) for change in event.changes] == [([], old, new)]
+
+
+@pytest.mark.parametrize("operation", ["insert", "update", "replace"])
+def test_history_with_an_untold_event_does_not_fold_to_a_wrong_document(operation: str) -> None:
+    """Nobody knows the document any more, until an event tells it whole."""
+    with pytest.raises(DoesNotApplyError):
+        fold.fold(bson.encode(BEFORE), [bare(operation)])
+    assert fold.fold(bson.encode(BEFORE), [bare("delete")]) is None
+
+
+def test_less_is_asked_for_until_the_refused_event_is_alone() -> None:
+    """And of it alone as much as the server can deliver; then everything as usual."""
+    portion = Portion(1000)
+    seen = []
+    while portion.form is Form.WHOLE:
+        seen.append(portion.size)
+        assert portion.refused()
+    assert seen == [1000, 62, 3, 1]
+    assert not portion.served(0)
+    assert (portion.size, portion.form) == (1, Form.WITHOUT_IMAGES)
+    assert portion.served(1)
+    assert (portion.size, portion.form) == (1000, Form.WHOLE)
+
+
+def test_small_portions_end_when_nothing_was_refused_after_all() -> None:
+    """A pre-image that expired meanwhile makes the event small; the stream must not stay slow for it."""
+    portion = Portion(1000)
+    portion.refused()
+    for _ in range(16):
+        assert not portion.served(62)
+        assert portion.size == 62
+    portion.served(62)
+    assert portion.size == 1000
+
+
+def test_an_event_that_cannot_be_had_in_any_form_is_not_tried_forever() -> None:
+    """Then the error is the daemon's."""
+    portion = Portion(1)
+    forms = [portion.form]
+    while portion.refused():
+        forms.append(portion.form)
+    assert forms == [Form.WHOLE, Form.WITHOUT_IMAGES, Form.BARE]

@@ -1,0 +1,113 @@
+"""What history says documents are: their recorded events, folded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+from core import fold
+from models import raw
+from models.connection import HISTORY, REJECTED
+from models.parts import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pymongo.database import Database
+
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+_TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
+_ENDS = ("drop", "dropDatabase", "rename")
+
+
+class Unknown:
+    """History has entries of the document, but not all that would be needed to tell what it is."""
+
+
+UNKNOWN = Unknown()
+
+
+class Recollection:
+    """Recalls documents from the history collection, up to one cluster time.
+
+    Args:
+        database: the history database.
+        until: first 8 bytes of the ids of history: only what is before counts.
+        across_gaps: believe what was recorded before a gap that nothing has made level yet, to compare with it.
+    """
+
+    def __init__(self, database: Database[Any], until: bytes = b"\xff" * 8, *, across_gaps: bool = False) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, codec_options=_RAW)
+        self._rejected = database.get_collection(REJECTED, codec_options=_RAW)
+        self._until = until + b"\xff" * 8
+        self._across_gaps = across_gaps
+        self._ends: dict[str, bytes] = {}
+
+    def recall(self, namespace: str, ids: Sequence[raw.Value]) -> dict[raw.Value, bytes | Unknown | None]:
+        """What documents were: their bytes, None for those that were not there, `UNKNOWN` where history has a hole.
+
+        Args:
+            namespace: `db.coll`; its last drop or rename ended all documents before it.
+            ids: `_id` values.
+        """
+        if namespace not in self._ends:
+            self._ends[namespace] = self._last_end(namespace)
+        wanted = raw.from_fields([(b"$in", (raw.ARRAY, raw.from_items(ids)))])
+        query = {
+            "namespace": namespace,
+            "document_id": RawBSONDocument(wanted),
+            "_id": {"$gt": self._ends[namespace], "$lte": self._until},
+        }
+        found: dict[raw.Value, list[tuple[bytes, bytes, bytes]]] = {}
+        for stored in self._history.find(query).hint(_TIMELINE):
+            data = bytes(whole(self._database, stored).raw)
+            fields = raw.fields(data)
+            token = fields.get(b"resume_token")
+            place = fields[b"_id"][1][5:13], token[1] if token is not None else b"\xff"
+            found.setdefault(fields[b"document_id"], []).append((*place, data))
+        return {key: _folded([data for _, _, data in sorted(entries)]) for key, entries in found.items()}
+
+    def ids(self, namespace: str, chunk: int) -> Iterator[list[raw.Value]]:
+        """The ids of all documents that history knows in a namespace, in chunks, from the index alone."""
+        stages: list[dict[str, Any]] = [
+            {"$match": {"namespace": namespace, "document_id": {"$exists": True}}},
+            {"$sort": {"namespace": 1, "document_id": 1}},
+            {"$group": {"_id": "$document_id"}},
+        ]
+        ids: list[raw.Value] = []
+        with self._history.aggregate(stages, allowDiskUse=True) as cursor:
+            for found in cursor:
+                ids.append(raw.fields(bytes(found.raw))[b"_id"])
+                if len(ids) == chunk:
+                    yield ids
+                    ids = []
+        if ids:
+            yield ids
+
+    def _last_end(self, namespace: str) -> bytes:
+        """`_id` of the last event that ended every document of a namespace, or after which nothing is sure."""
+        upto = {"_id": {"$lte": self._until}}
+        query = {
+            "namespace": {"$in": [namespace, namespace.partition(".")[0]]},
+            "document_id": {"$exists": False},
+            "operation": {"$in": _ENDS},
+            **upto,
+        }
+        ends = list(self._history.find(query, {"_id": 1}).hint(_TIMELINE))
+        # An event that is only in `rejected` is a hole: what was before it is not what was after it.
+        rejected = self._rejected.find({"namespace": {"$in": [namespace, None]}, **upto}, {"_id": 1})
+        ends = [*ends, *rejected]
+        if not self._across_gaps:
+            gaps = self._history.find({"operation": "gap", "description.level": {"$ne": True}, **upto}, {"_id": 1})
+            ends = [*ends, *gaps]
+        return max((bytes(raw.fields(bytes(end.raw))[b"_id"][1][5:]) for end in ends), default=b"")
+
+
+def _folded(entries: list[bytes]) -> bytes | Unknown | None:
+    try:
+        return fold.latest(entries)
+    except fold.DoesNotApplyError:
+        return UNKNOWN

@@ -1,0 +1,184 @@
+"""Moving the position of a stream, as an operator asks: checked, and recorded as a gap where events are skipped."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pymongo.errors import PyMongoError
+
+from models.connection import CHECKPOINTS
+from models.values import CODEC
+from watcher.batch import Lost
+from watcher.checkpointer import Checkpointer
+from watcher.errors import FatalError, PositionLostError, Verdict, classify, name_of
+from watcher.gaps import Gaps
+from watcher.moves import true_to_token
+from watcher.openings import Openings
+from watcher.plans import Plans
+from watcher.scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bson import Timestamp
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from watcher.batch import Position
+    from watcher.checkpointer import StoredPosition
+    from watcher.identity import ReplicaSet
+    from watcher.moves import Move
+
+CAUSE = "moved by an operator"
+_LONGEST_REST_S = 15
+
+
+class NoCheckpointError(FatalError):
+    """There is no position that could be moved."""
+
+
+class Relocation:
+    """Finds out where a stream could go on, and moves it there.
+
+    Args:
+        watched: client of the watched deployment.
+        history: the history database.
+        stream: name of the stream.
+        scope: what the settings say is watched.
+        replica_set: the watched deployment.
+        pre_images: whether the daemon asks for the images before each change.
+        reconcile: whether the daemon is to bring history level with the documents after events were skipped.
+    """
+
+    def __init__(
+        self,
+        watched: MongoClient[Any],
+        history: Database[Any],
+        stream: str,
+        scope: Scope,
+        replica_set: ReplicaSet,
+        *,
+        pre_images: bool,
+        reconcile: bool = False,
+    ) -> None:
+        self._history = history
+        self._checkpoints = history.get_collection(CHECKPOINTS, codec_options=CODEC)
+        self._stream = stream
+        self._scope = scope
+        self._replica_set = replica_set
+        self._plans = Plans(watched, history, stream, scope) if reconcile else None
+        self._openings = Openings(watched, scope, pre_images=pre_images)
+
+    def stored_options(self) -> dict[str, Any]:
+        """What the stored position was made for, in the form of `Scope.describe`.
+
+        Raises:
+            NoCheckpointError: the stream has no position.
+        """
+        found = self._checkpoints.find_one({"_id": self._stream, "token": {"$exists": True}}, {"options": 1})
+        if found is None:
+            known = ", ".join(sorted(self._checkpoints.distinct("_id"))) or "none"
+            raise NoCheckpointError(
+                f"Stream {self._stream!r} has no checkpoint in {self._history.name} (streams there: {known}).",
+                "`watcher run` makes one when it first starts; another stream is named by --stream NAME.",
+            )
+        options: dict[str, Any] = found["options"]
+        return options
+
+    def stored(self, *, whatever_options: bool = False) -> StoredPosition:
+        """Where the stream stands.
+
+        Args:
+            whatever_options: also if it was made for other options than the settings'.
+
+        Raises:
+            NoCheckpointError: it has no position.
+            watcher.errors.PositionRefusedError: it is another deployment's, or made for other options.
+        """
+        made_for = self.stored_options()
+        scope = self._scope
+        if whatever_options:
+            scope = Scope(tuple(made_for["include"]), tuple(made_for["exclude"]), made_for["own_database"])
+        found = Checkpointer(self._history, self._stream, scope, self._replica_set).load()
+        if found is None:
+            raise NoCheckpointError(f"Stream {self._stream!r} has no position yet.", "Start it: watcher run")
+        return found._replace(position=true_to_token(found.position))
+
+    def now(self) -> Position:
+        """The position that means: from now on."""
+        return self._openings.now()
+
+    def at(self, moment: Timestamp) -> Position:
+        """The position before the first event of a cluster time.
+
+        Raises:
+            watcher.errors.PositionLostError: the oplog does not reach back so far.
+            ValueError: it lies in the future.
+        """
+        now = self._openings.server_time()
+        if moment > now:
+            raise ValueError(f"{moment.time}:{moment.inc} lies in the future: the server is at {now.time}:{now.inc}")
+        with self._in_words():
+            position = self._openings.at(moment)
+        self._check(position)
+        return position
+
+    def at_token(self, position: Position) -> Position:
+        """A position that was named by its token, once it is known to be one.
+
+        Raises:
+            watcher.errors.PositionLostError: the server does not go on from there.
+        """
+        self._check(position)
+        return position
+
+    def changed_options(self) -> dict[str, tuple[Any, Any]]:
+        """The options that the settings give otherwise than the stored position has them: old and new by name.
+
+        Raises:
+            NoCheckpointError: the stream has no position.
+        """
+        old, new = self.stored_options(), self._scope.describe()
+        return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+
+    def _check(self, position: Position) -> None:
+        with self._in_words():
+            self._openings.check(position)
+
+    def apply(self, move: Move) -> None:
+        """Carry out a move. What is skipped is recorded first, so that no crash can lose the gap.
+
+        Raises:
+            pymongo.errors.PyMongoError: a step is not acknowledged by a majority; safe to repeat.
+        """
+        if move.forward:
+            skipped = Lost(move.stored.position, CAUSE)
+            Gaps(self._history, self._stream, self._scope).write(skipped, move.target)
+            if self._plans is not None:
+                self._plans.save(self._plans.reconcile(skipped, move.target))
+        checkpointer = Checkpointer(self._history, self._stream, self._scope, self._replica_set)
+        checkpointer.save(move.target, move.stored.events)
+
+    def busy_s(self) -> int | None:
+        """How many seconds ago the checkpoint was saved, if so recently that the daemon seems to be running."""
+        found = self._checkpoints.find_one({"_id": self._stream}, {"updated_at": 1})
+        if found is None or "updated_at" not in found:
+            return None
+        now = self._history.command("hello", codec_options=CODEC)["localTime"]
+        ago = int((now - found["updated_at"]).total_seconds())
+        return ago if ago < _LONGEST_REST_S else None
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except PyMongoError as error:
+            if classify(error) is not Verdict.POSITION_LOST:
+                raise
+            raise PositionLostError(
+                f"The server cannot go on from there: {name_of(error)}. It is older than the oplog, or no position of "
+                "this stream.",
+                "db.getReplicationInfo() in mongosh says how far back the oplog reaches; --at TIME takes any time in "
+                "it, --now the present.",
+            ) from error
