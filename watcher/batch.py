@@ -36,10 +36,12 @@ class Lost(NamedTuple):
     Attributes:
         position: the last one that was good.
         cause: name and code of the server's error.
+        resumed: where the stream goes on; None: not yet known.
     """
 
     position: Position
     cause: str
+    resumed: Position | None = None
 
 
 @dataclass(slots=True)

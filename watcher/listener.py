@@ -203,7 +203,7 @@ class Listener:
         if self._cursor is None:
             self.close()
         lost, self._lost = self._lost, None
-        return Batch(events, self._position, lost)
+        return Batch(events, self._position, lost._replace(resumed=self._position) if lost is not None else None)
 
     def _contents(self, batch_name: str, reply: dict[bytes, raw.Value]) -> tuple[dict[bytes, raw.Value], list[bytes]]:
         """The cursor as a reply gives it, and the events that are whole."""

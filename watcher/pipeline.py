@@ -74,7 +74,7 @@ class Pipeline:
     Args:
         listener, recorder, writer, checkpointer: the stages.
         on_new_collection: called with the namespace of a collection that has appeared.
-        on_lost: called with what was lost and the position after it, before anything after it is written.
+        on_lost: called with what was lost and the position where the stream goes on, before what follows is written.
         progress: is told what happens.
         stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
         batch_size: at most so many events in one write.
@@ -156,7 +156,7 @@ class Pipeline:
         try:
             stage()
         except StoppedError:
-            log.warning("stopped amid trouble; what is not recorded yet will be read again", stage=stage.__name__)
+            log.warning("stopped amid trouble; what is not recorded yet will be read again", stage=stage.__name__[1:])
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self._failure = self._failure or error
         finally:
@@ -193,7 +193,8 @@ class Pipeline:
         with closing(_merged(self._recorded, self._batch_size, self._flush_interval_s, self._stop)) as batches:
             for batch in batches:
                 if batch.lost is not None:
-                    self._retry.call("recording a gap", partial(self._on_lost, batch.lost, batch.position))
+                    resumed = batch.lost.resumed or batch.position
+                    self._retry.call("recording a gap", partial(self._on_lost, batch.lost, resumed))
                     dirty = True
                 if len(batch):
                     rejected = self._retry.call("writing history", partial(self._writer.write, batch))

@@ -38,7 +38,9 @@ def test_an_overrun_oplog_is_one_gap_with_its_bounds_or_a_stop(
         assert daemon.wait() == exit_codes.POSITION_LOST
         assert "ChangeStreamHistoryLost (286)" in daemon.log()
         assert "WATCHER_ON_GAP=record" in daemon.log()
-        assert daemon.database.checkpoints.find_one() == position
+        kept = daemon.database.checkpoints.find_one()
+        assert kept is not None
+        assert kept["token"] == position["token"]
         return
     eventually(lambda: daemon.database.history.find_one({"operation": "gap"}), "the gap")
     shop.a.insert_one({"_id": "after"})

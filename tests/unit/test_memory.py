@@ -15,6 +15,7 @@ from watcher.recorder import Recorder
 
 if TYPE_CHECKING:
     from models.raw import Value
+    from watcher.memory import Documents
 
 AT = Position(b"", bytes(8))
 
@@ -35,7 +36,7 @@ def _insert(**document: Any) -> bytes:
     return an_event("insert", fullDocument={"_id": 7, **document})
 
 
-def _nothing(_namespace: str, _ids: list[Value]) -> dict[Value, bytes | None]:
+def _nothing(_namespace: str, _ids: list[Value]) -> Documents:
     return {}
 
 
@@ -43,7 +44,7 @@ def test_a_recalled_document_tells_the_old_value() -> None:
     """Asked for once; what follows is known."""
     asked = []
 
-    def recall(namespace: str, ids: list[Value]) -> dict[Value, bytes | None]:
+    def recall(namespace: str, ids: list[Value]) -> Documents:
         asked.append((namespace, len(ids)))
         return dict.fromkeys(ids, bson.encode({"_id": 7, "n": 1}))
 
