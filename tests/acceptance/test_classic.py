@@ -1,0 +1,68 @@
+"""The habit that this project grew from: `user.history.changes` on a mongoengine document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mongoengine
+import pytest
+from mongoengine import Document, StringField
+
+import models
+from models import ABSENT, HistoryMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.database import Database
+
+    from tests.daemon import Daemon
+
+
+class UserModel(HistoryMixin, Document):
+    """The application's own document; nothing about it but the mixin knows of history."""
+
+    meta = {"collection": "users", "db_alias": "classic"}  # noqa: RUF012 - mongoengine's own form
+
+    name = StringField()
+    email = StringField()
+
+
+@pytest.fixture
+def _connected(replica_set_uri: str, database: Database[Any], daemon: Daemon) -> Iterator[None]:
+    """The application's connection, and where its history is."""
+    mongoengine.connect(db=database.name, host=replica_set_uri, alias="classic", uuidRepresentation="standard")
+    models.connect(replica_set_uri, daemon.database.name)
+    yield
+    models.disconnect()
+    mongoengine.disconnect("classic")
+
+
+@pytest.mark.usefixtures("_connected")
+def test_a_user_saved_renamed_and_saved_again_shows_its_changes(
+    database: Database[Any], daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the loop as people write it, with changes made elsewhere too."""
+    user = UserModel(name="Ada", email="ada@example.com").save()
+    user.name = "Ada Lovelace"
+    user.save()
+    user.email = "lovelace@example.com"
+    user.save()
+    database.users.update_one({"_id": user.pk}, {"$unset": {"email": 1}})
+    database.end.insert_one({"_id": "end"})
+    daemon.recorded(f"{database.name}.end", "end")
+
+    for change in user.history.changes:
+        print(change.field, change.old_value, change.new_value, change.timestamp)  # noqa: T201 - the example
+
+    printed = capsys.readouterr().out
+    assert [line.rpartition(" 20")[0] for line in printed.splitlines()] == [
+        f"_id <absent> {user.pk}",
+        "name <absent> Ada",
+        "email <absent> ada@example.com",
+        "name Ada Ada Lovelace",
+        "email ada@example.com lovelace@example.com",
+        "email lovelace@example.com <absent>",
+    ]
+    assert user.history.changes[-1].new_value is ABSENT
+    assert all(change.timestamp.tzinfo is not None for change in user.history.changes)
