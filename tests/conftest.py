@@ -7,6 +7,7 @@ has the image ``WATCHER_TEST_MONGO_IMAGE`` or can pull it; a `mongod` on the PAT
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -29,6 +30,12 @@ Client: TypeAlias = MongoClient[dict[str, Any]]
 
 IMAGE = os.environ.get("WATCHER_TEST_MONGO_IMAGE", "mongo:6.0")
 FORCED = os.environ.get("WATCHER_TEST_SERVER", "")
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT, and let child processes hear it: whoever starts the tests in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
