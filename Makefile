@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format clean
+.PHONY: help run test bench lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -18,6 +18,9 @@ run: $(VENV)/.installed ## the daemon, on an embedded replica set unless WATCHER
 
 test: $(VENV)/.installed-tools ## all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.installed ## events recorded per second, beside a client that reads the same stream and discards it
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 lint: $(VENV)/.installed-tools ## style, types, and which package may import which
 	$(BIN)/ruff check
