@@ -89,9 +89,6 @@ class Recorded:
     def __len__(self) -> int:
         return len(self.entries) + len(self.rejected)
 
-    batches: int = 1
-    """How many batches were joined to this one, itself included."""
-
     def add(self, entry: Entry, namespace: bytes, operation: bytes) -> None:
         """Append the history of one event."""
         self.entries.append(entry)
@@ -106,6 +103,5 @@ class Recorded:
         self.position = later.position
         self.appeared |= later.appeared
         self.size += later.size
-        self.batches += later.batches
         for key, count in later.counts.items():
             self.counts[key] = self.counts.get(key, 0) + count

@@ -20,13 +20,11 @@ from watcher.gaps import Gaps
 from watcher.identity import identify
 from watcher.images import PreImages
 from watcher.listener import Listener
-from watcher.memory import Memory
 from watcher.pipeline import Pipeline
 from watcher.plans import Plans
-from watcher.recollection import Recollection
 from watcher.recorder import Recorder
 from watcher.retry import Retry
-from watcher.survey import Survey
+from watcher.survey import BASELINE, RECONCILE, Survey
 from watcher.writer import Writer
 
 if TYPE_CHECKING:
@@ -35,10 +33,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
 
     from config.settings import Settings
-    from models.raw import Value
     from watcher.batch import Lost
     from watcher.progress import Progress
-    from watcher.recollection import Unknown
     from watcher.scope import Scope
 
 _NO_POSITION = Position(b"", bytes(8))
@@ -90,13 +86,10 @@ def compose(
     survey = Survey(watched, history, partial(_store, writer), plans.save, plans.done, retry, stop)
     gaps = Gaps(history, settings.stream, scope)
 
-    def recall(namespace: str, ids: list[Value]) -> dict[Value, bytes | Unknown | None]:
-        pipeline.wait_stored()
-        ask = partial(Recollection(history).recall, namespace, ids)
-        return retry.call("recalling documents from history", ask)
-
     def on_lost(lost: Lost, now: Position) -> None:
         gaps.write(lost, now)
+        if enable_images:
+            images.enable_existing()  # what was created in the gap has told nobody
         if settings.on_gap is OnGap.RECONCILE:
             plan = plans.reconcile(lost, now)
             plans.save(plan)
@@ -109,13 +102,17 @@ def compose(
             retry.call("planning the baseline", partial(plans.save, plan))
             survey.assign(plan)
         retry.call("saving the checkpoint", partial(checkpointer.save, start, 0))
+        if enable_images:
+            retry.call("switching on pre-images", images.enable_existing)  # created while the stream was opened
     else:
         progress.starts_with(stored.events)
-        if (unfinished := retry.call("loading the plan of the survey", plans.load)) is not None:
+        unfinished = retry.call("loading the plan of the survey", plans.load)
+        wanted = {BASELINE: settings.baseline is Baseline.INITIAL, RECONCILE: settings.on_gap is OnGap.RECONCILE}
+        if unfinished is not None and wanted[unfinished.kind]:
             survey.assign(unfinished)
     pipeline = Pipeline(
         listener,
-        Recorder(Memory(recall)),
+        Recorder(),
         writer,
         checkpointer,
         on_new_collection=images.enable if enable_images else _nothing,

@@ -65,7 +65,6 @@ TRANSIENT_CODES = {
     211: "KeyNotFound",
     234: "RetryChangeStream",
     237: "CursorKilled",
-    246: "SnapshotUnavailable",
     262: "ExceededTimeLimit",
     290: "TransactionExceededLifetimeLimitSeconds",
     365: "TemporarilyUnavailable",

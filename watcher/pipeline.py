@@ -38,7 +38,6 @@ CHECKPOINT_EVERY_S = 1.0
 IDLE_CHECKPOINT_EVERY_S = 10.0
 """An idle stream too moves on with the oplog, lest its position be overtaken by it."""
 _NO_TIME = 1e-9
-_LOOK_AGAIN_S = 0.1
 
 
 class Listens(Protocol):
@@ -106,8 +105,6 @@ class Pipeline:
         self._stop = stop
         self._retry = Retry(self._stop, progress.trouble, progress.relief)
         self._failure: BaseException | None = None
-        self._unstored = 0
-        self._moved = threading.Condition()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -140,18 +137,6 @@ class Pipeline:
             raise self._failure
         return True
 
-    def wait_stored(self) -> None:
-        """Wait until everything that has been recorded is stored. To be called by the recording stage.
-
-        Raises:
-            StoppedError: it will not be, since writing has ended.
-        """
-        with self._moved:
-            while self._unstored:
-                if not self._threads[-1].is_alive():
-                    raise StoppedError("waiting for history to be stored")
-                self._moved.wait(_LOOK_AGAIN_S)
-
     def _guarded(self, stage: Callable[[], None]) -> None:
         try:
             stage()
@@ -179,8 +164,6 @@ class Pipeline:
                     recorded = self._recorder.record(batch)
                     for namespace in sorted(recorded.appeared):
                         self._retry.call("switching on pre-images", partial(self._on_new_collection, namespace))
-                    with self._moved:
-                        self._unstored += 1
                     self._recorded.put(recorded)
         finally:
             self._recorded.put(None)
@@ -200,9 +183,6 @@ class Pipeline:
                     rejected = self._retry.call("writing history", partial(self._writer.write, batch))
                     self._progress.written(batch, rejected)
                     dirty = True
-                with self._moved:
-                    self._unstored -= batch.batches
-                    self._moved.notify_all()
                 reached = batch.position
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached != saved and time.monotonic() - saved_at >= wait:

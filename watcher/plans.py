@@ -58,8 +58,8 @@ class Plans:
         return Plan(RECONCILE, _just_before(now), namespaces, since=timestamp(lost.position.cluster_time))
 
     def done(self, plan: Plan) -> None:
-        """Note that a plan is carried out: gaps before it are level now, so history can be believed across them."""
-        if plan.since is not None:
+        """Note that a plan is carried out: gaps before it are level now, if nothing had to be left out."""
+        if plan.since is not None and plan.whole:
             before_it = {"$lte": Binary(sortable(plan.since) + b"\xff" * 8)}
             mine = {"operation": "gap", "_id": before_it, "description.stream": self._stream}
             self._history.update_many(mine, {"$set": {"description.level": True}})
@@ -73,6 +73,7 @@ class Plans:
             "namespaces": list(plan.namespaces),
             "documents": plan.documents,
             "entries": plan.entries,
+            "whole": plan.whole,
             **({"after": plan.after} if plan.after is not None else {}),
             **({"since": plan.since} if plan.since is not None else {}),
         }
@@ -93,6 +94,7 @@ class Plans:
             to_python(kept[b"since"]) if b"since" in kept else None,
             int(to_python(kept[b"documents"])),
             int(to_python(kept[b"entries"])),
+            bool(to_python(kept[b"whole"])),
         )
 
     def _covers(self, namespace: str) -> bool:

@@ -35,15 +35,13 @@ class Recollection:
     Args:
         database: the history database.
         until: first 8 bytes of the ids of history: only what is before counts.
-        across_gaps: believe what was recorded before a gap that nothing has made level yet, to compare with it.
     """
 
-    def __init__(self, database: Database[Any], until: bytes = b"\xff" * 8, *, across_gaps: bool = False) -> None:
+    def __init__(self, database: Database[Any], until: bytes) -> None:
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=_RAW)
         self._rejected = database.get_collection(REJECTED, codec_options=_RAW)
         self._until = until + b"\xff" * 8
-        self._across_gaps = across_gaps
         self._ends: dict[str, bytes] = {}
 
     def recall(self, namespace: str, ids: Sequence[raw.Value]) -> dict[raw.Value, bytes | Unknown | None]:
@@ -68,6 +66,8 @@ class Recollection:
             token = fields.get(b"resume_token")
             place = fields[b"_id"][1][5:13], token[1] if token is not None else b"\xff"
             found.setdefault(fields[b"document_id"], []).append((*place, data))
+        if self._has_rejected(namespace):
+            return dict.fromkeys(found, UNKNOWN)
         return {key: _folded([data for _, _, data in sorted(entries)]) for key, entries in found.items()}
 
     def ids(self, namespace: str, chunk: int) -> Iterator[list[raw.Value]]:
@@ -87,22 +87,30 @@ class Recollection:
         if ids:
             yield ids
 
+    def _has_rejected(self, namespace: str) -> bool:
+        """Whether an event of this namespace, or of nobody knows which, is only in `rejected`: history has a hole."""
+        return self._rejected.find_one({"namespace": {"$in": [namespace, None]}}, {"_id": 1}) is not None
+
     def _last_end(self, namespace: str) -> bytes:
-        """`_id` of the last event that ended every document of a namespace, or after which nothing is sure."""
+        """`_id` of the last event that ended every document of a namespace."""
         upto = {"_id": {"$lte": self._until}}
+        database, _, collection = namespace.partition(".")
         query = {
-            "namespace": {"$in": [namespace, namespace.partition(".")[0]]},
+            "namespace": {"$in": [namespace, database]},
             "document_id": {"$exists": False},
             "operation": {"$in": _ENDS},
             **upto,
         }
         ends = list(self._history.find(query, {"_id": 1}).hint(_TIMELINE))
-        # An event that is only in `rejected` is a hole: what was before it is not what was after it.
-        rejected = self._rejected.find({"namespace": {"$in": [namespace, None]}, **upto}, {"_id": 1})
-        ends = [*ends, *rejected]
-        if not self._across_gaps:
-            gaps = self._history.find({"operation": "gap", "description.level": {"$ne": True}, **upto}, {"_id": 1})
-            ends = [*ends, *gaps]
+        arrivals = {
+            "namespace": {"$gt": ""},
+            "document_id": {"$exists": False},
+            "operation": "rename",
+            "description.to.db": database,
+            "description.to.coll": collection,
+            **upto,
+        }
+        ends += self._history.find(arrivals, {"_id": 1}).hint(_TIMELINE)
         return max((bytes(raw.fields(bytes(end.raw))[b"_id"][1][5:]) for end in ends), default=b"")
 
 

@@ -25,7 +25,7 @@ from pymongo.errors import OperationFailure
 from core import baseline
 from models import raw
 from watcher.errors import name_of
-from watcher.recollection import Recollection, Unknown
+from watcher.recollection import UNKNOWN, Recollection, Unknown
 from watcher.retry import Retry, StoppedError
 from watcher.snapshot import CHUNK, SNAPSHOT_GONE, SnapshotReader
 
@@ -54,6 +54,7 @@ class Plan:
         since: of a reconciliation, up to when history was whole.
         documents: how many are done.
         entries: how many were recorded.
+        whole: nothing had to be left out.
     """
 
     kind: str
@@ -63,6 +64,7 @@ class Plan:
     since: Timestamp | None = None
     documents: int = 0
     entries: int = 0
+    whole: bool = True
 
 
 @dataclass
@@ -118,20 +120,52 @@ class Survey:
                 self._finish(plan, save=False)
 
     def _carry_out(self, plan: Plan) -> None:
-        if not plan.namespaces:
-            self._finish(plan, save=True)
-            return
-        log.info("survey of existing documents", kind=plan.kind, at=str(plan.at), collections=len(plan.namespaces))
+        if plan.namespaces:
+            log.info("survey of existing documents", kind=plan.kind, at=str(plan.at), collections=len(plan.namespaces))
         while plan.namespaces:
-            for reached in self._one_collection(plan):
-                if self.stop.is_set() or self._replaced(plan):
-                    return
-                self.retry.call("noting how far the survey is", partial(self.save, reached))
-                self._say(reached)
-                plan = reached
-            plan = replace(plan, namespaces=plan.namespaces[1:], after=None)
+            try:
+                reached = self._collection(plan)
+            except OperationFailure as error:
+                log.error(  # noqa: TRY400 - the name says it
+                    "existing documents of a collection could not be read; its events are recorded all the same",
+                    kind=plan.kind,
+                    namespace=plan.namespaces[0],
+                    error=name_of(error),
+                )
+                reached = replace(plan, whole=False)
+            if reached is None:
+                return
+            plan = replace(reached, namespaces=reached.namespaces[1:], after=None)
         log.info("survey done", kind=plan.kind, documents=plan.documents, entries=plan.entries)
         self._finish(plan, save=True)
+
+    def _collection(self, plan: Plan) -> Plan | None:
+        """Survey the first namespace of a plan; the plan after it, or None if there is no more need.
+
+        What fails for passing reasons goes on where it was. A moment that can no longer be read gives way to a later
+        one, as often as that gets any further.
+        """
+        reached = plan
+
+        def go_on() -> bool:
+            nonlocal reached
+            for step in self._at_one_moment(reached):
+                if self.stop.is_set() or self._replaced(step):
+                    return False
+                reached = step
+                self.retry.call("noting how far the survey is", partial(self.save, step))
+                self._say(step)
+            return True
+
+        tried_at: Plan | None = None
+        while True:
+            try:
+                return reached if self.retry.call("reading existing documents", go_on) else None
+            except OperationFailure as error:
+                if error.code not in SNAPSHOT_GONE or reached == tried_at:
+                    raise
+                reached = tried_at = replace(reached, at=self._now())
+                log.info("a moment can no longer be read; a later one is", at=str(reached.at), error=name_of(error))
 
     def _replaced(self, plan: Plan) -> bool:
         with self._wake:
@@ -145,22 +179,11 @@ class Survey:
                 if save:
                     self.retry.call("noting that the survey is done", partial(self.done, plan))
 
-    def _one_collection(self, plan: Plan) -> Iterator[Plan]:
-        """Survey the first namespace of a plan; after every chunk the plan as it stands then."""
-        try:
-            yield from self._at_one_moment(plan)
-        except OperationFailure as error:
-            if error.code not in SNAPSHOT_GONE:
-                raise
-            later = self._now()
-            log.info("this moment can no longer be read; going on at a later one", at=str(later), error=name_of(error))
-            yield from self._at_one_moment(replace(plan, at=later))
-
     def _at_one_moment(self, plan: Plan) -> Iterator[Plan]:
         namespace = plan.namespaces[0]
         database, _, collection = namespace.partition(".")
         reader = SnapshotReader(self.client, plan.at)
-        recollection = Recollection(self.history, sortable(plan.since or plan.at), across_gaps=True)
+        recollection = Recollection(self.history, sortable(plan.since or plan.at))
         for documents in reader.documents(database, collection, plan.after):
             entries = self._entries(plan, namespace, documents, recollection)
             self._store(entries)
@@ -190,7 +213,7 @@ class Survey:
             return [baseline.baseline(name, document, moment) for document in documents]
         by_id = {raw.fields(document)[b"_id"]: document for document in documents}
         known = recollection.recall(namespace, list(by_id))
-        made = (_level(name, key, known.get(key), document, moment) for key, document in by_id.items())
+        made = (_level(name, key, known.get(key, UNKNOWN), document, moment) for key, document in by_id.items())
         return [entry for entry in made if entry is not None]
 
     def _gone(self, plan: Plan, namespace: str, ids: list[raw.Value], recollection: Recollection) -> list[bytes]:
