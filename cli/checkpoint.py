@@ -18,7 +18,10 @@ def checkpoint() -> None:
     """Show how far the daemon has recorded, or move it."""
 
 
-@checkpoint.command(epilog="Exit status: 0 found, 2 wrong usage, 3 there is none, 4 the deployment does not answer.")
+@checkpoint.command(
+    short_help="Show the position of each stream.",
+    epilog="Exit status: 0 found, 2 wrong usage, 3 there is none, 4 the deployment does not answer.",
+)
 @click.option("--stream", metavar="NAME", help="Only this stream. [default: all of them]")
 @click.option("--json", "as_json", is_flag=True, help="One checkpoint document a line, in canonical Extended JSON.")
 @click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")

@@ -14,7 +14,7 @@ def config() -> None:
     """Show the settings."""
 
 
-@config.command()
+@config.command(short_help="List the settings, secrets masked.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
 @click.pass_context
 def show(ctx: click.Context, *, as_json: bool) -> None:
@@ -24,11 +24,6 @@ def show(ctx: click.Context, *, as_json: bool) -> None:
         for name, value, source in rows:
             click.echo(json.dumps({"setting": name, "value": value, "source": source}))
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from cli import tables
 
-    table = Table("setting", "value", "from", box=box.SIMPLE_HEAD)
-    for name, value, source in rows:
-        table.add_row(name, value, source)
-    Console().print(table)
+    tables.show(("setting", "value", "from"), rows)

@@ -38,7 +38,12 @@ NEWEST_ON_TERMINAL = 100
     help=f"Only the newest N events. [default: {NEWEST_ON_TERMINAL} on a terminal, else all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One history document a line, in canonical Extended JSON.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with new events as they are recorded, until Ctrl-C.")
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Go on with new events as they come, until Ctrl-C or the deployment stays away.",
+)
 @click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")
 @click.pass_obj
 def log(

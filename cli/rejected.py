@@ -27,7 +27,11 @@ def rejected() -> None:
     """List events that could not be stored, and try them again."""
 
 
-@rejected.command("list", epilog="Exit status: 0 also where there are none, 2 wrong usage, 4 no answer.")
+@rejected.command(
+    "list",
+    short_help="List the events that are kept aside.",
+    epilog="Exit status: 0 also where there are none, 2 wrong usage, 4 no answer.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One whole document a line, in canonical Extended JSON.")
 @click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")
 @click.pass_obj
@@ -57,7 +61,10 @@ def list_(context: Context, *, as_json: bool, utc: bool) -> None:
         click.echo("no rejected events")
 
 
-@rejected.command(epilog="Exit status: 0 all of them are in history now, 2 wrong usage, 4 no answer, 9 some remain.")
+@rejected.command(
+    short_help="Bring rejected events into history.",
+    epilog="Exit status: 0 all of them are in history now, 2 wrong usage, 4 no answer, 9 some remain.",
+)
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @click.pass_obj

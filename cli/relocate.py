@@ -121,7 +121,7 @@ def _target(relocation: Relocation, wish: Wish) -> Position:
         return relocation.at_token(position_of(json.loads(text) if text.lstrip().startswith("{") else text.strip()))
     except (ValueError, BSONError) as error:
         raise click.UsageError(
-            f"--token: {error}; copy one from `watcher checkpoint show`, or the resume_token of an event"
+            "--token: this is no resume token; copy one from `watcher checkpoint show`, or the resume_token of an event"
         ) from error
 
 

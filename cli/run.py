@@ -59,7 +59,10 @@ def run(ctx: click.Context, include: str | None, exclude: str | None, stream: st
     try:
         _run(settings)
     except (FatalError, MongodError, PortInUseError) as error:
-        log.error("cannot go on", reason=str(error))  # noqa: TRY400 - the message is the whole story
+        if logs.is_console(settings.log_format):
+            click.echo(f"watcher: {error}", err=True)  # for people: lines as they are
+        else:
+            log.error("cannot go on", reason=str(error))  # noqa: TRY400 - the message is the whole story
         ctx.exit(_EXIT_CODES.get(type(error), exit_codes.FATAL))
 
 

@@ -19,7 +19,9 @@ _NO_TERMINAL = 100_000
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on standard output. Nothing in a cell is taken for markup."""
-    table = Table(*columns, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a narrow terminal hides nothing
     for row in rows:
         table.add_row(*map(Text, row))
     Console(width=None if sys.stdout.isatty() else _NO_TERMINAL, highlight=False).print(table)

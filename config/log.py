@@ -19,6 +19,17 @@ _OURS = "watcher"
 _LIBRARIES_LEVEL = logging.WARNING
 
 
+def is_console(fmt: str, stream: TextIO | None = None) -> bool:
+    """Whether log lines are for people: ``console``, or ``auto`` on a terminal.
+
+    Args:
+        fmt: ``console``, ``json`` or ``auto``.
+        stream: Where lines go; standard error when not given.
+    """
+    out = sys.stderr if stream is None else stream
+    return fmt == "console" or (fmt == "auto" and out.isatty())
+
+
 def configure(level: str = "info", fmt: str = "auto", stream: TextIO | None = None) -> None:
     """Set logging up for the whole process; calling it again replaces what was set.
 
@@ -29,7 +40,7 @@ def configure(level: str = "info", fmt: str = "auto", stream: TextIO | None = No
     """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
-    console = fmt == "console" or (fmt == "auto" and terminal)
+    console = is_console(fmt, out)
     numeric = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -8,66 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import bson
 from bson.raw_bson import RawBSONDocument
 from hypothesis import strategies as st
 
-from models import raw
-from models.values import to_python, to_raw
-from tests.every_type import every_type
+from models.values import to_raw
+from tests.documents import IDS, LONG, documents, ids
+from tests.pipelines import pipeline
+from tests.updates import array_filters, classic, is_positional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    from tests.documents import Draw
 
 Command: TypeAlias = dict[str, Any]
-Draw: TypeAlias = "Callable[[st.SearchStrategy[Any]], Any]"
 
 COLLECTIONS = ("c0", "c1", "c2")
 CLIENTS = 3
-LONG = "p" * 60
-"""Long enough that the server finds a delta of a document or array smaller than the whole."""
-
-NUMBERS = [0, 1, 2, 3, -1, 3.0, bson.Int64(3), bson.Decimal128("3"), bson.Decimal128("3.00"), 1.5, -0.0, 0.0]
-NUMBERS += [float("nan"), float("inf"), bson.Decimal128("NaN"), bson.Decimal128("-0"), bson.Int64(0), 2**31 - 1]
-NUMBERS += [bson.Int64(2**63 - 1), -(2**31)]
-EVERY_TYPE = [to_python(value) for value in raw.fields(every_type()).values()]
-SCALARS = [1, 2, 3, 3.0, None, "s", LONG, f"{LONG}2", True, *NUMBERS, *EVERY_TYPE]
-WELL_KNOWN = ["a", "b", "k", "n", "l"]
-STRANGE = ["a.b", "a.0", "0", "1", "01", "-1", "", "$x", "$set", "$", ".", "a.", ".b", "a..b", "é", "_cls", "L" * 300]
-KEYS = WELL_KNOWN * 2 + STRANGE
-PARTS = [*WELL_KNOWN, "0", "1", "01", "-1", "x"]
-ARRAYS = ["l", "d", "m", "m.0", "m.1", "d.0.v", "d.$[].v", "d.$[e].v", "m.$[]", "o.l"]
-PATHS = ["n", "a", "a.b", "a.b.k", "a.0", "l", "l.0", "l.2", "l.5", "d.0", "d.0.k", "d.1.v", "d.0.v.1", "d.1.new"]
-PATHS += ["m.0", "m.0.1", "m.1.0", "m.2.2", "o.0", "o.01", "o.-1", "o.1.0", "new", "new.deep.path", "0", "1.0", "d.3.k"]
-PATHS += [
-    "l.$",
-    "d.$",
-    "d.$.k",
-    "d.$.v.0",
-    "l.$[]",
-    "d.$[].k",
-    "d.$[e].k",
-    "d.$[e].new",
-    "l.$[f]",
-    "m.$[].$[]",
-    "m.$[].0",
-]
-PATHS += ["L" * 300, "é", "_cls", "o.a", "a.a", "o.new", "pad"]
-IDS: list[Any] = [1, 2, 3, 4, "x", 1.5, None, {"a": 1, "b": {"c": 1}}, bson.ObjectId(b"o" * 12), bson.Binary(b"b", 4)]
-IDS += [bson.Decimal128("7"), float("nan"), bson.MinKey(), bson.Timestamp(1, 1), True, bson.Int64(2**40), {"a.b": 1}]
-
-scalars = st.sampled_from(SCALARS)
-keys = st.sampled_from(KEYS)
-flat = st.dictionaries(keys, scalars, max_size=3)
-small = st.one_of(scalars, st.integers(0, 4), st.lists(scalars, max_size=3), flat)
-values = st.one_of(st.integers(0, 4), scalars, st.lists(small, max_size=5), st.dictionaries(keys, small, max_size=4))
-lists = st.lists(st.one_of(st.integers(0, 4), scalars), max_size=6)
-ids = st.one_of(st.sampled_from(IDS[:4]), st.sampled_from(IDS))
-paths = st.one_of(
-    st.sampled_from(PATHS),
-    st.sampled_from(PATHS),
-    st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map(".".join),
-)
 
 
 class Operation(NamedTuple):
@@ -100,186 +57,8 @@ def _encoded(value: Any) -> Any:
 
 
 @st.composite
-def documents(draw: Draw) -> dict[str, Any]:
-    """A document in which most of `PATHS` lead somewhere, its fields in any order."""
-    usual: dict[str, Any] = {
-        "n": draw(st.sampled_from(NUMBERS)),
-        "a": {"b": draw(small), "0": 1, "k": draw(scalars)},
-        "l": draw(lists),
-        "d": [{"k": k, "v": [k, LONG, 3], "p": LONG} for k in range(draw(st.integers(0, 4)))],
-        "m": [[1, 2, LONG], [draw(scalars), 3], []],
-        "o": {"0": 1, "01": 2, "-1": 3, "1": {"0": 1}, "l": [1, 2, 3, LONG], draw(keys): draw(scalars)},
-        "pad": LONG * 6,
-        draw(keys): draw(values),
-        draw(keys): draw(values),
-    }
-    order = list(usual)
-    if draw(st.booleans()):
-        order = draw(st.permutations(order))
-    return {key: usual[key] for key in order[: draw(st.sampled_from([len(order), len(order), 5]))]}
-
-
-@st.composite
 def _new_documents(draw: Draw) -> dict[str, Any]:
     return {"_id": draw(ids), **draw(documents())}
-
-
-def _number(draw: Draw) -> Any:
-    return draw(st.sampled_from(NUMBERS))
-
-
-def _push(draw: Draw) -> Any:
-    if draw(st.booleans()):
-        return draw(values)
-    push: dict[str, Any] = {"$each": draw(lists)}
-    if draw(st.booleans()):
-        push["$slice"] = draw(st.integers(-4, 4))
-    if draw(st.booleans()):
-        push["$position"] = draw(st.integers(-3, 3))
-    if draw(st.booleans()):
-        push["$sort"] = draw(st.sampled_from([1, -1, {"k": 1}, {"k": -1}]))
-    return push
-
-
-def _pull(draw: Draw) -> Any:
-    return draw(
-        st.sampled_from([1, 3, None, LONG, {"$gte": 2}, {"$in": [1, 2]}, {"k": 1}, {"k": {"$lt": 2}}, {"$ne": 1}])
-    )
-
-
-def _add_to_set(draw: Draw) -> Any:
-    return {"$each": draw(lists)} if draw(st.booleans()) else draw(values)
-
-
-_OPERATORS: dict[str, Callable[[Draw], Any]] = {
-    "$set": lambda draw: draw(values),
-    "$unset": lambda _: "",
-    "$inc": _number,
-    "$mul": _number,
-    "$min": lambda draw: draw(scalars),
-    "$max": lambda draw: draw(scalars),
-    "$rename": lambda draw: draw(paths),
-    "$currentDate": lambda draw: draw(st.sampled_from([True, {"$type": "timestamp"}])),
-    "$bit": lambda draw: {draw(st.sampled_from(["and", "or", "xor"])): draw(st.integers(0, 7))},
-    "$setOnInsert": lambda draw: draw(values),
-}
-_ARRAY_OPERATORS: dict[str, Callable[[Draw], Any]] = {
-    "$push": _push,
-    "$pull": _pull,
-    "$pullAll": lambda draw: draw(st.sampled_from([[1], [1, 3], [LONG, None], [2, 3.0]])),
-    "$pop": lambda draw: draw(st.sampled_from([1, -1])),
-    "$addToSet": _add_to_set,
-}
-_OFTEN = ["$set"] * 4 + ["$unset"] * 2 + ["$inc"] * 2
-
-
-def _classic(draw: Draw) -> dict[str, Any]:
-    update: dict[str, Any] = {}
-    for _ in range(draw(st.integers(1, 3))):
-        if draw(st.booleans()):
-            operator = draw(st.sampled_from([*_OFTEN, *_OPERATORS]))
-            if operator == "$inc":
-                update.setdefault(operator, {})[draw(st.sampled_from(["n", "d.$[].k", "m.0.0", "new", "o.0"]))] = (
-                    _number(draw)
-                )
-            else:
-                update.setdefault(operator, {})[draw(paths)] = _OPERATORS[operator](draw)
-        else:
-            operator = draw(st.sampled_from([*_ARRAY_OPERATORS]))
-            update.setdefault(operator, {})[draw(st.sampled_from(ARRAYS))] = _ARRAY_OPERATORS[operator](draw)
-    return update
-
-
-def _array_filters(update: dict[str, Any]) -> list[dict[str, Any]]:
-    names = {path for fields in update.values() for path in fields}
-    filters: list[dict[str, Any]] = []
-    if any("$[e]" in name for name in names):
-        filters.append({"e.k": {"$gte": 1}})
-    if any("$[f]" in name for name in names):
-        filters.append({"f": {"$gte": 2}})
-    return filters
-
-
-def _field(draw: Draw) -> Any:
-    """A name for `$setField`: one that starts with a dollar must be a literal."""
-    return {"$literal": draw(st.sampled_from([*STRANGE, *STRANGE, "a", "o", "l"]))}
-
-
-def _sliced(draw: Draw, path: str) -> dict[str, Any]:
-    return {"$slice": [f"${path}", draw(st.integers(1, 4))]}
-
-
-def _mapped(draw: Draw, path: str, inner: Any) -> dict[str, Any]:
-    source = _sliced(draw, path) if draw(st.booleans()) else f"${path}"
-    return {"$map": {"input": source, "as": "x", "in": inner}}
-
-
-def _changed_element(draw: Draw) -> dict[str, Any]:
-    value = draw(st.sampled_from([1, 2, 3, LONG]))
-    return {"$cond": [{"$eq": ["$$x", value]}, {"$literal": draw(small)}, "$$x"]}
-
-
-def _turned(path: str) -> dict[str, Any]:
-    return {"$arrayToObject": {"$reverseArray": {"$objectToArray": path}}}
-
-
-_PIPELINE_PATHS = ["n", "a", "a.b", "a.b.k", "d.k", "d.v", "l", "m", "o.new", "o.01", "o.0", "new.deep", "pad", "d.new"]
-
-
-def _stage(draw: Draw) -> list[dict[str, Any]]:  # noqa: C901, PLR0911, PLR0912 - one return a kind of stage
-    def literal(strategy: st.SearchStrategy[Any] = values) -> dict[str, Any]:
-        return {"$literal": draw(strategy)}
-
-    match draw(st.integers(0, 19)):
-        case 0 | 1:
-            return [{"$set": {draw(st.sampled_from(_PIPELINE_PATHS)): literal()}}]
-        case 2:
-            return [{"$unset": draw(st.lists(st.sampled_from(_PIPELINE_PATHS), min_size=1, max_size=2, unique=True))}]
-        case 3:
-            return [{"$replaceWith": {"$mergeObjects": ["$$ROOT", literal(flat)]}}]
-        case 4:
-            return [{"$replaceWith": {"$mergeObjects": [literal(flat), "$$ROOT"]}}]
-        case 5:
-            return [{"$replaceWith": {"$mergeObjects": [literal(documents()), {"_id": "$_id"}]}}]
-        case 6:
-            return [{"$replaceWith": _turned("$$ROOT")}]
-        case 7:
-            path = draw(st.sampled_from(["a", "o", "d"]))
-            return [{"$set": {path: _turned(f"${path}")}}]
-        case 8 | 9:
-            return [{"$replaceWith": {"$setField": {"field": _field(draw), "input": "$$ROOT", "value": literal()}}}]
-        case 10:
-            return [{"$replaceWith": {"$unsetField": {"field": _field(draw), "input": "$$ROOT"}}}]
-        case 11:
-            path = draw(st.sampled_from(["a", "o"]))
-            return [{"$set": {path: {"$setField": {"field": _field(draw), "input": f"${path}", "value": literal()}}}}]
-        case 12:
-            path = draw(st.sampled_from(["a", "o"]))
-            return [{"$set": {path: {"$unsetField": {"field": _field(draw), "input": f"${path}"}}}}]
-        case 13:
-            path = draw(st.sampled_from(["l", "d", "m", "o.l"]))
-            return [{"$set": {path: _sliced(draw, path)}}]
-        case 14:
-            path = draw(st.sampled_from(["l", "d", "m", "o.l"]))
-            return [{"$set": {path: {"$concatArrays": [_sliced(draw, path), literal(lists)]}}}]
-        case 15:
-            path = draw(st.sampled_from(["l", "o.l"]))
-            return [{"$set": {path: _mapped(draw, path, _changed_element(draw))}}]
-        case 16:
-            return [{"$set": {"d": _mapped(draw, "d", {"$mergeObjects": ["$$x", literal(flat)]})}}]
-        case 17:
-            inner = {"$concatArrays": [{"$slice": ["$$x", draw(st.integers(1, 2))]}, literal(lists)]}
-            return [{"$set": {"m": _mapped(draw, "m", inner)}}]
-        case 18:
-            path = draw(st.sampled_from(["n", "a", "l", "o", "pad"]))
-            return [{"$set": {"kept": f"${path}"}}, {"$unset": path}, {"$set": {path: "$kept"}}, {"$unset": "kept"}]
-        case _:
-            path = draw(st.sampled_from(["n", "a", "l", "o.0", "o.01"]))
-            return [{"$unset": path}, {"$set": {path: literal()}}]
-
-
-def _pipeline(draw: Draw) -> list[dict[str, Any]]:
-    return [stage for _ in range(draw(st.integers(1, 3))) for stage in _stage(draw)]
 
 
 _ARRAY_QUERIES: list[dict[str, Any]] = [{"d.k": 1}, {"l": {"$gte": 1}}, {"d.k": {"$gte": 0}}, {"l": LONG}]
@@ -294,21 +73,17 @@ def _query(draw: Draw, *, positional: bool = False) -> dict[str, Any]:
     return query
 
 
-def _is_positional(update: dict[str, Any]) -> bool:
-    return any(".$." in f"{path}." for fields in update.values() for path in fields)
-
-
 def _statement(draw: Draw) -> tuple[str, dict[str, Any]]:
     """One statement of an `update` command, with the name of its kind."""
     kind = draw(st.sampled_from(["classic", "classic", "pipeline", "pipeline", "replace"]))
     statement: dict[str, Any]
     if kind == "classic":
-        update = _classic(draw)
-        statement = {"q": _query(draw, positional=_is_positional(update)), "u": update}
-        if filters := _array_filters(update):
+        update = classic(draw)
+        statement = {"q": _query(draw, positional=is_positional(update)), "u": update}
+        if filters := array_filters(update):
             statement["arrayFilters"] = filters
     elif kind == "pipeline":
-        statement = {"q": _query(draw), "u": _pipeline(draw)}
+        statement = {"q": _query(draw), "u": pipeline(draw)}
     else:
         statement = {"q": _query(draw), "u": draw(documents())}
     if kind != "replace" and draw(st.booleans()):

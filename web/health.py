@@ -23,7 +23,9 @@ class PortInUseError(Exception):
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         taken = error.errno == errno.EADDRINUSE
-        why = "another program listens there" if taken else error.strerror or str(error)
+        why = (
+            "something listens there already, perhaps another `watcher run`" if taken else error.strerror or str(error)
+        )
         super().__init__(
             f"Health cannot be served at {_authority(host, port)}: {why}.\n"
             "Set WATCHER_HTTP_PORT to another port, or to 0 to do without health and metrics"

@@ -1,0 +1,39 @@
+"""Streams on a real server, and helpers whose assertions are explained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from watcher.listener import Listener
+from watcher.scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.database import Database
+
+    from tests.listening import Listen
+    from watcher.batch import Position
+
+pytest.register_assert_rewrite("tests.replay", "tests.replay_fold")
+
+
+@pytest.fixture
+def listen(database: Database[Any]) -> Iterator[Listen]:
+    """A function that opens a stream on the test's own database; all are closed at the end."""
+    listeners: list[Listener] = []
+
+    def start(
+        include: str = "{db}.*", batch_size: int = 100, position: Position | None = None, **more: Any
+    ) -> Listener:
+        scope = Scope((include.format(db=database.name),), (), "history")
+        options = {"pre_images": True, **more}
+        listener = Listener(database.client, scope, batch_size, position, **options)
+        listeners.append(listener)
+        return listener
+
+    yield start
+    for listener in listeners:
+        listener.close()

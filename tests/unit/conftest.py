@@ -1,0 +1,42 @@
+"""What the tests of the pipeline share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.running import Running
+from tests.stages import PATIENCE_S
+from watcher import pipeline, retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.stages import Stages
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Running]]:
+    """A function that starts a pipeline. At the end all are told to stop, and no thread may be left."""
+    runs: list[Running] = []
+
+    def start(stages: Stages, **options: Any) -> Running:
+        running = Running(stages, **options)
+        runs.append(running)
+        running.pipeline.start()
+        return running
+
+    yield start
+    for running in runs:
+        running.stop.set()
+        for thread in running.pipeline._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), f"{thread.name} is left behind"
+
+
+@pytest.fixture
+def _patience_of_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less between attempts, and save after every write, so that every interleaving is seen."""
+    monkeypatch.setattr(retry, "FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr(pipeline, "CHECKPOINT_EVERY_S", 0.0)
