@@ -219,7 +219,8 @@ def test_a_taken_port_is_said_at_once_with_its_setting(progress: Progress) -> No
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
-        with pytest.raises(PortInUseError, match=rf"127\.0\.0\.1:{port}: something listens there(?s:.*)WATCHER_HTTP_PORT"):
+        said = rf"127\.0\.0\.1:{port}: something listens(?s:.*)WATCHER_HTTP_PORT"
+        with pytest.raises(PortInUseError, match=said):
             HealthServer("127.0.0.1", port, progress, "default").start()
 
 
