@@ -43,6 +43,7 @@ def test_a_user_saved_renamed_and_saved_again_shows_its_changes(
     database: Database[Any], daemon: Daemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the loop as people write it, with changes made elsewhere too."""
+    database.create_collection("users", changeStreamPreAndPostImages={"enabled": True})
     user = UserModel(name="Ada", email="ada@example.com").save()
     user.name = "Ada Lovelace"
     user.save()
