@@ -122,7 +122,8 @@ class Mongod:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a mongod must be started from the main thread: Linux ends it with the thread")
         self._binary = self._binary or find_mongod()
-        _check_port(self.port)
+        if not port_free(self.port):  # said early, without waiting for a server
+            raise PortTakenError(self.port)
         command = [sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid()), *self._command(self._binary)]
         try:
             (self.folder / "db").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -212,11 +213,16 @@ class Mongod:
         )
 
 
-def _check_port(port: int) -> None:
-    """Fail early, and without waiting for a server, where the port is taken."""
+def port_free(port: int) -> bool:
+    """Whether a server could listen on a port of 127.0.0.1 now.
+
+    Args:
+        port: TCP port.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as mongod: a closing connection does not matter
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            raise PortTakenError(port) from error
+        except OSError:
+            return False
+    return True

@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from watcher.embedded import state
-from watcher.embedded.mongod import HOST, Mongod
+from watcher.embedded.mongod import HOST, Mongod, port_free
+
+_PORT_FREE_S = 5.0
 
 
 class EmbeddedServer:
@@ -117,4 +119,8 @@ def _end_orphan(folder: Path, timeout_s: float = 30.0) -> None:
             if time.monotonic() > force_at:
                 os.kill(found.pid, signal.SIGKILL)
             time.sleep(0.05)
+    # The kernel may free the port a moment after the process; another program's port stays taken and is named later.
+    free_by = time.monotonic() + _PORT_FREE_S
+    while not port_free(found.port) and time.monotonic() < free_by:
+        time.sleep(0.05)
     state.forget(folder)

@@ -101,9 +101,10 @@ def read(folder: Path) -> State | None:
 
 
 def _born(pid: int) -> str | None:
-    """When a process began, as an opaque word; None where it does not live (a zombie does not).
+    """When a process began, as an opaque word; None where it does not live.
 
-    Field 22 of ``/proc/PID/stat``, proc(5). Without ``/proc`` (macOS) the id alone has to do.
+    A zombie does not, unless threads of it are still ending: they hold its port and its files. Field 22 of
+    ``/proc/PID/stat``, proc(5). Without ``/proc`` (macOS) the id alone has to do.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -115,4 +116,11 @@ def _born(pid: int) -> str | None:
         except OSError:
             return None
         return "unknown"
-    return None if fields[0] == "Z" else fields[19]
+    return None if fields[0] == "Z" and not _has_other_threads(pid) else fields[19]
+
+
+def _has_other_threads(pid: int) -> bool:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    except OSError:
+        return False
