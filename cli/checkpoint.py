@@ -8,6 +8,7 @@ import click
 
 from cli import exit_codes, output
 from cli.parse import Time
+from cli.time_options import utc_option
 
 if TYPE_CHECKING:
     from cli.main import Context
@@ -68,7 +69,7 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
 @click.option("--adopt-options", is_flag=True, help="Stay, but go on with what INCLUDE and EXCLUDE now say.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
 @click.option("--force", is_flag=True, help="Do it though the daemon seems to be running.")
-@click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")
+@utc_option
 @click.pass_obj
 def set_(
     context: Context,
@@ -88,7 +89,8 @@ def set_(
     recorded already is not recorded twice. The stream is really opened there, with the options in force, before
     anything is changed.
 
-    TIME is ISO 8601 (local time if it names no zone), words such as '2h ago', or a cluster time, seconds:increment.
+    TIME is ISO 8601 (without a zone it is local time, or UTC with --utc), words such as '2h ago', or a cluster time,
+    seconds:increment.
     """
     if [to_now, moment is not None, token is not None, adopt_options].count(True) != 1:
         raise click.UsageError("say where to: one of --now, --at TIME, --token TOKEN and --adopt-options")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Timestamp
 
-from cli import extended_json, moments
+from cli import moments
 from cli.value_text import printable
+from core import extended_json
 from models.values import document_to_python
 
 if TYPE_CHECKING:
@@ -61,5 +62,7 @@ def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[s
     if isinstance(saved, datetime):
         facts.append(("saved", saved.astimezone(UTC if utc else None).isoformat(" ", "seconds")))
     if "survey" in found:
-        facts.append(("survey", f"{found['survey'].get('kind')} under way"))
+        kept = found["survey"]
+        plans = kept if isinstance(kept, list) else [kept]
+        facts.append(("survey", f"{', '.join(str(plan.get('kind')) for plan in plans)} under way"))
     return facts

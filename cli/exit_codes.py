@@ -30,5 +30,11 @@ BUSY = 8
 REMAINING = 9
 """Some of it could not be done and remains as it was."""
 
+UNKNOWN = 10
+"""History cannot tell what was asked for, or not all of it: it has a hole there."""
+
+DIFFERENT = 11
+"""What was verified is not what it should be."""
+
 ABORTED = 130
 """Ended by a second signal, or by Ctrl-C where that is not the ordinary way to end: 128 + SIGINT."""

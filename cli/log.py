@@ -3,33 +3,75 @@
 from __future__ import annotations
 
 import sys
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from cli import exit_codes, output
-from cli.parse import DocumentId, Namespace, Time
+from cli import exit_codes
+from cli.command import Command
+from cli.parse import DocumentId, Namespace, Operation, TransactionName, Value
+from cli.time_options import contradictions, window_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from bson.raw_bson import RawBSONDocument
+    from collections.abc import Iterator, Mapping
 
     from cli.main import Context
-    from history import History, Selection
+    from history import History
+    from history.transactions import Name, Transaction
+    from history.window import Moment
 
 NEWEST_ON_TERMINAL = 100
 """How many events a terminal gets unless `--limit` says otherwise."""
 
+_ENDLESS = {
+    "until": "--follow waits for new events, --until excludes them",
+    "reverse": "--follow prints new events last, --reverse first",
+    "stat": "--follow does not end, --stat counts at the end",
+}
 
-@click.command(epilog="Exit status: 0 found, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer.")
-@click.argument("namespace", metavar="NS", type=Namespace())
+
+def _check(given: Mapping[str, Any]) -> Iterator[str]:
+    yield from contradictions(given)
+    if given.get("follow"):
+        yield from (f"{why}; leave one of them out." for option, why in _ENDLESS.items() if given.get(option))
+    if given.get("oneline") and given.get("as_json"):
+        yield "--oneline is for people, --json for programs; leave one of them out."
+    if given.get("oneline") and given.get("stat"):
+        yield "--oneline shows each event, --stat only counts them; leave one of them out."
+
+
+@click.command(
+    cls=Command,
+    check=_check,
+    epilog="Exit status: 0 found, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer.",
+)
+@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
 @click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
 @click.option("--field", metavar="PATH", help="Only this field and what is below it: address includes address.city.")
-@click.option("--since", metavar="TIME", type=Time(), help="Only from this moment on, the moment included.")
-@click.option("--until", metavar="TIME", type=Time(), help="Only up to this moment, the moment included.")
+@click.option(
+    "--operation",
+    "operations",
+    metavar="NAME",
+    type=Operation(),
+    multiple=True,
+    help="Only insert, update, replace, delete, …; may be given several times.",
+)
+@click.option(
+    "--transaction",
+    "transaction_name",
+    metavar="NAME",
+    type=TransactionName(),
+    help="Only this transaction: session:number as printed here, or an id of --oneline, of any event in it.",
+)
+@click.option("--changed-from", metavar="VALUE", type=Value(), help="Only changes from this value.")
+@click.option(
+    "--changed-to",
+    metavar="VALUE",
+    type=Value(),
+    help="Only changes to this value. With --changed-from, both must hold of one change.",
+)
+@window_options
 @click.option(
     "-n",
     "--limit",
@@ -37,101 +79,94 @@ NEWEST_ON_TERMINAL = 100
     type=click.IntRange(min=1),
     help=f"Only the newest N events. [default: {NEWEST_ON_TERMINAL} on a terminal, else all]",
 )
-@click.option("--json", "as_json", is_flag=True, help="One history document a line, in canonical Extended JSON.")
+@click.option("--reverse", is_flag=True, help="Newest first.")
+@click.option("--oneline", is_flag=True, help="One line an event: its id, time, operation, document and fields.")
+@click.option("--stat", is_flag=True, help="Only count: changes by field, by hour, by collection.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One history document a line, in canonical Extended JSON; with --stat, one count.",
+)
 @click.option(
     "-f",
     "--follow",
     is_flag=True,
     help="Go on with new events as they come, until Ctrl-C or the deployment stays away.",
 )
-@click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")
 @click.pass_obj
 def log(
     context: Context,
     *,
-    namespace: str,
+    namespace: str | None,
     document_id: Any,
     field: str | None,
-    since: Any,
-    until: Any,
+    operations: tuple[str, ...],
+    transaction_name: Name | None,
+    changed_from: Any,
+    changed_to: Any,
+    since: Moment | None,
+    until: Moment | None,
     limit: int | None,
+    reverse: bool,
+    oneline: bool,
+    stat: bool,
     as_json: bool,
     follow: bool,
     utc: bool,
 ) -> None:
     """Show what changed, newest last.
 
-    NS is database.collection. ID is Extended JSON, or bare: 24 hexadecimal digits are an ObjectId, digits an integer,
-    anything else a string ('"42"' is the string). Without it, the whole collection is shown.
+    NS is database.collection; without it, all that is recorded is shown. ID is Extended JSON, or bare: 24 hexadecimal
+    digits are an ObjectId, digits an integer, 1.5 a double, true, false and null what they say, anything else a string
+    ('"42"' is the string). Without it, the whole collection is shown. VALUE is written like an ID, or as an array; it
+    is compared as MongoDB does: 3, NumberLong(3) and 3.0 are one value, an array is compared as a whole. With --field,
+    of a change above the field only the field's part is compared. Then only the changes meant are shown.
 
-    Where events were lost, a line `gap` stands in its place in time, whatever else is asked for (see `watcher gaps`).
-
-    TIME is ISO 8601 (local time if it names no zone), words such as '2h ago' or 'yesterday 14:00', or a cluster time,
-    seconds:increment. The first two are compared with an event's wall time, to the millisecond.
+    All conditions must hold. Where events were lost, a line `gap` stands in its place in time, whatever else is asked
+    for (see `watcher gaps`).
     """
-    if follow and until is not None:
-        raise click.UsageError("--follow waits for new events, --until excludes them; leave one of them out.")
     # Imported here, not above: `--help` and a mistyped option shall not wait for the driver.
+    from cli import log_answer, log_forms, progress
     from cli.connection import CommandError, open_history
     from cli.not_found import message
     from history import Selection
     from models.values import ABSENT
 
-    # A null is an id like any other, so None cannot stand for "no ID".
-    named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
-    selection = Selection(namespace, document_id if named else ABSENT, field, since, until)
-    settings = context.settings()
-    show = _printer(selection, as_json=as_json, utc=utc)
-    with open_history(settings) as history:
-        if follow:
-            events = history.follow(selection, stop=Event(), limit=limit or _default_limit(as_json=as_json))
-        elif limit is None and (default := _default_limit(as_json=as_json)):
-            events = _newest(history, selection, default)
-        elif limit is None:
-            events = history.with_gaps(selection, history.stored(selection))
-        else:
-            found = list(history.stored(selection, limit=limit))
-            events = history.with_gaps(selection, found, cut=len(found) == limit)
-        if not _print_all(events, show, endless=follow) and not follow:
+    def given(name: str, value: Any) -> Any:
+        # A null is a value like any other, so None cannot stand for "not given".
+        source = click.get_current_context().get_parameter_source(name)
+        return value if source is ParameterSource.COMMANDLINE else ABSENT
+
+    with open_history(context.settings()) as history:
+        selection = Selection(
+            namespace,
+            given("document_id", document_id),
+            field,
+            since,
+            until,
+            operations,
+            _transaction(history, transaction_name) if transaction_name is not None else None,
+            given("changed_from", changed_from),
+            given("changed_to", changed_to),
+        )
+        form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, utc=utc)
+        default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
+        answer = log_answer.Answer(history, selection, newest_first=reverse)
+        events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
+        found = log_forms.print_all(progress.counted(events, "counting") if stat else events, form, endless=follow)
+        answer.say_what_is_unknown()
+        if not found and not follow:
             raise CommandError(message(history, selection), exit_codes.NOT_FOUND)
 
 
-def _default_limit(*, as_json: bool) -> int | None:
-    return None if as_json or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
+def _transaction(history: History, name: Name) -> Transaction:
+    from cli.connection import CommandError
+    from history.transactions import AmbiguousTransactionError, UnknownTransactionError
 
-
-def _newest(history: History, selection: Selection, limit: int) -> Iterator[RawBSONDocument]:
-    """The newest events, and a word about the others if there are any."""
-    found = list(history.stored(selection, limit=limit + 1))
-    if len(found) > limit:
-        click.echo(f"Showing the newest {limit} events; --limit N shows more, a pipe to `less` all.", err=True)
-    return history.with_gaps(selection, found[-limit:], cut=len(found) > limit)
-
-
-def _print_all(events: Iterator[RawBSONDocument], show: Callable[[RawBSONDocument], None], *, endless: bool) -> bool:
-    """Print events as they come; whether there were any. A reader that closes the pipe has seen enough."""
-    found = False
     try:
-        for stored in events:
-            found = True
-            show(stored)
-    except BrokenPipeError:
-        output.let_go()
-    except KeyboardInterrupt:
-        if not endless:
-            raise
-    return found
-
-
-def _printer(selection: Selection, *, as_json: bool, utc: bool) -> Callable[[RawBSONDocument], None]:
-    from cli import render
-    from models.reading import to_event
-    from models.values import ABSENT
-
-    if as_json:
-        output.speak_utf8()
-        return render.json_line
-    output.survive_any_character()
-    with_ids = selection.document_id is ABSENT
-    renderer = render.Renderer(render.PipedConsole(), utc=utc, with_ids=with_ids, field=selection.field)
-    return lambda stored: renderer.event(to_event(stored))
+        return history.transaction(name)
+    except UnknownTransactionError as error:
+        raise CommandError(f"{error}.", exit_codes.NOT_FOUND) from error
+    except AmbiguousTransactionError as error:
+        raise CommandError(f"{error}; write more of it.", exit_codes.USAGE) from error

@@ -1,29 +1,122 @@
-"""Cluster times and spans of time as people read them."""
+"""Moments and spans of time: as people write them, and as they read them.
+
+A zone is a `tzinfo`; None is the local one.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from bson import Timestamp
 
 if TYPE_CHECKING:
-    from bson import Timestamp
+    from datetime import tzinfo
+
+    from history.window import Moment
+    from models import HistoryModel
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_CLUSTER_TIME = re.compile(r"([0-9]{3,}):([0-9]+)")  # two digits before the colon are an hour
+_AGO = re.compile(r"([0-9]+) *(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?) +ago", re.IGNORECASE)
+_LIKE_ISO = re.compile(r"[0-9]{4}-")
+_UNIT = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_UINT32 = range(2**32)
+
+
+def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None = None) -> Moment:
+    """Read a time: ISO 8601, a cluster time `seconds:increment`, or words.
+
+    Args:
+        text: what was typed.
+        zone: of a time that names none, and of words.
+        now: an aware datetime that `ago` is counted from; the present.
+
+    Returns:
+        A `bson.Timestamp` for a cluster time, else an aware datetime.
+
+    Raises:
+        ValueError: it is no time.
+        OverflowError: it is one that no calendar has.
+    """
+    text = text.strip()
+    if found := _CLUSTER_TIME.fullmatch(text):
+        seconds, increment = int(found[1]), int(found[2])
+        if seconds not in _UINT32 or increment not in _UINT32:
+            raise ValueError("seconds and increment of a cluster time are 32-bit numbers")
+        return Timestamp(seconds, increment)
+    now = now or datetime.now(UTC)
+    if found := _AGO.fullmatch(text):
+        return now - int(found[1]) * _UNIT[found[2][0].lower()]
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        if _LIKE_ISO.match(text):
+            raise  # a slip of the pen; dateparser would find some other date in it
+        parsed = _in_words(text, now.astimezone(zone).replace(tzinfo=None))
+    if parsed.tzinfo:
+        return parsed
+    return parsed.astimezone() if zone is None else parsed.replace(tzinfo=zone)
+
+
+def _in_words(text: str, now: datetime) -> datetime:
+    import dateparser
+
+    settings: Any = {"PREFER_DATES_FROM": "past", "RELATIVE_BASE": now}
+    found: datetime | None = dateparser.parse(text, languages=["en"], settings=settings)
+    if found is None:
+        raise ValueError("it is no time")
+    return found
+
+
+def zone_of(*, utc: bool) -> tzinfo | None:
+    """The zone that `--utc` chooses: UTC, or the local one."""
+    return UTC if utc else None
+
+
+def zone_name(*, utc: bool) -> str:
+    """The zone that `--utc` chooses as the server knows it: a name of the IANA database, or else today's offset."""
+    if utc:
+        return "UTC"
+    from tzlocal import get_localzone_name
+
+    try:
+        name = get_localzone_name()
+    except (LookupError, ValueError, OSError):  # a zone made up with TZ, or none
+        name = None
+    return name or offset()
+
+
+def offset() -> str:
+    """Today's offset of the local zone from UTC: `+02:00`."""
+    return datetime.now(UTC).astimezone().isoformat()[-6:]
+
+
+def wall(moment: datetime, zone: tzinfo | None) -> str:
+    """A wall time as date and time of day, to the millisecond, with its offset: `2024-05-01 14:00:00.000+02:00`."""
+    return moment.astimezone(zone).isoformat(" ", "milliseconds")
 
 
 def clock(moment: Timestamp, zone: tzinfo | None) -> str:
-    """A cluster time as date and time of day, to the second.
-
-    Args:
-        moment: the cluster time.
-        zone: time zone; None: the local one.
-    """
+    """A cluster time as date and time of day, to the second."""
     return datetime.fromtimestamp(moment.time, UTC).astimezone(zone).isoformat(" ", "seconds")
 
 
 def exact(moment: Timestamp) -> str:
     """A cluster time as it can be typed, `seconds:increment`."""
     return f"{moment.time}:{moment.inc}"
+
+
+def typed(moment: Moment, zone: tzinfo | None) -> str:
+    """Any moment as it can be typed again and means the same: a wall time with its offset, or `seconds:increment`."""
+    return exact(moment) if isinstance(moment, Timestamp) else wall(moment, zone)
+
+
+def of_event(event: HistoryModel, zone: tzinfo | None) -> str:
+    """When an event happened: its wall time, or its cluster time where the wall time is none that a calendar has."""
+    when = event.timestamp
+    return wall(when, zone) if isinstance(when, datetime) else exact(event.cluster_time)
 
 
 def span(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""What people type on the command line: document ids, times, namespaces.
+"""What people type on the command line: document ids, values, times, namespaces, operations, transactions.
 
-The work is done by `cli.literals`, imported only when there is something to read: `--help` must be quick.
+The work is done by `cli.literals` and others, imported only when there is something to read: `--help` must be quick.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from history.transactions import Name
     from history.window import Moment
+
+UTC_IS_CHOSEN = "cli.utc"
+"""Key of `click.Context.meta`: whether a time without a zone is UTC. `cli.time_options` sets it."""
 
 _ID_FORMS = """write it in one of these forms:
   66f2a1c0e4b0d52a3c9f1e77    an ObjectId: 24 hexadecimal digits
@@ -19,9 +23,20 @@ _ID_FORMS = """write it in one of these forms:
   '"42"'                      a string, whatever it looks like
   '{"$oid": "66f2…"}'         Extended JSON, any type or sub-document"""
 
+_VALUE_FORMS = """write it in one of these forms:
+  42, 19.99, true, null       a number, a boolean, null
+  66f2a1c0e4b0d52a3c9f1e77    an ObjectId: 24 hexadecimal digits
+  anna@example.com            a string, if it looks like nothing else here
+  '"42"'                      a string, whatever it looks like
+  '{"$numberDecimal": "1.5"}' Extended JSON, any type, sub-document or array"""
+
+_TRANSACTION_FORMS = """write it in one of these forms:
+  6f1f0a6e:7                  session:number, as `watcher log` prints it
+  6b04bf1a00000002c6c6        an event's id, as `watcher log --oneline` prints it, at least 8 of its digits"""
+
 _TIME_FORMS = """write it in one of these forms:
-  2024-05-01T14:00:00+02:00   ISO 8601; without a zone it is local time, without a time midnight
-  '2h ago', 'yesterday 14:00' words, in local time
+  2024-05-01T14:00:00+02:00   ISO 8601; without a zone it is local time (UTC with --utc), without a time midnight
+  '2h ago', 'yesterday 14:00' words, likewise
   1714564800:3                a cluster time, seconds:increment"""
 
 
@@ -42,6 +57,51 @@ class DocumentId(click.ParamType[Any]):
             self.fail(f"{value!r} is no document id ({error}); {_ID_FORMS}", param, ctx)
 
 
+class Value(click.ParamType[Any]):
+    """A value of a field on the command line."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it, or end with what may be written."""
+        from bson.errors import BSONError
+
+        from cli import literals
+
+        try:
+            return literals.value(value) if type(value) is str else value
+        except (ValueError, BSONError, OverflowError) as error:
+            self.fail(f"{value!r} is no value ({error}); {_VALUE_FORMS}", param, ctx)
+
+
+class Operation(click.ParamType[str]):
+    """An operation on the command line."""
+
+    name = "operation"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Find it, whatever its case, or end with all there are."""
+        from history.operations import ALL
+
+        known = {name.lower(): name for name in ALL}.get(value.lower())
+        return known or self.fail(f"{value!r} is no operation; there are: {', '.join(ALL)}", param, ctx)
+
+
+class TransactionName(click.ParamType[Any]):
+    """The name of a transaction on the command line."""
+
+    name = "transaction"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Name:
+        """Read it, or end with what may be written."""
+        from history.transactions import read_name
+
+        try:
+            return read_name(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} names no transaction; {_TRANSACTION_FORMS}", param, ctx)
+
+
 class Time(click.ParamType[Any]):
     """A moment on the command line."""
 
@@ -49,10 +109,13 @@ class Time(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
         """Read it, or end with what may be written."""
-        from cli import literals
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        from cli import moments
 
+        zone = moments.zone_of(utc=ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True)
         try:
-            return literals.moment(value) if isinstance(value, str) else value
+            return moments.parse_moment(value, zone)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time; {_TIME_FORMS}", param, ctx)
 

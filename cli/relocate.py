@@ -14,7 +14,7 @@ from bson.errors import BSONError
 from cli import checkpoint_text, exit_codes, moments
 from cli.connection import CommandError, history_uri, open_client
 from config import log as logs
-from config.choices import OnGap, PreImages
+from config.choices import Baseline, OnGap, PreImages
 from models.values import document_to_python
 from watcher.embedded.errors import MongodError
 from watcher.embedded.server import EmbeddedServer, find_running
@@ -98,6 +98,7 @@ def _relocation(settings: Settings, stack: ExitStack) -> Relocation:
         replica_set,
         pre_images=settings.pre_images is not PreImages.OFF,
         reconcile=settings.on_gap is OnGap.RECONCILE,
+        baseline=settings.baseline is Baseline.INITIAL,
     )
 
 
@@ -138,7 +139,8 @@ def _show(relocation: Relocation, settings: Settings, move: Move, *, stays: bool
     origin, target = time_of(move.stored.position), time_of(move.target)
     lines = [f"stream  {settings.stream}", f"from    {_place(origin, zone)}"]
     if stays:
-        lines += ["to      the same position", *_options_in_words(relocation)]
+        baseline = settings.baseline is Baseline.INITIAL
+        lines += ["to      the same position", *_options_in_words(relocation, baseline=baseline)]
     else:
         token = checkpoint_text.token_text(document_to_python(move.target.token))
         lines += [f"to      {_place(target, zone)}", f"token   {token}"]
@@ -155,12 +157,13 @@ def _place(moment: Timestamp, zone: tzinfo | None) -> str:
     return f"{moments.clock(moment, zone)}  {moments.exact(moment)}"
 
 
-def _options_in_words(relocation: Relocation) -> list[str]:
+def _options_in_words(relocation: Relocation, *, baseline: bool) -> list[str]:
     changes = relocation.changed_options()
     lines = [f"{name}: {_listed(old)} → {_listed(new)}" for name, (old, new) in changes.items()]
     if not lines:
         return ["The options are the settings' already."]
-    return [*lines, "Of what is watched only from now on, nothing before this position is recorded."]
+    but = ", but what there is then" if baseline else ""
+    return [*lines, f"Of what is watched only from now on, nothing before this position is recorded{but}."]
 
 
 def _listed(value: Any) -> str:

@@ -8,7 +8,6 @@ An event is one line that says when and what, and a line for each field below it
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,25 +15,27 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from cli import extended_json, gap_text, value_text
+from cli import gap_text, heading, moments, oneline, value_text
+from core import extended_json
 from history import gaps
 from history.elements import element_changes
-from history.fields import changes_of, same
+from history.fields import same
 from history.paths import path_of
+from models import raw
 from models.values import ABSENT, UNKNOWN, Missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from bson.raw_bson import RawBSONDocument
 
     from models import ChangeModel, HistoryModel
 
-_ARROW = " → "
 _INDENT = "    "
 _MOST_ELEMENTS = 20
 _CONTEXT = 8
 _COMPARED = 65_536
 _FIELD_SHARE = 3
-_STYLES = {"insert": "green", "update": "yellow", "replace": "yellow", "delete": "red", "gap": "bold red"}
 _ADDED, _REMOVED = "+ ", "- "
 _MARKS = {"insert": (_ADDED, "green"), "delete": (_REMOVED, "red")}
 
@@ -51,9 +52,24 @@ class PipedConsole(Console):
         raise BrokenPipeError
 
 
-def json_line(stored: RawBSONDocument) -> None:
-    """Print a history document as it is stored, as one line of canonical Extended JSON."""
-    click.echo(extended_json.dumps_document(bytes(stored.raw)))
+def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
+    """Print a history document as it is stored, as one line of canonical Extended JSON.
+
+    Args:
+        stored: the history document.
+        revert: the revert that it belongs to, if it is one's; comes last, as a field of that name.
+    """
+    more = [raw.element(b"revert", (raw.DOCUMENT, revert))] if revert is not None else []
+    data = bytes(stored.raw)
+    click.echo(extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data))
+
+
+def _all(event: HistoryModel) -> Sequence[ChangeModel]:
+    return list(event.changes)
+
+
+def _nothing(_: HistoryModel) -> str:
+    return ""
 
 
 class Renderer:
@@ -63,16 +79,27 @@ class Renderer:
         console: where to. Lines are shortened to its width on a terminal, and whole elsewhere.
         utc: times in UTC instead of the local zone.
         with_ids: name the document of each event.
-        field: print only what concerns this field.
+        with_namespaces: name its collection too.
+        narrow: which of an event's changes are printed; all.
+        remark: what else is said of an event; nothing.
     """
 
     def __init__(
-        self, console: Console, *, utc: bool = False, with_ids: bool = False, field: str | None = None
+        self,
+        console: Console,
+        *,
+        utc: bool = False,
+        with_ids: bool = False,
+        with_namespaces: bool = False,
+        narrow: Callable[[HistoryModel], Sequence[ChangeModel]] = _all,
+        remark: Callable[[HistoryModel], str] = _nothing,
     ) -> None:
         self._console = console
-        self._zone = UTC if utc else None
+        self._zone = moments.zone_of(utc=utc)
         self._with_ids = with_ids
-        self._field = field
+        self._with_namespaces = with_namespaces
+        self._narrow = narrow
+        self._remark = remark
         self._width = console.width if console.is_terminal else None
 
     def event(self, event: HistoryModel) -> None:
@@ -81,27 +108,33 @@ class Renderer:
             self._print(gap_text.line(event, self._zone))
             return
         self._print(self._heading(event))
-        changes = event.changes if self._field is None else changes_of(event, self._field)
-        for change in changes:
+        for change in self._narrow(event):
             self._change(event.operation, change)
+
+    def oneline(self, event: HistoryModel) -> None:
+        """Print one event on one line."""
+        options = {"with_ids": self._with_ids, "with_namespaces": self._with_namespaces}
+        remark = self._remark(event)
+        self._print(
+            oneline.line(event, self._narrow(event), zone=self._zone, width=self._width, remark=remark, **options)
+        )
 
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True, highlight=False)
 
     def _heading(self, event: HistoryModel) -> Text:
-        when = event.timestamp
-        if isinstance(when, datetime):
-            shown = when.astimezone(self._zone).isoformat(" ", "milliseconds")
-        else:
-            shown = f"{event.cluster_time.time}:{event.cluster_time.inc}"
         operation = value_text.printable(event.operation)
-        line = Text.assemble((shown, "cyan"), "  ", (operation, f"bold {_STYLES.get(operation, 'magenta')}"))
-        if self._with_ids and event.document_id is not ABSENT:
-            line.append("  ").append(value_text.text_of(event.document_id, self._room(line.cell_len + 2)))
-        if event.document_id is ABSENT:
-            line.append("  ").append(self._fit(_in_words(event), line.cell_len + 2))
-        if event.transaction is not None:
-            line.append(f"  transaction {int(event.transaction.number)}", "dim")
+        style = f"bold {heading.STYLES.get(operation, heading.OTHER_STYLE)}"
+        line = Text.assemble((moments.of_event(event, self._zone), "cyan"), "  ", (operation, style))
+        about = heading.subject(
+            event, self._room(line.cell_len + 2), with_ids=self._with_ids, with_namespaces=self._with_namespaces
+        )
+        if about:
+            line.append("  ").append(about)
+        if name := heading.transaction(event):
+            line.append(f"  transaction {name}", "dim")
+        if remark := self._remark(event):
+            line.append(f"  {remark}", "bold")
         return line
 
     def _change(self, operation: str, change: ChangeModel) -> None:
@@ -139,16 +172,12 @@ class Renderer:
         else:
             old_text, new_text = _side_by_side(old, new, room)
             _append(line, old, room, "red", old_text)
-            line.append(_ARROW, "dim")
+            line.append(heading.ARROW, "dim")
             _append(line, new, room, "green", new_text)
         self._print(line)
 
     def _room(self, taken: int) -> int | None:
         return None if self._width is None else max(self._width - taken, _CONTEXT)
-
-    def _fit(self, text: str, taken: int) -> str:
-        room = self._room(taken)
-        return text if room is None else value_text.shorten(text, room)
 
 
 def _append(line: Text, value: Any, room: int | None, style: str, text: str | None = None) -> None:
@@ -160,7 +189,7 @@ def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
     old_text, new_text = value_text.text_of(old, room), value_text.text_of(new, room)
     if room is None:
         return old_text, new_text
-    room -= len(_ARROW)
+    room -= len(heading.ARROW)
     half = room // 2
     old_room = max(half, room - cell_len(new_text))
     new_room = max(room - half, room - cell_len(old_text))
@@ -181,17 +210,3 @@ def _place(element: ChangeModel, depth: int) -> str:
     return f"[{first}]" + "".join(
         f"[{key}]" if isinstance(key, int) else "." + value_text.key_text(key) for key in rest
     )
-
-
-def _in_words(event: HistoryModel) -> str:
-    """What an event about a collection says."""
-    said: dict[str, Any] = event.description if isinstance(event.description, dict) else {}
-    namespace = value_text.printable(event.namespace)
-    target = said.get("to")
-    if event.operation == "rename" and isinstance(target, dict):
-        return value_text.printable(f"{event.namespace}{_ARROW}{target.get('db')}.{target.get('coll')}")
-    indexes = said.get("indexes")
-    if isinstance(indexes, list) and all(isinstance(index, dict) for index in indexes):
-        named = (f"{value_text.printable(str(i.get('name')))} {value_text.text_of(i.get('key'))}" for i in indexes)
-        return f"{namespace}: {', '.join(named)}"
-    return f"{namespace}: {value_text.text_of(said)}" if said else namespace

@@ -26,6 +26,13 @@ class OnGap(StrEnum):
     STOP = "stop"  # record the gap and stop
 
 
+class Snapshots(StrEnum):
+    """What to do about long histories of single documents."""
+
+    ON = "on"  # keep whole states of long-lived documents, so that asking for one as of a moment stays fast
+    OFF = "off"  # fold the whole history every time
+
+
 class LogLevel(StrEnum):
     """The least severe log line that is written."""
 

@@ -60,10 +60,23 @@ def _globs(value: object) -> tuple[str, ...]:
     return globs
 
 
+def _never_watched(glob: str) -> str | None:
+    """Say why nothing that a glob names can be watched; None where something can."""
+    database, _, collection = glob.partition(".")
+    if database in _SYSTEM_DATABASES:
+        return f"{glob!r} is in a system database; MongoDB opens no change stream there"
+    if collection.startswith("system."):
+        return f"{glob!r} is a system collection; MongoDB opens no change stream there"
+    return None
+
+
 def _some_globs(value: object) -> tuple[str, ...]:
     globs = _globs(value)
     if not globs:
         raise ValueError("nothing would be watched")
+    faults = [fault for fault in map(_never_watched, globs) if fault]
+    if faults:
+        raise ValueError("; ".join(faults))
     return globs
 
 

@@ -12,9 +12,9 @@ from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config import fields, problems, sources
-from config.choices import Baseline, LogFormat, LogLevel, OnGap, PreImages
+from config.choices import Baseline, LogFormat, LogLevel, OnGap, PreImages, Snapshots
 
-__all__ = ["Baseline", "LogFormat", "LogLevel", "OnGap", "PreImages", "Settings", "SettingsError", "load"]
+__all__ = ["Baseline", "LogFormat", "LogLevel", "OnGap", "PreImages", "Settings", "SettingsError", "Snapshots", "load"]
 
 SettingsError = problems.SettingsError
 
@@ -64,6 +64,9 @@ class Settings(BaseSettings):
 
     on_gap: Annotated[OnGap, fields.AnyCase] = OnGap.RECONCILE
     """What follows when events were lost for good."""
+
+    snapshots: Annotated[Snapshots, fields.AnyCase] = Snapshots.ON
+    """Whether whole states of long-lived documents are kept beside their history."""
 
     batch_size: fields.Whole = Field(default=1000, ge=1, le=100_000)
     """The most events in one write."""

@@ -40,8 +40,14 @@ class Change(NamedTuple):
     at_end: bool = False
 
 
-def of_steps(steps: Iterable[Step], before: Image | None) -> list[Change]:
-    """Add old values from the pre-image to the steps of an update; without an image they are unknown."""
+def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None = None) -> list[Change]:
+    """Add old values to the steps of an update, from the document before it; without that they are unknown.
+
+    Args:
+        steps: what the server says was done.
+        before: the document before the update.
+        old_from: None if that is the server's pre-image, else `HISTORY`.
+    """
     if before is None:
         return [Change(path, None, value, UNKNOWN, size, at_end) for path, value, size, at_end in steps]
     found = []
@@ -49,7 +55,7 @@ def of_steps(steps: Iterable[Step], before: Image | None) -> list[Change]:
         old = before.get(path)
         if size is not None and old is not None:
             value = (raw.ARRAY, raw.from_items(raw.items(old[1])[:size]))  # noqa: PLW2901
-        found.append(Change(path, old, value, None, size, at_end and old is not None))
+        found.append(Change(path, old, value, old_from, size, at_end and old is not None))
     return found
 
 

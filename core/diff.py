@@ -15,12 +15,17 @@ def diff(before: bytes, after: bytes) -> tuple[list[Change], list[bytes] | None]
     """Compare two images of one document.
 
     Sub-documents are compared field by field, arrays as wholes (`$pull` and its kin are reported whole by the
-    server too; readers take them apart).
+    server too; readers take them apart). A replacement may give `_id` another type, 1 for 1.0: then every field is
+    listed, since changes that set `_id` tell the whole document (`core.fold`).
 
     Returns:
         The changes, and the keys of the document in their new order if applying the changes (fields set in
         place, new ones at the end) would leave them in another.
     """
+    old, new = raw.fields(before), raw.fields(after)
+    if old.get(b"_id") != new.get(b"_id"):
+        removed = [Change((key,), value, None) for key, value in old.items() if key not in new]
+        return [*removed, *(Change((key,), old.get(key), value) for key, value in new.items())], None
     changes: list[Change] = []
     ordered = _compare(before, after, (), changes)
     return changes, None if ordered else list(raw.fields(after))

@@ -43,7 +43,11 @@ def read(history: bytes) -> Entry:
     Raises:
         DoesNotApplyError: it is only the head of a document in parts (see `models.parts`).
     """
-    found = raw.fields(history)
+    return read_fields(raw.fields(history))
+
+
+def read_fields(found: dict[bytes, Value]) -> Entry:
+    """Read a stored history document, given as its top-level fields. Raises as `read` does."""
     if b"parts" in found:
         raise DoesNotApplyError("the head of a large history document tells no values; its parts are to be read")
     changes = found.get(b"changes")
@@ -99,7 +103,7 @@ def apply(document: bytes | None, entry: Entry) -> bytes | None:
     if changes and not changes[0].path:
         raise DoesNotApplyError("the event was too large to be delivered with its values: what it did is unknown")
     if operation in _WHOLE or (operation in _MAYBE_WHOLE and _is_whole(changes)):
-        return raw.from_fields((change.path[0], change.new) for change in changes)  # type: ignore[misc]
+        return raw.from_fields((change.path[0], change.new) for change in changes if change.new is not None)  # type: ignore[misc]
     if operation not in _PARTIAL:
         return document
     if document is None:

@@ -22,11 +22,12 @@ _MILLISECONDS = 1000
 _EMPTY_ARRAY = raw.EMPTY_DOCUMENT
 
 
-def record(data: bytes) -> bytes:
+def record(data: bytes, known: bytes | None = None) -> bytes:
     """Turn one change event into its history document.
 
     Args:
         data: the event as the server sent it, BSON.
+        known: the document before the event as history tells it, used where the event has no pre-image.
 
     Returns:
         The document that `models.HistoryModel` would have written, BSON.
@@ -36,11 +37,11 @@ def record(data: bytes) -> bytes:
         core.event.UnreadableEventError: no resume token, operation or cluster time.
         core.update.UnknownUpdateFormatError: an update described in an unknown way.
     """
-    return document(event.parse(data))
+    return document(event.parse(data), known)
 
 
-def document(happened: Event) -> bytes:
-    """Turn one parsed change event into its history document. Raises as `record` does."""
+def document(happened: Event, known: bytes | None = None) -> bytes:
+    """Turn one parsed change event into its history document. Arguments and errors are those of `record`."""
     fields, operation, namespace, cluster_time, token = happened
     parts = [_ID, happened.id]
     if namespace:
@@ -55,7 +56,7 @@ def document(happened: Event) -> bytes:
     if event.VALUES_LEFT_OUT in fields:
         parts.append(raw.from_items([(raw.DOCUMENT, changes.untold(operation))]))
     elif operation in event.DOCUMENT_OPERATIONS:
-        found, key_order = _CHANGES[operation](happened)
+        found, key_order = _CHANGES[operation](happened, known)
         parts.append(raw.from_items([(raw.DOCUMENT, changes.encode(change)) for change in found]))
         if key_order is not None:
             keys = raw.from_items([(raw.STRING, raw.string(key)) for key in key_order])
@@ -77,37 +78,38 @@ def _date_of(cluster_time: bytes) -> bytes:
     return (int.from_bytes(cluster_time[4:], "little") * _MILLISECONDS).to_bytes(8, "little")
 
 
-def _insert(happened: Event) -> tuple[list[Change], None]:
+def _insert(happened: Event, _known: bytes | None) -> tuple[list[Change], None]:
     inserted = happened.document(b"fullDocument")
     if inserted is None:
         raise event.UnreadableEventError("an insert without its document")
     return [Change((key,), None, (kind, payload)) for key, kind, payload in raw.elements(_as_stored(inserted))], None
 
 
-def _delete(happened: Event) -> tuple[list[Change], None]:
-    before = happened.document(b"fullDocumentBeforeChange")
+def _delete(happened: Event, known: bytes | None) -> tuple[list[Change], None]:
+    before, old_from = _before(happened, known)
     if before is None:
         return [Change((), None, None, changes.UNKNOWN)], None
-    return [Change((key,), (kind, payload), None) for key, kind, payload in raw.elements(before)], None
+    return [Change((key,), (kind, payload), None, old_from) for key, kind, payload in raw.elements(before)], None
 
 
-def _replace(happened: Event) -> tuple[list[Change], list[bytes] | None]:
-    before = happened.document(b"fullDocumentBeforeChange")
+def _replace(happened: Event, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
+    before, old_from = _before(happened, known)
     after = happened.document(b"fullDocument")
     if after is None:
         raise event.UnreadableEventError("a replacement without its document")
     after = _as_stored(after)
     if before is None:
         return [Change((k,), None, (kind, payload), changes.UNKNOWN) for k, kind, payload in raw.elements(after)], None
-    return diff.diff(before, after)
+    found, key_order = diff.diff(before, after)
+    return [change._replace(old_from=old_from) for change in found] if old_from else found, key_order
 
 
-def _update(happened: Event) -> tuple[list[Change], list[bytes] | None]:
-    image = happened.document(b"fullDocumentBeforeChange")
+def _update(happened: Event, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
+    image, old_from = _before(happened, known)
     before = Image(image) if image is not None else None
     delta = happened.document(b"rawUpdateDescription")
     if delta is not None:
-        return changes.of_steps(update.from_raw(delta), before), None
+        return changes.of_steps(update.from_raw(delta), before, old_from), None
     description = happened.document(b"updateDescription")
     if description is None:
         raise update.UnknownUpdateFormatError("an update without a description")
@@ -115,7 +117,7 @@ def _update(happened: Event) -> tuple[list[Change], list[bytes] | None]:
     if post_image is not None:
         post_image = _as_stored(_each_key_once(post_image))
     after = Image(post_image) if post_image is not None else None
-    found = changes.of_steps(resolve(update.from_description(description), before, after), before)
+    found = changes.of_steps(resolve(update.from_description(description), before, after), before, old_from)
     if image is not None and post_image is not None and not _leads_to(post_image, image, found):
         return diff.diff(image, post_image)
     return found, None
@@ -137,6 +139,12 @@ def _each_key_once(document: bytes) -> bytes:
         contents.pop(key, None)
         contents[key] = (kind, _each_key_once(payload) if kind in (raw.DOCUMENT, raw.ARRAY) else payload)
     return raw.from_fields(contents.items())
+
+
+def _before(happened: Event, known: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """The document before the event, and where it is from if not the server's pre-image."""
+    image = happened.document(b"fullDocumentBeforeChange")
+    return (image, None) if image is not None else (known, changes.HISTORY if known is not None else None)
 
 
 def _leads_to(after: bytes, before: bytes, found: list[Change]) -> bool:

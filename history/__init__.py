@@ -2,5 +2,6 @@
 
 from history.api import History
 from history.selection import Selection
+from history.state import State, UnknownStateError
 
-__all__ = ["History", "Selection"]
+__all__ = ["History", "Selection", "State", "UnknownStateError"]

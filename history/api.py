@@ -6,78 +6,120 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pymongo import MongoClient
 
-from history import follow, gaps, timeline
+from history import follow, gaps, timeline, transactions
+from history.past import Past
+from history.revert.api import Reverting
 from history.selection import Selection
+from history.stats import Question, Stats
 from models.connection import DATABASE
 from models.reading import as_query, history_collection, is_document, to_event
 from models.values import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from threading import Event
 
     from bson.raw_bson import RawBSONDocument
 
+    from history.transactions import Name, Transaction
     from history.window import Moment
     from models import HistoryModel
 
 
-class History:
-    """A history database, read only. Also a context manager, which closes the connection.
+class History(Past, Reverting):
+    """A history database: to read it, and to put documents back. Also a context manager, which closes the connection.
 
     Args:
-        client: the deployment that keeps the history; `close` closes it.
+        client: the deployment that keeps the history; `close` closes it, and the other one.
         database: name of the history database.
+        watched: the deployment that has the documents, which only reverting needs; without it, the same.
     """
 
-    def __init__(self, client: MongoClient[Any], database: str = DATABASE) -> None:
+    def __init__(
+        self, client: MongoClient[Any], database: str = DATABASE, *, watched: MongoClient[Any] | None = None
+    ) -> None:
+        super().__init__(client.get_database(database))
         self._client = client
+        self._watched = watched if watched is not None else client
         self._collection = history_collection(client.get_database(database))
 
     @classmethod
-    def connect(cls, uri: str, database: str = DATABASE, **options: Any) -> Self:
+    def connect(cls, uri: str, database: str = DATABASE, *, watched: str | None = None, **options: Any) -> Self:
         """Connect to the deployment that keeps the history. Lazily: no server is asked anything yet.
 
         Args:
             uri: MongoDB connection string.
             database: name of the history database.
+            watched: connection string of the deployment that has the documents, if it is another one.
             options: passed on to `pymongo.MongoClient`.
 
         Raises:
-            pymongo.errors.ConfigurationError: the connection string is malformed.
+            pymongo.errors.ConfigurationError: a connection string is malformed.
         """
-        return cls(MongoClient(uri, **options), database)
+        other: MongoClient[Any] | None = MongoClient(watched, **options) if watched is not None else None
+        return cls(MongoClient(uri, **options), database, watched=other)
 
     def log(
         self,
-        namespace: str,
+        namespace: str | None,
         document_id: Any = ABSENT,
         *,
         field: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
+        operation: str | None = None,
+        transaction: Transaction | None = None,
+        changed_from: Any = ABSENT,
+        changed_to: Any = ABSENT,
         limit: int | None = None,
+        reverse: bool = False,
     ) -> Iterator[HistoryModel]:
         """Read recorded events, oldest first.
 
         Args:
-            namespace: `database.collection`.
+            namespace: `database.collection`; None: all that is recorded.
             document_id: `_id` of one document, any BSON type; left out: the whole collection.
             field: only events that concern this field or something below it, as MongoDB writes it: `address.city`.
             since: first moment, included. An aware datetime is compared with the event's wall time, in
                 milliseconds; a `bson.Timestamp` with its cluster time.
             until: last moment, included.
+            operation: only events of this operation (`history.operations`).
+            transaction: only events of this one (`transaction` finds it by name).
+            changed_from: only events in which the field, or any if none is given, had this value before. Equality is
+                the server's: 3, `Int64(3)` and 3.0 are one value. An unknown value is not taken for any.
+            changed_to: only events in which it got this value; together, one change must have both.
             limit: only the newest so many.
+            reverse: newest first.
 
         Raises:
-            ValueError: a time without a zone, or a negative limit.
+            ValueError: a time without a zone, a document without a namespace, or a negative limit.
             pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
-        return map(to_event, self.stored(Selection(namespace, document_id, field, since, until), limit=limit))
+        only = (operation,) if operation is not None else ()
+        selection = Selection(namespace, document_id, field, since, until, only, transaction, changed_from, changed_to)
+        return map(to_event, self.stored(selection, limit=limit, newest_first=reverse))
 
-    def stored(self, selection: Selection, *, limit: int | None = None) -> Iterator[RawBSONDocument]:
-        """Read the history documents themselves, oldest first, every byte as recorded. Raises as `log` does."""
-        return timeline.read(self._collection, selection, limit=limit)
+    def stored(
+        self,
+        selection: Selection,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        on_unknown: Callable[[], object] = timeline.nothing,
+    ) -> Iterator[RawBSONDocument]:
+        """Read the history documents themselves, every byte as recorded (see `history.timeline.read`)."""
+        return timeline.read(self._collection, selection, limit=limit, newest_first=newest_first, on_unknown=on_unknown)
+
+    def transaction(self, name: str | Name) -> Transaction:
+        """Find a transaction by name: `session:number` as a log prints it, or the beginning of an event's id.
+
+        Raises:
+            ValueError: no such name (see `history.transactions.read_name`).
+            history.transactions.UnknownTransactionError: none has it.
+            history.transactions.AmbiguousTransactionError: several have it.
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        return transactions.find(self._collection, transactions.read_name(name) if isinstance(name, str) else name)
 
     def gaps(
         self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
@@ -102,14 +144,35 @@ class History:
         return gaps.read(self._collection, namespace, since, until)
 
     def with_gaps(
-        self, selection: Selection, events: Iterable[RawBSONDocument], *, cut: bool = False
+        self, selection: Selection, events: Iterable[RawBSONDocument], *, cut: bool = False, newest_first: bool = False
     ) -> Iterator[RawBSONDocument]:
         """Put the gaps that an answer reaches across into their places among its events (see `history.gaps`)."""
-        return gaps.among(self._collection, selection, events, cut=cut)
+        return gaps.among(self._collection, selection, events, cut=cut, newest_first=newest_first)
 
-    def follow(self, selection: Selection, *, stop: Event, limit: int | None = None) -> Iterator[RawBSONDocument]:
+    def follow(
+        self,
+        selection: Selection,
+        *,
+        stop: Event,
+        limit: int | None = None,
+        on_unknown: Callable[[], object] = timeline.nothing,
+    ) -> Iterator[RawBSONDocument]:
         """Read recorded history documents, then new ones as they are recorded, gaps too (see `history.follow`)."""
-        return follow.follow(self._collection, selection, stop=stop, limit=limit)
+        return follow.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
+
+    def stats(self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None) -> Stats:
+        """Count what is recorded, by collection, day, document and field (see `history.stats`).
+
+        Args:
+            namespace: only this `database.collection`.
+            since: first moment, included.
+            until: last moment, included.
+
+        Raises:
+            ValueError: a time without a zone.
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        return Stats(self._collection, Question(namespace, since, until))
 
     def namespaces(self) -> list[str]:
         """Every namespace that has history, sorted; the server hops from one to the next through an index."""
@@ -122,8 +185,9 @@ class History:
         return self._collection.find_one(query, {"_id": 1}) is not None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._client.close()
+        self._watched.close()
 
     def __enter__(self) -> Self:
         return self

@@ -7,11 +7,11 @@ to the BSON type: 3, `Int64(3)` and 3.0 are three values.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from core.diff import diff
+from core.matching import longest_rise
 from history.paths import change_at, decoded, path_of
 from models.values import ABSENT, to_python, to_raw
 
@@ -63,7 +63,7 @@ def _by_identity(
     kept = [places[identity] for identity in after if identity in places]
     if not kept:
         return
-    stayed = _longest_rise(kept)
+    stayed = set(longest_rise(kept))
     for identity, index in places.items():
         if identity not in after:
             yield _element(change, path, index, before[identity], None)
@@ -73,22 +73,6 @@ def _by_identity(
             yield from _inside(change, (*path, index), was, now)
         elif was is None or places[identity] not in stayed:
             yield _element(change, path, index, was, now)
-
-
-def _longest_rise(numbers: list[int]) -> set[int]:
-    """The members of a longest increasing subsequence of distinct numbers (by patience sorting)."""
-    tops: list[int] = []
-    below: dict[int, int | None] = {}
-    for number in numbers:
-        pile = bisect_left(tops, number)
-        below[number] = tops[pile - 1] if pile else None
-        tops[pile : pile + 1] = [number]
-    members = set()
-    at = tops[-1] if tops else None
-    while at is not None:
-        members.add(at)
-        at = below[at]
-    return members
 
 
 def _inside(change: ChangeModel, path: Path, old: Value, new: Value) -> Iterator[ChangeModel]:

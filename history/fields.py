@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _WHOLE_DOCUMENT = ""
 
 
-def condition(field: str, below: str = "") -> dict[str, Any]:
+def condition(field: str, below: str = "", values: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the server can check: some change is at the field, above it or below it, or nobody can know.
 
     It lets through all that matters and a little more; `changes_of` decides.
@@ -30,14 +30,20 @@ def condition(field: str, below: str = "") -> dict[str, Any]:
     Args:
         field: as MongoDB writes it.
         below: path of the history document, with a closing dot, where it lies within another one.
+        values: what else must hold of a change at the field or below it (see `history.values`). Of one above, only
+            a part belongs to the field, so its values say nothing yet.
     """
     parts = field.split(".")
-    above = [".".join(parts[:size]) for size in range(1, len(parts))]
-    at_or_above = {"field": {"$in": [_WHOLE_DOCUMENT, *above, field]}}
+    above = {"field": {"$in": [_WHOLE_DOCUMENT, *(".".join(parts[:size]) for size in range(1, len(parts)))]}}
     inside = {"field": {"$gte": field + ".", "$lt": field + "/"}}  # "/" is the character after "."
-    concerned = {f"{below}changes": {"$elemMatch": {"$or": [at_or_above, inside]}}}
+    at_or_below = {"$or": [{"field": field}, inside]}
+    concerned = {"$or": [above, {"$and": [at_or_below, values]} if values else at_or_below]}
     unknown = {f"{below}operation": "replace", f"{below}changes.old_value_from": FROM_UNKNOWN}
-    return {"$or": [concerned, unknown]}
+    found = [{f"{below}changes": {"$elemMatch": concerned}}, unknown]
+    if values:
+        anywhere = {"$or": [above, at_or_below]}
+        found.append({f"{below}parts": {"$exists": True}, f"{below}changes": {"$elemMatch": anywhere}})
+    return {"$or": found}
 
 
 def changes_of(event: HistoryModel, field: str) -> list[ChangeModel]:

@@ -13,7 +13,7 @@ from models.parts import whole
 from models.reading import as_query, to_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from threading import Event
 
     from bson import Timestamp
@@ -28,7 +28,12 @@ WAIT_MS = 500
 
 
 def follow(
-    collection: Collection[RawBSONDocument], selection: Selection, *, stop: Event, limit: int | None = None
+    collection: Collection[RawBSONDocument],
+    selection: Selection,
+    *,
+    stop: Event,
+    limit: int | None = None,
+    on_unknown: Callable[[], object] = timeline.nothing,
 ) -> Iterator[RawBSONDocument]:
     """Read the selected history documents, then each new one as it is recorded, until told to stop.
 
@@ -40,6 +45,7 @@ def follow(
         selection: which events.
         stop: ends the iteration once it is set.
         limit: of what is recorded already, only the newest so many.
+        on_unknown: see `history.timeline.read`.
 
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
@@ -49,7 +55,7 @@ def follow(
     pipeline = [as_query({"$match": condition}) for condition in conditions]
     with collection.watch(pipeline, max_await_time_ms=WAIT_MS) as stream:
         seen: set[bytes] = set()
-        recorded: Iterable[RawBSONDocument] = timeline.read(collection, selection, limit=limit)
+        recorded: Iterable[RawBSONDocument] = timeline.read(collection, selection, limit=limit, on_unknown=on_unknown)
         if limit is not None:
             recorded = tuple(recorded)
         cut = isinstance(recorded, tuple) and len(recorded) == limit
@@ -62,8 +68,11 @@ def follow(
                     yield stored
                 continue
             event = whole(collection.database, stored)
-            if selection.field is None or selection.admits(to_event(event)):
+            belongs = not selection.narrows or selection.verdict(to_event(event))
+            if belongs:
                 yield event
+            elif belongs is None:
+                on_unknown()
 
 
 def _now(collection: Collection[RawBSONDocument]) -> Timestamp | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Timestamp
 
 from core import globs
-from history import window
+from history import operations, window
 from models.order import cluster_time_of
 from models.reading import as_query, to_event
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from history.window import Moment
     from models import HistoryModel
 
-OPERATION = "gap"
+OPERATION = operations.GAP
 
 _LAST_INCREMENT = 2**32 - 1
 
@@ -71,7 +71,11 @@ def view(gap: HistoryModel) -> View:
 
 
 def find(
-    collection: Collection[RawBSONDocument], since: Moment | None = None, until: Moment | None = None
+    collection: Collection[RawBSONDocument],
+    since: Moment | None = None,
+    until: Moment | None = None,
+    *,
+    newest_first: bool = False,
 ) -> Cursor[RawBSONDocument]:
     """The cursor over all gaps that reach into a window, in order. The index `gaps` answers it.
 
@@ -79,13 +83,14 @@ def find(
         collection: the history collection, its documents left as bytes.
         since: first moment of the window; to the second where it is a wall time.
         until: last moment of the window; likewise.
+        newest_first: the order.
     """
     conditions = condition()
     if until is not None:
         conditions["_id"] = window.id_bounds(None, _latest(until))
     if since is not None:
         conditions["description.to"] = {"$gte": _earliest(since)}
-    return collection.find(as_query(conditions), sort=[("_id", 1)])
+    return collection.find(as_query(conditions), sort=[("_id", -1 if newest_first else 1)])
 
 
 def read(
@@ -93,8 +98,10 @@ def read(
     namespace: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
+    *,
+    newest_first: bool = False,
 ) -> Iterator[RawBSONDocument]:
-    """Read the gaps that reach into a window, oldest first; with a namespace, those that concern it.
+    """Read the gaps that reach into a window, oldest first unless told; with a namespace, those that concern it.
 
     Raises:
         ValueError: a time without a zone.
@@ -102,7 +109,8 @@ def read(
     """
     window.require_aware(since)
     window.require_aware(until)
-    return (gap for gap in find(collection, since, until) if concerns(gap, namespace, since, until))
+    found = find(collection, since, until, newest_first=newest_first)
+    return (gap for gap in found if concerns(gap, namespace, since, until))
 
 
 def among(
@@ -111,25 +119,35 @@ def among(
     events: Iterable[RawBSONDocument],
     *,
     cut: bool = False,
+    newest_first: bool = False,
 ) -> Iterator[RawBSONDocument]:
     """Put the gaps that an answer reaches across into their places in time among its events.
 
-    An answer without events has no places; then nothing comes at all.
+    An answer without events has no places; then nothing comes at all. A transaction is committed at one moment, so
+    only a gap at that moment matters.
 
     Args:
         collection: the history collection, its documents left as bytes.
         selection: what was asked for.
-        events: the answer, oldest first.
-        cut: older events were left out, so only gaps that reach to the first of these matter.
+        events: the answer, oldest first unless told.
+        cut: older events were left out, so only gaps that reach to the oldest of these matter. They are held in memory.
+        newest_first: the order of the events, and of the gaps among them.
     """
     rest = iter(events)
     first = next(rest, None)
     if first is None:
         return
-    since = first["cluster_time"] if cut else selection.since
-    gaps = read(collection, selection.namespace, since, selection.until)
+    since, until = selection.since, selection.until
+    if selection.transaction is not None:
+        since = until = first["cluster_time"]
+    elif cut:
+        held = [first, *rest]
+        since, rest = held[-1 if newest_first else 0]["cluster_time"], iter(held[1:])
+    gaps = read(collection, selection.namespace, since, until, newest_first=newest_first)
+    found = chain([first], rest)
     # A gap begins after all events of its cluster time, so the events come first.
-    yield from merge(chain([first], rest), gaps, key=cluster_time_of)
+    in_turn = (gaps, found) if newest_first else (found, gaps)
+    yield from merge(*in_turn, key=cluster_time_of, reverse=newest_first)
 
 
 def condition(below: str = "") -> dict[str, Any]:

@@ -36,6 +36,11 @@ def dotted(path: Path) -> str:
     return ".".join(str(key) for key in path)
 
 
+def pattern(path: Path) -> str:
+    """A path without its indexes, as MongoDB writes “all elements”: `items.$[].qty`."""
+    return ".".join("$[]" if isinstance(key, int) else key for key in path)
+
+
 def change_at(path: Path, like: ChangeModel, **values: Any) -> ChangeModel:
     """A change of one path, made out of a recorded one.
 

@@ -10,7 +10,7 @@ from models.parts import whole
 from models.reading import to_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from bson.raw_bson import RawBSONDocument
@@ -22,15 +22,26 @@ if TYPE_CHECKING:
 _LARGEST_BATCH = 1000
 
 
+def nothing() -> None:
+    """Nobody wants to know."""
+
+
 def read(
-    collection: Collection[RawBSONDocument], selection: Selection, *, limit: int | None = None
+    collection: Collection[RawBSONDocument],
+    selection: Selection,
+    *,
+    limit: int | None = None,
+    newest_first: bool = False,
+    on_unknown: Callable[[], object] = nothing,
 ) -> Iterator[RawBSONDocument]:
-    """Read the selected history documents, oldest first, as they were recorded.
+    """Read the selected history documents, oldest first unless told, as they were recorded.
 
     Args:
         collection: the history collection, its documents left as bytes (`models.reading.history_collection`).
         selection: which events.
-        limit: only the newest so many, still oldest first; they are held in memory.
+        limit: only the newest so many; they are held in memory unless the newest come first.
+        newest_first: the order.
+        on_unknown: called for each event that is left out although it may belong to the answer: its values are unknown.
 
     Raises:
         ValueError: a negative limit.
@@ -38,11 +49,14 @@ def read(
     """
     database = collection.database
     if limit is None:
-        return (whole(database, stored) for stored in _read(collection, selection, newest_first=False))
-    if limit < 0:
+        stored = _read(collection, selection, on_unknown, newest_first=newest_first)
+    elif limit < 0:
         raise ValueError(f"limit must not be negative, it is {limit}")
-    newest = list(islice(_read(collection, selection, newest_first=True, wanted=limit), limit))
-    return (whole(database, stored) for stored in reversed(newest))
+    else:
+        stored = islice(_read(collection, selection, on_unknown, newest_first=True, wanted=limit), limit)
+        if not newest_first:
+            stored = reversed(list(stored))
+    return (whole(database, document) for document in stored)
 
 
 def find(
@@ -54,11 +68,22 @@ def find(
 
 
 def _read(
-    collection: Collection[RawBSONDocument], selection: Selection, *, newest_first: bool, wanted: int = _LARGEST_BATCH
+    collection: Collection[RawBSONDocument],
+    selection: Selection,
+    on_unknown: Callable[[], object],
+    *,
+    newest_first: bool,
+    wanted: int = _LARGEST_BATCH,
 ) -> Iterator[RawBSONDocument]:
     with find(collection, selection, newest_first=newest_first) as cursor:
         # One more than wanted shows where the last cluster time ends.
         cursor.batch_size(min(wanted + 1, _LARGEST_BATCH))
         for stored in in_stream_order(cursor, newest_first=newest_first):
-            if selection.field is None or selection.admits(to_event(whole(collection.database, stored))):
+            if not selection.narrows:
                 yield stored
+                continue
+            belongs = selection.verdict(to_event(whole(collection.database, stored)))
+            if belongs:
+                yield stored
+            elif belongs is None:
+                on_unknown()

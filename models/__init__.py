@@ -9,6 +9,8 @@ from .connection import connect, disconnect
 from .history import HistoryModel, TransactionModel
 from .mixin import HistoryMixin
 from .rejected import RejectedModel
+from .revert import RevertModel
+from .snapshot import SnapshotModel
 from .values import ABSENT, UNKNOWN, Missing
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "HistoryModel",
     "Missing",
     "RejectedModel",
+    "RevertModel",
+    "SnapshotModel",
     "TransactionModel",
     "connect",
     "disconnect",

@@ -12,7 +12,8 @@ class CheckpointModel(Document):
     """The position of one stream: everything up to it is in history, acknowledged by a majority.
 
     `token` is the resume token as the server gave it. `fingerprint` names the options of the stream the token
-    came from, `replica_set` the deployment: a token is a position only together with both.
+    came from, `replica_set` the deployment: a token is a position only together with both. `begun` is the cluster time
+    from which on the stream has covered what it covers.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -25,6 +26,7 @@ class CheckpointModel(Document):
     stream = StringField(primary_key=True)
     token = BSONField()
     cluster_time = TimestampField()
+    begun = TimestampField()
     fingerprint = StringField(required=True)
     options = BSONField()
     replica_set = BSONField()

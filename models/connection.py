@@ -16,6 +16,8 @@ HISTORY = "history"
 CHECKPOINTS = "checkpoints"
 REJECTED = "rejected"
 PARTS = "history_parts"
+SNAPSHOTS = "snapshots"
+REVERTS = "reverts"
 DATABASE = "change_history"
 """Default name of the history database."""
 

@@ -63,6 +63,12 @@ class HistoryModel(Document):
                 "name": "transaction",
                 "partialFilterExpression": {"transaction": {"$exists": True}},
             },
+            # Renames, wherever to. Only events about collections carry a description, and few are recorded.
+            {
+                "fields": ["operation", "id"],
+                "name": "collection_events",
+                "partialFilterExpression": {"description": {"$exists": True}},
+            },
             # What was lost. Few documents, and every answer asks for them.
             {"fields": ["operation", "id"], "name": "gaps", "partialFilterExpression": {"operation": "gap"}},
         ],

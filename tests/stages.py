@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from watcher.batch import Batch, Entry, Lost, Position, Recorded
+from watcher.batch import Batch, Entry, Lost, Position, Recorded, Renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ class Call(NamedTuple):
     """Something that a stage was asked to do."""
 
     what: str
-    """`read`, `record`, `try`, `write`, `appeared`, `lost`, `save` or `close`."""
+    """`read`, `record`, `try`, `write`, `appeared`, `renamed`, `lost`, `save` or `close`."""
     number: int
     """Of the last event concerned."""
     events: tuple[int, ...] = ()
@@ -68,6 +68,7 @@ class Stages:
     on_record: Action = nothing
     on_write: Action = nothing
     on_appeared: Action = nothing
+    on_renamed: Action = nothing
     on_save: Action = nothing
     on_close: Action = nothing
     appearing: bool = False
@@ -111,8 +112,13 @@ class Stages:
         recorded.lost = batch.lost
         recorded.size = self.bytes_an_event * len(batch.events)
         if self.appearing and batch.events:
-            recorded.appeared.add(f"shop.c{number_of(batch.position)}")
+            name = f"shop.c{number_of(batch.position)}"
+            recorded.appeared.add(name)
+            recorded.renamed.append(Renamed("shop.a", name, batch.position.cluster_time))
         return recorded
+
+    def stored(self, recorded: Recorded) -> None:
+        """Is told of what a majority has."""
 
     def write(self, recorded: Recorded) -> int:
         """Writes."""
@@ -121,6 +127,11 @@ class Stages:
         self.on_write()
         self._called("write", number_of(recorded.position), events)
         return 0
+
+    def renamed(self, renamed: Renamed) -> None:
+        """Is told of a renaming."""
+        self.on_renamed()
+        self._called("renamed", int(renamed.target.removeprefix("shop.c")))
 
     def appeared(self, namespace: str) -> None:
         """Is told of a new collection."""

@@ -13,6 +13,11 @@ def timestamp(payload: bytes) -> Timestamp:
     return Timestamp(int.from_bytes(payload[4:], "little"), int.from_bytes(payload[:4], "little"))
 
 
+def before(payload: bytes) -> Timestamp:
+    """The moment just before a cluster time, given as the payload of a BSON timestamp."""
+    return timestamp(max(0, int.from_bytes(payload, "little") - 1).to_bytes(8, "little"))
+
+
 class Position(NamedTuple):
     """How far a stream has been read.
 
@@ -70,6 +75,14 @@ class Entry(NamedTuple):
     event: bytes
 
 
+class Renamed(NamedTuple):
+    """A collection that was given another name, both as `db.coll`; and when, payload of a BSON timestamp."""
+
+    source: str
+    target: str
+    cluster_time: bytes
+
+
 @dataclass(slots=True)
 class Recorded:
     """The history of a batch, and the position after it."""
@@ -81,10 +94,14 @@ class Recorded:
     """Number of events by namespace and operation."""
     appeared: set[str] = field(default_factory=set)
     """Namespaces of collections that were created, or got this name."""
+    renamed: list[Renamed] = field(default_factory=list)
+    """Renamings of collections, in their order."""
     size: int = 0
     """Bytes of history."""
     lost: Lost | None = None
     """What was lost before the first of these events."""
+    number: int = 0
+    """Of the batch, or of the last one that was joined to it; batches are counted as they are recorded."""
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.rejected)
@@ -102,6 +119,8 @@ class Recorded:
         self.rejected += later.rejected
         self.position = later.position
         self.appeared |= later.appeared
+        self.renamed += later.renamed
         self.size += later.size
+        self.number = later.number
         for key, count in later.counts.items():
             self.counts[key] = self.counts.get(key, 0) + count

@@ -31,10 +31,17 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 
 class StoredPosition(NamedTuple):
-    """A checkpoint as found."""
+    """A checkpoint as found.
+
+    Attributes:
+        position: where to go on.
+        events: number of events recorded since it was first made.
+        begun: since when the stream has covered what it covers, payload of a BSON timestamp.
+    """
 
     position: Position
     events: int
+    begun: bytes
 
 
 class Checkpointer:
@@ -71,7 +78,9 @@ class Checkpointer:
         if to_python(stored[b"fingerprint"]) != fingerprint(self._options):
             self._refuse_other_options(to_python(stored[b"options"]))
         events = to_python(stored[b"events"]) if b"events" in stored else 0
-        return StoredPosition(Position(stored[b"token"][1], stored[b"cluster_time"][1]), int(events))
+        position = Position(stored[b"token"][1], stored[b"cluster_time"][1])
+        begun = stored[b"begun"][1] if b"begun" in stored else position.cluster_time
+        return StoredPosition(position, int(events), begun)
 
     def save(self, position: Position, events: int) -> None:
         """Move the checkpoint. Returns once a majority has it. Safe to repeat.
@@ -95,6 +104,15 @@ class Checkpointer:
             },
             upsert=True,
         )
+
+    def begin(self, position: Position) -> None:
+        """Note that the stream covers what it covers only from here on. Safe to repeat.
+
+        Raises:
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
+        """
+        begun = {"begun": timestamp(position.cluster_time)}
+        self._checkpoints.update_one({"_id": self._stream}, {"$set": begun}, upsert=True)
 
     def _refuse_other_deployment(self, stored: dict[str, Any]) -> None:
         mine = self._replica_set

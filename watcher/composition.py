@@ -11,33 +11,42 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo import ReadPreference
 
-from config.choices import Baseline, OnGap
+from config.choices import Baseline, OnGap, Snapshots
 from config.choices import PreImages as PreImagesMode
-from models import HistoryModel
+from models import HistoryModel, SnapshotModel
+from recall.snapshots import forget
+from watcher import targets, views
 from watcher.batch import Entry, Position, Recorded
 from watcher.checkpointer import Checkpointer
 from watcher.gaps import Gaps
 from watcher.identity import identify
 from watcher.images import PreImages
 from watcher.listener import Listener
+from watcher.memory import Memory
+from watcher.past import Past
 from watcher.pipeline import Pipeline
-from watcher.plans import Plans
 from watcher.recorder import Recorder
 from watcher.retry import Retry
-from watcher.survey import BASELINE, RECONCILE, Survey
+from watcher.snapshotter import Noticed, Snapshotter
+from watcher.surveys import Surveys
 from watcher.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from threading import Event
 
     from pymongo import MongoClient
+    from pymongo.database import Database
 
     from config.settings import Settings
     from watcher.batch import Lost
+    from watcher.pipeline import Writes
     from watcher.progress import Progress
     from watcher.scope import Scope
 
 _NO_POSITION = Position(b"", bytes(8))
+_BEHIND_AT_MOST = 1000
+"""So many events under way mean that the stream needs all there is."""
 
 
 def compose(
@@ -47,7 +56,7 @@ def compose(
     keeper: MongoClient[Any],
     progress: Progress,
     stop: Event,
-) -> tuple[Pipeline, Survey]:
+) -> tuple[Pipeline, dict[str, Callable[[], None]]]:
     """Put the daemon together, up to the point where its threads can start.
 
     Args:
@@ -58,15 +67,20 @@ def compose(
         progress: is told what happens.
         stop: set when the daemon is asked to stop.
 
+    Returns:
+        The pipeline, and by name what works beside it, each in a thread of its own.
+
     Raises:
         watcher.errors.FatalError: only the operator can help; says how.
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
     retry = Retry(stop, progress.trouble, progress.relief)
     replica_set = retry.call("reaching the watched deployment", partial(identify, watched))
-    retry.call("making the indexes of the history", HistoryModel.ensure_indexes)
+    retry.call("looking at what is included", partial(targets.check, watched, scope))
+    retry.call("making the indexes of the history", _ensure_indexes)
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
+    retry.call("making the view of the changes", partial(views.ensure, history))
     checkpointer = Checkpointer(history, settings.stream, scope, replica_set)
     stored = retry.call("loading the checkpoint", checkpointer.load)
     images = PreImages(watched, scope)
@@ -82,52 +96,77 @@ def compose(
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
     writer = Writer(history, settings.stream)
-    plans = Plans(watched, history, settings.stream, scope)
-    survey = Survey(watched, history, partial(_store, writer), plans.save, plans.done, retry, stop)
+    surveys = Surveys(
+        watched,
+        history,
+        settings.stream,
+        scope,
+        partial(_store, writer, history),
+        retry,
+        stop,
+        baseline=settings.baseline is Baseline.INITIAL,
+        reconcile=settings.on_gap is OnGap.RECONCILE,
+        recorded=lambda: pipeline.recorded,
+        on_done=lambda: past.change(),  # noqa: PLW0108 - it is made below
+    )
     gaps = Gaps(history, settings.stream, scope)
 
     def on_lost(lost: Lost, now: Position) -> None:
         gaps.write(lost, now)
         if enable_images:
             images.enable_existing()  # what was created in the gap has told nobody
-        if settings.on_gap is OnGap.RECONCILE:
-            plan = plans.reconcile(lost, now)
-            plans.save(plan)
-            survey.assign(plan)
+        surveys.after_gap(lost, now)
 
     if stored is None:
         start = retry.call("opening the change stream", listener.next_batch).position
-        if settings.baseline is Baseline.INITIAL:
-            plan = retry.call("planning the baseline", partial(plans.baseline, start))
-            retry.call("planning the baseline", partial(plans.save, plan))
-            survey.assign(plan)
+        retry.call("planning the baseline", partial(surveys.begin, start))
+        begun = start.cluster_time
+        retry.call("saving the checkpoint", partial(checkpointer.begin, start))
         retry.call("saving the checkpoint", partial(checkpointer.save, start, 0))
         if enable_images:
             retry.call("switching on pre-images", images.enable_existing)  # created while the stream was opened
     else:
         progress.starts_with(stored.events)
-        unfinished = retry.call("loading the plan of the survey", plans.load)
-        wanted = {BASELINE: settings.baseline is Baseline.INITIAL, RECONCILE: settings.on_gap is OnGap.RECONCILE}
-        if unfinished is not None and wanted[unfinished.kind]:
-            survey.assign(unfinished)
+        begun = stored.begun
+        retry.call("loading the plans of the survey", surveys.resume)
+    past = Past(history, settings.stream, scope, begun, retry)
+    writes, beside = _noticed(writer, settings, history, progress, stop)
     pipeline = Pipeline(
         listener,
-        Recorder(),
-        writer,
+        Recorder(Memory(past)),
+        writes,
         checkpointer,
         on_new_collection=images.enable if enable_images else _nothing,
+        on_renamed=surveys.after_rename,
         on_lost=on_lost,
         progress=progress,
         stop=stop,
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
-    return pipeline, survey
+    return pipeline, {"survey": surveys.run, **beside}
 
 
-def _store(writer: Writer, documents: list[bytes]) -> None:
-    """Write history that no event has made."""
+def _noticed(
+    writer: Writer, settings: Settings, history: Database[Any], progress: Progress, stop: Event
+) -> tuple[Writes, dict[str, Callable[[], None]]]:
+    """The writing stage, whose work is noticed by what makes snapshots, if the settings want any."""
+    if settings.snapshots is Snapshots.OFF:
+        return writer, {}
+    most = min(settings.batch_size, _BEHIND_AT_MOST)
+    snapshotter = Snapshotter(history, lambda: progress.waiting >= most, stop)
+    return Noticed(writer, snapshotter), {"snapshots": snapshotter.run}
+
+
+def _ensure_indexes() -> None:
+    HistoryModel.ensure_indexes()
+    SnapshotModel.ensure_indexes()
+
+
+def _store(writer: Writer, history: Database[Any], documents: list[bytes]) -> None:
+    """Write history that no event has made. It may stand before what is stored already."""
     writer.write(Recorded([Entry(document, b"") for document in documents], [], _NO_POSITION))
+    forget(history, documents)
 
 
 def _nothing(_namespace: str) -> None:

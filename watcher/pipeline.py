@@ -25,7 +25,7 @@ from watcher.retry import Retry, StoppedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from watcher.batch import Batch, Lost, Position, Recorded
+    from watcher.batch import Batch, Lost, Position, Recorded, Renamed
     from watcher.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,8 @@ class Records(Protocol):
     """Turns events into history documents."""
 
     def record(self, batch: Batch) -> Recorded: ...  # noqa: D102
+    def stored(self, recorded: Recorded) -> None:
+        """A majority has this history, and all before it. Called by the writing stage."""
 
 
 class Writes(Protocol):
@@ -73,6 +75,8 @@ class Pipeline:
     Args:
         listener, recorder, writer, checkpointer: the stages.
         on_new_collection: called with the namespace of a collection that has appeared.
+        on_renamed: called with a collection that was given another name, after that is written and before the
+            checkpoint moves past it.
         on_lost: called with what was lost and the position where the stream goes on, before what follows is written.
         progress: is told what happens.
         stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
@@ -88,6 +92,7 @@ class Pipeline:
         checkpointer: Checkpoints,
         *,
         on_new_collection: Callable[[str], None],
+        on_renamed: Callable[[Renamed], None],
         on_lost: Callable[[Lost, Position], None],
         progress: Progress,
         stop: threading.Event,
@@ -96,6 +101,7 @@ class Pipeline:
     ) -> None:
         self._listener, self._recorder, self._writer, self._checkpointer = listener, recorder, writer, checkpointer
         self._on_new_collection = on_new_collection
+        self._on_renamed = on_renamed
         self._on_lost = on_lost
         self._progress = progress
         self._batch_size = batch_size
@@ -103,6 +109,8 @@ class Pipeline:
         self._heard: Queue[Batch | None] = Queue(QUEUED_BATCHES)
         self._recorded: Queue[Recorded | None] = Queue(QUEUED_BATCHES)
         self._stop = stop
+        self.recorded: Position | None = None
+        """Everything up to here is acknowledged by a majority."""
         self._retry = Retry(self._stop, progress.trouble, progress.relief)
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
@@ -183,7 +191,10 @@ class Pipeline:
                     rejected = self._retry.call("writing history", partial(self._writer.write, batch))
                     self._progress.written(batch, rejected)
                     dirty = True
-                reached = batch.position
+                self._recorder.stored(batch)
+                for renamed in batch.renamed:
+                    self._retry.call("planning a baseline", partial(self._on_renamed, renamed))
+                self.recorded = reached = batch.position
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached != saved and time.monotonic() - saved_at >= wait:
                     self._save(reached)

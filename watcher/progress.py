@@ -92,6 +92,11 @@ class Progress:
         return self._checkpointed
 
     @property
+    def waiting(self) -> int:
+        """Events that the server has told and that are not recorded yet."""
+        return self._pending
+
+    @property
     def session_events(self) -> int:
         """Events recorded since this start."""
         return self.events - self._started_with

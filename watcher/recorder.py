@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core import event, record
-from watcher.batch import Entry, Recorded, Rejected
+from core import event, fold, record
+from watcher.batch import Entry, Recorded, Rejected, Renamed
 
 if TYPE_CHECKING:
     from watcher.batch import Batch
+    from watcher.memory import Memory
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
 """Also the end of an index build: while it lasts, the server refuses to alter the collection."""
@@ -16,22 +17,63 @@ _UNREADABLE = (ValueError, KeyError, IndexError)  # those of `core` and `models.
 
 
 class Recorder:
-    """Turns batches of events into batches of history. Stateless: what an event means is in `core.record`."""
+    """Turns batches of events into batches of history; what an event means is in `core.record`.
+
+    Args:
+        memory: tells the old values of events that come without a pre-image.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._batches = 0
 
     def record(self, batch: Batch) -> Recorded:
-        """Turn the events of a batch into history documents; the position goes along."""
-        recorded = Recorded([], [], batch.position, lost=batch.lost)
-        for data in batch.events:
+        """Turn the events of a batch into history documents; the position goes along.
+
+        Raises:
+            Exception: whatever recalling documents from history raises.
+        """
+        self._batches += 1
+        recorded = Recorded([], [], batch.position, lost=batch.lost, number=self._batches)
+        readable = [(data, happened) for data in batch.events if (happened := _parsed(data, recorded)) is not None]
+        self._memory.begin(recorded, [happened for _, happened in readable], batch.lost)
+        if recorded.rejected:
+            self._memory.forget_all()
+        for data, happened in readable:
             try:
-                happened = event.parse(data)
-                document = record.document(happened)
+                document = self._document(happened)
             except _UNREADABLE as error:
                 recorded.rejected.append(_rejected(data, error))
+                self._memory.forget_all()
                 continue
             recorded.add(Entry(document, data), happened.namespace, happened.operation)
             if happened.operation in _APPEARING:
                 recorded.appeared.add(_new_name(happened))
+            if happened.operation == b"rename":
+                former = happened.namespace.decode("utf-8", "replace")
+                recorded.renamed.append(Renamed(former, _new_name(happened), happened.cluster_time))
         return recorded
+
+    def stored(self, recorded: Recorded) -> None:
+        """A majority has this history, and all before it."""
+        self._memory.stored(recorded.number)
+
+    def _document(self, happened: event.Event) -> bytes:
+        document = record.document(happened, self._memory.before(happened))
+        try:
+            self._memory.after(happened, document)
+        except fold.DoesNotApplyError:
+            # History has a hole that it does not know of; what it told was not the document.
+            return record.document(happened)
+        return document
+
+
+def _parsed(data: bytes, recorded: Recorded) -> event.Event | None:
+    try:
+        return event.parse(data)
+    except _UNREADABLE as error:
+        recorded.rejected.append(_rejected(data, error))
+        return None
 
 
 def _rejected(data: bytes, error: Exception) -> Rejected:

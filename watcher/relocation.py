@@ -9,12 +9,14 @@ from pymongo.errors import PyMongoError
 
 from models.connection import CHECKPOINTS
 from models.values import CODEC
+from recall.snapshots import forget_since
 from watcher.batch import Lost
 from watcher.checkpointer import Checkpointer
 from watcher.errors import FatalError, PositionLostError, Verdict, classify, name_of
 from watcher.gaps import Gaps
 from watcher.moves import true_to_token
 from watcher.openings import Openings
+from watcher.plan_store import PlanStore
 from watcher.plans import Plans
 from watcher.scope import Scope
 
@@ -49,6 +51,7 @@ class Relocation:
         replica_set: the watched deployment.
         pre_images: whether the daemon asks for the images before each change.
         reconcile: whether the daemon is to bring history level with the documents after events were skipped.
+        baseline: whether it is to record the state of documents that come under watch.
     """
 
     def __init__(
@@ -61,13 +64,16 @@ class Relocation:
         *,
         pre_images: bool,
         reconcile: bool = False,
+        baseline: bool = False,
     ) -> None:
         self._history = history
         self._checkpoints = history.get_collection(CHECKPOINTS, codec_options=CODEC)
         self._stream = stream
         self._scope = scope
         self._replica_set = replica_set
-        self._plans = Plans(watched, history, stream, scope) if reconcile else None
+        self._plans = Plans(watched, history, scope)
+        self._kept_plans = PlanStore(history, stream)
+        self._reconcile, self._baseline = reconcile, baseline
         self._openings = Openings(watched, scope, pre_images=pre_images)
 
     def stored_options(self) -> dict[str, Any]:
@@ -96,14 +102,16 @@ class Relocation:
             NoCheckpointError: it has no position.
             watcher.errors.PositionRefusedError: it is another deployment's, or made for other options.
         """
-        made_for = self.stored_options()
-        scope = self._scope
-        if whatever_options:
-            scope = Scope(tuple(made_for["include"]), tuple(made_for["exclude"]), made_for["own_database"])
+        former = self._former_scope()
+        scope = former if whatever_options else self._scope
         found = Checkpointer(self._history, self._stream, scope, self._replica_set).load()
         if found is None:
             raise NoCheckpointError(f"Stream {self._stream!r} has no position yet.", "Start it: watcher run")
         return found._replace(position=true_to_token(found.position))
+
+    def _former_scope(self) -> Scope:
+        made_for = self.stored_options()
+        return Scope(tuple(made_for["include"]), tuple(made_for["exclude"]), made_for["own_database"])
 
     def now(self) -> Position:
         """The position that means: from now on."""
@@ -155,9 +163,16 @@ class Relocation:
         if move.forward:
             skipped = Lost(move.stored.position, CAUSE)
             Gaps(self._history, self._stream, self._scope).write(skipped, move.target)
-            if self._plans is not None:
-                self._plans.save(self._plans.reconcile(skipped, move.target))
+            if self._reconcile:
+                self._kept_plans.add(self._plans.reconcile(skipped, move.target))
+        else:
+            forget_since(self._history, move.target.cluster_time[::-1])  # events may come that were lost until now
         checkpointer = Checkpointer(self._history, self._stream, self._scope, self._replica_set)
+        if self.changed_options():  # what is covered now was not covered before
+            checkpointer.begin(move.target)
+            if self._baseline:
+                for plan in self._plans.after_adoption(move.target, self._former_scope()):
+                    self._kept_plans.add(plan)
         checkpointer.save(move.target, move.stored.events)
 
     def busy_s(self) -> int | None:

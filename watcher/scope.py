@@ -49,6 +49,11 @@ class Scope:
         (only, *others) = sorted(collections)
         return None if self.database is None or others or _MAGIC.search(only) else only
 
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """Namespaces that are included by their very name."""
+        return tuple(glob for glob in self.include if not _MAGIC.search(glob))
+
     def covers(self, database: str, collection: str) -> bool:
         """Whether a namespace is watched."""
         if database == self.own_database or database in SYSTEM_DATABASES or collection.startswith("system."):

@@ -10,6 +10,7 @@ from core import record
 from models import parts
 from models.connection import PARTS, REJECTED
 from models.values import CODEC
+from recall.snapshots import forget
 from watcher.batch import Entry, Position, Recorded, Rejected
 from watcher.writer import Writer
 
@@ -83,7 +84,10 @@ class SecondChance:
             document = record.record(data)
         except (ValueError, parts.MissingPartError) as error:
             return f"{type(error).__name__}: {error}"
-        return self._writer.judge(Entry(document, data))
+        refused = self._writer.judge(Entry(document, data))
+        if refused is None:
+            forget(self._database, [document])  # what was told without it
+        return refused
 
 
 class _Judge(Writer):

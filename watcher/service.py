@@ -88,9 +88,10 @@ class Service:
         )
         stack.callback(models.disconnect)
         stack.enter_context(clients.closing_soon(keeper))
-        pipeline, survey = compose(self._settings, self._scope, watched, keeper, self._progress, self._stop)
+        pipeline, beside = compose(self._settings, self._scope, watched, keeper, self._progress, self._stop)
         pipeline.start()
-        Thread(target=contextvars.copy_context().run, args=(survey.run,), name="survey", daemon=True).start()
+        for name, work in beside.items():
+            Thread(target=contextvars.copy_context().run, args=(work,), name=name, daemon=True).start()
         reporter = Reporter(self._progress, self._settings.report_interval_s)
         reporter.started(self._scope)
         while not pipeline.wait(reporter.due_in_s()):

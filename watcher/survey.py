@@ -2,11 +2,12 @@
 
 The stream is opened first, then the documents are read as they were just before its first event: a snapshot at that
 cluster time, whatever is written meanwhile. So a document's entry stands before all of its events, and folding them
-from it is exact. A snapshot can be read for a few minutes only; for a collection that takes longer, or that was altered
-meanwhile, the rest is read at a later moment, and its entries stand there.
+from it is exact. A snapshot can be read for a few minutes only. After that a later one is read, of a moment that the
+stream has been recorded to, so that history itself tells which documents are still the same (`statements`). What cannot
+be read at a moment at all, as capped collections, is read as it is, and judged once the stream has caught up.
 
 A survey is planned in the checkpoint and notes there how far it is, so it goes on after a kill. Its entries are made
-from the documents and the moment alone: read again, they are the same.
+from the documents, their moment and history: read again, they are the same.
 """
 
 from __future__ import annotations
@@ -15,56 +16,28 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from bson import Timestamp
-from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
-from core import baseline
-from models import raw
+from watcher.agenda import Plan, enqueue, finish
 from watcher.errors import name_of
-from watcher.recollection import UNKNOWN, Recollection, Unknown
+from watcher.kinds import MovedError
 from watcher.retry import Retry, StoppedError
-from watcher.snapshot import CHUNK, SNAPSHOT_GONE, SnapshotReader
+from watcher.snapshot import SNAPSHOT_GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
-    from pymongo import MongoClient
-    from pymongo.database import Database
+    from watcher.surveyor import Surveyor
 
 log = structlog.get_logger(__name__)
 
-BASELINE, RECONCILE = "baseline", "reconcile"
 SAY_EVERY_S = 5.0
-_MILLISECONDS = 1000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be surveyed, and how far it is.
-
-    Attributes:
-        kind: `BASELINE` or `RECONCILE`.
-        at: the moment to read.
-        namespaces: what remains, the first of it being under way.
-        after: `{_id: …}` of the last document that is done in the first namespace.
-        since: of a reconciliation, up to when history was whole.
-        documents: how many are done.
-        entries: how many were recorded.
-        whole: nothing had to be left out.
-    """
-
-    kind: str
-    at: Timestamp
-    namespaces: tuple[str, ...]
-    after: RawBSONDocument | None = None
-    since: Timestamp | None = None
-    documents: int = 0
-    entries: int = 0
-    whole: bool = True
+MOST_REFUSALS = 3
+"""So many moments in a row the server may refuse to read; then the collection is read as it is."""
 
 
 @dataclass
@@ -72,40 +45,50 @@ class Survey:
     """Carries out plans, one after the other, in a thread of its own.
 
     Args:
-        client: the watched deployment.
-        history: the history database.
-        store: stores history documents; returns when a majority has them.
-        save: keeps the plan in the checkpoint.
-        done: notes that a plan is carried out.
+        surveyor: reads collections and records what is to be said of them.
+        save: keeps the queue of plans in the checkpoint.
+        done: called when a plan is carried out, with the plan that the gaps before it are level by, if any.
         retry: tries again what fails for passing reasons.
         stop: set when the daemon is asked to stop.
     """
 
-    client: MongoClient[Any]
-    history: Database[Any]
-    store: Callable[[list[bytes]], None]
-    save: Callable[[Plan], None]
-    done: Callable[[Plan], None]
+    surveyor: Surveyor
+    save: Callable[[Sequence[Plan]], None]
+    done: Callable[[Plan | None], None]
     retry: Retry
     stop: threading.Event
-    _plan: Plan | None = None
+    _queue: tuple[Plan, ...] = ()
+    _given_up: tuple[Plan, ...] = ()
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _said_at: float = 0.0
 
+    def resume(self, plans: Sequence[Plan]) -> None:
+        """Carry out what was left when the daemon ended. Call it before anything else."""
+        self._queue = tuple(plans)
+
     def assign(self, plan: Plan) -> None:
-        """Carry out this plan instead of the one under way."""
+        """Carry out a plan after those that wait. When it returns, a majority has it; safe to repeat.
+
+        Raises:
+            pymongo.errors.PyMongoError: it could not be kept, and is not carried out.
+        """
         with self._wake:
-            self._plan = plan
+            self._keep(enqueue(self._queue, plan))
             self._wake.notify_all()
+
+    def waiting(self) -> tuple[Plan, ...]:
+        """What is still to be done."""
+        with self._wake:
+            return self._queue + self._given_up
 
     def run(self) -> None:
         """Carry out what is assigned, until the daemon stops."""
         while not self.stop.is_set():
             with self._wake:
-                if self._plan is None:
+                if not self._queue:
                     self._wake.wait(0.5)
                     continue
-                plan = self._plan
+                plan = self._queue[0]
             try:
                 self._carry_out(plan)
             except StoppedError:
@@ -117,7 +100,7 @@ class Survey:
                     error=name_of(error),
                     remedy="grant find on what is watched and start again, or set WATCHER_BASELINE=off",
                 )
-                self._finish(plan, save=False)
+                self._give_up(plan)
 
     def _carry_out(self, plan: Plan) -> None:
         if plan.namespaces:
@@ -132,99 +115,86 @@ class Survey:
                     namespace=plan.namespaces[0],
                     error=name_of(error),
                 )
-                reached = replace(plan, whole=False)
+                with self._wake:
+                    mine = [other for other in self._queue[:1] if other.identity == plan.identity]
+                reached = replace(mine[0], whole=False) if mine else None
             if reached is None:
                 return
-            plan = replace(reached, namespaces=reached.namespaces[1:], after=None)
+            more = self.retry.call("noting how far the survey is", partial(self._note, reached, next_namespace=True))
+            if more is None:
+                return
+            plan = more
         log.info("survey done", kind=plan.kind, documents=plan.documents, entries=plan.entries)
-        self._finish(plan, save=True)
+        self.retry.call("noting that the survey is done", partial(self._finish, plan))
 
     def _collection(self, plan: Plan) -> Plan | None:
-        """Survey the first namespace of a plan; the plan after it, or None if there is no more need.
+        """Survey the first collection of a plan; the plan after it, or None if there is no more need.
 
         What fails for passing reasons goes on where it was. A moment that can no longer be read gives way to a later
-        one, as often as that gets any further.
+        one, and where none can be read, what there is now is.
         """
-        reached = plan
+        reached, refusals = plan, 0
 
         def go_on() -> bool:
             nonlocal reached
-            for step in self._at_one_moment(reached):
-                if self.stop.is_set() or self._replaced(step):
+            for step in self.surveyor.steps(reached, as_it_is=refusals > MOST_REFUSALS):
+                if self.stop.is_set():
                     return False
-                reached = step
-                self.retry.call("noting how far the survey is", partial(self.save, step))
-                self._say(step)
+                noted = self.retry.call("noting how far the survey is", partial(self._note, step))
+                if noted is None:
+                    return False
+                reached = noted
+                self._say(reached)
             return True
 
-        tried_at: Plan | None = None
         while True:
+            begun = reached
             try:
                 return reached if self.retry.call("reading existing documents", go_on) else None
+            except MovedError:
+                log.info("a collection was dropped or renamed while it was read", namespace=plan.namespaces[0])
             except OperationFailure as error:
-                if error.code not in SNAPSHOT_GONE or reached == tried_at:
+                if error.code not in SNAPSHOT_GONE or refusals > MOST_REFUSALS:
                     raise
-                reached = tried_at = replace(reached, at=self._now())
-                log.info("a moment can no longer be read; a later one is", at=str(reached.at), error=name_of(error))
+                refusals = refusals + 1 if reached.documents == begun.documents else 1
+                refused = reached.read_at or reached.at
+                later = self.surveyor.recorded_up_to(Timestamp(refused.time, refused.inc + 1))
+                reached = replace(reached, read_at=later)
+                log.info(
+                    "the moment wanted cannot be read; what history does not tell of it is read at a later one",
+                    namespace=plan.namespaces[0],
+                    at=str(reached.read_at),
+                    error=name_of(error),
+                )
 
-    def _replaced(self, plan: Plan) -> bool:
+    def _keep(self, queue: tuple[Plan, ...]) -> None:
+        self.save(queue + self._given_up)
+        self._queue = queue
+
+    def _note(self, step: Plan, *, next_namespace: bool = False) -> Plan | None:
+        """Keep how far the first plan is. None: it is not wanted any more as it was begun."""
         with self._wake:
-            assigned = self._plan
-        return assigned is None or (assigned.kind, assigned.since) != (plan.kind, plan.since)
+            if not self._queue or self._queue[0].identity != step.identity:
+                return None
+            noted = replace(step, namespaces=self._queue[0].namespaces)  # more of them may have been added
+            if next_namespace:
+                noted = noted.next_namespace()
+            self._keep((noted, *self._queue[1:]))
+            return noted
 
-    def _finish(self, plan: Plan, *, save: bool) -> None:
+    def _finish(self, plan: Plan) -> None:
         with self._wake:
-            if self._plan is not None and (self._plan.kind, self._plan.since) == (plan.kind, plan.since):
-                self._plan = None
-                if save:
-                    self.retry.call("noting that the survey is done", partial(self.done, plan))
+            if self._queue[0] != plan:  # more was added meanwhile
+                return
+            queue, leveller = finish(self._queue, plan)
+            self.done(leveller)
+            self._keep(queue)
 
-    def _at_one_moment(self, plan: Plan) -> Iterator[Plan]:
-        namespace = plan.namespaces[0]
-        database, _, collection = namespace.partition(".")
-        reader = SnapshotReader(self.client, plan.at)
-        recollection = Recollection(self.history, sortable(plan.since or plan.at))
-        for documents in reader.documents(database, collection, plan.after):
-            entries = self._entries(plan, namespace, documents, recollection)
-            self._store(entries)
-            last = raw.from_fields([(b"_id", raw.fields(documents[-1])[b"_id"])])
-            plan = replace(
-                plan,
-                after=RawBSONDocument(last),
-                documents=plan.documents + len(documents),
-                entries=plan.entries + len(entries),
-            )
-            yield plan
-        if plan.kind == RECONCILE:
-            for ids in recollection.ids(namespace, CHUNK):
-                missing = sorted(set(ids) - reader.present(database, collection, ids))
-                entries = self._gone(plan, namespace, missing, recollection)
-                self._store(entries)
-                plan = replace(plan, entries=plan.entries + len(entries))
-                yield plan
-
-    def _store(self, entries: list[bytes]) -> None:
-        if entries:
-            self.retry.call("recording existing documents", lambda: self.store(entries))
-
-    def _entries(self, plan: Plan, namespace: str, documents: list[bytes], recollection: Recollection) -> list[bytes]:
-        moment, name = _moment(plan.at), namespace.encode()
-        if plan.kind == BASELINE:
-            return [baseline.baseline(name, document, moment) for document in documents]
-        by_id = {raw.fields(document)[b"_id"]: document for document in documents}
-        known = recollection.recall(namespace, list(by_id))
-        made = (_level(name, key, known.get(key, UNKNOWN), document, moment) for key, document in by_id.items())
-        return [entry for entry in made if entry is not None]
-
-    def _gone(self, plan: Plan, namespace: str, ids: list[raw.Value], recollection: Recollection) -> list[bytes]:
-        known = recollection.recall(namespace, ids) if ids else {}
-        made = (_level(namespace.encode(), key, known.get(key), None, _moment(plan.at)) for key in ids)
-        return [entry for entry in made if entry is not None]
-
-    def _now(self) -> Timestamp:
-        reply = self.retry.call("asking for the time", lambda: self.client.admin.command("ping"))
-        now: Timestamp = reply["operationTime"]
-        return now
+    def _give_up(self, plan: Plan) -> None:
+        """Leave a plan to the next start: it stays in the checkpoint."""
+        with self._wake:
+            self._given_up += tuple(other for other in self._queue if other.identity == plan.identity)
+            self._queue = tuple(other for other in self._queue if other.identity != plan.identity)
 
     def _say(self, plan: Plan) -> None:
         if time.monotonic() - self._said_at > SAY_EVERY_S:
@@ -237,27 +207,3 @@ class Survey:
                 entries=plan.entries,
                 collections_left=len(plan.namespaces),
             )
-
-
-def before(cluster_time: bytes) -> Timestamp:
-    """The moment just before a cluster time, given as the payload of a BSON timestamp."""
-    ticks = int.from_bytes(cluster_time, "little") - 1
-    return Timestamp(ticks >> 32, ticks & 0xFFFFFFFF)
-
-
-def _level(
-    namespace: bytes, key: raw.Value, known: bytes | Unknown | None, found: bytes | None, moment: baseline.Snapshot
-) -> bytes | None:
-    if isinstance(known, Unknown):
-        return baseline.replaced(namespace, key, found, moment)
-    return baseline.reconcile(namespace, key, known, found, moment)
-
-
-def sortable(moment: Timestamp) -> bytes:
-    """A cluster time as the first 8 bytes of the ids of history."""
-    return moment.time.to_bytes(4, "big") + moment.inc.to_bytes(4, "big")
-
-
-def _moment(at: Timestamp) -> baseline.Snapshot:
-    read_at = at.time * _MILLISECONDS
-    return baseline.Snapshot(sortable(at)[::-1], read_at.to_bytes(8, "little", signed=True))

@@ -14,10 +14,12 @@ from pymongo.errors import PyMongoError
 from core import event
 from models import raw
 from tests.events import an_event
+from tests.forgetful import Forgetful
 from watcher import writer as module
 from watcher.batch import Batch, Position
 from watcher.errors import Verdict, classify
 from watcher.listener import Listener
+from watcher.memory import Memory
 from watcher.recorder import Recorder
 from watcher.scope import Scope
 from watcher.writer import LARGEST_DOCUMENT, Writer
@@ -50,7 +52,7 @@ def an_insert(number: int, **fields: Any) -> bytes:
 
 def recorded(*events: bytes) -> Recorded:
     """What the recorder makes of events."""
-    return Recorder().record(Batch(list(events), AT))
+    return Recorder(Memory(Forgetful())).record(Batch(list(events), AT))
 
 
 def ids(database: Database[Any], collection: str = "history") -> list[int]:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OURS = "mongo-change-watcher"
-PACKAGES = ["cli", "config", "core", "history", "models", "watcher", "web"]
+PACKAGES = ["cli", "config", "core", "history", "models", "recall", "watcher", "web"]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

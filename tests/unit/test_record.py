@@ -10,7 +10,7 @@ import bson
 import pytest
 from bson import Binary, Int64, Timestamp
 
-from core import event, record, update
+from core import event, fold, record, update
 from models import ChangeModel, HistoryModel, TransactionModel
 from models.values import document_to_python
 from tests.events import TOKEN, WALL_TIME, an_event
@@ -124,6 +124,15 @@ def test_a_delete_keeps_every_last_value() -> None:
 def test_a_delete_without_image_says_that_what_it_held_is_unknown() -> None:
     """An empty list of changes would read as a delete of an empty document."""
     assert history_of("delete")["changes"] == [{"field": "", "path": [], "old_value_from": "unknown"}]
+
+
+def test_a_replacement_that_gives_the_id_another_type_is_recorded_whole() -> None:
+    """To the server 1.0 and 1 are one id, and replacing takes the new one; folded as a part it would lose the rest."""
+    before, after = {"_id": 1.0, "a": 1, "gone": 2}, {"_id": 1, "a": 1, "new": 3}
+    event = an_event("replace", documentKey={"_id": 1.0}, fullDocument=after, fullDocumentBeforeChange=before)
+
+    assert fold.fold(bson.encode(before), [record.record(event)]) == bson.encode(after)
+    assert fold.latest([record.record(event)]) == bson.encode(after)
 
 
 def test_a_replacement_is_recorded_as_the_fields_that_differ() -> None:

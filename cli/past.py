@@ -1,0 +1,70 @@
+"""What the commands that tell what documents were have in common: errors in words, and what is said beside."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import exit_codes, state_text
+from cli.connection import CommandError, open_history
+from cli.pipes import until_closed
+from history.filters import FilterError
+from history.state import UnknownStateError
+from history.versions import NoSuchVersionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import tzinfo
+
+    from config.settings import Settings
+    from history import History, State
+    from history.cut import At
+    from models import HistoryModel
+
+
+@contextmanager
+def asked(settings: Settings) -> Iterator[History]:
+    """Open the history to ask what documents were; what cannot be answered ends the command, and says why.
+
+    Raises:
+        CommandError: there is no answer.
+        click.UsageError: the server refuses a filter.
+    """
+    try:
+        with until_closed(), open_history(settings) as history:
+            yield history
+    except UnknownStateError as error:
+        raise CommandError(f"{error}.", exit_codes.UNKNOWN) from error
+    except FilterError as error:
+        raise click.UsageError(f"--query: {error}") from error
+
+
+def state(history: History, namespace: str, document_id: Any, at: At | None, zone: tzinfo | None) -> State:
+    """What a document was, if history can tell.
+
+    Raises:
+        CommandError: it cannot, or the document has no such version.
+    """
+    try:
+        found = history.state(namespace, document_id, at)
+    except NoSuchVersionError as error:
+        said = f"{state_text.named(namespace, document_id)}: {error}."
+        if not error.count:
+            said = state_text.unversioned(history, namespace, document_id, zone)
+        raise CommandError(said, exit_codes.NOT_FOUND) from error
+    if found.unknown is not None:
+        raise CommandError(state_text.unknown(found, zone), exit_codes.UNKNOWN)
+    return found
+
+
+def say(line: str) -> None:
+    """Say something beside the answer."""
+    click.echo(line, err=True)
+
+
+def say_gaps(gaps: Iterable[HistoryModel], zone: tzinfo | None) -> None:
+    """Say which gaps an answer reaches across, each once."""
+    for line in state_text.across(list({bytes(gap.id): gap for gap in gaps}.values()), zone):
+        say(line)

@@ -1,0 +1,117 @@
+"""`watcher revert`: makes a document what it was, or undoes a transaction; shows first what that would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.at import AT_HELP, At
+from cli.command import Command
+from cli.parse import DocumentId, Namespace, TransactionName
+from cli.time_options import utc_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cli.main import Context
+    from history.cut import At as Moment
+    from history.transactions import Name
+
+_OF_DOCUMENT = {"namespace": "NS", "document_id": "ID", "fields": "--field", "seen": "--seen"}
+
+
+def _check(given: Mapping[str, Any]) -> Iterator[str]:
+    named = [word for name, word in _OF_DOCUMENT.items() if name in given]
+    if "transaction_name" in given:
+        if "to" in given:
+            yield "--to makes one document what it was, --transaction undoes a transaction; leave one of them out."
+        if named:
+            yield f"--transaction undoes all of a transaction; leave out {' and '.join(named)}."
+        return
+    if "partial" in given:
+        yield "--partial is for --transaction: of a document, what can be put back always is."
+    if "to" not in given:
+        yield "say what to put back: NS ID --to MOMENT, or --transaction NAME."
+        return
+    if given["to"] is None:
+        yield "--to now: that is what history says it is already; name an earlier moment."
+    if "namespace" not in given or "document_id" not in given:
+        yield "--to makes one document what it was; name it: NS ID."
+
+
+@click.command(
+    cls=Command,
+    check=_check,
+    epilog="Exit status: 0 done, or shown; 1 not allowed; 2 wrong usage; 3 nothing recorded; 4 a deployment does not "
+    "answer; 8 others write to it all the time; 9 not all of it was put back; 10 history cannot tell.",
+    help=f"""Make a document what it was; bring it back if it was deleted. Without --yes, only show what that would do.
+
+    Nothing that was written later is overwritten unasked: a field is put back only if it is still what history says it
+    is, checked in one transaction of the server. The others are conflicts: they are listed, and stay as they are.
+    Sub-documents are put back field by field, arrays as wholes. A document that is all that history says becomes what
+    it was to the byte.
+
+    With --transaction every document of a transaction becomes what it was before, but only in the fields that the
+    transaction changed; all of it, or nothing.
+
+    NS is database.collection. ID is Extended JSON, or bare as in `watcher log`.
+
+    {AT_HELP}
+
+    No other command writes to watched documents. The user of WATCHER_MONGODB_URI needs readWrite there. The daemon
+    records it as any other write, and `watcher log` says what it put back.
+    """,
+)
+@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@click.option("--to", metavar="MOMENT", type=At(), help="Make the document what it was at this moment.")
+@click.option(
+    "--field",
+    "fields",
+    metavar="PATH",
+    multiple=True,
+    help="Only this field and what is below it; may be given several times.",
+)
+@click.option(
+    "--transaction",
+    "transaction_name",
+    metavar="NAME",
+    type=TransactionName(),
+    help="Undo this transaction: session:number as `watcher log` prints it, or the id of any event in it.",
+)
+@click.option("--partial", is_flag=True, help="Of a transaction, undo what can be undone.")
+@click.option(
+    "--seen",
+    metavar="MOMENT",
+    type=At(),
+    help="Leave alone what was written after this moment, too. A dry run names it. [default: what is recorded now]",
+)
+@click.option("--force", is_flag=True, help="Overwrite conflicts, and do not mind events that were lost.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@click.option("--json", "as_json", is_flag=True, help="One document a line, with its differences and conflicts.")
+@utc_option
+@click.pass_obj
+def revert(
+    context: Context,
+    *,
+    namespace: str | None,
+    document_id: Any,
+    to: Moment | None,
+    fields: tuple[str, ...],
+    transaction_name: Name | None,
+    partial: bool,
+    seen: Moment | None,
+    force: bool,
+    yes: bool,
+    as_json: bool,
+    utc: bool,
+) -> None:
+    """Make a document what it was, or undo a transaction."""
+    from cli import revert_job
+    from cli.moments import zone_of
+
+    wish = revert_job.Wish(
+        namespace or "", document_id, to, fields, transaction_name, partial=partial, seen=seen, force=force, yes=yes
+    )
+    revert_job.run(context.settings(), wish, as_json=as_json, zone=zone_of(utc=utc))

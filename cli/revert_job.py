@@ -1,0 +1,167 @@
+"""`watcher revert`: connects to both deployments, puts back, and says what became of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import exit_codes, not_found, revert_output, revert_text
+from cli.connection import CommandError, history_uri, open_client
+from cli.past import say
+from cli.pipes import until_closed
+from core.revert import InsideArrayError
+from history import History, Selection
+from history.revert.errors import (
+    ContendedError,
+    NoSuchFieldError,
+    NotAllowedError,
+    NothingRecordedError,
+    UnsureError,
+)
+from history.state import UnknownStateError
+from history.transactions import AmbiguousTransactionError, UnknownTransactionError
+from history.versions import NoSuchVersionError
+from watcher.embedded.server import find_running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import tzinfo
+
+    from config.settings import Settings
+    from history.cut import At
+    from history.revert.outcome import Revert
+    from history.transactions import Name
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be put back. Either `to` or `transaction` is there; the names are those of the command's options."""
+
+    namespace: str
+    document_id: Any
+    to: At | None
+    fields: tuple[str, ...]
+    transaction: Name | None
+    partial: bool
+    seen: At | None
+    force: bool
+    yes: bool
+
+
+def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -> None:
+    """Put back, or show what that would do.
+
+    Raises:
+        CommandError: it cannot be done; says why and what to type next.
+        SystemExit: not all of it was put back.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_in_words())
+        watched = stack.enter_context(open_client(_watched_uri(settings)))
+        watched.admin.command("ping")  # before there is another deployment that an error could be of
+        keeper = stack.enter_context(open_client(history_uri(settings)))
+        history = History(keeper, settings.history_database, watched=watched)
+        _tell_unsettled(history, zone, settle=wish.yes)
+        found, wish = _outcome(history, wish)
+        with until_closed():
+            revert_output.show(found, as_json=as_json)
+            _say(found, wish, zone)
+    if wish.yes and not found.complete:
+        raise SystemExit(exit_codes.REMAINING)
+
+
+def _watched_uri(settings: Settings) -> str:
+    if settings.mongodb_uri is not None:
+        return settings.mongodb_uri.get_secret_value()
+    running = find_running(settings.embedded_dir)
+    if running is None:
+        raise CommandError(
+            "no deployment whose documents could be put back: WATCHER_MONGODB_URI is not set, and no embedded server "
+            f"runs in {settings.embedded_dir}.",
+            exit_codes.UNREACHABLE,
+        )
+    return running
+
+
+def _outcome(history: History, wish: Wish) -> tuple[Revert, Wish]:
+    """Do it; the wish comes back with its moment counted in such a way that it means the same later."""
+    dry_run = not wish.yes
+    if wish.transaction is not None:
+        transaction = history.transaction(wish.transaction)
+        return history.revert_transaction(transaction, partial=wish.partial, force=wish.force, dry_run=dry_run), wish
+    to = wish.to
+    if isinstance(to, int) and to < 0:  # counted from the newest, and that may be another one soon
+        to = history.state(wish.namespace, wish.document_id, to).version
+    if to is None:
+        raise CommandError("nothing is recorded of the document.", exit_codes.NOT_FOUND)
+    try:
+        found = history.revert(
+            wish.namespace,
+            wish.document_id,
+            to=to,
+            fields=wish.fields,
+            seen=wish.seen,
+            force=wish.force,
+            dry_run=dry_run,
+        )
+    except NothingRecordedError as error:
+        said = not_found.message(history, Selection(wish.namespace, wish.document_id))
+        raise CommandError(said, exit_codes.NOT_FOUND) from error
+    return found, replace(wish, to=to)
+
+
+def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
+    for line in revert_text.remarks(found, zone):
+        say(line)
+    if found.applied:
+        say(revert_text.done(found))
+    elif not any(document.writes for document in found.documents):
+        say("There is nothing to put back." if found.complete else "Nothing was changed.")
+    elif wish.yes:
+        say("Nothing was changed: a transaction is undone as a whole, or with --partial as far as that goes.")
+    else:
+        say(f"Nothing was changed. To do it: {revert_text.command(wish, found)}")
+
+
+def _tell_unsettled(history: History, zone: tzinfo | None, *, settle: bool) -> None:
+    for unsettled in history.settle_reverts() if settle else history.unsettled_reverts():
+        say(revert_text.unsettled(unsettled, zone))
+
+
+_EXIT_CODES: dict[type[Exception], int] = {
+    NoSuchFieldError: exit_codes.NOT_FOUND,
+    NoSuchVersionError: exit_codes.NOT_FOUND,
+    UnknownTransactionError: exit_codes.NOT_FOUND,
+    AmbiguousTransactionError: exit_codes.USAGE,
+    UnknownStateError: exit_codes.UNKNOWN,
+    NotAllowedError: exit_codes.UNEXPECTED,
+}
+"""Of errors whose own words say it all."""
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Turn what can be in the way into advice.
+
+    Raises:
+        CommandError: instead.
+        click.UsageError: a field is within an array.
+    """
+    try:
+        yield
+    except InsideArrayError as error:
+        raise click.UsageError(f"--field: {error}; name the array.") from error
+    except ContendedError as error:
+        raise CommandError(
+            "others write to it all the time; nothing was changed. Try again.", exit_codes.BUSY
+        ) from error
+    except UnsureError as error:
+        raise CommandError(
+            "the deployment went away while it was being done. `watcher log` will show whether it was.",
+            exit_codes.UNREACHABLE,
+        ) from error
+    except tuple(_EXIT_CODES) as error:
+        raise CommandError(f"{error}.", _EXIT_CODES[type(error)]) from error

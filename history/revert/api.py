@@ -1,0 +1,129 @@
+"""The part of `History` that puts documents back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from history import transactions
+from history.revert import goals, undo
+from history.revert.attempts import Attempts
+from history.revert.intents import Intents, Purpose
+from history.revert.told import Reverts
+from models.reading import history_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from history.cut import At
+    from history.revert.intents import Unsettled
+    from history.revert.outcome import Revert
+    from history.transactions import Transaction
+
+
+class Reverting:
+    """Putting documents back: what writes to the watched deployment, on request.
+
+    Every field is written only if it still has the value that history says it has, in one transaction of the server;
+    what has another one is a conflict, and stays. `history.revert` says how.
+
+    Every method raises, besides what it says itself:
+        history.revert.errors.ContendedError: others wrote to the documents all the time; nothing was changed.
+        history.revert.errors.NotAllowedError: the user of the watched deployment lacks `readWrite` on the database, or
+            that of the history on the history database. Nothing was changed.
+        history.revert.errors.UnsureError: the deployment went away during the commit.
+        pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
+
+    """
+
+    _database: Database[Any]
+    """The history database."""
+
+    _watched: MongoClient[Any]
+    """The deployment that has the documents."""
+
+    def revert(
+        self,
+        namespace: str,
+        document_id: Any,
+        *,
+        to: At,
+        fields: Iterable[str] = (),
+        seen: At | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Revert:
+        """Make a document what it was. Brings it back if it was deleted, deletes it if it was not there.
+
+        A document that is what history says it is becomes exactly `as_of(to)`, the order of its keys too. Of another
+        one those fields are put back that are what history says; the others are conflicts. Arrays are wholes.
+
+        Args:
+            namespace: `database.collection`.
+            document_id: its `_id`, any BSON type.
+            to: when: an aware datetime, a `bson.Timestamp` or the number of a version.
+            fields: only these, as MongoDB writes them, `address.city`; none: all.
+            seen: what was recorded after this moment counts as a conflict too: somebody may have looked at the
+                outcome of a dry run for a while. Without it, what is recorded when the call begins is undone.
+            force: overwrite conflicts, and do not mind gaps. What history cannot tell cannot be forced.
+            dry_run: only find out.
+
+        Raises:
+            history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
+            history.revert.errors.NoSuchFieldError: it has no such field, neither now nor then, or was not there.
+            UnknownStateError: history cannot tell what it was then, or what it is.
+            core.revert.InsideArrayError: a field is within an array.
+            history.versions.NoSuchVersionError: the document has no version of this number.
+            ValueError: a time without a zone.
+        """
+        asked = tuple(fields)
+        goal, moment = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
+        purpose = Purpose(to, None, asked, force)
+        attempts = Attempts(self._watched, self._database, [goal], purpose, all_or_nothing=False, dry_run=dry_run)
+        return replace(attempts.run(), seen=moment)
+
+    def revert_transaction(
+        self, transaction: Transaction | str, *, partial: bool = False, force: bool = False, dry_run: bool = False
+    ) -> Revert:
+        """Undo a transaction: every document that it wrote to becomes what it was before, in one transaction.
+
+        Only the fields that it changed are put back. What was changed later in other fields stays; a field of the
+        transaction that was changed later is a conflict.
+
+        Args:
+            transaction: which, or its name (see `History.transaction`).
+            partial: do what can be done. Without it, nothing is written if anything cannot be.
+            force: overwrite conflicts, and do not mind gaps.
+            dry_run: only find out.
+
+        Raises:
+            history.transactions.UnknownTransactionError: none has this name.
+            history.transactions.AmbiguousTransactionError: several have it.
+            ValueError: no such name.
+        """
+        if isinstance(transaction, str):
+            collection = history_collection(self._database)
+            transaction = transactions.find(collection, transactions.read_name(transaction))
+        purpose = Purpose(None, transaction, (), force)
+        found = undo.goals(self._database, transaction, force=force)
+        attempts = Attempts(self._watched, self._database, found, purpose, all_or_nothing=not partial, dry_run=dry_run)
+        return attempts.run()
+
+    @property
+    def reverts(self) -> Reverts:
+        """Tells which recorded events are a revert's own."""
+        return Reverts(self._database)
+
+    def unsettled_reverts(self) -> list[Unsettled]:
+        """Reverts that were begun and never confirmed, because their process ended: with what became of them."""
+        return Intents(self._database).unsettled()
+
+    def settle_reverts(self) -> list[Unsettled]:
+        """The same, and note what became of them, so that they are not told again."""
+        intents = Intents(self._database)
+        found = intents.unsettled()
+        intents.settle(found)
+        return found

@@ -1,0 +1,171 @@
+"""What history says of a document that is to be put back: what it should be now, and what it is to become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Timestamp
+
+from core.revert import InsideArrayError, paths_of
+from history import cut
+from history.lineage import Lineage
+from history.revert.errors import NoSuchFieldError, NothingRecordedError
+from history.state import UnknownStateError
+from history.versions import Versions
+from models import raw
+from models.values import to_raw
+from recall import lives
+from recall.places import TIME_BYTES, place_of
+from recall.states import Recalled, Unknown, recall_one
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+    from core.paths import Path
+    from history.cut import At, Cut
+    from models import HistoryModel
+
+
+class Goal(NamedTuple):
+    """One document.
+
+    Attributes:
+        namespace: `db.coll`.
+        raw_id: its `_id`.
+        expected: its BSON as history knows it; None: it should not be there.
+        target: its BSON as it is to be; None: it is not to be there.
+        only: paths of the fields that are to be put back; None: all.
+        undo: what is the same in `expected` and `target` is left alone whatever it is by now.
+        refused: why nothing may be done to it; None: nothing is in the way.
+        gaps: intervals of which events were lost, so that it may have been something else than `target`.
+    """
+
+    namespace: str
+    raw_id: raw.Value
+    expected: bytes | None
+    target: bytes | None
+    only: frozenset[Path] | None = None
+    undo: bool = False
+    refused: str | None = None
+    gaps: tuple[HistoryModel, ...] = ()
+
+
+class Known:
+    """A document at a place of history.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        raw_id: its `_id`.
+        where: the place.
+    """
+
+    def __init__(self, database: Database[Any], namespace: str, raw_id: raw.Value, where: Cut) -> None:
+        self._database = database
+        self._namespace = namespace
+        self._raw_id = raw_id
+        self.place = where.place
+        self._lineage = Lineage(database, namespace, where)
+        self.recalled: Recalled | None = recall_one(database, self._lineage, raw_id)
+
+    def document(self) -> bytes | Unknown | None:
+        """Its BSON; None: it was not there, and that is sure."""
+        if self.recalled is not None:
+            return self.recalled.document
+        return self._lineage.unrecorded or self._unless_it_was_there_before()
+
+    def gaps(self) -> tuple[HistoryModel, ...]:
+        """The intervals of which events were lost, so that it may have been something else."""
+        return tuple(self._lineage.gaps(self.recalled.base if self.recalled is not None else b""))
+
+    def moment(self) -> Timestamp | None:
+        """The cluster time of what was recorded last of it; None: nothing was."""
+        last = self.recalled.last if self.recalled is not None else self._lineage.newest.since
+        time = int.from_bytes(last[:TIME_BYTES], "big")
+        return Timestamp(time >> 32, time & 0xFFFFFFFF) if time else None
+
+    def _unless_it_was_there_before(self) -> Unknown | None:
+        """Why it may have been there although nothing is recorded of it by then; None: it was not.
+
+        A deletion must not rest on that: watching may have begun later.
+        """
+        if lives.last_turn(self._database, self._namespace, self.place) is not None:
+            return None  # whatever there was had ended
+        first = Versions(self._database, self._namespace, self._raw_id).first_from(self.place)
+        if first is None:
+            return Unknown("nothing is recorded of it up to then")
+        operation = first["operation"]
+        brought = lives.last_turn(self._database, self._namespace, place_of(raw.fields(bytes(first.raw))))
+        if operation == "insert" and brought is None:
+            return None
+        return Unknown(
+            f"nothing is recorded of it up to then, and it may have been there: its first entry is {operation}"
+        )
+
+
+def to_moment(
+    database: Database[Any],
+    namespace: str,
+    document_id: Any,
+    to: At,
+    *,
+    fields: Sequence[str] = (),
+    seen: At | None = None,
+    force: bool = False,
+) -> tuple[Goal, Timestamp | None]:
+    """One document as it was.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        document_id: its `_id`, any BSON type.
+        to: when.
+        fields: only these, as MongoDB writes them; none: all.
+        seen: what was recorded later does not count as expected; None: all that is recorded counts.
+        force: overwrite what is there, so that what history knows of it does not matter, nor do gaps.
+
+    Returns:
+        The goal, and the moment of the last entry that it expects.
+
+    Raises:
+        NothingRecordedError: nothing is recorded of it at all.
+        NoSuchFieldError: it has no such field in either state.
+        UnknownStateError: history cannot tell what it was, or, unless forced, what it is.
+        core.revert.InsideArrayError: a field is within an array.
+        history.versions.NoSuchVersionError: the document has no version of this number.
+        ValueError: a time without a zone.
+    """
+    raw_id = to_raw(document_id)
+    then, now = (
+        Known(database, namespace, raw_id, cut.of_document(database, namespace, raw_id, at)) for at in (to, seen)
+    )
+    if then.recalled is None and now.recalled is None and not Versions(database, namespace, raw_id).count():
+        raise NothingRecordedError(namespace)
+    target, expected = then.document(), now.document()
+    if isinstance(target, Unknown):
+        raise UnknownStateError(namespace, target.reason, document_id)
+    if isinstance(expected, Unknown):
+        if not force:
+            raise UnknownStateError(namespace, f"what it is now: {expected.reason}", document_id)
+        expected = None
+    gaps = then.gaps()
+    if fields and (target is None or expected is None):
+        when = "then" if target is None else "now"
+        raise NoSuchFieldError(f"the document is not there {when}, so no single field of it can be put back")
+    found = {path for field in fields for path in _paths(field, expected, target)}
+    only = frozenset(found) if fields else None
+    refused = "events were lost before, so it may have been something else" if gaps and not force else None
+    goal = Goal(namespace, raw_id, expected, target, only, refused=refused, gaps=gaps)
+    return goal, now.moment()
+
+
+def _paths(field: str, expected: bytes | None, target: bytes | None) -> set[Path]:
+    try:
+        found = paths_of(field.encode("utf-8", "surrogateescape"), (expected, target))
+    except InsideArrayError as error:
+        raise InsideArrayError(f"{field} is within an array; arrays are put back as wholes") from error
+    if not found:
+        raise NoSuchFieldError(f"the document has no field {field}, neither now nor then")
+    return found

@@ -1,0 +1,170 @@
+"""What a document was, with what the answer rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary
+
+from history import cut
+from history.lineage import Lineage
+from history.versions import Versions
+from models.connection import HISTORY
+from models.parts import whole
+from models.reading import RAW, to_event
+from models.values import document_to_python, to_raw
+from recall import lives
+from recall.places import TIME_BYTES, before, place_at
+from recall.states import Unknown, recall_one
+
+if TYPE_CHECKING:
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.database import Database
+
+    from history.cut import At
+    from models import HistoryModel
+    from models.raw import Value
+    from recall.places import Place
+    from recall.states import Recalled
+
+
+class UnknownStateError(LookupError):
+    """History cannot tell what was asked for; the message says why. It never guesses.
+
+    Attributes:
+        reason: in words.
+    """
+
+    def __init__(self, namespace: str, reason: str, document_id: Any = None) -> None:
+        of = f"{namespace}, _id {document_id!r}" if document_id is not None else namespace
+        super().__init__(f"history cannot tell {of}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A document at one moment.
+
+    Attributes:
+        namespace: `database.collection`.
+        document_id: its `_id`.
+        place: where history was cut: what is before counts.
+        data: its BSON; None: it was not there, or history cannot tell.
+        unknown: why history cannot tell; None: it can.
+        entry: the last recorded event of it up to the moment; of a collection that was renamed it may lie under the
+            former name. None: there is none.
+        version: which version of the document that is, under the name it lies under.
+        ended_by: of a document that was not there, the event that ended it: its own, or that of its collection.
+        gaps: intervals of which events were lost since the document was last told whole, up to the moment. In them it
+            may have been changed without a trace.
+    """
+
+    namespace: str
+    document_id: Any
+    place: Place
+    data: bytes | None = None
+    unknown: str | None = None
+    entry: HistoryModel | None = None
+    version: int | None = None
+    ended_by: HistoryModel | None = None
+    gaps: tuple[HistoryModel, ...] = ()
+
+    @property
+    def raw_id(self) -> Value:
+        """Its `_id` as bytes."""
+        return to_raw(self.document_id)
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The document, its values exact (see `models.values.to_python`); None: it was not there.
+
+        Raises:
+            UnknownStateError: history cannot tell.
+        """
+        if self.unknown is not None:
+            raise UnknownStateError(self.namespace, self.unknown, self.document_id)
+        return document_to_python(self.data) if self.data is not None else None
+
+
+class Recollection:
+    """A document as it is recalled at one moment. What goes beyond the document itself is asked for when it is needed.
+
+    Args:
+        database: the history database.
+        namespace: `database.collection`.
+        document_id: its `_id`, any BSON type.
+        at: when.
+
+    Raises:
+        history.versions.NoSuchVersionError: the document has no version of this number.
+        TypeError: no moment and no number.
+        ValueError: a time without a zone.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+
+    def __init__(self, database: Database[Any], namespace: str, document_id: Any, at: At | None) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, codec_options=RAW)
+        self.namespace = namespace
+        self._given_id = document_id
+        self.raw_id = to_raw(document_id)
+        where = cut.of_document(database, namespace, self.raw_id, at)
+        self.place = where.place
+        self.lineage = Lineage(database, namespace, where)
+        self.recalled: Recalled | None = recall_one(database, self.lineage, self.raw_id)
+
+    @property
+    def data(self) -> bytes | Unknown | None:
+        """The document's bytes; None: it was not there; `Unknown`: history cannot tell."""
+        if self.recalled is None:
+            return self.lineage.unrecorded
+        return self.recalled.document
+
+    def known(self) -> bytes | None:
+        """The document's bytes; None: it was not there.
+
+        Raises:
+            UnknownStateError: history cannot tell.
+        """
+        data = self.data
+        if isinstance(data, Unknown):
+            raise UnknownStateError(self.namespace, data.reason, self._given_id)
+        return data
+
+    def state(self) -> State:
+        """The document with all that the answer rests on."""
+        data = self.data
+        entry = self._event(self.recalled.last) if self.recalled is not None else None
+        return State(
+            namespace=self.namespace,
+            document_id=self._given_id,
+            place=self.place,
+            data=data if isinstance(data, bytes) else None,
+            unknown=data.reason if isinstance(data, Unknown) else None,
+            entry=entry,
+            version=self._version(entry),
+            ended_by=self._ended_by(entry) if data is None else None,
+            gaps=tuple(self.lineage.gaps(self.recalled.base if self.recalled is not None else b"")),
+        )
+
+    def _event(self, event_id: bytes) -> HistoryModel | None:
+        stored: RawBSONDocument | None = self._history.find_one({"_id": Binary(event_id)})
+        return to_event(whole(self._database, stored)) if stored is not None else None
+
+    def _version(self, entry: HistoryModel | None) -> int | None:
+        if entry is None:
+            return None
+        return Versions(self._database, entry.namespace, self.raw_id).number(place_at(entry.id, entry.resume_token))
+
+    def _ended_by(self, entry: HistoryModel | None) -> HistoryModel | None:
+        if entry is not None:
+            return entry
+        turn = lives.last_turn(self._database, self.namespace, self.place)
+        while turn is not None:
+            until = before(turn.id[:TIME_BYTES])
+            recalled = recall_one(self._database, lives.spans(self._database, self.namespace, until), self.raw_id)
+            if recalled is not None:
+                return self._event(turn.id if recalled.document is not None else recalled.last)
+            turn = lives.last_turn(self._database, self.namespace, until)
+        return None

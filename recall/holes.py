@@ -1,0 +1,61 @@
+"""What history lacks: events that are only in `rejected`, and intervals of which events were lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from core import globs
+from core.belief import Hole
+from models.connection import HISTORY, REJECTED
+from recall.places import sortable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+_MANY = 1000
+"""More rejected events than this are not looked at one by one: then history is not relied upon at all."""
+
+
+class Rejected:
+    """The events of some namespaces, and those of which nobody knows what they are about, that are only in `rejected`.
+
+    Args:
+        database: the history database.
+        namespaces: `db.coll` each.
+    """
+
+    def __init__(self, database: Database[Any], namespaces: Sequence[str]) -> None:
+        concerned = {"$or": [{"namespace": {"$in": [*namespaces]}}, {"namespace": {"$exists": False}}]}
+        found = database[REJECTED].find(concerned, {"cluster_time": 1}, sort=[("_id", 1)], limit=_MANY)
+        times = [item.get("cluster_time") for item in found]
+        self._all = len(times) == _MANY or None in times
+        self._times = [sortable(time) for time in times if time is not None]
+
+    def between(self, since: bytes, until: bytes) -> bool:
+        """Whether one lies between two cluster times, 8 bytes each, both included."""
+        return self._all or any(since <= time <= until for time in self._times)
+
+
+def gaps(database: Database[Any], namespace: str | None = None, stream: str | None = None) -> list[Hole]:
+    """The intervals of which events were lost, oldest first.
+
+    Args:
+        database: the history database.
+        namespace: only those in which events of this namespace can have been lost.
+        stream: only those of this stream.
+    """
+    history = database[HISTORY]
+    found = history.find({"operation": "gap"}, {"description": 1}, sort=[("_id", 1)], hint="gaps")
+    return [
+        _hole(said)
+        for said in (gap["description"] for gap in found)
+        if namespace is None or globs.covers(said["include"], said["exclude"], namespace)
+        if stream is None or said["stream"] == stream
+    ]
+
+
+def _hole(said: dict[str, Any]) -> Hole:
+    level = said.get("level_at") if said.get("level") else None
+    return Hole(sortable(said["from"]), sortable(said["to"]), sortable(level) if level is not None else None)

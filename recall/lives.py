@@ -1,0 +1,161 @@
+"""The lives of a collection: since when, and under which names before, the documents of a namespace are what they are.
+
+A drop ends every document of a collection, without an event for any. A rename takes them all to another name, where it
+ends whatever was there; so does the server's own `$out` and the conversion to a capped collection.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
+
+from models import raw
+from models.connection import HISTORY
+from models.reading import RAW, as_query
+from recall.places import END, TIME_BYTES, Place, before, identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.database import Database
+
+ENDS = ("drop", "dropDatabase", "rename")
+"""Operations that end a collection's documents, or take them to another name."""
+
+_CONVERSION = re.compile(r"\.tmp\w{5}\.convertToCapped\.")
+"""How the server names the copy that is to become a capped collection. No event tells the documents that it copies from
+the collection of that name, only those that it deletes again because they do not fit."""
+
+TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
+COLLECTION_EVENTS = "collection_events"
+"""The index of events about collections, by name: it has the same keys as that of gaps."""
+
+
+class Span(NamedTuple):
+    """A stretch of history in which documents lie under one name.
+
+    Attributes:
+        namespace: `db.coll`.
+        since: first cluster time of it, 8 bytes, big-endian.
+        until: the place before which it ends.
+    """
+
+    namespace: str
+    since: bytes
+    until: Place
+
+    def ids(self) -> dict[str, Any]:
+        """The condition on `_id`; entries of the last cluster time may still lie beyond `until`."""
+        return {"$gte": Binary(self.since + bytes(TIME_BYTES)), "$lte": Binary(self.until.last_id)}
+
+
+class Turn(NamedTuple):
+    """An event that ended or brought the documents of a namespace.
+
+    Attributes:
+        id: its `_id`, 16 bytes.
+        source: name from which it brought them; None: it ended them.
+        wall: its wall time, in milliseconds since 1970.
+    """
+
+    id: bytes
+    source: str | None
+    wall: int
+
+
+def spans(
+    database: Database[Any],
+    namespace: str,
+    until: Place,
+    follow: Callable[[str], bool] = lambda _name: True,
+    asked: tuple[Turn | None] | None = None,
+) -> Iterator[Span]:
+    """Where the documents that a namespace has at a place lie in history, newest first.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        until: the place.
+        follow: whether what lies under a former name may be relied upon.
+        asked: what `last_turn` has said of the place already.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    name: str | None = namespace
+    while name is not None:
+        turn = asked[0] if asked is not None else last_turn(database, name, until)
+        asked = None
+        since = turn.id[:TIME_BYTES] if turn is not None else bytes(TIME_BYTES)
+        yield Span(name, since, until)
+        until = before(since)
+        source = turn.source if turn is not None else None
+        if source is not None and _CONVERSION.search(source) is not None:
+            yield Span(source, bytes(TIME_BYTES), until)
+            name = name if _was_created(database, source) else None
+        else:
+            name = source if source is not None and follow(source) else None
+
+
+def eras(database: Database[Any], namespace: str) -> list[Span]:
+    """All of a namespace's history, oldest first: the stretches between which its documents ended, or were brought.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    found: list[Span] = []
+    turn, until = last_turn(database, namespace, END), END
+    while turn is not None:
+        since = turn.id[:TIME_BYTES]
+        found.append(Span(namespace, since, until))
+        until = before(since)
+        turn = last_turn(database, namespace, until)
+    return [Span(namespace, bytes(TIME_BYTES), until), *reversed(found)]
+
+
+def last_turn(database: Database[Any], namespace: str, until: Place) -> Turn | None:
+    """The last event before a place that ended, or brought, all documents of a namespace.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    history = database.get_collection(HISTORY, codec_options=RAW)
+    name, _, collection = namespace.partition(".")
+    upto = {"$lte": Binary(until.last_id)}
+    ended = {
+        "namespace": {"$in": [namespace, name]},
+        "document_id": {"$exists": False},
+        "operation": {"$in": list(ENDS)},
+        "_id": upto,
+    }
+    brought = {
+        "operation": "rename",
+        "description": {"$exists": True},
+        "description.to.db": name,
+        "description.to.coll": collection,
+        "_id": upto,
+    }
+    found = [
+        *history.find(as_query(ended), sort=[("_id", -1)], hint=TIMELINE, limit=1),
+        *history.find(as_query(brought), sort=[("_id", -1)], hint=COLLECTION_EVENTS, limit=1),
+    ]
+    return max((_turn(event, namespace) for event in found), default=None)
+
+
+def _was_created(database: Database[Any], namespace: str) -> bool:
+    """Whether the events of a collection were recorded from its beginning."""
+    query = {"namespace": namespace, "document_id": {"$exists": False}, "operation": "create"}
+    return database[HISTORY].find_one(query, {"_id": 1}, hint=TIMELINE) is not None
+
+
+def _turn(event: RawBSONDocument, namespace: str) -> Turn:
+    fields = raw.fields(bytes(event.raw))
+    source = raw.text_of(fields[b"namespace"]).decode("utf-8", "surrogateescape")
+    target = raw.fields(fields[b"description"][1]).get(b"to") if b"description" in fields else None
+    arrived = target is not None and b".".join(raw.text_of(v) for v in raw.fields(target[1]).values())
+    brought = arrived == namespace.encode("utf-8", "surrogateescape")
+    wall = int.from_bytes(fields[b"timestamp"][1], "little", signed=True)
+    return Turn(identity(fields), source if brought else None, wall)

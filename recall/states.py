@@ -1,0 +1,227 @@
+"""What documents were at a place in history.
+
+An answer is the document's bytes; None where it was not there; `Unknown` where history has entries of it, but not all
+that would be needed.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from core import fold
+from core.equality import key_of
+from models import raw
+from models.connection import HISTORY
+from models.parts import whole
+from models.reading import RAW
+from recall import holes, lives, snapshots
+from recall.ids import in_ids, is_id
+from recall.places import TIME_BYTES, identity, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.cursor import Cursor
+    from pymongo.database import Database
+
+    from recall.lives import Span
+    from recall.places import Place
+
+    Fields = dict[bytes, raw.Value]
+
+_BATCH = 100
+
+
+class Unknown(NamedTuple):
+    """History has entries of the document, but not all that would be needed to tell what it was.
+
+    Attributes:
+        reason: in words.
+    """
+
+    reason: str
+
+
+_NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when watching began is not recorded")
+_REJECTED = Unknown("an event of its collection was rejected; `watcher rejected list` shows it")
+
+
+class Recalled(NamedTuple):
+    """A document as history tells it.
+
+    Attributes:
+        document: its bytes; None: it was not there.
+        base: `_id` of the entry that last told it whole, 16 bytes; empty where none does.
+        last: `_id` of its last entry, 16 bytes.
+        entries: how many entries were folded.
+    """
+
+    document: bytes | Unknown | None
+    base: bytes
+    last: bytes
+    entries: int
+
+
+def recall_one(
+    database: Database[Any], spans: Iterable[Span], document_id: raw.Value, *, from_snapshots: bool = True
+) -> Recalled | None:
+    """What one document was. Read backwards: no more than the entries since the last that told it whole.
+
+    Args:
+        database: the history database.
+        spans: where its entries lie, newest first (`recall.lives.spans`).
+        document_id: its `_id`.
+        from_snapshots: whether a snapshot may stand for the entries before it.
+
+    Returns:
+        None where history has no entry of it.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    entries: list[Fields] = []
+    passed: list[Span] = []
+    start: snapshots.Start | None = None
+    for span in spans:
+        start = snapshots.latest(database, span, document_id) if from_snapshots else None
+        found = list(_since_whole(_newest_first(database, span, document_id, start.place if start else None)))
+        entries += found
+        passed.append(span)
+        if start is not None or (found and _is_whole(found[-1])):
+            break
+    if not entries and start is None:
+        return None
+    known = Recalled(start.document, start.base, start.id, 0) if start is not None else None
+    rejected = holes.Rejected(database, [span.namespace for span in passed])
+    return unless_rejected(rejected, passed[0].until, follow(reversed(entries), known))
+
+
+def recall_many(database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value]) -> dict[Hashable, Recalled]:
+    """What many documents were. Read forwards: in memory are no more than the documents themselves.
+
+    Args:
+        database: the history database.
+        spans: where their entries lie, newest first (`recall.lives.spans`).
+        ids: `_id` values.
+
+    Returns:
+        By `core.equality.key_of` the `_id`; those that history has no entry of are missing.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    found: dict[Hashable, Recalled] = {}
+    newest_first = list(spans)
+    for span in reversed(newest_first):
+        for document_id, entries in timelines(database, span, ids):
+            key = key_of(document_id)
+            found[key] = follow(entries, found.get(key))
+    rejected = holes.Rejected(database, [span.namespace for span in newest_first])
+    return {key: unless_rejected(rejected, newest_first[0].until, recalled) for key, recalled in found.items()}
+
+
+def timelines(
+    database: Database[Any], span: Span, ids: Sequence[raw.Value] | None = None
+) -> Iterator[tuple[raw.Value, Iterator[Fields]]]:
+    """The entries of every document within a span, document by document, each oldest first.
+
+    Args:
+        database: the history database.
+        span: where to read.
+        ids: only these documents; None: all.
+
+    Yields:
+        The `_id` as the first entry has it, and the entries, to be read before the next document is asked for.
+    """
+    wanted = in_ids(ids) if ids is not None else {"$exists": True}
+    with _find(database, span, wanted).sort(lives.TIMELINE) as cursor:
+        for _, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
+            entries = _ordered(stored, span.until)
+            first = next(entries, None)
+            if first is not None:
+                yield first[b"document_id"], _chained(first, entries)
+
+
+def follow(entries: Iterable[Fields], known: Recalled | None = None) -> Recalled:
+    """Fold the entries of one document, oldest first, onto what it was before them.
+
+    Raises:
+        ValueError: there is neither an entry nor anything before.
+    """
+    recalled = known
+    for recalled in steps(entries, known):  # noqa: B007 - the last one counts
+        pass
+    if recalled is None:
+        raise ValueError("no entry to follow")
+    return recalled
+
+
+def steps(entries: Iterable[Fields], known: Recalled | None = None) -> Iterator[Recalled]:
+    """What a document was after each of its entries, oldest first, given what it was before them."""
+    document, base, last, count = known if known is not None else (_NEVER_WHOLE, b"", b"", 0)
+    for fields in entries:
+        entry = fold.read_fields(fields)
+        last, count = identity(fields), count + 1
+        if fold.tells_all(entry):
+            base, document = last, fold.apply(None, entry)
+        elif not isinstance(document, Unknown):
+            try:
+                document = fold.apply(document, entry)
+            except fold.DoesNotApplyError as error:
+                document = Unknown(str(error))
+        yield Recalled(document, base, last, count)
+
+
+def _newest_first(database: Database[Any], span: Span, document_id: raw.Value, since: Place | None) -> Iterator[Fields]:
+    bounds = span if since is None else span._replace(since=max(span.since, since.cluster_time))
+    with _find(database, bounds, is_id(document_id)).sort("_id", -1) as cursor:
+        cursor.batch_size(_BATCH)
+        for fields in _ordered(fields_of(database, cursor), span.until, newest_first=True):
+            if since is not None and place_of(fields) <= since:
+                return
+            yield fields
+
+
+def _since_whole(newest_first: Iterable[Fields]) -> Iterator[Fields]:
+    for fields in newest_first:
+        yield fields
+        if _is_whole(fields):
+            return
+
+
+def _is_whole(fields: Fields) -> bool:
+    # An update never is, and reading its changes takes time.
+    return raw.text_of(fields[b"operation"]) != b"update" and fold.tells_all(fold.read_fields(fields))
+
+
+def _find(database: Database[Any], span: Span, document_id: Any) -> Cursor[RawBSONDocument]:
+    history = database.get_collection(HISTORY, codec_options=RAW)
+    query = {"namespace": span.namespace, "document_id": document_id, "_id": span.ids()}
+    return history.find(query, hint=lives.TIMELINE)
+
+
+def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Iterator[Fields]:
+    """The top-level fields of stored history documents, each whole."""
+    return (raw.fields(bytes(whole(database, stored).raw)) for stored in cursor)
+
+
+def _ordered(stored: Iterable[Fields], until: Place, *, newest_first: bool = False) -> Iterator[Fields]:
+    """Entries sorted by `_id`, put in order within each cluster time, up to a place."""
+    for _, run in groupby(stored, key=lambda fields: identity(fields)[:TIME_BYTES]):
+        placed = [(place_of(fields), identity(fields), fields) for fields in run]
+        if len(placed) > 1:
+            placed.sort(key=lambda item: item[:2], reverse=newest_first)
+        yield from (fields for place, _, fields in placed if place < until)
+
+
+def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
+    yield first
+    yield from rest
+
+
+def unless_rejected(rejected: holes.Rejected, until: Place, recalled: Recalled) -> Recalled:
+    """What was recalled up to a place, or `Unknown` if an event since its base was rejected."""
+    since = (recalled.base or bytes(TIME_BYTES))[:TIME_BYTES]
+    return recalled._replace(document=_REJECTED) if rejected.between(since, until.cluster_time) else recalled

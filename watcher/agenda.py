@@ -1,0 +1,104 @@
+"""What is to be surveyed, and in which order: the queue of plans. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bson import Timestamp
+    from bson.raw_bson import RawBSONDocument
+
+BASELINE, RECONCILE = "baseline", "reconcile"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be surveyed, and how far it is.
+
+    Attributes:
+        kind: `BASELINE`, what documents are; or `RECONCILE`, in what they differ from what history says.
+        at: the moment that history is to tell them of.
+        namespaces: what remains, the first of it being under way.
+        after: `{_id: …}` of the last document that is done in the first namespace.
+        since: of a reconciliation, up to when history was whole.
+        documents: how many are done.
+        entries: how many were recorded.
+        whole: nothing had to be left out.
+        levels: when it is done, the gaps before it are level.
+        read_at: a later moment that the first namespace is read at, because `at` can no longer be read.
+        latest: the latest moment that any document had to be told of instead of `at`.
+    """
+
+    kind: str
+    at: Timestamp
+    namespaces: tuple[str, ...]
+    after: RawBSONDocument | None = None
+    since: Timestamp | None = None
+    documents: int = 0
+    entries: int = 0
+    whole: bool = True
+    levels: bool = False
+    read_at: Timestamp | None = None
+    latest: Timestamp | None = None
+
+    @property
+    def identity(self) -> tuple[str, Timestamp, Timestamp | None]:
+        """What stays the same while the plan is carried out."""
+        return self.kind, self.at, self.since
+
+    @property
+    def level_at(self) -> Timestamp:
+        """The moment from which on history can be relied upon, once the plan is carried out."""
+        return max(self.at, self.latest) if self.latest is not None else self.at
+
+    def next_namespace(self) -> Plan:
+        """The plan once its first namespace is done."""
+        return replace(self, namespaces=self.namespaces[1:], after=None, read_at=None)
+
+
+def enqueue(queue: Sequence[Plan], plan: Plan) -> tuple[Plan, ...]:
+    """Put a plan behind those that wait. Safe to repeat.
+
+    Plans are carried out in their order, so nothing of a baseline is lost to a reconciliation. What an earlier
+    reconciliation has not done yet, though, is read at the later one's moment: its own lies before events that are
+    lost, and would have to be made good again at once. It still compares with what was known before its own gap.
+    """
+    waiting = []
+    for other in queue:
+        if other.levels and plan.levels:
+            if other.at < plan.at:
+                other = replace(other, at=plan.at, after=None, read_at=None)  # noqa: PLW2901
+            if other.since != plan.since:
+                plan = replace(plan, namespaces=_without(plan.namespaces, other.namespaces))
+        waiting.append(other)
+    for index, other in enumerate(waiting):
+        if other.identity == plan.identity:
+            more = _without(plan.namespaces, other.namespaces)
+            waiting[index] = replace(other, namespaces=other.namespaces + more)
+            return tuple(waiting)
+    return (*waiting, plan)
+
+
+def finish(queue: Sequence[Plan], done: Plan) -> tuple[tuple[Plan, ...], Plan | None]:
+    """Take a plan that is carried out from the queue.
+
+    Returns:
+        What remains, and the plan that the gaps are level by; None if that is not to be said, or not yet: a
+        reconciliation that waits takes over what there is to say.
+    """
+    waiting = [plan for plan in queue if plan.identity != done.identity]
+    if not done.levels:
+        return tuple(waiting), None
+    for index, plan in enumerate(waiting):
+        if plan.levels:
+            latest = max(done.level_at, plan.level_at)
+            waiting[index] = replace(plan, whole=plan.whole and done.whole, latest=latest)
+            return tuple(waiting), None
+    return tuple(waiting), done if done.whole else None
+
+
+def _without(namespaces: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(namespace for namespace in namespaces if namespace not in others)

@@ -1,0 +1,103 @@
+"""Where plans of a survey are kept: in the checkpoint of their stream, so that they outlive the daemon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary, CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+
+from models import raw
+from models.connection import CHECKPOINTS, HISTORY
+from models.values import to_python
+from recall.places import sortable
+from watcher.agenda import RECONCILE, Plan, enqueue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+_MAJORITY = WriteConcern("majority")
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+_OPTIONAL = ("after", "since", "read_at", "latest")
+
+
+class PlanStore:
+    """Keeps and finds the plans of one stream's survey.
+
+    Args:
+        history: the history database.
+        stream: name of the stream.
+    """
+
+    def __init__(self, history: Database[Any], stream: str) -> None:
+        self._history = history.get_collection(HISTORY, write_concern=_MAJORITY)
+        self._checkpoints = history.get_collection(CHECKPOINTS, write_concern=_MAJORITY, codec_options=_RAW)
+        self._stream = stream
+
+    def save(self, queue: Sequence[Plan]) -> None:
+        """Keep the plans that remain, instead of those that were kept. Returns once a majority has them."""
+        kept = {"$set": {"survey": [_document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}}
+        self._checkpoints.update_one({"_id": self._stream}, kept, upsert=bool(queue))
+
+    def nudge(self) -> None:
+        """Write something that changes nothing."""
+        self._checkpoints.update_one({"_id": self._stream}, {"$currentDate": {"surveyed_at": True}})
+
+    def add(self, plan: Plan) -> None:
+        """Put a plan behind those that are kept, while no daemon is at work on them. Safe to repeat."""
+        self.save(enqueue(self.load(), plan))
+
+    def load(self) -> tuple[Plan, ...]:
+        """The plans that were not carried out when the daemon ended, in their order."""
+        found = self._checkpoints.find_one({"_id": self._stream, "survey": {"$exists": True}})
+        if found is None:
+            return ()
+        kind, payload = raw.fields(bytes(found.raw))[b"survey"]
+        kept = raw.items(payload) if kind == raw.ARRAY else [(kind, payload)]  # once there was only one plan
+        return tuple(_plan(raw.fields(document)) for _, document in kept)
+
+    def level(self, plan: Plan) -> None:
+        """Note in the gaps before a reconciliation that history is level by it. Safe to repeat."""
+        mine = {
+            "operation": "gap",
+            "_id": {"$lte": Binary(sortable(plan.at) + b"\xff" * 8)},
+            "description.stream": self._stream,
+            "description.level": {"$ne": True},
+        }
+        said = {"description.level": True, "description.level_at": plan.level_at}
+        self._history.update_many(mine, {"$set": said})
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    return {
+        "kind": plan.kind,
+        "at": plan.at,
+        "namespaces": list(plan.namespaces),
+        "documents": plan.documents,
+        "entries": plan.entries,
+        "whole": plan.whole,
+        "levels": plan.levels,
+        **{name: value for name in _OPTIONAL if (value := getattr(plan, name)) is not None},
+    }
+
+
+def _plan(kept: dict[bytes, raw.Value]) -> Plan:
+    known = {key.decode(): value for key, value in kept.items()}
+    after = known.pop("after", None)
+    values = {name: to_python(value) for name, value in known.items()}
+    return Plan(
+        values["kind"],
+        values["at"],
+        tuple(values["namespaces"]),
+        RawBSONDocument(after[1]) if after is not None else None,
+        values.get("since"),
+        int(values["documents"]),
+        int(values["entries"]),
+        bool(values["whole"]),
+        bool(values.get("levels", values["kind"] == RECONCILE)),
+        values.get("read_at"),
+        values.get("latest"),
+    )

@@ -1,0 +1,172 @@
+"""Snapshots of long-lived documents, taken beside the stream and never in its way.
+
+Of every sixteenth entry that is stored, the writing stage leaves word here, and that is all it has to do with it: what
+finds no room is dropped. A thread of its own takes a document at a time and makes the snapshots that are due since its
+last one, also those that were not made when there was no time for it. It works only while the stream is not behind, and
+rests for as long as it has worked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from core.equality import key_of
+from models import raw
+from models.parts import MissingPartError
+from recall.keeping import Keeper
+from recall.places import TIME_BYTES, before, identity
+from watcher.errors import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+    from threading import Event
+
+    from pymongo.database import Database
+
+    from recall.places import Place
+    from watcher.batch import Entry, Recorded
+    from watcher.pipeline import Writes
+
+log = structlog.get_logger(__name__)
+
+ROOM = 10_000
+"""Documents that may wait for their turn."""
+
+LARGEST_ID = 1024
+"""Bytes of the largest `_id` of a document that is kept waiting, so that memory stays bounded."""
+
+_LAST_OF_ID = 29
+"""Where the last byte of a history document's `_id`, its first field, lies: a byte of a digest, so as good as dice."""
+_ONE_IN_16 = 0x0F
+_CHANGING = frozenset({b"update", b"replace"})
+_PAUSE_S = 0.1
+_AFTER_TROUBLE_S = 10.0
+_IN_VAIN_S = 60.0
+_IN_VAIN_SHARE = 100
+
+
+def is_candidate(document: bytes) -> bool:
+    """Whether a stored history document is one of those that are looked at: the same one whoever asks."""
+    return not document[_LAST_OF_ID] & _ONE_IN_16
+
+
+class _Waiting(NamedTuple):
+    """A document that may be due for snapshots.
+
+    Attributes:
+        namespace: `db.coll`.
+        document_id: its `_id`.
+        until: the beginning of the cluster time of an entry of it that is stored. Of that time itself, events may still
+            be on their way: those of a transaction share it.
+    """
+
+    namespace: str
+    document_id: raw.Value
+    until: Place
+
+
+class Snapshotter:
+    """Makes snapshots in a thread of its own.
+
+    Args:
+        database: the history database.
+        behind: tells whether the stream has more to do than it can at the moment.
+        stop: set when the daemon is asked to stop.
+        room: documents that may wait for their turn.
+    """
+
+    def __init__(self, database: Database[Any], behind: Callable[[], bool], stop: Event, room: int = ROOM) -> None:
+        self._keeper = Keeper(database)
+        self._behind = behind
+        self._stop = stop
+        self._room = room
+        self._lock = Lock()
+        self._waiting: OrderedDict[tuple[str, Hashable], _Waiting] = OrderedDict()
+        self._in_vain: OrderedDict[tuple[str, Hashable], float] = OrderedDict()
+        self._in_trouble = False
+
+    def offer(self, entries: Iterable[Entry]) -> None:
+        """Take note of history that has just been stored. Never waits, never fails: without room, nothing is noted."""
+        for document, _ in entries:
+            if is_candidate(document):
+                self._note(raw.fields(document))
+
+    def run(self) -> None:
+        """Make what is due, until the daemon stops."""
+        while not self._stop.is_set():
+            waiting = None if self._behind() else self._next()
+            if waiting is None:
+                self._stop.wait(_PAUSE_S)
+                continue
+            try:
+                self._attend(waiting)
+                self._in_trouble = False
+            except (PyMongoError, MissingPartError, ValueError) as error:
+                if not self._in_trouble and not self._stop.is_set():
+                    log.warning("snapshots are left out for now; history is not touched", error=name_of(error))
+                self._in_trouble = True
+                self._stop.wait(_AFTER_TROUBLE_S)
+
+    def _note(self, entry: dict[bytes, raw.Value]) -> None:
+        document_id = entry.get(b"document_id")
+        if document_id is None or raw.text_of(entry[b"operation"]) not in _CHANGING or len(document_id[1]) > LARGEST_ID:
+            return
+        namespace = raw.text_of(entry[b"namespace"]).decode("utf-8", "replace")
+        key = namespace, key_of(document_id)
+        with self._lock:  # held for no longer than it takes to look something up
+            if key in self._waiting or len(self._waiting) < self._room:
+                self._waiting[key] = _Waiting(namespace, document_id, before(identity(entry)[:TIME_BYTES]))
+
+    def _next(self) -> _Waiting | None:
+        with self._lock:
+            return self._waiting.popitem(last=False)[1] if self._waiting else None
+
+    def _attend(self, waiting: _Waiting) -> None:
+        """Make the snapshots of one document that are due."""
+        key = waiting.namespace, key_of(waiting.document_id)
+        began = worked_since = time.monotonic()
+        if began < self._in_vain.get(key, 0.0):
+            return
+        made = tried = 0
+        since = self._keeper.last(waiting.namespace, waiting.document_id, waiting.until)
+        for kept in self._keeper.fill(waiting.namespace, waiting.document_id, since, waiting.until):
+            made, tried = made + kept, tried + 1
+            self._give_way(time.monotonic() - worked_since)
+            if self._stop.is_set():
+                return
+            worked_since = time.monotonic()
+        if tried and not made:  # history does not tell this document; finding that out again is not for every update
+            self._in_vain[key] = time.monotonic() + max(_IN_VAIN_S, _IN_VAIN_SHARE * (time.monotonic() - began))
+            if len(self._in_vain) > self._room:
+                self._in_vain.popitem(last=False)
+        self._give_way(time.monotonic() - worked_since)
+
+    def _give_way(self, worked_s: float) -> None:
+        self._stop.wait(worked_s)
+        while self._behind() and not self._stop.is_set():
+            self._stop.wait(_PAUSE_S)
+
+
+class Noticed:
+    """A writing stage whose acknowledged history is offered to a snapshotter.
+
+    Args:
+        writer: stores history.
+        snapshotter: is offered it.
+    """
+
+    def __init__(self, writer: Writes, snapshotter: Snapshotter) -> None:
+        self._writer = writer
+        self._snapshotter = snapshotter
+
+    def write(self, recorded: Recorded) -> int:
+        """Write a batch, as the writer does."""
+        rejected = self._writer.write(recorded)
+        self._snapshotter.offer(recorded.entries)
+        return rejected
