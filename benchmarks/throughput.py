@@ -13,12 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +27,7 @@ from pymongo import MongoClient, UpdateOne
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import processes
 from watcher.embedded.mongod import Mongod
 from watcher.listener import Listener
 from watcher.scope import Scope
@@ -51,7 +48,7 @@ def main() -> None:
     options = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="watcher-bench-"))
     try:
-        with Mongod(folder / "server", _free_port(), cache_gb=2, oplog_mb=4096) as server:
+        with Mongod(folder / "server", processes.free_port(), cache_gb=2, oplog_mb=4096) as server:
             figures = measure(server.uri, options.events)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -67,15 +64,15 @@ def measure(uri: str, events: int) -> dict[str, Any]:
     client.bench.create_collection("orders", changeStreamPreAndPostImages={"enabled": True})
     client.bench.orders.insert_many(_document(number) for number in range(DOCUMENTS))
     position = _position(client)
-    daemon = _daemon(uri)  # makes the checkpoint
-    _wait(lambda: client.change_history.checkpoints.count_documents({"token": {"$exists": True}}) == 1)
-    _stop(daemon)
+    daemon = processes.daemon(uri)  # makes the checkpoint
+    processes.wait(lambda: client.change_history.checkpoints.count_documents({"token": {"$exists": True}}) == 1)
+    processes.stop(daemon)
     loaded_at = time.perf_counter()
     _load(client, events)
     load_s = time.perf_counter() - loaded_at
     reader_s = min(_discard(client, position, events) for _ in range(2))
     before = client.change_history.history.estimated_document_count()
-    daemon = _daemon(uri)
+    daemon = processes.daemon(uri)
     started = time.perf_counter()
     halfway = 0
     first_s = 0.0
@@ -89,7 +86,7 @@ def measure(uri: str, events: int) -> dict[str, Any]:
         time.sleep(0.05)
     daemon_s = time.perf_counter() - started - first_s
     resident = _rss_mb(daemon.pid)
-    _stop(daemon)
+    processes.stop(daemon)
     stats = client.change_history.command("collStats", "history")
     reader, recorder = events / reader_s, events / daemon_s
     return {
@@ -173,36 +170,9 @@ def _scope() -> Scope:
     return Scope(("*.*",), (), "change_history")
 
 
-def _daemon(uri: str) -> subprocess.Popen[bytes]:
-    program = [sys.executable, "-m", "cli", "run"]
-    environment = {**os.environ, "WATCHER_MONGODB_URI": uri, "WATCHER_HTTP_PORT": "0", "WATCHER_BASELINE": "off"}
-    root = Path(__file__).resolve().parent.parent
-    return subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root)
-
-
-def _stop(daemon: subprocess.Popen[bytes]) -> None:
-    daemon.send_signal(signal.SIGTERM)
-    if daemon.wait(30) != 0:
-        raise SystemExit(f"the daemon ended with {daemon.returncode}")
-
-
-def _wait(condition: Any) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        if time.monotonic() > until:
-            raise SystemExit("waited in vain")
-        time.sleep(0.05)
-
-
 def _rss_mb(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) // 1024
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -79,13 +79,20 @@ def zone_name(*, utc: bool) -> str:
     """The zone that `--utc` chooses as the server knows it: a name of the IANA database, or else today's offset."""
     if utc:
         return "UTC"
+    from zoneinfo import ZoneInfo
+
     from tzlocal import get_localzone_name
 
     try:
         name = get_localzone_name()
-    except (LookupError, ValueError, OSError):  # a zone made up with TZ, or none
-        name = None
-    return name or offset()
+        zone = ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return offset()
+    # A zone may be made up with TZ; then the name is another's.
+    now = datetime.now(UTC)
+    seasons = [now - quarters * timedelta(days=91) for quarters in range(4)]
+    same = all(when.astimezone(zone).utcoffset() == when.astimezone().utcoffset() for when in seasons)
+    return name if same else offset()
 
 
 def offset() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,7 +65,7 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
         keeper = stack.enter_context(open_client(history_uri(settings)))
         history = History(keeper, settings.history_database, watched=watched)
         _tell_unsettled(history, zone, settle=wish.yes)
-        found, wish = _outcome(history, wish)
+        found = _outcome(history, wish)
         with until_closed():
             revert_output.show(found, as_json=as_json)
             _say(found, wish, zone)
@@ -86,19 +86,14 @@ def _watched_uri(settings: Settings) -> str:
     return running
 
 
-def _outcome(history: History, wish: Wish) -> tuple[Revert, Wish]:
-    """Do it; the wish comes back with its moment counted in such a way that it means the same later."""
+def _outcome(history: History, wish: Wish) -> Revert:
     dry_run = not wish.yes
     if wish.transaction is not None:
         transaction = history.transaction(wish.transaction)
-        return history.revert_transaction(transaction, partial=wish.partial, force=wish.force, dry_run=dry_run), wish
-    to = wish.to
-    if isinstance(to, int) and to < 0:  # counted from the newest, and that may be another one soon
-        to = history.state(wish.namespace, wish.document_id, to).version
-    if to is None:
-        raise CommandError("nothing is recorded of the document.", exit_codes.NOT_FOUND)
+        return history.revert_transaction(transaction, partial=wish.partial, force=wish.force, dry_run=dry_run)
+    to: Any = wish.to  # the command has seen to it that it is there
     try:
-        found = history.revert(
+        return history.revert(
             wish.namespace,
             wish.document_id,
             to=to,
@@ -110,7 +105,6 @@ def _outcome(history: History, wish: Wish) -> tuple[Revert, Wish]:
     except NothingRecordedError as error:
         said = not_found.message(history, Selection(wish.namespace, wish.document_id))
         raise CommandError(said, exit_codes.NOT_FOUND) from error
-    return found, replace(wish, to=to)
 
 
 def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:

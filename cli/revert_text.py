@@ -52,6 +52,8 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
         new = [gap for gap in document.gaps if bytes(gap.id) not in seen]
         seen.update(bytes(gap.id) for gap in new)
         yield from state_text.across(new, zone)
+    if any(document.refused is not None and document.gaps for document in found.documents):
+        yield "With --force it is put back even so."
     lag = found.lag
     if lag is None:
         return
@@ -62,6 +64,8 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
             f"History is {moments.span(lag.seconds or 0)} behind: what was written after "
             f"{moments.clock(lag.recorded, zone)} is not in it yet, and makes conflicts."
         )
+    else:
+        yield "What was written in the last seconds may not be recorded yet; if that makes the conflict, try again."
 
 
 def done(found: Revert) -> str:
@@ -79,7 +83,7 @@ def command(wish: Wish, found: Revert) -> str:
         words = ["--transaction", f"{name.digits}{number}"]
         words += ["--partial"] if wish.partial else []
     else:
-        words = [shlex.quote(wish.namespace), not_found.argument(wish.document_id), "--to", typed(wish.to)]
+        words = [shlex.quote(wish.namespace), not_found.argument(wish.document_id), "--to", typed(found.to)]
         for field in wish.fields:
             words += ["--field", shlex.quote(field)]
         seen = wish.seen if wish.seen is not None else found.seen

@@ -72,9 +72,10 @@ def fold(document: bytes | None, history: Iterable[bytes]) -> bytes | None:
     Raises:
         DoesNotApplyError: an event does not fit, because history before it is incomplete.
     """
+    folding = Folding(document)
     for entry in history:
-        document = apply(document, read(entry))
-    return document
+        folding.apply(read(entry))
+    return folding.document()
 
 
 def latest(history: Sequence[bytes]) -> bytes | None:
@@ -85,10 +86,10 @@ def latest(history: Sequence[bytes]) -> bytes | None:
     """
     entries = [read(entry) for entry in history]
     start = max((number for number, entry in enumerate(entries) if tells_all(entry)), default=0)
-    document: bytes | None = None
+    folding = Folding(None)
     for entry in entries[start:]:
-        document = apply(document, entry)
-    return document
+        folding.apply(entry)
+    return folding.document()
 
 
 def apply(document: bytes | None, entry: Entry) -> bytes | None:
@@ -97,23 +98,55 @@ def apply(document: bytes | None, entry: Entry) -> bytes | None:
     Raises:
         DoesNotApplyError: the event does not fit the document.
     """
-    operation, changes, key_order = entry
-    if operation == b"delete" or (operation == b"reconcile" and _is_gone(changes)):
-        return None
-    if changes and not changes[0].path:
-        raise DoesNotApplyError("the event was too large to be delivered with its values: what it did is unknown")
-    if operation in _WHOLE or (operation in _MAYBE_WHOLE and _is_whole(changes)):
-        return raw.from_fields((change.path[0], change.new) for change in changes if change.new is not None)  # type: ignore[misc]
-    if operation not in _PARTIAL:
-        return document
-    if document is None:
-        raise DoesNotApplyError("an update of a document that is not there")
-    root = _Node((raw.DOCUMENT, document))
-    for change in changes:
-        root.apply(change)
-    if key_order is not None:
-        root.reorder(key_order)
-    return root.value()[1]
+    folding = Folding(document)
+    folding.apply(entry)
+    return folding.document()
+
+
+class Folding:
+    """A document to which events are applied one after the other; it is written only when it is asked for.
+
+    Args:
+        document: the document before the first event; None: there was none.
+    """
+
+    def __init__(self, document: bytes | None) -> None:
+        self._document = document
+        self._root: _Node | None = None  # stands for the bytes once an event has changed a part of them
+
+    def apply(self, entry: Entry) -> None:
+        """Apply one recorded event.
+
+        Raises:
+            DoesNotApplyError: the event does not fit; what the document is from here on is not known.
+        """
+        operation, changes, key_order = entry
+        if operation == b"delete" or (operation == b"reconcile" and _is_gone(changes)):
+            self._document = self._root = None
+        elif changes and not changes[0].path:
+            raise DoesNotApplyError("the event was too large to be delivered with its values: what it did is unknown")
+        elif operation in _WHOLE or (operation in _MAYBE_WHOLE and _is_whole(changes)):
+            told = ((change.path[0], change.new) for change in changes if change.new is not None)
+            self._document, self._root = raw.from_fields(told), None  # type: ignore[arg-type]
+        elif operation in _PARTIAL:
+            root = self._opened()
+            for change in changes:
+                root.apply(change)
+            if key_order is not None:
+                root.reorder(key_order)
+
+    def document(self) -> bytes | None:
+        """The document after the last event; None: there is none any more."""
+        if self._root is not None:
+            self._document, self._root = self._root.value()[1], None
+        return self._document
+
+    def _opened(self) -> _Node:
+        if self._root is None:
+            if self._document is None:
+                raise DoesNotApplyError("an update of a document that is not there")
+            self._root = _Node((raw.DOCUMENT, self._document))
+        return self._root
 
 
 def tells_all(entry: Entry) -> bool:

@@ -66,12 +66,14 @@ class CollectionState:
         self.namespace = namespace
         where = cut.of_collection(database, namespace, at)
         self.place = where.place
+        self.moment = where.moment
         self.lineage = Lineage(database, namespace, where)
 
     @property
     def unknown(self) -> str | None:
         """Why nobody can tell which documents there were; None: it can be told."""
-        return self.lineage.unrecorded.reason if self.lineage.unrecorded is not None else None
+        unknown = self.lineage.unrecorded or self.lineage.not_yet
+        return unknown.reason if unknown is not None else None
 
     @property
     def gaps(self) -> list[HistoryModel]:
@@ -94,7 +96,7 @@ class CollectionState:
         return Filter(self._database, query).select(self._all(), lambda told: told.data)
 
     def _all(self) -> Iterator[Told]:
-        for document_id, (recalled,) in recall_all(self._database, [list(self.lineage)]):
+        for document_id, (recalled,) in recall_all(self._database, [list(self.lineage)], [self.moment]):
             if recalled is None or recalled.document is None:
                 continue
             if isinstance(recalled.document, Unknown):

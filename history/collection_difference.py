@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary
 
 from core.equality import key_of
-from history.cut import NAMESPACE_TIMELINE
+from history.selection import NAMESPACE_TIMELINE
 from models import raw
 from models.connection import HISTORY
 from models.reading import RAW
@@ -74,7 +74,10 @@ def changed(database: Database[Any], before: CollectionState, after: CollectionS
         found = _between(database, before, after)
     else:
         cuts = [list(before.lineage), list(after.lineage)]
-        found = ((document_id, one, other) for document_id, (one, other) in recall_all(database, cuts))
+        found = (
+            (document_id, one, other)
+            for document_id, (one, other) in recall_all(database, cuts, [before.moment, after.moment])
+        )
     return (item for pair in found if (item := _changed(*pair)) is not None)
 
 
@@ -100,7 +103,7 @@ def _between(
     rejected = holes.Rejected(database, sorted({span.namespace for span in after.lineage}))
     with ids_between(database, before, after) as cursor:
         while some := [each for found in islice(cursor, _AT_ONCE) for each in _ids_of(found)]:
-            known = recall_many(database, before.lineage, some)
+            known = recall_many(database, before.lineage, some, before.moment)
             later: dict[Any, Recalled] = {}
             for document_id, entries in timelines(database, window, some):
                 key = key_of(document_id)
@@ -108,7 +111,7 @@ def _between(
                 first = next(new, None)
                 if first is not None:
                     recalled = follow(chain([first], new), known.get(key))
-                    later[key] = unless_rejected(rejected, after.place, recalled)
+                    later[key] = unless_rejected(rejected, after.moment, recalled)
             for document_id in some:
                 key = key_of(document_id)
                 if key in later:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from bson import Binary, Timestamp
 
 from history import window
+from history.selection import NAMESPACE_TIMELINE
 from history.versions import Versions
 from history.window import Moment
 from models import raw
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 At: TypeAlias = Moment | int
 """A moment (an aware `datetime` or a `bson.Timestamp`), or the number of a document's version."""
 
-NAMESPACE_TIMELINE = [("namespace", 1), ("_id", 1)]
-
 _LAST_SECOND = _LAST_INCREMENT = 2**32 - 1
 
 
@@ -46,10 +45,17 @@ class Cut(NamedTuple):
     Attributes:
         place: what is before counts.
         turn: what `recall.lives.last_turn` says of it, where that has been asked.
+        wall: where it is a wall time, the end of its second as a cluster time, 8 bytes: the place may lie before it.
     """
 
     place: Place
     turn: tuple[lives.Turn | None] | None = None
+    wall: bytes = b""
+
+    @property
+    def moment(self) -> bytes:
+        """The cluster time, 8 bytes, up to which it matters if an event is missing."""
+        return max(self.place.cluster_time, self.wall)
 
 
 def of_document(database: Database[Any], namespace: str, document_id: raw.Value, at: At | None) -> Cut:
@@ -125,14 +131,15 @@ def _of_moment(timeline: _Timeline, namespace: str, at: Any) -> Cut:
         return Cut(after(at))
     window.require_aware(at)
     place = timeline.end(at)
+    wall = _end_of(math.floor(at.timestamp()))[:TIME_BYTES]
     # A drop or a rename is no entry of a document, nor is one to this name or of the whole database of a namespace.
     latest = _end_of(math.floor(at.timestamp()) + window.SLACK_SECONDS)[:TIME_BYTES]
     turn = lives.last_turn(timeline.database, namespace, after(latest))
     while turn is not None and (after_turn := after(turn.id[:TIME_BYTES])) > place:
         if turn.wall <= int(window.wall_bounds(None, at)["$lte"]):
-            return Cut(after_turn, (turn,))
+            return Cut(after_turn, (turn,), wall)
         turn = lives.last_turn(timeline.database, namespace, before(turn.id[:TIME_BYTES]))
-    return Cut(place, (turn,))
+    return Cut(place, (turn,), wall)
 
 
 def _end_of(second: int) -> bytes:

@@ -10,10 +10,11 @@ from bson import Timestamp
 from core import globs
 from core.belief import just_before
 from history import gaps
+from history.selection import NAMESPACE_TIMELINE
 from models.connection import HISTORY
 from models.reading import RAW, to_event
 from recall import lives
-from recall.places import TIME_BYTES, sortable
+from recall.places import TIME_BYTES, place_at, sortable
 from recall.states import Unknown
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from recall.lives import Span
 
 
+_OF_EXISTING = frozenset({"baseline", "delete", "reconcile", "replace", "update"})
+"""What can only happen to documents that are there."""
+
+
 class Lineage:
     """The stretches of history in which the documents lie that a namespace has at a place, read as needed.
 
@@ -36,11 +41,12 @@ class Lineage:
     """
 
     def __init__(self, database: Database[Any], namespace: str, cut: Cut) -> None:
+        self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW)
         self._rest = lives.spans(database, namespace, cut.place, asked=cut.turn)
         self._found: list[Span] = []
         self.namespace = namespace
-        self.until = cut.place
+        self._until = cut.moment
 
     def __iter__(self) -> Iterator[Span]:
         """The stretches, newest first."""
@@ -61,9 +67,24 @@ class Lineage:
         if oldest.namespace == self.namespace:
             return None
         query = {"namespace": oldest.namespace, "_id": oldest.ids()}
-        if self._history.find_one(query, {"_id": 1}, hint=[("namespace", 1), ("_id", 1)]) is not None:
+        if self._history.find_one(query, {"_id": 1}, hint=NAMESPACE_TIMELINE) is not None:
             return None
         return Unknown(f"a rename brought it from {oldest.namespace}, of which nothing is recorded")
+
+    @cached_property
+    def not_yet(self) -> Unknown | None:
+        """Why nobody can tell which documents there were, where watching began later."""
+        if any(self.newest.since):
+            return None  # whatever there was had ended
+        query = {"namespace": self.namespace}
+        options: dict[str, Any] = {"sort": [("_id", 1)], "hint": NAMESPACE_TIMELINE}
+        first = self._history.find_one(query, {"operation": 1, "resume_token": 1}, **options)
+        if first is None or first["operation"] not in _OF_EXISTING:
+            return None
+        place = place_at(first["_id"], first.get("resume_token"))
+        if place < self.newest.until or lives.last_turn(self._database, self.namespace, place) is not None:
+            return None  # something was recorded, or they came with others, later
+        return Unknown(f"nothing was recorded of it by then, and its first recorded event is {first['operation']}")
 
     def gaps(self, base: bytes) -> list[HistoryModel]:
         """The gaps that an answer reaches across: in them an event may be lost that would make it another one.
@@ -72,7 +93,7 @@ class Lineage:
             base: `_id` of the entry that the answer is based on, 16 bytes; empty: the beginning.
         """
         *_, oldest = self
-        since, cut = base[:TIME_BYTES] or oldest.since, self.until.cluster_time
+        since, cut = base[:TIME_BYTES] or oldest.since, self._until
         names = {span.namespace for span in self}
         return [gap for gap in map(to_event, gaps.find(self._history)) if _is_across(gap, names, since, cut)]
 

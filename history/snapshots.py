@@ -173,7 +173,7 @@ def _counted(
         {"$match": {"entries": {"$gte": least}}},
         {"$sort": {"_id": 1}},
     ]
-    with collection.aggregate(stages, allowDiskUse=True, hint=snapshots.TIMELINE) as cursor:
+    with collection.aggregate(stages, allowDiskUse=True, hint=dict(snapshots.TIMELINE)) as cursor:
         for stored in cursor:
             fields = raw.fields(bytes(stored.raw))
             yield Document(namespace, fields[b"_id"], int(to_python(fields[b"entries"])))

@@ -112,13 +112,13 @@ class Recollection:
         where = cut.of_document(database, namespace, self.raw_id, at)
         self.place = where.place
         self.lineage = Lineage(database, namespace, where)
-        self.recalled: Recalled | None = recall_one(database, self.lineage, self.raw_id)
+        self.recalled: Recalled | None = recall_one(database, self.lineage, self.raw_id, moment=where.moment)
 
     @property
     def data(self) -> bytes | Unknown | None:
         """The document's bytes; None: it was not there; `Unknown`: history cannot tell."""
         if self.recalled is None:
-            return self.lineage.unrecorded
+            return self.lineage.unrecorded or self._unless_it_was_there()
         return self.recalled.document
 
     def known(self) -> bytes | None:
@@ -146,6 +146,20 @@ class Recollection:
             version=self._version(entry),
             ended_by=self._ended_by(entry) if data is None else None,
             gaps=tuple(self.lineage.gaps(self.recalled.base if self.recalled is not None else b"")),
+        )
+
+    def _unless_it_was_there(self) -> Unknown | None:
+        """Why it may have been there although nothing is recorded of it by then: watching began later."""
+        if any(self.lineage.newest.since):
+            return None  # whatever there was had ended
+        first = Versions(self._database, self.namespace, self.raw_id).first_from(self.place)
+        if first is None or first["operation"] == "insert":
+            return None
+        turn = lives.last_turn(self._database, self.namespace, place_at(first["_id"], first.get("resume_token")))
+        if turn is not None:
+            return None  # it came with others, later
+        return Unknown(
+            f"nothing was recorded of it by then, and its first recorded event is no insert, but {first['operation']}"
         )
 
     def _event(self, event_id: bytes) -> HistoryModel | None:

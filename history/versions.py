@@ -90,11 +90,15 @@ class Versions:
     def first_from(self, place: Place) -> RawBSONDocument | None:
         """The first entry at a place or after it; it may be the head of a large one. Raises as `count` does."""
         query = {**self._query, "_id": {"$gte": Binary(place.cluster_time + bytes(TIME_BYTES))}}
+        first: tuple[Place, RawBSONDocument] | None = None
         found: RawBSONDocument
         for found in self._history.find(query, sort=[("_id", 1)], hint=lives.TIMELINE):
-            if place_of(raw.fields(bytes(found.raw))) >= place:
-                return found
-        return None
+            at = place_of(raw.fields(bytes(found.raw)))
+            if first is not None and at.cluster_time > first[0].cluster_time:
+                break
+            if at >= place and (first is None or at < first[0]):  # within a cluster time, `_id` has another order
+                first = at, found
+        return first[1] if first is not None else None
 
     def _count(self, ids: dict[str, Any] | None) -> int:
         query = {**self._query, "_id": ids} if ids is not None else self._query

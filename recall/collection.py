@@ -33,7 +33,7 @@ _BATCH = 500
 
 
 def recall_all(
-    database: Database[Any], cuts: Sequence[Sequence[Span]]
+    database: Database[Any], cuts: Sequence[Sequence[Span]], moments: Sequence[bytes]
 ) -> Iterator[tuple[raw.Value, list[Recalled | None]]]:
     """What every document of a collection was at several places.
 
@@ -42,6 +42,7 @@ def recall_all(
     Args:
         database: the history database.
         cuts: for each place where the documents lie in history, newest first (`recall.lives.spans`).
+        moments: for each place the cluster time, 8 bytes, up to which no event may be missing.
 
     Yields:
         The `_id` as the first entry has it, and what the document was at each of the places; None where history has no
@@ -65,11 +66,8 @@ def recall_all(
                     if any(name == namespace and since <= place < until for name, since, until in within):
                         found[number] = follow([fields], found[number])
             if document_id is not None and any(found):
-                pairs = zip(cuts, found, strict=True)
-                yield (
-                    document_id,
-                    [known and unless_rejected(rejected, spans[0].until, known) for spans, known in pairs],
-                )
+                pairs = zip(moments, found, strict=True)
+                yield document_id, [known and unless_rejected(rejected, moment, known) for moment, known in pairs]
 
 
 def find(database: Database[Any], spans: Iterable[Span]) -> Cursor[RawBSONDocument]:

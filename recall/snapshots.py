@@ -52,11 +52,19 @@ def latest(database: Database[Any], span: Span, document_id: raw.Value) -> Start
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    query = {"namespace": span.namespace, "document_id": is_id(document_id), "_id": span.ids()}
+    query = {
+        "namespace": span.namespace,
+        "document_id": is_id(document_id),
+        "_id": span.ids(),
+        "document": {"$exists": True},
+    }
     snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
-    with snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE) as cursor:
-        cursor.batch_size(2)
-        for stored in cursor:
+    for newest in snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE, limit=1):
+        start = read(raw.fields(bytes(newest.raw)))
+        if start is None or start.place < span.until:
+            return start
+        # It stands at the span's last cluster time, and beyond its end; within that time, ids are no order.
+        for stored in snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE):
             start = read(raw.fields(bytes(stored.raw)))
             if start is not None and start.place < span.until:
                 return start

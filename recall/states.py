@@ -65,7 +65,12 @@ class Recalled(NamedTuple):
 
 
 def recall_one(
-    database: Database[Any], spans: Iterable[Span], document_id: raw.Value, *, from_snapshots: bool = True
+    database: Database[Any],
+    spans: Iterable[Span],
+    document_id: raw.Value,
+    *,
+    from_snapshots: bool = True,
+    moment: bytes | None = None,
 ) -> Recalled | None:
     """What one document was. Read backwards: no more than the entries since the last that told it whole.
 
@@ -74,6 +79,7 @@ def recall_one(
         spans: where its entries lie, newest first (`recall.lives.spans`).
         document_id: its `_id`.
         from_snapshots: whether a snapshot may stand for the entries before it.
+        moment: cluster time, 8 bytes, up to which no event may be missing; that of the end of the spans.
 
     Returns:
         None where history has no entry of it.
@@ -95,16 +101,19 @@ def recall_one(
         return None
     known = Recalled(start.document, start.base, start.id, 0) if start is not None else None
     rejected = holes.Rejected(database, [span.namespace for span in passed])
-    return unless_rejected(rejected, passed[0].until, follow(reversed(entries), known))
+    return unless_rejected(rejected, moment or passed[0].until.cluster_time, follow(reversed(entries), known))
 
 
-def recall_many(database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value]) -> dict[Hashable, Recalled]:
+def recall_many(
+    database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value], moment: bytes | None = None
+) -> dict[Hashable, Recalled]:
     """What many documents were. Read forwards: in memory are no more than the documents themselves.
 
     Args:
         database: the history database.
         spans: where their entries lie, newest first (`recall.lives.spans`).
         ids: `_id` values.
+        moment: cluster time, 8 bytes, up to which no event may be missing; that of the end of the spans.
 
     Returns:
         By `core.equality.key_of` the `_id`; those that history has no entry of are missing.
@@ -119,7 +128,8 @@ def recall_many(database: Database[Any], spans: Iterable[Span], ids: Sequence[ra
             key = key_of(document_id)
             found[key] = follow(entries, found.get(key))
     rejected = holes.Rejected(database, [span.namespace for span in newest_first])
-    return {key: unless_rejected(rejected, newest_first[0].until, recalled) for key, recalled in found.items()}
+    moment = moment or newest_first[0].until.cluster_time
+    return {key: unless_rejected(rejected, moment, recalled) for key, recalled in found.items()}
 
 
 def timelines(
@@ -150,28 +160,48 @@ def follow(entries: Iterable[Fields], known: Recalled | None = None) -> Recalled
     Raises:
         ValueError: there is neither an entry nor anything before.
     """
-    recalled = known
-    for recalled in steps(entries, known):  # noqa: B007 - the last one counts
-        pass
-    if recalled is None:
+    following = _Following(known)
+    for fields in entries:
+        following.add(fields)
+    if not following.last:
         raise ValueError("no entry to follow")
-    return recalled
+    return following.recalled()
 
 
 def steps(entries: Iterable[Fields], known: Recalled | None = None) -> Iterator[Recalled]:
     """What a document was after each of its entries, oldest first, given what it was before them."""
-    document, base, last, count = known if known is not None else (_NEVER_WHOLE, b"", b"", 0)
+    following = _Following(known)
     for fields in entries:
+        following.add(fields)
+        yield following.recalled()
+
+
+class _Following:
+    """A document that is being followed from entry to entry.
+
+    Args:
+        known: what it was before the first.
+    """
+
+    def __init__(self, known: Recalled | None) -> None:
+        document, self._base, self.last, self._count = known if known is not None else (_NEVER_WHOLE, b"", b"", 0)
+        self._state = document if isinstance(document, Unknown) else fold.Folding(document)
+
+    def add(self, fields: Fields) -> None:
         entry = fold.read_fields(fields)
-        last, count = identity(fields), count + 1
+        self.last, self._count = identity(fields), self._count + 1
         if fold.tells_all(entry):
-            base, document = last, fold.apply(None, entry)
-        elif not isinstance(document, Unknown):
-            try:
-                document = fold.apply(document, entry)
-            except fold.DoesNotApplyError as error:
-                document = Unknown(str(error))
-        yield Recalled(document, base, last, count)
+            self._base, self._state = self.last, fold.Folding(None)
+        if isinstance(self._state, Unknown):
+            return
+        try:
+            self._state.apply(entry)
+        except fold.DoesNotApplyError as error:
+            self._state = Unknown(str(error))
+
+    def recalled(self) -> Recalled:
+        document = self._state if isinstance(self._state, Unknown) else self._state.document()
+        return Recalled(document, self._base, self.last, self._count)
 
 
 def _newest_first(database: Database[Any], span: Span, document_id: raw.Value, since: Place | None) -> Iterator[Fields]:
@@ -204,7 +234,9 @@ def _find(database: Database[Any], span: Span, document_id: Any) -> Cursor[RawBS
 
 def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Iterator[Fields]:
     """The top-level fields of stored history documents, each whole."""
-    return (raw.fields(bytes(whole(database, stored).raw)) for stored in cursor)
+    for stored in cursor:
+        fields = raw.fields(bytes(stored.raw))
+        yield fields if b"parts" not in fields else raw.fields(bytes(whole(database, stored).raw))
 
 
 def _ordered(stored: Iterable[Fields], until: Place, *, newest_first: bool = False) -> Iterator[Fields]:
@@ -221,7 +253,7 @@ def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
     yield from rest
 
 
-def unless_rejected(rejected: holes.Rejected, until: Place, recalled: Recalled) -> Recalled:
-    """What was recalled up to a place, or `Unknown` if an event since its base was rejected."""
+def unless_rejected(rejected: holes.Rejected, moment: bytes, recalled: Recalled) -> Recalled:
+    """What was recalled up to a cluster time, or `Unknown` if an event since its base was rejected."""
     since = (recalled.base or bytes(TIME_BYTES))[:TIME_BYTES]
-    return recalled._replace(document=_REJECTED) if rejected.between(since, until.cluster_time) else recalled
+    return recalled._replace(document=_REJECTED) if rejected.between(since, moment) else recalled

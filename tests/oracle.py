@@ -69,7 +69,7 @@ def _place(stored: bytes) -> tuple[bytes, bool, bytes]:
     """Cluster time, then the token's bytes; what has no token is no event of the stream, and comes after them."""
     fields = raw.fields(stored)
     token = fields.get(b"resume_token")
-    return fields[b"_id"][1][5:13], token is None, token[1] if token is not None else b""
+    return fields[b"_id"][1][5:13], token is None, token[1][5:] if token is not None else b""
 
 
 def entry(stored: bytes) -> dict[str, Any]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pymongo import MongoClient
-from pymongo.errors import OperationFailure
-
 from models import raw
-from models.values import document_to_python
-from tests.operations import CLIENTS, COLLECTIONS, on_the_wire
+from tests.operations import COLLECTIONS
 from tests.oracle import RAW
+from tests.replay_clients import Clients
 from tests.replay_events import MARKER, id_of, is_mark, moment_of
 from watcher.batch import timestamp
 from watcher.listener import Listener
@@ -20,10 +17,9 @@ from watcher.scope import Scope
 if TYPE_CHECKING:
     from collections import Counter
 
-    from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
-    from tests.operations import Command, Operation
+    from tests.operations import Operation
     from tests.replay_events import Key, Snapshots
 
 
@@ -49,16 +45,16 @@ class Server:
     """A database, its clients, and the two streams that follow it."""
 
     def __init__(self, uri: str, name: str, mode: Mode, counts: Counter[str]) -> None:
-        self._counts = counts
         self._stack = ExitStack()
-        self._clients = [self._stack.enter_context(MongoClient[dict[str, Any]](uri)) for _ in range(CLIENTS)]
+        self._clients = self._stack.enter_context(Clients(uri, name, counts))
+        self._client = self._clients.first
         self._name = name
-        self._raw: Database[Any] = self._clients[0].get_database(name, codec_options=RAW)
-        self.history = self._clients[0].get_database(f"{name}_history", codec_options=RAW).history
+        self._raw: Database[Any] = self._client.get_database(name, codec_options=RAW)
+        self.history = self._client.get_database(f"{name}_history", codec_options=RAW).history
         for collection in COLLECTIONS:
-            self._clients[0][name].create_collection(collection, changeStreamPreAndPostImages={"enabled": mode.images})
+            self._client[name].create_collection(collection, changeStreamPreAndPostImages={"enabled": mode.images})
         self._listener = Listener(
-            self._clients[0], Scope((f"{name}.*",), (), f"{name}_history"), 1000, None, pre_images=True
+            self._client, Scope((f"{name}.*",), (), f"{name}_history"), 1000, None, pre_images=True
         )
         self._listener._raw_updates = mode.raw_updates
         self._stack.callback(self._listener.close)
@@ -75,7 +71,7 @@ class Server:
 
     def close(self) -> None:
         """Drop the history and close the streams and the clients."""
-        self._clients[0].drop_database(self.history.database.name)
+        self._client.drop_database(self.history.database.name)
         self._stack.close()
 
     # Doing
@@ -83,45 +79,11 @@ class Server:
     def clear(self) -> None:
         """Empty the collections."""
         for collection in COLLECTIONS:
-            self._clients[0][self._name][collection].delete_many({})
+            self._client[self._name][collection].delete_many({})
 
     def run(self, operation: Operation) -> bool:
         """Run one operation; whether it changed anything."""
-        client = self._clients[operation.client]
-        if operation.commit is None:
-            return any([self._send(client, command) for command in operation.commands])  # noqa: C419 - every command is sent
-        with client.start_session() as session:
-            session.start_transaction()
-            changed = any([self._send(client, command, session) for command in operation.commands[:1]])  # noqa: C419 - every command is sent
-            if operation.between is not None:
-                self._send(self._clients[(operation.client + 1) % CLIENTS], operation.between)
-            changed |= any([self._send(client, command, session) for command in operation.commands[1:]])  # noqa: C419 - every command is sent
-            if session.in_transaction and operation.commit:
-                try:
-                    session.commit_transaction()
-                except OperationFailure:
-                    return False
-                return changed
-        return False
-
-    def _send(self, client: MongoClient[Any], command: Command, session: ClientSession | None = None) -> bool:
-        """Send one command; whether it changed anything. What the server refuses is skipped."""
-        if session is not None and not session.in_transaction:
-            return False
-        try:
-            reply: Any = client[self._name].command(on_the_wire(command), session=session, codec_options=RAW)
-        except OperationFailure:
-            self._counts["commands refused"] += 1
-            if session is not None and session.in_transaction:
-                session.abort_transaction()
-            return False
-        answer = document_to_python(bytes(reply.raw))
-        self._counts["statements refused"] += len(answer.get("writeErrors", ()))
-        if "nModified" in answer:
-            return bool(answer["nModified"] or answer.get("upserted"))
-        if "lastErrorObject" in answer:
-            return bool(answer["lastErrorObject"]["n"])
-        return bool(answer.get("n", 1))
+        return self._clients.run(operation)
 
     # Reading
 

@@ -28,6 +28,7 @@ class Running:
             stages,
             cast("Checkpoints", stages),  # its arguments have other names, being unused
             on_new_collection=stages.appeared,
+            on_renamed=stages.renamed,
             on_lost=stages.lost,
             progress=self.progress,
             stop=self.stop,

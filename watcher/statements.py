@@ -19,6 +19,8 @@ from watcher.agenda import BASELINE
 from watcher.recollection import Recollection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bson import Timestamp
     from pymongo.database import Database
 
@@ -54,7 +56,15 @@ class Statements:
         self._history = history
         self._plan = plan
         self._namespace = plan.namespaces[0]
-        self.before = Recollection(history, sortable(plan.since or plan.at))
+        self._before = Recollection(history, sortable(plan.since or plan.at))
+
+    def known_ids(self, chunk: int) -> Iterator[list[raw.Value]]:
+        """The ids of all documents that history knows at the plan's moment, in chunks.
+
+        A daemon that was killed has recorded more than its position says: documents that are new to history since then
+        may be gone, too.
+        """
+        return Recollection(self._history, sortable(self._plan.at)).ids(self._namespace, chunk)
 
     def about(self, found: dict[raw.Value, bytes | None], since: Timestamp, until: Timestamp) -> Stated:
         """What to write of documents that were read.
@@ -86,7 +96,7 @@ class Statements:
         name, moment = self._namespace.encode(), _moment(self._plan.at)
         if self._plan.kind == BASELINE:
             return [baseline.baseline(name, document, moment) for document in found.values() if document is not None]
-        known = self.before.recall(self._namespace, list(found)) if found else {}
+        known = self._before.recall(self._namespace, list(found)) if found else {}
         entries = []
         for key, document in found.items():
             was = known.get(key, _NOTHING_KNOWN if document is not None else None)

@@ -83,10 +83,10 @@ class Surveyor:
                 yield plan
         self._unless_moved(namespace, found)
         if not isinstance(reader, SnapshotReader):
-            self.recorded_up_to(reading.until)
+            self.recorded_up_to(reading.until)  # whoever follows a renaming looks at the plans that wait
         if plan.kind != RECONCILE:
             return
-        for ids in statements.before.ids(namespace, reader.chunk):
+        for ids in statements.known_ids(reader.chunk):
             reading = reader.these(ids, only_ids=True)
             self._unless_moved(namespace, found)
             missing = _missing(ids, reading.documents)
@@ -115,9 +115,8 @@ class Surveyor:
         namespace = plan.namespaces[0]
         if found is None or found.type != COLLECTION:
             known = namespace in self._absent
-            since, until = self._absent.pop(namespace) if known else self._look_for_absent(plan)
-            self.recorded_up_to(until)  # whoever follows its renaming looks at the plans that wait
-            return AbsentReader(self.client, namespace, since, until)
+            bounds = self._absent.pop(namespace) if known else self._look_for_absent(plan)
+            return AbsentReader(self.client, namespace, *bounds)
         if as_it_is or found.capped:
             return Reader(self.client, namespace)
         return SnapshotReader(self.client, namespace, plan.read_at or plan.at)

@@ -80,10 +80,11 @@ class Reverting:
             ValueError: a time without a zone.
         """
         asked = tuple(fields)
+        to = goals.counted(self._database, namespace, document_id, to)
         goal, moment = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
         purpose = Purpose(to, None, asked, force)
         attempts = Attempts(self._watched, self._database, [goal], purpose, all_or_nothing=False, dry_run=dry_run)
-        return replace(attempts.run(), seen=moment)
+        return replace(attempts.run(), to=to, seen=moment)
 
     def revert_transaction(
         self, transaction: Transaction | str, *, partial: bool = False, force: bool = False, dry_run: bool = False

@@ -98,7 +98,7 @@ class Attempts:
                 if time.monotonic() > until:
                     if isinstance(trouble, ConnectionFailure):
                         raise trouble
-                    raise ContendedError from trouble
+                    raise ContendedError("others wrote to the documents all the time; nothing was changed") from trouble
                 time.sleep(random.uniform(0, _LONGEST_WAIT_S))  # noqa: S311 - spreads load, guards nothing
 
     def _attempt(self, session: ClientSession) -> Revert:
@@ -165,7 +165,7 @@ class Attempts:
                 if error.has_error_label(_UNSURE):
                     if time.monotonic() < until:
                         continue  # committing again what is committed does nothing
-                    raise UnsureError from error
+                    raise UnsureError("the deployment went away during the commit") from error
                 self._intents.withdraw(transaction)
                 raise
             else:
@@ -175,10 +175,8 @@ class Attempts:
         self, documents: tuple[Reverted, ...], now: Timestamp, transaction: Transaction | None = None
     ) -> Revert:
         lag = None
-        for document in documents:
-            if document.raw_conflicts or document.raw_overwritten:
-                lag = Lag(recorded(self._database, document.namespace), now)
-                break
+        if self._purpose.to is not None and any(document.raw_conflicts for document in documents):
+            lag = Lag(recorded(self._database, documents[0].namespace), now)
         return Revert(documents=documents, transaction=transaction, lag=lag)
 
     def _not_allowed(self, error: OperationFailure) -> NotAllowedError:

@@ -68,10 +68,10 @@ class Known:
         self._raw_id = raw_id
         self.place = where.place
         self._lineage = Lineage(database, namespace, where)
-        self.recalled: Recalled | None = recall_one(database, self._lineage, raw_id)
+        self.recalled: Recalled | None = recall_one(database, self._lineage, raw_id, moment=where.moment)
 
     def document(self) -> bytes | Unknown | None:
-        """Its BSON; None: it was not there, and that is sure."""
+        """Its BSON; None: it was not there, and that is sure: `as_of` says so sooner, but here something is deleted."""
         if self.recalled is not None:
             return self.recalled.document
         return self._lineage.unrecorded or self._unless_it_was_there_before()
@@ -87,10 +87,7 @@ class Known:
         return Timestamp(time >> 32, time & 0xFFFFFFFF) if time else None
 
     def _unless_it_was_there_before(self) -> Unknown | None:
-        """Why it may have been there although nothing is recorded of it by then; None: it was not.
-
-        A deletion must not rest on that: watching may have begun later.
-        """
+        """Why it may have been there although nothing is recorded of it by then; None: it was not."""
         if lives.last_turn(self._database, self._namespace, self.place) is not None:
             return None  # whatever there was had ended
         first = Versions(self._database, self._namespace, self._raw_id).first_from(self.place)
@@ -103,6 +100,14 @@ class Known:
         return Unknown(
             f"nothing is recorded of it up to then, and it may have been there: its first entry is {operation}"
         )
+
+
+def counted(database: Database[Any], namespace: str, document_id: Any, to: At) -> At:
+    """A moment that means the same later: the number of a version is counted from the oldest, and others stay."""
+    if not isinstance(to, int) or to >= 0:
+        return to
+    number = Versions(database, namespace, to_raw(document_id)).count() + 1 + to
+    return number if number > 0 else to
 
 
 def to_moment(
@@ -142,7 +147,7 @@ def to_moment(
         Known(database, namespace, raw_id, cut.of_document(database, namespace, raw_id, at)) for at in (to, seen)
     )
     if then.recalled is None and now.recalled is None and not Versions(database, namespace, raw_id).count():
-        raise NothingRecordedError(namespace)
+        raise NothingRecordedError(f"nothing is recorded of the document in {namespace}")
     target, expected = then.document(), now.document()
     if isinstance(target, Unknown):
         raise UnknownStateError(namespace, target.reason, document_id)

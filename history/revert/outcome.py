@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from core.difference import Difference, Side
     from core.revert import Conflict as RawConflict
+    from history.cut import At
     from history.paths import Path
     from history.revert.lag import Lag
     from history.transactions import Transaction
@@ -106,6 +107,7 @@ class Revert:
     Attributes:
         documents: every document that was asked for, those too of which nothing is to be done.
         transaction: the transaction that did it, as events carry it; None: nothing was written.
+        to: the moment of which a document was to be; the number of a version is counted from the oldest.
         seen: cluster time up to which history was looked at, for the `seen` of a later call; None: where that is not
             one moment.
         lag: how far behind history is, where that may be why there are conflicts.
@@ -113,6 +115,7 @@ class Revert:
 
     documents: tuple[Reverted, ...]
     transaction: Transaction | None = None
+    to: At | None = None
     seen: Timestamp | None = None
     lag: Lag | None = None
 

@@ -2,7 +2,9 @@
 
 Two streams follow one database: the daemon's own `Listener`, whose events are recorded and folded, and a plain one of
 pymongo's with post-images, which is the truth. Where the server keeps no post-images, the truth is what it reads back
-at the event's cluster time. ``WATCHER_TEST_REPLAY_OPERATIONS`` is the number of operations in total.
+at the event's cluster time. ``WATCHER_TEST_REPLAY_OPERATIONS`` is the number of operations in total,
+``WATCHER_TEST_REPLAY_SEED`` makes them the same again, and ``WATCHER_TEST_REPLAY_SHRINK=0`` reports a failing example
+as it was found, without making it smaller first.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ def test_folding_history_gives_the_servers_document_after_every_event(
 
         @settings(
             max_examples=examples,
+            phases=PHASES,
             deadline=None,
             print_blob=True,
             report_multiple_bugs=False,

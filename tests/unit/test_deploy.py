@@ -75,7 +75,8 @@ def test_what_a_restart_cannot_cure_is_not_restarted() -> None:
         exit_codes.ABORTED,
     }
     assert codes == incurable
-    of_commands = {exit_codes.NOT_FOUND, exit_codes.BUSY, exit_codes.REMAINING}
+    of_commands = {exit_codes.NOT_FOUND, exit_codes.BUSY, exit_codes.REMAINING, exit_codes.UNKNOWN}
+    of_commands |= {exit_codes.DIFFERENT}
     assert all_codes - codes - of_commands == {exit_codes.OK, exit_codes.UNEXPECTED, exit_codes.UNREACHABLE}
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from typing import Any
 
+import pytest
 from bson import (
     Binary,
     Code,
@@ -18,7 +21,7 @@ from bson import (
     json_util,
 )
 
-from cli import extended_json
+from core import extended_json
 from models import raw
 from models.values import DBPointer, Symbol, Undefined, document_to_python, to_raw
 
@@ -91,3 +94,17 @@ def test_a_repeated_key_is_not_swallowed() -> None:
 
     assert extended_json.dumps_document(document) == '{"a": {"$numberInt": "1"}, "a": {"$numberInt": "2"}}'
     assert document_to_python(document) == {"a": 2}
+
+
+OURS_ALONE = Symbol | Undefined | DBPointer
+MORE = ["\x7f", "ünïcödé", Timestamp(2**32 - 1, 2**32 - 1), -(2**31), Int64(-(2**63)), DatetimeMS(-(2**63))]
+
+
+@pytest.mark.parametrize("value", [v for v in [*EVERY_TYPE.values(), *MORE] if not isinstance(v, OURS_ALONE)], ids=repr)
+def test_it_says_what_the_driver_says_where_the_driver_can(value: Any) -> None:
+    """Other tools read it: what we write ourselves, to be quick, must not be a dialect."""
+    options = json_util.JSONOptions(
+        json_mode=json_util.JSONMode.CANONICAL, tz_aware=True, datetime_conversion=4, document_class=dict
+    )
+
+    assert json.loads(extended_json.dumps(value)) == json.loads(json_util.dumps(value, json_options=options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 import pytest
@@ -12,8 +13,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import extended_json, literals
+from cli import literals, moments
 from cli.parse import DocumentId, Namespace, Time
+from cli.time_options import contradictions
+from core import extended_json
 from models.values import to_raw
 
 NOW = datetime(2024, 5, 3, 12, tzinfo=UTC)
@@ -86,18 +89,46 @@ def test_half_an_id_is_refused_with_the_accepted_forms(text: str) -> None:
 )
 def test_a_time_is_read_exactly(text: str, expected: Any) -> None:
     """With zone, relative, and cluster times."""
-    assert literals.moment(text, NOW) == expected
+    assert moments.parse_moment(text, now=NOW) == expected
 
 
 @pytest.mark.parametrize("text", ["2024-05-01 14:00", "yesterday 14:00", "14:00"])
 def test_a_time_without_zone_is_local_and_never_naive(text: str) -> None:
     """A naive time would be taken for UTC further down; `14:00` is an hour, not a cluster time."""
-    found = literals.moment(text, NOW)
+    found = moments.parse_moment(text, now=NOW)
 
     assert isinstance(found, datetime)
     assert found.tzinfo is not None
     local = found.astimezone().replace(tzinfo=None)
     assert (local.hour, local.minute) == (14, 0)
+
+
+@pytest.mark.parametrize("text", ["2024-05-02 14:00", "yesterday 14:00", "2024-05-02T14:00"])
+def test_a_zone_that_is_chosen_holds_for_every_time_without_one(text: str) -> None:
+    """With `--utc` nothing may still be read as local, words neither; a zone that is written wins."""
+    tokyo = ZoneInfo("Asia/Tokyo")
+
+    assert moments.parse_moment(text, UTC, now=NOW) == datetime(2024, 5, 2, 14, tzinfo=UTC)
+    assert moments.parse_moment(text, tokyo, now=NOW) == datetime(2024, 5, 2, 5, tzinfo=UTC)
+    assert moments.parse_moment("2024-05-02 14:00+02:00", tokyo) == datetime(2024, 5, 2, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("moment", [NOW, datetime(2024, 5, 3, 12, 0, 0, 7000, tzinfo=UTC), Timestamp(1714564800, 3)])
+def test_a_time_that_is_shown_can_be_typed(moment: Any) -> None:
+    """It means the same moment in whatever zone it was shown."""
+    for zone in (UTC, None, ZoneInfo("Asia/Kathmandu")):
+        assert moments.parse_moment(moments.typed(moment, zone), ZoneInfo("Asia/Tokyo")) == moment
+
+
+def test_a_window_that_ends_before_it_begins_is_refused() -> None:
+    """Of one clock to the instant; of two clocks only beyond what they may differ."""
+    later = Timestamp(int(NOW.timestamp()) + 3600, 1)
+
+    assert not list(contradictions({"since": NOW, "until": NOW}))
+    assert list(contradictions({"since": NOW + timedelta(milliseconds=1), "until": NOW}))
+    assert list(contradictions({"since": later, "until": NOW}))
+    assert not list(contradictions({"since": Timestamp(int(NOW.timestamp()) + 30, 1), "until": NOW}))
+    assert not list(contradictions({"since": NOW}))
 
 
 @pytest.mark.parametrize("text", ["soonish", "2024-13-01", "9999999999:1", "99999999999999h ago"])

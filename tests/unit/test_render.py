@@ -15,6 +15,7 @@ from rich.cells import cell_len
 
 from cli.render import PipedConsole, Renderer
 from cli.value_text import text_of
+from history import Selection
 from models import ABSENT, UNKNOWN, ChangeModel, HistoryModel, TransactionModel
 from models.values import Symbol, Undefined
 
@@ -108,6 +109,22 @@ def test_no_line_is_wider_than_the_terminal(old: str, new: str, width: int) -> N
     assert all(cell_len(line) <= width for line in found.splitlines())
 
 
+@given(HOSTILE, HOSTILE, st.integers(60, 160))
+def test_one_line_is_one_line_whatever_the_event_holds(key: str, text: str, width: int) -> None:
+    """No wider than the terminal, and nothing stored breaks it or commands the terminal."""
+    changes = [change(f"{key}{number}", ABSENT, text) for number in range(50)]
+    out = io.StringIO()
+    console = PipedConsole(file=out, width=width, force_terminal=True, color_system=None)
+    renderer = Renderer(console, utc=True, with_ids=True, with_namespaces=True)
+    renderer.oneline(event("update", *changes, id=b"i" * 16, document_id=text, namespace=key))
+    renderer.oneline(event("drop", id=b"i" * 16, document_id=ABSENT, namespace=text))
+    lines = out.getvalue().splitlines()
+
+    assert len(lines) == 2
+    assert all(cell_len(line) <= width for line in lines)
+    assert not CONTROL.search(out.getvalue())
+
+
 def test_two_long_values_that_differ_at_the_end_do_not_look_alike() -> None:
     """Shortening begins where they differ."""
     found = rendered(event("update", change("bio", "x" * 200 + "1", "x" * 200 + "2")), 60)
@@ -173,4 +190,5 @@ def test_only_the_field_asked_for_is_printed() -> None:
     """Its part of a change above it."""
     happened = event("insert", change("name", ABSENT, "x"), change("address", ABSENT, {"city": "Bonn", "zip": 1}))
 
-    assert rendered(happened, field="address.city").splitlines()[1:] == ['    + address.city: "Bonn"']
+    narrow = Selection("shop.users", field="address.city").changes_of
+    assert rendered(happened, narrow=narrow).splitlines()[1:] == ['    + address.city: "Bonn"']

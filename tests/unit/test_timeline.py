@@ -188,9 +188,12 @@ def test_the_server_lets_through_whatever_concerns_the_field(path: list[str | in
     change = ChangeModel(field=name, path=path, old_value=ABSENT, new_value=1)
     if not narrowed(HistoryModel(operation="update", changes=[change]), field):
         return
-    at_or_above, below = fields.condition(field)["$or"][0]["changes"]["$elemMatch"]["$or"]
+    above, at_or_below = fields.condition(field)["$or"][0]["changes"]["$elemMatch"]["$or"]
 
-    assert name in at_or_above["field"]["$in"] or below["field"]["$gte"] <= name < below["field"]["$lt"]
+    at, below = at_or_below["$or"]
+    assert (
+        name in above["field"]["$in"] or name == at["field"] or below["field"]["$gte"] <= name < below["field"]["$lt"]
+    )
 
 
 def test_ordered_runs_are_pairwise_ascending() -> None:

@@ -1,0 +1,323 @@
+"""Putting documents back: what is refused, what stays, what is brought back; on a real server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import Timestamp
+from pymongo.errors import OperationFailure
+
+from core import gap
+from core.revert import InsideArrayError
+from history import History, UnknownStateError
+from history.revert import intents
+from history.revert.errors import NoSuchFieldError, NothingRecordedError
+from history.transactions import name_of
+from models.connection import HISTORY, REJECTED
+from models.values import ABSENT, to_raw
+from tests.recording import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    Transact = Callable[[Callable[[Any], None]], str]
+
+
+@pytest.fixture
+def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
+    """A history of the test's own database."""
+    for name in ("a", "b"):
+        database.create_collection(name, changeStreamPreAndPostImages={"enabled": True})
+    with Recording(client, database.name) as found:
+        yield found
+
+
+@pytest.fixture
+def history(client: MongoClient[Any], recording: Recording) -> History:
+    """The history."""
+    return History(client, recording.history.name)
+
+
+@pytest.fixture
+def namespace(database: Database[Any]) -> str:
+    """Where the documents are."""
+    return f"{database.name}.a"
+
+
+@pytest.fixture
+def transact(client: MongoClient[Any], recording: Recording, history: History) -> Transact:
+    """A function that does something in a transaction, and records it; the name of the transaction."""
+
+    def run(what: Callable[[Any], None]) -> str:
+        with client.start_session() as session, session.start_transaction():
+            what(session)
+        recording.catch_up()
+        last = next(event for event in history.log(None, reverse=True) if event.transaction is not None)
+        return name_of(last.transaction)
+
+    return run
+
+
+def test_a_change_that_is_not_recorded_yet_is_not_overwritten(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """The daemon is behind; the rest is put back, and the conflict says what is there."""
+    database.a.insert_one({"_id": 1, "price": 1, "name": "a", "address": {"city": "x", "zip": 1}})
+    database.a.update_one({"_id": 1}, {"$set": {"price": 2, "name": "b", "address.city": "y"}})
+    recording.catch_up()
+    database.a.update_one({"_id": 1}, {"$set": {"address.city": "new"}})
+
+    found = history.revert(namespace, 1, to=1)
+
+    assert [(c.path, c.expected, c.actual, c.target) for c in found.conflicts] == [
+        (("address", "city"), "y", "new", "x")
+    ]
+    assert [change.field for change in found.changes] == ["price", "name"]
+    assert found.applied
+    assert not found.complete
+    assert found.lag is not None
+    expected = {"_id": 1, "price": 1, "name": "a", "address": {"city": "new", "zip": 1}}
+    assert database.a.find_one() == expected
+    forced = history.revert(namespace, 1, to=1, force=True)
+    assert [conflict.actual for conflict in forced.documents[0].overwritten] == ["new"]
+    assert database.a.find_one() == {"_id": 1, "price": 1, "name": "a", "address": {"city": "x", "zip": 1}}
+
+
+def test_what_was_written_after_the_dry_run_counts_as_a_conflict_if_wanted(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """Somebody looked at the dry run for a while; meanwhile a change came, and was recorded."""
+    database.a.insert_one({"_id": 1, "n": 1, "m": 1})
+    database.a.update_one({"_id": 1}, {"$set": {"n": 2, "m": 2}})
+    recording.catch_up()
+    shown = history.revert(namespace, 1, to=1, dry_run=True)
+    database.a.update_one({"_id": 1}, {"$set": {"n": 3}})
+    recording.catch_up()
+
+    found = history.revert(namespace, 1, to=1, seen=shown.seen)
+
+    assert (shown.applied, len(shown.changes)) == (False, 2)
+    assert [conflict.path for conflict in found.conflicts] == [("n",)]
+    assert database.a.find_one() == {"_id": 1, "n": 3, "m": 1}
+
+
+def test_only_the_fields_that_are_named_are_put_back(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """And a field within an array cannot be named: its index may mean another element by now."""
+    database.a.insert_one({"_id": 1, "a": {"b": 1, "c": 1}, "d": 1, "l": [{"x": 1}]})
+    database.a.update_one({"_id": 1}, {"$set": {"a.c": 2, "d": 2, "l.0.x": 2}, "$unset": {"a.b": 1}})
+    recording.catch_up()
+
+    assert history.revert(namespace, 1, to=1, fields=["a.b", "l"]).complete
+    assert database.a.find_one() == {"_id": 1, "a": {"c": 2, "b": 1}, "d": 2, "l": [{"x": 1}]}
+    with pytest.raises(InsideArrayError, match="arrays are put back as wholes"):
+        history.revert(namespace, 1, to=1, fields=["l.0.x"])
+    with pytest.raises(NoSuchFieldError, match="no field nonsense"):
+        history.revert(namespace, 1, to=1, fields=["nonsense"])
+
+
+def test_a_document_comes_back_after_it_was_deleted_and_after_its_collection_was_dropped(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """Unless another one has its id by now."""
+    database.a.insert_one({"_id": 1, "n": 1})
+    recording.catch_up()
+    before = next(iter(history.log(namespace, 1))).cluster_time
+    database.a.delete_one({"_id": 1})
+    recording.catch_up()
+    assert history.revert(namespace, 1, to=before).complete
+    assert database.a.find_one() == {"_id": 1, "n": 1}
+    recording.catch_up()
+    database.drop_collection("a")
+    recording.catch_up()
+    assert history.revert(namespace, 1, to=before).complete
+    assert database.a.find_one() == {"_id": 1, "n": 1}
+    database.a.replace_one({"_id": 1}, {"another": True})
+    found = history.revert(namespace, 1, to=before)
+    assert [(c.path, c.expected, c.actual) for c in found.conflicts] == [((), ABSENT, {"_id": 1, "another": True})]
+    assert database.a.find_one() == {"_id": 1, "another": True}
+
+
+def test_a_document_that_may_have_been_there_is_not_deleted(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """Before watching began nothing is recorded of it, which does not mean that it was not there."""
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    database.a.insert_many([{"_id": 1, "n": 1}, {"_id": 2, "n": 1}])
+    recording.catch_up()
+    recording.history[HISTORY].update_one({"document_id": 1}, {"$set": {"operation": "baseline"}})
+
+    with pytest.raises(UnknownStateError, match="it may have been there"):
+        history.revert(namespace, 1, to=long_ago, force=True)
+    assert history.revert(namespace, 2, to=long_ago).complete  # it was inserted later
+    assert [found["_id"] for found in database.a.find()] == [1]
+    with pytest.raises(NothingRecordedError):
+        history.revert(namespace, 3, to=long_ago)
+
+
+def test_what_history_cannot_tell_is_not_put_back(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """An event is rejected: nobody knows what it did, and force does not help."""
+    database.a.insert_one({"_id": 1, "n": 1})
+    database.a.update_one({"_id": 1}, {"$set": {"n": 2}})
+    recording.catch_up()
+    entries = list(history.log(namespace, 1))
+    recording.history[REJECTED].insert_one(
+        {"_id": b"x" * 16, "namespace": namespace, "cluster_time": entries[1].cluster_time}
+    )
+
+    with pytest.raises(UnknownStateError, match="rejected"):
+        history.revert(namespace, 1, to=2, force=True)
+    with pytest.raises(UnknownStateError, match=r"what it is now.*rejected"):
+        history.revert(namespace, 1, to=1)
+    assert history.revert(namespace, 1, to=1, force=True).complete  # what it was then is known
+    assert database.a.find_one() == {"_id": 1, "n": 1}
+
+
+def test_across_a_gap_it_is_refused_unless_forced(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """In the gap it may have become something else."""
+    database.a.insert_one({"_id": 1, "n": 1})
+    recording.catch_up()
+    since = next(iter(history.log(namespace, 1))).cluster_time
+    database.a.update_one({"_id": 1}, {"$set": {"n": 2}})
+    recording.catch_up()
+    until = next(iter(history.log(namespace, 1, reverse=True))).cluster_time
+    _put_gap(recording, database.name, since, until)
+    database.a.update_one({"_id": 1}, {"$set": {"n": 3}})
+    recording.catch_up()
+
+    found = history.revert(namespace, 1, to=2)
+    assert (found.applied, found.complete, len(found.documents[0].gaps)) == (False, False, 1)
+    assert "events were lost" in str(found.documents[0].refused)
+    assert history.revert(namespace, 1, to=1).complete  # the state then does not rest on it
+    recording.catch_up()
+    assert history.revert(namespace, 1, to=2, force=True).complete
+    assert database.a.find_one() == {"_id": 1, "n": 2}
+
+
+def test_a_transaction_is_undone_in_all_its_documents(
+    database: Database[Any], recording: Recording, history: History, transact: Transact
+) -> None:
+    """Changed, inserted, deleted, in two collections; what was changed later in other fields stays."""
+    database.a.insert_many([{"_id": 1, "n": 1, "m": 1}, {"_id": 2, "n": 2}])
+
+    def work(session: Any) -> None:
+        database.a.update_one({"_id": 1}, {"$set": {"n": 10}}, session=session)
+        database.a.delete_one({"_id": 2}, session=session)
+        database.b.insert_one({"_id": 3}, session=session)
+        database.b.insert_one({"_id": 4}, session=session)
+        database.b.delete_one({"_id": 4}, session=session)
+        database.a.update_one({"_id": 1}, {"$inc": {"n": 1}}, session=session)
+
+    name = transact(work)
+    database.a.update_one({"_id": 1}, {"$set": {"m": 2}})
+    recording.catch_up()
+
+    shown = history.revert_transaction(name, dry_run=True)
+    assert [document.refused for document in shown.documents] == [None] * 4
+    assert shown.conflicts == []
+    assert not shown.applied
+    found = history.revert_transaction(name)
+    assert (found.complete, found.applied) == (True, True)
+    assert list(database.a.find()) == [{"_id": 1, "n": 1, "m": 2}, {"_id": 2, "n": 2}]
+    assert list(database.b.find()) == []
+    recording.catch_up()
+    assert found.transaction is not None
+    assert history.revert_transaction(name_of(found.transaction)).complete  # and the undoing is undone
+    assert list(database.a.find()) == [{"_id": 1, "n": 11, "m": 2}]
+    assert list(database.b.find()) == [{"_id": 3}]
+
+
+def test_a_transaction_is_undone_as_a_whole_or_not_at_all(
+    database: Database[Any], history: History, transact: Transact
+) -> None:
+    """Half of a transfer undone would be money from nowhere. With `partial` it is what was asked for."""
+    database.a.insert_many([{"_id": 1, "n": 100}, {"_id": 2, "n": 0}])
+
+    def transfer(session: Any) -> None:
+        database.a.update_one({"_id": 1}, {"$inc": {"n": -30}}, session=session)
+        database.a.update_one({"_id": 2}, {"$inc": {"n": 30}}, session=session)
+
+    name = transact(transfer)
+    database.a.update_one({"_id": 2}, {"$inc": {"n": 5}})  # not recorded, which does not matter
+
+    found = history.revert_transaction(name)
+    assert (found.applied, [conflict.actual for conflict in found.conflicts]) == (False, [35])
+    assert list(database.a.find()) == [{"_id": 1, "n": 70}, {"_id": 2, "n": 35}]
+    assert history.revert_transaction(name, partial=True).applied
+    assert list(database.a.find()) == [{"_id": 1, "n": 100}, {"_id": 2, "n": 35}]
+
+
+def test_what_the_server_refuses_is_told_and_nothing_is_left_behind(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """A unique index and a validator that came later: no retry helps, and no intent stays."""
+    database.a.insert_many([{"_id": 1, "n": 1, "email": "x"}, {"_id": 2, "n": "old"}])
+    database.a.update_one({"_id": 1}, {"$set": {"email": "y"}})
+    database.a.update_one({"_id": 2}, {"$set": {"n": 2}})
+    recording.catch_up()
+    database.a.insert_one({"_id": 3, "n": 3, "email": "x"})
+    database.a.create_index("email", unique=True)
+    database.command("collMod", "a", validator={"n": {"$type": "int"}})
+
+    taken, invalid = (history.revert(namespace, number, to=1) for number in (1, 2))
+
+    assert "duplicate key" in str(taken.documents[0].refused)
+    assert "failed validation" in str(invalid.documents[0].refused)
+    assert not taken.applied
+    assert not invalid.applied
+    assert recording.history.reverts.count_documents({}) == 0
+    assert history.unsettled_reverts() == []
+
+
+def test_a_failed_write_of_the_intent_leaves_the_documents_alone(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """Otherwise a revert would be in the history that nobody can tell from another write."""
+    database.a.insert_one({"_id": 1, "n": 1})
+    database.a.update_one({"_id": 1}, {"$set": {"n": 2}})
+    recording.catch_up()
+    recording.history.create_collection("reverts", validator={"no": "chance"})
+
+    with pytest.raises(OperationFailure):
+        history.revert(namespace, 1, to=1)
+    assert database.a.find_one() == {"_id": 1, "n": 2}
+
+
+def test_an_intent_without_a_commit_is_told_until_it_is_settled(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """What became of it is read from the history: done, never done, or not to be told yet."""
+    database.a.insert_one({"_id": 1, "n": 1})
+    database.a.update_one({"_id": 1}, {"$set": {"n": 2}})
+    recording.catch_up()
+    history.revert(namespace, 1, to=1)
+    reverts = recording.history.reverts
+    (done,) = reverts.find()
+    reverts.update_one({}, {"$set": {"state": "intended"}})
+    reverts.insert_one({**done, "_id": b"n" * 24, "state": "intended"})
+    assert [found.state for found in history.unsettled_reverts()] == ["intended", "intended"]
+
+    recording.catch_up()
+    later = Timestamp(done["cluster_time"].time + intents.LIFETIME_S + 1, 0)
+    options = {"include": ["*.*"], "exclude": []}
+    recording.history.checkpoints.insert_one({"_id": "x", "token": {}, "cluster_time": later, "options": options})
+    assert {bytes(found.revert.id): found.state for found in history.settle_reverts()} == {
+        done["_id"]: "done",
+        b"n" * 24: "abandoned",
+    }
+    assert history.unsettled_reverts() == []
+
+
+def _put_gap(recording: Recording, database: str, since: Timestamp, until: Timestamp) -> None:
+    bounds = (to_raw(since)[1], to_raw(until)[1])
+    recording.put(gap.document(gap.Gap("test", b"token", *bounds, "test", (f"{database}.*",), ()), bytes(8)))

@@ -1,0 +1,164 @@
+"""A revert to any moment gives the document as of that moment, to the byte, and history stays true.
+
+``WATCHER_TEST_REVERT_EXAMPLES`` is the number of random histories.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import Timestamp
+from bson.raw_bson import RawBSONDocument
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pymongo import MongoClient
+
+from history import History, UnknownStateError
+from models import raw
+from models.reading import RAW
+from models.values import to_raw
+from tests.eras import World, eras, python_id
+from tests.every_type import every_type
+from tests.recording import Recording
+from watcher.batch import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.database import Database
+
+    from tests.operations import Operation
+
+EXAMPLES = int(os.environ.get("WATCHER_TEST_REVERT_EXAMPLES", "6"))
+MOMENTS = 3
+
+
+@pytest.fixture
+def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
+    """A history of the test's own database."""
+    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
+    with Recording(client, database.name) as found:
+        yield found
+
+
+def live(database: Database[Any], name: str, document_id: Any = 1) -> bytes | None:
+    """A document as the server has it."""
+    found = database.get_collection(name, codec_options=RAW).find_one({"_id": {"$eq": document_id}})
+    return bytes(found.raw) if found is not None else None
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
+def test_a_revert_to_any_moment_gives_the_document_as_of_then(replica_set_uri: str) -> None:
+    """After random writes of every kind, deletions, drops and renames; then history says what the server has."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with (
+        MongoClient[dict[str, Any]](replica_set_uri) as client,
+        Recording(client, name) as recording,
+        History.connect(replica_set_uri, recording.history.name) as history,
+    ):
+        world = World(client, name, recording)
+
+        @settings(
+            max_examples=EXAMPLES,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(eras(), st.data())
+        def holds(wanted: list[Operation], data: st.DataObject) -> None:
+            world.begin()
+            for operation in wanted:
+                world.run(operation)
+            capped = {each["name"] for each in client[name].list_collections() if each["options"].get("capped")}
+            for moment in data.draw(st.lists(st.sampled_from(world.moments), min_size=1, max_size=MOMENTS)):
+                for collection in moment.collections.keys() - capped:  # those no transaction may write to
+                    _put_back_all(client[name], history, moment.collections[collection], collection, moment.time)
+                recording.catch_up()
+                for collection in moment.collections.keys() - capped:
+                    _told(client[name], history, collection)
+
+        try:
+            holds()
+        finally:
+            client.drop_database(name)
+
+
+def _put_back_all(
+    database: Database[Any], history: History, documents: dict[bytes, bytes], name: str, time: bytes
+) -> None:
+    """Every document that was there at a moment, and every one that is there now."""
+    namespace = f"{database.name}.{name}"
+    there = database.get_collection(name, codec_options=RAW).find({}, {"_id": 1})
+    now = {bytes((kind,)) + payload for kind, payload in (raw.fields(bytes(one.raw))[b"_id"] for one in there)}
+    for key in documents.keys() | now:
+        try:
+            found = history.revert(namespace, python_id(key), to=timestamp(time))
+        except UnknownStateError:  # a rename brought it later: nothing is recorded of it under this name
+            assert key not in documents
+            continue
+        assert found.complete
+        assert live(database, name, python_id(key)) == documents.get(key)
+
+
+def _told(database: Database[Any], history: History, name: str) -> None:
+    """History tells what the server has, now too."""
+    namespace = f"{database.name}.{name}"
+    told = {bytes(to_raw(one.document_id)[1]): one.data for one in history.collection(namespace).documents()}
+    there = database.get_collection(name, codec_options=RAW).find()
+    assert told == {raw.fields(data)[b"_id"][1]: data for data in (bytes(one.raw) for one in there)}
+
+
+STRANGE = {
+    "every type": every_type(),
+    "dollars first": raw.from_fields([(b"$a", to_raw(1)), (b"$set", to_raw({"$b": 1}))]),
+    "keys with dots": raw.from_fields([(b"a.b", to_raw(1)), (b"a", to_raw({"b": 2})), (b"", to_raw({"": 3}))]),
+    "a time of zero": raw.from_fields([(b"t", to_raw(Timestamp(0, 0))), (b"n", to_raw({"t": Timestamp(0, 0)}))]),
+    "an odd array": raw.from_fields([(b"l", (raw.ARRAY, raw.from_fields([(b"7", to_raw(1)), (b"x", to_raw(2))])))]),
+    "no UTF-8": raw.from_fields([(b"s", (raw.STRING, raw.string(b"\xff\xfe"))), (b"k\xff", to_raw(1))]),
+    "nine megabytes": raw.from_fields([(b"s", to_raw("x" * 9 * 1024 * 1024))]),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_strange_document_comes_back_as_it_was(
+    client: MongoClient[Any], database: Database[Any], recording: Recording, kind: str
+) -> None:
+    """Deleted, or turned into something else: no writing command may read anything into it."""
+    fields = [(key, value) for key, value in raw.fields(STRANGE[kind]).items() if key != b"_id"]
+    was = raw.from_fields([(b"_id", to_raw(1)), *fields])
+    literal = {"$literal": RawBSONDocument(was)}
+    database.a.update_one({"_id": 1}, [{"$replaceWith": literal}], upsert=True)
+    assert live(database, "a") == was
+    database.a.delete_one({"_id": 1})
+    recording.catch_up()
+    history = History(client, recording.history.name)
+    namespace = f"{database.name}.a"
+
+    assert history.revert(namespace, 1, to=1).complete
+    assert live(database, "a") == was
+    database.a.replace_one({"_id": 1}, {"else": 1, "s": "short"})
+    recording.catch_up()
+    assert history.revert(namespace, 1, to=1).complete
+    assert live(database, "a") == was
+
+
+def test_a_document_that_repeats_a_key_does_not_make_the_server_fall(
+    client: MongoClient[Any], database: Database[Any], recording: Recording
+) -> None:
+    """`$literal` with such a document ends a server of 6.0.5."""
+    database.a.insert_one({"_id": 1, "a": 1})
+    recording.catch_up()
+    twice = raw.from_fields([(b"_id", to_raw(1)), (b"a", to_raw(2)), (b"a", to_raw(3))])
+    database.a.replace_one({"_id": 1}, RawBSONDocument(twice))
+    history = History(client, recording.history.name)
+
+    found = history.revert(f"{database.name}.a", 1, to=1)
+    assert not found.complete
+    assert live(database, "a") == twice
+    assert history.revert(f"{database.name}.a", 1, to=1, force=True).complete
+    assert live(database, "a") == to_raw({"_id": 1, "a": 1})[1]

@@ -1,0 +1,122 @@
+"""One collection of a survey: what happens to it in the middle, and how far the stream is meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+from bson import Timestamp
+from bson.raw_bson import RawBSONDocument
+
+from tests.surveying import history_database
+from watcher.agenda import BASELINE, RECONCILE, Plan
+from watcher.kinds import MovedError
+from watcher.retry import Retry
+from watcher.snapshot import now
+from watcher.surveyor import Surveyor
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+Make: TypeAlias = Callable[..., Surveyor]
+
+
+@pytest.fixture
+def history(replica_set_uri: str) -> Iterator[Database[Any]]:
+    """A history database with its indexes."""
+    with history_database(replica_set_uri) as made:
+        yield made
+
+
+@pytest.fixture
+def make(database: Database[Any], history: Database[Any]) -> Make:
+    """A function that makes a surveyor; by default the stream is always up to date."""
+
+    def up_to_date() -> Timestamp:
+        database.client.admin.command("appendOplogNote", data={})
+        return now(database.client)
+
+    def made(
+        recorded: Callable[[], Timestamp | None] = up_to_date, after_store: Callable[[], object] = lambda: None
+    ) -> Surveyor:
+        stop = threading.Event()
+
+        def store(entries: list[bytes]) -> None:
+            history.history.insert_many([RawBSONDocument(entry) for entry in entries])
+            after_store()
+
+        retry = Retry(stop, lambda _doing, _error: None, lambda _doing: None)
+        return Surveyor(database.client, history, store, recorded, lambda: None, retry, stop)
+
+    return made
+
+
+def test_nothing_is_said_of_a_name_that_is_gone_before_the_stream_has_come_there(
+    database: Database[Any], make: Make
+) -> None:
+    """The renaming that tells where the documents went may be yet to come: only then is it planned what to read."""
+    answers: list[Timestamp | None] = [None, Timestamp(1, 1)]
+
+    def recorded() -> Timestamp | None:
+        return answers.pop(0) if answers else now(database.client)
+
+    plan = Plan(BASELINE, now(database.client), (f"{database.name}.a", f"{database.name}.b"))
+    surveyor = make(recorded)
+    assert list(surveyor.steps(plan, as_it_is=False)) == []
+    assert answers == []
+
+    answers += [None, None]
+    assert list(surveyor.steps(plan.next_namespace(), as_it_is=False)) == []
+    assert answers == []
+
+
+def test_a_collection_that_goes_while_it_is_compared_is_not_recorded_as_emptied(
+    database: Database[Any], history: Database[Any], make: Make
+) -> None:
+    """The server finds nothing under the name, at whatever moment, and every document would be told as deleted."""
+    database.a.insert_many([{"_id": number} for number in range(10)])
+    before = now(database.client)
+    list(make().steps(Plan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
+    database.a.update_one({"_id": 1}, {"$set": {"n": 1}})
+    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, levels=True)
+
+    with pytest.raises(MovedError):
+        list(make(after_store=lambda: database.a.rename("b")).steps(plan, as_it_is=False))
+
+    assert [entry["document_id"] for entry in history.history.find({"operation": "reconcile"})] == [1]
+
+
+@pytest.mark.parametrize("as_it_is", [False, True])
+def test_an_id_that_has_only_changed_its_type_is_neither_gone_nor_the_same(
+    as_it_is: bool,  # noqa: FBT001 - a parameter of the test
+    database: Database[Any],
+    history: Database[Any],
+    make: Make,
+) -> None:
+    """3 and 3.0 are one id to the server; recorded as gone, after the new one, the document would be missing."""
+    database.a.insert_many([{"_id": 3, "n": 1}, {"_id": 4, "n": 1}])
+    before = now(database.client)
+    list(make().steps(Plan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
+    database.a.delete_one({"_id": 3})
+    database.a.insert_one({"_id": 3.0, "n": 1})
+    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, levels=True)
+
+    list(make().steps(plan, as_it_is=as_it_is))
+
+    (entry,) = history.history.find({"operation": "reconcile"})
+    assert repr(entry["document_id"]) == "3.0"
+    assert [change["field"] for change in entry["changes"]] == ["_id", "n"]
+
+
+def test_reading_again_says_nothing_twice(database: Database[Any], history: Database[Any], make: Make) -> None:
+    """After a kill the last batch is read again; what is known by then has to be left alone."""
+    database.create_collection("a", capped=True, size=100_000)
+    database.a.insert_many([{"_id": number} for number in range(5)])
+    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=Timestamp(1, 1), levels=True)
+
+    for _ in range(2):
+        list(make().steps(plan, as_it_is=False))
+
+    assert history.history.count_documents({"operation": "reconcile"}) == 5

@@ -1,0 +1,66 @@
+"""A difference as an event would have recorded it: folding it must give the other state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, given, settings
+
+from core import fold
+from core.changes import decode
+from history.difference import changes, models_of
+from models.values import to_raw
+from tests.versions import versions
+
+if TYPE_CHECKING:
+    from models import ChangeModel
+
+
+def written(document: dict[str, Any]) -> bytes:
+    """The document as BSON."""
+    return to_raw(document)[1]
+
+
+def folded(before: bytes, found: list[ChangeModel]) -> bytes | None:
+    """The document after changes, as an update would have made them."""
+    decoded = [decode(to_raw(dict(change.to_mongo()))[1]) for change in found]
+    return fold.apply(before, fold.Entry(b"update", decoded, None))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(versions())
+def test_the_changes_lead_from_one_state_to_the_other_to_the_byte(documents: list[bytes]) -> None:
+    """Through the stored form and back, in both directions, whatever was done to the order of fields."""
+    one, other = documents[0], documents[-1]
+    for before, after in ((one, other), (other, one)):
+        found = models_of(changes(before, after))
+
+        assert folded(before, found) == after
+        assert bool(found) == (before != after)
+
+
+def test_fields_that_stand_elsewhere_are_changes_too() -> None:
+    """A list of changes has no room for an order beside it, and the order of fields is part of a document."""
+    found = models_of(changes(written({"_id": 1, "a": 1, "b": 2, "c": 3}), written({"_id": 1, "b": 5, "x": 0, "a": 1})))
+
+    assert [(c.field, c.old_value, c.new_value, c.at_end) for c in found[-2:]] == [
+        ("x", found[-2].old_value, 0, None),
+        ("a", 1, 1, True),
+    ]
+    assert {c.field for c in found} == {"b", "c", "x", "a"}
+
+
+def test_an_id_of_another_type_is_no_whole_document_that_loses_its_order() -> None:
+    """Deleted, and inserted again as 1.0 for 1."""
+    before, after = written({"_id": 1, "a": 1, "b": 2}), written({"_id": 1.0, "b": 2, "a": 1})
+
+    assert folded(before, models_of(changes(before, after))) == after
+
+
+def test_what_is_only_on_one_side_is_told_field_by_field() -> None:
+    """As an insert and a delete are."""
+    document = written({"_id": 1, "a": None})
+
+    assert [(c.field, c.new_value) for c in models_of(changes(None, document))] == [("_id", 1), ("a", None)]
+    assert [(c.field, c.old_value) for c in models_of(changes(document, None))] == [("_id", 1), ("a", None)]
+    assert changes(None, None) == []
