@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -114,8 +114,9 @@ def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
         say(revert_text.done(found))
     elif not any(document.writes for document in found.documents):
         say("There is nothing to put back." if found.complete else "Nothing was changed.")
-    elif wish.yes:
-        say("Nothing was changed: a transaction is undone as a whole, or with --partial as far as that goes.")
+    elif wish.transaction is not None and not wish.partial and not found.complete:
+        say("Nothing was changed. A transaction is undone as a whole, or with --partial as far as that goes:")
+        say(revert_text.command(replace(wish, partial=True), found))
     else:
         say(f"Nothing was changed. To do it: {revert_text.command(wish, found)}")
 

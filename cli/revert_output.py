@@ -45,10 +45,10 @@ def show(found: Revert, *, as_json: bool) -> None:
     for document in found.documents:
         if document.before == document.after and document.complete:
             continue
-        _document(console, document)
+        _document(console, document, undo=found.to is None)
 
 
-def _document(console: Console, document: Reverted) -> None:
+def _document(console: Console, document: Reverted, *, undo: bool) -> None:
     named = state_text.named(document.namespace, document.document_id)
     what = ": to be deleted" if document.after is None else ": to be inserted" if document.before is None else ""
     if document.before == document.after:
@@ -58,25 +58,33 @@ def _document(console: Console, document: Reverted) -> None:
     if document.refused is not None:
         _print(console, Text.assemble(_MARK, f"refused: {document.refused}"))
     for conflict in document.raw_conflicts:
-        _conflict(console, conflict, "stays")
+        _conflict(console, conflict, "stays", undo=undo)
     for conflict in document.raw_overwritten:
-        _conflict(console, conflict, "is overwritten")
+        _conflict(console, conflict, "is overwritten", undo=undo)
 
 
-def _conflict(console: Console, conflict: Conflict, fate: str) -> None:
+def _conflict(console: Console, conflict: Conflict, fate: str, *, undo: bool) -> None:
     path, expected, actual, target = conflict
     if path:
         name = diff_text.where(path, (None,) * len(path))
-        words = f"{name}: {_text(actual)} {fate}; history says {_text(expected)}, and it was {_text(target)}"
-        _print(console, Text.assemble(_MARK, words))
+        whose = "the transaction made it {}, from {}" if undo else "history says {}, and it was {}"
+        said = whose.format(_text(expected), _text(target))
+        _print(console, Text.assemble(_MARK, f"{name}: {_text(actual)} {fate}; {said}"))
         return
-    _print(console, Text.assemble(_MARK, _WHOLE[actual is not ABSENT, expected is not ABSENT], f"; it {fate}"))
+    words = (_CHANGED_LATER if undo else _NOT_AS_RECORDED)[actual is not ABSENT, expected is not ABSENT]
+    _print(console, Text.assemble(_MARK, f"{words}; it {fate}"))
     if isinstance(expected, tuple) and isinstance(actual, tuple):
         for line in diff_text.lines(compare(expected[1], actual[1])):
             _print(console, Text("    ").append(line))
 
 
-_WHOLE = {
+# By whether it is there, and whether it was expected to be.
+_CHANGED_LATER = {
+    (True, True): "the document was changed later",
+    (True, False): "there is a document again",
+    (False, True): "the document was deleted later",
+}
+_NOT_AS_RECORDED = {
     (True, True): "the document is not what history says",
     (True, False): "there is a document, although history says there is none",
     (False, True): "the document is gone, although history says it is there",

@@ -54,6 +54,8 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
         yield from state_text.across(new, zone)
     if any(document.refused is not None and document.gaps for document in found.documents):
         yield "With --force it is put back even so."
+    if any(document.raw_conflicts for document in found.documents):
+        yield "What is marked ! is only overwritten with --force."
     lag = found.lag
     if lag is None:
         return

@@ -8,7 +8,7 @@ nothing, and is taken over by whoever comes next.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary, ObjectId
 from bson.raw_bson import RawBSONDocument
@@ -35,16 +35,26 @@ if TYPE_CHECKING:
 
     Fields = dict[bytes, raw.Value]
 
-SPACING = 48
-"""A snapshot stands for so many entries: as-of folds no more, and those after the last snapshot."""
+SPACING = 32
+"""A snapshot stands for so many entries, or more: as-of folds no more, and those after the last snapshot."""
+
+SHARE = 512
+"""Bytes of a snapshot for each entry that it stands for, at most: large documents have them less often."""
 
 LARGEST = 12 * 1024 * 1024
 """Bytes of the largest state that is kept; a server stores documents of 16 MB."""
 
 _BEGINNING = bytes(2 * TIME_BYTES)
-_WIDEST = 1 << 10
+_WIDEST = 10
 _TOLD_BY_STREAM = {"operation": {"$in": ["update", "replace"]}, "resume_token": {"$exists": True}}
 """A snapshot stands after an event of the stream: only those have a place of their own within their cluster time."""
+
+
+class _Made(NamedTuple):
+    """A snapshot that stands: `_id` of the entry that it is based on, and its bytes."""
+
+    base: bytes
+    size: int
 
 
 class Keeper:
@@ -59,17 +69,10 @@ class Keeper:
         self._history = database.get_collection(HISTORY, codec_options=RAW)
         self._snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW, write_concern=WriteConcern(1))
 
-    def last(self, namespace: str, document_id: raw.Value, until: Place = END) -> bytes:
-        """`_id` of a document's last snapshot before a place; below every other where there is none."""
-        query = {"namespace": namespace, "document_id": is_id(document_id), "_id": {"$lte": Binary(until.last_id)}}
-        options: dict[str, Any] = {"sort": [("_id", -1)], "hint": snapshots.TIMELINE, "limit": 1}
-        found = list(self._snapshots.find(query | {"document": {"$exists": True}}, {"_id": 1}, **options))
-        return identity(raw.fields(bytes(found[0].raw))) if found else _BEGINNING
-
     def fill(
-        self, namespace: str, document_id: raw.Value, since: bytes = _BEGINNING, until: Place = END
+        self, namespace: str, document_id: raw.Value, until: Place = END, *, onwards: bool = False
     ) -> Iterator[bool]:
-        """Make the snapshots of a document that are due between two of its entries, one a step.
+        """Make the snapshots of a document that are due, one a step.
 
         Where history does not tell the document, wider and wider steps are taken until it does again; then the work is
         taken up where it began to.
@@ -77,8 +80,8 @@ class Keeper:
         Args:
             namespace: `db.coll`.
             document_id: its `_id`.
-            since: `_id` of the last entry that has one, 16 bytes.
             until: the beginning of a cluster time up to which all of history is stored, in whatever order that is done.
+            onwards: only those after the last that there is.
 
         Yields:
             After each step, whether a snapshot stands there now.
@@ -87,16 +90,19 @@ class Keeper:
             pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         gaps: dict[str, list[Hole]] = {}
-        step = SPACING
-        while (entry := self.due(namespace, document_id, since, until, step)) is not None:
-            base = self._keep(namespace, entry, gaps)
-            missed = step > SPACING
-            if base is not None and missed and base > since:
-                since, step = base, SPACING  # what lies between is told too
+        since, step = self._last(namespace, document_id, until) if onwards else (_BEGINNING, SPACING)
+        in_vain = 0
+        while (entry := self.due(namespace, document_id, since, until, step << in_vain)) is not None:
+            made = self._keep(namespace, entry, gaps)
+            if made is not None and in_vain and made.base > since:
+                since, step, in_vain = made.base, SPACING, 0  # what lies between is told too
                 continue
-            yield base is not None
+            yield made is not None
             since = identity(entry)
-            step = SPACING if base is not None else min(step * 2, SPACING * _WIDEST)
+            if made is not None:
+                step, in_vain = _spacing(made.size), 0
+            else:
+                in_vain = min(in_vain + 1, _WIDEST)
 
     def due(
         self, namespace: str, document_id: raw.Value, since: bytes, until: Place, step: int = SPACING
@@ -118,8 +124,21 @@ class Keeper:
                 return raw.fields(bytes(stored.raw))
         return None
 
-    def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[Hole]]) -> bytes | None:
-        """Make one snapshot; `_id` of the entry that it is based on, None if there can be none."""
+    def _last(self, namespace: str, document_id: raw.Value, until: Place) -> tuple[bytes, int]:
+        """`_id` of a document's last snapshot before a place, and after how many entries the next one is due."""
+        query = {
+            "namespace": namespace,
+            "document_id": is_id(document_id),
+            "_id": {"$lte": Binary(until.last_id)},
+            "document": {"$exists": True},
+        }
+        wanted = {"_id": 1, "size": {"$bsonSize": "$document"}}
+        for found in self._snapshots.find(query, wanted, sort=[("_id", -1)], hint=snapshots.TIMELINE, limit=1):
+            return bytes(found["_id"]), _spacing(found["size"])
+        return _BEGINNING, SPACING
+
+    def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[Hole]]) -> _Made | None:
+        """Make one snapshot; None if there can be none."""
         place = {"_id": Binary(identity(entry))}
         nonce = ObjectId()
         mine = {**place, "claim": nonce}
@@ -131,7 +150,7 @@ class Keeper:
         except DuplicateKeyError:
             stored = self._snapshots.find_one(place)
             start = snapshots.read(raw.fields(bytes(stored.raw))) if stored is not None else None
-            return start.base if start is not None else None
+            return _Made(start.base, len(start.document)) if start is not None else None
         spans = list(lives.spans(self._database, namespace, place_of(entry).following))
         recalled = recall_one(self._database, spans, entry[b"document_id"])
         for span in spans:
@@ -139,7 +158,7 @@ class Keeper:
                 gaps[span.namespace] = holes.gaps(self._database, span.namespace)
         state = _believed(recalled, identity(entry), [hole for span in spans for hole in gaps[span.namespace]])
         if state is not None and self._fulfil(mine, snapshots.written(entry, *state)):
-            return state[1]
+            return _Made(state[1], len(state[0]))
         self._snapshots.delete_one(mine)
         return None
 
@@ -149,6 +168,11 @@ class Keeper:
             return self._snapshots.replace_one(claim, RawBSONDocument(snapshot)).matched_count == 1
         except WriteError:
             return False
+
+
+def _spacing(size: int) -> int:
+    """After how many entries a snapshot is due that follows one of so many bytes."""
+    return max(SPACING, size // SHARE)
 
 
 def _believed(recalled: Recalled | None, entry: bytes, gaps: list[Hole]) -> tuple[bytes, bytes] | None:

@@ -134,8 +134,7 @@ class Snapshotter:
         if began < self._in_vain.get(key, 0.0):
             return
         made = tried = 0
-        since = self._keeper.last(waiting.namespace, waiting.document_id, waiting.until)
-        for kept in self._keeper.fill(waiting.namespace, waiting.document_id, since, waiting.until):
+        for kept in self._keeper.fill(waiting.namespace, waiting.document_id, waiting.until, onwards=True):
             made, tried = made + kept, tried + 1
             self._give_way(time.monotonic() - worked_since)
             if self._stop.is_set():

@@ -36,7 +36,7 @@ class Stated(NamedTuple):
     Attributes:
         entries: history documents.
         unsure: ids of what has to be read again.
-        later: whether anything is told of the reading's moment instead of the plan's.
+        later: whether anything could only be compared at the reading's moment instead of the plan's.
     """
 
     entries: list[bytes]
@@ -66,6 +66,14 @@ class Statements:
         """
         return Recollection(self._history, sortable(self._plan.at)).ids(self._namespace, chunk)
 
+    def turned(self, until: Timestamp) -> bool:
+        """Whether the collection that was read up to a moment is not the one that there was at the plan's.
+
+        Raises:
+            pymongo.errors.PyMongoError: the history deployment does not answer, or refuses.
+        """
+        return traces.turned(self._history, self._namespace, self._plan.at, until)
+
     def about(self, found: dict[raw.Value, bytes | None], since: Timestamp, until: Timestamp) -> Stated:
         """What to write of documents that were read.
 
@@ -82,7 +90,7 @@ class Statements:
         changed = self._touched(ids, plan.since or plan.at, until, gaps_since=plan.at) - unsure
         entries = self._for_the_plan({key: found[key] for key in ids if key not in changed and key not in unsure})
         restated = self._for_the_reading({key: found[key] for key in ids if key in changed}, until)
-        return Stated(entries + restated, [key for key in ids if key in unsure], bool(restated) and until > plan.at)
+        return Stated(entries + restated, [key for key in ids if key in unsure], bool(changed) and until > plan.at)
 
     def _touched(
         self, ids: list[raw.Value], since: Timestamp, until: Timestamp, *, gaps_since: Timestamp

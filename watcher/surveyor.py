@@ -84,6 +84,9 @@ class Surveyor:
         self._unless_moved(namespace, found)
         if not isinstance(reader, SnapshotReader):
             self.recorded_up_to(reading.until)  # whoever follows a renaming looks at the plans that wait
+        if reading.until > plan.at and statements.turned(reading.until):
+            plan = replace(plan, latest=max(plan.latest or plan.at, reading.until))
+            yield plan
         if plan.kind != RECONCILE:
             return
         for ids in statements.known_ids(reader.chunk):

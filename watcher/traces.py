@@ -45,8 +45,7 @@ def touched(
     first, last = sortable(since), sortable(until)
     if last <= first or not ids:
         return set()
-    turn = lives.last_turn(database, namespace, after(until))
-    if (turn is not None and turn.id > first + _LAST) or holes.Rejected(database, [namespace]).between(first, last):
+    if turned(database, namespace, since, until) or holes.Rejected(database, [namespace]).between(first, last):
         return set(ids)
     query = {
         "namespace": namespace,
@@ -57,6 +56,16 @@ def touched(
     with history.find(query, {"document_id": 1, "_id": 0}, hint=lives.TIMELINE) as cursor:
         recorded = {key_of(raw.fields(bytes(found.raw))[b"document_id"]) for found in cursor}
     return {key for key in ids if key_of(key) in recorded}
+
+
+def turned(database: Database[Any], namespace: str, since: Timestamp, until: Timestamp) -> bool:
+    """Whether a collection was dropped, renamed or replaced after one moment and up to another.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    turn = lives.last_turn(database, namespace, after(until))
+    return turn is not None and turn.id > sortable(since) + _LAST
 
 
 def lost(database: Database[Any], namespace: str, since: Timestamp, until: Timestamp) -> bool:

@@ -19,7 +19,8 @@ from tests import oracle
 from tests.daemon import Daemon, eventually
 from tests.operations import COLLECTIONS
 from tests.replay_clients import Clients
-from tests.replay_killed import BULK, Load, Replay, compare_with_stream, events_after, examples
+from tests.replay_load import BULK, Load, examples
+from tests.replay_recorded import Replay, compare_with_stream, events_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,20 +12,16 @@ from models.values import document_to_python
 from tests import oracle
 from tests.daemon import eventually
 from tests.settling import settled
+from tests.transactions import belongs_to, entries_of, last_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bson import Timestamp
     from pymongo import MongoClient
-    from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from tests.daemon import Daemon
     from watcher.embedded.mongod import Mongod
-
-MB = 1024 * 1024
-MANY = 3000
 
 
 @pytest.fixture
@@ -41,28 +37,6 @@ def plain(client: MongoClient[Any], shop: Database[Any]) -> Iterator[oracle.Plai
     """What the server says, beside the daemon."""
     with oracle.PlainStream(client, shop.name) as stream:
         yield stream
-
-
-def _entries(recorded: list[bytes]) -> list[dict[str, Any]]:
-    """History of documents."""
-    return [entry for entry in map(oracle.entry, recorded) if "document_id" in entry]
-
-
-def _belongs_to(entry: dict[str, Any]) -> tuple[bytes, int] | None:
-    """Session and number."""
-    transaction = entry.get("transaction")
-    return (bytes(transaction["session"]["id"]), transaction["number"]) if transaction else None
-
-
-def _mine(session: ClientSession) -> tuple[bytes, int]:
-    """Session and number of the transaction that a session has run last."""
-    return bytes(session.session_id["id"]), session._server_session.transaction_id
-
-
-def _oplog_entries(client: MongoClient[Any], session: ClientSession) -> list[Timestamp]:
-    """Of the transaction that a session has run last."""
-    query = {"lsid.id": session.session_id["id"], "txnNumber": session._server_session.transaction_id}
-    return [entry["ts"] for entry in client.local["oplog.rs"].find(query, {"ts": 1})]
 
 
 def test_the_events_of_two_transactions_at_once_are_told_apart_and_stay_in_order(
@@ -81,12 +55,12 @@ def test_the_events_of_two_transactions_at_once_are_told_apart_and_stay_in_order
         undone.abort_transaction()
         two.commit_transaction()
         one.commit_transaction()
-        owners = {_mine(one): "one", _mine(two): "two", None: "alone"}
-    entries = _entries(settled(daemon, plain, shop))
+        owners = {last_of(one): "one", last_of(two): "two", None: "alone"}
+    entries = entries_of(settled(daemon, plain, shop))
 
     found: dict[str, list[str]] = {name: [] for name in owners.values()}
     for entry in entries:
-        found[owners[_belongs_to(entry)]].append(f"{entry['operation']} {entry['document_id']}")
+        found[owners[belongs_to(entry)]].append(f"{entry['operation']} {entry['document_id']}")
     assert found["alone"] == [f"insert alone {number}" for number in range(20)]
     assert found["two"] == [f"insert two {number}" for number in range(20)]
     assert found["one"] == [
@@ -94,7 +68,7 @@ def test_the_events_of_two_transactions_at_once_are_told_apart_and_stay_in_order
         for number in range(20)
         for said in (f"insert one {number}", f"{'update' if number % 2 else 'insert'} one {number // 2}")
     ]
-    in_transactions = [owner for entry in entries if (owner := owners[_belongs_to(entry)]) != "alone"]
+    in_transactions = [owner for entry in entries if (owner := owners[belongs_to(entry)]) != "alone"]
     assert in_transactions == ["two"] * 20 + ["one"] * 40, "a transaction's events are torn apart"
 
 
@@ -133,7 +107,7 @@ def test_what_became_of_one_document_within_a_transaction_folds_step_by_step(
         {"_id": 1, "again": True},
     ]
     assert states[2] == [{"_id": 2, "was": "there"}, None, {"_id": 2, "is": "back"}, {"_id": 2, "stays": "back"}]
-    assert len({entry["cluster_time"] for entry in _entries(recorded)[1:]}) == 1
+    assert len({entry["cluster_time"] for entry in entries_of(recorded)[1:]}) == 1
 
 
 def test_of_a_transaction_that_is_watched_in_part_that_part_is_whole(
@@ -151,93 +125,12 @@ def test_of_a_transaction_that_is_watched_in_part_that_part_is_whole(
     shop.a.insert_one({"_id": "end"})
     daemon.recorded(f"{shop.name}.a", "end")
 
-    *entries, last = _entries(oracle.history(daemon.database, {}))
+    *entries, last = entries_of(oracle.history(daemon.database, {}))
     assert [entry["document_id"] for entry in entries] == list(range(30))
     assert {entry["namespace"] for entry in entries} == {f"{shop.name}.a"}
-    assert len({_belongs_to(entry) for entry in entries}) == 1
-    assert _belongs_to(entries[0]) is not None
-    assert _belongs_to(last) is None
-
-
-@pytest.fixture
-def roomy(own_server: Callable[..., Mongod], make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon, not started, of a server with room for large transactions, and two collections with pre-images."""
-    server = own_server(cache_gb=0.5)
-    daemon = make_daemon(server.uri, "shop", batch_size=2)
-    for name in ("a", "b"):
-        daemon.client["shop"].create_collection(name, changeStreamPreAndPostImages={"enabled": True})
-    return daemon
-
-
-def test_a_transaction_larger_than_one_oplog_entry_is_recorded_whole(roomy: Daemon) -> None:
-    """24 MB in one transaction, which the server keeps in several oplog entries of 16 MB at most."""
-    daemon, client, shop = roomy.start().ready(), roomy.client, roomy.client["shop"]
-    with oracle.PlainStream(client, "shop") as plain:
-        with client.start_session() as session:
-            with session.start_transaction():
-                for number in range(24):
-                    shop.a.insert_one({"_id": number, "text": "x" * MB, "n": 0}, session=session)
-                    shop.b.insert_one({"_id": number}, session=session)
-                shop.b.update_many({}, {"$inc": {"n": 1}}, session=session)
-                shop.a.update_one({"_id": 0}, {"$inc": {"n": 1}}, session=session)
-                shop.a.delete_one({"_id": 0}, session=session)
-            assert len(_oplog_entries(client, session)) > 1
-            mine = _mine(session)
-        entries = _entries(settled(daemon, plain, shop))
-
-    assert {_belongs_to(entry) for entry in entries} == {mine}
-    assert len({entry["cluster_time"] for entry in entries}) == 1
-    assert [(entry["operation"], entry["document_id"]) for entry in entries] == [
-        *[("insert", number) for number in range(24) for _ in "ab"],
-        *[("update", number) for number in range(24)],
-        ("update", 0),
-        ("delete", 0),
-    ]
-    assert daemon.database.rejected.count_documents({}) == 0
-
-
-def _write_many(client: MongoClient[Any], shop: Database[Any]) -> tuple[bytes, int]:
-    """3,000 events in one transaction of more than 16 MB; its session and number."""
-    with client.start_session() as session:
-        with session.start_transaction():
-            for start in range(0, MANY // 3, 100):
-                batch = range(start, start + 100)
-                shop.a.insert_many([{"_id": n, "n": 0, "text": "x" * 17_000} for n in batch], session=session)
-                shop.a.update_many({"_id": {"$gte": start}}, {"$inc": {"n": 1}}, session=session)
-                shop.b.insert_many([{"_id": n} for n in batch], session=session)
-        assert len(_oplog_entries(client, session)) > 1
-        return _mine(session)
-
-
-def test_kills_in_the_middle_of_recording_a_transaction_cost_nothing(roomy: Daemon) -> None:
-    """`kill -9` amid 3,000 events of one cluster time: also with the position within them, where reading goes on."""
-    daemon, client, shop = roomy.start().ready(), roomy.client, roomy.client["shop"]
-    daemon.kill()
-    within = {"transaction": {"$exists": True}}
-
-    def position() -> dict[str, Any]:
-        checkpoint = daemon.database.checkpoints.find_one()
-        assert checkpoint is not None
-        return {**within, "resume_token": bytes.fromhex(checkpoint["token"]["_data"])}
-
-    def recorded(query: dict[str, Any], least: int = 1) -> bool:
-        return daemon.database.history.count_documents(query) >= least
-
-    with oracle.PlainStream(client, "shop") as plain:
-        mine = _write_many(client, shop)
-        for least in (1, 400):
-            daemon.start()
-            eventually(lambda least=least: recorded(within, least), f"{least} events")  # type: ignore[misc]
-            if least > 1:
-                eventually(lambda: recorded(position()), "a position within the transaction")
-            daemon.kill()
-            assert not recorded(within, MANY), "the kill did not come in the middle"
-        assert recorded(position())
-        daemon.start()
-        entries = _entries(settled(daemon, plain, shop))
-
-    assert len(entries) == MANY
-    assert {_belongs_to(entry) for entry in entries} == {mine}
+    assert len({belongs_to(entry) for entry in entries}) == 1
+    assert belongs_to(entries[0]) is not None
+    assert belongs_to(last) is None
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
@@ -254,11 +147,11 @@ def test_a_transaction_that_is_committed_while_the_daemon_is_down_is_recorded_af
         shop.a.update_one({"_id": "begun"}, {"$set": {"n": 1}}, session=session)
         shop.b.insert_one({"_id": "down"})
         session.commit_transaction()
-        mine = _mine(session)
+        mine = last_of(session)
     daemon.start()
-    entries = _entries(settled(daemon, plain, shop))
+    entries = entries_of(settled(daemon, plain, shop))
 
-    found = [(entry["operation"], entry["document_id"], _belongs_to(entry)) for entry in entries]
+    found = [(entry["operation"], entry["document_id"], belongs_to(entry)) for entry in entries]
     assert found == [
         ("insert", "meanwhile", None),
         ("insert", "down", None),
@@ -285,5 +178,5 @@ def test_a_server_killed_in_the_middle_of_a_transaction_leaves_no_trace_of_it(
     eventually(lambda: shop.a.insert_one({"_id": "end"}), "the server")
     daemon.recorded("shop.a", "end")
 
-    entries = _entries(oracle.history(daemon.database, {}))
+    entries = entries_of(oracle.history(daemon.database, {}))
     assert [entry["document_id"] for entry in entries] == [*(f"committed {n}" for n in range(100)), "end"]

@@ -106,6 +106,22 @@ def test_a_drop_between_two_events_of_a_document_ends_it_in_time(given: Given) -
     assert ended.operation == "dropDatabase"
 
 
+def test_a_collection_is_compared_across_a_drop_life_by_life(given: Given) -> None:
+    """What came after the drop is no part of what was there before it, though it has the same name and ids."""
+    both = [inserted(2, document_id=2), inserted(3, document_id=3)]
+    again = [inserted(6, document_id=2), inserted(7, document_id=4)]
+    history = given(inserted(1), *both, of_collection("drop", 5), *again)
+
+    found = [
+        (c.document_id, c.before is None, c.after is None) for c in history.collection_diff("shop.users", at(4), at(8))
+    ]
+    assert found == [(1, False, True), (2, False, False), (3, False, True), (4, True, False)]
+    back = [
+        (c.document_id, c.before is None, c.after is None) for c in history.collection_diff("shop.users", at(8), at(4))
+    ]
+    assert back == [(1, True, False), (2, False, False), (3, True, False), (4, False, True)]
+
+
 def test_a_rename_takes_the_documents_along_and_ends_what_was_there(given: Given) -> None:
     """As of before it under the old name, as of after it under the new one."""
     history = given(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from history.blame import Leaf
     from tests.operations import Operation
 
-EXAMPLES = int(os.environ.get("WATCHER_TEST_AS_OF_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("WATCHER_TEST_AS_OF_EXAMPLES", "8"))
 SEED = os.environ.get("WATCHER_TEST_AS_OF_SEED")
 SHRINK = os.environ.get("WATCHER_TEST_AS_OF_SHRINK") == "1"
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if SHRINK else [])]
