@@ -101,15 +101,17 @@ def _put_back_all(
     now = {bytes((kind,)) + payload for kind, payload in (raw.fields(bytes(one.raw))[b"_id"] for one in there)}
     for key in documents.keys() | now:
         before = live(database, name, python_id(key))
+        reason = None
         try:
-            found = history.revert(namespace, python_id(key), to=timestamp(time))
+            assert history.revert(namespace, python_id(key), to=timestamp(time)).complete
         except UnknownStateError as error:
+            reason = error.reason
+        if reason is not None:
             # A rename brought the collection later, or from where nothing is recorded: an empty one, or not watched.
-            assert key not in documents or "a rename brought it" in error.reason
+            assert key not in documents or "a rename brought it" in reason
             assert live(database, name, python_id(key)) == before
             yield False
             continue
-        assert found.complete
         assert live(database, name, python_id(key)) == documents.get(key)
         yield True
 
