@@ -7,10 +7,10 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format clean
+.PHONY: help run test bench bench-as-of lint format clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "ARGS='…' is passed on: make test ARGS='tests/unit -x'"
 
 run: $(VENV)/.installed ## the daemon, on an embedded replica set unless WATCHER_MONGODB_URI names a deployment
@@ -21,6 +21,9 @@ test: $(VENV)/.installed-tools ## all tests
 
 bench: $(VENV)/.installed ## events recorded per second, beside a client that reads the same stream and discards it
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+bench-as-of: $(VENV)/.installed ## what a document of 50,000 versions was at random moments, beside folding all of them
+	@$(BIN)/python benchmarks/as_of.py $(ARGS)
 
 lint: $(VENV)/.installed-tools ## style, types, and which package may import which
 	$(BIN)/ruff check

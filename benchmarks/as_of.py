@@ -1,9 +1,9 @@
 """What a document of very many versions was at a random moment: how long `History.as_of` takes.
 
-Source and history live on one `mongod`, started for this run. One document gets 50,000 updates of three fields while
-`watcher run` follows, records them and takes its snapshots. Then it is asked for at random moments, over one warm
-connection, by cluster time and by wall time. Beside that stands what an answer would cost without snapshots: reading
-and folding all versions.
+Source and history live on one `mongod`, started for this run. One document gets 50,000 updates of three fields, one
+after the other, while `watcher run` records them and takes its snapshots. Then it is asked for at random moments, over
+one warm connection, by cluster time and by wall time. Beside that stands what an answer would cost without snapshots:
+reading and folding all versions.
 
 Usage: python benchmarks/as_of.py [--versions 50000] [--moments 2000] [--json FILE]
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bson.codec_options import CodecOptions
-from pymongo import MongoClient, UpdateOne
+from pymongo import MongoClient
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -34,7 +34,6 @@ from watcher.embedded.mongod import Mongod
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOAD_BATCH = 1000
 NAMESPACE = "bench.orders"
 WARM_UP = 100
 PATIENCE_S = 600
@@ -68,8 +67,8 @@ def measure(uri: str, versions: int, moments: int) -> dict[str, Any]:
     processes.wait(lambda: kept.checkpoints.count_documents({"token": {"$exists": True}}) == 1)
     client.bench.orders.insert_one(_document())
     loaded_at = time.perf_counter()
-    for start in range(0, versions, LOAD_BATCH):
-        client.bench.orders.bulk_write([_update(n) for n in range(start, min(start + LOAD_BATCH, versions))])
+    for number in range(versions):
+        client.bench.orders.update_one({"_id": 1}, {"$set": _changes(number)})
     load_s = time.perf_counter() - loaded_at
     recorded_at = _until_still(kept.history.estimated_document_count, versions)
     taken_at = _until_still(kept.snapshots.estimated_document_count, 1)
@@ -117,8 +116,8 @@ def _document() -> dict[str, Any]:
     }
 
 
-def _update(number: int) -> UpdateOne:
-    return UpdateOne({"_id": 1}, {"$set": {"items": number, "total": number / 2, "city": f"city {number % 977}"}})
+def _changes(number: int) -> dict[str, Any]:
+    return {"items": number, "total": number / 2, "city": f"city {number % 977}"}
 
 
 def _timed(history: History, moments: Sequence[Any]) -> list[float]:

@@ -65,7 +65,7 @@ def rebuild(
                 if as_json:
                     click.echo(_line(document, entries=document.entries, snapshots=there))
     if not as_json:
-        click.echo(f"{len(documents):,} long-lived documents, {made:,} snapshots")
+        click.echo(f"{_many(len(documents), 'long-lived document')}, {_many(made, 'snapshot')}")
 
 
 def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: bool) -> None:
@@ -103,7 +103,8 @@ def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: 
         if wrong:
             tables.show(_COLUMNS, map(_row, wrong))
         done = ", repaired" if repair and wrong else ""
-        click.echo(f"{count:,} snapshots of {len(documents):,} documents compared, {len(wrong):,} wrong{done}")
+        compared = f"{_many(count, 'snapshot')} of {_many(len(documents), 'document')} compared"
+        click.echo(f"{compared}, {len(wrong):,} wrong{done}")
     if wrong and not repair:
         raise SystemExit(exit_codes.DIFFERENT)
 
@@ -158,6 +159,10 @@ def _difference_line(difference: Difference, *, repaired: bool) -> str:
         wrong=difference.said,
         repaired=repaired,
     )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def _row(difference: Difference) -> tuple[str, ...]:

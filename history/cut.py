@@ -25,7 +25,7 @@ from models.connection import HISTORY
 from models.reading import RAW
 from recall import lives
 from recall.ids import is_id
-from recall.places import BEGINNING, END, TIME_BYTES, Place, after, before, identity, place_of, sortable
+from recall.places import BEGINNING, END, TIME_BYTES, Place, after, before, place_of, sortable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +37,6 @@ At: TypeAlias = Moment | int
 """A moment (an aware `datetime` or a `bson.Timestamp`), or the number of a document's version."""
 
 _LAST_SECOND = _LAST_INCREMENT = 2**32 - 1
-_MILLISECONDS = 1000
-_STEP_MS = 100
-"""In a busy second, a clock that steps back by more may hide from a wall time what was written after the step."""
-_BUSY = 500
-_ATTEMPTS = 3
 
 
 class Cut(NamedTuple):
@@ -112,40 +107,14 @@ class _Timeline:
         return found.following if found is not None else BEGINNING
 
     def _last(self, until: bytes, wall: Any) -> Place | None:
-        query: dict[str, Any] = {"_id": {"$lte": Binary(until)}}
-        fields = {"_id": 1, "timestamp": 1, "resume_token": 1}
-        newest = list(self._find(query, fields, -1, limit=2))
-        query["timestamp"] = {"$lte": wall}
-        if newest and _milliseconds(newest[0]) > int(wall):
-            query["_id"] = {"$lte": Binary(self._soon_after(newest[0], int(wall)) or until)}
-            newest = list(self._find(query, fields, -1, limit=2))
-        found = list(map(place_of, newest))
+        query = {"_id": {"$lte": Binary(until)}, "timestamp": {"$lte": wall}}
+        places = {"_id": 1, "resume_token": 1}
+        found = [place_of(fields) for fields in self._find(query, places, -1, limit=2)]
         if len({place.cluster_time for place in found}) < len(found):  # their order is in their tokens
             time = found[0].cluster_time
             query["_id"] = {"$gte": Binary(time + bytes(TIME_BYTES)), "$lte": Binary(time + b"\xff" * TIME_BYTES)}
-            return max(map(place_of, self._find(query, fields, -1)))
+            return max(map(place_of, self._find(query, places, -1)))
         return found[0] if found else None
-
-    def _soon_after(self, newest: dict[bytes, raw.Value], wall: int) -> bytes | None:
-        """An `_id` in the second of a wall time, not long after it, so that not all of a busy second need be read.
-
-        Args:
-            newest: the last entry of that second.
-            wall: milliseconds since 1970.
-        """
-        time = int.from_bytes(identity(newest)[:TIME_BYTES], "big")
-        second, last = time >> 32, time & _LAST_INCREMENT
-        soon = wall + _STEP_MS
-        if second != soon // _MILLISECONDS or last < _BUSY:
-            return None
-        increment = last * (soon % _MILLISECONDS) // _MILLISECONDS  # within a second it counts writes
-        for _ in range(_ATTEMPTS):
-            until = sortable(Timestamp(second, increment)) + b"\xff" * TIME_BYTES
-            for reached in self._find({"_id": {"$lte": Binary(until)}}, {"timestamp": 1}, -1, limit=1):
-                if _milliseconds(reached) > soon:
-                    return until
-            increment = (increment + last) // 2
-        return None
 
     def _find(
         self, more: dict[str, Any], fields: dict[str, int], direction: int, **options: Any

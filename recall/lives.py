@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
 
+from core import globs
 from models import raw
-from models.connection import HISTORY
+from models.connection import CHECKPOINTS, HISTORY
 from models.reading import RAW, as_query
 from recall.places import END, TIME_BYTES, Place, before, identity
 
@@ -70,7 +71,7 @@ def spans(
     database: Database[Any],
     namespace: str,
     until: Place,
-    follow: Callable[[str], bool] = lambda _name: True,
+    follow: Callable[[str], bool] | None = None,
     asked: tuple[Turn | None] | None = None,
 ) -> Iterator[Span]:
     """Where the documents that a namespace has at a place lie in history, newest first.
@@ -79,7 +80,7 @@ def spans(
         database: the history database.
         namespace: `db.coll`.
         until: the place.
-        follow: whether what lies under a former name may be relied upon.
+        follow: whether what lies under a former name may be relied upon; by default, whether a stream watches it.
         asked: what `last_turn` has said of the place already.
 
     Raises:
@@ -97,7 +98,8 @@ def spans(
             yield Span(source, bytes(TIME_BYTES), until)
             name = name if _was_created(database, source) else None
         else:
-            name = source if source is not None and follow(source) else None
+            followed = source is not None and (follow(source) if follow is not None else _is_watched(database, source))
+            name = source if followed else None
 
 
 def eras(database: Database[Any], namespace: str) -> list[Span]:
@@ -138,11 +140,20 @@ def last_turn(database: Database[Any], namespace: str, until: Place) -> Turn | N
         "description.to.coll": collection,
         "_id": upto,
     }
+    # A name may not be UTF-8, which the driver itself would refuse to write.
+    exact: Callable[[dict[str, Any]], Any] = dict if namespace.isascii() else as_query
     found = [
-        *history.find(as_query(ended), sort=[("_id", -1)], hint=TIMELINE, limit=1),
-        *history.find(as_query(brought), sort=[("_id", -1)], hint=COLLECTION_EVENTS, limit=1),
+        *history.find(exact(ended), sort=[("_id", -1)], hint=TIMELINE, limit=1),
+        *history.find(exact(brought), sort=[("_id", -1)], hint=COLLECTION_EVENTS, limit=1),
     ]
     return max((_turn(event, namespace) for event in found), default=None)
+
+
+def _is_watched(database: Database[Any], namespace: str) -> bool:
+    """Whether a stream covers a namespace: else writes under that name are not in history. True where none is known."""
+    kept = database[CHECKPOINTS].find({"options": {"$exists": True}}, {"options": 1})
+    scopes = [checkpoint["options"] for checkpoint in kept]
+    return not scopes or any(globs.covers(said["include"], said["exclude"], namespace) for said in scopes)
 
 
 def _was_created(database: Database[Any], namespace: str) -> bool:

@@ -68,6 +68,11 @@ class ParquetWriter:
         self._flush()
         self._writer.close()
 
+    def __del__(self) -> None:
+        """Leave a file that was cut off as it is: pyarrow's own would write its end, into a file that is closed."""
+        if hasattr(self, "_writer"):
+            self._writer.is_open = False
+
     def _flush(self) -> None:
         if self._columns[0]:
             fields = zip(self._columns, self._schema, strict=True)

@@ -34,7 +34,7 @@ def test_a_capped_collection_is_told_as_it_is_while_it_is_written_to(
             database.a.insert_one({"_id": f"new {number}"})
             here, there = ("even", "odd") if number % 2 else ("odd", "even")
             # Told one event too late or too early, a document does not have what is removed.
-            database.a.update_many({"_id": {"$gte": 600}}, {"$set": {here: number}, "$unset": {there: 1}})
+            database.a.update_many({"_id": {"$gte": 1000}}, {"$set": {here: number}, "$unset": {there: 1}})
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -48,7 +48,7 @@ def test_a_capped_collection_is_told_as_it_is_while_it_is_written_to(
     settled(daemon, database)
     assert daemon.database.history.count_documents({"operation": "delete"}) > 0
     assert "could not be read" not in daemon.log()
-    of_before = entries(daemon, {"operation": "baseline", "document_id": {"$lt": 600}})
+    of_before = entries(daemon, {"operation": "baseline", "document_id": {"$lt": 1000}})
     assert len({entry["document_id"] for entry in of_before}) == len(of_before)
     assert daemon.stop() == exit_codes.OK
 

@@ -33,17 +33,17 @@ def test_a_gap_in_the_middle_of_the_baseline_costs_no_collection_its_state(
     """Killed at random throughout: every plan is carried out, and in the end history is level."""
     dice = random.Random(5)
     for name in "abcd":
-        database[name].insert_many([{"_id": number, "n": 0, "text": "x" * 300} for number in range(1500)])
+        database[name].insert_many([{"_id": number, "n": 0, "text": "x" * 300} for number in range(800)])
     daemon = make_daemon(replica_set_uri, database.name, pre_images="off").start().ready()
     eventually(daemon.database.history.estimated_document_count, "a first entry")
     daemon.kill()
     database.a.update_many({"_id": {"$lt": 500}}, {"$inc": {"n": 1}})
-    database.d.delete_many({"_id": {"$gte": 1000}})
+    database.d.delete_many({"_id": {"$gte": 500}})
     database.e.insert_many([{"_id": number} for number in range(600)])
     assert watcher(daemon, "checkpoint", "set", "--now", "--yes", "--force").returncode == exit_codes.OK
     assert _plans(daemon) == ["baseline", "reconcile"]
 
-    for _ in range(4):
+    for _ in range(2):
         daemon.start()
         database.b.update_many({"_id": {"$lt": 100}}, {"$inc": {"n": 1}})
         eventually(lambda: daemon.log().count('"started"') or _plans(daemon), "a start")
@@ -53,10 +53,10 @@ def test_a_gap_in_the_middle_of_the_baseline_costs_no_collection_its_state(
 
     settled(daemon, database)
     assert {name: len(told(daemon, f"{database.name}.{name}")) for name in "abcde"} == {
-        "a": 1500,
-        "b": 1500,
-        "c": 1500,
-        "d": 1000,
+        "a": 800,
+        "b": 800,
+        "c": 800,
+        "d": 500,
         "e": 600,
     }
     (gap,) = entries(daemon, {"operation": "gap"})
@@ -124,11 +124,11 @@ def test_at_a_later_moment_what_happened_since_is_stated_whole(
 
     assert level(daemon, shop), daemon.log()
     (gap,) = entries(daemon, {"operation": "gap"})
-    level_at = gap["description"]["level_at"]
-    assert level_at > gap["description"]["to"]
+    resumed, level_at = gap["description"]["to"], gap["description"]["level_at"]
     found = {entry["document_id"]: entry for entry in entries(daemon, {"operation": "reconcile"})}
     assert found.keys() == {*range(700), "gone"} - {3}
-    assert {key for key, entry in found.items() if entry["cluster_time"] == level_at} == {1, 2}
+    assert {key for key, entry in found.items() if entry["cluster_time"] > resumed} == {1, 2}
+    assert all(entry["cluster_time"] <= level_at for entry in found.values())
     assert all(change["old_value_from"] == "unknown" for key in (1, 2) for change in found[key]["changes"])
     assert found[0]["changes"] == [
         {"field": "l", "old_value": [1], "new_value": [1, 2], "old_value_from": "history"},
