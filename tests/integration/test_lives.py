@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _renamed(second: int, source: str, target: str) -> dict[str, Any]:
     moment = Timestamp(second, 1)
     return {
-        "_id": Binary(sortable(moment) + bytes(8)),
+        "_id": Binary(sortable(moment) + b"\x11" * 8),
         "namespace": f"shop.{source}",
         "operation": "rename",
         "timestamp": dt.datetime.fromtimestamp(second, dt.UTC),
