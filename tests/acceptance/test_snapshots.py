@@ -207,7 +207,6 @@ def test_a_baseline_that_comes_late_leaves_no_snapshot_that_was_made_without_it(
     done = {"_id": "new", "surveys": {"$exists": False}, "survey": {"$exists": False}}
     eventually(lambda: new.database.checkpoints.find_one(done), "the end of the survey")
 
-
     def taken() -> bool:  # what the baseline has removed is made again when the document changes again
         database.a.update_one({"_id": 0}, {"$inc": {"n": 1}})
         return len(stored(new.database)) >= 5
