@@ -21,7 +21,7 @@ from tests.operations import USUAL, Operation, operations
 from tests.replay import Lab
 from tests.replay_server import MODES, Mode
 
-OPERATIONS = int(os.environ.get("WATCHER_TEST_REPLAY_OPERATIONS", "1500"))
+OPERATIONS = int(os.environ.get("WATCHER_TEST_REPLAY_OPERATIONS", "3000"))
 SEED = os.environ.get("WATCHER_TEST_REPLAY_SEED")
 SHRINK = os.environ.get("WATCHER_TEST_REPLAY_SHRINK", "1") == "1"
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if SHRINK else [])]
