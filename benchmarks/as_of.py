@@ -11,6 +11,7 @@ Usage: python benchmarks/as_of.py [--versions 50000] [--moments 2000] [--json FI
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 import shutil
@@ -20,19 +21,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bson.codec_options import CodecOptions
+from bson import Binary, DatetimeMS, Timestamp
 from pymongo import MongoClient
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import processes
 from history import History
+from history.snapshots import Snapshots
 from models.values import to_raw
 from recall.told import told
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pymongo.database import Database
 
 NAMESPACE = "bench.orders"
 WARM_UP = 100
@@ -53,7 +57,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for name, value in figures.items():
-        print(f"{name:>42}  {value:,.2f}" if isinstance(value, float) else f"{name:>42}  {value:,}")
+        print(f"{name:>62}  {value:,.2f}" if isinstance(value, float) else f"{name:>62}  {value:,}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -73,17 +77,10 @@ def measure(uri: str, versions: int, moments: int) -> dict[str, Any]:
     recorded_at = _until_still(kept.history.estimated_document_count, versions)
     taken_at = _until_still(kept.snapshots.estimated_document_count, 1)
     processes.stop(daemon)
-    aware: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
-    entries = kept.get_collection("history", codec_options=aware).find(
-        {"namespace": NAMESPACE, "document_id": 1}, {"cluster_time": 1, "timestamp": 1}
-    )
-    known = list(entries)
-    dice = random.Random(1)
-    asked = [dice.choice(known) for _ in range(moments + WARM_UP)]
     stats = kept.command("collStats", "snapshots")
+    spread = _spread(kept)
     with History(client) as history:
-        by_cluster_time = _timed(history, [entry["cluster_time"] for entry in asked])
-        by_wall_time = _timed(history, [entry["timestamp"] for entry in asked])
+        busy, calm = (_asked(history, namespace, moments) for namespace in (NAMESPACE, spread))
         folded_at = time.perf_counter()
         last = None
         for last in told(kept, NAMESPACE, to_raw(1)):  # noqa: B007 - the last one counts
@@ -96,10 +93,8 @@ def measure(uri: str, versions: int, moments: int) -> dict[str, Any]:
         "snapshots": stats["count"],
         "snapshots, bytes": stats["storageSize"] + stats["totalIndexSize"],
         "recorded to all snapshots taken, s": taken_at - recorded_at,
-        "as of a cluster time, p50, ms": _percentile(by_cluster_time, 50),
-        "as of a cluster time, p99, ms": _percentile(by_cluster_time, 99),
-        "as of a wall time, p50, ms": _percentile(by_wall_time, 50),
-        "as of a wall time, p99, ms": _percentile(by_wall_time, 99),
+        **{f"{versions / load_s:,.0f} versions a second: {name}": took for name, took in busy.items()},
+        **{f"one version a minute: {name}": took for name, took in calm.items()},
         "reading and folding all versions, ms": fold_s * 1000,
     }
 
@@ -120,12 +115,47 @@ def _changes(number: int) -> dict[str, Any]:
     return {"items": number, "total": number / 2, "city": f"city {number % 977}"}
 
 
-def _timed(history: History, moments: Sequence[Any]) -> list[float]:
+def _spread(kept: Database[Any]) -> str:
+    """Record the same life once more as that of another document: a version a minute, up to an hour ago."""
+    namespace = "bench.calm"
+    entries = list(kept.history.find({"namespace": NAMESPACE, "document_id": 1}).sort("_id", 1))
+    begin = int(time.time()) - 3600 - 60 * len(entries)
+    for number, entry in enumerate(entries):
+        second = begin + 60 * number
+        entry["_id"] = Binary(second.to_bytes(4, "big") + entry["_id"][4:])
+        entry["cluster_time"] = Timestamp(second, entry["cluster_time"].inc)
+        entry["timestamp"] = DatetimeMS(second * 1000 + 500)
+        entry["namespace"] = namespace
+    kept.history.insert_many(entries)
+    snapshots = Snapshots(kept)
+    for document in snapshots.long_lived(namespace):
+        for _ in snapshots.fill(document):
+            pass
+    return namespace
+
+
+def _asked(history: History, namespace: str, moments: int) -> dict[str, float]:
+    """How long answers take, in milliseconds, for random moments of a document's life."""
+    known = [(entry.cluster_time, entry.timestamp) for entry in history.log(namespace, 1)]
+    dice = random.Random(1)
+    asked = [dice.choice(known) for _ in range(moments + WARM_UP)]
+    del known
+    gc.collect()  # what was read to ask is not to be collected while an answer is timed
+    gc.freeze()
+    figures = {}
+    for name, times in zip(("cluster", "wall"), zip(*asked, strict=True), strict=True):
+        took = _timed(history, namespace, times)
+        for percent in (50, 99):
+            figures[f"as of a {name} time, p{percent}, ms"] = _percentile(took, percent)
+    return figures
+
+
+def _timed(history: History, namespace: str, moments: Sequence[Any]) -> list[float]:
     """Milliseconds that each answer took; the first ones warm up the connection and the server's cache."""
     took = []
     for moment in moments:
         asked_at = time.perf_counter()
-        found = history.as_of(NAMESPACE, 1, moment)
+        found = history.as_of(namespace, 1, moment)
         took.append((time.perf_counter() - asked_at) * 1000)
         assert found is not None
     return took[WARM_UP:]

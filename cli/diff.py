@@ -45,7 +45,7 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
     "4 the deployment does not answer, 10 history cannot tell, or not all of it.",
     help=f"""Show what is different between two moments of a document, or of a collection.
 
-    \\b
+    \b
     watcher diff NS ID A B    from moment A to moment B of one document
     watcher diff NS A B       of all documents of a collection, in the order of their ids
 

@@ -100,7 +100,7 @@ def _between(
     database: Database[Any], before: CollectionState, after: CollectionState
 ) -> Iterator[tuple[Value, Recalled | None, Recalled | None]]:
     window = after.lineage.newest._replace(since=max(after.lineage.newest.since, before.place.cluster_time))
-    rejected = holes.Rejected(database, sorted({span.namespace for span in after.lineage}))
+    rejected = holes.rejected(database, sorted({span.namespace for span in after.lineage}))
     with ids_between(database, before, after) as cursor:
         while some := [each for found in islice(cursor, _AT_ONCE) for each in _ids_of(found)]:
             known = recall_many(database, before.lineage, some, before.moment)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from bson import Binary, Timestamp
+from bson import Binary, DatetimeMS, Timestamp
 
 from history import window
 from history.selection import NAMESPACE_TIMELINE
@@ -26,11 +26,12 @@ from models.reading import RAW
 from recall import lives
 from recall.ids import is_id
 from recall.places import BEGINNING, END, TIME_BYTES, Place, after, before, place_of, sortable
+from recall.together import Read, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
+    from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
 At: TypeAlias = Moment | int
@@ -91,37 +92,42 @@ class _Timeline:
 
     def __init__(self, database: Database[Any], query: dict[str, Any], index: list[tuple[str, int]]) -> None:
         self.database = database
-        self._history = database.get_collection(HISTORY, codec_options=RAW)
         self._query = query
-        self._index = index
+        self._order = {key: -1 for key, _ in index}
+        self.index = dict(index)
 
-    def end(self, at: datetime) -> Place:
-        """The place right after the last entry up to a wall time."""
+    def reads(self, at: datetime) -> tuple[Read, Read]:
+        """What is to be read for `end`: the last entry up to a wall time, and the first after its second."""
         second = math.floor(at.timestamp())
-        wall = window.wall_bounds(None, at)["$lte"]
-        found = self._last(_end_of(second), wall)
-        later = {"_id": {"$gt": Binary(_end_of(second))}}
-        (ahead,) = [*self._find(later, {"timestamp": 1}, 1, limit=1), None][:1]
-        if ahead is not None and _milliseconds(ahead) <= int(wall):
-            found = self._last(_end_of(second + window.SLACK_SECONDS), wall) or found
-        return found.following if found is not None else BEGINNING
+        first = {"_id": {"$gt": Binary(_end_of(second))}}
+        ahead = {key: -order for key, order in self._order.items()}
+        return self._last(_end_of(second), at), Read(HISTORY, {**self._query, **first}, ahead, 1, {"timestamp": 1})
 
-    def _last(self, until: bytes, wall: Any) -> Place | None:
-        query = {"_id": {"$lte": Binary(until)}, "timestamp": {"$lte": wall}}
-        places = {"_id": 1, "resume_token": 1}
-        found = [place_of(fields) for fields in self._find(query, places, -1, limit=2)]
-        if len({place.cluster_time for place in found}) < len(found):  # their order is in their tokens
-            time = found[0].cluster_time
-            query["_id"] = {"$gte": Binary(time + bytes(TIME_BYTES)), "$lte": Binary(time + b"\xff" * TIME_BYTES)}
-            return max(map(place_of, self._find(query, places, -1)))
-        return found[0] if found else None
+    def end(self, at: datetime, found: list[RawBSONDocument], later: list[RawBSONDocument]) -> Place:
+        """The place right after the last entry up to a wall time, given what was read."""
+        last = self._place(found, at)
+        if later and _milliseconds(_fields(later[0])) <= _wall(at):
+            read = self._last(_end_of(math.floor(at.timestamp()) + window.SLACK_SECONDS), at)
+            last = self._place(self._read(read), at) or last
+        return last.following if last is not None else BEGINNING
 
-    def _find(
-        self, more: dict[str, Any], fields: dict[str, int], direction: int, **options: Any
-    ) -> Iterator[dict[bytes, raw.Value]]:
-        query = {**self._query, **more}
-        found = self._history.find(query, fields, sort=[("_id", direction)], hint=self._index, **options)
-        return (raw.fields(bytes(stored.raw)) for stored in found)
+    def _last(self, until: bytes, at: datetime) -> Read:
+        query = {**self._query, "_id": {"$lte": Binary(until)}, "timestamp": {"$lte": DatetimeMS(_wall(at))}}
+        return Read(HISTORY, query, self._order, 2, {"resume_token": 1})
+
+    def _place(self, found: list[RawBSONDocument], at: datetime) -> Place | None:
+        places = [place_of(_fields(stored)) for stored in found]
+        if len({place.cluster_time for place in places}) == len(places):
+            return places[0] if places else None
+        time = places[0].cluster_time  # their order is in their tokens
+        query = self._last(time + b"\xff" * TIME_BYTES, at).query
+        query["_id"]["$gte"] = Binary(time + bytes(TIME_BYTES))
+        return max(place_of(_fields(s)) for s in self._read(Read(HISTORY, query, self._order, 0, {"resume_token": 1})))
+
+    def _read(self, read: Read) -> list[RawBSONDocument]:
+        history = self.database.get_collection(HISTORY, codec_options=RAW)
+        found = history.find(read.query, read.fields, sort=[*read.order.items()], hint=[*self.index.items()])
+        return list(found.limit(read.limit))
 
 
 def _of_moment(timeline: _Timeline, namespace: str, at: Any) -> Cut:
@@ -130,13 +136,16 @@ def _of_moment(timeline: _Timeline, namespace: str, at: Any) -> Cut:
     if isinstance(at, Timestamp):
         return Cut(after(at))
     window.require_aware(at)
-    place = timeline.end(at)
-    wall = _end_of(math.floor(at.timestamp()))[:TIME_BYTES]
+    second = math.floor(at.timestamp())
     # A drop or a rename is no entry of a document, nor is one to this name or of the whole database of a namespace.
-    latest = _end_of(math.floor(at.timestamp()) + window.SLACK_SECONDS)[:TIME_BYTES]
-    turn = lives.last_turn(timeline.database, namespace, after(latest))
+    latest = _end_of(second + window.SLACK_SECONDS)[:TIME_BYTES]
+    reads = [*timeline.reads(at), *lives.turn_reads(namespace, after(latest))]
+    found, later, *turns = together(timeline.database, reads, timeline.index)
+    place = timeline.end(at, found, later)
+    turn = lives.turn_of((event for each in turns for event in each), namespace)
+    wall = _end_of(second)[:TIME_BYTES]
     while turn is not None and (after_turn := after(turn.id[:TIME_BYTES])) > place:
-        if turn.wall <= int(window.wall_bounds(None, at)["$lte"]):
+        if turn.wall <= _wall(at):
             return Cut(after_turn, (turn,), wall)
         turn = lives.last_turn(timeline.database, namespace, before(turn.id[:TIME_BYTES]))
     return Cut(place, (turn,), wall)
@@ -145,6 +154,15 @@ def _of_moment(timeline: _Timeline, namespace: str, at: Any) -> Cut:
 def _end_of(second: int) -> bytes:
     """The greatest `_id` of a second."""
     return sortable(Timestamp(min(max(second, 0), _LAST_SECOND), _LAST_INCREMENT)) + b"\xff" * TIME_BYTES
+
+
+def _wall(at: datetime) -> int:
+    """Whole milliseconds since 1970."""
+    return int(window.wall_bounds(None, at)["$lte"])
+
+
+def _fields(stored: RawBSONDocument) -> dict[bytes, raw.Value]:
+    return raw.fields(bytes(stored.raw))
 
 
 def _milliseconds(fields: dict[bytes, raw.Value]) -> int:

@@ -15,10 +15,11 @@ from models.connection import CHECKPOINTS, HISTORY, SNAPSHOTS
 from models.reading import RAW
 from models.values import CODEC, to_python
 from recall import lives, snapshots
+from recall.document import recall_one
 from recall.ids import is_id
 from recall.keeping import SPACING, Keeper
 from recall.places import END, before, sortable
-from recall.states import Unknown, recall_one
+from recall.states import Unknown
 from recall.told import told
 
 if TYPE_CHECKING:

@@ -15,8 +15,10 @@ from models.parts import whole
 from models.reading import RAW, to_event
 from models.values import document_to_python, to_raw
 from recall import lives
+from recall.ahead import read_ahead
+from recall.document import recall_one
 from recall.places import TIME_BYTES, before, place_at
-from recall.states import Unknown, recall_one
+from recall.states import Unknown
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
@@ -111,8 +113,11 @@ class Recollection:
         self.raw_id = to_raw(document_id)
         where = cut.of_document(database, namespace, self.raw_id, at)
         self.place = where.place
-        self.lineage = Lineage(database, namespace, where)
-        self.recalled: Recalled | None = recall_one(database, self.lineage, self.raw_id, moment=where.moment)
+        ahead = read_ahead(database, namespace, self.raw_id, where.place, where.turn)
+        self.lineage = Lineage(database, namespace, where._replace(turn=(ahead.turn,)))
+        self.recalled: Recalled | None = recall_one(
+            database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead
+        )
 
     @property
     def data(self) -> bytes | Unknown | None:

@@ -53,7 +53,7 @@ def recall_all(
     """
     everywhere = [span for spans in cuts for span in spans]
     stretches = [list(map(_stretch, spans)) for spans in cuts]
-    rejected = holes.Rejected(database, sorted({span.namespace for span in everywhere}))
+    rejected = holes.rejected(database, sorted({span.namespace for span in everywhere}))
     with find(database, everywhere) as cursor:
         cursor.batch_size(_BATCH)
         for _, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):

@@ -8,9 +8,10 @@ from core import globs
 from core.belief import Hole
 from models.connection import HISTORY, REJECTED
 from recall.places import sortable
+from recall.together import Read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pymongo.database import Database
 
@@ -22,13 +23,10 @@ class Rejected:
     """The events of some namespaces, and those of which nobody knows what they are about, that are only in `rejected`.
 
     Args:
-        database: the history database.
-        namespaces: `db.coll` each.
+        found: what was read of them (`rejected_read`).
     """
 
-    def __init__(self, database: Database[Any], namespaces: Sequence[str]) -> None:
-        concerned = {"$or": [{"namespace": {"$in": [*namespaces]}}, {"namespace": {"$exists": False}}]}
-        found = database[REJECTED].find(concerned, {"cluster_time": 1}, sort=[("_id", 1)], limit=_MANY)
+    def __init__(self, found: Iterable[Mapping[str, Any]]) -> None:
         times = [item.get("cluster_time") for item in found]
         self._all = len(times) == _MANY or None in times
         self._times = [sortable(time) for time in times if time is not None]
@@ -36,6 +34,18 @@ class Rejected:
     def between(self, since: bytes, until: bytes) -> bool:
         """Whether one lies between two cluster times, 8 bytes each, both included."""
         return self._all or any(since <= time <= until for time in self._times)
+
+
+def rejected_read(namespaces: Sequence[str]) -> Read:
+    """What is to be read for `Rejected`."""
+    concerned = {"$or": [{"namespace": {"$in": [*namespaces]}}, {"namespace": {"$exists": False}}]}
+    return Read(REJECTED, concerned, {"_id": 1}, _MANY, {"cluster_time": 1})
+
+
+def rejected(database: Database[Any], namespaces: Sequence[str]) -> Rejected:
+    """Read which events of some namespaces, `db.coll` each, are only in `rejected`."""
+    read = rejected_read(namespaces)
+    return Rejected(database[REJECTED].find(read.query, read.fields, sort=[*read.order.items()], limit=_MANY))
 
 
 def gaps(database: Database[Any], namespace: str | None = None, stream: str | None = None) -> list[Hole]:

@@ -20,9 +20,9 @@ from models import raw
 from models.connection import HISTORY, SNAPSHOTS
 from models.reading import RAW
 from recall import holes, lives, snapshots
+from recall.document import recall_one
 from recall.ids import is_id
 from recall.places import END, TIME_BYTES, identity, place_of
-from recall.states import recall_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,6 +7,7 @@ ends whatever was there; so does the server's own `$out` and the conversion to a
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
@@ -14,11 +15,11 @@ from bson import Binary
 from core import globs
 from models import raw
 from models.connection import CHECKPOINTS, HISTORY
-from models.reading import RAW, as_query
 from recall.places import END, TIME_BYTES, Place, before, identity
+from recall.together import Read, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
@@ -31,8 +32,7 @@ _CONVERSION = re.compile(r"\.tmp\w{5}\.convertToCapped\.")
 the collection of that name, only those that it deletes again because they do not fit."""
 
 TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
-COLLECTION_EVENTS = "collection_events"
-"""The index of events about collections, by name: it has the same keys as that of gaps."""
+_OF_A_TURN = {"namespace": 1, "timestamp": 1, "description.to": 1}
 
 
 class Span(NamedTuple):
@@ -124,7 +124,11 @@ def last_turn(database: Database[Any], namespace: str, until: Place) -> Turn | N
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    history = database.get_collection(HISTORY, codec_options=RAW)
+    return turn_of(chain(*together(database, turn_reads(namespace, until), dict(TIMELINE))), namespace)
+
+
+def turn_reads(namespace: str, until: Place) -> tuple[Read, Read]:
+    """What is to be read for `turn_of`: the last event before a place that ended, and that brought, the documents."""
     name, _, collection = namespace.partition(".")
     upto = {"$lte": Binary(until.last_id)}
     ended = {
@@ -140,12 +144,11 @@ def last_turn(database: Database[Any], namespace: str, until: Place) -> Turn | N
         "description.to.coll": collection,
         "_id": upto,
     }
-    # A name may not be UTF-8, which the driver itself would refuse to write.
-    exact: Callable[[dict[str, Any]], Any] = dict if namespace.isascii() else as_query
-    found = [
-        *history.find(exact(ended), sort=[("_id", -1)], hint=TIMELINE, limit=1),
-        *history.find(exact(brought), sort=[("_id", -1)], hint=COLLECTION_EVENTS, limit=1),
-    ]
+    return Read(HISTORY, ended, {"_id": -1}, 1, _OF_A_TURN), Read(HISTORY, brought, {"_id": -1}, 1, _OF_A_TURN)
+
+
+def turn_of(found: Iterable[RawBSONDocument], namespace: str) -> Turn | None:
+    """The later of what was found for `turn_reads`."""
     return max((_turn(event, namespace) for event in found), default=None)
 
 

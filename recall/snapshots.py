@@ -16,6 +16,7 @@ from models.connection import SNAPSHOTS
 from models.reading import RAW
 from recall.ids import in_ids, is_id
 from recall.places import TIME_BYTES, Place, identity, place_of
+from recall.together import Read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,12 +53,7 @@ def latest(database: Database[Any], span: Span, document_id: raw.Value) -> Start
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    query = {
-        "namespace": span.namespace,
-        "document_id": is_id(document_id),
-        "_id": span.ids(),
-        "document": {"$exists": True},
-    }
+    query = latest_read(span.namespace, document_id, span.ids()).query
     snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
     for newest in snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE, limit=1):
         start = read(raw.fields(bytes(newest.raw)))
@@ -69,6 +65,12 @@ def latest(database: Database[Any], span: Span, document_id: raw.Value) -> Start
             if start is not None and start.place < span.until:
                 return start
     return None
+
+
+def latest_read(namespace: str, document_id: raw.Value, ids: dict[str, Any]) -> Read:
+    """What is to be read for the last snapshot of a document within a range of ids."""
+    query = {"namespace": namespace, "document_id": is_id(document_id), "_id": ids, "document": {"$exists": True}}
+    return Read(SNAPSHOTS, query, {"namespace": -1, "document_id": -1, "_id": -1}, 1)
 
 
 def read(fields: dict[bytes, raw.Value]) -> Start | None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bson import Binary
+
 from core import fold
 from core.equality import key_of
 from models import raw
 from models.connection import HISTORY
 from models.parts import whole
 from models.reading import RAW
-from recall import holes, lives, snapshots
-from recall.ids import in_ids, is_id
+from recall import holes, lives
+from recall.ids import in_ids
 from recall.places import TIME_BYTES, identity, place_of
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from recall.places import Place
 
     Fields = dict[bytes, raw.Value]
-
-_BATCH = 100
 
 
 class Unknown(NamedTuple):
@@ -64,46 +64,6 @@ class Recalled(NamedTuple):
     entries: int
 
 
-def recall_one(
-    database: Database[Any],
-    spans: Iterable[Span],
-    document_id: raw.Value,
-    *,
-    from_snapshots: bool = True,
-    moment: bytes | None = None,
-) -> Recalled | None:
-    """What one document was. Read backwards: no more than the entries since the last that told it whole.
-
-    Args:
-        database: the history database.
-        spans: where its entries lie, newest first (`recall.lives.spans`).
-        document_id: its `_id`.
-        from_snapshots: whether a snapshot may stand for the entries before it.
-        moment: cluster time, 8 bytes, up to which no event may be missing; that of the end of the spans.
-
-    Returns:
-        None where history has no entry of it.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-    """
-    entries: list[Fields] = []
-    passed: list[Span] = []
-    start: snapshots.Start | None = None
-    for span in spans:
-        start = snapshots.latest(database, span, document_id) if from_snapshots else None
-        found = list(_since_whole(_newest_first(database, span, document_id, start.place if start else None)))
-        entries += found
-        passed.append(span)
-        if start is not None or (found and _is_whole(found[-1])):
-            break
-    if not entries and start is None:
-        return None
-    known = Recalled(start.document, start.base, start.id, 0) if start is not None else None
-    rejected = holes.Rejected(database, [span.namespace for span in passed])
-    return unless_rejected(rejected, moment or passed[0].until.cluster_time, follow(reversed(entries), known))
-
-
 def recall_many(
     database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value], moment: bytes | None = None
 ) -> dict[Hashable, Recalled]:
@@ -123,11 +83,11 @@ def recall_many(
     """
     found: dict[Hashable, Recalled] = {}
     newest_first = list(spans)
+    rejected = holes.rejected(database, [span.namespace for span in newest_first])
     for span in reversed(newest_first):
         for document_id, entries in timelines(database, span, ids):
             key = key_of(document_id)
             found[key] = follow(entries, found.get(key))
-    rejected = holes.Rejected(database, [span.namespace for span in newest_first])
     moment = moment or newest_first[0].until.cluster_time
     return {key: unless_rejected(rejected, moment, recalled) for key, recalled in found.items()}
 
@@ -146,9 +106,9 @@ def timelines(
         The `_id` as the first entry has it, and the entries, to be read before the next document is asked for.
     """
     wanted = in_ids(ids) if ids is not None else {"$exists": True}
-    with _find(database, span, wanted).sort(lives.TIMELINE) as cursor:
+    with find(database, span, wanted).sort(lives.TIMELINE) as cursor:
         for _, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
-            entries = _ordered(stored, span.until)
+            entries = ordered(stored, span.until)
             first = next(entries, None)
             if first is not None:
                 yield first[b"document_id"], _chained(first, entries)
@@ -204,31 +164,11 @@ class _Following:
         return Recalled(document, self._base, self.last, self._count)
 
 
-def _newest_first(database: Database[Any], span: Span, document_id: raw.Value, since: Place | None) -> Iterator[Fields]:
-    bounds = span if since is None else span._replace(since=max(span.since, since.cluster_time))
-    with _find(database, bounds, is_id(document_id)).sort("_id", -1) as cursor:
-        cursor.batch_size(_BATCH)
-        for fields in _ordered(fields_of(database, cursor), span.until, newest_first=True):
-            if since is not None and place_of(fields) <= since:
-                return
-            yield fields
-
-
-def _since_whole(newest_first: Iterable[Fields]) -> Iterator[Fields]:
-    for fields in newest_first:
-        yield fields
-        if _is_whole(fields):
-            return
-
-
-def _is_whole(fields: Fields) -> bool:
-    # An update never is, and reading its changes takes time.
-    return raw.text_of(fields[b"operation"]) != b"update" and fold.tells_all(fold.read_fields(fields))
-
-
-def _find(database: Database[Any], span: Span, document_id: Any) -> Cursor[RawBSONDocument]:
+def find(database: Database[Any], span: Span, document_id: Any, before: bytes | None = None) -> Cursor[RawBSONDocument]:
+    """The cursor over the entries within a span, by a condition on `document_id`; only those with a lesser `_id`."""
     history = database.get_collection(HISTORY, codec_options=RAW)
-    query = {"namespace": span.namespace, "document_id": document_id, "_id": span.ids()}
+    ids = span.ids() if before is None else {**span.ids(), "$lt": Binary(before)}
+    query = {"namespace": span.namespace, "document_id": document_id, "_id": ids}
     return history.find(query, hint=lives.TIMELINE)
 
 
@@ -239,7 +179,7 @@ def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Ite
         yield fields if b"parts" not in fields else raw.fields(bytes(whole(database, stored).raw))
 
 
-def _ordered(stored: Iterable[Fields], until: Place, *, newest_first: bool = False) -> Iterator[Fields]:
+def ordered(stored: Iterable[Fields], until: Place, *, newest_first: bool = False) -> Iterator[Fields]:
     """Entries sorted by `_id`, put in order within each cluster time, up to a place."""
     for _, run in groupby(stored, key=lambda fields: identity(fields)[:TIME_BYTES]):
         placed = [(place_of(fields), identity(fields), fields) for fields in run]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from core import fold
 from recall import lives
+from recall.document import recall_one
 from recall.places import place_of
-from recall.states import recall_one, steps, timelines
+from recall.states import steps, timelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

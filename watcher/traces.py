@@ -45,7 +45,7 @@ def touched(
     first, last = sortable(since), sortable(until)
     if last <= first or not ids:
         return set()
-    if turned(database, namespace, since, until) or holes.Rejected(database, [namespace]).between(first, last):
+    if turned(database, namespace, since, until) or holes.rejected(database, [namespace]).between(first, last):
         return set(ids)
     query = {
         "namespace": namespace,

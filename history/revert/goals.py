@@ -15,8 +15,9 @@ from history.versions import Versions
 from models import raw
 from models.values import to_raw
 from recall import lives
+from recall.document import recall_one
 from recall.places import TIME_BYTES, place_of
-from recall.states import Recalled, Unknown, recall_one
+from recall.states import Recalled, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
-DOCUMENTS = 20_000
-SIZE = 2_000
+DOCUMENTS = 100_000
+SIZE = 400
 MOST_BYTES = 8_000_000
 
 
@@ -75,6 +75,30 @@ def test_every_question_is_answered_from_an_index(
         assert not query.get("hasSortStage"), query
 
 
+@pytest.mark.parametrize("question", ["wall time", "hot second", "cluster time", "under another name"])
+def test_what_is_read_in_one_round_trip_is_read_from_the_index_meant_for_it(
+    history: History, database: Database[Any], question: str
+) -> None:
+    """No index can be named for the branches of a union, so the server is asked which it takes for each."""
+    unions = [
+        query["command"]
+        for query in asked(history, database, QUESTIONS[question])
+        if any("$unionWith" in stage for stage in query["command"].get("pipeline", ()))
+    ]
+    assert unions
+    for command in unions:
+        known = {name: command[name] for name in ("aggregate", "pipeline", "cursor", "hint")}
+        plan = list(_plans(database.command({"explain": known, "verbosity": "queryPlanner"})))
+        stages = {stage["stage"] for stage in plan}
+        assert stages.isdisjoint({"COLLSCAN", "SORT"}), plan
+        assert {stage["indexName"] for stage in plan if "indexName" in stage} <= {
+            "document_timeline",
+            "collection_events",
+            "_id_",  # of `rejected`, which is in its order
+            "namespace_1_document_id_1__id_1",
+        }
+
+
 def test_one_document_is_told_without_reading_others(history: History, database: Database[Any]) -> None:
     """And without its entries after the moment, however many there are."""
     looked_at = sum(query["docsExamined"] for query in asked(history, database, QUESTIONS["wall time"]))
@@ -97,9 +121,9 @@ def test_a_large_collection_is_told_in_little_memory(database: Database[Any], re
     make_indexes(database)
     moment = Snapshot(to_raw(Timestamp(1_700_000_000, 1))[1], to_raw(at(0))[1])
     pad = "x" * SIZE
-    for start in range(0, DOCUMENTS, 2_000):
+    for start in range(0, DOCUMENTS, 10_000):
         documents = [
-            to_raw({"_id": number, "n": number % 100, "pad": pad})[1] for number in range(start, start + 2_000)
+            to_raw({"_id": number, "n": number % 100, "pad": pad})[1] for number in range(start, start + 10_000)
         ]
         database.history.insert_many([RawBSONDocument(baseline(b"shop.users", each, moment)) for each in documents])
     database.history.insert_one(of_collection("rename", 6, to="shop.people"))
@@ -115,6 +139,19 @@ def test_a_large_collection_is_told_in_little_memory(database: Database[Any], re
             tracemalloc.stop()
 
     assert peak < MOST_BYTES
+
+
+def _plans(explained: Any) -> Iterator[dict[str, Any]]:
+    """The stages of every winning plan in an explanation."""
+    if isinstance(explained, dict):
+        if "stage" in explained:
+            yield explained
+        for name, value in explained.items():
+            if name != "rejectedPlans":
+                yield from _plans(value)
+    elif isinstance(explained, list):
+        for value in explained:
+            yield from _plans(value)
 
 
 def asked(history: History, database: Database[Any], question: Callable[[History], Any]) -> list[dict[str, Any]]:

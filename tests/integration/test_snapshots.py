@@ -13,10 +13,10 @@ from models import raw
 from models.reading import RAW
 from models.values import to_python, to_raw
 from recall import keeping, lives
+from recall.document import recall_one
 from recall.keeping import SPACING
 from recall.lives import spans
 from recall.places import END, identity, place_of
-from recall.states import recall_one
 from tests.every_type import every_type
 from tests.recording import Recording
 from tests.snapshotting import check, fill, folded, make_index, stored

@@ -12,11 +12,11 @@ from core import record
 from models import raw
 from models.connection import HISTORY, REJECTED
 from models.values import to_raw
-from recall import keeping, snapshots, states
+from recall import document, keeping, snapshots
+from recall.document import recall_one
 from recall.keeping import SPACING, Keeper
 from recall.lives import spans
 from recall.places import END, before
-from recall.states import recall_one
 from tests.recording import Recording
 from tests.snapshotting import check, fill, make_index, stored
 from watcher.second_chance import SecondChance
@@ -116,7 +116,7 @@ def test_an_entry_that_enters_while_a_snapshot_is_made_is_not_missed(
     on_their_way = [late]
 
     def recalled(*arguments: Any, **options: Any) -> Any:
-        found = states.recall_one(*arguments, **options)
+        found = document.recall_one(*arguments, **options)
         for entry in on_their_way:
             recording.put(entry)
             snapshots.forget(recording.history, [entry])
