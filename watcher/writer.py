@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 MAJORITY = WriteConcern("majority")
 LARGEST_DOCUMENT = parts.LARGEST_DOCUMENT
 
+_BY_ID = {"_id": 1}
+
 
 class Writer:
     """Writes history and rejected events with majority write concern.
@@ -111,11 +113,13 @@ def _refused(error: BulkWriteError, entries: Sequence[Entry]) -> list[Rejected]:
     rejected = []
     for failure in error.details["writeErrors"]:
         code = failure["code"]
-        if code == DUPLICATE_KEY:
+        if code == DUPLICATE_KEY and failure.get("keyPattern", _BY_ID) == _BY_ID:
             continue
-        if code not in REJECT_CODES:
+        # Any other unique index is somebody else's, and the event is not there.
+        name = "DuplicateKey" if code == DUPLICATE_KEY else REJECT_CODES.get(code)
+        if name is None:
             raise error
-        rejected.append(Rejected(entries[failure["index"]].event, f"{REJECT_CODES[code]} ({code})"))
+        rejected.append(Rejected(entries[failure["index"]].event, f"{name} ({code})"))
     for concern in error.details["writeConcernErrors"]:
         raise WriteConcernError(concern.get("errmsg", ""), concern.get("code"), concern)
     return rejected

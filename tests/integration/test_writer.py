@@ -39,14 +39,15 @@ def writer(database: Database[Any]) -> Writer:
     return Writer(database, "default")
 
 
-def an_insert(number: int, **fields: Any) -> bytes:
-    """The event of an insert, each with its own token."""
+def an_insert(number: int, again: int | None = None, **fields: Any) -> bytes:
+    """The event of an insert, each with its own token, perhaps of a document that another one inserted."""
+    document_id = number if again is None else again
     return an_event(
         "insert",
         _id={"_data": f"826B04A8F9{number:08X}2B022C0100296E04"},
         clusterTime=Timestamp(1_795_467_513, number),
-        documentKey={"_id": number},
-        fullDocument={"_id": number, **fields},
+        documentKey={"_id": document_id},
+        fullDocument={"_id": document_id, **fields},
     )
 
 
@@ -149,6 +150,17 @@ def test_what_a_validator_refuses_goes_whole_to_rejected(database: Database[Any]
     (kept,) = database.rejected.find()
     assert kept["event"] == events[2]
     assert kept["error"] == "DocumentValidationFailure (121)"
+
+
+def test_an_event_that_another_unique_index_refuses_is_not_taken_for_recorded(
+    database: Database[Any], writer: Writer
+) -> None:
+    """A duplicate of something else than its `_id` is not this event, which would be gone."""
+    database.history.create_index("document_id", unique=True)
+
+    assert writer.write(recorded(an_insert(1), an_insert(2))) == 0
+    assert writer.write(recorded(an_insert(1), an_insert(9, again=2))) == 1
+    assert [item["error"] for item in database.rejected.find()] == ["DuplicateKey (11000)"]
 
 
 def test_rejected_twice_is_kept_once(database: Database[Any], writer: Writer) -> None:
