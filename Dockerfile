@@ -9,10 +9,9 @@ WORKDIR /src
 # Without pip of its own: the environment is all that goes into the image.
 RUN python -m venv --without-pip /opt/watcher
 # The dependencies first: they change seldom, and their layer is then found in the cache.
-COPY pyproject.toml ./
-RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-      >requirements.txt \
- && python -m pip --python /opt/watcher install --no-cache-dir --requirement requirements.txt
+# Exactly those of the lock (`make lock`), by digest; what it does not name is refused.
+COPY deploy/requirements.txt deploy/
+RUN python -m pip --python /opt/watcher install --no-cache-dir --require-hashes --requirement deploy/requirements.txt
 COPY . .
 RUN python -m pip --python /opt/watcher install --no-cache-dir --no-deps .
 

@@ -5,12 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
+MINUTES ?= 5
+SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-as-of lint format clean
+.PHONY: help run test chaos bench bench-as-of bench-recovery lint format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "ARGS='…' is passed on: make test ARGS='tests/unit -x'"
 
 run: $(VENV)/.installed ## the daemon, on an embedded replica set unless WATCHER_MONGODB_URI names a deployment
@@ -19,11 +21,17 @@ run: $(VENV)/.installed ## the daemon, on an embedded replica set unless WATCHER
 test: $(VENV)/.installed-tools ## all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
+chaos: $(VENV)/.installed-tools ## everything fails at random for MINUTES=5, and nothing may be lost; SEED=… makes the same choices again
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 bench: $(VENV)/.installed ## events recorded per second, beside a client that reads the same stream and discards it
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 bench-as-of: $(VENV)/.installed ## what a document of 50,000 versions was at random moments, beside folding all of them
 	@$(BIN)/python benchmarks/as_of.py $(ARGS)
+
+bench-recovery: $(VENV)/.installed ## seconds until events are recorded again after a restart, a take-over, a fail-over
+	@$(BIN)/python benchmarks/recovery.py $(ARGS)
 
 lint: $(VENV)/.installed-tools ## style, types, and which package may import which
 	$(BIN)/ruff check
@@ -34,6 +42,11 @@ lint: $(VENV)/.installed-tools ## style, types, and which package may import whi
 format: $(VENV)/.installed-tools ## put the code into the project's style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+lock: $(VENV)/.made ## what goes into the image, by version and digest, brought up to date: deploy/requirements.txt
+	@$(PIP) install uv
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+	  --custom-compile-command 'make lock' --output-file deploy/requirements.txt pyproject.toml
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

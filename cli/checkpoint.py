@@ -60,7 +60,7 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
     "set",
     epilog="Exit status: 0 done, or shown what would be done, 2 wrong usage, 3 there is no checkpoint, 4 a deployment "
     "does not answer, 5 the checkpoint is of another deployment or other options, 6 the server cannot go on from "
-    "there, 8 the daemon is running.",
+    "there, 8 a daemon is running.",
 )
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint. [default: as WATCHER_STREAM says]")
 @click.option("--now", "to_now", is_flag=True, help="Go on from now: what is not recorded yet never will be.")
@@ -68,7 +68,7 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
 @click.option("--token", metavar="TOKEN", help="Go on after this resume token: hexadecimal digits, or its JSON.")
 @click.option("--adopt-options", is_flag=True, help="Stay, but go on with what INCLUDE and EXCLUDE now say.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
-@click.option("--force", is_flag=True, help="Do it though the daemon seems to be running.")
+@click.option("--force", is_flag=True, help="Do it though a daemon is running; it goes on from there.")
 @utc_option
 @click.pass_obj
 def set_(

@@ -11,6 +11,7 @@ from cli import moments
 from cli.value_text import printable
 from core import extended_json
 from models.values import document_to_python
+from watcher.holder import holder_of
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
@@ -39,10 +40,10 @@ def token_text(token: Any) -> str:
 def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[str, str]]:
     found = document_to_python(stored)
     facts = [("stream", str(found["_id"]))]
+    aware = now if now.tzinfo else now.replace(tzinfo=UTC)
     position = found.get("cluster_time")
     if isinstance(position, Timestamp):
         zone = UTC if utc else None
-        aware = now if now.tzinfo else now.replace(tzinfo=UTC)
         facts += [
             ("position", f"{moments.clock(position, zone)}  {moments.exact(position)}"),
             ("age", moments.span(max(aware.timestamp() - position.time, 0))),
@@ -51,13 +52,16 @@ def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[s
     else:
         facts.append(("position", "none yet"))
     options, replica_set = found.get("options") or {}, found.get("replica_set") or {}
-    facts += [
-        ("include", ",".join(options.get("include", ()))),
-        ("exclude", ",".join(options.get("exclude", ())) or "nothing"),
-        ("history", str(options.get("own_database", ""))),
-        ("replica set", f"{replica_set.get('name')} ({replica_set.get('id') or 'id unknown'})"),
-        ("events", str(found.get("events", 0))),
-    ]
+    if options:  # a stream that is only just led has none
+        facts += [
+            ("include", ",".join(options.get("include", ()))),
+            ("exclude", ",".join(options.get("exclude", ())) or "nothing"),
+            ("history", str(options.get("own_database", ""))),
+            ("replica set", f"{replica_set.get('name')} ({replica_set.get('id') or 'id unknown'})"),
+            ("events", str(found.get("events", 0))),
+        ]
+    if lease := found.get("lease"):
+        facts.append(("leader", _leader(lease, aware)))
     saved = found.get("updated_at")
     if isinstance(saved, datetime):
         facts.append(("saved", saved.astimezone(UTC if utc else None).isoformat(" ", "seconds")))
@@ -66,3 +70,11 @@ def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[s
         plans = kept if isinstance(kept, list) else [kept]
         facts.append(("survey", f"{', '.join(str(plan.get('kind')) for plan in plans)} under way"))
     return facts
+
+
+def _leader(lease: dict[str, Any], now: datetime) -> str:
+    expires_at = lease.get("expires_at")
+    left_s = (expires_at - now).total_seconds() if isinstance(expires_at, datetime) else 0.0
+    holder = holder_of(lease, left_s * 1000)
+    term = f"term {lease.get('term')}"
+    return f"{holder}, {term}, for {holder.left_s:.1f} s if not renewed" if holder is not None else f"nobody, {term}"

@@ -57,9 +57,13 @@ def ask(host: str, port: int, *, live: bool) -> tuple[bool, str]:
     fine = status == HTTPStatus.OK
     if live:
         return fine, "live" if fine else "not live: it has not moved for too long"
-    if fine:
-        return True, f"ready: {facts['events']} events recorded, {facts['lag_seconds']} s behind"
-    return False, "not ready: " + "; ".join(facts["reasons"])
+    return fine, _readiness(facts) if fine else "not ready: " + "; ".join(facts["reasons"])
+
+
+def _readiness(facts: dict[str, Any]) -> str:
+    if facts["role"] == "standby":
+        return f"ready: standing by for {facts['led_by'] or 'whoever led last'}"
+    return f"ready: {facts['events']} events recorded, {facts['lag_seconds']} s behind"
 
 
 def _get(host: str, port: int, path: str) -> tuple[int, dict[str, Any]]:

@@ -20,8 +20,9 @@ from watcher.embedded.errors import MongodError
 from watcher.embedded.server import EmbeddedServer, find_running
 from watcher.errors import FatalError, PositionLostError, PositionRefusedError
 from watcher.identity import identify
+from watcher.lease import DeposedError
 from watcher.moves import Move, position_of, time_of
-from watcher.relocation import CAUSE, NoCheckpointError, Relocation
+from watcher.relocation import CAUSE, LedError, NoCheckpointError, Relocation
 from watcher.scope import Scope
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from history.window import Moment
     from watcher.batch import Position
+    from watcher.holder import Holder
 
 _EXIT_CODES: dict[type[FatalError], int] = {
     NoCheckpointError: exit_codes.NOT_FOUND,
     PositionRefusedError: exit_codes.POSITION_REFUSED,
     PositionLostError: exit_codes.POSITION_LOST,
+    LedError: exit_codes.BUSY,
 }
 
 
@@ -62,21 +65,29 @@ def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) ->
         try:
             relocation = _relocation(settings, stack)
             move = _move(relocation, wish)
-            busy = relocation.busy_s()
+            leader = relocation.leader()
             if yes and not force:
-                _refuse_if(busy)
+                _refuse_if(leader)
             _show(relocation, settings, move, stays=wish.stays, zone=UTC if utc else None)
             if yes:
-                relocation.apply(move)
+                if leader is not None:
+                    click.echo(f"{leader} is deposed, and given {relocation.pause_s:.0f} s to let go.")
+                relocation.apply(move, by_force=force)
                 click.echo("Done.")
                 return
-            if busy is not None:
-                click.echo(f"The daemon seems to be running: the position was saved {busy} s ago. Stop it first.")
+            if leader is not None:
+                click.echo(f"{leader} is at work on this stream. Stop it first, or depose it with --force.")
             click.echo("Nothing was changed. To do it, add --yes.")
         except FatalError as error:
             raise CommandError(str(error), _EXIT_CODES.get(type(error), exit_codes.FATAL)) from error
         except MongodError as error:
             raise CommandError(str(error), exit_codes.FATAL) from error
+        except DeposedError as error:
+            raise CommandError(
+                "somebody else has taken the lead of this stream meanwhile.\n"
+                "`watcher checkpoint show` tells who, and where the stream stands; then try again.",
+                exit_codes.BUSY,
+            ) from error
 
 
 def _relocation(settings: Settings, stack: ExitStack) -> Relocation:
@@ -126,11 +137,12 @@ def _target(relocation: Relocation, wish: Wish) -> Position:
         ) from error
 
 
-def _refuse_if(busy: int | None) -> None:
-    if busy is not None:
+def _refuse_if(leader: Holder | None) -> None:
+    if leader is not None:
         raise CommandError(
-            f"the daemon seems to be running: the position was saved {busy} s ago, and it would be saved over.\n"
-            "Stop it and try again 15 s later; if you know that none runs, add --force.",
+            f"{leader} is at work on this stream, and would save its own position over this one.\n"
+            f"Stop it first (one that was killed counts for {leader.left_s:.0f} s more), or depose it with --force: it "
+            "then goes on from the new position.",
             exit_codes.BUSY,
         )
 

@@ -13,7 +13,9 @@ class CheckpointModel(Document):
 
     `token` is the resume token as the server gave it. `fingerprint` names the options of the stream the token
     came from, `replica_set` the deployment: a token is a position only together with both. `begun` is the cluster time
-    from which on the stream has covered what it covers.
+    from which on the stream has covered what it covers. `lease` says who leads the stream: `owner`, `host`, `pid` and
+    `place` of the daemon, `term`, one more with every daemon that takes the lead, and `expires_at`, by the server's
+    clock; only `term` is left when nobody leads.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -31,5 +33,6 @@ class CheckpointModel(Document):
     options = BSONField()
     replica_set = BSONField()
     events = LongField(default=0)
+    lease = BSONField()
     started_at = DateTimeField()
     updated_at = DateTimeField()

@@ -18,6 +18,7 @@ REJECTED = "rejected"
 PARTS = "history_parts"
 SNAPSHOTS = "snapshots"
 REVERTS = "reverts"
+TERMS = "terms"
 DATABASE = "change_history"
 """Default name of the history database."""
 

@@ -95,8 +95,8 @@ class Daemon:
         return self.process.wait(PATIENCE_S)
 
     def log(self) -> str:
-        """What it has logged."""
-        return self._log_file.read_text()
+        """What it has logged; nothing before it was first started."""
+        return self._log_file.read_text() if self._log_file.exists() else ""
 
     def log_lines(self) -> list[dict[str, Any]]:
         """What it has logged, parsed."""

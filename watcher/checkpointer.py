@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from watcher.identity import ReplicaSet
+    from watcher.lease import Term
     from watcher.scope import Scope
 
 MAJORITY = WriteConcern("majority")
@@ -52,15 +53,19 @@ class Checkpointer:
         stream: name of the stream.
         scope: what the stream covers.
         replica_set: the watched deployment.
+        term: the leader's term, without which nothing is saved; None: nobody else is at work on this stream.
     """
 
-    def __init__(self, database: Database[Any], stream: str, scope: Scope, replica_set: ReplicaSet) -> None:
+    def __init__(
+        self, database: Database[Any], stream: str, scope: Scope, replica_set: ReplicaSet, term: Term | None = None
+    ) -> None:
         self._checkpoints = database.get_collection(
             CHECKPOINTS, write_concern=MAJORITY, codec_options=_RAW, read_preference=ReadPreference.PRIMARY
         )
         self._stream = stream
         self._options = scope.describe()
         self._replica_set = replica_set
+        self._term = term
 
     def load(self) -> StoredPosition | None:
         """Where to go on, or None for a stream that has never run.
@@ -72,7 +77,7 @@ class Checkpointer:
         if found is None:
             return None
         stored = raw.fields(bytes(found.raw))
-        if b"token" not in stored:  # the very first start was cut short; only a survey had been planned
+        if b"token" not in stored:  # it has been led, or a survey planned, but the very first start was cut short
             return None
         self._refuse_other_deployment(to_python(stored[b"replica_set"]))
         if to_python(stored[b"fingerprint"]) != fingerprint(self._options):
@@ -88,9 +93,12 @@ class Checkpointer:
         Args:
             position: everything up to it is acknowledged by a majority.
             events: number of events recorded since the checkpoint was first made.
+
+        Raises:
+            watcher.lease.DeposedError: the term is over; nothing was changed.
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
-        self._checkpoints.update_one(
-            {"_id": self._stream},
+        self._update(
             {
                 "$set": {
                     "token": RawBSONDocument(position.token),
@@ -101,18 +109,23 @@ class Checkpointer:
                     "events": events,
                 },
                 "$currentDate": {"updated_at": True},
-            },
-            upsert=True,
+            }
         )
 
     def begin(self, position: Position) -> None:
         """Note that the stream covers what it covers only from here on. Safe to repeat.
 
         Raises:
+            watcher.lease.DeposedError: the term is over; nothing was changed.
             pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
-        begun = {"begun": timestamp(position.cluster_time)}
-        self._checkpoints.update_one({"_id": self._stream}, {"$set": begun}, upsert=True)
+        self._update({"$set": {"begun": timestamp(position.cluster_time)}})
+
+    def _update(self, update: dict[str, Any]) -> None:
+        if self._term is None:
+            self._checkpoints.update_one({"_id": self._stream}, update, upsert=True)
+        else:
+            self._term.require(self._checkpoints.update_one(self._term.of(self._stream), update))
 
     def _refuse_other_deployment(self, stored: dict[str, Any]) -> None:
         mine = self._replica_set

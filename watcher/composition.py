@@ -1,28 +1,31 @@
 """The composition root: every part of the daemon, put together by the settings.
 
-Start order: reach the deployment, make the indexes, load and check the checkpoint, switch pre-images on, open the
-stream. A stream that begins saves its position, and what is to be surveyed, before it reads its first event.
+Start order: reach the deployment, make the indexes, load and check the checkpoint. So far every daemon of a stream
+comes. The one that leads loads the checkpoint again, switches pre-images on, and opens the stream. A stream that begins
+saves its position, and what is to be surveyed, before it reads its first event.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import ReadPreference
 
 from config.choices import Baseline, OnGap, Snapshots
 from config.choices import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
-from recall.snapshots import forget
 from watcher import targets, views
-from watcher.batch import Entry, Position, Recorded
 from watcher.checkpointer import Checkpointer
+from watcher.fence import Fence
 from watcher.gaps import Gaps
 from watcher.identity import identify
 from watcher.images import PreImages
+from watcher.leadership import Assured
 from watcher.listener import Listener
 from watcher.memory import Memory
+from watcher.oplog_window import OplogWindow
+from watcher.own_entries import OwnEntries
 from watcher.past import Past
 from watcher.pipeline import Pipeline
 from watcher.recorder import Recorder
@@ -39,49 +42,92 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from config.settings import Settings
-    from watcher.batch import Lost
+    from watcher.batch import Lost, Position
+    from watcher.identity import ReplicaSet
+    from watcher.leadership import Leadership
     from watcher.pipeline import Writes
     from watcher.progress import Progress
     from watcher.scope import Scope
 
-_NO_POSITION = Position(b"", bytes(8))
 _BEHIND_AT_MOST = 1000
 """So many events under way mean that the stream needs all there is."""
 
 
-def compose(
-    settings: Settings,
-    scope: Scope,
-    watched: MongoClient[Any],
-    keeper: MongoClient[Any],
-    progress: Progress,
-    stop: Event,
-) -> tuple[Pipeline, dict[str, Callable[[], None]]]:
-    """Put the daemon together, up to the point where its threads can start.
+class Ground(NamedTuple):
+    """What every daemon of a stream stands on, whether it leads or not.
+
+    Attributes:
+        settings: what the operator says.
+        scope: what is watched.
+        watched: client of the watched deployment.
+        history: the history database.
+        replica_set: the watched deployment.
+    """
+
+    settings: Settings
+    scope: Scope
+    watched: MongoClient[Any]
+    history: Database[Any]
+    replica_set: ReplicaSet
+
+    def check(self) -> None:
+        """See whether this daemon could lead from the checkpoint that there is.
+
+        Raises:
+            watcher.errors.PositionRefusedError: it is another deployment's, or of a stream with other options.
+            pymongo.errors.PyMongoError: no answer.
+        """
+        Checkpointer(self.history, self.settings.stream, self.scope, self.replica_set).load()
+
+
+def prepare(
+    settings: Settings, scope: Scope, watched: MongoClient[Any], keeper: MongoClient[Any], retry: Retry
+) -> Ground:
+    """Do everything that does not need the lead, so that it can be taken at once, or is known to be out of question.
 
     Args:
         settings: what the operator says.
         scope: what is watched.
         watched: client of the watched deployment.
         keeper: client of the deployment that keeps the history; the models are connected to it.
-        progress: is told what happens.
-        stop: set when the daemon is asked to stop.
-
-    Returns:
-        The pipeline, and by name what works beside it, each in a thread of its own.
+        retry: tries again what fails for passing reasons.
 
     Raises:
         watcher.errors.FatalError: only the operator can help; says how.
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
-    retry = Retry(stop, progress.trouble, progress.relief)
     replica_set = retry.call("reaching the watched deployment", partial(identify, watched))
     retry.call("looking at what is included", partial(targets.check, watched, scope))
     retry.call("making the indexes of the history", _ensure_indexes)
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     retry.call("making the view of the changes", partial(views.ensure, history))
-    checkpointer = Checkpointer(history, settings.stream, scope, replica_set)
+    ground = Ground(settings, scope, watched, history, replica_set)
+    retry.call("loading the checkpoint", ground.check)
+    return ground
+
+
+def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pipeline, dict[str, Callable[[], None]]]:
+    """Put the daemon together that leads, up to the point where its threads can start.
+
+    Args:
+        ground: what it stands on.
+        leading: its leadership, under whose term it writes, and with which it stops.
+        progress: is told what happens.
+
+    Returns:
+        The pipeline, and by name what works beside it, each in a thread of its own.
+
+    Raises:
+        watcher.errors.FatalError: only the operator can help; says how.
+        watcher.lease.DeposedError: another daemon leads by now.
+        watcher.retry.StoppedError: a stop was asked for meanwhile.
+    """
+    settings, scope, watched, history, replica_set = ground
+    stop = leading.stop
+    retry = Retry(stop, progress.trouble, progress.relief)
+    fence = Fence(history, settings.stream, leading.term)
+    checkpointer = Checkpointer(history, settings.stream, scope, replica_set, leading.term)
     stored = retry.call("loading the checkpoint", checkpointer.load)
     images = PreImages(watched, scope)
     enable_images = settings.pre_images is PreImagesMode.ENABLE
@@ -99,9 +145,9 @@ def compose(
     surveys = Surveys(
         watched,
         history,
-        settings.stream,
+        fence,
         scope,
-        partial(_store, writer, history),
+        OwnEntries(history, fence, writer).store,
         retry,
         stop,
         baseline=settings.baseline is Baseline.INITIAL,
@@ -109,7 +155,7 @@ def compose(
         recorded=lambda: pipeline.recorded,
         on_done=lambda: past.change(),  # noqa: PLW0108 - it is made below
     )
-    gaps = Gaps(history, settings.stream, scope)
+    gaps = Gaps(history, fence, scope)
 
     def on_lost(lost: Lost, now: Position) -> None:
         gaps.write(lost, now)
@@ -130,7 +176,7 @@ def compose(
         begun = stored.begun
         retry.call("loading the plans of the survey", surveys.resume)
     past = Past(history, settings.stream, scope, begun, retry)
-    writes, beside = _noticed(writer, settings, history, progress, stop)
+    writes, beside = _noticed(Assured(writer, leading.assure, gaps.distrust), settings, history, progress, stop)
     pipeline = Pipeline(
         listener,
         Recorder(Memory(past)),
@@ -144,11 +190,12 @@ def compose(
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
-    return pipeline, {"survey": surveys.run, **beside}
+    oplog = OplogWindow(watched, progress, stop)
+    return pipeline, {"survey": surveys.run, "oplog": oplog.run, **beside}
 
 
 def _noticed(
-    writer: Writer, settings: Settings, history: Database[Any], progress: Progress, stop: Event
+    writer: Writes, settings: Settings, history: Database[Any], progress: Progress, stop: Event
 ) -> tuple[Writes, dict[str, Callable[[], None]]]:
     """The writing stage, whose work is noticed by what makes snapshots, if the settings want any."""
     if settings.snapshots is Snapshots.OFF:
@@ -161,12 +208,6 @@ def _noticed(
 def _ensure_indexes() -> None:
     HistoryModel.ensure_indexes()
     SnapshotModel.ensure_indexes()
-
-
-def _store(writer: Writer, history: Database[Any], documents: list[bytes]) -> None:
-    """Write history that no event has made. It may stand before what is stored already."""
-    writer.write(Recorded([Entry(document, b"") for document in documents], [], _NO_POSITION))
-    forget(history, documents)
 
 
 def _nothing(_namespace: str) -> None:

@@ -7,6 +7,7 @@ Error labels come first, then named codes, never message text. Codes and names a
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from pymongo.errors import (
@@ -18,6 +19,9 @@ from pymongo.errors import (
     PyMongoError,
     WTimeoutError,
 )
+
+_TOPOLOGY = re.compile(r" \(configured timeouts|, Timeout: |, Topology Description: ")
+_LONGEST_REASON = 300
 
 
 class Verdict(Enum):
@@ -95,8 +99,11 @@ REJECT_CODES = {
     10334: "BSONObjectTooLarge",
     17280: "KeyTooLong",
 }
-UNAUTHORIZED = {13: "Unauthorized", 18: "AuthenticationFailed", 8000: "AtlasError"}
+DOUBTED_CODES = {136, 280, 286}
+"""Lost positions that may be a passing word: of a cursor that the oplog has overtaken, of a member that is behind."""
+UNAUTHORIZED = {11: "UserNotFound", 13: "Unauthorized", 18: "AuthenticationFailed", 8000: "AtlasError"}
 DUPLICATE_KEY = 11000
+"""Within a bulk write no error at all; of a whole command it means that two upserts met: transient."""
 UNKNOWN_OPTION = {40415: "IDLUnknownField", 323: "APIStrictError"}
 BAD_TOKEN = {
     9: "FailedToParse",
@@ -110,6 +117,10 @@ BAD_TOKEN = {
 
 class UnusablePositionError(PyMongoError):
     """The server cannot read the resume token at all: it was damaged."""
+
+
+class PositionDoubtedError(OperationFailure):
+    """The server says that it cannot go on from the position, and is asked again before that is believed."""
 
 
 class NotInitiatedError(PyMongoError):
@@ -145,9 +156,9 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
     """Judge an error of the driver or the server."""
     if not isinstance(error, PyMongoError):
         return Verdict.FATAL
-    if error.has_error_label(POSITION_LOST_LABEL):
-        return Verdict.POSITION_LOST
-    if isinstance(error, UnusablePositionError):
+    if isinstance(error, PositionDoubtedError):
+        return Verdict.TRANSIENT
+    if error.has_error_label(POSITION_LOST_LABEL) or isinstance(error, UnusablePositionError):
         return Verdict.POSITION_LOST
     if isinstance(error, OperationFailure) and error.code in POSITION_LOST_CODES:
         return Verdict.POSITION_LOST
@@ -159,7 +170,7 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
         return Verdict.FATAL
     if isinstance(error, ConnectionFailure | AutoReconnect | WTimeoutError | NotInitiatedError):
         return Verdict.TRANSIENT
-    if isinstance(error, OperationFailure) and error.code in TRANSIENT_CODES:
+    if isinstance(error, OperationFailure) and error.code in {*TRANSIENT_CODES, DUPLICATE_KEY}:
         return Verdict.TRANSIENT
     return Verdict.FATAL
 
@@ -179,11 +190,24 @@ def name_of(error: BaseException) -> str:
     return type(error).__name__
 
 
+def words_of(error: BaseException) -> str:
+    """The error with the driver's own reason where no server has answered: hosts, and what TCP, DNS or TLS said.
+
+    The driver's messages about connections hold no credential and no document; all that it knows of the topology,
+    which comes behind, is left out.
+    """
+    if not isinstance(error, ConnectionFailure):
+        return name_of(error)
+    reason = " ".join(_TOPOLOGY.split(str(error), maxsplit=1)[0].split())
+    return f"{name_of(error)}: {reason[:_LONGEST_REASON]}" if reason else name_of(error)
+
+
 def remedy_for(error: BaseException) -> str:
     """What an operator can do about a fatal error of the driver or the server."""
     if isinstance(error, OperationFailure) and error.code in UNAUTHORIZED:
         return (
             "Check the user and password in WATCHER_MONGODB_URI (and WATCHER_HISTORY_URI). The user needs "
-            "find and changeStream on what is watched, and readWrite on the history database."
+            "find and changeStream on what is watched, and to write the history: `watcher doctor` names the privileges "
+            "that are missing, `watcher roles` prints those that are needed."
         )
     return "Look the error up in the server's log; if it should be retried, please report its code."

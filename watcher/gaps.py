@@ -9,13 +9,17 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 
 from core import gap
+from models import raw
 from models.connection import HISTORY
+from recall.places import TIME_BYTES, identity
+from recall.snapshots import forget
 from watcher.batch import timestamp
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from watcher.batch import Lost, Position
+    from watcher.batch import Lost, Position, Recorded
+    from watcher.fence import Fence
     from watcher.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -29,13 +33,14 @@ class Gaps:
 
     Args:
         database: the history database.
-        stream: name of the stream.
+        fence: writes under the leader's term: what another daemon has recorded is not lost.
         scope: what the stream watches.
     """
 
-    def __init__(self, database: Database[Any], stream: str, scope: Scope) -> None:
+    def __init__(self, database: Database[Any], fence: Fence, scope: Scope) -> None:
+        self._database = database
         self._history = database.get_collection(HISTORY, write_concern=MAJORITY)
-        self._stream = stream
+        self._fence = fence
         self._scope = scope
 
     def write(self, lost: Lost, now: Position) -> None:
@@ -45,11 +50,12 @@ class Gaps:
         checkpoint moves past the gap, so that no crash can lose the gap itself.
 
         Raises:
+            watcher.lease.DeposedError: the term is over; nothing was changed.
             pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
         since = lost.position
         found = gap.Gap(
-            self._stream,
+            self._fence.stream,
             since.token,
             since.cluster_time,
             now.cluster_time,
@@ -59,10 +65,37 @@ class Gaps:
         )
         found_at = (now.seconds * _MILLISECONDS).to_bytes(8, "little", signed=True)
         document = RawBSONDocument(gap.document(found, found_at))
-        self._history.replace_one({"_id": document["_id"]}, document, upsert=True)
+        mine = {"_id": document["_id"]}
+        self._fence.run(lambda session: self._history.replace_one(mine, document, upsert=True, session=session))
         log.error(
             "gap: events are lost",
             since=str(timestamp(since.cluster_time)),
             until=str(timestamp(now.cluster_time)),
             cause=lost.cause,
         )
+
+    def distrust(self, late: Recorded) -> None:
+        """Take back that gaps are level within which a former leader has stored events after it was deposed.
+
+        The next leader may have made history level by then, which holds for what it knew. What is said here is less
+        than before, so whoever finds out may say it, under whatever term; and no survey takes it back.
+
+        Raises:
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
+        """
+        documents = [entry.document for entry in late.entries]
+        times = [identity(raw.fields(document))[:TIME_BYTES][::-1] for document in documents]
+        if not times:
+            return
+        first, last = (timestamp(pick(times, key=lambda payload: payload[::-1])) for pick in (min, max))
+        around = {
+            "operation": "gap",
+            "description.stream": self._fence.stream,
+            "description.from": {"$lte": last},
+            "description.to": {"$gte": first},
+        }
+        level = {"description.level": "", "description.level_at": ""}
+        found = self._history.update_many(around, {"$set": {"description.late": True}, "$unset": level})
+        if found.matched_count:
+            forget(self._database, documents)
+            log.error("events of a gap were stored after it was recorded; the gap is not level", events=len(times))

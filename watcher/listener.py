@@ -19,7 +19,16 @@ from pymongo.errors import OperationFailure, PyMongoError
 from core import event
 from models import raw
 from watcher.batch import Batch, Lost, Position, timestamp
-from watcher.errors import BAD_TOKEN, UNKNOWN_OPTION, UnusablePositionError, Verdict, classify, name_of
+from watcher.errors import (
+    BAD_TOKEN,
+    DOUBTED_CODES,
+    UNKNOWN_OPTION,
+    PositionDoubtedError,
+    UnusablePositionError,
+    Verdict,
+    classify,
+    name_of,
+)
 from watcher.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
 from watcher.large_events import TOO_LARGE, Portion
 
@@ -39,6 +48,9 @@ IMAGES_WIRE_VERSION = 17
 
 UNKNOWN_STAGE = 40324
 """Code of a server without `$changeStreamSplitLargeEvent`."""
+
+DOUBTS = 5
+"""A position is believed to be lost when the stream, opened anew at it, was refused so often in a row."""
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
@@ -79,6 +91,7 @@ class Listener:
         self._session: ClientSession | None = None
         self._cursor: Int64 | None = None
         self._lost: Lost | None = None
+        self._doubts = 0
         self._cursor_name = ""
         self.server_seconds = 0
 
@@ -89,12 +102,13 @@ class Listener:
             pymongo.errors.PyMongoError: the stream broke. The next call opens it anew.
         """
         try:
-            batch = self._open() if self._cursor is None else self._read("nextBatch", self._command(self._get_more()))
+            batch = self._open() if self._cursor is None else self._next()
             self._served(batch)
         except PyMongoError as error:
             self.close()
             if isinstance(error, OperationFailure) and error.code == TOO_LARGE and self._portion.refused():
                 return self.next_batch()
+            self._doubt(error)
             lost = self._position
             if not self._skip_what_is_lost or lost is None or classify(error) is not Verdict.POSITION_LOST:
                 raise
@@ -103,6 +117,20 @@ class Listener:
             self._portion.as_usual()
             return self.next_batch()
         return batch
+
+    def _next(self) -> Batch:
+        batch = self._read("nextBatch", self._command(self._get_more()))
+        self._doubts = 0  # only now: opening a stream reads nothing, so it says nothing of its position
+        return batch
+
+    def _doubt(self, error: PyMongoError) -> None:
+        """A gap is declared for good, so the server must say so more than once that the position is lost."""
+        if not isinstance(error, OperationFailure) or error.code not in DOUBTED_CODES or self._position is None:
+            return
+        self._doubts += 1
+        if self._doubts < DOUBTS:
+            raise PositionDoubtedError(str(error), error.code, error.details) from error
+        self._doubts = 0
 
     def _served(self, batch: Batch) -> None:
         form = self._portion.form

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from watcher.batch import Position, timestamp
+from watcher.errors import PositionDoubtedError
 from watcher.listener import Listener
 
 if TYPE_CHECKING:
@@ -59,8 +60,13 @@ class Openings:
             pymongo.errors.PyMongoError: the server does not go on from there; `watcher.errors.classify` says more.
         """
         with closing(Listener(self._client, self._scope, _ONE, position, pre_images=self._pre_images)) as listener:
-            listener.next_batch()
-            listener.next_batch()
+            while True:
+                try:
+                    listener.next_batch()
+                    listener.next_batch()
+                except PositionDoubtedError:
+                    continue  # the listener counts, and says for sure in the end
+                return
 
     def server_time(self) -> Timestamp:
         """Cluster time of the watched deployment.

@@ -16,7 +16,7 @@ import time
 from contextlib import closing
 from functools import partial
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from watcher.batch import Batch, Lost, Position, Recorded, Renamed
     from watcher.progress import Progress
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 QUEUED_BATCHES = 2
@@ -158,8 +159,8 @@ class Pipeline:
     def _listen(self) -> None:
         try:
             while not self._stop.is_set():
-                batch = self._retry.call("listening to the change stream", self._listener.next_batch)
-                self._progress.listened(len(batch.events), self._listener.server_seconds)
+                batch = self._call("listening to the change stream", self._listener.next_batch)
+                self._progress.listened(batch, self._listener.server_seconds)
                 self._heard.put(batch)
         finally:
             self._heard.put(None)
@@ -169,9 +170,11 @@ class Pipeline:
         try:
             with closing(_until_end(self._heard, self._stop)) as batches:
                 for batch in batches:
-                    recorded = self._recorder.record(batch)
+                    with self._progress.at_work("recording"):
+                        recorded = self._recorder.record(batch)
+                    self._progress.turned(recorded)
                     for namespace in sorted(recorded.appeared):
-                        self._retry.call("switching on pre-images", partial(self._on_new_collection, namespace))
+                        self._call("switching on pre-images", partial(self._on_new_collection, namespace))
                     self._recorded.put(recorded)
         finally:
             self._recorded.put(None)
@@ -185,15 +188,17 @@ class Pipeline:
             for batch in batches:
                 if batch.lost is not None:
                     resumed = batch.lost.resumed or batch.position
-                    self._retry.call("recording a gap", partial(self._on_lost, batch.lost, resumed))
+                    self._call("recording a gap", partial(self._on_lost, batch.lost, resumed))
+                    self._progress.gap()
                     dirty = True
+                rejected = 0
                 if len(batch):
-                    rejected = self._retry.call("writing history", partial(self._writer.write, batch))
-                    self._progress.written(batch, rejected)
+                    rejected = self._call("writing history", partial(self._writer.write, batch))
                     dirty = True
+                self._progress.written(batch, rejected)
                 self._recorder.stored(batch)
                 for renamed in batch.renamed:
-                    self._retry.call("planning a baseline", partial(self._on_renamed, renamed))
+                    self._call("planning a baseline", partial(self._on_renamed, renamed))
                 self.recorded = reached = batch.position
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached != saved and time.monotonic() - saved_at >= wait:
@@ -204,8 +209,13 @@ class Pipeline:
 
     def _save(self, position: Position) -> None:
         save = partial(self._checkpointer.save, position, self._progress.events)
-        self._retry.call("saving the checkpoint", save)
-        self._progress.checkpointed()
+        self._call("saving the checkpoint", save)
+        self._progress.checkpointed(position)
+
+    def _call(self, doing: str, attempt: Callable[[], T]) -> T:
+        """Try until it succeeds; meanwhile it is known what this stage is at."""
+        with self._progress.at_work(doing):
+            return self._retry.call(doing, attempt)
 
 
 def _until_end(queue: Queue[Batch | None], stop: threading.Event) -> Generator[Batch, None, None]:

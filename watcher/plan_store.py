@@ -1,4 +1,7 @@
-"""Where plans of a survey are kept: in the checkpoint of their stream, so that they outlive the daemon."""
+"""Where plans of a survey are kept: in the checkpoint of their stream, so that they outlive the daemon.
+
+Only the leader of the stream keeps any: every write names its term.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
+    from watcher.fence import Fence
+
 _MAJORITY = WriteConcern("majority")
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _OPTIONAL = ("after", "since", "read_at", "latest")
@@ -29,25 +34,30 @@ class PlanStore:
 
     Args:
         history: the history database.
-        stream: name of the stream.
+        fence: writes under the leader's term.
     """
 
-    def __init__(self, history: Database[Any], stream: str) -> None:
+    def __init__(self, history: Database[Any], fence: Fence) -> None:
         self._history = history.get_collection(HISTORY, write_concern=_MAJORITY)
         self._checkpoints = history.get_collection(CHECKPOINTS, write_concern=_MAJORITY, codec_options=_RAW)
-        self._stream = stream
+        self._stream = fence.stream
+        self._fence = fence
 
     def save(self, queue: Sequence[Plan]) -> None:
-        """Keep the plans that remain, instead of those that were kept. Returns once a majority has them."""
-        kept = {"$set": {"survey": [_document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}}
-        self._checkpoints.update_one({"_id": self._stream}, kept, upsert=bool(queue))
+        """Keep the plans that remain, instead of those that were kept. Returns once a majority has them.
+
+        Raises:
+            watcher.lease.DeposedError: the term is over; nothing was changed.
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
+        """
+        self._update({"$set": {"survey": [_document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}})
 
     def nudge(self) -> None:
-        """Write something that changes nothing."""
-        self._checkpoints.update_one({"_id": self._stream}, {"$currentDate": {"surveyed_at": True}})
+        """Write something that changes nothing. Raises as `save` does."""
+        self._update({"$currentDate": {"surveyed_at": True}})
 
     def add(self, plan: Plan) -> None:
-        """Put a plan behind those that are kept, while no daemon is at work on them. Safe to repeat."""
+        """Put a plan behind those that are kept, while no survey is at work on them. Raises as `save` does."""
         self.save(enqueue(self.load(), plan))
 
     def load(self) -> tuple[Plan, ...]:
@@ -60,15 +70,20 @@ class PlanStore:
         return tuple(_plan(raw.fields(document)) for _, document in kept)
 
     def level(self, plan: Plan) -> None:
-        """Note in the gaps before a reconciliation that history is level by it. Safe to repeat."""
+        """Note in the gaps before a reconciliation that history is level by it. Safe to repeat; raises as `save`."""
         mine = {
             "operation": "gap",
             "_id": {"$lte": Binary(sortable(plan.at) + b"\xff" * 8)},
             "description.stream": self._stream,
             "description.level": {"$ne": True},
+            "description.late": {"$ne": True},
         }
         said = {"description.level": True, "description.level_at": plan.level_at}
-        self._history.update_many(mine, {"$set": said})
+        self._fence.run(lambda session: self._history.update_many(mine, {"$set": said}, session=session))
+
+    def _update(self, update: dict[str, Any]) -> None:
+        term = self._fence.term
+        term.require(self._checkpoints.update_one(term.of(self._stream), update))
 
 
 def _document(plan: Plan) -> dict[str, Any]:

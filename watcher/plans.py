@@ -100,7 +100,7 @@ class Plans:
             log.warning(
                 "collections cannot be listed, so the state of existing documents is not recorded",
                 error=name_of(error),
-                remedy="grant listDatabases and listCollections, or set WATCHER_BASELINE=off",
+                remedy="grant listCollections (`watcher doctor` says where), or set WATCHER_BASELINE=off",
             )
             return ()
 

@@ -1,7 +1,11 @@
-"""Moving the position of a stream, as an operator asks: checked, and recorded as a gap where events are skipped."""
+"""Moving the position of a stream, as an operator asks: checked, and recorded as a gap where events are skipped.
+
+Whoever moves it leads the stream meanwhile (`watcher.lease`), so that no daemon can save its own position over it.
+"""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +17,15 @@ from recall.snapshots import forget_since
 from watcher.batch import Lost
 from watcher.checkpointer import Checkpointer
 from watcher.errors import FatalError, PositionLostError, Verdict, classify, name_of
+from watcher.fence import Fence
 from watcher.gaps import Gaps
+from watcher.leadership import Leadership, clock
+from watcher.lease import Lease
 from watcher.moves import true_to_token
 from watcher.openings import Openings
 from watcher.plan_store import PlanStore
 from watcher.plans import Plans
+from watcher.progress import Progress
 from watcher.scope import Scope
 
 if TYPE_CHECKING:
@@ -29,15 +37,19 @@ if TYPE_CHECKING:
 
     from watcher.batch import Position
     from watcher.checkpointer import StoredPosition
+    from watcher.holder import Holder
     from watcher.identity import ReplicaSet
     from watcher.moves import Move
 
 CAUSE = "moved by an operator"
-_LONGEST_REST_S = 15
 
 
 class NoCheckpointError(FatalError):
     """There is no position that could be moved."""
+
+
+class LedError(FatalError):
+    """A daemon is at work on the stream."""
 
 
 class Relocation:
@@ -72,7 +84,7 @@ class Relocation:
         self._scope = scope
         self._replica_set = replica_set
         self._plans = Plans(watched, history, scope)
-        self._kept_plans = PlanStore(history, stream)
+        self._lease = Lease(history, stream)
         self._reconcile, self._baseline = reconcile, baseline
         self._openings = Openings(watched, scope, pre_images=pre_images)
 
@@ -154,35 +166,59 @@ class Relocation:
         with self._in_words():
             self._openings.check(position)
 
-    def apply(self, move: Move) -> None:
+    def leader(self) -> Holder | None:
+        """Which daemon is at work on the stream; None: none is."""
+        holder = self._lease.holder()
+        return None if holder is None or holder.is_dead() else holder
+
+    @property
+    def pause_s(self) -> float:
+        """How many seconds a daemon that was deposed is given to let go."""
+        return self._lease.ttl_s
+
+    def apply(self, move: Move, *, by_force: bool = False) -> None:
         """Carry out a move. What is skipped is recorded first, so that no crash can lose the gap.
 
+        Args:
+            move: the move.
+            by_force: depose a daemon that is at work on the stream. It stands by until this is done, and goes on there.
+
         Raises:
+            LedError: there is one, and it was not to be deposed.
+            watcher.lease.DeposedError: somebody else has done the same meanwhile.
             pymongo.errors.PyMongoError: a step is not acknowledged by a majority; safe to repeat.
         """
+        former, asked = self._lease.holder(), clock()
+        dead = former.owner if former is not None and former.is_dead() else None
+        term = self._lease.acquire(dead=dead, by_force=by_force)
+        if term is None:
+            holder = self._lease.holder() or former
+            raise LedError(
+                f"{holder or 'A daemon'} leads stream {self._stream!r}, and would save its own position over this one.",
+                "Stop it first (one that was killed counts for some seconds more), or depose it: --force",
+            )
+        with Leadership(self._lease, term, asked, Progress()):
+            if former is not None and dead is None:
+                time.sleep(self.pause_s)  # it knows by now that it does not lead, and has written what it was writing
+                move = move._replace(stored=self.stored(whatever_options=True))
+            self._carry_out(move, Fence(self._history, self._stream, term))
+
+    def _carry_out(self, move: Move, fence: Fence) -> None:
+        plans = PlanStore(self._history, fence)
         if move.forward:
             skipped = Lost(move.stored.position, CAUSE)
-            Gaps(self._history, self._stream, self._scope).write(skipped, move.target)
+            Gaps(self._history, fence, self._scope).write(skipped, move.target)
             if self._reconcile:
-                self._kept_plans.add(self._plans.reconcile(skipped, move.target))
+                plans.add(self._plans.reconcile(skipped, move.target))
         else:
             forget_since(self._history, move.target.cluster_time[::-1])  # events may come that were lost until now
-        checkpointer = Checkpointer(self._history, self._stream, self._scope, self._replica_set)
+        checkpointer = Checkpointer(self._history, self._stream, self._scope, self._replica_set, fence.term)
         if self.changed_options():  # what is covered now was not covered before
             checkpointer.begin(move.target)
             if self._baseline:
                 for plan in self._plans.after_adoption(move.target, self._former_scope()):
-                    self._kept_plans.add(plan)
+                    plans.add(plan)
         checkpointer.save(move.target, move.stored.events)
-
-    def busy_s(self) -> int | None:
-        """How many seconds ago the checkpoint was saved, if so recently that the daemon seems to be running."""
-        found = self._checkpoints.find_one({"_id": self._stream}, {"updated_at": 1})
-        if found is None or "updated_at" not in found:
-            return None
-        now = self._history.command("hello", codec_options=CODEC)["localTime"]
-        ago = int((now - found["updated_at"]).total_seconds())
-        return ago if ago < _LONGEST_REST_S else None
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:

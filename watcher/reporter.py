@@ -1,4 +1,4 @@
-"""Saying how it goes: one line at start, at stop, and every so often; and the same to systemd."""
+"""Saying how it goes: one line at start, at stop, and every so often; and the same as systemd's status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_WAIT_S = 1.0
 
 
 class Reporter:
-    """Reports progress to the log and to the service manager.
+    """Reports progress to the log, and as a status to the service manager.
 
     Args:
         progress: what has been done.
@@ -30,11 +30,8 @@ class Reporter:
     def __init__(self, progress: Progress, interval_s: float) -> None:
         self._progress = progress
         self._interval_s = interval_s
-        self._watchdog_s = notify.watchdog_interval_s()
         self._next_line = time.monotonic() + interval_s
-        self._next_watchdog = time.monotonic()
         self._events_at_line = progress.events
-        self._ready = False
 
     def started(self, scope: Scope) -> None:
         """Say what is going to be done."""
@@ -49,17 +46,11 @@ class Reporter:
 
     def due_in_s(self) -> float:
         """Seconds until `report` should be called again."""
-        return _LONGEST_WAIT_S if self._ready else _LONGEST_WAIT_S / 10
+        return _LONGEST_WAIT_S
 
     def report(self) -> None:
-        """Do what is due: tell systemd that we are ready, and alive; write a line."""
+        """Do what is due: write a line."""
         now = time.monotonic()
-        if not self._ready and self._progress.opened:
-            self._ready = True
-            notify.notify("READY=1")
-        if self._watchdog_s is not None and now >= self._next_watchdog and self._progress.alive():
-            self._next_watchdog = now + self._watchdog_s
-            notify.notify("WATCHDOG=1")
         if now >= self._next_line:
             self._line(now)
 
@@ -67,9 +58,11 @@ class Reporter:
         since = self._progress.events - self._events_at_line
         elapsed = now - self._next_line + self._interval_s
         self._next_line, self._events_at_line = now + self._interval_s, self._progress.events
-        facts = {"events": since, "per_second": round(since / elapsed, 1), "lag_s": self._progress.lag_s}
+        lag_s = self._progress.lag_s
+        facts = {"events": since, "per_second": round(since / elapsed, 1), "lag_s": lag_s}
         log.info("recording", **facts, **self._totals())
-        notify.notify(f"STATUS={self._progress.events} events recorded, {self._progress.lag_s} s behind")
+        behind = f"{lag_s} s behind" if lag_s is not None else "how far behind is not known"
+        notify.notify(f"STATUS={self._progress.events} events recorded, {behind}")
 
     def stopped(self) -> None:
         """Say what has been done."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from watcher.errors import Verdict, classify, name_of
+from watcher.errors import Verdict, classify, words_of
 
 if TYPE_CHECKING:
     import threading
@@ -31,7 +31,7 @@ class Retry:
     Args:
         stop: set when the daemon is asked to stop; a wait ends at once, and a failing call is given up.
         on_trouble: called with what is being attempted and the error, before every wait.
-        on_relief: called with what was attempted once it has succeeded after trouble.
+        on_relief: called with what was attempted once it has succeeded after trouble, or failed in another way.
     """
 
     def __init__(
@@ -39,10 +39,12 @@ class Retry:
         stop: threading.Event,
         on_trouble: Callable[[str, BaseException], None],
         on_relief: Callable[[str], None],
+        longest_delay_s: float = LONGEST_DELAY_S,
     ) -> None:
         self._stop = stop
         self._on_trouble = on_trouble
         self._on_relief = on_relief
+        self._longest_delay_s = longest_delay_s
 
     def call(self, doing: str, attempt: Callable[[], T]) -> T:
         """Call until it succeeds.
@@ -61,6 +63,8 @@ class Retry:
                 result = attempt()
             except Exception as error:
                 if classify(error) is not Verdict.TRANSIENT:
+                    if failures:
+                        self._on_relief(doing)  # this is not that trouble any more; whoever called decides what follows
                     raise
                 failures += 1
                 self._on_trouble(doing, error)
@@ -68,10 +72,14 @@ class Retry:
                     raise StoppedError(doing) from error
                 wait = delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
                 log.warning(
-                    "trouble, trying again", doing=doing, error=name_of(error), failures=failures, wait_s=round(wait, 2)
+                    "trouble, trying again",
+                    doing=doing,
+                    error=words_of(error),
+                    failures=failures,
+                    wait_s=round(wait, 2),
                 )
                 self._stop.wait(wait)
-                delay = min(delay * 2, LONGEST_DELAY_S)
+                delay = min(delay * 2, self._longest_delay_s)
             else:
                 if failures:
                     self._on_relief(doing)

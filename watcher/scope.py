@@ -96,6 +96,11 @@ class Scope:
         }
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a part of a glob may mean more than one name."""
+    return _MAGIC.search(name) is not None
+
+
 def _condition(glob: str, where: str, *, whole_database: bool = True) -> dict[str, Any]:
     """One glob as a condition on `ns` or `to`; with `whole_database` it lets events about the database through."""
     database, collection = globs.split(glob)

@@ -1,13 +1,14 @@
-"""The daemon's life: connect, put it together, run until a signal, take it apart.
+"""The daemon's life: connect, stand by until nobody else leads, lead until a signal, take it apart.
 
-Stop order: the pipeline ends with its last checkpoint, then the connections close. What is put together, and in which
-order it starts, is `composition`.
+Stop order: the pipeline ends with its last checkpoint, the lead is given up, then the connections close. What is put
+together, and in which order it starts, is `composition`. A daemon that is deposed ends what it has put together, and
+stands by again.
 """
 
 from __future__ import annotations
 
 import contextvars
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from pymongo.errors import PyMongoError
 
 import models
 from watcher import clients, notify
-from watcher.composition import compose
+from watcher.composition import compose, prepare
 from watcher.errors import (
     DeploymentRefusedError,
     PositionLostError,
@@ -26,15 +27,20 @@ from watcher.errors import (
     name_of,
     remedy_for,
 )
+from watcher.lease import DeposedError, Lease
 from watcher.reporter import Reporter
-from watcher.retry import StoppedError
+from watcher.retry import Retry, StoppedError
 from watcher.scope import Scope
 from watcher.signals import AbortedError, stop_signals
+from watcher.standby import Standby
+from watcher.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import signal
 
     from config.settings import Settings
+    from watcher.composition import Ground
+    from watcher.leadership import Leadership
     from watcher.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -56,6 +62,7 @@ class Service:
         self._history_uri = history_uri
         self._progress = progress
         self._stop = Event()
+        self._leading: Leadership | None = None
         self._scope = Scope(settings.include, settings.exclude, settings.history_database)
 
     def run(self) -> None:
@@ -69,6 +76,7 @@ class Service:
         with ExitStack() as stack:
             stack.callback(structlog.contextvars.unbind_contextvars, "stream")
             stack.enter_context(stop_signals(self._asked_to_stop))
+            stack.enter_context(Watchdog(self._progress))
             try:
                 self._record(stack)
             except AbortedError:
@@ -88,20 +96,48 @@ class Service:
         )
         stack.callback(models.disconnect)
         stack.enter_context(clients.closing_soon(keeper))
-        pipeline, beside = compose(self._settings, self._scope, watched, keeper, self._progress, self._stop)
+        retry = Retry(self._stop, self._progress.trouble, self._progress.relief)
+        ground = prepare(self._settings, self._scope, watched, keeper, retry)
+        lease = Lease(ground.history, self._settings.stream)
+        standby = Standby(lease, ground.check, self._progress, self._stop)
+        reporter = Reporter(self._progress, self._settings.report_interval_s)
+        while (leading := standby.until_leading()) is not None:
+            self._leading = leading
+            if self._stop.is_set():
+                leading.stop.set()  # it was asked for just before there was something to be stopped
+            with leading, suppress(DeposedError):
+                self._lead(ground, leading, reporter)
+            if self._stop.is_set():
+                break
+            standby.deposed(leading.term)
+        reporter.stopped()
+
+    def _lead(self, ground: Ground, leading: Leadership, reporter: Reporter) -> None:
+        """Record until told to stop.
+
+        Raises:
+            DeposedError: another daemon leads.
+            Exception: what makes recording impossible.
+        """
+        try:
+            pipeline, beside = compose(ground, leading, self._progress)
+        except StoppedError:
+            leading.raise_failure()
+            raise
         pipeline.start()
         for name, work in beside.items():
             Thread(target=contextvars.copy_context().run, args=(work,), name=name, daemon=True).start()
-        reporter = Reporter(self._progress, self._settings.report_interval_s)
         reporter.started(self._scope)
         while not pipeline.wait(reporter.due_in_s()):
             reporter.report()
-        reporter.stopped()
+        leading.raise_failure()
 
     def _asked_to_stop(self, number: signal.Signals) -> None:
         log.info("stopping: what has been read is still recorded; a second signal ends at once", signal=number.name)
         notify.notify("STOPPING=1")
         self._stop.set()
+        if self._leading is not None:
+            self._leading.stop.set()
 
     def _explained(self, error: PyMongoError) -> Exception:
         if classify(error) is Verdict.POSITION_LOST:

@@ -25,6 +25,7 @@ from pymongo.errors import OperationFailure
 from watcher.agenda import Plan, enqueue, finish
 from watcher.errors import name_of
 from watcher.kinds import MovedError
+from watcher.lease import DeposedError
 from watcher.retry import Retry, StoppedError
 from watcher.snapshot import SNAPSHOT_GONE
 
@@ -82,7 +83,7 @@ class Survey:
             return self._queue + self._given_up
 
     def run(self) -> None:
-        """Carry out what is assigned, until the daemon stops."""
+        """Carry out what is assigned, until the daemon stops or is deposed."""
         while not self.stop.is_set():
             with self._wake:
                 if not self._queue:
@@ -91,7 +92,7 @@ class Survey:
                 plan = self._queue[0]
             try:
                 self._carry_out(plan)
-            except StoppedError:
+            except (StoppedError, DeposedError):
                 return
             except Exception as error:  # noqa: BLE001 - the stream must go on
                 log.error(  # noqa: TRY400

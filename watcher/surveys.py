@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from pymongo.errors import PyMongoError
+
 from core import event
 from watcher.agenda import RECONCILE, Plan
 from watcher.batch import before
+from watcher.errors import name_of
+from watcher.lease import DeposedError
 from watcher.plan_store import PlanStore
 from watcher.plans import Plans
+from watcher.retry import StoppedError
 from watcher.survey import Survey
 from watcher.surveyor import Surveyor
 
@@ -21,8 +27,11 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from watcher.batch import Lost, Position, Renamed
+    from watcher.fence import Fence
     from watcher.retry import Retry
     from watcher.scope import Scope
+
+log = structlog.get_logger(__name__)
 
 
 class Surveys:
@@ -31,7 +40,7 @@ class Surveys:
     Args:
         client: the watched deployment.
         history: the history database.
-        stream: name of the stream.
+        fence: writes under the leader's term.
         scope: what is watched.
         store: stores history documents; returns when a majority has them.
         retry: tries again what fails for passing reasons.
@@ -46,7 +55,7 @@ class Surveys:
         self,
         client: MongoClient[Any],
         history: Database[Any],
-        stream: str,
+        fence: Fence,
         scope: Scope,
         store: Callable[[list[bytes]], None],
         retry: Retry,
@@ -58,7 +67,9 @@ class Surveys:
         on_done: Callable[[], None],
     ) -> None:
         self._plans = Plans(client, history, scope)
-        self._kept = PlanStore(history, stream)
+        self._fence = fence
+        self._retry = retry
+        self._kept = PlanStore(history, fence)
         self._baseline, self._reconcile = baseline, reconcile
         self._position = recorded
         self._on_done = on_done
@@ -86,7 +97,21 @@ class Surveys:
             self._survey.assign(plan)
 
     def run(self) -> None:
-        """Carry out what there is to do, until the daemon stops."""
+        """Carry out what there is to do, until the daemon stops or is deposed.
+
+        What is said is judged by what history says already, so first of all no former leader can add to that.
+        """
+        try:
+            self._retry.call("taking over the survey", self._fence.hold)
+        except (StoppedError, DeposedError):
+            return
+        except PyMongoError as error:
+            log.error(  # noqa: TRY400 - the name says it
+                "existing documents cannot be surveyed; events are recorded all the same",
+                error=name_of(error),
+                remedy="grant readWrite on the history database",
+            )
+            return
         self._survey.run()
 
     def _is_wanted(self, plan: Plan) -> bool:

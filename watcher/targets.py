@@ -35,25 +35,32 @@ def check(client: MongoClient[Any], scope: Scope) -> None:
         pymongo.errors.PyMongoError: no answer; privileges lacking are no error.
     """
     for namespace in scope.exact:
-        if not scope.covers(*namespace.split(".", 1)):
-            log.warning(
-                "included, and never watched",
-                namespace=namespace,
-                remedy="it is excluded too, or in the history database: take it out of WATCHER_INCLUDE",
-            )
-            continue
         try:
-            found = kind_of(client, namespace)
-            problem = _problem(client, namespace, found) if found is not None else None
+            problem = problem_of(client, scope, namespace)
         except OperationFailure as error:
             if classify(error) is Verdict.TRANSIENT:
                 raise
             return
         if problem is None:
             continue
-        if scope.collection is not None:
+        if scope.collection is not None and scope.covers(*namespace.split(".", 1)):
             raise UnwatchableError(f"{namespace}: {problem[0]}.", f"{problem[1][0].upper()}{problem[1][1:]}.")
         log.warning(problem[0], namespace=namespace, remedy=problem[1])
+
+
+def problem_of(client: MongoClient[Any], scope: Scope, namespace: str) -> tuple[str, str] | None:
+    """Why nothing of a name that is included can be recorded, and what to do; None: it can be.
+
+    Raises:
+        pymongo.errors.PyMongoError: no answer, or a privilege is lacking.
+    """
+    if not scope.covers(*namespace.split(".", 1)):
+        return (
+            "included, and never watched",
+            "it is excluded too, or in the history database: take it out of WATCHER_INCLUDE",
+        )
+    found = kind_of(client, namespace)
+    return _problem(client, namespace, found) if found is not None else None
 
 
 def _problem(client: MongoClient[Any], namespace: str, found: Kind) -> tuple[str, str] | None:

@@ -24,7 +24,8 @@ class Answer(NamedTuple):
 class Answers:
     """Answers three questions about the daemon.
 
-    `/live`: should it be left running? `/ready`: can the history be relied on to be up to date, and if not, why?
+    `/live`: should it be left running? `/ready`: can the history be relied on to be up to date, or this daemon to take
+    over from the one that leads; and if not, why?
     `/metrics`: what has it done so far?
 
     Args:
@@ -52,18 +53,23 @@ class Answers:
         return found(accept) if found else as_json(HTTPStatus.NOT_FOUND, error="not found", paths=list(self._paths))
 
     def _live(self, _accept: str) -> Answer:
-        alive = self._progress.alive()
-        return as_json(_status(fine=alive), live=alive)
+        live, reasons = self._progress.judgement()
+        return as_json(_status(fine=live), live=live, **({} if live else {"reasons": reasons}))
 
     def _ready(self, _accept: str) -> Answer:
-        reasons = self._progress.reasons_not_ready()
+        progress = self._progress
+        judgement = progress.judgement()
         return as_json(
-            _status(fine=not reasons),
-            ready=not reasons,
-            reasons=reasons,
+            _status(fine=judgement.ready),
+            ready=judgement.ready,
+            role=progress.role,
+            led_by=progress.owner,
+            reasons=judgement.reasons,
             stream=self._stream,
-            events=self._progress.events,
-            lag_seconds=self._progress.lag_s,
+            events=progress.events,
+            waiting=progress.waiting,
+            lag_seconds=progress.lag_s,
+            checkpoint_age_seconds=progress.checkpoint_age_s,
         )
 
     def _exposition(self, accept: str) -> Answer:

@@ -232,7 +232,8 @@ def test_make_run_needs_no_settings_and_goes_on_over_the_same_data(tmp_path: Pat
         try:
             eventually(lambda: f"127.0.0.1:{free_port}" in out.read_text(), "where it listens")  # noqa: B023
             with MongoClient[dict[str, Any]](f"mongodb://127.0.0.1:{free_port}/?directConnection=true") as client:
-                eventually(client.change_history.checkpoints.find_one, "the stream")
+                opened = {"token": {"$exists": True}}
+                eventually(lambda: client.change_history.checkpoints.find_one(opened), "the stream")  # noqa: B023
                 client.shop.users.insert_one({"_id": turn, "name": "Ada"})
                 eventually(lambda: client.change_history.history.find_one({"document_id": turn}), "history")  # noqa: B023
             shown = subprocess.run(

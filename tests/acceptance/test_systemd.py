@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.daemon import eventually
+from tests.leading import beside, lease, stands_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.daemon import Daemon
 
-WATCHDOG_S = 1.0
+WATCHDOG_S = 0.5
 
 
 class Manager:
@@ -89,3 +90,15 @@ def test_a_daemon_that_waits_for_its_server_is_not_ready(
     assert daemon.stop(signal.SIGTERM) == 0
     assert manager.hears("STOPPING=1")
     assert not manager.hears("READY=1")
+
+
+def test_a_daemon_that_stands_by_counts_as_started_and_says_for_whom(manager: Manager, daemon: Daemon) -> None:
+    """Else a second unit would wait for ever to start, and be killed by its watchdog."""
+    eventually(lambda: manager.hears("READY=1"), "the leader's READY=1")
+    manager.told.clear()
+    with beside(daemon, "standby") as standby:
+        stands_by(standby)
+        eventually(lambda: manager.hears("READY=1"), "READY=1")
+        pid = lease(daemon)["pid"]
+        assert any(told.startswith("STATUS=standing by, ") and f"(pid {pid})" in told for told in manager.told)
+        assert standby.stop() == 0

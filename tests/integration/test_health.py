@@ -1,44 +1,22 @@
 """Health over real sockets: what operators and their machines are told about a daemon."""
 
-import http.client
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from cli.main import watcher
-from watcher.progress import STUCK_AFTER_S, Progress
+from tests.asking import ask, samples_of, write
+from watcher.judgement import Bounds
+from watcher.progress import Progress
 from web.health import HealthServer, PortInUseError
 
 SECRET = "the-name-of-a-patient"
-
-
-@dataclass
-class Written:
-    """As much of a recorded batch as `Progress` looks at."""
-
-    counts: dict[tuple[str, str], int]
-    position: Any = field(default_factory=lambda: type("Position", (), {"seconds": 1_700_000_000}))
-
-    def __len__(self) -> int:
-        return sum(self.counts.values())
-
-
-def write(progress: Progress, counts: dict[tuple[str, str], int], rejected: int = 0) -> None:
-    """Let a batch be listened to, written, and passed by the checkpoint."""
-    batch: Any = Written(counts)
-    progress.listened(len(batch), batch.position.seconds)
-    progress.written(batch, rejected)
-    progress.checkpointed()
 
 
 @pytest.fixture
@@ -52,14 +30,6 @@ def server(progress: Progress) -> Iterator[HealthServer]:
     """A server on any free port."""
     with HealthServer("127.0.0.1", 0, progress, "orders") as serving:
         yield serving
-
-
-def ask(server: HealthServer, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-    """Send one request."""
-    with closing(http.client.HTTPConnection(*server.address, timeout=5)) as connection:
-        connection.request(method, path, headers=headers)
-        response = connection.getresponse()
-        return response, response.read()
 
 
 def health(server: HealthServer, *options: str, **environment: str) -> Result:
@@ -78,8 +48,20 @@ def test_a_daemon_is_not_ready_before_its_stream_is_open(server: HealthServer, p
     write(progress, {("shop.users", "insert"): 3})
 
     response, body = ask(server, "/ready")
-    expected = {"ready": True, "reasons": [], "stream": "orders", "events": 3, "lag_seconds": 0}
-    assert (response.status, json.loads(body)) == (200, expected)
+    assert (response.status, json.loads(body)) == (
+        200,
+        {
+            "ready": True,
+            "role": "leader",
+            "led_by": None,
+            "reasons": [],
+            "stream": "orders",
+            "events": 3,
+            "waiting": 0,
+            "lag_seconds": 0,
+            "checkpoint_age_seconds": 0,
+        },
+    )
 
 
 def test_trouble_is_no_reason_to_be_restarted(server: HealthServer, progress: Progress) -> None:
@@ -91,70 +73,36 @@ def test_trouble_is_no_reason_to_be_restarted(server: HealthServer, progress: Pr
     live, _ = ask(server, "/live")
 
     assert (live.status, ready.status) == (200, 503)
-    assert json.loads(reasons)["reasons"] == ["trouble writing history, trying again: ConnectionRefusedError"]
+    assert json.loads(reasons)["reasons"] == [
+        "history deployment: trouble writing history, trying again: ConnectionRefusedError"
+    ]
+
+
+def test_a_stand_by_is_ready_and_says_who_leads(server: HealthServer, progress: Progress) -> None:
+    """A rolling update goes on to the next pod only when this one is ready."""
+    progress.standing_by("db1 (pid 4711)")
+
+    response, body = ask(server, "/ready")
+    facts = json.loads(body)
+
+    assert response.status == 200
+    assert (facts["role"], facts["led_by"], facts["reasons"]) == ("standby", "db1 (pid 4711)", [])
+    assert health(server).output == "ready: standing by for db1 (pid 4711)\n"
+    assert samples_of(server)["watcher_leader",] == 0
 
 
 def test_a_stuck_daemon_is_neither_live_nor_ready(server: HealthServer, progress: Progress) -> None:
     """A deadlock must not look like a quiet evening."""
     write(progress, {})
-    progress._beat = time.monotonic() - STUCK_AFTER_S - 1
+    progress.bounds = Bounds(ready_s=0, live_s=0)
+    with progress.at_work("writing history"):
+        answers = [ask(server, path) for path in ("/live", "/ready")]
 
-    assert [ask(server, path)[0].status for path in ("/live", "/ready")] == [503, 503]
-    assert (health(server, "--live").exit_code, health(server).exit_code) == (1, 1)
-
-
-def test_metrics_are_read_by_prometheus(server: HealthServer, progress: Progress) -> None:
-    """Each by the name that dashboards and alerts rely on; names of collections may hold anything."""
-    odd = 'shop.a"b\\c\nd'
-    write(progress, {("shop.users", "update"): 2, (odd, "insert"): 1}, rejected=1)
-    progress.trouble("writing history", TimeoutError())
-
-    response, body = ask(server, "/metrics")
-
-    samples = {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(body.decode())
-        for sample in family.samples
-    }
-    assert (response.headers["Content-Type"] or "").startswith("text/plain; version=0.0.4")
-    assert samples["watcher_events_total", ("namespace", "shop.users"), ("operation", "update")] == 2
-    assert samples["watcher_events_total", ("namespace", odd), ("operation", "insert")] == 1
-    assert samples["watcher_rejected_total",] == 1
-    assert samples["watcher_batches_total",] == 1
-    assert samples["watcher_troubles_total",] == 1
-    assert samples["watcher_lag_seconds",] == 0
-    assert samples["process_resident_memory_bytes",] > 0
-    (build,) = (labels for name, *labels in samples if name == "watcher_build_info")
-    assert [label[0] for label in build] == ["python", "stream", "version"]
-
-
-def test_openmetrics_is_given_to_who_asks_for_it(server: HealthServer) -> None:
-    """Prometheus itself does."""
-    response, body = ask(server, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
-
-    assert (response.headers["Content-Type"] or "").startswith("application/openmetrics-text")
-    assert body.endswith(b"# EOF\n")
-
-
-def test_counting_while_being_read_disturbs_nobody(server: HealthServer, progress: Progress) -> None:
-    """A dictionary that grows while it is walked through raises; a scrape must not see that."""
-    stop = threading.Event()
-
-    def count() -> None:
-        for number in range(20_000):
-            if stop.is_set():
-                return
-            write(progress, {(f"shop.c{number}", "insert"): 1})
-
-    writer = threading.Thread(target=count)
-    writer.start()
-    try:
-        statuses = {ask(server, "/metrics")[0].status for _ in range(5)}
-    finally:
-        stop.set()
-        writer.join()
-
-    assert statuses == {200}
+        assert [response.status for response, _ in answers] == [503, 503]
+        for _, body in answers:
+            (reason,) = json.loads(body)["reasons"]
+            assert reason.startswith("history deployment: writing history has come to no end for")
+        assert (health(server, "--live").exit_code, health(server).exit_code) == (1, 1)
 
 
 @pytest.mark.parametrize(

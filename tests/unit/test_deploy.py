@@ -76,7 +76,7 @@ def test_what_a_restart_cannot_cure_is_not_restarted() -> None:
     }
     assert codes == incurable
     of_commands = {exit_codes.NOT_FOUND, exit_codes.BUSY, exit_codes.REMAINING, exit_codes.UNKNOWN}
-    of_commands |= {exit_codes.DIFFERENT}
+    of_commands |= {exit_codes.DIFFERENT, exit_codes.UNHEALTHY, exit_codes.UNCHECKED}
     assert all_codes - codes - of_commands == {exit_codes.OK, exit_codes.UNEXPECTED, exit_codes.UNREACHABLE}
 
 
@@ -89,7 +89,17 @@ def test_the_unit_runs_what_the_docs_install() -> None:
     assert any(entry.startswith("PATH=/opt/watcher/bin:") for entry in dockerfile("ENV"))
 
 
-@pytest.mark.parametrize("path", ["deploy/watcher.service", "deploy/compose.yaml", "Dockerfile", "docs/deployment.md"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "deploy/watcher.service",
+        "deploy/compose.yaml",
+        "deploy/kubernetes/deployment.yaml",
+        "Dockerfile",
+        "docs/deployment.md",
+        "docs/operations.md",
+    ],
+)
 def test_every_setting_that_is_named_exists(path: str) -> None:
     """A misspelt one is refused by the daemon, but only once somebody has installed it."""
     known = {f"WATCHER_{name.upper()}" for name in Settings.model_fields} | {CONFIG_VARIABLE, SECRETS_VARIABLE}
@@ -132,5 +142,5 @@ def test_every_package_reaches_the_image_and_nothing_else_does() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
 
     assert "*" in lines
-    assert allowed == {*packages["packages"], "pyproject.toml", "README.md", "LICENSE"}
+    assert allowed == {*packages["packages"], "pyproject.toml", "README.md", "LICENSE", "deploy/requirements.txt"}
     assert not any(fnmatch(name, pattern) for name in (".env", "watcher.toml", ".git", "tests") for pattern in allowed)

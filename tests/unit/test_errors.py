@@ -12,6 +12,7 @@ from pymongo.errors import (
     ConfigurationError,
     CursorNotFound,
     DocumentTooLarge,
+    DuplicateKeyError,
     ExecutionTimeout,
     InvalidOperation,
     InvalidURI,
@@ -28,7 +29,7 @@ from pymongo.errors import (
 )
 
 from watcher import errors
-from watcher.errors import FatalError, NotInitiatedError, UnusablePositionError, Verdict, classify
+from watcher.errors import FatalError, NotInitiatedError, PositionDoubtedError, UnusablePositionError, Verdict, classify
 from watcher.listener import NoPositionError
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def bulk(*codes: int, concerns: tuple[int, ...] = ()) -> BulkWriteError:
         (WaitQueueTimeoutError("pool"), T),
         (_OperationCancelled("cancelled by a reset of the pool"), T),
         (NotInitiatedError("not yet"), T),
+        (DuplicateKeyError("two upserts met", 11000), T),
+        (PositionDoubtedError("once", 286), T),
         # Only the operator can help.
         (failure(13), F),
         (failure(18), F),

@@ -89,6 +89,7 @@ def test_a_gap_is_recorded_before_what_follows_it_and_before_the_checkpoint(run:
     kept = [call.what for call in stages.calls if call.what in {"lost", "write", "save"}]
     assert kept[0] == "lost"
     assert kept.count("lost") == 1
+    assert running.progress.gaps == 1
     assert kept[-1] == "save"
 
 

@@ -8,8 +8,9 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from watcher import progress as module
-from watcher.batch import Entry, Position, Recorded, Rejected
-from watcher.progress import STUCK_AFTER_S, Progress
+from watcher import server_clock
+from watcher.batch import Batch, Entry, Position, Recorded, Rejected
+from watcher.progress import Progress
 
 
 class Clock:
@@ -23,115 +24,226 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that progress looks at."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(server_clock, "time", clock)
     return clock
 
 
-def a_batch(events: int, seconds: int, rejected: int = 0) -> Recorded:
-    """A batch that ends at a time of the server's clock."""
-    position = Position(b"", (1).to_bytes(4, "little") + seconds.to_bytes(4, "little"))
+def at(seconds: int) -> Position:
+    """The position at a time of the server's clock."""
+    return Position(b"%d" % seconds, (1).to_bytes(4, "little") + seconds.to_bytes(4, "little"))
+
+
+def heard(events: int, seconds: int) -> Batch:
+    """A batch that ends at a time of the server's clock, ten bytes an event."""
+    return Batch([b"0123456789"] * events, at(seconds))
+
+
+def recorded(events: int, seconds: int, rejected: int = 0) -> Recorded:
+    """The history of a batch."""
     counts = {("shop.users", "update"): events - rejected}
-    return Recorded(
-        [Entry(b"", b"")] * (events - rejected), [Rejected(b"", "")] * rejected, position=position, counts=counts
-    )
+    entries = [Entry(b"", b"0123456789")] * (events - rejected)
+    return Recorded(entries, [Rejected(b"0123456789", "")] * rejected, position=at(seconds), counts=counts)
+
+
+def well(progress: Progress) -> Progress:
+    """Let it be open, with everything saved."""
+    progress.listened(heard(0, 1000), 1000)
+    progress.written(recorded(0, 1000), 0)
+    progress.checkpointed(at(1000))
+    return progress
 
 
 def test_counting_goes_on_where_the_checkpoint_stands() -> None:
     """The total is of all starts; what this start did is told apart."""
     progress = Progress()
     progress.starts_with(100)
-    progress.listened(5, 50)
-    progress.written(a_batch(5, 50, rejected=1), 1)
+    progress.listened(heard(5, 50), 50)
+    progress.written(recorded(5, 50, rejected=1), 1)
 
     assert (progress.events, progress.session_events, progress.rejected, progress.batches) == (105, 5, 1, 1)
-    assert progress.by_kind == {("shop.users", "update"): 4}
+    assert progress.tally.counts() == {("shop.users", "update"): 4}
 
 
-def test_lag_is_by_the_servers_clock_and_nothing_pending_is_no_lag() -> None:
+def test_what_is_on_its_way_is_known_by_stage_and_size() -> None:
+    """Where it piles up is where to look."""
+    progress = Progress()
+    progress.listened(heard(5, 50), 50)
+    assert (progress.heard - progress.recorded, progress.bytes, progress.waiting) == (5, 50, 5)
+    progress.turned(recorded(5, 50))
+    progress.written(recorded(2, 50, rejected=1), 1)
+    assert (progress.heard - progress.recorded, progress.recorded - progress.acknowledged) == (0, 3)
+    assert progress.bytes == 30
+
+
+def test_an_empty_batch_is_no_write() -> None:
+    """An idle stream must not look busy."""
+    progress = well(Progress())
+
+    assert (progress.batches, progress.events) == (0, 0)
+
+
+def test_lag_is_by_the_servers_clock() -> None:
     """Our own clock may be wrong by hours; an idle stream is not late."""
     progress = Progress()
-    progress.listened(3, 1000)
-    progress.written(a_batch(1, 900), 0)
+    assert progress.lag_s is None
+    progress.listened(heard(3, 1000), 1000)
+    assert progress.lag_s is None
+    progress.written(recorded(1, 900), 0)
     assert progress.lag_s == 100
-    progress.written(a_batch(2, 1000), 0)
+    progress.written(recorded(2, 1000), 0)
     assert progress.lag_s == 0
-    progress.listened(0, 5000)
+    progress.listened(heard(0, 5000), 5000)
+    progress.written(recorded(0, 5000), 0)
     assert progress.lag_s == 0
+
+
+def test_lag_grows_while_the_stream_is_down(clock: Clock) -> None:
+    """The server's clock goes on without telling us; a lag of 0 all through an outage would hide it."""
+    progress = well(Progress())
+    clock.now += 600
+    progress.trouble("listening to the change stream", AutoReconnect("gone"))
+
+    assert progress.lag_s == 600
+    assert progress.checkpoint_age_s == 600
+
+
+def test_lag_does_not_vanish_between_two_batches_of_a_long_catching_up() -> None:
+    """All that was heard is recorded, but the server has hours more to tell."""
+    progress = Progress()
+    progress.listened(heard(5, 1000), 9000)
+    progress.written(recorded(5, 1000), 0)
+
+    assert (progress.waiting, progress.lag_s) == (0, 8000)
 
 
 def test_the_servers_clock_never_goes_back() -> None:
     """Another member's clock may be behind after a failover; lag must not become negative."""
     progress = Progress()
-    progress.listened(2, 1000)
-    progress.listened(2, 400)
-    progress.written(a_batch(1, 2000), 0)
-
+    progress.listened(heard(2, 1000), 1000)
+    progress.listened(heard(2, 400), 400)
+    progress.written(recorded(1, 400), 0)
+    assert progress.lag_s == 600
+    progress.written(recorded(1, 2000), 0)
     assert progress.lag_s == 0
 
 
 def test_it_is_not_ready_before_its_position_is_saved() -> None:
     """From then on nothing escapes it; before, a unit that starts after us could write unseen."""
     progress = Progress()
-    progress.listened(0, 1)
-    assert not progress.opened
-    assert progress.reasons_not_ready() == ["the stream is not open yet"]
-    progress.checkpointed()
+    progress.listened(heard(0, 1), 1)
+    assert (progress.opened, progress.role) == (False, "starting")
+    assert progress.judgement().reasons == ["the stream is not open yet"]
+    progress.checkpointed(at(1))
     assert progress.opened
-    assert progress.reasons_not_ready() == []
+    assert progress.judgement().ready
 
 
 def test_trouble_is_told_until_the_same_thing_succeeds() -> None:
     """By its kind alone: a message may quote documents."""
-    progress = Progress()
-    progress.checkpointed()
-    progress.trouble("writing", AutoReconnect("secret"))
-    assert progress.reasons_not_ready() == ["trouble writing, trying again: AutoReconnect"]
-    assert progress.troubles == 1
-    progress.checkpointed()
-    assert progress.reasons_not_ready() != []
-    progress.relief("listening")
-    assert progress.reasons_not_ready() != []
-    progress.relief("writing")
-    assert progress.reasons_not_ready() == []
+    progress = well(Progress())
+    progress.trouble("writing history", AutoReconnect("secret"))
+    assert progress.judgement().reasons == ["history deployment: trouble writing history, trying again: AutoReconnect"]
+    assert (progress.troubles, progress.troubles_of["history"], progress.troubles_of["watched"]) == (1, 1, 0)
+    progress.relief("listening to the change stream")
+    assert not progress.judgement().ready
+    progress.relief("writing history")
+    assert progress.judgement().ready
 
 
-def test_trouble_alone_is_a_sign_of_life(clock: Clock) -> None:
+def test_trouble_that_is_tried_again_is_a_sign_of_life(clock: Clock) -> None:
     """The watchdog must not kill a daemon that waits for its server, again and again."""
-    progress = Progress()
-    for _ in range(10):
-        clock.now += STUCK_AFTER_S - 1
-        progress.trouble("writing", AutoReconnect("gone"))
+    progress = well(Progress())
+    progress.listened(heard(5, 1001), 1001)
+    with progress.at_work("writing history"):
+        for _ in range(10):
+            clock.now += progress.bounds.live_s - 1
+            progress.trouble("writing history", AutoReconnect("gone"))
+            assert progress.alive()
+        clock.now += progress.bounds.live_s + 1
+        assert not progress.alive()
+
+
+def test_trouble_beside_the_stream_does_not_hide_a_stage_that_hangs(clock: Clock) -> None:
+    """The survey fails and tries again every ten seconds; meanwhile the writing stage is stuck for good."""
+    progress = well(Progress())
+    progress.listened(heard(5, 1001), 1001)
+    with progress.at_work("writing history"):
+        beside = threading.Thread(target=progress.trouble, args=("reading existing documents", AutoReconnect()))
+        clock.now += progress.bounds.live_s + 1
+        beside.start()
+        beside.join()
+
+        assert not progress.alive()
+
+
+def test_old_values_that_are_tried_again_keep_the_recording_alive(clock: Clock) -> None:
+    """It reads them from the history deployment, under a name of its own."""
+    progress = well(Progress())
+    with progress.at_work("recording"):
+        clock.now += progress.bounds.live_s - 1
+        progress.trouble("recalling documents from history", AutoReconnect())
+        clock.now += progress.bounds.live_s - 1
+
         assert progress.alive()
-    clock.now += STUCK_AFTER_S + 1
-    assert not progress.alive()
 
 
-def test_events_that_wait_are_told_though_the_listener_lives(clock: Clock) -> None:
+def test_a_checkpoint_that_falls_behind_and_stays_there_is_told(clock: Clock) -> None:
     """Healthy while days behind is the complaint about others."""
-    progress = Progress()
-    progress.checkpointed()
-    progress.listened(5, 1)
-    for _ in range(4):
-        clock.now += STUCK_AFTER_S / 3
-        progress.listened(0, 1)
-    assert progress.alive()
-    assert progress.reasons_not_ready() == ["events have waited for more than 60 s to be recorded"]
-    progress.written(a_batch(5, 1), 0)
-    assert progress.reasons_not_ready() == []
+    progress = well(Progress())
+    for second in range(1, 6):
+        clock.now += 10
+        progress.listened(heard(1, 1000 + second), 1000 + second)
+    (reason,) = progress.judgement().reasons
+    assert reason.startswith("the checkpoint has not moved for 40 s")
+    progress.checkpointed(at(1002))
+    assert progress.judgement().ready  # it moves again, though it is not there yet
+    clock.now += 31
+    assert not progress.judgement().ready
+    progress.checkpointed(at(1005))
+    clock.now += 1000
+    assert progress.judgement().ready
 
 
 def test_a_long_idle_stream_that_gets_an_event_is_not_late_at_once(clock: Clock) -> None:
     """The wait counts from the event's arrival."""
-    progress = Progress()
-    progress.checkpointed()
-    clock.now += 10 * STUCK_AFTER_S
-    progress.listened(5, 1)
+    progress = well(Progress())
+    clock.now += 10 * progress.bounds.live_s
+    progress.listened(heard(5, 1001), 1001)
 
-    assert progress.reasons_not_ready() == []
+    assert progress.judgement().ready
+
+
+def test_a_stand_by_is_one_until_it_leads_and_starts_anew_then(clock: Clock) -> None:
+    """What it did in an earlier term, and what went wrong there, is not what it does now."""
+    progress = well(Progress())
+    assert progress.role == "leader"
+    progress.listened(heard(5, 1001), 1001)
+    progress.trouble("saving the checkpoint", AutoReconnect())
+    progress.standing_by("db1:4711")
+    assert (progress.role, progress.owner, progress.waiting, progress.lag_s) == ("standby", "db1:4711", 0, None)
+    assert progress.judgement().ready
+    for _ in range(10):
+        clock.now += 20
+        progress.standing_by("db1:4711")
+    assert progress.judgement().ready
+    progress.leads(8)
+    assert (progress.role, progress.owner, progress.term) == ("leader", None, 8)
+    assert progress.judgement().reasons == ["the stream is not open yet"]
+
+
+def test_how_long_the_oplog_will_do_needs_both_its_ends() -> None:
+    """From the oldest entry to what is saved; unknown is not 0."""
+    progress = Progress()
+    progress.oplog_since = 400
+    assert progress.oplog_headroom_s is None
+    assert well(progress).oplog_headroom_s == 600
+    progress.oplog_since = None
+    assert progress.oplog_headroom_s is None
 
 
 def test_no_count_is_lost_between_threads() -> None:
@@ -140,9 +252,9 @@ def test_no_count_is_lost_between_threads() -> None:
 
     def work() -> None:
         for _ in range(2000):
-            progress.listened(1, 1)
-            progress.written(a_batch(1, 1), 0)
-            progress.trouble("writing", AutoReconnect())
+            progress.listened(heard(1, 1), 1)
+            progress.written(recorded(1, 1), 0)
+            progress.trouble("writing history", AutoReconnect())
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -150,4 +262,5 @@ def test_no_count_is_lost_between_threads() -> None:
     for thread in threads:
         thread.join()
 
-    assert (progress.events, progress.batches, progress.troubles, progress._pending) == (8000, 8000, 8000, 0)
+    assert (progress.events, progress.batches, progress.troubles, progress.waiting) == (8000, 8000, 8000, 0)
+    assert progress.bytes == 0

@@ -145,3 +145,17 @@ def test_relief_is_told_once_and_only_after_trouble() -> None:
         Retry(Stop(), lambda doing, _: told.append(f"trouble {doing}"), told.append).call("writing", failing(times))
 
     assert told == ["trouble writing"] * 3 + ["writing"]
+
+
+def test_trouble_is_over_when_another_error_has_ended_it() -> None:
+    """The survey goes on in another way then; the daemon would be unready until it is restarted."""
+    told: list[str] = []
+    errors: list[Exception] = [AutoReconnect("gone"), OperationFailure("no snapshot", 239)]
+
+    def attempt() -> None:
+        raise errors.pop(0)
+
+    with pytest.raises(OperationFailure):
+        Retry(Stop(), lambda doing, _: told.append(f"trouble {doing}"), told.append).call("reading", attempt)
+
+    assert told == ["trouble reading", "reading"]

@@ -1,0 +1,87 @@
+"""How far back the oplog reaches: cheap, and no trouble where it cannot be known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import MongoClient
+from structlog.testing import capture_logs
+
+from tests.daemon import eventually
+from tests.secured import secured
+from watcher.oplog_window import OplogWindow
+from watcher.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.secured import Secured
+
+STREAM = {"resource": {"db": "shop", "collection": ""}, "actions": ["changeStream", "find"]}
+OPLOG = {"resource": {"db": "local", "collection": "oplog.rs"}, "actions": ["find"]}
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """A server that asks who is there."""
+    folder: Path = tmp_path_factory.mktemp("oplog")
+    with secured(folder) as running:
+        yield running
+
+
+def oldest(uri: str) -> int | None:
+    """Measure as a user."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        return OplogWindow(client, Progress(), threading.Event()).oldest()
+
+
+def test_who_may_read_the_oplog_knows_how_far_it_reaches(deployment: Secured) -> None:
+    """From its very first entry."""
+    first = deployment.root.local["oplog.rs"].find_one(sort=[("$natural", 1)])
+    assert first is not None
+
+    assert oldest(deployment.user("may", [STREAM, OPLOG])) == first["ts"].time
+
+
+def test_who_may_not_is_none_the_worse(deployment: Secured) -> None:
+    """No error, no line in the log every half minute: a number less."""
+    uri = deployment.user("may not", [STREAM])
+
+    with capture_logs() as logs:
+        assert oldest(uri) is None
+    assert [line for line in logs if line["log_level"] != "debug"] == []
+
+
+def test_a_server_that_is_away_is_not_known(free_port: int) -> None:
+    """What was measured long ago would be a lie by now."""
+    assert oldest(f"mongodb://127.0.0.1:{free_port}/?serverSelectionTimeoutMS=100") is None
+
+
+def test_only_the_oldest_entry_is_looked_at(deployment: Secured) -> None:
+    """Beside a stream in a hurry nobody reads gigabytes."""
+    plan = deployment.root.local.command(
+        "explain",
+        {"find": "oplog.rs", "projection": {"ts": 1}, "sort": {"$natural": 1}, "limit": 1},
+        verbosity="executionStats",
+    )
+
+    assert plan["executionStats"]["totalDocsExamined"] <= 1
+
+
+def test_it_measures_until_it_is_stopped(deployment: Secured) -> None:
+    """In a thread of its own, which ends at once."""
+    stop, progress = threading.Event(), Progress()
+    with MongoClient[dict[str, Any]](deployment.uri("root")) as client:
+        thread = threading.Thread(target=OplogWindow(client, progress, stop).run)
+        thread.start()
+        eventually(lambda: progress.oplog_since is not None, "a measurement")
+        begun = time.monotonic()
+        stop.set()
+        thread.join(10)
+
+    assert time.monotonic() - begun < 5
+    assert progress.oplog_since is not None
