@@ -36,5 +36,11 @@ UNKNOWN = 10
 DIFFERENT = 11
 """What was verified is not what it should be."""
 
+UNHEALTHY = 12
+"""`doctor` has found a problem."""
+
+UNCHECKED = 13
+"""`doctor` has found no problem, but there is something that it could not look at."""
+
 ABORTED = 130
 """Ended by a second signal, or by Ctrl-C where that is not the ordinary way to end: 128 + SIGINT."""

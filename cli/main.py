@@ -27,6 +27,8 @@ _COMMANDS = {
     "rejected": "List events that could not be stored, and try them again.",
     "snapshots": "Make snapshots of long-lived documents anew, or verify them.",
     "checkpoint": "Show how far the daemon has recorded, or move it.",
+    "doctor": "Examine settings, deployments, privileges and position, and say what to do.",
+    "roles": "Print the commands that make users with least privilege.",
     "health": "Ask the running daemon whether it is ready.",
     "config": "Show the settings.",
 }

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Item = TypeVar("Item")
 
@@ -31,6 +31,13 @@ def working(doing: str) -> Iterator[None]:
     """Show that something is being done."""
     with _shown(doing):
         yield
+
+
+@contextmanager
+def step_by_step() -> Iterator[Callable[[str], None]]:
+    """Show which of several steps is being done; the caller names each as it begins."""
+    with _shown("") as progress:
+        yield lambda step: progress.update(progress.task_ids[0], count=step)
 
 
 @contextmanager

@@ -1,0 +1,60 @@
+"""One check that fails hides nothing of the others, whatever it fails of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from config.settings import load
+from watcher.doctor import examination
+from watcher.doctor.examination import Check, examine
+from watcher.doctor.finding import Status
+from watcher.doctor.patient import Patient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+    from watcher.doctor.finding import Finding
+    from watcher.embedded.mongod import Mongod
+
+
+def nothing(_: Any) -> None:
+    """Nobody is told."""
+
+
+def test_a_server_that_goes_away_in_between_is_asked_no_more(own_server: Callable[..., Mongod]) -> None:
+    """What was found before stays; the rest is not known, after one time-out instead of ten."""
+    server = own_server()
+    uri = f"{server.uri}?serverSelectionTimeoutMS=500"
+
+    def at_work(check: str) -> None:
+        if check == "server version":
+            server.kill()
+
+    with Patient(load(mongodb_uri=uri), uri, uri) as patient:
+        findings = list(examine(patient, at_work))
+    at = [each.check for each in findings].index("server version")
+
+    assert {each.status for each in findings[:at]} == {Status.OK}
+    assert "stopped answering" in findings[at].said
+    assert {(each.status, each.said) for each in findings[at + 1 :]} == {
+        (Status.UNCHECKED, "the watched deployment cannot be asked"),
+        (Status.UNCHECKED, "the history deployment cannot be asked"),
+    }
+
+
+def test_a_defect_of_ours_is_one_line_of_the_report(replica_set_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a traceback instead of it."""
+
+    def broken(_: Patient) -> Iterator[Finding]:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(examination, "CHECKS", (Check("broken", (), broken), *examination.CHECKS))
+    with Patient(load(mongodb_uri=replica_set_uri), replica_set_uri, replica_set_uri) as patient:
+        findings = list(examine(patient, nothing))
+    (found,) = [each for each in findings if each.check == "broken"]
+
+    assert (found.status, found.remedy) == (Status.UNCHECKED, "Please report this.")
+    assert "surprise" in found.said
+    assert {each.check for each in findings} > {"replica set", "completeness"}

@@ -1,0 +1,49 @@
+"""Who leads the stream, where several daemons share it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from watcher.doctor.finding import ok
+from watcher.doctor.naming import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from watcher.doctor.finding import Finding
+    from watcher.doctor.patient import Patient
+
+NAME = "leader"
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """The lease in the checkpoint, if there is one."""
+    lease = (patient.checkpoint or {}).get("lease")
+    if isinstance(lease, dict):
+        yield judge(lease, patient.keeper.admin.command("hello")["localTime"])
+
+
+def judge(lease: Mapping[str, Any], now: datetime) -> Finding:
+    """Say who has the lease, and whether it still holds.
+
+    Args:
+        lease: `owner`, `term`, `expires_at`, `host`, `pid`.
+        now: the clock of the deployment that keeps the lease.
+    """
+    facts = dict(lease)
+    who = f"{lease.get('host') or lease.get('owner') or 'a daemon'}"
+    if lease.get("pid"):
+        who += f", process {lease['pid']}"
+    term = f"term {lease.get('term', 'unknown')}"
+    expires = lease.get("expires_at")
+    if not lease.get("owner") or not isinstance(expires, datetime):
+        return ok(NAME, f"nobody leads; last {term}", **facts)
+    left = (_aware(expires) - _aware(now)).total_seconds()
+    if left > 0:
+        return ok(NAME, f"{who} leads, {term}, for another {span(left)} unless renewed", **facts)
+    return ok(NAME, f"nobody leads; {who} did until {span(-left)} ago, {term}", **facts)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,62 @@
+"""Would the daemon go on from its checkpoint? The very stream is opened there, read on once, and let go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bson import Timestamp
+
+from config.choices import OnGap
+from watcher.batch import timestamp
+from watcher.doctor.finding import ok, problem
+from watcher.doctor.naming import many
+from watcher.errors import FatalError, NotInitiatedError, PositionLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from watcher.doctor.finding import Finding
+    from watcher.doctor.patient import Patient
+
+CHECKPOINT, NAME = "checkpoint", "position"
+_WHAT_FOLLOWS = {
+    OnGap.RECONCILE: "`watcher run` will record the gap, go on from now, and bring history level with the documents",
+    OnGap.RECORD: "`watcher run` will record the gap and go on from now",
+    OnGap.STOP: "`watcher run` will not start",
+}
+
+
+def checkpoint(patient: Patient) -> Iterator[Finding]:
+    """What is stored of the stream."""
+    stream, found = patient.settings.stream, patient.checkpoint
+    if found is None or "token" not in found:
+        others = [str(name) for name in patient.history.checkpoints.distinct("_id") if name != stream]
+        also = f"; other streams there: {', '.join(sorted(others))}" if others else ""
+        yield ok(CHECKPOINT, f"stream {stream!r} has never run: it will begin from now{also}", streams=sorted(others))
+        return
+    facts = {"stream": stream, "cluster_time": found.get("cluster_time"), "events": found.get("events", 0)}
+    at = found.get("cluster_time")
+    stands = f"{at.time}:{at.inc}" if isinstance(at, Timestamp) else "unknown"
+    yield ok(CHECKPOINT, f"stream {stream!r} stands at {stands}, {many(facts['events'], 'event')} recorded", **facts)
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Whether the server goes on from there, with the settings' own pipeline."""
+    if "token" not in (patient.checkpoint or {}):
+        return
+    try:
+        stored = patient.relocation.stored(whatever_options=True)
+        patient.relocation.at_token(stored.position)
+    except PositionLostError as error:
+        follows = _WHAT_FOLLOWS[patient.settings.on_gap]
+        yield problem(
+            NAME,
+            f"{error.problem.removesuffix('.')}; {follows} (WATCHER_ON_GAP={patient.settings.on_gap})",
+            "watcher checkpoint set --now --yes, or --at TIME for as far back as the oplog reaches.",
+        )
+    except FatalError as error:
+        yield problem(NAME, error.problem, error.remedy)
+    except NotInitiatedError as error:
+        yield problem(NAME, str(error), "Run rs.initiate() once in mongosh.")
+    else:
+        yield ok(NAME, "the server goes on from there", cluster_time=timestamp(stored.position.cluster_time))
