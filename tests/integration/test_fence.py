@@ -176,6 +176,7 @@ def test_history_on_a_server_without_transactions_is_fenced_too(tmp_path: Path, 
     try:
         with MongoClient[dict[str, Any]](f"mongodb://127.0.0.1:{free_port}/?directConnection=true") as client:
             database = client.alone
+            client.admin.command("ping")  # has all the time it takes to start; what follows has two seconds
             old = fence(database)
             own(database, old).store([entry(1)])
             own(database, fence(database)).store([entry(2)])
