@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
+# Most tests wait for servers and daemons most of the time.
+WORKERS ?= 3
 MINUTES ?= 5
 SEED   ?=
 
@@ -18,8 +20,8 @@ help: ## this list
 run: $(VENV)/.installed ## the daemon, on an embedded replica set unless WATCHER_MONGODB_URI names a deployment
 	@exec $(BIN)/watcher run $(ARGS)
 
-test: $(VENV)/.installed-tools ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-tools ## all tests, in three processes; WORKERS=0: in one
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 chaos: $(VENV)/.installed-tools ## everything fails at random for MINUTES=5, and nothing may be lost; SEED=… makes the same choices again
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
