@@ -69,8 +69,10 @@ def _suggestions(history: History, selection: Selection) -> Iterator[str]:
     if namespace is None:
         return
     if namespace not in namespaces:
-        near = get_close_matches(namespace, namespaces, _MOST_SUGGESTIONS) or namespaces[:_MOST_SUGGESTIONS]
-        yield f"There is history of: {', '.join(map(value_text.printable, near))}."
+        near = get_close_matches(namespace, namespaces, _MOST_SUGGESTIONS)
+        others = near or namespaces[:_MOST_SUGGESTIONS]
+        more = "" if len(namespaces) == len(others) else " (similar names)" if near else ", and others"
+        yield f"There is history of: {', '.join(map(value_text.printable, others))}{more}."
         return
     if document_id is not ABSENT and not history.knows(namespace, document_id):
         for other in _look_alikes(document_id):

@@ -59,13 +59,14 @@ class Reverts:
         uuid = session.get("id") if isinstance(session, dict) else None
         if not isinstance(uuid, bytes):
             return None
-        revert_id = id_of(Transaction(session, number))
+        identity = id_of(Transaction(session, number))
+        revert_id = bytes(identity)  # a Binary equals no bytes
         if self._known is None:
             self._known = {bytes(found["_id"]): None for found in self._reverts.find({}, {"_id": 1})}
         if revert_id not in self._known and not self._is_new(when):
             return None
         found = self._known.get(revert_id)
-        if found is None and (stored := self._reverts.find_one({"_id": revert_id}, {"documents": 0})) is not None:
+        if found is None and (stored := self._reverts.find_one({"_id": identity}, {"documents": 0})) is not None:
             found = self._known[bytes(revert_id)] = bytes(stored.raw)
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from pymongo.errors import OperationFailure
 
 from history import History
 from history.revert import intents
+from history.revert.told import Reverts
 from tests.recording import Recording
 
 if TYPE_CHECKING:
@@ -98,3 +100,21 @@ def test_an_intent_without_a_commit_is_told_until_it_is_settled(
         b"n" * 24: "abandoned",
     }
     assert history.unsettled_reverts() == []
+
+
+def test_a_revert_is_still_told_as_one_when_it_is_long_ago(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """The log said so for a minute, and then never again."""
+    database.a.insert_one({"_id": 1, "n": 1})
+    database.a.update_one({"_id": 1}, {"$set": {"n": 2}})
+    recording.catch_up()
+    assert history.revert(namespace, 1, to=1).applied
+    recording.catch_up()
+    *_, before, event = history.log(namespace, 1)
+
+    later = Reverts(recording.history)
+    later._read_at += timedelta(hours=1)  # as if it were read in an hour
+
+    assert later.of(event) is not None
+    assert later.of(before) is None
