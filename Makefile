@@ -26,8 +26,8 @@ test: $(VENV)/.installed-tools ## all tests, in three processes; WORKERS=0: in o
 chaos: $(VENV)/.installed-tools ## everything fails at random for MINUTES=5, and nothing may be lost; SEED=… makes the same choices again
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-bench: $(VENV)/.installed ## events recorded per second, beside a client that reads the same stream and discards it
-	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: $(VENV)/.installed ## throughput, lag, memory, disk, cost to the application, beside Debezium and others
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 bench-as-of: $(VENV)/.installed ## what a document of 50,000 versions was at random moments, beside folding all of them
 	@$(BIN)/python benchmarks/as_of.py $(ARGS)
@@ -51,7 +51,7 @@ lock: $(VENV)/.made ## what goes into the image, by version and digest, brought 
 	  --custom-compile-command 'make lock' --output-file deploy/requirements.txt pyproject.toml
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is younger than what it was made from, so a set-up environment costs nothing.

@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 
-def daemon(uri: str) -> subprocess.Popen[bytes]:
-    """Start `watcher run` on a deployment."""
+def daemon(uri: str, history_uri: str | None = None, **settings: str) -> subprocess.Popen[bytes]:
+    """Start `watcher run` on a deployment.
+
+    Args:
+        uri: the watched deployment.
+        history_uri: where the history goes; None: there, too.
+        settings: more of them, by the names of their environment variables.
+    """
     program = [sys.executable, "-m", "cli", "run"]
     environment = {**os.environ, "WATCHER_MONGODB_URI": uri, "WATCHER_HTTP_PORT": "0", "WATCHER_BASELINE": "off"}
+    environment |= settings
+    if history_uri is not None:
+        environment["WATCHER_HISTORY_URI"] = history_uri
     root = Path(__file__).resolve().parent.parent
     return subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root)
 
@@ -41,3 +50,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def resident_mb(pid: int, name: str = "VmRSS") -> float:
+    """Resident size of a process in megabytes.
+
+    Args:
+        pid: the process.
+        name: `VmRSS`: now; `VmHWM`: the most there has been.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(f"{name}:")).split()[1]) / 1024

@@ -1,179 +1,107 @@
-"""Events recorded per second, beside a client that reads the same stream and throws it away.
+"""Events recorded a second, catching up: the daemon beside its peers, on the same events from the same position.
 
-Source and history live on one `mongod`, started for this run. A collection with pre-images gets small updates (three
-fields each) while nobody follows; then each reader in turn catches up with the same events from the same position:
-
-    reader    getMore with the daemon's own stream options and batch size, the answer dropped undecoded
-    daemon    `watcher run`, a process of its own, from its checkpoint to the last event acknowledged by a majority
-
-Usage: python benchmarks/throughput.py [--events 200000] [--json FILE]
+Peers take turns, and each figure is the median of the repetitions. A collection with pre-images gets its writes while
+nobody follows. What peers write comes after those in the oplog, so everyone reads the same stretch of it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import random
-import shutil
-import sys
-import tempfile
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import median
+from typing import TYPE_CHECKING
 
-from bson import CodecOptions
-from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient, UpdateOne
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks import processes
-from watcher.embedded.mongod import Mongod
-from watcher.listener import Listener
-from watcher.scope import Scope
+from benchmarks import peers, reader, workloads
+from benchmarks.daemon import Daemon
+from benchmarks.peers import DATABASE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.debezium.engine import Debezium
+    from benchmarks.figures import Figures
+    from benchmarks.run import Run
+    from benchmarks.servers import Servers
+    from benchmarks.workloads import Workload
     from watcher.batch import Position
 
-DOCUMENTS = 20_000
-LOAD_BATCH = 1000
-BATCH_SIZE = 1000
+    Peer = Callable[[Position, int], Run]
+
+WATCHER, READER, DEBEZIUM = "watcher", "reader that discards", "Debezium, JSON inserted in bulk"
+SECOND = "watcher, history on a second mongod"
+PART = "throughput"
+UNIT = "events/s"
+_SAVES = {"mongoengine, save() per event": 50, "mongoengine, bulk insert": 4, "plain pymongo loop": 2}
+"""Slow peers get one in so many of the events."""
 
 
-def main() -> None:
-    """Run the benchmark and print one table."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--events", type=int, default=200_000, help="updates to catch up with")
-    arguments.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="watcher-bench-"))
-    try:
-        with Mongod(folder / "server", processes.free_port(), cache_gb=2, oplog_mb=4096) as server:
-            figures = measure(server.uri, options.events)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    for name, value in figures.items():
-        print(f"{name:>32}  {value:,.2f}" if isinstance(value, float) else f"{name:>32}  {value:,}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+class Throughput:
+    """This part of the benchmark.
 
+    Args:
+        servers: the servers.
+        debezium: None: it cannot be run here.
+        figures: are given what was measured.
+    """
 
-def measure(uri: str, events: int) -> dict[str, Any]:
-    """Load once, then read and record the same events."""
-    client: MongoClient[Any] = MongoClient(uri)
-    client.bench.create_collection("orders", changeStreamPreAndPostImages={"enabled": True})
-    client.bench.orders.insert_many(_document(number) for number in range(DOCUMENTS))
-    position = _position(client)
-    daemon = processes.daemon(uri)  # makes the checkpoint
-    processes.wait(lambda: client.change_history.checkpoints.count_documents({"token": {"$exists": True}}) == 1)
-    processes.stop(daemon)
-    loaded_at = time.perf_counter()
-    _load(client, events)
-    load_s = time.perf_counter() - loaded_at
-    reader_s = min(_discard(client, position, events) for _ in range(2))
-    before = client.change_history.history.estimated_document_count()
-    daemon = processes.daemon(uri)
-    started = time.perf_counter()
-    halfway = 0
-    first_s = 0.0
-    while (done := client.change_history.history.estimated_document_count() - before) < events:
-        if done and not first_s:
-            first_s = time.perf_counter() - started
-        if not halfway and done > events // 4:
-            halfway = _rss_mb(daemon.pid)
-        if daemon.poll() is not None:
-            raise SystemExit("the daemon ended")
-        time.sleep(0.05)
-    daemon_s = time.perf_counter() - started - first_s
-    resident = _rss_mb(daemon.pid)
-    processes.stop(daemon)
-    stats = client.change_history.command("collStats", "history")
-    reader, recorder = events / reader_s, events / daemon_s
-    return {
-        "events": events,
-        "load, writes/s": events / load_s,
-        "reader that discards, events/s": reader,
-        "daemon, events/s": recorder,
-        "daemon / reader": recorder / reader,
-        "daemon, start to first event, s": first_s,
-        "resident at a quarter, MB": halfway,
-        "resident at the end, MB": resident,
-        "history, bytes/event": (stats["storageSize"] + stats["totalIndexSize"]) / stats["count"],
-        "BSON, bytes/event": float(stats["avgObjSize"]),
-    }
+    def __init__(self, servers: Servers, debezium: Debezium | None, figures: Figures) -> None:
+        self._servers = servers
+        self._debezium = debezium
+        self._figures = figures
+        here, there = Daemon(servers), Daemon(servers, second=True)
+        self._peers: dict[str, Peer] = {
+            READER: lambda position, events: reader.discard(servers.client, position, events),
+            WATCHER: lambda position, events: here.catch_up(position, events).run,
+            DEBEZIUM: lambda _, events: self._debezium_run(events, (DATABASE, "debezium")),
+            SECOND: lambda position, events: there.catch_up(position, events).run,
+            "Debezium, JSON thrown away": lambda _, events: self._debezium_run(events, None),
+            "plain pymongo loop": lambda position, events: peers.plain(servers.client, position, events),
+            "mongoengine, bulk insert": lambda position, events: peers.bulk(servers.client, position, events),
+            "mongoengine, save() per event": lambda position, events: peers.one_by_one(
+                servers.client, position, events
+            ),
+        }
+        if debezium is None:
+            self._peers = {name: peer for name, peer in self._peers.items() if not name.startswith("Debezium")}
 
+    def small_updates(self, events: int, repetitions: int) -> None:
+        """The table's main lines."""
+        self._contest(workloads.updates(events), repetitions)
 
-def _document(number: int) -> dict[str, Any]:
-    return {
-        "_id": number,
-        "name": f"customer {number}",
-        "email": f"c{number}@example.com",
-        "city": "Lisbon",
-        "total": 0.5,
-        "items": 0,
-        "tags": ["a", "b"],
-    }
+    def all_kinds(self, events: int) -> None:
+        """The same of every other kind of writes."""
+        for workload in workloads.all_kinds(events):
+            self._contest(workload, 1)
 
+    def _contest(self, workload: Workload, repetitions: int) -> None:
+        position = self._load(workload)
+        runs: dict[str, list[Run]] = {name: [] for name in self._peers}
+        for turn in range(repetitions):
+            for name, peer in self._peers.items():
+                if turn == 0 or name in (READER, WATCHER, DEBEZIUM, SECOND):
+                    runs[name].append(peer(position, max(workload.events // _SAVES.get(name, 1), 100)))
+        rates = {name: tuple(run.rate for run in of_peer) for name, of_peer in runs.items()}
+        beside = {name: median(of_peer) for name, of_peer in rates.items()}
+        for name, of_peer in rates.items():
+            compared = {READER: beside[READER]}
+            if name == WATCHER:
+                compared = {other: rate for other, rate in beside.items() if other != SECOND}
+            elif name != SECOND:
+                compared = {WATCHER: beside[WATCHER], **compared}
+            share = _SAVES.get(name, 1)
+            note = f"rate of {max(workload.events // share, 100):,} events" if share > 1 else ""
+            work = f"{workload.events:,} {workload.name}"
+            self._figures.add(PART, work, name, beside[name], UNIT, beside=compared, note=note, values=of_peer)
 
-def _load(client: MongoClient[Any], events: int) -> None:
-    dice = random.Random(1)
-    for start in range(0, events, LOAD_BATCH):
-        client.bench.orders.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": dice.randrange(DOCUMENTS)},
-                    {"$set": {"items": number, "total": dice.random(), "city": f"city {number % 977}"}},
-                )
-                for number in range(start, min(start + LOAD_BATCH, events))
-            ],
-            ordered=False,
-        )
+    def _load(self, workload: Workload) -> Position:
+        client = self._servers.client
+        workload.prepare(client)
+        if self._debezium is not None:
+            self._debezium.begin(self._servers.uri, lambda: client[workloads.DATABASE].marks.insert_one({}))
+        position = self._servers.position()
+        workload.load(client)
+        return position
 
-
-def _position(client: MongoClient[Any]) -> Position:
-    listener = Listener(client, _scope(), BATCH_SIZE, None, pre_images=True)
-    position = listener.next_batch().position
-    listener.close()
-    return position
-
-
-def _discard(client: MongoClient[Any], position: Position, events: int) -> float:
-    """Read the stream with the daemon's options and look at nothing but the number of events."""
-    options = {
-        "allChangesForCluster": True,
-        "showExpandedEvents": True,
-        "showRawUpdateDescription": True,
-        "fullDocumentBeforeChange": "whenAvailable",
-        "startAfter": RawBSONDocument(position.token),
-    }
-    command = {
-        "aggregate": 1,
-        "pipeline": [{"$changeStream": options}, {"$match": _scope().match()}],
-        "cursor": {"batchSize": BATCH_SIZE},
-    }
-    raw: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
-    seen, started = 0, time.perf_counter()
-    with client.start_session(causal_consistency=False) as session:
-        reply = client.admin.command(command, session=session, codec_options=raw)
-        cursor, batch = reply["cursor"]["id"], "firstBatch"
-        while True:
-            seen += len(reply["cursor"][batch])
-            if seen >= events:
-                break
-            more = {"getMore": cursor, "collection": "$cmd.aggregate", "batchSize": BATCH_SIZE, "maxTimeMS": 500}
-            reply, batch = client.admin.command(more, session=session, codec_options=raw), "nextBatch"
-        client.admin.command({"killCursors": "$cmd.aggregate", "cursors": [cursor]}, session=session)
-    return time.perf_counter() - started
-
-
-def _scope() -> Scope:
-    return Scope(("*.*",), (), "change_history")
-
-
-def _rss_mb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) // 1024
-
-
-if __name__ == "__main__":
-    main()
+    def _debezium_run(self, events: int, target: tuple[str, str] | None) -> Run:
+        if self._debezium is None:  # pragma: no cover - it is no peer then
+            raise RuntimeError("there is no Debezium")
+        self._servers.client.drop_database(DATABASE)
+        return self._debezium.catch_up(self._servers.uri, events, events // 10, target)
