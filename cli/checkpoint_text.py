@@ -51,16 +51,16 @@ def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[s
         ]
     else:
         facts.append(("position", "none yet"))
-    options, replica_set = found.get("options") or {}, found.get("replica_set") or {}
+    options, replica_set = _document(found.get("options")), _document(found.get("replica_set"))
     if options:  # a stream that is only just led has none
         facts += [
-            ("include", ",".join(options.get("include", ()))),
-            ("exclude", ",".join(options.get("exclude", ())) or "nothing"),
+            ("include", _globs(options.get("include"))),
+            ("exclude", _globs(options.get("exclude")) or "nothing"),
             ("history", str(options.get("own_database", ""))),
             ("replica set", f"{replica_set.get('name')} ({replica_set.get('id') or 'id unknown'})"),
             ("events", str(found.get("events", 0))),
         ]
-    if lease := found.get("lease"):
+    if lease := _document(found.get("lease")):
         facts.append(("leader", _leader(lease, aware)))
     saved = found.get("updated_at")
     if isinstance(saved, datetime):
@@ -68,8 +68,17 @@ def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[s
     if "survey" in found:
         kept = found["survey"]
         plans = kept if isinstance(kept, list) else [kept]
-        facts.append(("survey", f"{', '.join(str(plan.get('kind')) for plan in plans)} under way"))
+        facts.append(("survey", f"{', '.join(str(_document(plan).get('kind')) for plan in plans)} under way"))
     return facts
+
+
+def _document(value: Any) -> dict[str, Any]:
+    """The value if it is a document: a checkpoint may be damaged, and is shown as far as it can be."""
+    return value if isinstance(value, dict) else {}
+
+
+def _globs(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else ""
 
 
 def _leader(lease: dict[str, Any], now: datetime) -> str:

@@ -1,5 +1,6 @@
 """The types of the settings: what each kind of value may be, and how that is said to the operator."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,15 @@ from pydantic_settings import NoDecode
 from config import uri
 
 _MAX_DATABASE_BYTES = 63
+_MAX_NAMESPACE_BYTES = 255
+_MAX_HOST = 253
+_MAX_PATH_BYTES = 4095
+_MAX_STREAM = 200
+_MAX_QUOTED = 40
 _SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
+_MAGIC = re.compile(r"[*?\[]")  # a glob may be longer than what it matches
 _STREAM = re.compile(r"[A-Za-z0-9._-]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
 @dataclass(frozen=True)
@@ -26,13 +34,20 @@ class Allowed:
     text: str
 
 
+def _quoted(text: str) -> str:
+    """Repeat what was written, escaped, and not at any length."""
+    return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…")
+
+
 def _database_fault(name: str) -> str | None:
     """Say what is wrong with a database name or glob, by the rules of MongoDB's naming restrictions."""
     wrong = sorted({character for character in name if character in '/\\. "$\0'})
     if wrong:
-        return f"{name!r} has {' and '.join(map(repr, wrong))}, which no database name may have"
-    if len(name.encode(errors="replace")) > _MAX_DATABASE_BYTES:
-        return f"{name!r} is longer than {_MAX_DATABASE_BYTES} bytes"
+        return f"{_quoted(name)} has {' and '.join(map(repr, wrong))}, which no database name may have"
+    if not uri.is_text(name):
+        return f"{_quoted(name)} is not UTF-8 text"
+    if not _MAGIC.search(name) and len(name.encode()) > _MAX_DATABASE_BYTES:
+        return f"{_quoted(name)} is longer than {_MAX_DATABASE_BYTES} bytes"
     return None
 
 
@@ -40,11 +55,16 @@ def _glob_fault(glob: str) -> str | None:
     """Say what is wrong with one ``db.coll`` glob; None where nothing is."""
     database, dot, collection = glob.partition(".")
     if not dot:
-        return f"{glob!r} has no dot; for the whole database write '{glob}.*'"
+        whole = "DATABASE" if _quoted(glob) != f"'{glob}'" else glob
+        return f"{_quoted(glob)} has no dot; for the whole database write '{whole}.*'"
     if not database or not collection:
-        return f"{glob!r} has an empty part"
+        return f"{_quoted(glob)} has an empty part"
     if "$" in collection or "\0" in collection:
-        return f"{glob!r} has '$' or a NUL byte, which no collection name may have"
+        return f"{_quoted(glob)} has '$' or a NUL byte, which no collection name may have"
+    if not uri.is_text(collection):
+        return f"{_quoted(glob)} is not UTF-8 text"
+    if not _MAGIC.search(glob) and len(glob.encode()) > _MAX_NAMESPACE_BYTES:
+        return f"{_quoted(glob)} is longer than the {_MAX_NAMESPACE_BYTES} bytes of a namespace"
     return _database_fault(database)
 
 
@@ -64,9 +84,9 @@ def _never_watched(glob: str) -> str | None:
     """Say why nothing that a glob names can be watched; None where something can."""
     database, _, collection = glob.partition(".")
     if database in _SYSTEM_DATABASES:
-        return f"{glob!r} is in a system database; MongoDB opens no change stream there"
+        return f"{_quoted(glob)} is in a system database; MongoDB opens no change stream there"
     if collection.startswith("system."):
-        return f"{glob!r} is a system collection; MongoDB opens no change stream there"
+        return f"{_quoted(glob)} is a system collection; MongoDB opens no change stream there"
     return None
 
 
@@ -84,6 +104,8 @@ def _database(value: object) -> object:
     if isinstance(value, str):
         if not value:
             raise ValueError("the name is empty")
+        if not value.isprintable():
+            raise ValueError(f"{_quoted(value)} has a character that cannot be printed")
         if value.lower() in _SYSTEM_DATABASES:
             raise ValueError(f"{value!r} is a system database")
         if fault := _database_fault(value):
@@ -94,6 +116,8 @@ def _database(value: object) -> object:
 def _stream(value: object) -> object:
     if isinstance(value, str) and not _STREAM.fullmatch(value):
         raise ValueError("the name is empty" if not value else "it has other characters")
+    if isinstance(value, str) and len(value) > _MAX_STREAM:
+        raise ValueError(f"it is longer than {_MAX_STREAM} characters")
     return value
 
 
@@ -110,20 +134,33 @@ def _lower(value: object) -> object:
 
 def _uri(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and not uri.is_text(text):
+        raise ValueError("it is not UTF-8 text")
     if isinstance(text, str) and (fault := uri.fault(text)):
         raise ValueError(fault)
     return value
 
 
 def _host(value: object) -> object:
-    if isinstance(value, str) and (not value or not value.isprintable() or " " in value):
-        raise ValueError("the name is empty" if not value else "it has a blank or a control character")
+    if not isinstance(value, str):
+        return value
+    if not value:
+        raise ValueError("the name is empty")
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if len(value) > _MAX_HOST or not _HOST_NAME.fullmatch(value):
+            raise ValueError("it is no IP address and no host name") from None
     return value
 
 
 def _folder(value: object) -> object:
-    if isinstance(value, str) and not value:
+    if isinstance(value, str) and not value.strip():
         raise ValueError("the path is empty")
+    if isinstance(value, str) and ("\0" in value or not uri.is_text(value)):
+        raise ValueError("it has a NUL byte, or is not UTF-8 text")
+    if isinstance(value, str) and len(value.encode()) > _MAX_PATH_BYTES:
+        raise ValueError(f"it is longer than {_MAX_PATH_BYTES} bytes")
     if isinstance(value, str | Path):
         try:
             return Path(value).expanduser().absolute()

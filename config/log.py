@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from config import failures
+from config import failures, harmless
 
 # The parent of our lines in the standard library, with a level of its own. Everything else stays at warning, whatever
 # the level: at debug the driver logs each command with the documents in it.
@@ -46,12 +46,13 @@ def configure(level: str = "info", fmt: str = "auto", stream: TextIO | None = No
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([harmless.escape] if console else []),
         _render_failure(failures.text if console else failures.structured),
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=terminal and "NO_COLOR" not in os.environ)
         if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        else structlog.processors.JSONRenderer(harmless.dumps)
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(

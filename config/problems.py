@@ -1,5 +1,6 @@
 """What is wrong with the settings, in the operator's own words, everything at once."""
 
+import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
@@ -10,7 +11,9 @@ from pydantic_settings import BaseSettings
 
 from config.fields import Allowed
 from config.sources import Gathered
+from config.uri import MASK
 
+_URI = re.compile(r"mongodb(\+srv)?://[^'\"]*")
 _MAX_SHOWN = 80  # characters of a wrong value
 
 
@@ -52,7 +55,7 @@ def explain(error: ValidationError, model: type[BaseSettings], gathered: Gathere
         shown = "" if is_secret(field) else f" = {_shorten(gathered.values[name])}"
         cause = item.get("ctx", {}).get("error")
         detail = f" ({cause})" if cause else ""
-        yield f"{gathered.origins[name].written}{shown}: must be {allowed(field)}{detail}"
+        yield f"{gathered.origins[name].written}{_masked(shown)}: must be {allowed(field)}{_masked(detail)}"
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -89,6 +92,11 @@ def _metadata(field: FieldInfo) -> Iterator[Any]:
     yield from field.metadata
     for member in getattr(field.annotation, "__args__", ()):
         yield from getattr(member, "__metadata__", ())
+
+
+def _masked(text: str) -> str:
+    """Hide connection strings: one that was given as another setting may hold a password all the same."""
+    return _URI.sub(MASK, text)
 
 
 def _shorten(value: object) -> str:

@@ -1,7 +1,10 @@
 """MongoDB connection strings: checked and shown without ever repeating a credential."""
 
 import re
+import ssl
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
@@ -18,6 +21,15 @@ _OPTION_SEPARATORS = re.compile(r"([&;])")
 _SECRET_OPTION = re.compile(r"(?i)password|properties|token|secret|username|passphrase")
 
 MASK = "***"
+
+
+def is_text(value: str) -> bool:
+    """Whether it is Unicode throughout: what is no UTF-8 in the environment comes as lone surrogates.
+
+    Args:
+        value: A setting as it was read.
+    """
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def fault(uri: str) -> str | None:
@@ -49,12 +61,33 @@ def fault(uri: str) -> str | None:
             # An unknown or wrong option is only warned of by default: `tsl=true` would connect in the clear.
             warnings.simplefilter("error")
             warnings.filterwarnings("ignore", message=".*compression")  # the driver does without, soundly
-            parse_uri("mongodb://" + rest, validate=True, warn=True)
+            parsed = parse_uri("mongodb://" + rest, validate=True, warn=True)
+        _load_certificates(parsed["options"])
     except OSError as error:
-        return f"a file that its options name cannot be read: {error.strerror}"
+        unusable = isinstance(error, ssl.SSLError)  # its text may be none
+        reason = "its certificate or key is unusable, or the key's password wrong" if unusable else error.strerror
+        return f"a file that its options name cannot be read: {reason}"
     except (PyMongoError, ValueError, TypeError, UserWarning) as error:
         return _reason(rest, error)
     return None
+
+
+def _load_certificates(options: Mapping[str, Any]) -> None:
+    """Read the files of TLS as the driver will: it does so only when it connects, and then fails without advice.
+
+    Raises:
+        ssl.SSLError: what they hold is of no use.
+        OSError: one cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in ("tlsCAFile", "tlsCRLFile"):
+        if name in options:
+            context.load_verify_locations(options[name])
+    if "tlsCertificateKeyFile" in options:
+        # A password, if there is none: else OpenSSL would ask at the terminal.
+        context.load_cert_chain(
+            options["tlsCertificateKeyFile"], password=options.get("tlsCertificateKeyFilePassword") or ""
+        )
 
 
 def _reason(rest: str, error: Exception) -> str:

@@ -17,6 +17,7 @@ from pymongo import ReadPreference, WriteConcern
 from models import raw
 from models.connection import CHECKPOINTS
 from models.values import to_python
+from watcher import damage
 from watcher.batch import Position, timestamp
 from watcher.errors import PositionRefusedError
 
@@ -38,11 +39,13 @@ class StoredPosition(NamedTuple):
         position: where to go on.
         events: number of events recorded since it was first made.
         begun: since when the stream has covered what it covers, payload of a BSON timestamp.
+        intact: the position is what was saved. One that is not could silently pass over events: it is lost.
     """
 
     position: Position
     events: int
     begun: bytes
+    intact: bool = True
 
 
 class Checkpointer:
@@ -71,21 +74,29 @@ class Checkpointer:
         """Where to go on, or None for a stream that has never run.
 
         Raises:
-            PositionRefusedError: the position is another deployment's, or of a stream with other options.
+            PositionRefusedError: the position is another deployment's, or of a stream with other options; or the
+                checkpoint is damaged beyond what `WATCHER_ON_GAP` can answer.
         """
         found = self._checkpoints.find_one({"_id": self._stream})
         if found is None:
             return None
         stored = raw.fields(bytes(found.raw))
-        if b"token" not in stored:  # it has been led, or a survey planned, but the very first start was cut short
-            return None
+        if b"token" not in stored and b"cluster_time" not in stored:
+            return None  # it has been led, or a survey planned, but the very first start was cut short
+        damage.refuse_unreadable(self._stream, stored)
         self._refuse_other_deployment(to_python(stored[b"replica_set"]))
-        if to_python(stored[b"fingerprint"]) != fingerprint(self._options):
-            self._refuse_other_options(to_python(stored[b"options"]))
+        options = to_python(stored[b"options"])
+        if to_python(stored[b"fingerprint"]) != fingerprint(options):
+            raise damage.refusal(self._stream, "`fingerprint` is not that of `options`")
+        if options != self._options:
+            self._refuse_other_options(options)
         events = to_python(stored[b"events"]) if b"events" in stored else 0
         position = Position(stored[b"token"][1], stored[b"cluster_time"][1])
         begun = stored[b"begun"][1] if b"begun" in stored else position.cluster_time
-        return StoredPosition(position, int(events), begun)
+        intact = b"digest" not in stored or to_python(stored[b"digest"]) == damage.digest(position)
+        if not intact:
+            damage.refuse_doubtful_time(self._stream, position)
+        return StoredPosition(position, int(events), begun, intact)
 
     def save(self, position: Position, events: int) -> None:
         """Move the checkpoint. Returns once a majority has it. Safe to repeat.
@@ -103,6 +114,7 @@ class Checkpointer:
                 "$set": {
                     "token": RawBSONDocument(position.token),
                     "cluster_time": timestamp(position.cluster_time),
+                    "digest": damage.digest(position),
                     "fingerprint": fingerprint(self._options),
                     "options": self._options,
                     "replica_set": self._replica_set._asdict(),

@@ -139,6 +139,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         settings.batch_size,
         stored.position if stored is not None else None,
         pre_images=settings.pre_images is not PreImagesMode.OFF,
+        intact=stored is None or stored.intact,
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
     writer = Writer(history, settings.stream)

@@ -113,6 +113,10 @@ BAD_TOKEN = {
     40649: "bad token",
 }
 """What a server answers to a position that was damaged; these codes mean that only when a stream is opened."""
+_KEY_STRING_CODES = range(50790, 50900)
+"""A token is a key string (src/mongo/db/storage/key_string.cpp); each fault of one has a code of its own."""
+_TOKEN_CODES = {207, 40646, *range(51054, 51060), *range(6189500, 6189510)}
+"""Further faults of what is within a token (src/mongo/db/pipeline/resume_token.cpp)."""
 
 
 class UnusablePositionError(PyMongoError):
@@ -180,6 +184,11 @@ def _classify_bulk(error: BulkWriteError) -> Verdict:
     inside = (*error.details["writeErrors"], *error.details["writeConcernErrors"])
     codes = {each["code"] for each in inside} - {DUPLICATE_KEY, *REJECT_CODES}
     return Verdict.TRANSIENT if codes and codes <= TRANSIENT_CODES.keys() else Verdict.FATAL
+
+
+def is_bad_token(code: int | None) -> bool:
+    """Whether a server that was asked to open a stream at a position says that this is none."""
+    return code in BAD_TOKEN or code in _KEY_STRING_CODES or code in _TOKEN_CODES
 
 
 def name_of(error: BaseException) -> str:

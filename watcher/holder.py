@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 _MILLISECONDS = 1000
 
@@ -63,13 +61,13 @@ def holder_of(lease: Mapping[str, Any] | None, left_ms: float | None) -> Holder 
         lease: the field of the checkpoint.
         left_ms: milliseconds until it runs out.
     """
-    if not lease or "owner" not in lease or left_ms is None or left_ms <= 0:
+    if not isinstance(lease, Mapping) or "owner" not in lease or "term" not in lease or left_ms is None or left_ms <= 0:
         return None
     return Holder(
         str(lease["owner"]),
         str(lease.get("host")),
-        int(lease.get("pid", 0)),
-        lease.get("place"),
+        pid if isinstance(pid := lease.get("pid"), int) else 0,
+        str(lease.get("place")) if "place" in lease else None,
         int(lease["term"]),
         left_ms / _MILLISECONDS,
     )

@@ -35,6 +35,8 @@ ANSWER_S = 2.0
 
 _MAJORITY = WriteConcern("majority")
 _MILLISECONDS = 1000
+_LONGEST_MS = 600_000
+"""No lease, of whatever version, lasts longer."""
 
 
 class DeposedError(Exception):
@@ -91,7 +93,8 @@ class Lease:
         Raises:
             pymongo.errors.PyMongoError: no answer.
         """
-        wanted = {"lease": 1, "left": {"$subtract": ["$lease.expires_at", "$$NOW"]}}
+        left = {"$subtract": ["$lease.expires_at", "$$NOW"]}
+        wanted = {"lease": 1, "left": {"$cond": [self._sound(), left, None]}}
         with pymongo.timeout(ANSWER_S):
             for found in self._checkpoints.aggregate([{"$match": {"_id": self._stream}}, {"$project": wanted}]):
                 return holder_of(found.get("lease"), found.get("left"))
@@ -113,13 +116,15 @@ class Lease:
         free = {
             "$or": [
                 by_force,
-                {"$lte": ["$lease.expires_at", "$$NOW"]},  # so is what is absent: never taken, or released
+                {"$not": [self._sound()]},  # never taken, or released, or damaged
+                {"$lte": ["$lease.expires_at", "$$NOW"]},
                 {"$in": ["$lease.owner", [self._owner, *([dead] if dead else [])]]},
             ]
         }
         with pymongo.timeout(ANSWER_S):
             fenced = self._terms.find_one({"_id": self._stream}) or {}  # it outlives a checkpoint that is removed
-            last = {"$max": [{"$ifNull": ["$lease.term", 0]}, Int64(fenced.get("term", 0))]}
+            term = {"$cond": [{"$isNumber": "$lease.term"}, "$lease.term", 0]}
+            last = {"$max": [term, Int64(fenced.get("term", 0))]}
             mine = {
                 "owner": self._owner,
                 "term": {"$add": [last, Int64(1)]},
@@ -161,6 +166,15 @@ class Lease:
         holder = dict.fromkeys((f"lease.{name}" for name in ("owner", "expires_at", "host", "pid", "place")), "")
         with pymongo.timeout(ANSWER_S):
             self._checkpoints.update_one(term.of(self._stream), {"$unset": holder})
+
+    def _sound(self) -> dict[str, Any]:
+        """Whether a lease can be what a daemon has written: its end is a moment, and no further away than it can be.
+
+        One of a clock that was wrong, or that somebody has made up, must not keep everybody waiting for ever.
+        """
+        latest = {"$add": ["$$NOW", _LONGEST_MS]}
+        is_moment = {"$eq": [{"$type": "$lease.expires_at"}, "date"]}
+        return {"$and": [is_moment, {"$isNumber": "$lease.term"}, {"$lt": ["$lease.expires_at", latest]}]}
 
     def _expiry(self) -> dict[str, Any]:
         return {"$add": ["$$NOW", int(self.ttl_s * _MILLISECONDS)]}

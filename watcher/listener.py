@@ -18,15 +18,16 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from core import event
 from models import raw
+from watcher import damage
 from watcher.batch import Batch, Lost, Position, timestamp
 from watcher.errors import (
-    BAD_TOKEN,
     DOUBTED_CODES,
     UNKNOWN_OPTION,
     PositionDoubtedError,
     UnusablePositionError,
     Verdict,
     classify,
+    is_bad_token,
     name_of,
 )
 from watcher.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
@@ -64,6 +65,7 @@ class Listener:
         batch_size: at most so many events in a batch.
         position: where to go on; None: from now on.
         pre_images: ask for the images before each change.
+        intact: the position is what was saved; one that is not is lost, whatever the server would make of it.
         skip_what_is_lost: when the server cannot go on from the position, go on from now and say so with the next
             batch, instead of raising.
     """
@@ -76,6 +78,7 @@ class Listener:
         position: Position | None,
         *,
         pre_images: bool,
+        intact: bool = True,
         skip_what_is_lost: bool = False,
     ) -> None:
         self._client = client
@@ -86,6 +89,7 @@ class Listener:
         self._splits = True
         self._position = position
         self._pre_images = pre_images
+        self._intact = intact
         self._skip_what_is_lost = skip_what_is_lost
         self._raw_updates = True
         self._session: ClientSession | None = None
@@ -108,12 +112,12 @@ class Listener:
             self.close()
             if isinstance(error, OperationFailure) and error.code == TOO_LARGE and self._portion.refused():
                 return self.next_batch()
-            self._doubt(error)
+            judged = self._judged(error)
             lost = self._position
-            if not self._skip_what_is_lost or lost is None or classify(error) is not Verdict.POSITION_LOST:
-                raise
-            log.warning("position lost: going on from now", cause=name_of(error))
-            self._position, self._lost = None, Lost(lost, name_of(error))
+            if not self._skip_what_is_lost or lost is None or classify(judged) is not Verdict.POSITION_LOST:
+                raise judged from error.__cause__
+            log.warning("position lost: going on from now", cause=name_of(judged))
+            self._position, self._lost = None, Lost(lost, name_of(judged))
             self._portion.as_usual()
             return self.next_batch()
         return batch
@@ -123,14 +127,20 @@ class Listener:
         self._doubts = 0  # only now: opening a stream reads nothing, so it says nothing of its position
         return batch
 
-    def _doubt(self, error: PyMongoError) -> None:
-        """A gap is declared for good, so the server must say so more than once that the position is lost."""
-        if not isinstance(error, OperationFailure) or error.code not in DOUBTED_CODES or self._position is None:
-            return
+    def _judged(self, error: PyMongoError) -> PyMongoError:
+        """A gap is declared for good, so the server must say so more than once that the position is lost.
+
+        A position within an event that came in fragments is none either: only the rest of the event follows it.
+        """
+        within = isinstance(error, BrokenFragmentsError)
+        doubted = within or (isinstance(error, OperationFailure) and error.code in DOUBTED_CODES)
+        if not doubted or self._position is None:
+            return error
         self._doubts += 1
         if self._doubts < DOUBTS:
-            raise PositionDoubtedError(str(error), error.code, error.details) from error
+            return error if within else PositionDoubtedError(str(error), getattr(error, "code", None))
         self._doubts = 0
+        return UnusablePositionError("it lies within an event") if within else error
 
     def _served(self, batch: Batch) -> None:
         form = self._portion.form
@@ -156,15 +166,36 @@ class Listener:
             log.debug("the cursor could not be given back", error=type(error).__name__)
 
     def _open(self) -> Batch:
+        if not self._intact and self._position is not None:
+            raise UnusablePositionError("it is not what was saved")
         self._session = self._client.start_session(causal_consistency=False)
         while True:
             try:
-                return self._read("firstBatch", self._command(self._aggregate()))
+                reply = self._command(self._aggregate())
+                self._refuse_the_future(reply)
+                return self._read("firstBatch", reply)
             except OperationFailure as error:
-                if error.code in BAD_TOKEN and self._position is not None:
+                if is_bad_token(error.code) and self._position is not None:
                     raise UnusablePositionError(name_of(error)) from error
                 if not self._do_without(error.code):
                     raise
+
+    def _refuse_the_future(self, reply: dict[bytes, raw.Value]) -> None:
+        """A server would wait for the time of such a position, and pass over everything that happens until then.
+
+        Raises:
+            PositionDoubtedError: the member asked may not know yet how late it is.
+            PositionRefusedError: the deployment has not come to its time, or has gone back behind it.
+        """
+        position = self._lost.position if self._lost is not None else self._position
+        now = damage.cluster_time(reply)
+        if position is None or now is None or position.cluster_time[::-1] <= now[::-1]:
+            return
+        self._doubts += 1
+        if self._doubts < DOUBTS:
+            raise PositionDoubtedError("the position lies in the future")
+        self.close()
+        raise damage.refusal_of_the_future(position, now)
 
     def _do_without(self, code: int | None) -> bool:
         """The server does not know something it was asked for: ask without. False: that was not it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bson import Binary, CodecOptions
+from bson import Binary, CodecOptions, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 
@@ -15,7 +15,8 @@ from models import raw
 from models.connection import CHECKPOINTS, HISTORY
 from models.values import to_python
 from recall.places import sortable
-from watcher.agenda import RECONCILE, Plan, enqueue
+from watcher.agenda import BASELINE, RECONCILE, Plan, enqueue
+from watcher.damage import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,13 +62,21 @@ class PlanStore:
         self.save(enqueue(self.load(), plan))
 
     def load(self) -> tuple[Plan, ...]:
-        """The plans that were not carried out when the daemon ended, in their order."""
+        """The plans that were not carried out when the daemon ended, in their order.
+
+        Raises:
+            watcher.errors.PositionRefusedError: they are damaged.
+            pymongo.errors.PyMongoError: no answer.
+        """
         found = self._checkpoints.find_one({"_id": self._stream, "survey": {"$exists": True}})
         if found is None:
             return ()
         kind, payload = raw.fields(bytes(found.raw))[b"survey"]
         kept = raw.items(payload) if kind == raw.ARRAY else [(kind, payload)]  # once there was only one plan
-        return tuple(_plan(raw.fields(document)) for _, document in kept)
+        try:
+            return tuple(_sound(_plan(raw.fields(document))) for _, document in kept)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise refusal(self._stream, "`survey` cannot be read") from error
 
     def level(self, plan: Plan) -> None:
         """Note in the gaps before a reconciliation that history is level by it. Safe to repeat; raises as `save`."""
@@ -97,6 +106,20 @@ def _document(plan: Plan) -> dict[str, Any]:
         "levels": plan.levels,
         **{name: value for name in _OPTIONAL if (value := getattr(plan, name)) is not None},
     }
+
+
+def _sound(plan: Plan) -> Plan:
+    """The plan, if it can be carried out.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    moments = [plan.at, *(each for each in (plan.since, plan.read_at, plan.latest) if each is not None)]
+    if plan.kind not in {BASELINE, RECONCILE} or not all(isinstance(each, Timestamp) for each in moments):
+        raise TypeError(plan.kind)
+    if not all(isinstance(each, str) and "." in each for each in plan.namespaces):
+        raise TypeError(plan.namespaces)
+    return plan
 
 
 def _plan(kept: dict[bytes, raw.Value]) -> Plan:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from watcher.errors import name_of
 from watcher.judgement import Bounds, Facts, Judgement, Trouble, Work, judge
 from watcher.server_clock import ServerClock
 from watcher.sides import SIDES, side_of
@@ -164,7 +165,7 @@ class Progress:
         """Something failed for a passing reason and is tried again."""
         with self._lock:
             self.troubles_of[side_of(doing)] += 1
-            self._trouble[doing] = type(error).__name__
+            self._trouble[doing] = name_of(error)
             self._alive()
 
     def relief(self, doing: str) -> None:

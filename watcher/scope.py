@@ -17,6 +17,7 @@ from core import globs
 SYSTEM_DATABASES = ("admin", "config", "local")
 _MAGIC = re.compile(r"[*?\[]")
 _BRACKETS = re.compile(r"(?<!\\)\[([^\]]*)\]")
+_DELICATE = re.compile(r"""\\([\t\n\r\v\f])|([\x00-\x1f\x7f'"])""")
 _EVERYTHING = "*"
 _EVERYTHING_GLOB = "*.*"
 
@@ -122,4 +123,6 @@ def _server_regex(glob: str) -> str:
     body = translate(glob).removeprefix("(?s:")[: -len(r")\Z")]
     # Within brackets [ is itself to Python, and may begin a class of characters to PCRE.
     body = _BRACKETS.sub(lambda found: "[" + found[1].replace("[", r"\[") + "]", body)
+    # The server puts the pattern into a text of its own and reads that again: no quotes and no controls in it.
+    body = _DELICATE.sub(lambda found: rf"\x{ord(found[1] or found[2]):02x}", body)
     return rf"\A(?s:{body})\z"

@@ -1,9 +1,18 @@
 """Connection strings: what is wrong is said, what is secret is not."""
 
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from config import uri
 from config.settings import SettingsError, load
+from tests.certificates import Authority
 
 PASSWORD = "hunter2"
 
@@ -38,6 +47,32 @@ def test_what_the_driver_reads_is_accepted(good: str) -> None:
 def test_a_slip_is_explained(bad: str, reason: str) -> None:
     """A misspelt `tls` must not connect in the clear."""
     assert reason in str(uri.fault(bad))
+
+
+@pytest.mark.parametrize("option", ["tlsCAFile", "tlsCertificateKeyFile"])
+def test_a_file_without_a_certificate_is_found_before_the_start(option: str, tmp_path: Path) -> None:
+    """The driver reads it only when it connects, and the daemon would be restarted for ever."""
+    (tmp_path / "a.pem").write_text("-----BEGIN NONSENSE-----")
+
+    assert "certificate or key is unusable" in str(uri.fault(f"mongodb://h/?tls=true&{option}={tmp_path}/a.pem"))
+
+
+def test_a_certificate_is_accepted_and_its_key_without_its_password_is_not(tmp_path: Path) -> None:
+    """OpenSSL would ask for it at the terminal, which a service has not."""
+    authority = Authority(tmp_path)
+    caller = authority.issue("caller", "callers")
+    assert uri.fault(f"mongodb://h/?{authority.options(caller)[1:]}") is None
+
+    key = load_pem_private_key(caller.file.read_bytes(), None)
+    locked = BestAvailableEncryption(PASSWORD.encode())
+    certificate = caller.file.read_bytes().partition(b"-----BEGIN CERTIFICATE")
+    caller.file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked) + certificate[1] + certificate[2]
+    )
+    options = authority.options(caller)[1:]
+    assert "the key's password wrong" in str(uri.fault(f"mongodb://h/?{options}"))
+    assert "the key's password wrong" in str(uri.fault(f"mongodb://h/?{options}&tlsCertificateKeyFilePassword=other"))
+    assert uri.fault(f"mongodb://h/?{options}&tlsCertificateKeyFilePassword={PASSWORD}") is None
 
 
 @pytest.mark.parametrize(
