@@ -35,8 +35,13 @@ _ENVELOPE = frozenset(
     }
 )
 _DIGEST_BYTES = 8
+_KEY_BYTES = {raw.OBJECT_ID: 10 + 12, raw.INT32: 10 + 4, raw.INT64: 10 + 8}
+"""Bytes of a `documentKey` with nothing but an `_id` of this type."""
 _TIME_BYTES = 8
 _TIMESTAMP_KEY = 0x82
+_TOKEN = b"\x02_data\x00"
+_TOKEN_BESIDE = 16
+"""Bytes of a resume token with nothing but `_data` beside those of that string."""
 
 
 class UnreadableEventError(ValueError):
@@ -73,7 +78,11 @@ class Event(NamedTuple):
     def document_id(self) -> Value | None:
         """`documentKey._id`."""
         key = self.document(b"documentKey")
-        return raw.fields(key).get(b"_id") if key is not None else None
+        if key is None:
+            return None
+        if key.startswith(b"_id\x00", 5) and _KEY_BYTES.get(key[4]) == len(key):
+            return key[4], key[9:-1]  # the usual one, and nothing beside it
+        return raw.fields(key).get(b"_id")
 
     def description(self) -> dict[bytes, Value]:
         """What the event says beyond its envelope: `operationDescription` laid open, then the rest by name."""
@@ -112,6 +121,8 @@ def namespace_of(names: bytes) -> bytes:
 
 def token_bytes(token: bytes) -> bytes:
     """The key string inside a resume token document (`{_data: <hexadecimal string>}`)."""
+    if token.startswith(_TOKEN, 4) and len(token) == _TOKEN_BESIDE + int.from_bytes(token[11:15], "little"):
+        return bytes.fromhex(token[15:-2].decode("ascii"))
     elements = raw.elements(token)
     if elements:
         key, kind, payload = elements[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from bson import Timestamp
@@ -16,6 +17,11 @@ def timestamp(payload: bytes) -> Timestamp:
 def before(payload: bytes) -> Timestamp:
     """The moment just before a cluster time, given as the payload of a BSON timestamp."""
     return timestamp(max(0, int.from_bytes(payload, "little") - 1).to_bytes(8, "little"))
+
+
+@lru_cache(maxsize=4096)
+def _names(namespace: bytes, operation: bytes) -> tuple[str, str]:
+    return namespace.decode("utf-8", "replace"), operation.decode("utf-8", "replace")
 
 
 class Position(NamedTuple):
@@ -110,7 +116,7 @@ class Recorded:
         """Append the history of one event."""
         self.entries.append(entry)
         self.size += len(entry.document)
-        key = namespace.decode("utf-8", "replace"), operation.decode("utf-8", "replace")
+        key = _names(namespace, operation)
         self.counts[key] = self.counts.get(key, 0) + 1
 
     def join(self, later: Recorded) -> None:

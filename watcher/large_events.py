@@ -30,7 +30,13 @@ from core.event import VALUES_LEFT_OUT
 TOO_LARGE = 10334
 """BSONObjectTooLarge."""
 
+LIGHT_BYTES = 2 * 1024 * 1024
+"""So many bytes of events are asked for at a time: a batch is held several times over, in every stage and queue, and a
+server by itself would fill 16 MB."""
+
 _FEWER = 16
+_AT_FIRST = 4
+_MORE = 4
 _VALUES = ["fullDocument", "fullDocumentBeforeChange", "rawUpdateDescription", "updateDescription"]
 
 
@@ -64,8 +70,22 @@ class Portion:
     def __init__(self, usual: int) -> None:
         self._usual = usual
         self._refused_within = 0
+        self._light = _AT_FIRST  # events of any size may come
         self.size = usual
         self.form = Form.WHOLE
+
+    @property
+    def events(self) -> int:
+        """How many are to be asked for: a portion, or fewer if that would be heavy."""
+        return min(self.size, self._light)
+
+    def weighed(self, events: int, size: int) -> None:
+        """The server has answered with so many events of so many bytes in all; the next will be like them.
+
+        A batch of light ones says little of what follows, so the number grows by steps; it falls at once.
+        """
+        if events:
+            self._light = max(1, min(LIGHT_BYTES * events // size, self._light * _MORE))
 
     def refused(self) -> bool:
         """The server has refused this portion: ask for less. False: there is no less."""

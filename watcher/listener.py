@@ -19,7 +19,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from core import event
 from models import raw
 from watcher import damage
-from watcher.batch import Batch, Lost, Position, timestamp
+from watcher.batch import Batch, Lost, Position, before, timestamp
 from watcher.errors import (
     DOUBTED_CODES,
     UNKNOWN_OPTION,
@@ -138,7 +138,9 @@ class Listener:
             return error
         self._doubts += 1
         if self._doubts < DOUBTS:
-            return error if within else PositionDoubtedError(str(error), getattr(error, "code", None))
+            if isinstance(error, OperationFailure):
+                return PositionDoubtedError(str(error), error.code, error.details)
+            return error
         self._doubts = 0
         return UnusablePositionError("it lies within an event") if within else error
 
@@ -189,7 +191,8 @@ class Listener:
         """
         position = self._lost.position if self._lost is not None else self._position
         now = damage.cluster_time(reply)
-        if position is None or now is None or position.cluster_time[::-1] <= now[::-1]:
+        # A stream that begins stands one tick after the server's time, where nothing has happened yet.
+        if position is None or now is None or before(position.cluster_time) <= timestamp(now):
             return
         self._doubts += 1
         if self._doubts < DOUBTS:
@@ -242,7 +245,7 @@ class Listener:
         return {
             "getMore": self._cursor,
             "collection": self._cursor_name,
-            "batchSize": self._portion.size,
+            "batchSize": self._portion.events,
             "maxTimeMS": AWAIT_MS,
         }
 
@@ -271,7 +274,10 @@ class Listener:
         # A cursor that the server has closed (id 0: an invalidate event) is opened anew, after its last event.
         self._cursor = Int64(identity) if identity else None
         self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
-        return cursor, self._fragments.join([event for _, event in raw.items(cursor[batch_name.encode()][1])])
+        array = cursor[batch_name.encode()][1]
+        events = [event for _, event in raw.items(array)]
+        self._portion.weighed(len(events), len(array))
+        return cursor, self._fragments.join(events)
 
     def _position_after(
         self, cursor: dict[bytes, raw.Value], events: list[bytes], operation_time: raw.Value | None

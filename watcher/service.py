@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 import models
-from watcher import clients, notify
+from watcher import clients, garbage, notify
 from watcher.composition import compose, prepare
 from watcher.errors import (
     DeploymentRefusedError,
@@ -124,6 +124,7 @@ class Service:
         except StoppedError:
             leading.raise_failure()
             raise
+        garbage.search_less()
         pipeline.start()
         for name, work in beside.items():
             Thread(target=contextvars.copy_context().run, args=(work,), name=name, daemon=True).start()

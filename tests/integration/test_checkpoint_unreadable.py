@@ -82,7 +82,7 @@ def test_a_checkpoint_of_an_earlier_version_is_read(database: Database[Any]) -> 
     assert (found.position, found.events, found.intact) == (POSITION, 0, True)
 
 
-@pytest.mark.parametrize("lease", LEASES, ids=str)
+@pytest.mark.parametrize("lease", LEASES, ids=range(len(LEASES)))
 def test_a_lease_that_is_none_is_taken(database: Database[Any], lease: Any) -> None:
     """Damaged, made up, or of a clock that was wrong: it must not keep every daemon waiting for ever."""
     database.checkpoints.insert_one({"_id": "default", "lease": lease})

@@ -9,6 +9,7 @@ import bson
 from core import event, record
 from tests import oracle
 from tests.listening import batches_until, events_of, ids, until_insert_of
+from watcher.large_events import LIGHT_BYTES
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -163,3 +164,16 @@ def test_without_raw_update_descriptions_history_is_the_same(database: Database[
         if record.record(one) != record.record(other)
     ]
     assert differing == []
+
+
+def test_large_events_come_in_batches_that_memory_allows(database: Database[Any], listen: Listen) -> None:
+    """The server alone would fill 16 MB, and a batch is held several times over; and nothing is left out for it."""
+    listener = listen(batch_size=1000)
+    listener.next_batch()
+    for number in range(100):
+        database.a.insert_one({"_id": number, "text": "x" * 131_072})
+    batches = batches_until(listener, until_insert_of(99))
+
+    assert ids(events_of(batches)) == list(range(100))
+    weights = [sum(map(len, batch.events)) for batch in batches]
+    assert max(weights) <= LIGHT_BYTES + 132_000  # one event more, at most

@@ -37,7 +37,7 @@ EVERY_TYPE = {
     "binary": Binary(b"\x00\x01", 128),
     "uuid": Binary(b"0123456789abcdef", 4),
     "undefined": Undefined(),
-    "objectid": ObjectId(),
+    "objectid": ObjectId(b"twelve bytes"),
     "bool": True,
     "date": datetime(2024, 5, 1, 12, 0, 0, 123000, tzinfo=UTC),
     "year 20000": DatetimeMS(569_000_000_000_000),

@@ -15,7 +15,7 @@ from models import ABSENT, UNKNOWN
 from models.reading import to_event
 from models.values import document_to_python
 from tests.events import an_event
-from watcher.large_events import Form, Portion
+from watcher.large_events import LIGHT_BYTES, Form, Portion
 
 MB = 1024 * 1024
 BEFORE, AFTER = {"_id": 7, "text": "a" * 9 * MB, "n": 1}, {"text": "b" * 9 * MB}
@@ -133,3 +133,37 @@ def test_an_event_that_cannot_be_had_in_any_form_is_not_tried_forever() -> None:
     while portion.refused():
         forms.append(portion.form)
     assert forms == [Form.WHOLE, Form.WITHOUT_IMAGES, Form.BARE]
+
+
+def test_a_batch_of_large_events_is_no_larger_than_memory_allows() -> None:
+    """A thousand events of 16 KB, in every stage and queue at once, would be hundreds of megabytes."""
+    portion = Portion(1000)
+    sizes = [16_384] * 30 + [200] * 30 + [1_048_576] * 10 + [16_000_000] * 3
+    asked = []
+    for before, size in zip([16_384, *sizes], sizes, strict=False):
+        asked.append(portion.events)
+        portion.weighed(portion.events, portion.events * size)
+        if size == before:
+            assert asked[-1] * size <= max(LIGHT_BYTES, size)
+    assert asked[29] == LIGHT_BYTES // 16_384
+    assert asked[59] == 1000
+    assert asked[-1] == 1
+
+
+def test_an_empty_answer_says_nothing_of_what_events_weigh() -> None:
+    """A quiet stream answers twice a second; it must be read at full speed when it wakes, and not stay at one event."""
+    portion = Portion(1000)
+    for _ in range(5):
+        portion.weighed(1, 300)
+    for _ in range(100):
+        portion.weighed(0, 5)
+    assert portion.events == 1000
+
+
+def test_a_portion_made_smaller_stays_so_however_light_events_are() -> None:
+    """The refused event must come to be alone."""
+    portion = Portion(1000)
+    for _ in range(5):
+        portion.weighed(1, 300)
+    portion.refused()
+    assert portion.events == 62

@@ -1,0 +1,97 @@
+"""Where the time of an event goes: CPU of the server and of Python, stage by stage, in microseconds an event.
+
+Each stage does alone, and after the others, what it does in the daemon, so a figure is what the work costs, not how
+long it waits. With the history on the watched deployment, all of them share the machine.
+
+Usage: python benchmarks/budget.py [--events N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import workloads
+from benchmarks.servers import BATCH_SIZE, scope, servers
+from core import event, record
+from models import HistoryModel
+from watcher import garbage
+from watcher.batch import Batch, Entry, Recorded
+from watcher.listener import Listener
+from watcher.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.servers import Servers
+
+HISTORY = "bench_budget"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--events", type=int, default=40_000)
+    events = options.parse_args().events
+    garbage.search_less()
+    with servers() as started:
+        workload = workloads.updates(events)
+        workload.prepare(started.client)
+        position = started.position()
+        workload.load(started.client)
+        listener = Listener(started.client, scope(), BATCH_SIZE, position, pre_images=True)
+        batches: list[Batch] = []
+        with _measured("listen: the server reads, the driver receives, batches are cut", started, events):
+            while sum(len(batch.events) for batch in batches) < events:
+                batches.append(listener.next_batch())
+        listener.close()
+        with _measured("record: the event is taken apart", started, events):
+            happened = [[event.parse(data) for data in batch.events] for batch in batches]
+        recorded = [Recorded([], [], batch.position) for batch in batches]
+        with _measured("record: its history is written as bytes", started, events):
+            for batch, parsed, target in zip(batches, happened, recorded, strict=True):
+                for data, one in zip(batch.events, parsed, strict=True):
+                    target.add(Entry(record.document(one), data), one.namespace, one.operation)
+        writer = Writer(_history(started), "budget")
+        with _measured("write: the driver sends, the server stores with all indexes", started, events):
+            for target in recorded:
+                writer.write(target)
+
+
+def _history(started: Servers) -> Any:
+    """An empty history with its indexes."""
+    started.client.drop_database(HISTORY)
+    database = started.client[HISTORY]
+    for index in HistoryModel._meta["indexes"]:  # noqa: SLF001 - mongoengine has no other way to them
+        partial = {name: value for name, value in index.items() if name == "partialFilterExpression"}
+        keys = [("_id" if key == "id" else key, 1) for key in index["fields"]]
+        database.history.create_index(keys, name=index["name"], **partial)
+    return database
+
+
+@contextmanager
+def _measured(stage: str, started: Servers, events: int) -> Iterator[None]:
+    pid = int(started.client.admin.command("serverStatus")["pid"])
+    server, python, clock = _cpu_s(pid), time.process_time(), time.perf_counter()
+    yield
+    spent = (time.process_time() - python, _cpu_s(pid) - server, time.perf_counter() - clock)
+    own, servers_own, took = (seconds / events * 1e6 for seconds in spent)
+    print(f"{stage:64} Python {own:5.1f}  mongod {servers_own:5.1f}  took {took:5.1f} µs")
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+if __name__ == "__main__":
+    main()
