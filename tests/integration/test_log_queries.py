@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 START = 1_700_000_000
-IDS: list[Any] = [1, "1", Int64(2**40), ObjectId(b"0" * 12), {"$ne": 1}, {"a": 1, "b": 2}, None, True, DatetimeMS(10**15)]
+_ZEROS = ObjectId("00" * 12)
+IDS: list[Any] = [1, "1", Int64(2**40), _ZEROS, {"$ne": 1}, {"a": 1, "b": 2}, None, True, DatetimeMS(10**15)]
 
 
 def event(seconds: int, document_id: Any, token: bytes, **values: Any) -> HistoryModel:
