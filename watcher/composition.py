@@ -192,6 +192,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
     oplog = OplogWindow(watched, progress, stop)
+    if enable_images:
+        beside["pre-images"] = partial(images.look_again, stop, retry)
     return pipeline, {"survey": surveys.run, "oplog": oplog.run, **beside}
 
 

@@ -5,18 +5,24 @@ https://www.mongodb.com/docs/manual/changeStreams/#change-streams-with-document-
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from pymongo.errors import OperationFailure, PyMongoError
 
 from watcher.errors import Verdict, classify, name_of
+from watcher.retry import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Event
 
     from pymongo import MongoClient
 
+    from watcher.retry import Retry
     from watcher.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -24,6 +30,7 @@ log = structlog.get_logger(__name__)
 _OPTION = "changeStreamPreAndPostImages"
 _UNLISTED = "collections cannot be listed; pre-images stay as they are"
 _BUILDING = {12587: "BackgroundOperationInProgressForNamespace"}
+_SECOND_LOOK_AFTER_S = 1.0
 _GONE = {26: "NamespaceNotFound"}
 
 
@@ -40,6 +47,7 @@ class PreImages:
     def __init__(self, client: MongoClient[Any], scope: Scope) -> None:
         self._client = client
         self._scope = scope
+        self._unseen: SimpleQueue[str] = SimpleQueue()
 
     def enable_existing(self) -> None:
         """Switch pre-images on for every watched collection there is."""
@@ -55,19 +63,37 @@ class PreImages:
     def enable(self, namespace: str) -> None:
         """Switch pre-images on for a collection that has just appeared.
 
+        The event of its creation can be read a moment before the server lists the collection: one that is not there is
+        gone again, or looked for once more by `look_again`.
+
         Raises:
             pymongo.errors.PyMongoError: no answer; privileges lacking are no error.
         """
+        if not self._is_seen(namespace):
+            self._unseen.put(namespace)
+
+    def look_again(self, stop: Event, retry: Retry) -> None:
+        """Look a second time for collections that could not be seen when they had just appeared, until the stop."""
+        with suppress(StoppedError):
+            while not stop.wait(_SECOND_LOOK_AFTER_S):
+                for _ in range(self._unseen.qsize()):
+                    retry.call("switching on pre-images", partial(self._is_seen, self._unseen.get()))
+
+    def _is_seen(self, namespace: str) -> bool:
+        """Whether a collection is there; then its pre-images are on, if that can be."""
         database, _, collection = namespace.partition(".")
         if not self._scope.covers(database, collection):
-            return
+            return True
         try:
-            if collection in set(self._without_images(database, collection)):
-                self._enable(database, collection)
+            for info in self._client[database].list_collections(filter={"name": collection}):
+                has_them = info.get("options", {}).get(_OPTION, {}).get("enabled")
+                return info["type"] != "collection" or bool(has_them) or self._enable(database, collection)
         except OperationFailure as error:
             if classify(error) is Verdict.TRANSIENT:
                 raise
             log.warning(_UNLISTED, **_facts(database, collection, error))
+            return True
+        return False
 
     def _databases(self) -> Iterator[str]:
         if self._scope.database is not None:
@@ -80,15 +106,14 @@ class PreImages:
                 raise
             log.warning("databases cannot be listed; pre-images stay as they are", error=name_of(error))
 
-    def _without_images(self, database: str, only: str | None = None) -> Iterator[str]:
+    def _without_images(self, database: str) -> Iterator[str]:
         wanted = {"type": "collection", f"options.{_OPTION}.enabled": {"$ne": True}}
-        if only is not None:
-            wanted["name"] = only
         for info in self._client[database].list_collections(filter=wanted):
             if self._scope.covers(database, info["name"]):
                 yield info["name"]
 
-    def _enable(self, database: str, collection: str) -> None:
+    def _enable(self, database: str, collection: str) -> bool:
+        """Switch them on; False: there is no such collection."""
         try:
             self._client[database].command({"collMod": collection, _OPTION: {"enabled": True}})
         except OperationFailure as error:
@@ -99,7 +124,9 @@ class PreImages:
                     "an index is being built; pre-images are switched on after it",
                     **_facts(database, collection, error),
                 )
-            elif error.code not in _GONE:
+            elif error.code in _GONE:
+                return False
+            else:
                 log.warning(
                     "pre-images could not be switched on; old values will be unknown",
                     remedy="grant collMod on it, switch them on yourself, or set WATCHER_PRE_IMAGES=use",
@@ -107,6 +134,7 @@ class PreImages:
                 )
         else:
             log.info("pre-images switched on", namespace=f"{database}.{collection}")
+        return True
 
 
 def _facts(database: str, collection: str, error: PyMongoError) -> dict[str, str]:

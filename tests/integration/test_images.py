@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.daemon import eventually
 from watcher.images import PreImages
+from watcher.retry import Retry
 from watcher.scope import Scope
 
 if TYPE_CHECKING:
@@ -190,3 +191,20 @@ def test_a_collection_whose_index_is_being_built_gets_them_later(own_server: Cal
             build.join()
 
     assert [line["event"] for line in logs if "could not" in line["event"]] == []
+
+
+def test_a_collection_that_the_server_lists_late_gets_them_too(database: Database[Any]) -> None:
+    """Its creation is in the oplog a moment before it is in the catalogue; nothing else would ever tell of it."""
+    stop = threading.Event()
+    ours = images(database)
+    ours.enable(f"{database.name}.late")  # as the server shows it then
+    ours.enable(f"{database.name}.gone")
+    database.create_collection("late")
+    looking = threading.Thread(target=ours.look_again, args=(stop, Retry(stop, lambda *_: None, lambda *_: None)))
+    looking.start()
+    try:
+        eventually(lambda: switched_on(database) == {"late"}, "pre-images of what was listed late")
+    finally:
+        stop.set()
+        looking.join()
+    assert "gone" not in database.list_collection_names()
