@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.parse import Time
+from cli.parse import TIME_FORMS, UTC_IS_CHOSEN, Time
 
 if TYPE_CHECKING:
     from history.cut import At as Moment
 
 AT_HELP = """A moment is a TIME: ISO 8601 (local time if it names no zone, midnight if no time of day), words such as
-    '2h ago' or 'yesterday 14:00', or a cluster time, seconds:increment. The first two are compared with an event's wall
-    time, to the millisecond, the last with its cluster time; what happened at it is included. Or it is `now`, the last
-    that is recorded. Of one document it can also be the number of a version, as `watcher log NS ID` lists them: 1 is
-    the oldest, -1 the newest."""
+    '2h ago', 'yesterday 14:00' or 'monday' (its midnight), or a cluster time, seconds:increment. The first two are
+    compared with an event's wall time, to the millisecond, the last with its cluster time; what happened at it is
+    included. Or it is `now`, the last that is recorded. Of one document it can also be the number of a version: 1 is
+    its first recorded event, -1 its last."""
 """For the help text of a command."""
 
 _QUERY_FORMS = """write it as Extended JSON, for example
   '{"price": {"$gt": 5}, "owner": {"$oid": "66f2a1c0e4b0d52a3c9f1e77"}}'"""
+
+_LAST_FORM = "  now                         the last that is recorded"
+_VERSION_FORM = (
+    "  1, 2, -1                    a version of the document: the first recorded event, the second, the last"
+)
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 _NOW = "now"
@@ -49,7 +54,15 @@ class At(click.ParamType[Any]):
             if not self._versions:
                 self.fail(f"{value!r} is the number of a version, which only a document has; name its ID", param, ctx)
             return int(text)
-        return Time().convert(value, param, ctx)
+        from cli import moments
+
+        reader = Time()
+        reader.forms = "\n".join([TIME_FORMS, _LAST_FORM, *([_VERSION_FORM] if self._versions else [])])
+        moment = reader.convert(value, param, ctx)
+        if not moments.names_its_zone(text):
+            utc = ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True
+            click.echo(f"{text} is {moments.typed(moment, moments.zone_of(utc=utc))}.", err=True)
+        return moment
 
 
 class Query(click.ParamType[dict[str, Any]]):

@@ -34,8 +34,12 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
         ids = [DocumentId().convert(words[0], None, ctx)] if of_document else []
         a, b = (At(versions=of_document).convert(word, None, ctx) for word in words[-2:])
     except click.BadParameter as problem:
-        hint = "" if of_document else f"\nWith two arguments after NS both are moments of a collection; {_FORMS}"
-        raise click.UsageError(f"{problem.message}{hint}", ctx) from problem
+        if of_document:
+            raise click.UsageError(problem.message, ctx) from problem
+        said = f"one moment is missing, if {words[0]} is the ID of a document; {_FORMS}."
+        raise click.UsageError(
+            f"{said}\nWith two arguments after NS both are moments of a collection: {problem.message}", ctx
+        ) from problem
     return ids, a, b
 
 

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from cli import exit_codes
 from cli.command import Command
+from cli.field_words import Field
 from cli.parse import DocumentId, Namespace, Operation, TransactionName, Value
 from cli.time_options import contradictions, window_options
 
@@ -48,7 +49,12 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 )
 @click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
 @click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@click.option("--field", metavar="PATH", help="Only this field and what is below it: address includes address.city.")
+@click.option(
+    "--field",
+    metavar="PATH",
+    type=Field(),
+    help="Only this field and what is below it: address includes address.city.",
+)
 @click.option(
     "--operation",
     "operations",
@@ -127,7 +133,7 @@ def log(
     for (see `watcher gaps`).
     """
     # Imported here, not above: `--help` and a mistyped option shall not wait for the driver.
-    from cli import log_answer, log_forms, progress
+    from cli import log_answer, log_forms, moments, progress
     from cli.connection import CommandError, open_history
     from cli.not_found import message
     from history import Selection
@@ -157,7 +163,7 @@ def log(
         found = log_forms.print_all(progress.counted(events, "counting") if stat else events, form, endless=follow)
         answer.say_what_is_unknown()
         if not found and not follow:
-            raise CommandError(message(history, selection), exit_codes.NOT_FOUND)
+            raise CommandError(message(history, selection, moments.zone_of(utc=utc)), exit_codes.NOT_FOUND)
 
 
 def _transaction(history: History, name: Name) -> Transaction:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bson import Timestamp
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _CLUSTER_TIME = re.compile(r"([0-9]{3,}):([0-9]+)")  # two digits before the colon are an hour
-_AGO = re.compile(r"([0-9]+) *(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?) +ago", re.IGNORECASE)
-_LIKE_ISO = re.compile(r"[0-9]{4}-")
-_UNIT = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_LIKE_ISO = re.compile(r"[0-9]{4}-[0-9W]")
 _UINT32 = range(2**32)
+_CLOCKS_DIFFER_S = 60
 
 
 def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None = None) -> Moment:
@@ -37,7 +36,7 @@ def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None 
         A `bson.Timestamp` for a cluster time, else an aware datetime.
 
     Raises:
-        ValueError: it is no time.
+        ValueError: it is no time, or could be more than one; the message may say why.
         OverflowError: it is one that no calendar has.
     """
     text = text.strip()
@@ -47,27 +46,33 @@ def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None 
             raise ValueError("seconds and increment of a cluster time are 32-bit numbers")
         return Timestamp(seconds, increment)
     now = now or datetime.now(UTC)
-    if found := _AGO.fullmatch(text):
-        return now - int(found[1]) * _UNIT[found[2][0].lower()]
+    if not _LIKE_ISO.match(text):
+        from cli import time_words
+
+        return time_words.read(text, zone, now)
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
-        if _LIKE_ISO.match(text):
-            raise  # a slip of the pen; dateparser would find some other date in it
-        parsed = _in_words(text, now.astimezone(zone).replace(tzinfo=None))
+    except ValueError as error:
+        raise ValueError("" if "isoformat" in str(error) else str(error)) from error
     if parsed.tzinfo:
         return parsed
     return parsed.astimezone() if zone is None else parsed.replace(tzinfo=zone)
 
 
-def _in_words(text: str, now: datetime) -> datetime:
-    import dateparser
+def is_future(moment: Moment, now: datetime | None = None) -> bool:
+    """Whether it is still to come, more than clocks may differ by."""
+    seconds = moment.timestamp() if isinstance(moment, datetime) else moment.time
+    return seconds > (now or datetime.now(UTC)).timestamp() + _CLOCKS_DIFFER_S
 
-    settings: Any = {"PREFER_DATES_FROM": "past", "RELATIVE_BASE": now}
-    found: datetime | None = dateparser.parse(text, languages=["en"], settings=settings)
-    if found is None:
-        raise ValueError("it is no time")
-    return found
+
+def names_its_zone(text: str) -> bool:
+    """Whether what was typed has only one reading wherever it is typed: ISO 8601 with a zone, or a cluster time."""
+    if _CLUSTER_TIME.fullmatch(text.strip()):
+        return True
+    try:
+        return datetime.fromisoformat(text.strip()).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def zone_of(*, utc: bool) -> tzinfo | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Decimal128, ObjectId
 
-from cli import gap_text, literals, value_text
+from cli import field_words, gap_text, literals, moments, value_text
 from core import extended_json
 from history import Selection, transactions
 from models.reading import to_event
@@ -17,6 +17,7 @@ from models.values import ABSENT, to_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
 
     from history import History
 
@@ -26,22 +27,22 @@ _MOST_LOOKED_AT = 1000
 _MOST_CELLS = 200
 
 
-def message(history: History, selection: Selection) -> str:
-    """Explain an empty answer, in one or more lines."""
-    said = [f"nothing is recorded of {_searched(selection)}.", *_suggestions(history, selection)]
-    return "\n".join([*said, *_gaps(history, selection)])
+def message(history: History, selection: Selection, zone: tzinfo | None = None) -> str:
+    """Explain an empty answer, in one or more lines; times in `zone`, None is the local one."""
+    said = [f"nothing is recorded of {_searched(selection, zone)}.", *_suggestions(history, selection)]
+    return "\n".join([*said, *_gaps(history, selection, zone)])
 
 
-def _gaps(history: History, selection: Selection) -> Iterator[str]:
+def _gaps(history: History, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
     """What may be missing from history in the window that was asked for."""
     found = history.gaps(selection.namespace, since=selection.since, until=selection.until)
-    first = [gap_text.interval(gap, None) for gap in islice(found, _MOST_GAPS + 1)]
+    first = [gap_text.interval(gap, zone) for gap in islice(found, _MOST_GAPS + 1)]
     if first:
         more = " and others" if len(first) > _MOST_GAPS else ""
         yield f"Events of it may be lost, in {', '.join(first[:_MOST_GAPS])}{more}: see `watcher gaps`."
 
 
-def _searched(selection: Selection) -> str:
+def _searched(selection: Selection, zone: tzinfo | None) -> str:
     parts = [value_text.printable(selection.namespace) if selection.namespace is not None else "anything"]
     if selection.document_id is not ABSENT:
         parts.append(f"id {_with_kind(selection.document_id)}")
@@ -56,7 +57,7 @@ def _searched(selection: Selection) -> str:
             parts.append(f"changed {word} {_with_kind(value)}")
     for word, moment in (("since", selection.since), ("until", selection.until)):
         if moment is not None:
-            parts.append(f"{word} {value_text.text_of(moment)}")
+            parts.append(f"{word} {moments.typed(moment, zone)}")
     return ", ".join(parts)
 
 
@@ -81,6 +82,8 @@ def _suggestions(history: History, selection: Selection) -> Iterator[str]:
         return
     if selection.field is not None and (near := _near_fields(history, selection, selection.field)):
         yield f"There are changes of: {', '.join(map(value_text.printable, near))}."
+    if selection.field is not None and (hint := field_words.of_element(selection.field)):
+        yield hint
     yield from _values_of_other_types(history, selection)
     if document_id is not ABSENT:
         yield f"The document has other history: watcher log {namespace} {argument(document_id)}"

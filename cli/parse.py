@@ -18,6 +18,7 @@ UTC_IS_CHOSEN = "cli.utc"
 
 _ID_FORMS = """write it in one of these forms:
   66f2a1c0e4b0d52a3c9f1e77    an ObjectId: 24 hexadecimal digits
+  'ObjectId("66f2…")'         likewise, as `watcher log` prints it; so UUID, Long, Decimal128
   42                          an integer
   anna@example.com            a string, if it looks like nothing else here
   '"42"'                      a string, whatever it looks like
@@ -34,9 +35,11 @@ _TRANSACTION_FORMS = """write it in one of these forms:
   6f1f0a6e:7                  session:number, as `watcher log` prints it
   6b04bf1a00000002c6c6        an event's id, as `watcher log --oneline` prints it, at least 8 of its digits"""
 
-_TIME_FORMS = """write it in one of these forms:
+TIME_FORMS = """write it in one of these forms:
   2024-05-01T14:00:00+02:00   ISO 8601; without a zone it is local time (UTC with --utc), without a time midnight
-  '2h ago', 'yesterday 14:00' words, likewise
+  'yesterday 14:00', today, 'monday 9:30', noon, now
+                              words, likewise; a day without a time begins at midnight
+  '2h ago', '3 days ago'      so long before now
   1714564800:3                a cluster time, seconds:increment"""
 
 
@@ -106,6 +109,7 @@ class Time(click.ParamType[Any]):
     """A moment on the command line."""
 
     name = "time"
+    forms = TIME_FORMS
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
         """Read it, or end with what may be written."""
@@ -115,9 +119,13 @@ class Time(click.ParamType[Any]):
 
         zone = moments.zone_of(utc=ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True)
         try:
-            return moments.parse_moment(value, zone)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time; {_TIME_FORMS}", param, ctx)
+            moment = moments.parse_moment(value, zone)
+        except (ValueError, OverflowError) as error:
+            why = f" ({error})" if str(error) else ""
+            self.fail(f"{value!r} is no time{why}; {self.forms}", param, ctx)
+        if moments.is_future(moment):
+            click.echo(f"{value} is in the future: nothing after the present can be told.", err=True)
+        return moment
 
 
 class Namespace(click.ParamType[str]):
@@ -129,5 +137,9 @@ class Namespace(click.ParamType[str]):
         """Check it, or end with what may be written."""
         database, _, collection = value.partition(".")
         if not database or not collection:
-            self.fail(f"{value!r} is no namespace; write database.collection, for example shop.users", param, ctx)
+            from cli import namespace_hint
+
+            meant = namespace_hint.recorded_like(value, ctx)
+            example = f"did you mean {' or '.join(meant)}?" if meant else "for example shop.users"
+            self.fail(f"{value!r} is no namespace; write database.collection, {example}", param, ctx)
         return str(value)

@@ -79,7 +79,7 @@ def test_the_help_says_what_a_moment_is_and_what_the_exit_status_means(command: 
         "2h ago",
         "seconds:increment",
         "what happened at it is included",
-        "-1 the newest",
+        "-1 its last",
         "10 history cannot",
     ):
         assert said in words

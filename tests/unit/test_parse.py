@@ -131,7 +131,7 @@ def test_a_window_that_ends_before_it_begins_is_refused() -> None:
     assert not list(contradictions({"since": NOW}))
 
 
-@pytest.mark.parametrize("text", ["soonish", "2024-13-01", "9999999999:1", "99999999999999h ago"])
+@pytest.mark.parametrize("text", ["soonish", "2024-13-01", "9999999999:1", "99999999999999h ago", ""])
 def test_what_is_no_time_is_refused_with_the_accepted_forms(text: str) -> None:
     """A window is never guessed."""
     with pytest.raises(click.BadParameter, match=r"(?s)no time.*ISO 8601.*cluster time"):

@@ -1,0 +1,92 @@
+"""What `watcher` prints can be typed: values as the shell spells them, fields as they are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import click
+import pytest
+from bson import Binary, Decimal128, Int64, ObjectId
+from click.testing import CliRunner
+
+from cli import exit_codes, field_words, literals
+from cli.main import watcher
+from cli.parse import DocumentId
+from cli.value_text import text_of
+from models.values import to_raw
+
+PRINTED: list[Any] = [
+    ObjectId("66f2a1c0e4b0d52a3c9f1e77"),
+    Binary.from_uuid(UUID("12345678-1234-5678-1234-567812345678")),
+    Int64(3),
+    Int64(-(2**63)),
+    Decimal128("19.99"),
+    Decimal128("NaN"),
+]
+
+
+@pytest.mark.parametrize("value", PRINTED, ids=str)
+def test_an_id_copied_from_a_log_is_that_id(value: Any) -> None:
+    """Not the string that it looks like, of which nothing is recorded."""
+    assert to_raw(literals.document_id(text_of(value))) == to_raw(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ObjectId('66f2a1c0e4b0d52a3c9f1e77')", ObjectId("66f2a1c0e4b0d52a3c9f1e77")),
+        ("ObjectId(66f2a1c0e4b0d52a3c9f1e77)", ObjectId("66f2a1c0e4b0d52a3c9f1e77")),  # a shell has taken the quotes
+        ("NumberLong(7)", Int64(7)),
+        ('NumberDecimal("7")', Decimal128("7")),
+        ("Ordered(3)", "Ordered(3)"),
+        ('"Long(3)"', "Long(3)"),
+    ],
+)
+def test_what_looks_like_the_shell_is_read_so_and_nothing_else(text: str, expected: Any) -> None:
+    """Whoever has such strings as ids can quote them."""
+    assert to_raw(literals.value(text)) == to_raw(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ['ObjectId("66f2…")', 'ObjectId("")', 'UUID("x")', 'Long("1.5")', f'Long("{2**63}")', 'Decimal128("x")']
+)
+def test_an_id_that_was_cut_short_is_refused(text: str) -> None:
+    """Taken for a string, it would be an id of which nothing is recorded."""
+    with pytest.raises(click.BadParameter, match="is no document id"):
+        DocumentId().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"), [("address.*", "address"), ("address", "address"), (".*", ".*"), ("a.*.b", "a.*.b")]
+)
+def test_a_field_with_all_below_it_is_the_field(typed: str, field: str) -> None:
+    """As `diff` and globs elsewhere have it."""
+    assert field_words.Field().convert(typed, None, None) == field
+
+
+@pytest.mark.parametrize("field", ["lines.$[].qty", "lines[_id: 2].qty", "lines[0].qty", "lines.$.qty"])
+def test_elements_as_they_are_printed_are_answered_with_what_to_type(field: str) -> None:
+    """`diff` prints `lines[_id: 2].qty`, `stats` `lines.$[].qty`; history knows indexes, and arrays."""
+    said = field_words.of_element(field) or ""
+
+    assert "the array, lines," in said
+    assert said.endswith("lines.0.qty.")
+
+
+@pytest.mark.parametrize("field", ["lines.0.qty", "$set", "a.$price", "[0]"])
+def test_ordinary_names_of_fields_are_no_elements(field: str) -> None:
+    """A key may begin with a dollar."""
+    assert field_words.of_element(field) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [("/nowhere/at/all.csv", "there is no directory /nowhere/at"), ("users.xlsx", "no format ends in .xlsx")],
+)
+def test_an_export_to_what_cannot_be_written_is_refused_at_once(output: str, said: str) -> None:
+    """Not after an hour of reading, and not as NDJSON in a file that says it is something else."""
+    result = CliRunner().invoke(watcher, ["export", "shop.users", "-o", output])
+
+    assert result.exit_code == exit_codes.USAGE
+    assert said in result.stderr

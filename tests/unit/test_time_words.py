@@ -1,0 +1,136 @@
+"""Moments in words are what they say, and nothing is guessed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import click
+import pytest
+from bson import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import moments, time_words
+from cli.at import At
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2026, 11, 24, 8, 30, 15, tzinfo=UTC)  # a Tuesday, 9:30:15 in Berlin
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("now", "2026-11-24 09:30:15"),
+        ("today", "2026-11-24 00:00:00"),
+        ("Yesterday", "2026-11-23 00:00:00"),
+        ("yesterday 14:00", "2026-11-23 14:00:00"),
+        ("yesterday at 14:00:30", "2026-11-23 14:00:30"),
+        ("yesterday noon", "2026-11-23 12:00:00"),
+        ("noon", "2026-11-24 12:00:00"),
+        ("midnight", "2026-11-24 00:00:00"),
+        ("14:00", "2026-11-24 14:00:00"),
+        ("2pm", "2026-11-24 14:00:00"),
+        ("12:30 am", "2026-11-24 00:30:00"),
+        ("12 pm", "2026-11-24 12:00:00"),
+        ("monday 9:30", "2026-11-23 09:30:00"),
+        ("tuesday", "2026-11-24 00:00:00"),
+        ("wednesday", "2026-11-18 00:00:00"),
+        ("12 Nov 2026", "2026-11-12 00:00:00"),
+        ("November 12, 2026 14:00", "2026-11-12 14:00:00"),
+        ("2h ago", "2026-11-24 07:30:15"),
+        ("2h", "2026-11-24 07:30:15"),
+        ("an hour ago", "2026-11-24 08:30:15"),
+        ("1h30m ago", "2026-11-24 08:00:15"),
+        ("1 hour and 30 minutes ago", "2026-11-24 08:00:15"),
+        ("2 days, 3 hours ago", "2026-11-22 06:30:15"),
+        ("a week ago", "2026-11-17 09:30:15"),
+        ("1 month ago", "2026-10-24 09:30:15"),  # summer time then: the same time of day all the same
+        ("9 months ago", "2026-02-24 09:30:15"),
+        ("2 years ago", "2024-11-24 09:30:15"),
+    ],
+)
+def test_words_are_what_they_say(text: str, expected: str) -> None:
+    """`yesterday` is its midnight, not 24 hours ago: else half a day is missing from an answer."""
+    assert time_words.read(text, BERLIN, NOW) == datetime.fromisoformat(expected).replace(tzinfo=BERLIN)
+
+
+def test_a_month_that_is_shorter_ends_on_its_last_day() -> None:
+    """There is no 30th of February."""
+    assert time_words.read("1 month ago", UTC, datetime(2026, 3, 30, tzinfo=UTC)) == datetime(2026, 2, 28, tzinfo=UTC)
+
+
+def test_utc_in_words_is_utc() -> None:
+    """Whatever zone the person lives in."""
+    assert time_words.read("yesterday 14:00 UTC", BERLIN, NOW) == datetime(2026, 11, 23, 14, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2", "-1", "2026", "20261112", "12.11.2026", "11/12/2026", "12-11-2026", "2026/11/12", "this morning"),
+        *(
+            "14",
+            "25:00",
+            "13pm",
+            "last monday",
+            "tomorrow",
+            "in 2 hours",
+            "2 fortnights ago",
+            "30 Feb 2026",
+            "noon noon",
+        ),
+        *("ago", "h ago", "2h 3", "yesterday yesterday", "\u0661\u0662:\u0660\u0660", "1e3h ago", "9999 years ago"),
+    ],
+)
+def test_what_could_mean_something_else_is_refused(text: str) -> None:
+    """An answer about the wrong moment looks like a right one."""
+    with pytest.raises((ValueError, OverflowError)):
+        moments.parse_moment(text, BERLIN, now=NOW)
+
+
+@given(st.datetimes(datetime(1971, 1, 2), datetime(2100, 1, 1)), st.sampled_from([UTC, BERLIN, None]))  # noqa: DTZ001
+def test_every_time_that_is_printed_reads_back_as_itself(naive: datetime, zone: ZoneInfo | None) -> None:
+    """To the millisecond; a time copied from `log` must not become another one."""
+    moment = naive.replace(tzinfo=UTC, microsecond=naive.microsecond // 1000 * 1000)
+    assert moments.parse_moment(moments.typed(moment, zone), BERLIN) == moment
+    assert moments.names_its_zone(moments.typed(moment, zone))
+
+
+@given(st.text(max_size=20))
+def test_whatever_is_typed_is_read_or_refused(text: str) -> None:
+    """And nothing else happens."""
+    try:
+        found = time_words.read(text, UTC, NOW)
+    except (ValueError, OverflowError):
+        return
+    assert found.tzinfo is not None
+
+
+def test_the_moment_that_was_understood_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the answer, where a script does not read it; what has one reading needs no telling."""
+    assert At().convert("2026-11-23T12:00:00+01:00", None, None) == datetime(2026, 11, 23, 11, tzinfo=UTC)
+    assert At().convert("1795484769:8", None, None) == Timestamp(1795484769, 8)
+    assert At().convert("-1", None, None) == -1
+    assert capsys.readouterr() == ("", "")
+    understood = At().convert("yesterday noon", None, None)
+    assert isinstance(understood, datetime)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"yesterday noon is {moments.typed(understood, None)}.\n")
+
+
+def test_a_moment_to_come_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else an answer of today passes for one of tomorrow."""
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    At().convert(later, None, None)
+    assert "is in the future" in capsys.readouterr().err
+
+
+def test_a_bad_moment_is_told_all_that_may_be_written() -> None:
+    """`now` and versions too, where there are any."""
+    with pytest.raises(click.BadParameter, match=r"(?s)a version of the document") as refused:
+        At().convert("soonish", None, None)
+    assert "now  " in refused.value.message
+    with pytest.raises(click.BadParameter) as refused:
+        At(versions=False).convert("soonish", None, None)
+    assert "a version" not in refused.value.message
