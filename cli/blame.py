@@ -33,7 +33,8 @@ _VALUE_WIDTH = 40
 
     Every leaf is listed: the fields of sub-documents and the elements of arrays too. What an event states once more
     without changing it keeps its older event, and so does an element that others push to another place in its array.
-    A `baseline` is what there was when watching began. `watcher log --transaction` shows an event's transaction.
+    A `baseline` is what there was when watching began. `watcher log --transaction` shows an event's transaction; it
+    takes the name of the event, too.
 
     NS is database.collection. ID is Extended JSON, or bare as in `watcher log`.
 
@@ -65,14 +66,20 @@ def blame(context: Context, *, namespace: str, document_id: Any, at: Moment | No
                 click.echo(_json_line(leaf))
         else:
             output.survive_any_character()
-            _table(leaves, zone)
+            _print(leaves, zone)
 
 
-def _table(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
-    from cli import heading, moments, tables
+def _print(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
+    from cli import blame_text, heading, moments, tables
+    from cli.render import PipedConsole
     from cli.value_text import printable, text_of
     from history.transactions import event_name
 
+    console = PipedConsole()
+    if console.is_terminal and console.width < heading.WIDE:
+        for line in blame_text.lines(leaves, zone, console.width):
+            console.print(line, soft_wrap=True, highlight=False)
+        return
     width = _VALUE_WIDTH if sys.stdout.isatty() else None
     tables.show(
         _COLUMNS,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from history.window import Moment
 
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_OF_NDJSON = {"", ".ndjson", ".jsonl", ".json"}
 _STDOUT = Path("-")
 _OF_HISTORY = ("since", "until", "rows", "resume")
 
@@ -34,6 +35,11 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
             yield f"--at is about documents as they were, --{option} about their history; leave one of them out."
     if "resume" in given and given.get("path", _STDOUT) == _STDOUT:
         yield "--resume goes on with a file; name it with --output."
+    path = given.get("path", _STDOUT)
+    if path != _STDOUT and not path.absolute().parent.is_dir():
+        yield f"--output {path}: there is no directory {path.parent}."
+    if "chosen" not in given and path.suffix.lower() not in {*_SUFFIXES, *_OF_NDJSON}:
+        yield f"--output {path}: no format ends in {path.suffix}; write .csv, .parquet or .ndjson, or say --format."
     if "resume" in given and _format(given) == "parquet":
         yield "--resume: a Parquet file is whole or nothing; export it again without --resume."
 
@@ -41,8 +47,8 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @click.command(
     cls=Command,
     check=_check,
-    epilog="Exit status: 0 written, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer, 8 another "
-    "export writes to the same file, 130 stopped by Ctrl-C.",
+    epilog="Exit status: 0 written, 1 the file cannot be written, 2 wrong usage, no such directory too, 3 nothing "
+    "recorded, 4 the deployment does not answer, 8 another export writes to the same file, 130 stopped by Ctrl-C.",
 )
 @click.argument("namespace", metavar="NS", type=Namespace())
 @click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
@@ -50,7 +56,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     "--format",
     "chosen",
     type=click.Choice(["ndjson", "csv", "parquet"]),
-    help="Of the file. [default: as its name ends, else ndjson]",
+    help="Of the file. [default: as its name ends: .csv, .parquet, .ndjson; ndjson without an ending]",
 )
 @click.option(
     "-o",

@@ -1,6 +1,8 @@
 """An event on one line, as `git log --oneline` has commits: its id, when, what, about what, and the fields.
 
 6b04bf1a00000002c6c6  2024-05-01 14:03:22.123+02:00  update  42  email, address.city
+
+On a narrow terminal what says little gives way to what says much (`cli.heading`).
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from cli import gap_text, heading, moments, value_text
-from history import gaps, transactions
+from cli import gap_text, heading, value_text
+from history import gaps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,13 +45,17 @@ def line(
         with_namespaces: name its collection.
         remark: what else is said of it.
     """
-    identity = (transactions.event_name(event.id), "dim yellow")
+    identity = (heading.brief_name(event, width), "dim yellow")
     if event.operation == gaps.OPERATION:
         return Text.assemble(identity, _BETWEEN).append(gap_text.line(event, zone))
     operation = value_text.printable(event.operation)
     style = heading.STYLES.get(operation, heading.OTHER_STYLE)
-    found = Text.assemble(identity, _BETWEEN, (moments.of_event(event, zone), "cyan"), _BETWEEN, (operation, style))
-    if about := heading.subject(event, _room(found, width), with_ids=with_ids, with_namespaces=with_namespaces):
+    found = Text.assemble(identity, _BETWEEN, (heading.brief_time(event, zone, width), "cyan"))
+    found.append(_BETWEEN).append(operation, style)
+    room = _room(found, width)
+    if about := heading.subject(
+        event, room, with_ids=with_ids, with_namespaces=with_namespaces, bare=heading.is_narrow(width)
+    ):
         found.append(_BETWEEN).append(about)
     if name := heading.transaction(event):
         found.append(_BETWEEN).append(f"({name})", "dim")

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cli import exit_codes, not_found, revert_output, revert_text
+from cli import exit_codes, revert_output, revert_refusals, revert_text
 from cli.connection import CommandError, history_uri, open_client
 from cli.past import say
 from cli.pipes import until_closed
-from core.revert import InsideArrayError
-from history import History, Selection
-from history.revert.errors import (
-    ContendedError,
-    NoSuchFieldError,
-    NotAllowedError,
-    NothingRecordedError,
-    UnsureError,
-)
-from history.state import UnknownStateError
-from history.transactions import AmbiguousTransactionError, UnknownTransactionError
-from history.versions import NoSuchVersionError
+from history import History
 from watcher.embedded.server import find_running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import tzinfo
 
     from config.settings import Settings
@@ -38,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be put back. Either `to` or `transaction` is there; the names are those of the command's options."""
+    """What is to be put back: one of `to`, `undelete`, `transaction`. The names are those of the command's options."""
 
     namespace: str
     document_id: Any
@@ -49,6 +35,7 @@ class Wish:
     seen: At | None
     force: bool
     yes: bool
+    undelete: bool
 
 
 def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -> None:
@@ -59,13 +46,13 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
         SystemExit: not all of it was put back.
     """
     with ExitStack() as stack:
-        stack.enter_context(_in_words())
+        stack.enter_context(revert_refusals.in_words())
         watched = stack.enter_context(open_client(_watched_uri(settings)))
         watched.admin.command("ping")  # before there is another deployment that an error could be of
         keeper = stack.enter_context(open_client(history_uri(settings)))
         history = History(keeper, settings.history_database, watched=watched)
         _tell_unsettled(history, zone, settle=wish.yes)
-        found = _outcome(history, wish)
+        found = _outcome(history, wish, zone)
         with until_closed():
             revert_output.show(found, as_json=as_json)
             _say(found, wish, zone)
@@ -86,25 +73,32 @@ def _watched_uri(settings: Settings) -> str:
     return running
 
 
-def _outcome(history: History, wish: Wish) -> Revert:
+def _outcome(history: History, wish: Wish, zone: tzinfo | None) -> Revert:
     dry_run = not wish.yes
     if wish.transaction is not None:
         transaction = history.transaction(wish.transaction)
         return history.revert_transaction(transaction, partial=wish.partial, force=wish.force, dry_run=dry_run)
+    with revert_refusals.of_document(history, wish, zone):
+        if wish.undelete:
+            return history.undelete(wish.namespace, wish.document_id, seen=wish.seen, force=wish.force, dry_run=dry_run)
+        if wish.yes and isinstance(wish.to, int) and wish.to < 0:
+            shown = _put_back(history, wish, dry_run=True)
+            revert_refusals.refuse_to_delete(shown, wish, revert_text.command(wish, shown))
+            return _put_back(history, replace(wish, to=shown.to, seen=wish.seen or shown.seen), dry_run=False)
+        return _put_back(history, wish, dry_run=dry_run)
+
+
+def _put_back(history: History, wish: Wish, *, dry_run: bool) -> Revert:
     to: Any = wish.to  # the command has seen to it that it is there
-    try:
-        return history.revert(
-            wish.namespace,
-            wish.document_id,
-            to=to,
-            fields=wish.fields,
-            seen=wish.seen,
-            force=wish.force,
-            dry_run=dry_run,
-        )
-    except NothingRecordedError as error:
-        said = not_found.message(history, Selection(wish.namespace, wish.document_id))
-        raise CommandError(said, exit_codes.NOT_FOUND) from error
+    return history.revert(
+        wish.namespace,
+        wish.document_id,
+        to=to,
+        fields=wish.fields,
+        seen=wish.seen,
+        force=wish.force,
+        dry_run=dry_run,
+    )
 
 
 def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
@@ -113,7 +107,7 @@ def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
     if found.applied:
         say(revert_text.done(found))
     elif not any(document.writes for document in found.documents):
-        say("There is nothing to put back." if found.complete else "Nothing was changed.")
+        say(revert_text.nothing(found, wish, zone) if found.complete else "Nothing was changed.")
     elif wish.transaction is not None and not wish.partial and not found.complete:
         say("Nothing was changed. A transaction is undone as a whole, or with --partial as far as that goes:")
         say(revert_text.command(replace(wish, partial=True), found))
@@ -124,39 +118,3 @@ def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
 def _tell_unsettled(history: History, zone: tzinfo | None, *, settle: bool) -> None:
     for unsettled in history.settle_reverts() if settle else history.unsettled_reverts():
         say(revert_text.unsettled(unsettled, zone))
-
-
-_EXIT_CODES: dict[type[Exception], int] = {
-    NoSuchFieldError: exit_codes.NOT_FOUND,
-    NoSuchVersionError: exit_codes.NOT_FOUND,
-    UnknownTransactionError: exit_codes.NOT_FOUND,
-    AmbiguousTransactionError: exit_codes.USAGE,
-    UnknownStateError: exit_codes.UNKNOWN,
-    NotAllowedError: exit_codes.UNEXPECTED,
-}
-"""Of errors whose own words say it all."""
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """Turn what can be in the way into advice.
-
-    Raises:
-        CommandError: instead.
-        click.UsageError: a field is within an array.
-    """
-    try:
-        yield
-    except InsideArrayError as error:
-        raise click.UsageError(f"--field: {error}; name the array.") from error
-    except ContendedError as error:
-        raise CommandError(
-            "others write to it all the time; nothing was changed. Try again.", exit_codes.BUSY
-        ) from error
-    except UnsureError as error:
-        raise CommandError(
-            "the deployment went away while it was being done. `watcher log` will show whether it was.",
-            exit_codes.UNREACHABLE,
-        ) from error
-    except tuple(_EXIT_CODES) as error:
-        raise CommandError(f"{error}.", _EXIT_CODES[type(error)]) from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from cli import diff_json, diff_text, output, state_text, value_text
+from cli import diff_json, diff_text, output, revert_later, state_text, value_text
 from cli.render import PipedConsole
 from core import extended_json
 from core.compare import compare
@@ -111,6 +111,9 @@ def _members(found: Revert, document: Reverted) -> Iterator[tuple[bytes, raw.Val
     yield b"conflicts", _array(map(_conflict_document, document.raw_conflicts))
     if document.raw_overwritten:
         yield b"overwritten", _array(map(_conflict_document, document.raw_overwritten))
+    for name, later in ((b"undone", revert_later.undone(found)), (b"left_alone", revert_later.left_alone(found))):
+        if later is not None:
+            yield name, (raw.DOCUMENT, revert_later.document(later))
     if found.seen is not None:
         yield b"seen", to_raw(found.seen)
 

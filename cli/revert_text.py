@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Timestamp
 
-from cli import moments, not_found, state_text
+from cli import moments, not_found, revert_later, state_text
 from cli.value_text import printable
 from history import transactions
 from models.revert import ABANDONED, DONE, RevertModel
@@ -56,11 +56,15 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
         yield "With --force it is put back even so."
     if any(document.raw_conflicts for document in found.documents):
         yield "What is marked ! is only overwritten with --force."
+    yield from revert_later.lines(found, zone)
     lag = found.lag
     if lag is None:
         return
     if lag.recorded is None:
         yield "No daemon is recording it: what was written since it did is not in the history."
+    elif found.unseen is not None:
+        if not found.unseen.count:
+            yield "What is in the way is not recorded."
     elif (lag.seconds or 0) > _IDLE_S:
         yield (
             f"History is {moments.span(lag.seconds or 0)} behind: what was written after "
@@ -77,6 +81,22 @@ def done(found: Revert) -> str:
     return f"Done.{rest} Once it is recorded: watcher log --transaction {name}"
 
 
+def nothing(found: Revert, wish: Wish, zone: tzinfo | None) -> str:
+    """That there is nothing to put back, and why."""
+    if found.to is None:
+        why = "what the transaction changed is what it was before" if found.documents else "it wrote to no document"
+    elif wish.undelete:
+        why = "the document is there"
+    elif all(document.after is None for document in found.documents):
+        subject = f"{printable(wish.namespace)} {not_found.argument(wish.document_id)}"
+        why = f"the document was not there at {moment(found.to, zone)}, and is not there now"
+        return f"There is nothing to put back: {why}. If it was deleted: watcher revert {subject} --undelete"
+    else:
+        what = "the document" if not wish.fields else "what was asked for"
+        why = f"{what} is what it was at {moment(found.to, zone)}"
+    return f"There is nothing to put back: {why}."
+
+
 def command(wish: Wish, found: Revert) -> str:
     """What to type to do just what was shown."""
     if wish.transaction is not None:
@@ -85,7 +105,8 @@ def command(wish: Wish, found: Revert) -> str:
         words = ["--transaction", f"{name.digits}{number}"]
         words += ["--partial"] if wish.partial else []
     else:
-        words = [shlex.quote(wish.namespace), not_found.argument(wish.document_id), "--to", typed(found.to)]
+        words = [shlex.quote(wish.namespace), not_found.argument(wish.document_id)]
+        words += ["--undelete"] if wish.undelete else ["--to", typed(found.to)]
         for field in wish.fields:
             words += ["--field", shlex.quote(field)]
         seen = wish.seen if wish.seen is not None else found.seen

@@ -72,7 +72,7 @@ def unversioned(history: History, namespace: str, document_id: Any, zone: tzinfo
     """What to say of a document that has no entry under a name, and is asked for by the number of one."""
     arrival = _arrival(history, namespace, BEGINNING, not_found.argument(document_id), zone)
     if not arrival:
-        return not_found.message(history, Selection(namespace, document_id))
+        return not_found.message(history, Selection(namespace, document_id), zone)
     return "\n".join([f"{named(namespace, document_id)}: no version of it is recorded under this name.", *arrival])
 
 
@@ -97,11 +97,12 @@ def _absent(history: History, state: State, zone: tzinfo | None) -> Iterator[str
         yield f"{of} was not there any more: {of_event(ended, zone)}."
         if state.version is not None and state.version > 1 and ended.namespace == state.namespace:
             yield f"What it was before: watcher show {_command(state.namespace, argument)} --at {state.version - 1}"
+            yield f"To bring it back: watcher revert {_command(state.namespace, argument)} --undelete"
         return
     later = history.first_later(state)
     arrival = _arrival(history, state.namespace, state.place, argument, zone)
     if later is None and not arrival:
-        yield not_found.message(history, Selection(state.namespace, state.document_id))
+        yield not_found.message(history, Selection(state.namespace, state.document_id), zone)
         return
     yield f"nothing is recorded of {of} up to then."
     if later is not None:
@@ -120,7 +121,7 @@ def _nothing(history: History, collection: CollectionState, zone: tzinfo | None)
     elif known or arrival:
         yield f"{printable(namespace)} had no documents then that are recorded."
     else:
-        yield not_found.message(history, Selection(namespace))
+        yield not_found.message(history, Selection(namespace), zone)
     yield from arrival
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from bson.codec_options import CodecOptions
@@ -92,6 +93,15 @@ class HistoryModel(Document):
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **{"document_id": ABSENT, "description": ABSENT, **values})
+
+    def __str__(self) -> str:
+        """The event on one line, without its values: they may be large, and secret."""
+        when = self.timestamp.isoformat(" ", "milliseconds") if isinstance(self.timestamp, datetime) else self.timestamp
+        about = self.namespace or "everything"
+        if self.document_id is not ABSENT:
+            about += f" {self.document_id!r}"
+        count = self.change_count if self.change_count is not None else len(self.changes)
+        return f"{about}: {self.operation} at {when}, {count} {'change' if count == 1 else 'changes'}"
 
     @classmethod
     def _get_collection(cls) -> Any:

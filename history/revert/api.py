@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from history import transactions
-from history.revert import goals, undo
+from history.revert import goals, later, undelete, undo
 from history.revert.attempts import Attempts
 from history.revert.intents import Intents, Purpose
 from history.revert.told import Reverts
 from models.reading import history_collection
+from recall.places import END, after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +59,7 @@ class Reverting:
     ) -> Revert:
         """Make a document what it was. Brings it back if it was deleted, deletes it if it was not there.
 
+        What was recorded of it after that moment is undone; the outcome tells which events that are.
         A document that is what history says it is becomes exactly `as_of(to)`, the order of its keys too. Of another
         one those fields are put back that are what history says; the others are conflicts. Arrays are wholes.
 
@@ -81,10 +83,51 @@ class Reverting:
         """
         asked = tuple(fields)
         to = goals.counted(self._database, namespace, document_id, to)
-        goal, moment = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
+        wanted = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
+        until = after(wanted.seen) if wanted.seen is not None else wanted.since
+        undone, unseen = (
+            later.between(self._database, namespace, document_id, *stretch, names=asked)
+            for stretch in ((wanted.since, until), (until, END if seen is not None else until))
+        )
         purpose = Purpose(to, None, asked, force)
-        attempts = Attempts(self._watched, self._database, [goal], purpose, all_or_nothing=False, dry_run=dry_run)
-        return replace(attempts.run(), to=to, seen=moment)
+        attempts = Attempts(
+            self._watched, self._database, [wanted.goal], purpose, all_or_nothing=False, dry_run=dry_run
+        )
+        unseen_if_asked = unseen if seen is not None else None
+        return replace(attempts.run(), to=to, seen=wanted.seen, undone=undone, unseen=unseen_if_asked)
+
+    def undelete(
+        self, namespace: str, document_id: Any, *, seen: At | None = None, force: bool = False, dry_run: bool = False
+    ) -> Revert:
+        """Bring back a document whose last recorded event is its deletion, as it was right before.
+
+        If it is there already, nothing is done, so this can be done again. A document that others have put in its place
+        meanwhile is a conflict, also if that is recorded by now.
+
+        Args:
+            namespace: `database.collection`.
+            document_id: its `_id`, any BSON type.
+            seen: only what was recorded up to this moment counts; None: all.
+            force: overwrite a document in its place that is not recorded, and do not mind gaps.
+            dry_run: only find out.
+
+        Raises:
+            history.revert.errors.CollectionEndedError: it went with its collection.
+            history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
+            UnknownStateError: history cannot tell what it was, or whether it is there.
+        """
+        found = undelete.find(self._database, namespace, document_id, seen)
+        if isinstance(found, undelete.Deleted):
+            return self.revert(namespace, document_id, to=found.version, seen=found.at, force=force, dry_run=dry_run)
+        attempts = Attempts(
+            self._watched, self._database, [found.goal], Purpose(found.version), all_or_nothing=False, dry_run=True
+        )
+        outcome = attempts.run()
+        (document,) = outcome.documents
+        if document.before is not None:  # whatever it is by now
+            document = replace(document, after=document.before, raw_conflicts=())
+            outcome = replace(outcome, documents=(document,), lag=None)
+        return replace(outcome, to=found.version)
 
     def revert_transaction(
         self, transaction: Transaction | str, *, partial: bool = False, force: bool = False, dry_run: bool = False

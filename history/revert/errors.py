@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models import HistoryModel
+
 
 class NothingRecordedError(LookupError):
     """Nothing at all is recorded of the document."""
+
+
+class CollectionEndedError(LookupError):
+    """The document is not deleted: it went with its collection.
+
+    Attributes:
+        event: what ended the collection.
+    """
+
+    def __init__(self, event: HistoryModel) -> None:
+        super().__init__(f"the document went with its collection: {event.operation} of {event.namespace}")
+        self.event = event
 
 
 class NoSuchFieldError(LookupError):

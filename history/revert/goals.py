@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from core.paths import Path
     from history.cut import At, Cut
     from models import HistoryModel
+    from recall.places import Place
 
 
 class Goal(NamedTuple):
@@ -51,6 +52,20 @@ class Goal(NamedTuple):
     undo: bool = False
     refused: str | None = None
     gaps: tuple[HistoryModel, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        goal: what is to become of the document.
+        since: the place that it goes back to.
+        seen: cluster time of the last entry that is expected; None: there is none.
+    """
+
+    goal: Goal
+    since: Place
+    seen: Timestamp | None
 
 
 class Known:
@@ -120,7 +135,7 @@ def to_moment(
     fields: Sequence[str] = (),
     seen: At | None = None,
     force: bool = False,
-) -> tuple[Goal, Timestamp | None]:
+) -> Wanted:
     """One document as it was.
 
     Args:
@@ -131,9 +146,6 @@ def to_moment(
         fields: only these, as MongoDB writes them; none: all.
         seen: what was recorded later does not count as expected; None: all that is recorded counts.
         force: overwrite what is there, so that what history knows of it does not matter, nor do gaps.
-
-    Returns:
-        The goal, and the moment of the last entry that it expects.
 
     Raises:
         NothingRecordedError: nothing is recorded of it at all.
@@ -164,7 +176,7 @@ def to_moment(
     only = frozenset(found) if fields else None
     refused = "events were lost before, so it may have been something else" if gaps and not force else None
     goal = Goal(namespace, raw_id, expected, target, only, refused=refused, gaps=gaps)
-    return goal, now.moment()
+    return Wanted(goal, then.place, now.moment())
 
 
 def _paths(field: str, expected: bytes | None, target: bytes | None) -> set[Path]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from history.cut import At
     from history.paths import Path
     from history.revert.lag import Lag
+    from history.revert.later import Later
     from history.transactions import Transaction
     from models import ChangeModel, HistoryModel
     from models.raw import Value
@@ -111,6 +112,9 @@ class Revert:
         seen: cluster time up to which history was looked at, for the `seen` of a later call; None: where that is not
             one moment.
         lag: how far behind history is, where that may be why there are conflicts.
+        undone: the recorded events, of one document, that going back undoes where it does not conflict; None: not
+            asked for.
+        unseen: those that were recorded after the `seen` that was asked for, and are left alone; None: none was.
     """
 
     documents: tuple[Reverted, ...]
@@ -118,6 +122,8 @@ class Revert:
     to: At | None = None
     seen: Timestamp | None = None
     lag: Lag | None = None
+    undone: Later | None = None
+    unseen: Later | None = None
 
     @property
     def applied(self) -> bool:

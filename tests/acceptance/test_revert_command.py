@@ -82,7 +82,7 @@ def test_the_dry_run_shows_what_would_be_done_and_what_to_type(shop: Database[An
     assert not any("revert" in event for event in others)
     name = done.stderr.split("--transaction ")[1].split()[0]
     assert "revert to version 1" in watcher(daemon, "log", "--transaction", name).stdout
-    assert "There is nothing to put back." in watcher(daemon, "revert", namespace, "42", "--to", "1").stderr
+    assert "There is nothing to put back: " in watcher(daemon, "revert", namespace, "42", "--to", "1").stderr
 
 
 def test_a_deleted_document_is_brought_back(shop: Database[Any], daemon: Daemon) -> None:

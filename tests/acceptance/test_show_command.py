@@ -68,7 +68,7 @@ def test_a_deleted_document_is_not_there_and_can_be_seen_as_it_was(daemon: Daemo
     assert (gone.returncode, gone.stdout) == (exit_codes.NOT_FOUND, "")
     assert "was not there any more" in gone.stderr
     assert " delete, event " in gone.stderr
-    command = gone.stderr.split("What it was before: watcher ")[1].split()
+    command = gone.stderr.split("What it was before: watcher ")[1].splitlines()[0].split()
     assert json.loads(watcher(daemon, *command).stdout) == {"_id": 18, "qty": 1}
 
     early = watcher(daemon, "show", shop, "18", "--at", cluster_time(daemon, 17, "insert"))

@@ -20,6 +20,10 @@ from cli.main import watcher
         (["shop.users", "42", "--to", "1", "--partial"], "--partial is for --transaction"),
         (["shop.users", "42", "--transaction", "ffffffff:1"], "leave out NS and ID"),
         (["--to", "1", "--transaction", "ffffffff:1"], "leave one of them out"),
+        (["shop.users", "42", "--to", "1", "--undelete"], "leave one of them out"),
+        (["shop.users", "--undelete"], "name it: NS ID"),
+        (["shop.users", "42", "--undelete", "--field", "a"], "leave out --field"),
+        (["shop.users", "42"], "--undelete brings back a deleted one"),
         (["--transaction", "ffffffff:1", "--seen", "3", "--field", "a"], "leave out --field and --seen"),
     ],
 )
@@ -29,3 +33,11 @@ def test_contradictions_are_refused(arguments: list[str], said: str) -> None:
 
     assert result.exit_code == exit_codes.USAGE
     assert said in result.stderr
+
+
+def test_the_help_says_that_later_changes_are_undone() -> None:
+    """Somebody relied on a promise that was not made, and lost the changes of a day."""
+    text = " ".join(CliRunner().invoke(watcher, ["revert", "--help"]).stdout.split())
+
+    assert "Going back undoes every later change that is recorded" in text
+    assert "--undelete" in text

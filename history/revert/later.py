@@ -1,0 +1,96 @@
+"""What going back undoes: the recorded events of a document after the moment that it goes back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bson import Timestamp
+
+from history import fields, timeline
+from history.selection import Selection
+from history.versions import Versions
+from models import raw
+from models.reading import history_collection, to_event
+from models.values import to_raw
+from recall.places import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pymongo.database import Database
+
+    from models import HistoryModel
+    from recall.places import Place
+
+MOST_TOLD = 10
+"""So many of them are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Recorded events of one document, under the name that it was asked for by.
+
+    Attributes:
+        count: how many there are.
+        events: the newest of them, `MOST_TOLD` at most, oldest first; where fields are asked for, with only their
+            changes.
+    """
+
+    count: int = 0
+    events: tuple[HistoryModel, ...] = ()
+
+
+def between(
+    database: Database[Any],
+    namespace: str,
+    document_id: Any,
+    since: Place,
+    until: Place,
+    *,
+    names: Sequence[str] = (),
+) -> Later:
+    """The recorded events of a document within a stretch of history.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        document_id: its `_id`, any BSON type.
+        since: what stands before this place is left out.
+        until: what stands at this place or after it, too.
+        names: only events with changes of these fields, as MongoDB writes them; none: all. All are read then.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    if until <= since:
+        return Later()
+    found = _newest_first(database, Selection(namespace, document_id), since, until)
+    if names:
+        count, newest = 0, []
+        for event in found:
+            concerned: Any = [change for name in names for change in fields.changes_of(event, name)]
+            if concerned:
+                count += 1
+                event.changes = concerned
+                newest += [event] if count <= MOST_TOLD else []
+    else:
+        newest = list(islice(found, MOST_TOLD))
+        versions = Versions(database, namespace, to_raw(document_id))
+        full = len(newest) == MOST_TOLD
+        count = versions.number(until) - versions.number(since) if full else len(newest)
+    return Later(count, tuple(reversed(newest)))
+
+
+def _newest_first(database: Database[Any], selection: Selection, since: Place, until: Place) -> Iterator[HistoryModel]:
+    collection = history_collection(database)
+    bounded = Selection(selection.namespace, selection.document_id, since=_moment(since), until=_moment(until))
+    for stored in timeline.read(collection, bounded, newest_first=True):
+        if since <= place_of(raw.fields(bytes(stored.raw))) < until:
+            yield to_event(stored)
+
+
+def _moment(place: Place) -> Timestamp:
+    time = int.from_bytes(place.cluster_time, "big")
+    return Timestamp(time >> 32, time & 0xFFFFFFFF)
