@@ -61,7 +61,8 @@ class At(click.ParamType[Any]):
         moment = reader.convert(value, param, ctx)
         if not moments.names_its_zone(text):
             utc = ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True
-            click.echo(f"{text} is {moments.typed(moment, moments.zone_of(utc=utc))}.", err=True)
+            understood = moments.typed(moment, moments.zone_of(utc=utc))
+            click.echo(f"as of {understood} ({' '.join(text.split())})", err=True)
         return moment
 
 

@@ -56,7 +56,7 @@ def blame(context: Context, *, namespace: str, document_id: Any, at: Moment | No
     with past.asked(context.settings()) as history:
         state = past.state(history, namespace, document_id, at, zone)
         if state.data is None:
-            raise CommandError(state_text.absent(history, state, zone), exit_codes.NOT_FOUND)
+            raise CommandError(state_text.absent(history, state, at, zone), exit_codes.NOT_FOUND)
         leaves = history.blame_leaves(namespace, document_id, at)
         past.say(f"{state_text.named(namespace, document_id)}: {state_text.stands(state, zone)}")
         past.say_gaps(state.gaps, zone)

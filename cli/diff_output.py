@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from enum import Enum, auto
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
+from bson import Timestamp
 from rich.text import Text
 
 from cli import diff_json, diff_text, exit_codes, output, past, state_text, value_text
@@ -47,9 +50,8 @@ def of_document(
     states = [past.state(history, namespace, document_id, moment, zone) for moment in at]
     one, other = states
     if one.data is None and other.data is None:
-        raise CommandError(
-            state_text.absent(history, max(states, key=lambda state: state.place), zone), exit_codes.NOT_FOUND
-        )
+        later, then = max(zip(states, at, strict=True), key=lambda found: (found[0].place, _seconds(found[1])))
+        raise CommandError(state_text.absent(history, later, then, zone), exit_codes.NOT_FOUND)
     for name, state in zip("AB", states, strict=True):
         past.say(f"{name}: {state_text.stands(state, zone) if state.data is not None else 'not there'}")
     past.say_gaps([*one.gaps, *other.gaps], zone)
@@ -93,6 +95,13 @@ def of_collection(history: History, namespace: str, at: tuple[Any, Any], form: F
     past.say(", ".join(told) or "no difference")
     if counts["not known"]:
         raise SystemExit(exit_codes.UNKNOWN)
+
+
+def _seconds(at: At | None) -> float:
+    """Tells which of two moments is the later one where nothing is recorded between them."""
+    if isinstance(at, Timestamp):
+        return float(at.time)
+    return at.timestamp() if isinstance(at, datetime) else inf
 
 
 def _kind(changed: Changed) -> str:

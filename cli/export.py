@@ -89,7 +89,7 @@ def export(
     until: Moment | None,
     at: Moment | None,
     resume: bool,
-    utc: bool,  # noqa: ARG001 - times without a zone have been read by it
+    utc: bool,
 ) -> None:
     """Write history into a file that other programs read, or with --at what the documents were.
 
@@ -103,6 +103,7 @@ def export(
     from click.core import ParameterSource
 
     from cli import export_job
+    from cli.moments import zone_of
     from history import Selection
     from history.export.tables import Format
     from models.values import ABSENT
@@ -115,6 +116,7 @@ def export(
         Selection(namespace, document_id if named else ABSENT, since=since, until=until),
         changes=rows == "changes" if rows is not None else wanted is not Format.NDJSON,
         at=at,
+        zone=zone_of(utc=utc),
     )
     settings = context.settings()
     if path == _STDOUT:

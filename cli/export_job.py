@@ -22,6 +22,7 @@ from models.values import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
     from pathlib import Path
 
     from config.settings import Settings
@@ -39,6 +40,7 @@ class Job:
         selection: which events; with `at`, only its namespace and document count.
         changes: a row for each change, not for each event.
         at: the moment of which the documents are wanted; None: their history.
+        zone: of the times in what is said beside the data; None: the local one.
         untold: how many documents history could not tell, by the reason.
         gaps: how many intervals of lost events lie behind the documents.
     """
@@ -47,6 +49,7 @@ class Job:
     selection: Selection
     changes: bool = False
     at: Moment | None = None
+    zone: tzinfo | None = None
     untold: Counter[str] = field(default_factory=Counter)
     gaps: int = 0
 

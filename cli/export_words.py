@@ -57,8 +57,8 @@ def nothing(history: History, job: Job) -> CommandError:
     if job.at is not None and next(history.stored(selection, limit=1), None) is not None:
         which = "no documents" if selection.document_id is ABSENT else "no such document"
         namespace = value_text.printable(selection.namespace or "")
-        return CommandError(f"{namespace} had {which} at {typed(job.at)}.", exit_codes.NOT_FOUND)
-    return CommandError(message(history, selection), exit_codes.NOT_FOUND)
+        return CommandError(f"{namespace} had {which} at {moments.asked(job.at, job.zone)}.", exit_codes.NOT_FOUND)
+    return CommandError(message(history, selection, job.zone), exit_codes.NOT_FOUND)
 
 
 @contextmanager

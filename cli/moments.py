@@ -14,6 +14,7 @@ from bson import Timestamp
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from history.cut import At
     from history.window import Moment
     from models import HistoryModel
 
@@ -46,9 +47,9 @@ def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None 
             raise ValueError("seconds and increment of a cluster time are 32-bit numbers")
         return Timestamp(seconds, increment)
     now = now or datetime.now(UTC)
-    if not _LIKE_ISO.match(text):
-        from cli import time_words
+    from cli import time_words
 
+    if not _LIKE_ISO.match(text):
         return time_words.read(text, zone, now)
     try:
         parsed = datetime.fromisoformat(text)
@@ -56,7 +57,9 @@ def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None 
         raise ValueError("" if "isoformat" in str(error) else str(error)) from error
     if parsed.tzinfo:
         return parsed
-    return parsed.astimezone() if zone is None else parsed.replace(tzinfo=zone)
+    if len(text) <= len("2026-01-31"):  # a day, which begins even where the clocks skip midnight
+        return parsed.astimezone() if zone is None else parsed.replace(tzinfo=zone)
+    return time_words.in_zone(parsed, zone)
 
 
 def is_future(moment: Moment, now: datetime | None = None) -> bool:
@@ -123,6 +126,15 @@ def exact(moment: Timestamp) -> str:
 def typed(moment: Moment, zone: tzinfo | None) -> str:
     """Any moment as it can be typed again and means the same: a wall time with its offset, or `seconds:increment`."""
     return exact(moment) if isinstance(moment, Timestamp) else wall(moment, zone)
+
+
+def asked(at: At | None, zone: tzinfo | None) -> str:
+    """A moment that was asked for, in an answer about it: a time, `version 3`, or `now`."""
+    if isinstance(at, Timestamp):
+        return f"{clock(at, zone)}, {exact(at)}"
+    if at is None:
+        return "now"
+    return wall(at, zone) if isinstance(at, datetime) else f"version {at}"
 
 
 def of_event(event: HistoryModel, zone: tzinfo | None) -> str:

@@ -124,7 +124,7 @@ class Time(click.ParamType[Any]):
             why = f" ({error})" if str(error) else ""
             self.fail(f"{value!r} is no time{why}; {self.forms}", param, ctx)
         if moments.is_future(moment):
-            click.echo(f"{value} is in the future: nothing after the present can be told.", err=True)
+            click.echo(f"{value.strip()!r}: that is in the future: answers are as of now", err=True)
         return moment
 
 

@@ -55,7 +55,7 @@ def state(history: History, namespace: str, document_id: Any, at: At | None, zon
             said = state_text.unversioned(history, namespace, document_id, zone)
         raise CommandError(said, exit_codes.NOT_FOUND) from error
     if found.unknown is not None:
-        raise CommandError(state_text.unknown(found, zone), exit_codes.UNKNOWN)
+        raise CommandError(state_text.unknown(found, at, zone), exit_codes.UNKNOWN)
     return found
 
 

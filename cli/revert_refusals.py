@@ -82,7 +82,7 @@ def of_document(history: History, wish: Wish, zone: tzinfo | None) -> Iterator[N
         hints = [hint for field in wish.fields if (hint := field_words.of_element(field))]
         raise CommandError("\n".join([f"{error}.", *hints]), exit_codes.NOT_FOUND) from error
     except NothingRecordedError as error:
-        said = not_found.message(history, Selection(wish.namespace, wish.document_id))
+        said = not_found.message(history, Selection(wish.namespace, wish.document_id), zone)
         raise CommandError(said, exit_codes.NOT_FOUND) from error
     except NoSuchVersionError as error:
         said = f"{state_text.named(wish.namespace, wish.document_id)}: {error}."

@@ -86,7 +86,7 @@ def _show_document(history: History, namespace: str, document_id: Any, at: Any, 
 
     state = past.state(history, namespace, document_id, at, zone)
     if state.data is None:
-        raise CommandError(state_text.absent(history, state, zone), exit_codes.NOT_FOUND)
+        raise CommandError(state_text.absent(history, state, at, zone), exit_codes.NOT_FOUND)
     past.say(f"{state_text.named(namespace, document_id)}: {state_text.stands(state, zone)}")
     past.say_gaps(state.gaps, zone)
     _printer(as_json=as_json, pretty=True)(state.data)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from history import History, State
     from history.collection import CollectionState
+    from history.cut import At
     from models import HistoryModel
     from recall.places import Place
 
@@ -61,10 +62,10 @@ def across(gaps: Sequence[HistoryModel], zone: tzinfo | None) -> Iterator[str]:
         yield f"There are {len(gaps) - _MOST_GAPS} gaps more: see `watcher gaps`."
 
 
-def unknown(state: State, zone: tzinfo | None) -> str:
-    """Why history cannot tell a document."""
-    of = named(state.namespace, state.document_id)
-    last = f" Its last recorded event up to then: {stands(state, zone)}." if state.entry is not None else ""
+def unknown(state: State, at: At | None, zone: tzinfo | None) -> str:
+    """Why history cannot tell a document as of a moment."""
+    of, then = named(state.namespace, state.document_id), moments.asked(at, zone)
+    last = f" Its last recorded event up to {then}: {stands(state, zone)}." if state.entry is not None else ""
     return "\n".join([f"history cannot tell {of}: {state.unknown}.{last}", *across(state.gaps, zone)])
 
 
@@ -76,9 +77,9 @@ def unversioned(history: History, namespace: str, document_id: Any, zone: tzinfo
     return "\n".join([f"{named(namespace, document_id)}: no version of it is recorded under this name.", *arrival])
 
 
-def absent(history: History, state: State, zone: tzinfo | None) -> str:
-    """Why a document was not there, and where it is to be found."""
-    return "\n".join([*_absent(history, state, zone), *across(state.gaps, zone)])
+def absent(history: History, state: State, at: At | None, zone: tzinfo | None) -> str:
+    """Why a document was not there at a moment, and where it is to be found."""
+    return "\n".join([*_absent(history, state, at, zone), *across(state.gaps, zone)])
 
 
 def nothing(history: History, collection: CollectionState, zone: tzinfo | None) -> str:
@@ -86,7 +87,7 @@ def nothing(history: History, collection: CollectionState, zone: tzinfo | None) 
     return "\n".join([*_nothing(history, collection, zone), *across(collection.gaps, zone)])
 
 
-def _absent(history: History, state: State, zone: tzinfo | None) -> Iterator[str]:
+def _absent(history: History, state: State, at: At | None, zone: tzinfo | None) -> Iterator[str]:
     of, argument = named(state.namespace, state.document_id), not_found.argument(state.document_id)
     ended = state.ended_by
     if ended is not None and ended.document_id is ABSENT:
@@ -104,7 +105,7 @@ def _absent(history: History, state: State, zone: tzinfo | None) -> Iterator[str
     if later is None and not arrival:
         yield not_found.message(history, Selection(state.namespace, state.document_id), zone)
         return
-    yield f"nothing is recorded of {of} up to then."
+    yield f"nothing is recorded of {of} up to {moments.asked(at, zone)}."
     if later is not None:
         yield f"Its first recorded event after it: {of_event(later, zone)}."
     yield from arrival

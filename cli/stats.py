@@ -71,7 +71,7 @@ def stats(
         found = _count(history.stats(namespace, since=since, until=until), top=top, utc=utc)
         if not found.collections:
             selection = Selection(namespace, since=since, until=until)
-            raise CommandError(message(history, selection), exit_codes.NOT_FOUND)
+            raise CommandError(message(history, selection, moments.zone_of(utc=utc)), exit_codes.NOT_FOUND)
         lost = _gaps(history, namespace, since, until)
     if as_json:
         output.speak_utf8()

@@ -44,7 +44,7 @@ def read(text: str, zone: tzinfo | None, now: datetime) -> datetime:
 
     Days, weeks, months and years are those of the calendar: `2 days ago` is the same time of day; hours, minutes and
     seconds are as long as they are. A day without a time begins at midnight, a time without a day is today's, the name
-    of a day is its latest that has begun.
+    of a day with its time is the latest that is not in the future.
 
     Args:
         text: the words.
@@ -68,7 +68,27 @@ def read(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     if (found := _ago(words, here, zone)) is not None:
         return found
     day, rest = _day(words, here.date())
-    return _aware(datetime.combine(day, _time(rest)), zone)
+    moment = datetime.combine(day, _time(rest))
+    if words.partition(" ")[0] in _DAYS and moment > here.replace(tzinfo=None):
+        moment -= timedelta(weeks=1)
+    return in_zone(moment, zone) if rest else _aware(moment, zone)
+
+
+def in_zone(wall: datetime, zone: tzinfo | None) -> datetime:
+    """A date and time of day that a person wrote as the instant it is in a zone.
+
+    Args:
+        wall: naive.
+        zone: None is the local one.
+
+    Raises:
+        ValueError: the clocks pass it twice, or skip it.
+    """
+    first, second = (_aware(wall.replace(fold=fold), zone) for fold in (0, 1))
+    if first.utcoffset() != second.utcoffset():
+        offsets = " or ".join(each.isoformat(" ") for each in (first, second))
+        raise ValueError(f"the clocks are changed then; write the offset too, {offsets}")
+    return first
 
 
 def _aware(wall: datetime, zone: tzinfo | None) -> datetime:

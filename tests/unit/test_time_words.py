@@ -35,6 +35,8 @@ NOW = datetime(2026, 11, 24, 8, 30, 15, tzinfo=UTC)  # a Tuesday, 9:30:15 in Ber
         ("12 pm", "2026-11-24 12:00:00"),
         ("monday 9:30", "2026-11-23 09:30:00"),
         ("tuesday", "2026-11-24 00:00:00"),
+        ("tuesday 9:30", "2026-11-24 09:30:00"),
+        ("tuesday 9:31", "2026-11-17 09:31:00"),
         ("wednesday", "2026-11-18 00:00:00"),
         ("12 Nov 2026", "2026-11-12 00:00:00"),
         ("November 12, 2026 14:00", "2026-11-12 14:00:00"),
@@ -58,6 +60,21 @@ def test_words_are_what_they_say(text: str, expected: str) -> None:
 def test_a_month_that_is_shorter_ends_on_its_last_day() -> None:
     """There is no 30th of February."""
     assert time_words.read("1 month ago", UTC, datetime(2026, 3, 30, tzinfo=UTC)) == datetime(2026, 2, 28, tzinfo=UTC)
+
+
+def test_a_time_that_the_clocks_pass_twice_or_skip_is_refused() -> None:
+    """Either reading would be a guess. In Berlin 02:30 was there twice on 25 October, and not at all on 29 March."""
+    now = datetime(2026, 10, 25, 11, tzinfo=UTC)
+
+    for text in ("2026-10-25 02:30", "2026-03-29T02:30", "today 2:30"):
+        with pytest.raises(ValueError, match="write the offset too"):
+            moments.parse_moment(text, BERLIN, now=now)
+    assert moments.parse_moment("2026-10-25 02:30+01:00", BERLIN) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    santiago = ZoneInfo("America/Santiago")  # where the clocks skip midnight, the day begins an hour later
+    for text in ("2026-09-06", "today"):
+        begun = moments.parse_moment(text, santiago, now=datetime(2026, 9, 6, 15, tzinfo=UTC))
+        assert isinstance(begun, datetime)
+        assert begun.timestamp() == datetime(2026, 9, 6, 4, tzinfo=UTC).timestamp()
 
 
 def test_utc_in_words_is_utc() -> None:
@@ -116,7 +133,7 @@ def test_the_moment_that_was_understood_is_told(capsys: pytest.CaptureFixture[st
     understood = At().convert("yesterday noon", None, None)
     assert isinstance(understood, datetime)
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"yesterday noon is {moments.typed(understood, None)}.\n")
+    assert (out, err) == ("", f"as of {moments.typed(understood, None)} (yesterday noon)\n")
 
 
 def test_a_moment_to_come_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
