@@ -57,12 +57,15 @@ def test_without_pyarrow_it_says_what_to_install(run: Export, database: Database
 def test_a_file_that_cannot_be_written_is_said_in_a_line(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """And a server that is away."""
     database.history.insert_one(stored(1))
-    found = run("shop.users", "-o", tmp_path / "missing" / "x.csv")
+    missing = run("shop.users", "-o", tmp_path / "missing" / "x.csv")
+    unfit = run("shop.users", "-o", tmp_path / f"{'x' * 300}.csv")
     nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300"
     away = run("shop.users", "-o", tmp_path / "x.csv", WATCHER_HISTORY_URI=nowhere)
 
-    assert found.returncode == exit_codes.UNEXPECTED
-    assert found.stderr.startswith("Error: cannot write: ")
+    assert missing.returncode == exit_codes.USAGE
+    assert "there is no directory" in missing.stderr
+    assert unfit.returncode == exit_codes.UNEXPECTED
+    assert unfit.stderr.startswith("Error: cannot write: ")
     assert away.returncode == exit_codes.UNREACHABLE
     assert not list(tmp_path.iterdir())
 
