@@ -5,7 +5,7 @@ https://www.mongodb.com/docs/manual/changeStreams/#change-streams-with-document-
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from watcher.errors import Verdict, classify, name_of
 from watcher.retry import StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from threading import Event
 
     from pymongo import MongoClient
@@ -52,13 +52,9 @@ class PreImages:
     def enable_existing(self) -> None:
         """Switch pre-images on for every watched collection there is."""
         for database in self._databases():
-            try:
+            with _listing(database):
                 for collection in self._without_images(database):
                     self._enable(database, collection)
-            except OperationFailure as error:
-                if classify(error) is Verdict.TRANSIENT:
-                    raise
-                log.warning(_UNLISTED, **_facts(database, "", error))
 
     def enable(self, namespace: str) -> None:
         """Switch pre-images on for a collection that has just appeared.
@@ -84,16 +80,13 @@ class PreImages:
         database, _, collection = namespace.partition(".")
         if not self._scope.covers(database, collection):
             return True
-        try:
-            for info in self._client[database].list_collections(filter={"name": collection}):
-                has_them = info.get("options", {}).get(_OPTION, {}).get("enabled")
-                return info["type"] != "collection" or bool(has_them) or self._enable(database, collection)
-        except OperationFailure as error:
-            if classify(error) is Verdict.TRANSIENT:
-                raise
-            log.warning(_UNLISTED, **_facts(database, collection, error))
-            return True
-        return False
+        seen = True  # as far as can be told, if collections cannot be listed
+        with _listing(database, collection):
+            found = next(self._client[database].list_collections(filter={"name": collection}), None)
+            seen = found is not None
+            if found is not None and found["type"] == "collection" and not _has_images(found):
+                seen = self._enable(database, collection)
+        return seen
 
     def _databases(self) -> Iterator[str]:
         if self._scope.database is not None:
@@ -135,6 +128,21 @@ class PreImages:
         else:
             log.info("pre-images switched on", namespace=f"{database}.{collection}")
         return True
+
+
+@contextmanager
+def _listing(database: str, collection: str = "") -> Iterator[None]:
+    """Warn, and go on, where collections may not be listed."""
+    try:
+        yield
+    except OperationFailure as error:
+        if classify(error) is Verdict.TRANSIENT:
+            raise
+        log.warning(_UNLISTED, **_facts(database, collection, error))
+
+
+def _has_images(info: Mapping[str, Any]) -> bool:
+    return bool(info.get("options", {}).get(_OPTION, {}).get("enabled"))
 
 
 def _facts(database: str, collection: str, error: PyMongoError) -> dict[str, str]:
