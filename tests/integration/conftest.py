@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from history import History
+from tests.recording import Recording
 from watcher.listener import Listener
 from watcher.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pymongo import MongoClient
     from pymongo.database import Database
 
     from tests.listening import Listen
@@ -37,3 +40,24 @@ def listen(database: Database[Any]) -> Iterator[Listen]:
     yield start
     for listener in listeners:
         listener.close()
+
+
+@pytest.fixture
+def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
+    """A history of the test's own database, and two collections."""
+    for name in ("a", "b"):
+        database.create_collection(name, changeStreamPreAndPostImages={"enabled": True})
+    with Recording(client, database.name) as found:
+        yield found
+
+
+@pytest.fixture
+def history(client: MongoClient[Any], recording: Recording) -> History:
+    """The history."""
+    return History(client, recording.history.name)
+
+
+@pytest.fixture
+def namespace(database: Database[Any]) -> str:
+    """Where the documents are."""
+    return f"{database.name}.a"

@@ -14,37 +14,17 @@ from history.revert.errors import NoSuchFieldError, NothingRecordedError
 from history.transactions import name_of
 from models.connection import HISTORY, REJECTED
 from models.values import ABSENT, to_raw
-from tests.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from bson import Timestamp
     from pymongo import MongoClient
     from pymongo.database import Database
 
+    from tests.recording import Recording
+
     Transact = Callable[[Callable[[Any], None]], str]
-
-
-@pytest.fixture
-def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
-    """A history of the test's own database."""
-    for name in ("a", "b"):
-        database.create_collection(name, changeStreamPreAndPostImages={"enabled": True})
-    with Recording(client, database.name) as found:
-        yield found
-
-
-@pytest.fixture
-def history(client: MongoClient[Any], recording: Recording) -> History:
-    """The history."""
-    return History(client, recording.history.name)
-
-
-@pytest.fixture
-def namespace(database: Database[Any]) -> str:
-    """Where the documents are."""
-    return f"{database.name}.a"
 
 
 @pytest.fixture

@@ -37,14 +37,6 @@ EXAMPLES = int(os.environ.get("WATCHER_TEST_REVERT_EXAMPLES", "6"))
 MOMENTS = 3
 
 
-@pytest.fixture
-def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
-    """A history of the test's own database."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    with Recording(client, database.name) as found:
-        yield found
-
-
 def live(database: Database[Any], name: str, document_id: Any = 1) -> bytes | None:
     """A document as the server has it."""
     found = database.get_collection(name, codec_options=RAW).find_one({"_id": {"$eq": document_id}})

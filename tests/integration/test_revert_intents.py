@@ -9,36 +9,14 @@ import pytest
 from bson import Timestamp
 from pymongo.errors import OperationFailure
 
-from history import History
 from history.revert import intents
 from history.revert.told import Reverts
-from tests.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pymongo import MongoClient
     from pymongo.database import Database
 
-
-@pytest.fixture
-def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
-    """A history of the test's own database."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    with Recording(client, database.name) as found:
-        yield found
-
-
-@pytest.fixture
-def history(client: MongoClient[Any], recording: Recording) -> History:
-    """The history."""
-    return History(client, recording.history.name)
-
-
-@pytest.fixture
-def namespace(database: Database[Any]) -> str:
-    """Where the documents are."""
-    return f"{database.name}.a"
+    from history import History
+    from tests.recording import Recording
 
 
 def test_what_the_server_refuses_is_told_and_nothing_is_left_behind(

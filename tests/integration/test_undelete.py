@@ -9,39 +9,23 @@ import pytest
 from history import History, UnknownStateError
 from history.revert import undelete
 from history.revert.errors import CollectionEndedError, NothingRecordedError
-from tests.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pymongo import MongoClient
     from pymongo.database import Database
+
+    from tests.recording import Recording
 
 WAS = {"_id": 1, "name": "Ann", "n": 2}
 
 
 @pytest.fixture
-def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
-    """A history of the test's own database, in which a document was inserted, changed and deleted."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    with Recording(client, database.name) as found:
-        database.a.insert_one(WAS | {"n": 1})
-        database.a.update_one({"_id": 1}, {"$set": {"n": 2}})
-        database.a.delete_one({"_id": 1})
-        found.catch_up()
-        yield found
-
-
-@pytest.fixture
-def history(client: MongoClient[Any], recording: Recording) -> History:
-    """The history."""
-    return History(client, recording.history.name)
-
-
-@pytest.fixture
-def namespace(database: Database[Any]) -> str:
-    """Where the document was."""
-    return f"{database.name}.a"
+def recording(recording: Recording, database: Database[Any]) -> Recording:
+    """A document was inserted, changed and deleted, too."""
+    database.a.insert_one(WAS | {"n": 1})
+    database.a.update_one({"_id": 1}, {"$set": {"n": 2}})
+    database.a.delete_one({"_id": 1})
+    recording.catch_up()
+    return recording
 
 
 def test_however_often_it_is_done_the_document_is_there(
