@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from bson import Timestamp
+from bson import Timestamp
 
+if TYPE_CHECKING:
     from models import raw
 
 TIME_BYTES = 8
@@ -86,3 +86,8 @@ def identity(fields: dict[bytes, raw.Value]) -> bytes:
 def sortable(moment: Timestamp) -> bytes:
     """A cluster time as the first 8 bytes of the ids of history."""
     return moment.time.to_bytes(4, "big") + moment.inc.to_bytes(4, "big")
+
+
+def moment_of(cluster_time: bytes) -> Timestamp:
+    """A cluster time given as 8 bytes, big-endian: the contrary of `sortable`."""
+    return Timestamp(int.from_bytes(cluster_time[:4], "big"), int.from_bytes(cluster_time[4:], "big"))

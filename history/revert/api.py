@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from history import transactions
@@ -85,16 +86,14 @@ class Reverting:
         to = goals.counted(self._database, namespace, document_id, to)
         wanted = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
         until = after(wanted.seen) if wanted.seen is not None else wanted.since
-        undone, unseen = (
-            later.between(self._database, namespace, document_id, *stretch, names=asked)
-            for stretch in ((wanted.since, until), (until, END if seen is not None else until))
-        )
+        between = partial(later.between, self._database, namespace, document_id, names=asked)
+        undone = between(wanted.since, until)
+        unseen = between(until, END) if seen is not None else None
         purpose = Purpose(to, None, asked, force)
         attempts = Attempts(
             self._watched, self._database, [wanted.goal], purpose, all_or_nothing=False, dry_run=dry_run
         )
-        unseen_if_asked = unseen if seen is not None else None
-        return replace(attempts.run(), to=to, seen=wanted.seen, undone=undone, unseen=unseen_if_asked)
+        return replace(attempts.run(), to=to, seen=wanted.seen, undone=undone, unseen=unseen)
 
     def undelete(
         self, namespace: str, document_id: Any, *, seen: At | None = None, force: bool = False, dry_run: bool = False

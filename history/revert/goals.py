@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bson import Timestamp
-
 from core.revert import InsideArrayError, paths_of
 from history import cut
 from history.lineage import Lineage
@@ -16,12 +14,13 @@ from models import raw
 from models.values import to_raw
 from recall import lives
 from recall.document import recall_one
-from recall.places import TIME_BYTES, place_of
+from recall.places import TIME_BYTES, moment_of, place_of
 from recall.states import Recalled, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bson import Timestamp
     from pymongo.database import Database
 
     from core.paths import Path
@@ -99,8 +98,7 @@ class Known:
     def moment(self) -> Timestamp | None:
         """The cluster time of what was recorded last of it; None: nothing was."""
         last = self.recalled.last if self.recalled is not None else self._lineage.newest.since
-        time = int.from_bytes(last[:TIME_BYTES], "big")
-        return Timestamp(time >> 32, time & 0xFFFFFFFF) if time else None
+        return moment_of(last[:TIME_BYTES]) if any(last[:TIME_BYTES]) else None
 
     def _unless_it_was_there_before(self) -> Unknown | None:
         """Why it may have been there although nothing is recorded of it by then; None: it was not."""

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from bson import Timestamp
-
 from history import fields, timeline
 from history.selection import Selection
 from history.versions import Versions
 from models import raw
 from models.reading import history_collection, to_event
 from models.values import to_raw
-from recall.places import place_of
+from recall.places import moment_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,12 +83,8 @@ def between(
 
 def _newest_first(database: Database[Any], selection: Selection, since: Place, until: Place) -> Iterator[HistoryModel]:
     collection = history_collection(database)
-    bounded = Selection(selection.namespace, selection.document_id, since=_moment(since), until=_moment(until))
+    first, last = moment_of(since.cluster_time), moment_of(until.cluster_time)
+    bounded = Selection(selection.namespace, selection.document_id, since=first, until=last)
     for stored in timeline.read(collection, bounded, newest_first=True):
         if since <= place_of(raw.fields(bytes(stored.raw))) < until:
             yield to_event(stored)
-
-
-def _moment(place: Place) -> Timestamp:
-    time = int.from_bytes(place.cluster_time, "big")
-    return Timestamp(time >> 32, time & 0xFFFFFFFF)
