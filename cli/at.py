@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.parse import TIME_FORMS, UTC_IS_CHOSEN, Time
+from cli.parse import Time, zone_chosen
 
 if TYPE_CHECKING:
     from history.cut import At as Moment
@@ -56,12 +56,9 @@ class At(click.ParamType[Any]):
             return int(text)
         from cli import moments
 
-        reader = Time()
-        reader.forms = "\n".join([TIME_FORMS, _LAST_FORM, *([_VERSION_FORM] if self._versions else [])])
-        moment = reader.convert(value, param, ctx)
+        moment = Time(_LAST_FORM, *([_VERSION_FORM] if self._versions else [])).convert(value, param, ctx)
         if not moments.names_its_zone(text):
-            utc = ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True
-            understood = moments.typed(moment, moments.zone_of(utc=utc))
+            understood = moments.typed(moment, zone_chosen(ctx))
             click.echo(f"as of {understood} ({' '.join(text.split())})", err=True)
         return moment
 

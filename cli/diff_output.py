@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
-from bson import Timestamp
 from rich.text import Text
 
-from cli import diff_json, diff_text, exit_codes, output, past, state_text, value_text
+from cli import diff_json, diff_text, exit_codes, moments, output, past, state_text, value_text
 from cli.connection import CommandError
 from cli.render import PipedConsole
 from core import json_patch
@@ -99,9 +97,7 @@ def of_collection(history: History, namespace: str, at: tuple[Any, Any], form: F
 
 def _seconds(at: At | None) -> float:
     """Tells which of two moments is the later one where nothing is recorded between them."""
-    if isinstance(at, Timestamp):
-        return float(at.time)
-    return at.timestamp() if isinstance(at, datetime) else inf
+    return inf if at is None or isinstance(at, int) else moments.seconds(at)
 
 
 def _kind(changed: Changed) -> str:

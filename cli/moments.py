@@ -42,10 +42,10 @@ def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None 
     """
     text = text.strip()
     if found := _CLUSTER_TIME.fullmatch(text):
-        seconds, increment = int(found[1]), int(found[2])
-        if seconds not in _UINT32 or increment not in _UINT32:
+        second, increment = int(found[1]), int(found[2])
+        if second not in _UINT32 or increment not in _UINT32:
             raise ValueError("seconds and increment of a cluster time are 32-bit numbers")
-        return Timestamp(seconds, increment)
+        return Timestamp(second, increment)
     now = now or datetime.now(UTC)
     from cli import time_words
 
@@ -62,10 +62,14 @@ def parse_moment(text: str, zone: tzinfo | None = None, *, now: datetime | None 
     return time_words.in_zone(parsed, zone)
 
 
+def seconds(moment: Moment) -> float:
+    """A moment in seconds since 1970; a cluster time without its increment."""
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment.time)
+
+
 def is_future(moment: Moment, now: datetime | None = None) -> bool:
     """Whether it is still to come, more than clocks may differ by."""
-    seconds = moment.timestamp() if isinstance(moment, datetime) else moment.time
-    return seconds > (now or datetime.now(UTC)).timestamp() + _CLOCKS_DIFFER_S
+    return seconds(moment) > (now or datetime.now(UTC)).timestamp() + _CLOCKS_DIFFER_S
 
 
 def names_its_zone(text: str) -> bool:
@@ -143,9 +147,9 @@ def of_event(event: HistoryModel, zone: tzinfo | None) -> str:
     return wall(when, zone) if isinstance(when, datetime) else exact(event.cluster_time)
 
 
-def span(seconds: float) -> str:
+def span(length_s: float) -> str:
     """A span of time in its two largest units: `2 h 5 min`."""
-    left = int(seconds)
+    left = int(length_s)
     parts = []
     for unit, size in _UNITS:
         count, left = divmod(left, size)

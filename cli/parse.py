@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from history.transactions import Name
     from history.window import Moment
 
@@ -35,12 +37,19 @@ _TRANSACTION_FORMS = """write it in one of these forms:
   6f1f0a6e:7                  session:number, as `watcher log` prints it
   6b04bf1a00000002c6c6        an event's id, as `watcher log --oneline` prints it, at least 8 of its digits"""
 
-TIME_FORMS = """write it in one of these forms:
+_TIME_FORMS = """write it in one of these forms:
   2024-05-01T14:00:00+02:00   ISO 8601; without a zone it is local time (UTC with --utc), without a time midnight
   'yesterday 14:00', today, 'monday 9:30', noon, now
                               words, likewise; a day without a time begins at midnight
   '2h ago', '3 days ago'      so long before now
   1714564800:3                a cluster time, seconds:increment"""
+
+
+def zone_chosen(ctx: click.Context | None) -> tzinfo | None:
+    """The zone that `--utc` chooses for a command: UTC, or the local one."""
+    from cli import moments
+
+    return moments.zone_of(utc=ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True)
 
 
 class DocumentId(click.ParamType[Any]):
@@ -106,10 +115,16 @@ class TransactionName(click.ParamType[Any]):
 
 
 class Time(click.ParamType[Any]):
-    """A moment on the command line."""
+    """A moment on the command line.
+
+    Args:
+        more_forms: lines about what else may be written where it is asked for.
+    """
 
     name = "time"
-    forms = TIME_FORMS
+
+    def __init__(self, *more_forms: str) -> None:
+        self._forms = "\n".join([_TIME_FORMS, *more_forms])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
         """Read it, or end with what may be written."""
@@ -117,12 +132,11 @@ class Time(click.ParamType[Any]):
             return value  # type: ignore[no-any-return]
         from cli import moments
 
-        zone = moments.zone_of(utc=ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True)
         try:
-            moment = moments.parse_moment(value, zone)
+            moment = moments.parse_moment(value, zone_chosen(ctx))
         except (ValueError, OverflowError) as error:
             why = f" ({error})" if str(error) else ""
-            self.fail(f"{value!r} is no time{why}; {self.forms}", param, ctx)
+            self.fail(f"{value!r} is no time{why}; {self._forms}", param, ctx)
         if moments.is_future(moment):
             click.echo(f"{value.strip()!r}: that is in the future: answers are as of now", err=True)
         return moment

@@ -50,9 +50,7 @@ def state(history: History, namespace: str, document_id: Any, at: At | None, zon
     try:
         found = history.state(namespace, document_id, at)
     except NoSuchVersionError as error:
-        said = f"{state_text.named(namespace, document_id)}: {error}."
-        if not error.count:
-            said = state_text.unversioned(history, namespace, document_id, zone)
+        said = state_text.no_such_version(history, namespace, document_id, error, zone)
         raise CommandError(said, exit_codes.NOT_FOUND) from error
     if found.unknown is not None:
         raise CommandError(state_text.unknown(found, at, zone), exit_codes.UNKNOWN)

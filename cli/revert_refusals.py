@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from bson import Timestamp
 
-from cli import exit_codes, field_words, moments, not_found, state_text, value_text
+from cli import exit_codes, field_words, moments, not_found, state_text
 from cli.connection import CommandError
 from core.revert import InsideArrayError
 from history import Selection
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from history import History
     from history.revert.outcome import Revert
     from models import HistoryModel
-
-_LAST_INCREMENT = 2**32 - 1
 
 _EXIT_CODES: dict[type[Exception], int] = {
     UnknownTransactionError: exit_codes.NOT_FOUND,
@@ -85,9 +82,7 @@ def of_document(history: History, wish: Wish, zone: tzinfo | None) -> Iterator[N
         said = not_found.message(history, Selection(wish.namespace, wish.document_id), zone)
         raise CommandError(said, exit_codes.NOT_FOUND) from error
     except NoSuchVersionError as error:
-        said = f"{state_text.named(wish.namespace, wish.document_id)}: {error}."
-        if not error.count:
-            said = state_text.unversioned(history, wish.namespace, wish.document_id, zone)
+        said = state_text.no_such_version(history, wish.namespace, wish.document_id, error, zone)
         raise CommandError(said, exit_codes.NOT_FOUND) from error
     except CollectionEndedError as error:
         raise CommandError(_with_its_collection(wish, error.event, zone), exit_codes.NOT_FOUND) from error
@@ -106,7 +101,7 @@ def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
     """
     if not any(document.writes and document.after is None for document in found.documents):
         return
-    subject = f"{value_text.printable(wish.namespace)} {not_found.argument(wish.document_id)}"
+    subject = state_text.command(wish.namespace, not_found.argument(wish.document_id))
     raise CommandError(
         f"--to {wish.to} is version {found.to} by now, at which the document was not there: it would be deleted. "
         "Numbers below zero are counted from the newest version, and every revert adds one.\n"
@@ -118,9 +113,8 @@ def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
 
 def _with_its_collection(wish: Wish, event: HistoryModel, zone: tzinfo | None) -> str:
     of = state_text.named(wish.namespace, wish.document_id)
-    at = event.cluster_time
-    before = Timestamp(at.time, at.inc - 1) if at.inc else Timestamp(at.time - 1, _LAST_INCREMENT)
-    subject = f"{value_text.printable(wish.namespace)} {not_found.argument(wish.document_id)}"
+    before = state_text.just_before(event.cluster_time)
+    subject = state_text.command(wish.namespace, not_found.argument(wish.document_id))
     return (
         f"{of} was not deleted: it went with its collection, {state_text.of_event(event, zone)}.\n"
         f"To bring it back as it was then: watcher revert {subject} --to {moments.exact(before)}"

@@ -88,7 +88,7 @@ def nothing(found: Revert, wish: Wish, zone: tzinfo | None) -> str:
     elif wish.undelete:
         why = "the document is there"
     elif all(document.after is None for document in found.documents):
-        subject = f"{printable(wish.namespace)} {not_found.argument(wish.document_id)}"
+        subject = state_text.command(wish.namespace, not_found.argument(wish.document_id))
         why = f"the document was not there at {moment(found.to, zone)}, and is not there now"
         return f"There is nothing to put back: {why}. If it was deleted: watcher revert {subject} --undelete"
     else:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from history import History, State
     from history.collection import CollectionState
     from history.cut import At
+    from history.versions import NoSuchVersionError
     from models import HistoryModel
     from recall.places import Place
 
@@ -77,6 +78,15 @@ def unversioned(history: History, namespace: str, document_id: Any, zone: tzinfo
     return "\n".join([f"{named(namespace, document_id)}: no version of it is recorded under this name.", *arrival])
 
 
+def no_such_version(
+    history: History, namespace: str, document_id: Any, error: NoSuchVersionError, zone: tzinfo | None
+) -> str:
+    """What to say of a version that a document does not have."""
+    if not error.count:
+        return unversioned(history, namespace, document_id, zone)
+    return f"{named(namespace, document_id)}: {error}."
+
+
 def absent(history: History, state: State, at: At | None, zone: tzinfo | None) -> str:
     """Why a document was not there at a moment, and where it is to be found."""
     return "\n".join([*_absent(history, state, at, zone), *across(state.gaps, zone)])
@@ -97,8 +107,8 @@ def _absent(history: History, state: State, at: At | None, zone: tzinfo | None) 
     if ended is not None:
         yield f"{of} was not there any more: {of_event(ended, zone)}."
         if state.version is not None and state.version > 1 and ended.namespace == state.namespace:
-            yield f"What it was before: watcher show {_command(state.namespace, argument)} --at {state.version - 1}"
-            yield f"To bring it back: watcher revert {_command(state.namespace, argument)} --undelete"
+            yield f"What it was before: watcher show {command(state.namespace, argument)} --at {state.version - 1}"
+            yield f"To bring it back: watcher revert {command(state.namespace, argument)} --undelete"
         return
     later = history.first_later(state)
     arrival = _arrival(history, state.namespace, state.place, argument, zone)
@@ -131,12 +141,12 @@ def _turned(event: HistoryModel, namespace: str, document: str, zone: tzinfo | N
     subject = heading.subject(event, None, with_ids=True, with_namespaces=True)
     yield f"What the collection had ended with {of_event(event, zone)}: {subject}."
     if event.operation == _RENAME and event.namespace == namespace:
-        yield f"It has another name since: watcher show {_command(_target(event), document)}"
+        yield f"It has another name since: watcher show {command(_target(event), document)}"
         return
     if event.operation == _RENAME:
         yield f"Since then it has what {printable(event.namespace)} had before."
-    moment = moments.exact(_just_before(event.cluster_time))
-    yield f"What there was right before: watcher show {_command(namespace, document)} --at {moment}"
+    moment = moments.exact(just_before(event.cluster_time))
+    yield f"What there was right before: watcher show {command(namespace, document)} --at {moment}"
 
 
 def _arrival(history: History, namespace: str, place: Place, document: str, zone: tzinfo | None) -> list[str]:
@@ -144,11 +154,12 @@ def _arrival(history: History, namespace: str, place: Place, document: str, zone
     if event is None:
         return []
     when, was = of_event(event, zone), printable(event.namespace)
-    command = f"watcher show {_command(event.namespace, document)} --at …"
-    return [f"Before {when}, what {printable(namespace)} has since was {was}: {command}"]
+    typed = f"watcher show {command(event.namespace, document)} --at …"
+    return [f"Before {when}, what {printable(namespace)} has since was {was}: {typed}"]
 
 
-def _command(namespace: str, document: str) -> str:
+def command(namespace: str, document: str) -> str:
+    """What a command takes to name a document, or without one its collection."""
     return f"{printable(namespace)} {document}".rstrip()
 
 
@@ -157,5 +168,6 @@ def _target(rename: HistoryModel) -> str:
     return f"{to['db']}.{to['coll']}"
 
 
-def _just_before(moment: Timestamp) -> Timestamp:
+def just_before(moment: Timestamp) -> Timestamp:
+    """The cluster time right before another."""
     return Timestamp(moment.time, moment.inc - 1) if moment.inc else Timestamp(moment.time - 1, _LAST_INCREMENT)

@@ -10,7 +10,6 @@ help of every `Command` that takes one. `cli.moments` formats.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,17 +48,13 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
     since, until = given.get("since"), given.get("until")
     if since is None or until is None:
         return
-    same_clock = type(since) is type(until)
-    if since > until if same_clock else _seconds(since) - _seconds(until) > _SLACK_S:
-        from cli import moments
+    from cli import moments
 
+    same_clock = type(since) is type(until)
+    if since > until if same_clock else moments.seconds(since) - moments.seconds(until) > _SLACK_S:
         zone = moments.zone_of(utc=given.get("utc", False))
         first, last = moments.typed(since, zone), moments.typed(until, zone)
         yield f"--since {first} is after --until {last}: nothing can be in between."
-
-
-def _seconds(moment: Any) -> float:
-    return moment.timestamp() if isinstance(moment, datetime) else float(moment.time)
 
 
 def _choose(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - Click's form
