@@ -34,6 +34,8 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(_MOST)
+        if self._link.ended:  # meanwhile
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if not self._link.passes(self, data):

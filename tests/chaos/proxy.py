@@ -7,6 +7,7 @@ application in the first message of a connection (the handshake), which is how t
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -32,7 +33,7 @@ class Proxy:
         self.connecting: set[asyncio.Task[None]] = set()
         self._cut: bytes | None = None
         self._silent = False
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
 
     def _fate(self, link: Link) -> Fate:
         if self._cut is None or not link.is_of(self._cut):
@@ -40,34 +41,46 @@ class Proxy:
         return Fate.IS_SWALLOWED if self._silent else Fate.ENDS
 
     async def listen(self) -> None:
-        """Begin to listen."""
-        self._server = await asyncio.get_running_loop().create_server(self._accept, HOST, self.port)
+        """Begin to listen.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._listener = socket.create_server((HOST, self.port))
+        self._listener.settimeout(0)
+        # Not asyncio's server: that one leaks a connection accepted in the moment it is closed (CPython 3.11).
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def close(self) -> None:
         """Listen no more, and drop all connections."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
         for link in list(self.links):
             link.end()
 
-    def _accept(self) -> asyncio.Protocol:
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it went away again
+            return
+        connection.settimeout(0)
         link = Link(self._fate, self.links.discard)
         self.links.add(link)
-        task = asyncio.get_running_loop().create_task(self._connect(link))
+        task = asyncio.get_running_loop().create_task(self._connect(link, connection))
         self.connecting.add(task)
         task.add_done_callback(self.connecting.discard)
-        return link.near
 
-    async def _connect(self, link: Link) -> None:
+    async def _connect(self, link: Link, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: link.near, connection)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: link.far, HOST, self.target)
+            await loop.create_connection(lambda: link.far, HOST, self.target)
         except OSError:
             link.end()
             return
-        if link.ended:  # meanwhile
-            link.abort()
-            return
-        link.join()
+        if not link.ended:  # meanwhile
+            link.join()
 
     def cut(self, application: str, *, silent: bool) -> None:
         """Cut all connections of an application.
