@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,7 +38,7 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
     settings = context.settings()
     with open_client(history_uri(settings)) as client:
         checkpoints = client[settings.history_database].get_collection(CHECKPOINTS, codec_options=RAW)
-        query = {"_id": stream} if stream is not None else {}
+        query = {"_id": {"$regex": f"^{re.escape(stream)}(:|$)"}} if stream is not None else {}  # and its parts
         found = list(checkpoints.find(query, sort=[("_id", 1)]))
         now = client.admin.command("hello")["localTime"]
     if not found:
@@ -63,6 +64,7 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
     "there, 8 a daemon is running.",
 )
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint. [default: as WATCHER_STREAM says]")
+@click.option("--partition", metavar="I/N", help="Only this part of it. [default: as WATCHER_PARTITION says]")
 @click.option("--now", "to_now", is_flag=True, help="Go on from now: what is not recorded yet never will be.")
 @click.option("--at", "moment", metavar="TIME", type=Time(), help="Go on with the events of this moment.")
 @click.option("--token", metavar="TOKEN", help="Go on after this resume token: hexadecimal digits, or its JSON.")
@@ -75,6 +77,7 @@ def set_(
     context: Context,
     *,
     stream: str | None,
+    partition: str | None,
     to_now: bool,
     moment: Any,
     token: str | None,
@@ -97,4 +100,4 @@ def set_(
     from cli import relocate
 
     wish = relocate.Wish(to_now=to_now, moment=moment, token=token)
-    relocate.run(context.settings(stream=stream), wish, yes=yes, force=force, utc=utc)
+    relocate.run(context.settings(stream=stream, partition=partition), wish, yes=yes, force=force, utc=utc)

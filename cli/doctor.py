@@ -23,11 +23,19 @@ _COLUMNS = ("", "checked", "found")
 @click.option("--include", metavar="GLOBS", help="As if WATCHER_INCLUDE said so.")
 @click.option("--exclude", metavar="GLOBS", help="As if WATCHER_EXCLUDE said so.")
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint. [default: as WATCHER_STREAM says]")
+@click.option("--partition", metavar="I/N", help="Part of the stream. [default: as WATCHER_PARTITION says]")
 @click.option("--strict", is_flag=True, help="Exit with 12 for a warning, too.")
 @click.option("--json", "as_json", is_flag=True, help="One finding a line, in canonical Extended JSON.")
 @click.pass_context
 def doctor(
-    ctx: click.Context, *, include: str | None, exclude: str | None, stream: str | None, strict: bool, as_json: bool
+    ctx: click.Context,
+    *,
+    include: str | None,
+    exclude: str | None,
+    stream: str | None,
+    partition: str | None,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Examine settings, deployments, privileges and position, and say what to do.
 
@@ -38,7 +46,8 @@ def doctor(
     cannot do what the settings ask for), or `unchecked`: not known, and why. What to do stands below the table.
     """
     context: Context = ctx.obj
-    findings = _examined(context.settings(include=include, exclude=exclude, stream=stream), as_json=as_json)
+    settings = context.settings(include=include, exclude=exclude, stream=stream, partition=partition)
+    findings = _examined(settings, as_json=as_json)
     if not as_json:
         _print(findings)
     ctx.exit(_verdict(findings, strict=strict))

@@ -26,6 +26,7 @@ _COMMANDS = {
     "gaps": "List what was lost: intervals of which nothing is known.",
     "rejected": "List events that could not be stored, and try them again.",
     "snapshots": "Make snapshots of long-lived documents anew, or verify them.",
+    "partition": "Show how a stream is split, or split it in another way.",
     "checkpoint": "Show how far the daemon has recorded, or move it.",
     "doctor": "Examine settings, deployments, privileges and position, and say what to do.",
     "roles": "Print the commands that make users with least privilege.",

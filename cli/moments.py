@@ -127,6 +127,11 @@ def exact(moment: Timestamp) -> str:
     return f"{moment.time}:{moment.inc}"
 
 
+def place(moment: Timestamp, zone: tzinfo | None) -> str:
+    """A cluster time by the clock, and exactly."""
+    return f"{clock(moment, zone)}  {exact(moment)}"
+
+
 def typed(moment: Moment, zone: tzinfo | None) -> str:
     """Any moment as it can be typed again and means the same: a wall time with its offset, or `seconds:increment`."""
     return exact(moment) if isinstance(moment, Timestamp) else wall(moment, zone)

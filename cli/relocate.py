@@ -12,17 +12,13 @@ from bson import Timestamp
 from bson.errors import BSONError
 
 from cli import checkpoint_text, exit_codes, moments
-from cli.connection import CommandError, history_uri, open_client
+from cli.connection import CommandError
+from cli.operating import in_words, reach
 from config import log as logs
 from config.choices import Baseline, OnGap, PreImages
 from models.values import document_to_python
-from watcher.embedded.errors import MongodError
-from watcher.embedded.server import EmbeddedServer, find_running
-from watcher.errors import FatalError, PositionLostError, PositionRefusedError
-from watcher.identity import identify
-from watcher.lease import DeposedError
 from watcher.moves import Move, position_of, time_of
-from watcher.relocation import CAUSE, LedError, NoCheckpointError, Relocation
+from watcher.relocation import CAUSE, Relocation
 from watcher.scope import Scope
 
 if TYPE_CHECKING:
@@ -32,13 +28,6 @@ if TYPE_CHECKING:
     from history.window import Moment
     from watcher.batch import Position
     from watcher.holder import Holder
-
-_EXIT_CODES: dict[type[FatalError], int] = {
-    NoCheckpointError: exit_codes.NOT_FOUND,
-    PositionRefusedError: exit_codes.POSITION_REFUSED,
-    PositionLostError: exit_codes.POSITION_LOST,
-    LedError: exit_codes.BUSY,
-}
 
 
 class Wish(NamedTuple):
@@ -61,51 +50,31 @@ def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) ->
         CommandError: it cannot be done; says why and what to type next.
     """
     logs.configure("critical", settings.log_format)  # the command itself says what is the matter
-    with ExitStack() as stack:
-        try:
-            relocation = _relocation(settings, stack)
-            move = _move(relocation, wish)
-            leader = relocation.leader()
-            if yes and not force:
-                _refuse_if(leader)
-            _show(relocation, settings, move, stays=wish.stays, zone=UTC if utc else None)
-            if yes:
-                if leader is not None:
-                    click.echo(f"{leader} is deposed, and given {relocation.pause_s:.0f} s to let go.")
-                relocation.apply(move, by_force=force)
-                click.echo("Done.")
-                return
+    with in_words(), ExitStack() as stack:
+        relocation = _relocation(settings, stack)
+        move = _move(relocation, wish)
+        leader = relocation.leader()
+        if yes and not force:
+            _refuse_if(leader)
+        _show(relocation, settings, move, stays=wish.stays, zone=UTC if utc else None)
+        if yes:
             if leader is not None:
-                click.echo(f"{leader} is at work on this stream. Stop it first, or depose it with --force.")
-            click.echo("Nothing was changed. To do it, add --yes.")
-        except FatalError as error:
-            raise CommandError(str(error), _EXIT_CODES.get(type(error), exit_codes.FATAL)) from error
-        except MongodError as error:
-            raise CommandError(str(error), exit_codes.FATAL) from error
-        except DeposedError as error:
-            raise CommandError(
-                "somebody else has taken the lead of this stream meanwhile.\n"
-                "`watcher checkpoint show` tells who, and where the stream stands; then try again.",
-                exit_codes.BUSY,
-            ) from error
+                click.echo(f"{leader} is deposed, and given {relocation.pause_s:.0f} s to let go.")
+            relocation.apply(move, by_force=force)
+            click.echo("Done.")
+            return
+        if leader is not None:
+            click.echo(f"{leader} is at work on this stream. Stop it first, or depose it with --force.")
+        click.echo("Nothing was changed. To do it, add --yes.")
 
 
 def _relocation(settings: Settings, stack: ExitStack) -> Relocation:
-    if settings.mongodb_uri is not None:
-        uri = settings.mongodb_uri.get_secret_value()
-    else:  # it runs only as long as the daemon does, and the daemon must not
-        uri = (
-            find_running(settings.embedded_dir)
-            or stack.enter_context(EmbeddedServer(settings.embedded_dir, settings.embedded_port)).uri
-        )
-    watched = stack.enter_context(open_client(uri))
-    replica_set = identify(watched)  # before there is another deployment that an error could be of
-    keeper = stack.enter_context(open_client(history_uri(settings)))
+    watched, history, replica_set = reach(settings, stack)
     return Relocation(
         watched,
-        keeper[settings.history_database],
-        settings.stream,
-        Scope(settings.include, settings.exclude, settings.history_database),
+        history,
+        settings.checkpoint,
+        Scope(settings.include, settings.exclude, settings.history_database, settings.part),
         replica_set,
         pre_images=settings.pre_images is not PreImages.OFF,
         reconcile=settings.on_gap is OnGap.RECONCILE,
@@ -149,13 +118,13 @@ def _refuse_if(leader: Holder | None) -> None:
 
 def _show(relocation: Relocation, settings: Settings, move: Move, *, stays: bool, zone: tzinfo | None) -> None:
     origin, target = time_of(move.stored.position), time_of(move.target)
-    lines = [f"stream  {settings.stream}", f"from    {_place(origin, zone)}"]
+    lines = [f"stream  {settings.checkpoint}", f"from    {moments.place(origin, zone)}"]
     if stays:
         baseline = settings.baseline is Baseline.INITIAL
         lines += ["to      the same position", *_options_in_words(relocation, baseline=baseline)]
     else:
         token = checkpoint_text.token_text(document_to_python(move.target.token))
-        lines += [f"to      {_place(target, zone)}", f"token   {token}"]
+        lines += [f"to      {moments.place(target, zone)}", f"token   {token}"]
         span = moments.span(abs(target.time - origin.time))
         lines.append(
             f'Forward by {span}: events in between that are not recorded yet are skipped; a gap is recorded, "{CAUSE}".'
@@ -163,10 +132,6 @@ def _show(relocation: Relocation, settings: Settings, move: Move, *, stays: bool
             else f"Backward by {span}: events in between are read again; what is recorded already stays as it is."
         )
     click.echo("\n".join(lines))
-
-
-def _place(moment: Timestamp, zone: tzinfo | None) -> str:
-    return f"{moments.clock(moment, zone)}  {moments.exact(moment)}"
 
 
 def _options_in_words(relocation: Relocation, *, baseline: bool) -> list[str]:

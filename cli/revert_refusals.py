@@ -16,6 +16,7 @@ from history.revert.errors import (
     ContendedError,
     NoSuchFieldError,
     NotAllowedError,
+    NotAllRecordedError,
     NothingRecordedError,
     UnsureError,
 )
@@ -50,6 +51,12 @@ def in_words() -> Iterator[None]:
     """
     try:
         yield
+    except NotAllRecordedError as error:
+        raise CommandError(
+            f"{error}; nothing was changed.\nIs its daemon running (`watcher partition` says)? Then try again, or undo "
+            "what is recorded: --partial.",
+            exit_codes.UNKNOWN,
+        ) from error
     except ContendedError as error:
         raise CommandError(
             "others write to it all the time; nothing was changed. Try again.", exit_codes.BUSY

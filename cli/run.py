@@ -45,8 +45,11 @@ class Deployments(NamedTuple):
 @click.option("--include", metavar="GLOBS", help="Namespaces to watch, such as shop.* (default: all).")
 @click.option("--exclude", metavar="GLOBS", help="Namespaces not to watch.")
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint.")
+@click.option("--partition", metavar="I/N", help="Record only part I of N of the documents (default: all of them).")
 @click.pass_context
-def run(ctx: click.Context, include: str | None, exclude: str | None, stream: str | None) -> None:
+def run(
+    ctx: click.Context, include: str | None, exclude: str | None, stream: str | None, partition: str | None
+) -> None:
     """Record every change until told to stop.
 
     Follows the replica set named by WATCHER_MONGODB_URI; without it, starts a real one of its own and keeps its data.
@@ -54,7 +57,7 @@ def run(ctx: click.Context, include: str | None, exclude: str | None, stream: st
     SIGTERM or Ctrl-C ends in order: what has been read is recorded, the position saved. A second one ends at once;
     nothing is lost then either, it is read again next time.
     """
-    settings: Settings = ctx.obj.settings(include=include, exclude=exclude, stream=stream)
+    settings: Settings = ctx.obj.settings(include=include, exclude=exclude, stream=stream, partition=partition)
     logs.configure(settings.log_level, settings.log_format)
     try:
         _run(settings)
@@ -70,7 +73,7 @@ def _run(settings: Settings) -> None:
     progress = Progress()
     with ExitStack() as stack:
         if settings.http_port:
-            health = HealthServer(settings.http_host, settings.http_port, progress, settings.stream)
+            health = HealthServer(settings.http_host, settings.http_port, progress, settings.checkpoint)
             health.start()
             stack.callback(health.close)
         deployments = _deployments(settings, stack)
@@ -103,6 +106,8 @@ def _greet(settings: Settings, deployments: Deployments) -> None:
         ("watches", ",".join(settings.include) + "".join(f" but not {glob}" for glob in settings.exclude)),
         ("history", f"{settings.history_database}{elsewhere}"),
     ]
+    if settings.part is not None:
+        lines.insert(2, ("part", f"{settings.part} of stream {settings.stream!r}, by the `_id` of the documents"))
     if settings.http_port:
         lines.append(("health", f"http://{settings.http_host}:{settings.http_port}/ready"))
     if embedded:

@@ -6,12 +6,14 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from config import uri
+from config.partition import Part
 from config.settings import Settings
 from config.sources import PREFIX
 
 _UNSET = {
     "mongodb_uri": "(none: an embedded replica set)",
     "history_uri": "(as WATCHER_MONGODB_URI)",
+    "partition": "(none: the whole stream)",
 }
 
 
@@ -46,6 +48,8 @@ def _shown(name: str, value: object) -> str:
             return uri.mask(value.get_secret_value())
         case StrEnum():
             return value.value
+        case Part():
+            return str(value)
         case tuple():
             return ",".join(value)
         case _:

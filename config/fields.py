@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from config import uri
+from config.partition import Part
 
 _MAX_DATABASE_BYTES = 63
 _MAX_NAMESPACE_BYTES = 255
@@ -121,6 +122,14 @@ def _stream(value: object) -> object:
     return value
 
 
+def _partition(value: object) -> object:
+    if value is None or isinstance(value, Part):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("it is not of the form I/N")  # noqa: TRY004 - pydantic turns only ValueError into a problem
+    return Part.parse(value)
+
+
 def _no_bool(value: object) -> object:
     # Python counts True as 1; `batch_size = true` is a slip of the pen.
     if isinstance(value, bool):
@@ -175,6 +184,9 @@ Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_globs), Allowed(_G
 SomeGlobs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_some_globs), Allowed(_GLOBS_TEXT)]
 Database = Annotated[str, BeforeValidator(_database), Allowed("the name of a database of its own")]
 Stream = Annotated[str, BeforeValidator(_stream), Allowed("a name of letters, digits, '.', '_' and '-'")]
+Partition = Annotated[
+    Part | None, NoDecode, BeforeValidator(_partition), Allowed("I/N, the I-th of N parts, such as 2/4")
+]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Host = Annotated[str, BeforeValidator(_host), Allowed("an address to listen on, such as 127.0.0.1 or 0.0.0.0")]
 Folder = Annotated[Path, BeforeValidator(_folder), Allowed("the path of a folder")]

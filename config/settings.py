@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from config import fields, problems, sources
 from config.choices import Baseline, LogFormat, LogLevel, OnGap, PreImages, Snapshots
+from config.partition import Part, checkpoint_of
 
 __all__ = ["Baseline", "LogFormat", "LogLevel", "OnGap", "PreImages", "Settings", "SettingsError", "Snapshots", "load"]
 
@@ -55,6 +56,9 @@ class Settings(BaseSettings):
 
     stream: fields.Stream = "default"
     """The name of the checkpoint, so that several daemons can share one history."""
+
+    partition: fields.Partition = None
+    """The part of the stream that is recorded, `I/N`; without it, the whole."""
 
     pre_images: Annotated[PreImages, fields.AnyCase] = PreImages.ENABLE
     """Whether pre-images, the source of old values, are turned on for watched collections."""
@@ -108,6 +112,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from the caller alone: `load` reads the outside and remembers where each came from."""
         return (init_settings,)
+
+    @property
+    def part(self) -> Part | None:
+        """The part of the stream that is recorded; None: the whole."""
+        return self.partition if self.partition is not None and self.partition.parts > 1 else None
+
+    @property
+    def checkpoint(self) -> str:
+        """The name of the checkpoint: the stream's, and the part's if there is one."""
+        return checkpoint_of(self.stream, self.part)
 
     def origin(self, name: str) -> str:
         """Say where a setting comes from.

@@ -20,11 +20,13 @@ class Hole(NamedTuple):
         since: up to here history is whole.
         until: from here on it is whole again.
         level_at: the moment at which the documents were compared with history; None: they were not, or not all.
+        checkpoint: name of the stream, or the part of one, that has lost it.
     """
 
     since: bytes
     until: bytes
     level_at: bytes | None
+    checkpoint: str = ""
 
 
 def believed_since(moment: bytes, begun: bytes, holes: Iterable[Hole]) -> bytes:

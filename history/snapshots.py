@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary, MinKey, Timestamp
 
-from core import globs
 from models import raw
-from models.connection import CHECKPOINTS, HISTORY, SNAPSHOTS
+from models.connection import HISTORY, SNAPSHOTS
 from models.reading import RAW
-from models.values import CODEC, to_python
+from models.values import to_python
 from recall import lives, snapshots
 from recall.document import recall_one
 from recall.ids import is_id
 from recall.keeping import SPACING, Keeper
 from recall.places import END, before, sortable
+from recall.recorded import recorded_until
 from recall.states import Unknown
 from recall.told import told
 
@@ -182,10 +182,5 @@ def _counted(
 
 def _recorded_until(database: Database[Any], namespace: str) -> Place:
     """Up to where all events of a namespace are in history. Behind it a batch may be stored in part, in any order."""
-    streams = database.get_collection(CHECKPOINTS, codec_options=CODEC).find({"cluster_time": {"$exists": True}})
-    reached = [
-        before(sortable(stream["cluster_time"]))
-        for stream in streams
-        if globs.covers(stream["options"]["include"], stream["options"]["exclude"], namespace)
-    ]
-    return max(reached, default=END)
+    reached = recorded_until(database, namespace)
+    return before(sortable(reached)) if reached is not None else END

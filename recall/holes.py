@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from config.partition import share
 from core import globs
 from core.belief import Hole
 from models.connection import HISTORY, REJECTED
@@ -54,7 +55,7 @@ def gaps(database: Database[Any], namespace: str | None = None, stream: str | No
     Args:
         database: the history database.
         namespace: only those in which events of this namespace can have been lost.
-        stream: only those of this stream.
+        stream: only those in which events can have been lost that this checkpoint is about.
     """
     history = database[HISTORY]
     found = history.find({"operation": "gap"}, {"description": 1}, sort=[("_id", 1)], hint="gaps")
@@ -62,10 +63,11 @@ def gaps(database: Database[Any], namespace: str | None = None, stream: str | No
         _hole(said)
         for said in (gap["description"] for gap in found)
         if namespace is None or globs.covers(said["include"], said["exclude"], namespace)
-        if stream is None or said["stream"] == stream
+        if stream is None or share(stream, said["stream"])
     ]
 
 
 def _hole(said: dict[str, Any]) -> Hole:
     level = said.get("level_at") if said.get("level") else None
-    return Hole(sortable(said["from"]), sortable(said["to"]), sortable(level) if level is not None else None)
+    level_at = sortable(level) if level is not None else None
+    return Hole(sortable(said["from"]), sortable(said["to"]), level_at, said["stream"])

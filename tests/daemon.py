@@ -62,6 +62,16 @@ class Daemon:
             )
         return self
 
+    def command(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start another command of `watcher` with the same settings; its output is dropped."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", *arguments],
+            env=self._environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def ready(self) -> Self:
         """Wait until its stream is open: from then on nothing escapes it."""
         assert self.process is not None

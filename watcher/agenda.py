@@ -54,6 +54,10 @@ class Plan:
         """The moment from which on history can be relied upon, once the plan is carried out."""
         return max(self.at, self.latest) if self.latest is not None else self.at
 
+    def from_the_beginning(self) -> Plan:
+        """The plan as if nothing of what it has left had been read yet."""
+        return replace(self, after=None, read_at=None, documents=0, entries=0)
+
     def next_namespace(self) -> Plan:
         """The plan once its first namespace is done."""
         return replace(self, namespaces=self.namespaces[1:], after=None, read_at=None)

@@ -109,20 +109,19 @@ class Checkpointer:
             watcher.lease.DeposedError: the term is over; nothing was changed.
             pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
-        self._update(
-            {
-                "$set": {
-                    "token": RawBSONDocument(position.token),
-                    "cluster_time": timestamp(position.cluster_time),
-                    "digest": damage.digest(position),
-                    "fingerprint": fingerprint(self._options),
-                    "options": self._options,
-                    "replica_set": self._replica_set._asdict(),
-                    "events": events,
-                },
-                "$currentDate": {"updated_at": True},
-            }
-        )
+        self._update({"$set": self.said(position, events), "$currentDate": {"updated_at": True}})
+
+    def said(self, position: Position, events: int) -> dict[str, Any]:
+        """What the checkpoint says of a position; see `save`."""
+        return {
+            "token": RawBSONDocument(position.token),
+            "cluster_time": timestamp(position.cluster_time),
+            "digest": damage.digest(position),
+            "fingerprint": fingerprint(self._options),
+            "options": self._options,
+            "replica_set": self._replica_set._asdict(),
+            "events": events,
+        }
 
     def begin(self, position: Position) -> None:
         """Note that the stream covers what it covers only from here on. Safe to repeat.

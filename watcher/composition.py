@@ -1,8 +1,9 @@
 """The composition root: every part of the daemon, put together by the settings.
 
-Start order: reach the deployment, make the indexes, load and check the checkpoint. So far every daemon of a stream
-comes. The one that leads loads the checkpoint again, switches pre-images on, and opens the stream. A stream that begins
-saves its position, and what is to be surveyed, before it reads its first event.
+Start order: reach the deployment, make the indexes, split a stream that is to begin in parts, load and check the
+checkpoint. So far every daemon of a stream comes. The one that leads loads the checkpoint again, switches pre-images
+on, and opens the stream. A stream that begins saves its position, and what is to be surveyed, before it reads its first
+event.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import structlog
 from pymongo import ReadPreference
 
 from config.choices import Baseline, OnGap, Snapshots
@@ -21,7 +23,9 @@ from watcher.fence import Fence
 from watcher.gaps import Gaps
 from watcher.identity import identify
 from watcher.images import PreImages
+from watcher.layout import Layout
 from watcher.leadership import Assured
+from watcher.lease import DeposedError
 from watcher.listener import Listener
 from watcher.memory import Memory
 from watcher.oplog_window import OplogWindow
@@ -29,9 +33,11 @@ from watcher.own_entries import OwnEntries
 from watcher.past import Past
 from watcher.pipeline import Pipeline
 from watcher.recorder import Recorder
+from watcher.repartition import Repartition
 from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
 from watcher.surveys import Surveys
+from watcher.takeover import LedError
 from watcher.writer import Writer
 
 if TYPE_CHECKING:
@@ -48,6 +54,8 @@ if TYPE_CHECKING:
     from watcher.pipeline import Writes
     from watcher.progress import Progress
     from watcher.scope import Scope
+
+log = structlog.get_logger(__name__)
 
 _BEHIND_AT_MOST = 1000
 """So many events under way mean that the stream needs all there is."""
@@ -74,16 +82,37 @@ class Ground(NamedTuple):
         """See whether this daemon could lead from the checkpoint that there is.
 
         Raises:
-            watcher.errors.PositionRefusedError: it is another deployment's, or of a stream with other options.
+            watcher.errors.PositionRefusedError: it is another deployment's, or of a stream with other options, or one
+                that is split in another way.
             pymongo.errors.PyMongoError: no answer.
         """
-        Checkpointer(self.history, self.settings.stream, self.scope, self.replica_set).load()
+        self.check_layout()
+        Checkpointer(self.history, self.settings.checkpoint, self.scope, self.replica_set).load()
+
+    def check_layout(self) -> None:
+        """See whether the stream is split as this daemon takes it to be; raises as `check` does."""
+        Layout(self.history, self.settings.stream).check(self.settings.part)
+
+    def repartition(self) -> Repartition:
+        """What splits the stream."""
+        settings = self.settings
+        return Repartition(
+            self.watched,
+            self.history,
+            settings.stream,
+            self.scope,
+            self.replica_set,
+            pre_images=settings.pre_images is not PreImagesMode.OFF,
+            baseline=settings.baseline is Baseline.INITIAL,
+        )
 
 
 def prepare(
     settings: Settings, scope: Scope, watched: MongoClient[Any], keeper: MongoClient[Any], retry: Retry
 ) -> Ground:
     """Do everything that does not need the lead, so that it can be taken at once, or is known to be out of question.
+
+    A stream that begins in parts gets its beginning here, under the lead of the whole.
 
     Args:
         settings: what the operator says.
@@ -103,6 +132,8 @@ def prepare(
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     retry.call("making the view of the changes", partial(views.ensure, history))
     ground = Ground(settings, scope, watched, history, replica_set)
+    if settings.part is not None:
+        _split_if_new(ground, settings.part.parts, retry)
     retry.call("loading the checkpoint", ground.check)
     return ground
 
@@ -126,8 +157,9 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     settings, scope, watched, history, replica_set = ground
     stop = leading.stop
     retry = Retry(stop, progress.trouble, progress.relief)
-    fence = Fence(history, settings.stream, leading.term)
-    checkpointer = Checkpointer(history, settings.stream, scope, replica_set, leading.term)
+    retry.call("looking how the stream is split", ground.check_layout)  # none may change it from here on
+    fence = Fence(history, settings.checkpoint, leading.term)
+    checkpointer = Checkpointer(history, settings.checkpoint, scope, replica_set, leading.term)
     stored = retry.call("loading the checkpoint", checkpointer.load)
     images = PreImages(watched, scope)
     enable_images = settings.pre_images is PreImagesMode.ENABLE
@@ -142,7 +174,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         intact=stored is None or stored.intact,
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
-    writer = Writer(history, settings.stream)
+    writer = Writer(history, settings.checkpoint)
     surveys = Surveys(
         watched,
         history,
@@ -176,7 +208,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         progress.starts_with(stored.events)
         begun = stored.begun
         retry.call("loading the plans of the survey", surveys.resume)
-    past = Past(history, settings.stream, scope, begun, retry)
+    past = Past(history, settings.checkpoint, scope, begun, retry)
     writes, beside = _noticed(Assured(writer, leading.assure, gaps.distrust), settings, history, progress, stop)
     pipeline = Pipeline(
         listener,
@@ -195,6 +227,21 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     if enable_images:
         beside["pre-images"] = partial(images.look_again, stop, retry)
     return pipeline, {"survey": surveys.run, "oplog": oplog.run, **beside}
+
+
+def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:
+    """Whichever part comes first to a stream that has not begun gives all parts the same beginning."""
+    repartition = ground.repartition()
+    if not retry.call("looking how the stream is split", repartition.layout.is_open):
+        return
+    if ground.settings.pre_images is PreImagesMode.ENABLE:
+        retry.call("switching on pre-images", PreImages(ground.watched, ground.scope).enable_existing)
+    while retry.call("looking how the stream is split", repartition.layout.is_open):
+        try:
+            retry.call("splitting the stream", partial(repartition.begin, parts))
+        except (LedError, DeposedError) as error:  # another part is at it, most likely
+            log.info("waiting for whoever is splitting the stream, or begins it as a whole", reason=str(error))
+            retry.pause("splitting the stream")
 
 
 def _noticed(

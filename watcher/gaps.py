@@ -8,6 +8,7 @@ import structlog
 from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 
+from config.partition import share
 from core import gap
 from models import raw
 from models.connection import HISTORY
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 MAJORITY = WriteConcern("majority")
 _MILLISECONDS = 1000
+_GAP = {"operation": "gap"}
 
 
 class Gaps:
@@ -88,9 +90,11 @@ class Gaps:
         if not times:
             return
         first, last = (timestamp(pick(times, key=lambda payload: payload[::-1])) for pick in (min, max))
+        mine = self._fence.stream
+        concerned = [name for name in self._history.distinct("description.stream", _GAP) if share(mine, name)]
         around = {
-            "operation": "gap",
-            "description.stream": self._fence.stream,
+            **_GAP,
+            "description.stream": {"$in": concerned},
             "description.from": {"$lte": last},
             "description.to": {"$gte": first},
         }

@@ -46,7 +46,7 @@ class Past:
         self._scope = scope
         self._begun = begun[::-1]
         self._retry = retry
-        self._holes: dict[bytes, Hole] = {}
+        self._holes: dict[tuple[str, bytes], Hole] = {}
         self._changed = True
         self._load_holes()
 
@@ -61,8 +61,8 @@ class Past:
 
     def lose(self, lost: Lost, resumed: Position) -> None:
         """Note a hole that may not stand in history yet."""
-        hole = Hole(lost.position.cluster_time[::-1], resumed.cluster_time[::-1], None)
-        self._holes[hole.since] = hole
+        hole = Hole(lost.position.cluster_time[::-1], resumed.cluster_time[::-1], None, self._stream)
+        self._holes[hole.checkpoint, hole.since] = hole
 
     def change(self) -> None:
         """History has come to tell more: a survey has got somewhere. May be called from any thread."""
@@ -110,7 +110,7 @@ class Past:
 
     def _load_holes(self) -> None:
         for hole in self._ask(lambda: holes.gaps(self._database, stream=self._stream)):
-            self._holes[hole.since] = hole
+            self._holes[hole.checkpoint, hole.since] = hole
 
     def _ask(self, question: Any) -> Any:
         return self._retry.call("recalling documents from history", question)

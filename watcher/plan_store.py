@@ -51,7 +51,7 @@ class PlanStore:
             watcher.lease.DeposedError: the term is over; nothing was changed.
             pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
-        self._update({"$set": {"survey": [_document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}})
+        self._update({"$set": {"survey": [document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}})
 
     def nudge(self) -> None:
         """Write something that changes nothing. Raises as `save` does."""
@@ -74,7 +74,7 @@ class PlanStore:
         kind, payload = raw.fields(bytes(found.raw))[b"survey"]
         kept = raw.items(payload) if kind == raw.ARRAY else [(kind, payload)]  # once there was only one plan
         try:
-            return tuple(_sound(_plan(raw.fields(document))) for _, document in kept)
+            return tuple(_sound(_plan(raw.fields(payload))) for _, payload in kept)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise refusal(self._stream, "`survey` cannot be read") from error
 
@@ -95,7 +95,8 @@ class PlanStore:
         term.require(self._checkpoints.update_one(term.of(self._stream), update))
 
 
-def _document(plan: Plan) -> dict[str, Any]:
+def document(plan: Plan) -> dict[str, Any]:
+    """A plan as it is kept in a checkpoint."""
     return {
         "kind": plan.kind,
         "at": plan.at,

@@ -11,12 +11,14 @@ from models.reading import RAW
 from recall import lives
 from recall.places import after
 from recall.states import Unknown, recall_many
+from watcher.partition import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pymongo.database import Database
 
+    from config.partition import Part
     from recall.lives import Span
 
 
@@ -46,13 +48,21 @@ class Recollection:
         found = recall_many(self._database, self._lives(namespace), ids)
         return {key: found[same].document for key in ids if (same := key_of(key)) in found}
 
-    def ids(self, namespace: str, chunk: int) -> Iterator[list[raw.Value]]:
-        """The ids of all documents that history knows in a namespace, in chunks, from the index alone."""
+    def ids(self, namespace: str, chunk: int, part: Part | None = None) -> Iterator[list[raw.Value]]:
+        """The ids of all documents that history knows in a namespace, in chunks, from the index alone.
+
+        Args:
+            namespace: `db.coll`.
+            chunk: at most so many at a time.
+            part: only the documents of this part of a stream; None: all.
+        """
         history = self._database.get_collection(HISTORY, codec_options=RAW)
         ids: list[raw.Value] = []
         for span in self._lives(namespace):
+            mine = {} if part is None else {"$expr": holds(part, "$document_id")}
+            known = {"namespace": span.namespace, "document_id": {"$exists": True}, "_id": span.ids()}
             stages: list[dict[str, Any]] = [
-                {"$match": {"namespace": span.namespace, "document_id": {"$exists": True}, "_id": span.ids()}},
+                {"$match": known | mine},
                 {"$sort": {"namespace": 1, "document_id": 1}},
                 {"$group": {"_id": "$document_id"}},
             ]

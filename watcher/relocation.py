@@ -5,7 +5,6 @@ Whoever moves it leads the stream meanwhile (`watcher.lease`), so that no daemon
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,14 @@ from recall.snapshots import forget_since
 from watcher.batch import Lost
 from watcher.checkpointer import Checkpointer
 from watcher.errors import FatalError, PositionLostError, Verdict, classify, name_of
-from watcher.fence import Fence
 from watcher.gaps import Gaps
-from watcher.leadership import Leadership, clock
-from watcher.lease import Lease
+from watcher.lease import TTL_S
 from watcher.moves import true_to_token
 from watcher.openings import Openings
 from watcher.plan_store import PlanStore
 from watcher.plans import Plans
-from watcher.progress import Progress
 from watcher.scope import Scope
+from watcher.takeover import leader, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
 
     from watcher.batch import Position
     from watcher.checkpointer import StoredPosition
+    from watcher.fence import Fence
     from watcher.holder import Holder
     from watcher.identity import ReplicaSet
     from watcher.moves import Move
@@ -46,10 +44,6 @@ CAUSE = "moved by an operator"
 
 class NoCheckpointError(FatalError):
     """There is no position that could be moved."""
-
-
-class LedError(FatalError):
-    """A daemon is at work on the stream."""
 
 
 class Relocation:
@@ -84,7 +78,6 @@ class Relocation:
         self._scope = scope
         self._replica_set = replica_set
         self._plans = Plans(watched, history, scope)
-        self._lease = Lease(history, stream)
         self._reconcile, self._baseline = reconcile, baseline
         self._openings = Openings(watched, scope, pre_images=pre_images)
 
@@ -99,7 +92,8 @@ class Relocation:
             known = ", ".join(sorted(self._checkpoints.distinct("_id"))) or "none"
             raise NoCheckpointError(
                 f"Stream {self._stream!r} has no checkpoint in {self._history.name} (streams there: {known}).",
-                "`watcher run` makes one when it first starts; another stream is named by --stream NAME.",
+                "`watcher run` makes one when it first starts; another stream is named by --stream NAME, a part of one "
+                "by --partition I/N.",
             )
         options: dict[str, Any] = found["options"]
         return options
@@ -122,8 +116,7 @@ class Relocation:
         return found._replace(position=true_to_token(found.position))
 
     def _former_scope(self) -> Scope:
-        made_for = self.stored_options()
-        return Scope(tuple(made_for["include"]), tuple(made_for["exclude"]), made_for["own_database"])
+        return Scope.described(self.stored_options())
 
     def now(self) -> Position:
         """The position that means: from now on."""
@@ -168,13 +161,12 @@ class Relocation:
 
     def leader(self) -> Holder | None:
         """Which daemon is at work on the stream; None: none is."""
-        holder = self._lease.holder()
-        return None if holder is None or holder.is_dead() else holder
+        return leader(self._history, self._stream)
 
     @property
     def pause_s(self) -> float:
         """How many seconds a daemon that was deposed is given to let go."""
-        return self._lease.ttl_s
+        return TTL_S
 
     def apply(self, move: Move, *, by_force: bool = False) -> None:
         """Carry out a move. What is skipped is recorded first, so that no crash can lose the gap.
@@ -188,20 +180,10 @@ class Relocation:
             watcher.lease.DeposedError: somebody else has done the same meanwhile.
             pymongo.errors.PyMongoError: a step is not acknowledged by a majority; safe to repeat.
         """
-        former, asked = self._lease.holder(), clock()
-        dead = former.owner if former is not None and former.is_dead() else None
-        term = self._lease.acquire(dead=dead, by_force=by_force)
-        if term is None:
-            holder = self._lease.holder() or former
-            raise LedError(
-                f"{holder or 'A daemon'} leads stream {self._stream!r}, and would save its own position over this one.",
-                "Stop it first (one that was killed counts for some seconds more), or depose it: --force",
-            )
-        with Leadership(self._lease, term, asked, Progress()):
-            if former is not None and dead is None:
-                time.sleep(self.pause_s)  # it knows by now that it does not lead, and has written what it was writing
+        with taken(self._history, [self._stream], by_force=by_force) as mine:
+            if mine.deposed:
                 move = move._replace(stored=self.stored(whatever_options=True))
-            self._carry_out(move, Fence(self._history, self._stream, term))
+            self._carry_out(move, mine.fences[self._stream])
 
     def _carry_out(self, move: Move, fence: Fence) -> None:
         plans = PlanStore(self._history, fence)

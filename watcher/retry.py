@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 10.0
 _JITTER = 0.5
+_PAUSE_S = 0.5
 
 
 class StoppedError(Exception):
@@ -45,6 +46,15 @@ class Retry:
         self._on_trouble = on_trouble
         self._on_relief = on_relief
         self._longest_delay_s = longest_delay_s
+
+    def pause(self, doing: str) -> None:
+        """Wait a moment for somebody else.
+
+        Raises:
+            StoppedError: a stop was asked for.
+        """
+        if self._stop.wait(_PAUSE_S):
+            raise StoppedError(doing)
 
     def call(self, doing: str, attempt: Callable[[], T]) -> T:
         """Call until it succeeds.

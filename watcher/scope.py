@@ -10,9 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from config.partition import Part
 from core import globs
+from watcher import partition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SYSTEM_DATABASES = ("admin", "config", "local")
 _MAGIC = re.compile(r"[*?\[]")
@@ -30,11 +35,13 @@ class Scope:
         include: globs `db.coll`; a namespace must match one of them.
         exclude: globs `db.coll`; a namespace must match none of them.
         own_database: name of the history database, which is never watched.
+        part: of the documents there, only these; None: all.
     """
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     own_database: str
+    part: Part | None = None
 
     @property
     def database(self) -> str | None:
@@ -73,6 +80,10 @@ class Scope:
         Events about a whole database carry no collection; they pass if the database is covered. A rename passes
         if either of its two names is covered, and always the end of the stream itself (invalidate).
         """
+        covered = self._match()
+        return covered if self.part is None else {"$and": [covered, partition.match(self.part)]}
+
+    def _match(self) -> dict[str, Any]:
         own = {"ns.db": {"$ne": self.own_database}}
         if not self.exclude and (self.collection is not None or self.include == (_EVERYTHING_GLOB,)):
             return own
@@ -88,13 +99,21 @@ class Scope:
 
     def describe(self) -> dict[str, Any]:
         """The scope in a form that is stored with the checkpoint: a token is a position only with it."""
+        part = {} if self.part is None else {"part": str(self.part)}
         return {
             "database": self.database,
             "collection": self.collection,
             "include": sorted(set(self.include)),
             "exclude": sorted(set(self.exclude)),
             "own_database": self.own_database,
+            **part,
         }
+
+    @classmethod
+    def described(cls, options: Mapping[str, Any]) -> Scope:
+        """The scope that `describe` has described."""
+        part = Part.parse(options["part"]) if "part" in options else None
+        return cls(tuple(options["include"]), tuple(options["exclude"]), options["own_database"], part)
 
 
 def is_pattern(name: str) -> bool:

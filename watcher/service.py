@@ -63,7 +63,7 @@ class Service:
         self._progress = progress
         self._stop = Event()
         self._leading: Leadership | None = None
-        self._scope = Scope(settings.include, settings.exclude, settings.history_database)
+        self._scope = Scope(settings.include, settings.exclude, settings.history_database, settings.part)
 
     def run(self) -> None:
         """Record until SIGTERM or SIGINT. Call it from the main thread.
@@ -72,7 +72,7 @@ class Service:
             watcher.errors.FatalError: only the operator can help; says how.
             watcher.signals.AbortedError: a second signal came before the orderly end.
         """
-        structlog.contextvars.bind_contextvars(stream=self._settings.stream)
+        structlog.contextvars.bind_contextvars(stream=self._settings.checkpoint)
         with ExitStack() as stack:
             stack.callback(structlog.contextvars.unbind_contextvars, "stream")
             stack.enter_context(stop_signals(self._asked_to_stop))
@@ -98,7 +98,7 @@ class Service:
         stack.enter_context(clients.closing_soon(keeper))
         retry = Retry(self._stop, self._progress.trouble, self._progress.relief)
         ground = prepare(self._settings, self._scope, watched, keeper, retry)
-        lease = Lease(ground.history, self._settings.stream)
+        lease = Lease(ground.history, self._settings.checkpoint)
         standby = Standby(lease, ground.check, self._progress, self._stop)
         reporter = Reporter(self._progress, self._settings.report_interval_s)
         while (leading := standby.until_leading()) is not None:
@@ -143,7 +143,8 @@ class Service:
     def _explained(self, error: PyMongoError) -> Exception:
         if classify(error) is Verdict.POSITION_LOST:
             return PositionLostError(
-                f"The server cannot go on from the checkpoint of stream {self._settings.stream!r}: {name_of(error)}. "
+                f"The server cannot go on from the checkpoint of stream {self._settings.checkpoint!r}: "
+                f"{name_of(error)}. "
                 "Events between it and the oldest entry of the oplog are lost.",
                 "History that is recorded already stays. To go on from now and have the gap recorded, start with "
                 "WATCHER_ON_GAP=record, or move the position (`watcher checkpoint set --now`, or --at TIME for as far "

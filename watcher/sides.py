@@ -19,6 +19,7 @@ _SIDE_OF = {
     "recording": HISTORY,  # pure, but for old values that are read from there
     "recalling documents from history": HISTORY,
     "writing history": HISTORY,
+    "looking how the stream is split": HISTORY,
     "looking who leads": HISTORY,
     "taking the lead": HISTORY,
     "taking over the survey": HISTORY,
@@ -27,6 +28,8 @@ _SIDE_OF = {
     "noting how far the survey is": HISTORY,
     "noting that the survey is done": HISTORY,
     "waiting for the stream": HISTORY,
+    "waiting for the other parts": HISTORY,
+    "splitting the stream": EITHER,
     "recording a gap": EITHER,
     "planning the baseline": EITHER,
     "planning a baseline": EITHER,

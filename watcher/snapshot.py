@@ -17,11 +17,14 @@ from bson.raw_bson import RawBSONDocument
 from models import raw
 from watcher.batch import timestamp
 from watcher.kinds import MovedError
+from watcher.partition import holds
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from pymongo import MongoClient
+
+    from config.partition import Part
 
 SNAPSHOT_GONE = {239: "SnapshotTooOld", 246: "SnapshotUnavailable"}
 """The moment is out of the server's window, or the collection was made, renamed or replaced after it."""
@@ -49,12 +52,14 @@ class Reader:
     Args:
         client: the deployment.
         namespace: `db.coll`.
+        part: only the documents of this part of a stream; None: all.
     """
 
     chunk = LONG_CHUNK
 
-    def __init__(self, client: MongoClient[Any], namespace: str) -> None:
+    def __init__(self, client: MongoClient[Any], namespace: str, part: Part | None = None) -> None:
         self._client = client
+        self._mine = {} if part is None else {"filter": {"$expr": holds(part, "$_id")}}
         self._database, _, self._collection = namespace.partition(".")
 
     def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
@@ -90,7 +95,7 @@ class Reader:
     def _portion(self, after: RawBSONDocument | None) -> tuple[Reading, bool]:
         """What follows a document, as much as fits into one batch, and whether that is all."""
         read: list[bytes] = []
-        with closing(self._readings(_by_id(after))) as readings:
+        with closing(self._readings(_by_id(after) | self._mine)) as readings:
             for reading in readings:
                 read += reading.documents
                 done = 1 if after is not None and read and last_id(read[:1]) == after else 0
@@ -133,12 +138,13 @@ class SnapshotReader(Reader):
         client: the deployment.
         namespace: `db.coll`.
         at: the cluster time.
+        part: only the documents of this part of a stream; None: all.
     """
 
     chunk = CHUNK
 
-    def __init__(self, client: MongoClient[Any], namespace: str, at: Timestamp) -> None:
-        super().__init__(client, namespace)
+    def __init__(self, client: MongoClient[Any], namespace: str, at: Timestamp, part: Part | None = None) -> None:
+        super().__init__(client, namespace, part)
         self._at = at
 
     def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
@@ -147,7 +153,7 @@ class SnapshotReader(Reader):
         Raises:
             pymongo.errors.OperationFailure: with a code of `SNAPSHOT_GONE`, the moment can no longer be read.
         """
-        yield from self._readings(_by_id(after))
+        yield from self._readings(_by_id(after) | self._mine)
 
     def _read_concern(self) -> dict[str, Any]:
         return {"level": "snapshot", "atClusterTime": self._at}

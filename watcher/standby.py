@@ -60,6 +60,7 @@ class Standby:
         while not self._stop.is_set():
             holder = self._retry.call("looking who leads", self._lease.holder)
             if holder is None or holder.is_dead():
+                self._retry.call("loading the checkpoint", self._check)  # before it leaves a lease behind
                 leading = self._retry.call("taking the lead", lambda: self._acquired(holder))  # noqa: B023
                 if leading is not None:
                     return leading

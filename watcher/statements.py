@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bson import Timestamp
     from pymongo.database import Database
 
+    from config.partition import Part
     from watcher.agenda import Plan
 
 _MILLISECONDS = 1000
@@ -50,9 +51,11 @@ class Statements:
     Args:
         history: the history database.
         plan: what is surveyed.
+        part: only the documents of this part of the stream; None: all.
     """
 
-    def __init__(self, history: Database[Any], plan: Plan) -> None:
+    def __init__(self, history: Database[Any], plan: Plan, part: Part | None = None) -> None:
+        self._part = part
         self._history = history
         self._plan = plan
         self._namespace = plan.namespaces[0]
@@ -64,7 +67,7 @@ class Statements:
         A daemon that was killed has recorded more than its position says: documents that are new to history since then
         may be gone, too.
         """
-        return Recollection(self._history, sortable(self._plan.at)).ids(self._namespace, chunk)
+        return Recollection(self._history, sortable(self._plan.at)).ids(self._namespace, chunk, self._part)
 
     def turned(self, until: Timestamp) -> bool:
         """Whether the collection that was read up to a moment is not the one that there was at the plan's.

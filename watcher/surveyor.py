@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
+    from config.partition import Part
     from watcher.kinds import Kind
 
 log = structlog.get_logger(__name__)
@@ -44,6 +46,8 @@ class Surveyor:
         nudge: writes something into the history database.
         retry: tries again what fails for passing reasons.
         stop: set when the daemon is asked to stop.
+        part: only the documents of this part of the stream; None: all.
+        others: whether the other parts are recorded up to a moment.
     """
 
     client: MongoClient[Any]
@@ -53,6 +57,8 @@ class Surveyor:
     nudge: Callable[[], None]
     retry: Retry
     stop: threading.Event
+    part: Part | None = None
+    others: Callable[[Timestamp], bool] = lambda _: True
     _absent: dict[str, tuple[Timestamp, Timestamp]] = field(default_factory=dict)
 
     def steps(self, plan: Plan, *, as_it_is: bool) -> Iterator[Plan]:
@@ -71,9 +77,11 @@ class Surveyor:
             watcher.retry.StoppedError: a stop was asked for meanwhile.
         """
         namespace = plan.namespaces[0]
+        if plan.kind == RECONCILE:
+            self._wait_for_others(plan.at)
         found = kind_of(self.client, namespace)
         reader = self._reader(plan, found, as_it_is=as_it_is)
-        statements = Statements(self.history, plan)
+        statements = Statements(self.history, plan, self.part)
         for reading in reader.documents(plan.after):
             if reading.documents:
                 plan = self._state(plan, statements, reader, reading)
@@ -114,6 +122,20 @@ class Surveyor:
                 raise StoppedError("waiting for the stream")
         return reached
 
+    def _wait_for_others(self, moment: Timestamp) -> None:
+        """Wait until all parts are recorded up to a moment.
+
+        What ended a collection within a gap, this part has lost. Another one may still bring it in, and then documents
+        would be gone that were found to be as history says.
+        """
+        said = False
+        while not self.retry.call("waiting for the other parts", partial(self.others, moment)):
+            if not said:
+                log.info("documents are compared with history once the other parts are past the gap", at=str(moment))
+                said = True
+            if self.stop.wait(_LOOK_EVERY_S):
+                raise StoppedError("waiting for the other parts")
+
     def _reader(self, plan: Plan, found: Kind | None, *, as_it_is: bool) -> Reader:
         namespace = plan.namespaces[0]
         if found is None or found.type != COLLECTION:
@@ -121,8 +143,8 @@ class Surveyor:
             bounds = self._absent.pop(namespace) if known else self._look_for_absent(plan)
             return AbsentReader(self.client, namespace, *bounds)
         if as_it_is or found.capped:
-            return Reader(self.client, namespace)
-        return SnapshotReader(self.client, namespace, plan.read_at or plan.at)
+            return Reader(self.client, namespace, self.part)
+        return SnapshotReader(self.client, namespace, plan.read_at or plan.at, self.part)
 
     def _look_for_absent(self, plan: Plan) -> tuple[Timestamp, Timestamp]:
         """Between which moments the first collection of a plan is not there; others are noted by the way.

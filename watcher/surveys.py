@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pymongo.errors import PyMongoError
 
+from config.partition import read
 from core import event
+from recall.recorded import parts_before
 from watcher.agenda import RECONCILE, Plan
 from watcher.batch import before
 from watcher.errors import name_of
@@ -68,12 +70,15 @@ class Surveys:
     ) -> None:
         self._plans = Plans(client, history, scope)
         self._fence = fence
+        self._history = history
         self._retry = retry
         self._kept = PlanStore(history, fence)
         self._baseline, self._reconcile = baseline, reconcile
         self._position = recorded
         self._on_done = on_done
-        surveyor = Surveyor(client, history, store, self._recorded, self._kept.nudge, retry, stop)
+        surveyor = Surveyor(
+            client, history, store, self._recorded, self._kept.nudge, retry, stop, scope.part, self._others_past
+        )
         self._survey = Survey(surveyor, self._kept.save, self._done, retry, stop)
 
     def begin(self, start: Position) -> None:
@@ -83,7 +88,11 @@ class Surveys:
 
     def resume(self) -> None:
         """Go on with what was left when the daemon ended, as far as it is still wanted."""
-        self._survey.resume([plan for plan in self._kept.load() if self._is_wanted(plan)])
+        kept = self._kept.load()
+        wanted = tuple(plan for plan in kept if self._is_wanted(plan))
+        if wanted != kept:
+            self._kept.save(wanted)
+        self._survey.resume(wanted)
 
     def after_gap(self, lost: Lost, now: Position) -> None:
         """Survey everything after events were lost."""
@@ -124,6 +133,12 @@ class Surveys:
         position = self._position()
         reached = event.token_time(position.token) if position is not None else None
         return before(reached) if reached is not None else None
+
+    def _others_past(self, moment: Timestamp) -> bool:
+        """Whether no other part of the stream stands before a moment."""
+        mine = self._fence.stream
+        behind = (each.checkpoint for each in parts_before(self._history, moment))
+        return not any(name != mine and read(name)[0] == read(mine)[0] for name in behind)
 
     def _done(self, leveller: Plan | None) -> None:
         if leveller is not None:

@@ -145,12 +145,15 @@ class Reverting:
         Raises:
             history.transactions.UnknownTransactionError: none has this name.
             history.transactions.AmbiguousTransactionError: several have it.
+            history.revert.errors.NotAllRecordedError: some of its events may not be recorded yet.
             ValueError: no such name.
         """
         if isinstance(transaction, str):
             collection = history_collection(self._database)
             transaction = transactions.find(collection, transactions.read_name(transaction))
         purpose = Purpose(None, transaction, (), force)
+        if not partial:
+            undo.require_all(self._database, transaction)
         found = undo.goals(self._database, transaction, force=force)
         attempts = Attempts(self._watched, self._database, found, purpose, all_or_nothing=not partial, dry_run=dry_run)
         return attempts.run()

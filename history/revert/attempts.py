@@ -15,10 +15,11 @@ from core.equality import key_of
 from core.revert import plan
 from history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from history.revert.intents import Intents
-from history.revert.lag import Lag, recorded
+from history.revert.lag import Lag
 from history.revert.live import Live, LostRaceError, RefusedWriteError, Write
 from history.revert.outcome import Revert, Reverted
 from history.transactions import Transaction
+from recall.recorded import recorded_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,7 +177,7 @@ class Attempts:
     ) -> Revert:
         lag = None
         if self._purpose.to is not None and any(document.raw_conflicts for document in documents):
-            lag = Lag(recorded(self._database, documents[0].namespace), now)
+            lag = Lag(recorded_until(self._database, documents[0].namespace), now)
         return Revert(documents=documents, transaction=transaction, lag=lag)
 
     def _not_allowed(self, error: OperationFailure) -> NotAllowedError:

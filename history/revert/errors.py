@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from models import HistoryModel
+    from recall.recorded import Reached
 
 
 class NothingRecordedError(LookupError):
@@ -26,6 +27,21 @@ class CollectionEndedError(LookupError):
 
 class NoSuchFieldError(LookupError):
     """The document has no such field, neither now nor then."""
+
+
+class NotAllRecordedError(Exception):
+    """A part of the stream has not come so far yet: the transaction may have written what history does not know of.
+
+    Attributes:
+        behind: how far which part is.
+    """
+
+    def __init__(self, behind: Reached) -> None:
+        super().__init__(
+            f"{behind.checkpoint} has recorded up to {behind.until.time}:{behind.until.inc} only, so the transaction "
+            "may have written to more documents than history knows of"
+        )
+        self.behind = behind
 
 
 class ContendedError(Exception):

@@ -16,12 +16,12 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from history import transactions
 from history.revert.errors import NotAllowedError
-from history.revert.lag import recorded
 from history.transactions import SessionName, Transaction
 from models.connection import REVERTS
 from models.reading import RAW, as_query, history_collection
 from models.revert import ABANDONED, DONE, INTENDED, RevertModel
 from models.values import to_python
+from recall.recorded import recorded_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +150,7 @@ class Intents:
         history = history_collection(self._database)
         if history.find_one(query, {"_id": 1}, hint=transactions.TRANSACTIONS) is not None:
             return DONE
-        reached = recorded(self._database, revert.documents[0]["namespace"])
+        reached = recorded_until(self._database, revert.documents[0]["namespace"])
         over = Timestamp(revert.cluster_time.time + LIFETIME_S, 0)
         return ABANDONED if reached is not None and reached > over else INTENDED
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bson import Timestamp
+
 from core.equality import key_of
 from history.cut import Cut
+from history.revert.errors import NotAllRecordedError
 from history.revert.goals import Goal, Known
 from history.selection import Selection
 from models import raw
 from models.connection import HISTORY
 from models.reading import RAW
 from recall.places import place_of
+from recall.recorded import parts_before
 from recall.states import Unknown
 
 if TYPE_CHECKING:
@@ -48,6 +52,21 @@ def goals(database: Database[Any], transaction: Transaction, *, force: bool = Fa
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     return [_goal(database, document, force=force) for document in _touched(database, transaction)]
+
+
+def require_all(database: Database[Any], transaction: Transaction) -> None:
+    """See to it that every part of a stream that may have events of a transaction has recorded them.
+
+    Raises:
+        history.revert.errors.NotAllRecordedError: one has not.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    touched = _touched(database, transaction)
+    for namespace in {document.namespace for document in touched}:
+        last = max(document.last.cluster_time for document in touched)
+        moment = Timestamp(int.from_bytes(last[:4], "big"), int.from_bytes(last[4:], "big"))
+        for behind in parts_before(database, moment, namespace):
+            raise NotAllRecordedError(behind)
 
 
 def _touched(database: Database[Any], transaction: Transaction) -> list[_Touched]:

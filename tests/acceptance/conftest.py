@@ -38,7 +38,7 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             name = settings.pop("history_database", f"history_{uuid.uuid4().hex[:12]}")
             stack.callback(_drop, client, name)
             settings.setdefault("include", f"{watched}.*")
-            log = tmp_path / f"{settings.get('stream', 'daemon')}.log"
+            log = tmp_path / f"{settings.get('stream', 'daemon')}{settings.get('partition', '').replace('/', 'of')}.log"
             daemon = Daemon(client, log, uri=uri, history_database=name, **settings)
             stack.callback(daemon.__exit__)
             return daemon

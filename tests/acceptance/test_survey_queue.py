@@ -49,7 +49,9 @@ def test_a_gap_in_the_middle_of_the_baseline_costs_no_collection_its_state(
         eventually(lambda: daemon.log().count('"started"') or _plans(daemon), "a start")
         time.sleep(dice.uniform(0.3, 1))
         daemon.kill()
+    before = daemon.log().count('"started"')
     daemon.start()
+    eventually(lambda: daemon.log().count('"started"') > before, "a start")
 
     settled(daemon, database)
     assert {name: len(told(daemon, f"{database.name}.{name}")) for name in "abcde"} == {

@@ -58,6 +58,10 @@ _WRONG: dict[str, list[str]] = {
     "include": [*_GLOBS, "", " , ", "admin.*", "config.a", "local.oplog.rs", "shop.system.views"],
     "exclude": _GLOBS,
     "stream": ["", " ", "a b", "a/b", "a,b", "a$b", "a\0b", "[]", "é", "a\n", _RED, "\u202ea", _NO_UTF8, "s" * 201],
+    "partition": [
+        *("", " ", "1", "2/", "/2", "0/2", "3/2", "1/65", "-1/2", "1/2/3", "1.0/2", "01/2", "a/b", "[]", "%2f"),
+        *("1\uff0f2", "\uff11/2", _RED, "\u202e2/1", _NO_UTF8, f"1/{_HUGE}"),
+    ],
     "pre_images": _CHOICE,
     "baseline": _CHOICE,
     "on_gap": _CHOICE,

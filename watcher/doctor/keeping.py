@@ -101,7 +101,7 @@ def view(patient: Patient) -> Iterator[Finding]:
 def holes(patient: Patient) -> Iterator[Finding]:
     """What history says it does not have."""
     rejected = patient.history[REJECTED].count_documents({}, limit=_MOST)
-    query = {"operation": "gap", "description.stream": patient.settings.stream, "description.level": {"$ne": True}}
+    query = {"operation": "gap", "description.stream": patient.settings.checkpoint, "description.level": {"$ne": True}}
     gaps = patient.history[HISTORY].count_documents(query, limit=_MOST)
     facts = {"rejected": rejected, "gaps": gaps}
     if not rejected and not gaps:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from watcher.doctor.finding import ok
+from config.partition import read
+from watcher.doctor.finding import ok, warning
 from watcher.doctor.naming import span
+from watcher.layout import Layout
+from watcher.takeover import leader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +25,15 @@ def check(patient: Patient) -> Iterator[Finding]:
     lease = (patient.checkpoint or {}).get("lease")
     if isinstance(lease, dict):
         yield judge(lease, patient.keeper.admin.command("hello")["localTime"])
+    if patient.settings.part is None:
+        return
+    for name in Layout(patient.history, patient.settings.stream).checkpoints():
+        if name != patient.settings.checkpoint and leader(patient.history, name) is None:
+            yield warning(
+                NAME,
+                f"nobody records {name}: changes of its documents are missing",
+                f"watcher run --stream {patient.settings.stream} --partition {read(name)[1]}",
+            )
 
 
 def judge(lease: Mapping[str, Any], now: datetime) -> Finding:

@@ -72,7 +72,7 @@ class Patient:
     @cached_property
     def scope(self) -> Scope:
         """What the settings say is watched."""
-        return Scope(self.settings.include, self.settings.exclude, self.settings.history_database)
+        return Scope(self.settings.include, self.settings.exclude, self.settings.history_database, self.settings.part)
 
     @property
     def watched(self) -> MongoClient[Any]:
@@ -133,7 +133,7 @@ class Patient:
     @cached_property
     def checkpoint(self) -> dict[str, Any] | None:
         """The document of the stream in `checkpoints`; None: it has never run."""
-        found: dict[str, Any] | None = self.history[CHECKPOINTS].find_one({"_id": self.settings.stream})
+        found: dict[str, Any] | None = self.history[CHECKPOINTS].find_one({"_id": self.settings.checkpoint})
         return found
 
     @cached_property
@@ -152,7 +152,7 @@ class Patient:
         options = self.known.get("options")
         if not options or "token" not in self.known:
             return None
-        return Scope(tuple(options["include"]), tuple(options["exclude"]), options["own_database"])
+        return Scope.described(options)
 
     @cached_property
     def relocation(self) -> Relocation:
@@ -164,7 +164,7 @@ class Patient:
         return Relocation(
             self.watched,
             self.history,
-            self.settings.stream,
+            self.settings.checkpoint,
             self.scope,
             identify(self.watched),
             pre_images=self.settings.pre_images is not PreImages.OFF,

@@ -10,7 +10,8 @@ from config.choices import OnGap
 from watcher.batch import timestamp
 from watcher.doctor.finding import ok, problem
 from watcher.doctor.naming import many
-from watcher.errors import FatalError, NotInitiatedError, PositionLostError
+from watcher.errors import FatalError, NotInitiatedError, PositionLostError, PositionRefusedError
+from watcher.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,14 @@ _WHAT_FOLLOWS = {
 
 def checkpoint(patient: Patient) -> Iterator[Finding]:
     """What is stored of the stream."""
-    stream, found = patient.settings.stream, patient.checkpoint
+    stream, found = patient.settings.checkpoint, patient.checkpoint
+    try:
+        Layout(patient.history, patient.settings.stream).check(patient.settings.part)
+    except PositionRefusedError as error:
+        layout = Layout(patient.history, patient.settings.stream)
+        if patient.settings.part is None or not layout.is_open():
+            yield problem(CHECKPOINT, error.problem, error.remedy)
+            return
     if found is None or "token" not in found:
         others = [str(name) for name in patient.history.checkpoints.distinct("_id") if name != stream]
         also = f"; other streams there: {', '.join(sorted(others))}" if others else ""
