@@ -1,17 +1,18 @@
 """MongoDB connection strings: checked and shown without ever repeating a credential."""
 
+import os
 import re
 import ssl
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 _SCHEMES = ("mongodb://", "mongodb+srv://")
-_SRV_ONLY = re.compile(r"(?i)^srv(ServiceName|MaxHosts)=")
-_UNKNOWN_OPTION = re.compile(r"Unknown option:? ([A-Za-z]+)")
+_SRV_ONLY = re.compile(r"(?i)^srv(ServiceName|MaxHosts|AllowedHostsSuffix)=")
+_OPTION = re.compile(r"(?:^|[&;])([\w.]+)=")
 # Hosts with numeric ports or none, then a database and options without '@': no room for a password.
 _HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.%-]+)(?::\d+)?"
 _NOTHING_SECRET = re.compile(rf"{_HOST}(?:,{_HOST})*(?:[/?][^@]*)?")
@@ -65,9 +66,10 @@ def fault(uri: str) -> str | None:
         _load_certificates(parsed["options"])
     except OSError as error:
         unusable = isinstance(error, ssl.SSLError)  # its text may be none
-        reason = "its certificate or key is unusable, or the key's password wrong" if unusable else error.strerror
+        said = os.strerror(error.errno) if error.errno else error.strerror  # the driver may have words of its own
+        reason = "its certificate or key is unusable, or the key's password wrong" if unusable else said
         return f"a file that its options name cannot be read: {reason}"
-    except (PyMongoError, ValueError, TypeError, UserWarning) as error:
+    except (PyMongoError, ValueError, TypeError, LookupError, UserWarning) as error:
         return _reason(rest, error)
     return None
 
@@ -92,15 +94,30 @@ def _load_certificates(options: Mapping[str, Any]) -> None:
 
 def _reason(rest: str, error: Exception) -> str:
     """Explain the driver's refusal in words that cannot hold a part of the string's secrets."""
-    if _NOTHING_SECRET.fullmatch(rest) and not _SECRET_OPTION.search(rest):
-        return str(error).rstrip(".")
-    unknown = _UNKNOWN_OPTION.search(str(error))
     # With an '@' behind the '?', what looks like an option may be the end of an unescaped password.
-    if unknown and "@" not in rest.partition("?")[2]:
-        return f"the driver knows no option {unknown[1]!r}"
-    if "option" in str(error).lower() or isinstance(error, UserWarning):
+    if "@" not in rest.partition("?")[2] and (unknown := _unknown_option(rest)):
+        return f"the driver knows no option {unknown!r}"
+    bare = isinstance(error, LookupError)  # of the value, or of words that the driver's version chose
+    if _NOTHING_SECRET.fullmatch(rest) and not _SECRET_OPTION.search(rest) and not bare:
+        return str(error).rstrip(".")
+    if "option" in str(error).lower() or bare or isinstance(error, UserWarning):
         return "an option has a value the driver refuses"
     return "the driver cannot read it"
+
+
+def _unknown_option(rest: str) -> str | None:
+    """The first option that the driver does not know: some of its versions refuse it without naming it."""
+    for option in _OPTION.finditer(rest.partition("?")[2]):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                # By itself, so that no rule about two of them can be what is broken; without its value, too.
+                parse_uri(f"mongodb://h/?{option[1]}=1", validate=True, warn=False)
+        except ConfigurationError as error:
+            if str(error).startswith("Unknown option"):
+                return option[1]
+        except (PyMongoError, ValueError, TypeError, LookupError, OSError):
+            continue  # a "1" does not suit it, so it is known
+    return None
 
 
 def mask(uri: str) -> str:
