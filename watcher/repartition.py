@@ -225,8 +225,9 @@ class Repartition:
             for plan in plan_store.PlanStore(self._history, fence).load():
                 if plan.kind != BASELINE or plan.at > timestamp(target.cluster_time):
                     raise CannotSplitError(
-                        f"Existing documents are just being surveyed for {fence.stream!r}.",
-                        "Let its daemon finish: `watcher checkpoint show` says `survey` as long as it is at work.",
+                        f"Existing documents are still to be surveyed for {fence.stream!r}.",
+                        "Let its daemon finish: `watcher checkpoint show` says `survey` as long as it has not. What is "
+                        "left of a gap waits for WATCHER_ON_GAP=reconcile.",
                     )
                 queue = enqueue(queue, plan.from_the_beginning())
         return queue

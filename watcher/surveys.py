@@ -88,11 +88,7 @@ class Surveys:
 
     def resume(self) -> None:
         """Go on with what was left when the daemon ended, as far as it is still wanted."""
-        kept = self._kept.load()
-        wanted = tuple(plan for plan in kept if self._is_wanted(plan))
-        if wanted != kept:
-            self._kept.save(wanted)
-        self._survey.resume(wanted)
+        self._survey.resume([plan for plan in self._kept.load() if self._is_wanted(plan)])
 
     def after_gap(self, lost: Lost, now: Position) -> None:
         """Survey everything after events were lost."""
