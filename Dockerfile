@@ -1,6 +1,6 @@
 # The daemon and the commands, without the embedded mongod. How to run it: docs/deployment.md.
 #
-# The base needs Python 3.11 or newer with pip and venv, nothing else:
+# The base needs Python 3.11 or newer with pip and venv; one that has apt-get gives the build stage a C compiler:
 #   docker build --build-arg BASE_IMAGE=registry.example/python:3.11-slim -t mongo-change-watcher .
 ARG BASE_IMAGE=python:3.11-slim
 
@@ -12,6 +12,12 @@ RUN python -m venv --without-pip /opt/watcher
 # Exactly those of the lock (`make lock`), by digest; what it does not name is refused.
 COPY deploy/requirements.txt deploy/
 RUN python -m pip --python /opt/watcher install --no-cache-dir --require-hashes --requirement deploy/requirements.txt
+# What compiles the fast path (docs/performance.md). Where it cannot be had, the daemon does without, and says so.
+RUN (apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+ && (test -e "$(python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
+     || apt-get install -y -qq --no-install-recommends libpython3-dev)) >/dev/null \
+ || echo "no C compiler: the image will be without the fast path" >&2
 COPY . .
 RUN python -m pip --python /opt/watcher install --no-cache-dir --no-deps .
 

@@ -20,17 +20,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import workloads
 from benchmarks.servers import BATCH_SIZE, scope, servers
-from core import event, record
+from core import fast_path, record
 from models import HistoryModel
 from watcher import garbage
-from watcher.batch import Batch, Entry, Recorded
 from watcher.listener import Listener
+from watcher.memory import Memory
+from watcher.recorder import Recorder
 from watcher.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from benchmarks.servers import Servers
+    from models.raw import Value
+    from recall.places import Place
+    from watcher.batch import Batch, Lost, Position, Recorded
+    from watcher.inflight import Key
 
 HISTORY = "bench_budget"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -53,17 +58,39 @@ def main() -> None:
             while sum(len(batch.events) for batch in batches) < events:
                 batches.append(listener.next_batch())
         listener.close()
-        with _measured("record: the event is taken apart", started, events):
-            happened = [[event.parse(data) for data in batch.events] for batch in batches]
-        recorded = [Recorded([], [], batch.position) for batch in batches]
-        with _measured("record: its history is written as bytes", started, events):
-            for batch, parsed, target in zip(batches, happened, recorded, strict=True):
-                for data, one in zip(batch.events, parsed, strict=True):
-                    target.add(Entry(record.document(one), data), one.namespace, one.operation)
+        way = "the fast path" if fast_path.COMPILED else "not compiled"
+        recorder = Recorder(Memory(_Untold()))
+        with _measured(f"record: the event becomes history ({way})", started, events):
+            recorded = [recorder.record(batch) for batch in batches]
+        with _measured("record: the same without the fast path", started, events):
+            for batch in batches:
+                for data in batch.events:
+                    record.record(data)
         writer = Writer(_history(started), "budget")
         with _measured("write: the driver sends, the server stores with all indexes", started, events):
             for target in recorded:
                 writer.write(target)
+
+
+class _Untold:
+    """A history that is never asked: every event has its pre-image."""
+
+    def documents(self, keys: Mapping[Key, Value], _place: Place) -> Iterator[tuple[Key, bytes | None]]:
+        """Every document is unknown."""
+        yield from dict.fromkeys(keys).items()
+
+    def begin(self, recorded: Recorded) -> None:
+        """Nothing is kept in sight."""
+
+    def lose(self, lost: Lost, resumed: Position) -> None:
+        """Nothing is lost here."""
+
+    def stored(self, number: int) -> None:
+        """Nothing waits for it."""
+
+    def learned(self) -> bool:
+        """There are no news."""
+        return False
 
 
 def _history(started: Servers) -> Any:

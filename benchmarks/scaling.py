@@ -58,7 +58,7 @@ class Scaling:
     def _measure(self, workload: Workload, work: str) -> None:
         workload.prepare(self._servers.client)
         position = self._servers.position()
-        workload.load(self._servers.client)
+        workload.load_and_more(self._servers.client)
         limit = reader.discard(self._servers.client, position, workload.events).rate
         caught = self._daemon.catch_up(position, workload.events)
         self._figures.add(PART, work, READER, limit, UNIT)

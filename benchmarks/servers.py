@@ -66,9 +66,9 @@ def servers(*, keep: bool = False, oplog_mb: int = 8192) -> Iterator[Servers]:
     folder = Path(tempfile.mkdtemp(prefix="watcher-bench-"))
     try:
         with ExitStack() as stack:
-            watched = Mongod(folder / "watched", processes.free_port(), cache_gb=2, oplog_mb=oplog_mb)
+            watched = Mongod(folder / "watched", processes.free_port(), cache_gb=4, oplog_mb=oplog_mb)
             stack.enter_context(watched)
-            second = Mongod(folder / "second", processes.free_port(), cache_gb=1, oplog_mb=2048)
+            second = Mongod(folder / "second", processes.free_port(), cache_gb=4, oplog_mb=2048)
             stack.enter_context(second)
             started = Servers(folder, watched, second)
             yield started

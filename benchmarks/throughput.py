@@ -97,7 +97,7 @@ class Throughput:
         if self._debezium is not None:
             self._debezium.begin(self._servers.uri, lambda: client[workloads.DATABASE].marks.insert_one({}))
         position = self._servers.position()
-        workload.load(client)
+        workload.load_and_more(client)
         return position
 
     def _debezium_run(self, events: int, target: tuple[str, str] | None) -> Run:

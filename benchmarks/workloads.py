@@ -20,6 +20,7 @@ DATABASE = "bench"
 AT_ONCE = 1000
 PREPARING_BYTES = 8_000_000
 LOADING_BYTES = 32_000_000
+MOST_BEYOND = 20_000
 
 
 class Workload(NamedTuple):
@@ -77,6 +78,18 @@ class Workload(NamedTuple):
                 self.write(self._document_of(number, place), dice) for number in range(start, min(start + step, total))
             ]
             self._write(client, database, names[place], writes)
+
+    def load_and_more(self, client: MongoClient[Any]) -> None:
+        """Do the writes, and as many more as fill the largest batch that any peer asks for, 16 MB.
+
+        Otherwise everyone's last batch, which is not full, would look for more in all that peers have written since.
+        """
+        self.load(client, self.events + self.beyond)
+
+    @property
+    def beyond(self) -> int:
+        """How many more writes that is."""
+        return min(MOST_BEYOND, LOADING_BYTES // (self.filler + 1000))
 
     def _document_of(self, number: int, place: int) -> int:
         """Of the documents of a collection, the one whose turn it is; beyond those that are there, new ones."""
@@ -148,7 +161,7 @@ def all_kinds(events: int) -> list[Workload]:
     """The kinds that the table has beside small updates, each with so many events."""
     return [
         Workload("inserts", events, lambda number, _: InsertOne(document(number)), documents=0),
-        Workload("deletes", events, lambda number, _: DeleteOne({"_id": number}), documents=events),
+        Workload("deletes", events, lambda number, _: DeleteOne({"_id": number}), documents=events + MOST_BEYOND),
         updates(events, name="updates of 4 KB documents", documents=5000, filler=4000),
         Workload("ten-field updates", events, of_some(ten_fields, 20_000)),
         updates(events, name="in transactions of 1,000", in_transactions=True),

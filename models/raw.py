@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Iterable
 
 Value: TypeAlias = tuple[int, bytes]
 """A BSON value: its type byte and its payload."""
@@ -114,15 +114,11 @@ def _odd_end(document: bytes, kind: int, start: int) -> int:
     raise MalformedBSON(f"unknown BSON type 0x{kind:02x}")
 
 
-def fields(document: bytes, wanted: Container[bytes] | None = None) -> dict[bytes, Value]:
+def fields(document: bytes) -> dict[bytes, Value]:
     """Take a document apart into a dictionary from key to value, in its order; of duplicates the last counts.
 
-    Args:
-        document: BSON.
-        wanted: take only these out, and pass over the others.
-
     Raises:
-        MalformedBSON: a length or a type is impossible, wherever in the document.
+        MalformedBSON: a length or a type is impossible.
     """
     # The loop of `elements` once more: nothing is done as often as this, and a list on the way would cost a quarter.
     found: dict[bytes, Value] = {}
@@ -142,9 +138,7 @@ def fields(document: bytes, wanted: Container[bytes] | None = None) -> dict[byte
                 stop = _odd_end(document, kind, start)
             if stop > end or stop < start:
                 raise MalformedBSON("a value runs past its document")
-            key = document[position + 1 : name_end]
-            if wanted is None or key in wanted:
-                found[key] = (kind, document[start:stop])
+            found[document[position + 1 : name_end]] = (kind, document[start:stop])
             position = stop
     except (ValueError, struct.error) as error:
         raise MalformedBSON(str(error)) from error

@@ -91,7 +91,12 @@ class Daemon:
         self.process.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send it a signal and wait for its end; its exit code."""
+        """Send it a signal and wait for its end; its exit code.
+
+        One that is only just starting does not catch signals yet, and would end of them without order.
+        """
+        if number is not signal.SIGKILL:
+            eventually(self._heeds_signals, "its signal handlers")
         self.send(number)
         return self.wait()
 
@@ -103,6 +108,15 @@ class Daemon:
         """Wait for its end; its exit code."""
         assert self.process is not None
         return self.process.wait(PATIENCE_S)
+
+    def _heeds_signals(self) -> bool:
+        """Whether it has its handlers, or is gone (proc(5): SigCgt)."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            return True
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
     def log(self) -> str:
         """What it has logged; nothing before it was first started."""

@@ -16,7 +16,7 @@ from bson import CodecOptions, Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
-from core import event
+from core import event, fast_path
 from models import raw
 from watcher import damage
 from watcher.batch import Batch, Lost, Position, before, timestamp
@@ -275,7 +275,7 @@ class Listener:
         self._cursor = Int64(identity) if identity else None
         self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
         array = cursor[batch_name.encode()][1]
-        events = [event for _, event in raw.items(array)]
+        events = fast_path.documents(array)
         self._portion.weighed(len(events), len(array))
         return cursor, self._fragments.join(events)
 

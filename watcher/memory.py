@@ -64,12 +64,20 @@ class Memory:
         self._size = 0
         self._blind: set[bytes] = set()
 
+    def follows(self, events: Iterable[Event]) -> set[bytes]:
+        """Collections of which it must be told every event, from these events on.
+
+        Args:
+            events: at least those of a batch that come without the pre-image that they should have.
+        """
+        return self._blind | {happened.namespace for happened in events if _blind(happened) is not None}
+
     def begin(self, recorded: Recorded, events: Sequence[Event], lost: Lost | None) -> None:
         """Make ready for a batch: recall, all at once, the documents of events that come without a pre-image.
 
         Args:
             recorded: the batch's history, to be filled.
-            events: the batch's events.
+            events: the batch's events, at least those of the collections that it follows.
             lost: what was lost before the first of them.
 
         Raises:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from core import event, fold, record
+from core import event, fast_path, fold, record
 from watcher.batch import Entry, Recorded, Rejected, Renamed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from core.fast_path import Usual
     from watcher.batch import Batch
     from watcher.memory import Memory
 
@@ -35,28 +38,47 @@ class Recorder:
         """
         self._batches += 1
         recorded = Recorded([], [], batch.position, lost=batch.lost, number=self._batches)
-        readable = [(data, happened) for data in batch.events if (happened := _parsed(data, recorded)) is not None]
-        self._memory.begin(recorded, [happened for _, happened in readable], batch.lost)
+        readable = self._read(batch.events, recorded)
+        taken_apart = [happened for _, happened in readable if isinstance(happened, event.Event)]
+        self._memory.begin(recorded, taken_apart, batch.lost)
         if recorded.rejected:
             self._memory.forget_all()
         for data, happened in readable:
-            try:
-                document = self._document(happened)
-            except _UNREADABLE as error:
-                recorded.rejected.append(_rejected(data, error))
-                self._memory.forget_all()
-                continue
-            recorded.add(Entry(document, data), happened.namespace, happened.operation)
-            if happened.operation in _APPEARING:
-                recorded.appeared.add(_new_name(happened))
-            if happened.operation == b"rename":
-                former = happened.namespace.decode("utf-8", "replace")
-                recorded.renamed.append(Renamed(former, _new_name(happened), happened.cluster_time))
+            if isinstance(happened, event.Event):
+                self._add(data, happened, recorded)
+            else:
+                document, namespace, operation = happened
+                recorded.add(Entry(document, data), namespace, operation)
         return recorded
 
     def stored(self, recorded: Recorded) -> None:
         """A majority has this history, and all before it."""
         self._memory.stored(recorded.number)
+
+    def _read(self, events: Iterable[bytes], recorded: Recorded) -> list[tuple[bytes, event.Event | Usual]]:
+        """Record what is usual; take apart the rest, and what the memory follows. Reject what cannot be read."""
+        read = [(data, fast_path.record(data) or _parsed(data, recorded)) for data in events]
+        followed = self._memory.follows([happened for _, happened in read if isinstance(happened, event.Event)])
+        if followed:
+            read = [
+                (data, _parsed(data, recorded) if _is_short(happened) and happened[1] in followed else happened)
+                for data, happened in read
+            ]
+        return [(data, happened) for data, happened in read if happened is not None]
+
+    def _add(self, data: bytes, happened: event.Event, recorded: Recorded) -> None:
+        try:
+            document = self._document(happened)
+        except _UNREADABLE as error:
+            recorded.rejected.append(_rejected(data, error))
+            self._memory.forget_all()
+            return
+        recorded.add(Entry(document, data), happened.namespace, happened.operation)
+        if happened.operation in _APPEARING:
+            recorded.appeared.add(_new_name(happened))
+        if happened.operation == b"rename":
+            former = happened.namespace.decode("utf-8", "replace")
+            recorded.renamed.append(Renamed(former, _new_name(happened), happened.cluster_time))
 
     def _document(self, happened: event.Event) -> bytes:
         document = record.document(happened, self._memory.before(happened))
@@ -74,6 +96,10 @@ def _parsed(data: bytes, recorded: Recorded) -> event.Event | None:
     except _UNREADABLE as error:
         recorded.rejected.append(_rejected(data, error))
         return None
+
+
+def _is_short(happened: event.Event | Usual | None) -> TypeGuard[Usual]:
+    return happened is not None and not isinstance(happened, event.Event)
 
 
 def _rejected(data: bytes, error: Exception) -> Rejected:

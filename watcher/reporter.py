@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from core import fast_path
 from watcher import clients, notify
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Reporter:
             include=",".join(scope.include),
             exclude=",".join(scope.exclude) or None,
             scope=scope.collection or scope.database or "deployment",
+            fast_path=fast_path.COMPILED,
             events_recorded_before=self._progress.events,
         )
 

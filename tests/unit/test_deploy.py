@@ -142,5 +142,6 @@ def test_every_package_reaches_the_image_and_nothing_else_does() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
 
     assert "*" in lines
-    assert allowed == {*packages["packages"], "pyproject.toml", "README.md", "LICENSE", "deploy/requirements.txt"}
+    built_by = {"pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "deploy/requirements.txt"}
+    assert allowed == {*packages["packages"], *built_by}
     assert not any(fnmatch(name, pattern) for name in (".env", "watcher.toml", ".git", "tests") for pattern in allowed)

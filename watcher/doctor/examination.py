@@ -12,6 +12,7 @@ from watcher.doctor import (
     embedded,
     features,
     images,
+    installation,
     keeping,
     leader,
     oplog,
@@ -49,6 +50,7 @@ _WATCHED, _HISTORY, _BOTH = (WATCHED,), (HISTORY,), (WATCHED, HISTORY)
 
 CHECKS = (
     Check(embedded.BINARY, (), embedded.check, lambda patient: patient.settings.mongodb_uri is None),
+    Check(installation.NAME, (), installation.check),
     Check("replica set", _WATCHED, reach.kind),
     Check(rights.WATCHED, _WATCHED, rights.watched),
     Check(rights.HISTORY, _HISTORY, rights.history),

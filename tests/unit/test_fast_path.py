@@ -1,0 +1,215 @@
+"""The short way and `core.record` must write the same history, byte for byte, or none.
+
+Were it another byte, an event recorded before and after an upgrade would be two documents, one of them wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import bson
+import pytest
+from bson.raw_bson import RawBSONDocument
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import event, fast_path, record
+from models import raw
+from models.values import to_raw
+from tests.documents import IDS, documents, keys, values
+from tests.events import TOKEN, an_event
+
+if TYPE_CHECKING:
+    from tests.documents import Draw
+
+_UPDATED = ["a", "b", "n", "l", "new"]
+_SECTIONS = ["u", "i", "d", "sa", "sl", "s", "x", "ub"]
+_TRANSACTION = {"lsid": {"id": bson.Binary(b"s" * 16, 4), "uid": b"u" * 32}, "txnNumber": bson.Int64(3)}
+_DAMAGES = [0, 1, 2, 3, 4, 5, 7, 0x0B, 0x0C, 0x0F, 0x10, 0x13, 0x7F, 0x80, 0xFF]
+
+compiled = pytest.mark.skipif(not fast_path.COMPILED, reason="installed without a C compiler")
+
+
+def as_pairs(document: dict[str, Any]) -> list[tuple[bytes, raw.Value]]:
+    """The elements of a document."""
+    return [(key.encode(), to_raw(value)) for key, value in document.items()]
+
+
+def rarely(draw: Draw, ordinary: Any, *others: Any) -> Any:
+    """Mostly the one, now and then one of the others."""
+    return draw(st.sampled_from(others)) if draw(st.integers(0, 15)) == 15 else ordinary
+
+
+def rarely_other(ordinary: st.SearchStrategy[Any], other: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Mostly from the one, now and then from the other."""
+    return st.integers(0, 7).flatmap(lambda number: other if number == 7 else ordinary)
+
+
+@st.composite
+def images(draw: Draw) -> bytes:
+    """A document; rarely with strange keys, and with a key that is there twice."""
+    plain = st.dictionaries(st.sampled_from(_UPDATED), values, max_size=4)
+    contents = draw(rarely_other(plain, documents()))
+    pairs = as_pairs({**rarely(draw, {"_id": draw(st.sampled_from(IDS))}, {}), **contents})
+    return raw.from_fields([*pairs, *rarely(draw, [], pairs[:1], as_pairs(draw(plain)))])
+
+
+@st.composite
+def section(draw: Draw) -> bytes:
+    """Fields that are set, hostile names among them, now and then one twice."""
+    pairs = as_pairs(
+        draw(st.dictionaries(draw(rarely_other(st.just(st.sampled_from(_UPDATED)), st.just(keys))), values))
+    )
+    return raw.from_fields([*pairs, *rarely(draw, [], pairs[:1])])
+
+
+def inner(draw: Draw, name: str) -> bytes:
+    """What a section of a delta holds."""
+    if name.startswith("s"):
+        flag = [(b"a", (raw.BOOLEAN, b"\x01"))] if draw(st.booleans()) else []
+        return raw.from_fields([*flag, (draw(st.sampled_from([b"u", b"i", b"u0"])), (raw.DOCUMENT, draw(section())))])
+    return draw(section())  # type: ignore[no-any-return]
+
+
+@st.composite
+def descriptions(draw: Draw) -> bytes:
+    """Mostly the usual one; also every other section, no section, other versions, and more than a delta."""
+    named = draw(rarely_other(st.just(["u"]), st.lists(st.sampled_from(_SECTIONS), max_size=3)))
+    diff = raw.from_fields([(name.encode(), (raw.DOCUMENT, inner(draw, name))) for name in named])
+    described = [*as_pairs({"$v": rarely(draw, 2, 1, 2.0, None)}), (b"diff", (rarely(draw, 3, 4), diff))]
+    more = rarely(draw, None, described[0], described[1], (b"more", raw.NULL_VALUE))
+    return raw.from_fields(described if more is None else [*described, more])
+
+
+@st.composite
+def events(draw: Draw) -> bytes:
+    """An event as a server could send it: usual, unusual, or such as none should send."""
+    operation = rarely(draw, draw(st.sampled_from(["update", "insert", "delete"])), "replace", "invalidate", "updated")
+    more: dict[str, Any] = {}
+    if operation == "update":
+        more["rawUpdateDescription"] = RawBSONDocument(draw(descriptions()))
+    if operation != "insert":
+        more["fullDocumentBeforeChange"] = rarely(draw, RawBSONDocument(draw(images())), None, "left out")
+        if more["fullDocumentBeforeChange"] == "left out":
+            del more["fullDocumentBeforeChange"]
+    if operation in {"insert", "replace"}:
+        more["fullDocument"] = rarely(draw, RawBSONDocument(draw(images())), None)
+    more["documentKey"] = rarely(draw, {"_id": draw(st.sampled_from(IDS))}, {"shard": 1, "_id": 2}, {})
+    more |= rarely(draw, {}, {"collectionUUID": bson.Binary(b"c" * 16, 4)}, {"valuesLeftOut": True}, {"new": 1})
+    more |= draw(st.sampled_from([{}, _TRANSACTION, rarely(draw, {}, {"lsid": 1}, {"txnNumber": None})]))
+    more |= rarely(draw, {}, {"ns": {"db": "shop"}}, {"ns": {}}, {"ns": None}, {"ns": {"db": 1, "coll": "c"}})
+    more |= rarely(draw, {}, {"wallTime": 1.5}, {"clusterTime": 1.5}, {"updateDescription": {"updatedFields": {}}})
+    more |= rarely(draw, {}, *[{"_id": token} for token in ({"_data": "8"}, {"_data": "8G"}, {"_data": " 82"}, {}, 1)])
+    more |= rarely(draw, {}, {"_id": {"_data": TOKEN.hex()}}, {"_id": {"_data": TOKEN.hex(), "_typeBits": b"1"}})
+    return an_event(operation, **more)
+
+
+def same(data: bytes) -> None:
+    """Both ways write the same, or the short one declines; it raises nothing, whatever it is given."""
+    short = fast_path.record(data)
+    if short is not None:
+        happened = event.parse(data)
+        assert short == (record.document(happened), happened.namespace, happened.operation)
+
+
+def test_it_is_compiled_wherever_it_can_be() -> None:
+    """Else every comparison here is left out, and nobody notices that the daemon has become slow."""
+    assert fast_path.COMPILED or not (os.environ.get("CI") or shutil.which("cc"))
+
+
+@compiled
+@given(events())
+def test_the_short_way_writes_what_the_general_way_writes(data: bytes) -> None:
+    """Whatever is in the event."""
+    same(data)
+
+
+@compiled
+@given(events(), st.data())
+def test_a_damaged_event_is_understood_by_both_alike_or_declined(data: bytes, draw: st.DataObject) -> None:
+    """It must be set aside whole; half understood, it would be a wrong history that nobody notices."""
+    damaged = bytearray(data)
+    for _ in range(draw.draw(st.integers(1, 3))):
+        place = draw.draw(st.integers(0, len(data) - 1))
+        damaged[place] = draw.draw(st.sampled_from([*_DAMAGES, damaged[place] ^ 1, damaged[place] + 1 & 0xFF]))
+    same(bytes(damaged[: draw.draw(rarely_other(st.none(), st.integers(0, len(data))))]))
+
+
+def an_update(delta: dict[str, Any], before: dict[str, Any], **more: Any) -> bytes:
+    """An update in place, with its pre-image."""
+    return an_event(
+        "update", rawUpdateDescription={"$v": 2, "diff": {"u": delta}}, fullDocumentBeforeChange=before, **more
+    )
+
+
+_DOCUMENT = {"_id": 7, "n": 1, "address": {"city": "Oslo"}, "tags": ["a"], "nothing": None}
+
+
+@compiled
+@pytest.mark.parametrize(
+    "data",
+    [
+        an_update({"items": 3, "city": "Oslo", "tags": [1]}, {"_id": 7, "items": 2, "city": None}),
+        an_update({"n": 1}, {"_id": 7}, **_TRANSACTION),
+        an_update({f"field_{number}": number for number in range(64)}, {"_id": 7}),
+        an_event("insert", fullDocument=_DOCUMENT),
+        an_event("insert", fullDocument={"_id": 7, **{f"field_{number}": number for number in range(1234)}}),
+        an_event("delete", fullDocumentBeforeChange=_DOCUMENT, collectionUUID=bson.Binary(b"c" * 16, 4)),
+        an_event("delete", fullDocumentBeforeChange=_DOCUMENT, documentKey={"shard": 1, "_id": {"a": 1}}),
+    ],
+)
+def test_the_usual_event_takes_the_short_way(data: bytes) -> None:
+    """Otherwise the comparisons compare nothing, and the daemon is slow."""
+    assert fast_path.record(data) is not None
+    same(data)
+
+
+@compiled
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_an_update_of_many_fields_loses_none(count: int) -> None:
+    """The short way has room for so many; what is beyond must not be cut off."""
+    same(an_update({f"field_{number}": number for number in range(count)}, {"_id": 7, "field_0": "x", "field_64": "y"}))
+
+
+@compiled
+@pytest.mark.parametrize("name", ["", "a.b", "a.", ".", "_id", "x" * 300, "0", "$set", "é"])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_name_that_could_be_a_path_is_told_as_by_the_general_way(name: str, *, existing: bool) -> None:
+    """`a.b` as a key and as a path are two fields; `_id` never changes."""
+    before = {"_id": 7, **({name: 0} if existing else {})}
+    same(an_update({name: 1, "n": 2}, before))
+    same(an_event("insert", fullDocument=before))
+    same(an_event("delete", fullDocumentBeforeChange=before))
+
+
+@compiled
+@pytest.mark.parametrize("size", [2040, 2047, 2048, 2049, 5000])
+def test_a_long_token_is_not_cut_off(size: int) -> None:
+    """It holds the document's `_id`, which an application may have made as long as it likes."""
+    same(an_update({"n": 1}, {"_id": 7}, _id={"_data": (b"\x82" * size).hex()}))
+
+
+@compiled
+def test_what_is_no_event_is_declined() -> None:
+    """It would be read beyond its end."""
+    for data in (b"", b"\x05", b"\x05\x00\x00\x00\x00", b"\xff" * 64, bytes(3), bson.encode({"a": 1})):
+        assert fast_path.record(data) is None
+
+
+@given(st.lists(images(), max_size=5), st.data())
+def test_a_batch_is_taken_apart_into_the_same_events(events: list[bytes], draw: st.DataObject) -> None:
+    """An event cut off or passed over is lost; also where the reply is damaged."""
+    array = raw.from_items([(raw.DOCUMENT, data) for data in events])
+    assert fast_path.documents(array) == events
+
+    damaged = bytearray(array)
+    damaged[draw.draw(st.integers(0, len(array) - 1))] = draw.draw(st.sampled_from(_DAMAGES))
+    try:
+        expected = [data for _, data in raw.items(bytes(damaged))]
+    except raw.MalformedBSON:
+        with pytest.raises(raw.MalformedBSON):
+            fast_path.documents(bytes(damaged))
+    else:
+        assert fast_path.documents(bytes(damaged)) == expected
