@@ -57,7 +57,7 @@ def _measured(started: Servers, parts: int, events: int) -> tuple[float, float, 
         named = [{"WATCHER_PARTITION": f"{number + 1}/{parts}"} for number in range(parts)]
     else:
         repartition.change(1)
-    workload.load(client)
+    workload.load_and_more(client)
     pid = int(client.admin.command("serverStatus")["pid"])
     history = client[HISTORY].history
     running = [processes.daemon(started.uri, **settings) for settings in named]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo import MongoClient
 
 from benchmarks import processes
+from config import log
 from watcher.embedded.mongod import Mongod
 from watcher.listener import Listener
 from watcher.scope import Scope
@@ -63,6 +64,7 @@ def servers(*, keep: bool = False, oplog_mb: int = 8192) -> Iterator[Servers]:
         keep: leave the folder for a look.
         oplog_mb: size of the oplog, in megabytes.
     """
+    log.configure("warning")
     folder = Path(tempfile.mkdtemp(prefix="watcher-bench-"))
     try:
         with ExitStack() as stack:

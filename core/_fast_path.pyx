@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The usual event, read and written in one pass over its bytes. See `core.fast_path`.
 
-Usual are inserts, deletes, and updates that set fields at the top of a document, with the image that each needs, as
-servers since 6.0 send them. Everything is checked as in `models.raw`, or more strictly. What is not usual, and what is
+Usual are inserts, deletes, and updates of fields at the top of a document, with the image that each needs, as servers
+since 6.0 send them. Everything is checked as in `models.raw`, or more strictly. What is not usual, and what is
 malformed, is declined: `core.record` knows what it is, or what is wrong with it.
 """
 
@@ -16,9 +16,9 @@ from core._event cimport (
     operation_of, read_event, read_token,
 )
 from core._read cimport (
-    ARRAY, DOCUMENT, END, FOUND, INT32, SMALLEST_DOCUMENT,
+    ARRAY, BOOLEAN, DOCUMENT, END, FOUND, INT32, SMALLEST_DOCUMENT,
     Bytes, Document, Element, Read,
-    find, following, holds_only, inside, int32_at, is_a, is_named, opened, same_name,
+    find, following, inside, int32_at, is_a, is_named, opened, same_name,
 )
 from core._write cimport close, put, put_binary, put_index, put_name, put_text, put_value
 
@@ -27,14 +27,19 @@ from hashlib import blake2b
 from core.event import namespace_of
 
 cdef enum:
-    MOST_SETS = 64
+    MOST_STEPS = 64
     AROUND_CHANGE = 64  # the most bytes that a change has beside its names and values
     AROUND_HISTORY = 512  # the same of the rest of a history document
 
-cdef struct Sets:
+cdef struct Step:
+    Element field  # with its new value, if it is not removed
+    Element old
+    bint removed
+    bint at_end
+
+cdef struct Update:
     int count
-    Element new[MOST_SETS]
-    Element old[MOST_SETS]
+    Step steps[MOST_STEPS]
 
 _NAMES = {INSERT: b"insert", UPDATE: b"update", DELETE: b"delete"}
 
@@ -50,7 +55,7 @@ def record(bytes data not None):
         is not usual.
     """
     cdef Event event
-    cdef Sets sets
+    cdef Update update
     cdef Element document_id
     cdef Operation operation
     cdef uint8_t token[LONGEST_TOKEN]
@@ -69,7 +74,7 @@ def record(bytes data not None):
     if operation == OTHER:
         return None
     if operation == UPDATE:
-        room = read_sets(&sets, &event)
+        room = read_update(&update, &event)
     else:
         room = room_for_each(&event.after if operation == INSERT else &event.before)
     token_size = read_token(&event.id, token)
@@ -98,7 +103,7 @@ def record(bytes data not None):
     at = put_value(at, "cluster_time", &event.cluster_time)
     inner = put_name(at, ARRAY, "changes")
     if operation == UPDATE:
-        at = put_sets(inner + 4, &sets)
+        at = put_update(inner + 4, &update)
     else:
         at = put_each(inner + 4, &event.after if operation == INSERT else &event.before, operation)
     at = close(inner, at)
@@ -138,59 +143,79 @@ cdef inline bint is_plain(const Element *element) noexcept nogil:
     return element.key_size > 0 and memchr(element.key, c".", element.key_size) == NULL
 
 
-cdef Py_ssize_t read_sets(Sets *sets, const Event *event) noexcept nogil:
-    """The fields that an update sets at the top of a document, `{$v: 2, diff: {u: {…}}}`, and their old values.
+cdef Py_ssize_t read_update(Update *update, const Event *event) noexcept nogil:
+    """What an update does to fields at the top of a document, `{$v: 2, diff: {…}}`, and their old values.
 
     Returns bytes of room for the changes; -1: it does other things.
     """
     cdef Document document = inside(&event.delta)
-    cdef Element found, diff, section
+    cdef Element found, diff
     cdef Read read
-    cdef Py_ssize_t room = 0
+    cdef Py_ssize_t room
     cdef int place
     if following(&document, &found) != FOUND or not is_named(&found, "$v"):
         return -1
     if found.kind != INT32 or int32_at(found.value) != 2:
         return -1
-    if not following(&document, &diff) == FOUND or not is_named(&diff, "diff") or document.at != document.end:
+    if following(&document, &diff) != FOUND or not is_named(&diff, "diff") or document.at != document.end:
         return -1
-    if not is_a(&diff, DOCUMENT, SMALLEST_DOCUMENT) or not holds_only(inside(&diff), "u", &section):
-        return -1
-    if not is_a(&section, DOCUMENT, SMALLEST_DOCUMENT):
-        return -1
-    sets.count = 0
-    document = inside(&section)
-    while (read := following(&document, &found)) == FOUND:
-        if sets.count == MOST_SETS or not is_plain(&found) or is_named(&found, "_id") or place_in(sets, &found) >= 0:
-            return -1
-        sets.new[sets.count] = found
-        sets.old[sets.count].value = NULL
-        sets.count += 1
-        room += AROUND_CHANGE + found.key_size + found.size
-    if read != END:
+    room = read_sections(update, &diff)
+    if room < 0:
         return -1
     document = inside(&event.before)
     while (read := following(&document, &found)) == FOUND:
-        place = place_in(sets, &found)
+        place = place_in(update, &found)
         if place >= 0:
-            sets.old[place] = found  # the last, where the image has a key twice
+            update.steps[place].old = found  # the last, where the image has a key twice
             room += found.size
     return room if read == END else -1
 
 
-cdef inline int place_in(const Sets *sets, const Element *named) noexcept nogil:
+cdef Py_ssize_t read_sections(Update *update, const Element *diff) noexcept nogil:
+    """The fields that are updated, inserted and deleted, in the order of `core.update.from_raw`."""
+    cdef Document sections, section
+    cdef Element found
+    cdef Step step
+    cdef Read read
+    cdef Py_ssize_t room = 0
+    update.count = 0
+    if not is_a(diff, DOCUMENT, SMALLEST_DOCUMENT):
+        return -1
+    sections = inside(diff)
+    while (read := following(&sections, &found)) == FOUND:
+        step.at_end, step.removed = is_named(&found, "i"), is_named(&found, "d")
+        if not (step.at_end or step.removed or is_named(&found, "u")) or not is_a(&found, DOCUMENT, SMALLEST_DOCUMENT):
+            return -1
+        section = inside(&found)
+        while (read := following(&section, &step.field)) == FOUND:
+            if update.count == MOST_STEPS or not is_plain(&step.field) or is_named(&step.field, "_id"):
+                return -1
+            if place_in(update, &step.field) >= 0:
+                return -1
+            step.old.value = NULL
+            update.steps[update.count] = step
+            update.count += 1
+            room += AROUND_CHANGE + step.field.key_size + step.field.size
+        if read != END:
+            return -1
+    return room if read == END else -1
+
+
+cdef inline int place_in(const Update *update, const Element *named) noexcept nogil:
     """Which of the fields has a name; -1: none."""
     cdef int place
-    for place in range(sets.count):
-        if same_name(&sets.new[place], named):
+    for place in range(update.count):
+        if same_name(&update.steps[place].field, named):
             return place
     return -1
 
 
-cdef uint8_t *put_sets(uint8_t *at, const Sets *sets) noexcept nogil:
+cdef uint8_t *put_update(uint8_t *at, const Update *update) noexcept nogil:
+    cdef const Step *step
     cdef int place
-    for place in range(sets.count):
-        at = put_change(at, place, &sets.old[place], &sets.new[place], &sets.new[place])
+    for place in range(update.count):
+        step = &update.steps[place]
+        at = put_change(at, place, &step.old, NULL if step.removed else &step.field, &step.field, step.at_end)
     return at
 
 
@@ -213,19 +238,27 @@ cdef uint8_t *put_each(uint8_t *at, const Element *whole, Operation operation) n
     cdef Element found
     cdef int index = 0
     while following(&document, &found) == FOUND:
-        at = put_change(at, index, &found if operation == DELETE else NULL, &found if operation == INSERT else NULL, &found)
+        if operation == DELETE:
+            at = put_change(at, index, &found, NULL, &found, False)
+        else:
+            at = put_change(at, index, NULL, &found, &found, False)
         index += 1
     return at
 
 
 cdef inline uint8_t *put_change(
-    uint8_t *at, int index, const Element *old, const Element *new, const Element *named
+    uint8_t *at, int index, const Element *old, const Element *new, const Element *named, bint at_end
 ) noexcept nogil:
     """Write a change as an element of `changes`."""
     cdef uint8_t *start = put_index(at, index)
+    cdef bint existed = old != NULL and old.value != NULL
     at = put_text(start + 4, "field", named.key, named.key_size)
-    if old != NULL and old.value != NULL:
+    if existed:
         at = put_value(at, "old_value", old)
     if new != NULL:
         at = put_value(at, "new_value", new)
+    if existed and at_end:
+        at = put_name(at, BOOLEAN, "at_end")
+        at[0] = True
+        at += 1
     return close(start, at)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.documents import Draw
 
 _UPDATED = ["a", "b", "n", "l", "new"]
-_SECTIONS = ["u", "i", "d", "sa", "sl", "s", "x", "ub"]
+_SECTIONS = ["u", "i", "d", "u", "i", "d", "sa", "sl", "s", "x", "ub"]
 _TRANSACTION = {"lsid": {"id": bson.Binary(b"s" * 16, 4), "uid": b"u" * 32}, "txnNumber": bson.Int64(3)}
 _DAMAGES = [0, 1, 2, 3, 4, 5, 7, 0x0B, 0x0C, 0x0F, 0x10, 0x13, 0x7F, 0x80, 0xFF]
 
@@ -76,7 +76,8 @@ def inner(draw: Draw, name: str) -> bytes:
 @st.composite
 def descriptions(draw: Draw) -> bytes:
     """Mostly the usual one; also every other section, no section, other versions, and more than a delta."""
-    named = draw(rarely_other(st.just(["u"]), st.lists(st.sampled_from(_SECTIONS), max_size=3)))
+    usual = st.sampled_from([["u"], ["i"], ["d", "u"], ["u", "i"], ["d", "u", "i"]])
+    named = draw(rarely_other(usual, st.lists(st.sampled_from(_SECTIONS), max_size=3)))
     diff = raw.from_fields([(name.encode(), (raw.DOCUMENT, inner(draw, name))) for name in named])
     described = [*as_pairs({"$v": rarely(draw, 2, 1, 2.0, None)}), (b"diff", (rarely(draw, 3, 4), diff))]
     more = rarely(draw, None, described[0], described[1], (b"more", raw.NULL_VALUE))
@@ -154,6 +155,11 @@ _DOCUMENT = {"_id": 7, "n": 1, "address": {"city": "Oslo"}, "tags": ["a"], "noth
         an_update({"items": 3, "city": "Oslo", "tags": [1]}, {"_id": 7, "items": 2, "city": None}),
         an_update({"n": 1}, {"_id": 7}, **_TRANSACTION),
         an_update({f"field_{number}": number for number in range(64)}, {"_id": 7}),
+        an_event(
+            "update",
+            rawUpdateDescription={"$v": 2, "diff": {"d": {"gone": False}, "u": {"n": 1}, "i": {"new": 2, "back": 3}}},
+            fullDocumentBeforeChange={"_id": 7, "gone": 1, "back": 1},
+        ),
         an_event("insert", fullDocument=_DOCUMENT),
         an_event("insert", fullDocument={"_id": 7, **{f"field_{number}": number for number in range(1234)}}),
         an_event("delete", fullDocumentBeforeChange=_DOCUMENT, collectionUUID=bson.Binary(b"c" * 16, 4)),
