@@ -2,7 +2,7 @@
 
 Ratios within one run mean something on any machine; absolute figures are of the machine that is printed with them.
 
-Usage: python benchmarks/bench.py [--quick] [--only PART]… [--million] [--json FILE]
+Usage: python benchmarks/bench.py [--quick] [--only PART]… [--json FILE]
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--only", action="append", choices=PARTS, help="only this part; may be repeated")
     arguments.add_argument("--events", type=int, help="small updates to catch up with")
     arguments.add_argument("--repetitions", type=int, default=3, help="of the main lines of throughput")
-    arguments.add_argument("--million", action="store_true", help="also a million events")
     arguments.add_argument("--without-debezium", action="store_true", help="neither install nor run it")
     arguments.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments.add_argument("--svg", type=Path, help="also draw the main figures into this file")
@@ -75,7 +74,7 @@ def _parts(options: argparse.Namespace) -> dict[str, Part]:
 
     def scaling(started: Servers, figures: Figures) -> None:
         part = Scaling(started, figures)
-        part.events(1_000_000 if options.million else 10_000 if quick else 100_000)
+        part.events(10_000 if quick else 1_000_000)
         part.collections(5000 if quick else 20_000, 100 if quick else 1000)
         part.sizes((50 if quick else 200) * MEGABYTE)
 

@@ -10,7 +10,7 @@ import pytest
 from bson import Timestamp
 
 from config.choices import PreImages
-from watcher.doctor import clocks, coverage, embedded, features, images, keeping, leader, oplog, rights
+from watcher.doctor import clocks, coverage, embedded, features, images, installation, keeping, leader, oplog, rights
 from watcher.doctor.features import Features
 from watcher.doctor.finding import Finding, Status, could_not
 from watcher.doctor.oplog import Window
@@ -194,3 +194,11 @@ def test_who_is_not_asked_may_do_everything() -> None:
 def test_a_check_that_fails_is_no_finding() -> None:
     """Not known is not fine, and not broken either."""
     assert could_not("x", KeyError("surprise")).status is UNCHECKED
+
+
+def test_an_installation_without_the_fast_path_is_told_what_to_install() -> None:
+    """It is slow in silence."""
+    assert installation.judge(compiled=True).status is OK
+    found = installation.judge(compiled=False)
+    assert found.status is WARNING
+    assert "gcc python3-dev" in found.remedy
