@@ -12,7 +12,7 @@ RUN python -m venv --without-pip /opt/watcher
 # Exactly those of the lock (`make lock`), by digest; what it does not name is refused.
 COPY deploy/requirements.txt deploy/
 RUN python -m pip --python /opt/watcher install --no-cache-dir --require-hashes --requirement deploy/requirements.txt
-# What compiles the fast path (docs/performance.md). Where it cannot be had, the daemon does without, and says so.
+# What compiles the fast path (docs/architecture.md). Where it cannot be had, the daemon does without, and says so.
 RUN (apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
  && (test -e "$(python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \

@@ -10,7 +10,7 @@ from core._read cimport (
 )
 
 cdef enum:
-    LARGEST_EVENT = 64 * 1024 * 1024
+    LARGEST_EVENT = 64 * 1024 * 1024  # far more than a server delivers; sizes of what is written stay below 2**31
     LONGEST_TOKEN = 2048  # bytes; a server's have some 50, and what the document's `_id` takes
 
 cdef enum Operation:

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: language_level=3
 """The usual event, read and written in one pass over its bytes. See `core.fast_path`.
 
 Usual are inserts, deletes, and updates of fields at the top of a document, with the image that each needs, as servers
@@ -8,6 +8,7 @@ malformed, is declined: `core.record` knows what it is, or what is wrong with it
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
+from libc.stdlib cimport abort
 from libc.string cimport memchr
 
 from core._event cimport (
@@ -41,6 +42,15 @@ cdef struct Update:
     int count
     Step steps[MOST_STEPS]
 
+cdef extern from *:
+    """
+    #ifndef FAST_PATH_SOURCES
+    #define FAST_PATH_SOURCES ""
+    #endif
+    """
+    const char *FAST_PATH_SOURCES
+
+MADE_FROM = FAST_PATH_SOURCES.decode()
 _NAMES = {INSERT: b"insert", UPDATE: b"update", DELETE: b"delete"}
 
 
@@ -112,6 +122,8 @@ def record(bytes data not None):
         at = put_value(inner + 4, "session", &event.session)
         at = close(inner, put_value(at, "number", &event.number))
     at = close(start, put_binary(at, "resume_token", token, token_size))
+    if at - start > room:
+        abort()  # `AROUND_CHANGE` or `AROUND_HISTORY` is too small: what lay behind is overwritten
     return document[:at - start], namespace, _NAMES[operation]
 
 
@@ -210,8 +222,8 @@ cdef inline int place_in(const Update *update, const Element *named) noexcept no
     return -1
 
 
-cdef uint8_t *put_update(uint8_t *at, const Update *update) noexcept nogil:
-    cdef const Step *step
+cdef uint8_t *put_update(uint8_t *at, Update *update) noexcept nogil:
+    cdef Step *step
     cdef int place
     for place in range(update.count):
         step = &update.steps[place]

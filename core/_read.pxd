@@ -1,7 +1,7 @@
 """BSON read where it lies: the compiled counterpart of `models.raw`. https://bsonspec.org/spec.html, version 1.1."""
 
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memchr, memcmp, memcpy, strlen
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 cdef enum Type:
     DOUBLE = 0x01
@@ -138,7 +138,7 @@ cdef inline bint find(Document document, const char *name, Element *wanted) noex
     """Find a field of a document; the last, where several have that name."""
     cdef Element found
     cdef Read read
-    wanted.value = NULL
+    memset(wanted, 0, sizeof(Element))
     while (read := following(&document, &found)) == FOUND:
         if is_named(&found, name):
             wanted[0] = found

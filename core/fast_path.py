@@ -7,8 +7,10 @@ two was taken can be told by nothing but the time.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from core._sources import digest
 from models import raw
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ try:
     from core import _fast_path as _compiled
 except ImportError:
     _compiled = None
+if _compiled is not None and (sources := digest(Path(__file__).parent)) and sources != _compiled.MADE_FROM:
+    _compiled = None  # of a checkout that has moved on: it may write what history was like before
 
 COMPILED = _compiled is not None
 

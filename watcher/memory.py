@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 ROOM = 32 * 1024 * 1024
 """Bytes that are kept at most."""
 
+PATIENCE = 100
+"""So many batches after its last event without a pre-image, a collection is no longer followed."""
+
 _OVERHEAD = 300  # of one document: keys, objects
 _ENDS = frozenset(name.encode() for name in ENDS)
 _WITHOUT_IMAGE = frozenset({b"update", b"replace", b"delete"})
@@ -62,7 +65,8 @@ class Memory:
         self._past = past
         self._known: OrderedDict[Key, bytes | None] = OrderedDict()  # None: unknown
         self._size = 0
-        self._blind: set[bytes] = set()
+        self._blind: dict[bytes, int] = {}  # collections, and the last batch with an event without its image
+        self._batches = 0
 
     def follows(self, events: Iterable[Event]) -> set[bytes]:
         """Collections of which it must be told every event, from these events on.
@@ -70,7 +74,7 @@ class Memory:
         Args:
             events: at least those of a batch that come without the pre-image that they should have.
         """
-        return self._blind | {happened.namespace for happened in events if _blind(happened) is not None}
+        return {*self._blind, *(happened.namespace for happened in events if without_image(happened) is not None)}
 
     def begin(self, recorded: Recorded, events: Sequence[Event], lost: Lost | None) -> None:
         """Make ready for a batch: recall, all at once, the documents of events that come without a pre-image.
@@ -84,6 +88,8 @@ class Memory:
             Exception: whatever recalling raises.
         """
         self._past.begin(recorded)
+        self._batches += 1
+        self._tire()
         if lost is not None:
             self.forget_all()
             self._past.lose(lost, lost.resumed or recorded.position)
@@ -91,8 +97,8 @@ class Memory:
             self._forget(key for key, document in self._known.items() if document is None)
         wanted: dict[bytes, dict[Key, Value]] = {}
         for happened in events:
-            if (key := _blind(happened)) is not None:
-                self._blind.add(happened.namespace)
+            if (key := without_image(happened)) is not None:
+                self._blind[happened.namespace] = self._batches
                 if key not in self._known:
                     wanted.setdefault(happened.namespace, {})[key] = happened.document_id() or raw.NULL_VALUE
         for keys in wanted.values():
@@ -100,7 +106,7 @@ class Memory:
 
     def before(self, happened: Event) -> bytes | None:
         """The document before an event that has no pre-image, or None if history does not tell it."""
-        key = _blind(happened)
+        key = without_image(happened)
         if key is None:
             return None
         if key not in self._known:  # there was no room for it
@@ -145,6 +151,13 @@ class Memory:
         self._known.clear()
         self._size = 0
 
+    def _tire(self) -> None:
+        """Follow no longer what has its pre-images again: whatever is kept of it would have to be kept up to date."""
+        tired = {namespace for namespace, last in self._blind.items() if self._batches - last > PATIENCE}
+        if tired:
+            self._blind = {namespace: last for namespace, last in self._blind.items() if namespace not in tired}
+            self._forget(key for key in self._known if key.namespace in tired)
+
     def _recall(self, keys: Mapping[Key, Value], first: Event) -> None:
         """Recall documents of one collection as they were before an event, as many as there is room for."""
         for key, document in self._past.documents(keys, Place(first.cluster_time[::-1], first.token)):
@@ -174,8 +187,12 @@ def _weight(key: Key, document: bytes | None) -> int:
     return _OVERHEAD + len(key.namespace) + len(str(key.document)) + len(document or b"")
 
 
-def _blind(happened: Event) -> Key | None:
-    """Which document an event without the pre-image that it should have is about."""
+def without_image(happened: Event) -> Key | None:
+    """Which document an event is about that comes without the pre-image that it should have.
+
+    Raises:
+        models.raw.MalformedBSON: its `_id` cannot be read.
+    """
     if happened.operation not in _WITHOUT_IMAGE or happened.document(b"fullDocumentBeforeChange") is not None:
         return None
     document_id = happened.document_id()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from core import event, fast_path, fold, record
 from watcher.batch import Entry, Recorded, Rejected, Renamed
+from watcher.memory import without_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,10 +93,12 @@ class Recorder:
 
 def _parsed(data: bytes, recorded: Recorded) -> event.Event | None:
     try:
-        return event.parse(data)
+        happened = event.parse(data)
+        without_image(happened)  # the memory will ask
     except _UNREADABLE as error:
         recorded.rejected.append(_rejected(data, error))
         return None
+    return happened
 
 
 def _is_short(happened: event.Event | Usual | None) -> TypeGuard[Usual]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,8 @@ _UPDATED = ["a", "b", "n", "l", "new"]
 _SECTIONS = ["u", "i", "d", "u", "i", "d", "sa", "sl", "s", "x", "ub"]
 _TRANSACTION = {"lsid": {"id": bson.Binary(b"s" * 16, 4), "uid": b"u" * 32}, "txnNumber": bson.Int64(3)}
 _DAMAGES = [0, 1, 2, 3, 4, 5, 7, 0x0B, 0x0C, 0x0F, 0x10, 0x13, 0x7F, 0x80, 0xFF]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 compiled = pytest.mark.skipif(not fast_path.COMPILED, reason="installed without a C compiler")
 
@@ -194,6 +198,23 @@ def test_a_name_that_could_be_a_path_is_told_as_by_the_general_way(name: str, *,
 
 
 @compiled
+def test_there_is_room_for_the_worst_of_updates() -> None:
+    """Short names with little values: what is around them counts most. Memory that is not ours would be overwritten."""
+    names = [f"{first}{second}" for first in "abcdefgh" for second in "ijklmnop"]
+    before = {"_id": 7, **dict.fromkeys(names)}
+    description = {"$v": 2, "diff": {"i": dict.fromkeys(names)}}
+    worst = an_event(
+        "update",
+        rawUpdateDescription=description,
+        fullDocumentBeforeChange=before,
+        _id={"_data": (b"\x82" * 2048).hex()},
+        **_TRANSACTION,
+    )
+    assert fast_path.record(worst) is not None
+    same(worst)
+
+
+@compiled
 @pytest.mark.parametrize("size", [2040, 2047, 2048, 2049, 5000])
 def test_a_long_token_is_not_cut_off(size: int) -> None:
     """It holds the document's `_id`, which an application may have made as long as it likes."""
@@ -222,3 +243,19 @@ def test_a_batch_is_taken_apart_into_the_same_events(events: list[bytes], draw: 
             fast_path.documents(bytes(damaged))
     else:
         assert fast_path.documents(bytes(damaged)) == expected
+
+
+def test_a_fast_path_of_other_sources_is_not_used(tmp_path: Path) -> None:
+    """After an update of a checkout it would write what history was like before."""
+    shutil.copytree(ROOT / "core", tmp_path / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from core import fast_path; print(fast_path.__file__, fast_path.COMPILED)"
+
+    def imported() -> str:
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert imported() == f"{tmp_path}/core/fast_path.py {fast_path.COMPILED}"
+    with (tmp_path / "core" / "_read.pxd").open("a") as source:
+        source.write("# another\n")
+    assert imported() == f"{tmp_path}/core/fast_path.py False"

@@ -6,11 +6,14 @@ from typing import Any
 
 import bson
 import pytest
+from bson.raw_bson import RawBSONDocument
 
 from core.equality import key_of
+from models import raw
 from models.values import document_to_python, to_raw
 from tests.events import an_event
 from tests.forgetful import Forgetful
+from watcher import memory
 from watcher.batch import Batch, Lost, Position
 from watcher.inflight import Key
 from watcher.memory import ROOM, Memory
@@ -169,3 +172,30 @@ def test_memory_is_bounded_by_bytes_also_of_what_is_unknown_or_gone() -> None:
         recorder.record(Batch([_set(2, documentKey={"_id": f"{first + n}"}) for n in range(10_000)], AT))
     assert memory._size <= ROOM
     assert len(memory._known) < 150_000
+
+
+def test_a_collection_that_has_its_pre_images_again_is_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One event without, perhaps from before they were switched on, would make all of its events slow for good."""
+    monkeypatch.setattr(memory, "PATIENCE", 2)
+    past = Forgetful(bson.encode({"_id": 7, "n": 0}))
+    recorder = Recorder(followed := Memory(past))
+    assert _told(recorder, _set(1)) == _from_history(0, 1)
+    for number in range(3):
+        assert followed.follows([]) == {b"shop.users"}
+        image = {"fullDocumentBeforeChange": {"_id": 7, "n": 1 + number}}
+        assert _told(recorder, _set(2 + number, **image))[0]["old_value"] == 1 + number
+    assert followed.follows([]) == set()
+
+    # What was known of it then is not what it is now.
+    past.told = bson.encode({"_id": 7, "n": 9})
+    assert _told(recorder, _set(10)) == _from_history(9, 10)
+    assert past.asked == [(SEVEN,), (SEVEN,)]
+
+
+def test_an_id_that_cannot_be_read_is_set_aside() -> None:
+    """It would end the daemon, again after every start."""
+    recorder = Recorder(Memory(Forgetful()))
+    key = RawBSONDocument(raw.from_fields([(b"_id", (raw.DOCUMENT, b"\x08\x00\x00\x00\x63a\x00\x00"))]))
+    damaged = an_event("delete", documentKey=key)
+
+    assert [each.event for each in recorder.record(Batch([damaged], AT)).rejected] == [damaged]

@@ -28,7 +28,8 @@ def judge(*, compiled: bool) -> Finding:
         NAME,
         "not compiled: nothing is missing, but recording takes some five times as much CPU",
         "Install a C compiler and Python's headers, on Debian and Ubuntu `apt-get install -y gcc python3-dev`, then "
-        "install again: `pip install --force-reinstall --no-deps .`; in a checkout `make clean` before `make run`.",
+        "install again: `pip install --force-reinstall --no-deps --no-cache-dir .`; in a checkout "
+        "`make clean` before `make run`.",
         compiled=False,
     )
 
