@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -25,6 +24,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from tests import ports
 from watcher.embedded.errors import MongodMissingError
 from watcher.embedded.mongod import Mongod
 
@@ -84,17 +84,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     pytest.skip(reason)
 
 
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody uses at the moment."""
-    return _unused_port()
+    return ports.free_port()
 
 
 def _initiate(uri: str, timeout_s: float = 60) -> None:
@@ -143,7 +136,7 @@ def replica_set_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         elif FORCED == "docker":
             pytest.fail(f"WATCHER_TEST_SERVER=docker, but no engine answers that has {IMAGE}", pytrace=False)
         else:
-            server = Mongod(tmp_path_factory.mktemp("shared-mongod"), _unused_port(), cache_gb=0.25, oplog_mb=512)
+            server = Mongod(tmp_path_factory.mktemp("shared-mongod"), ports.free_port(), cache_gb=0.25, oplog_mb=512)
             try:
                 uri = stack.enter_context(server).uri
             except MongodMissingError:
@@ -180,7 +173,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
         def start(**options: Any) -> Mongod:
             small: dict[str, Any] = {"cache_gb": 0.25, "oplog_mb": 256}
-            server = Mongod(tmp_path_factory.mktemp("own-mongod"), _unused_port(), **(small | options))
+            server = Mongod(tmp_path_factory.mktemp("own-mongod"), ports.free_port(), **(small | options))
             return stack.enter_context(server)
 
         yield start

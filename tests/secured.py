@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient
 
+from tests.ports import free_port
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def secured(folder: Path, *more: str, options: str = "") -> Iterator[Secured]:
     key.write_text(_KEY)
     key.chmod(0o600)
     arguments = ("--keyFile", str(key), *more)
-    with Mongod(folder / "data", _port(), initiate=False, cache_gb=0.25, oplog_mb=256, extra_args=arguments) as server:
+    with Mongod(
+        folder / "data", free_port(), initiate=False, cache_gb=0.25, oplog_mb=256, extra_args=arguments
+    ) as server:
         # Before there is any user, whoever comes from this machine may make the first one.
         bare = f"mongodb://127.0.0.1:{server.port}/?directConnection=true{options}"
         with MongoClient[dict[str, Any]](bare) as first:
@@ -83,10 +85,3 @@ def secured(folder: Path, *more: str, options: str = "") -> Iterator[Secured]:
             yield found
         finally:
             found.root.close()
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -5,7 +5,6 @@ Streams of one collection or one database are ended by the server (`invalidate`)
 
 from __future__ import annotations
 
-import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from tests import oracle
 from tests.collection_cases import CASES, SCOPES, Case
 from tests.collection_events import Window
 from tests.daemon import Daemon, eventually
+from tests.ports import free_port
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ WATCHED = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     """A server on which a whole deployment can be followed, and nobody else's data is in the way."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with Mongod(tmp_path_factory.mktemp("collections"), port, cache_gb=0.25, oplog_mb=128) as started:
+    with Mongod(tmp_path_factory.mktemp("collections"), free_port(), cache_gb=0.25, oplog_mb=128) as started:
         yield started
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import urllib.request
 from contextlib import suppress
@@ -15,6 +14,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from tests import ports
 from tests.daemon import eventually
 from watcher.embedded.mongod import Mongod
 
@@ -106,10 +106,7 @@ def test_a_disk_that_is_full_ends_the_server_and_not_the_daemon(
 ) -> None:
     """A real `mongod` aborts when it cannot write. The daemon waits for it, and goes on when it is back with room."""
     watched = own_server()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    keeper = Mongod(small_disk, port, cache_gb=0.25, oplog_mb=16)
+    keeper = Mongod(small_disk, ports.free_port(), cache_gb=0.25, oplog_mb=16)
     keeper.start()
     try:
         daemon = make_daemon(keeper.uri, "shop", mongodb_uri=watched.uri, history_uri=keeper.uri, http_port=free_port)

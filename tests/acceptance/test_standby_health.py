@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon import eventually
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +49,8 @@ def samples(port: int) -> dict[str, float]:
 @pytest.fixture
 def ports() -> tuple[int, int]:
     """Two free ports."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
+    one, two = free_ports(2)
+    return one, two
 
 
 def test_a_stand_by_is_ready_and_the_leader_is_known(

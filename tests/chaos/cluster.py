@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +10,8 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from tests.chaos.proxy import Proxies
-from watcher.embedded.mongod import HOST, Mongod, port_free
+from tests.ports import free_ports
+from watcher.embedded.mongod import HOST, Mongod
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,15 +23,6 @@ _TRANSACTIONS_END_S = 10
 """Of a client that is gone; a write that meets such a transaction waits for its end."""
 _QUIESCE_MS = 500
 """How long a member that is stopped in order lets its clients find another one; 15 s if nobody says so."""
-
-
-def free_ports(number: int) -> list[int]:
-    """So many TCP ports on 127.0.0.1 that nobody uses at the moment.
-
-    Below those that the kernel gives to outgoing connections: these might take the port of a server that is away.
-    """
-    wanted = random.SystemRandom().sample(range(20_000, 32_000), 50 * number)
-    return [port for port in wanted if port_free(port)][:number]
 
 
 class Cluster:

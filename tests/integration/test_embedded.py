@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from tests import ports
 from watcher.embedded.binary import find_mongod
 from watcher.embedded.errors import (
     FolderError,
@@ -101,9 +102,7 @@ def test_a_changed_port_does_not_strand_the_data(folder: Path, free_port: int) -
     """The replica set knows its member by its port; under another one it would never have a primary again."""
     with EmbeddedServer(folder, free_port) as embedded:
         count(embedded.uri, insert=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        other = probe.getsockname()[1]
+    other = ports.free_port()
 
     with EmbeddedServer(folder, other) as embedded:
         assert embedded.uri == f"mongodb://127.0.0.1:{other}/"

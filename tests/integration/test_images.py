@@ -131,14 +131,14 @@ def test_the_options_of_a_collection_are_left_as_they_are(database: Database[Any
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     """A server with authentication: the address of a user who may do next to nothing, and an administrator."""
-    from tests.conftest import _unused_port
+    from tests.ports import free_port
     from watcher.embedded.mongod import Mongod
 
     folder = tmp_path_factory.mktemp("guarded-mongod")
     key = folder / "key"
     key.write_text("c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seQ==")
     key.chmod(0o600)
-    port = _unused_port()
+    port = free_port()
     with Mongod(folder, port, cache_gb=0.25, oplog_mb=256) as server, MongoClient[dict[str, Any]](server.uri) as admin:
         admin.shop.a.insert_one({"_id": 1})
         reader = [{"resource": {"db": "", "collection": ""}, "actions": ["changeStream", "find"]}]

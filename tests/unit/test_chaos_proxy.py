@@ -9,8 +9,8 @@ import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from tests.chaos.cluster import free_ports
 from tests.chaos.proxy import Proxies
+from tests.ports import free_ports
 from watcher.embedded.mongod import HOST
 
 if TYPE_CHECKING:
