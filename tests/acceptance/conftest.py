@@ -50,3 +50,19 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 def daemon(replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]) -> Daemon:
     """A running daemon that watches the test's own database on the shared replica set."""
     return make_daemon(replica_set_uri, database.name).start().ready()
+
+
+@pytest.fixture
+def parts(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
+) -> Callable[..., list[Daemon]]:
+    """A function that makes the daemons of so many parts of one stream, not yet started; for 1, of the whole."""
+    history = f"history_of_{database.name}"
+
+    def make(number: int, **settings: Any) -> list[Daemon]:
+        of_parts = [{"partition": f"{i + 1}/{number}"} for i in range(number)] if number > 1 else [{}]
+        return [
+            make_daemon(replica_set_uri, database.name, history_database=history, **one, **settings) for one in of_parts
+        ]
+
+    return make

@@ -5,124 +5,25 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-import pytest
-from bson import json_util
-from pymongo.errors import PyMongoError
 
 from cli import exit_codes
 from config.partition import Part
-from history import History
 from tests import load, oracle
 from tests.commands import watcher
 from tests.daemon import eventually
+from tests.parts import OPERATIONS, agree, positions, started, stopped, write, writing
 from watcher.partition import holds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pymongo import MongoClient
     from pymongo.database import Database
 
     from tests.daemon import Daemon
-
-OPERATIONS = 400
-
-
-@pytest.fixture
-def parts(
-    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
-) -> Callable[..., list[Daemon]]:
-    """A function that makes the daemons of so many parts of one stream, not yet started; for 1, of the whole."""
-    history = f"history_of_{database.name}"
-
-    def make(number: int, **settings: Any) -> list[Daemon]:
-        of_parts = [{"partition": f"{i + 1}/{number}"} for i in range(number)] if number > 1 else [{}]
-        return [
-            make_daemon(replica_set_uri, database.name, history_database=history, **one, **settings) for one in of_parts
-        ]
-
-    return make
-
-
-def started(daemons: list[Daemon]) -> list[Daemon]:
-    """Start daemons, and wait until every part has a position."""
-    for daemon in daemons:
-        daemon.start()
-    for daemon in daemons:
-        daemon.ready()
-    return daemons
-
-
-def stopped(daemons: list[Daemon]) -> None:
-    """Stop daemons in order."""
-    assert [daemon.stop() for daemon in daemons] == [exit_codes.OK] * len(daemons)
-
-
-def positions(daemon: Daemon) -> list[str]:
-    """The names of the checkpoints that have a position."""
-    return sorted(daemon.database.checkpoints.distinct("_id", {"token": {"$exists": True}}))
-
-
-def write(database: Database[Any], turn: int) -> None:
-    """Writes of all kinds, also to collections as a whole, and in transactions."""
-    load.driver_load(database, OPERATIONS, turn)
-    name = f"moved{turn % 3}"
-    with suppress(PyMongoError):
-        database.create_collection(name, changeStreamPreAndPostImages={"enabled": True})
-    database[name].insert_many([{"_id": f"{turn}m{number}", "n": 0} for number in range(20)])
-    with database.client.start_session() as session, session.start_transaction():
-        database[name].update_many({}, {"$inc": {"n": 1}}, session=session)
-        database.users.update_many({"_id": {"$lt": 7}}, {"$set": {"turn": turn}}, session=session)
-    database[name].rename(f"moved{(turn + 1) % 3}", dropTarget=True)
-    if turn % 4 == 3:
-        database[f"moved{(turn + 1) % 3}"].drop()
-
-
-@contextmanager
-def writing(database: Database[Any], turns: int) -> Iterator[None]:
-    """Write in the background, and to the end."""
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            for turn in range(turns):
-                write(database, turn)
-        except Exception as error:  # noqa: BLE001 - raised below
-            failures.append(error)
-
-    writer = threading.Thread(target=run)
-    writer.start()
-    try:
-        yield
-    finally:
-        writer.join()
-    assert not failures, failures
-
-
-def agree(daemon: Daemon, plain: oracle.PlainStream, database: Database[Any]) -> list[bytes]:
-    """Wait until all is recorded; then history is the stream of a plain client, and tells every document that is there.
-
-    Returns:
-        The history, in the order of the stream.
-    """
-    database.marker.insert_one({"_id": "end"})
-    daemon.recorded(f"{database.name}.marker", "end")
-    token = oracle.entry(oracle.history(daemon.database, {"document_id": "end"})[-1])["resume_token"]
-    eventually(lambda: any(oracle.token_of(event) == token for event in plain.events[-3:]), "the plain stream's end")
-    recorded = {"operation": {"$ne": "baseline"}}
-    eventually(lambda: daemon.database.history.count_documents(recorded) >= len(plain.events), "all events")
-    found = oracle.history(daemon.database, recorded)
-    oracle.compare(plain.events, found)
-    history = History(daemon.client, daemon.database.name)
-    for name in database.list_collection_names():
-        documents = list(history.collection_as_of(f"{database.name}.{name}", None))
-        assert documents == list(database[name].find().sort("_id"))
-    return found
 
 
 def test_parts_record_what_one_daemon_would_though_they_are_killed(
@@ -267,84 +168,4 @@ def test_a_gap_of_one_part_is_made_good_for_its_own_documents_only(
     gap = history.find_one({"operation": "gap"})
     assert gap is not None
     assert gap["description"]["stream"] == "default:1/2"
-    stopped(daemons)
-
-
-def test_the_command_says_how_a_stream_is_split_and_what_would_follow(
-    database: Database[Any], parts: Callable[..., list[Daemon]]
-) -> None:
-    """For people and for machines; nothing is done without --yes."""
-    (daemon,) = started(parts(1))
-    database.a.insert_one({"_id": 1})
-    daemon.recorded(f"{database.name}.a", 1)
-    shown = watcher(daemon, "partition")
-    assert shown.returncode == exit_codes.OK, shown.stderr
-    assert "default" in shown.stdout
-    assert str(daemon.process.pid if daemon.process else "") in shown.stdout
-    busy = watcher(daemon, "partition", "3", "--yes")
-    assert busy.returncode == exit_codes.BUSY, busy.stdout
-    assert "--force" in busy.stderr
-    assert positions(daemon) == ["default"]
-    stopped([daemon])
-    planned = json_util.loads(watcher(daemon, "partition", "4", "--json").stdout)
-    assert planned["target"]["parts"] == 4
-    assert planned["done"] is False
-    assert positions(daemon) == ["default"]
-    same = watcher(daemon, "partition", "1", "--yes")
-    assert same.returncode == exit_codes.OK
-    assert "Done" not in same.stdout
-    assert watcher(daemon, "partition", "65").returncode == exit_codes.USAGE
-    done = watcher(daemon, "partition", "4", "--yes")
-    assert "--partition I/4" in done.stdout
-    assert [part["checkpoint"] for part in json_util.loads(watcher(daemon, "partition", "--json").stdout)["parts"]] == [
-        f"default:{number}/4" for number in range(1, 5)
-    ]
-
-
-def test_a_daemon_of_another_division_does_not_start(
-    database: Database[Any], parts: Callable[..., list[Daemon]]
-) -> None:
-    """Disaster: three daemons run as thirds, one as the whole, and everybody's position is wrong."""
-    daemons = started(parts(2))
-    for other in (*parts(1), *parts(3)):
-        assert other.start().wait() == exit_codes.POSITION_REFUSED
-        assert "is split into 2 parts" in other.log()
-    assert positions(daemons[0]) == ["default:1/2", "default:2/2"]
-    examined = watcher(daemons[0], "doctor", "--partition", "3/3")
-    assert examined.returncode == exit_codes.UNHEALTHY
-    assert "is split into 2 parts" in examined.stdout
-    assert "default:1/2" in watcher(daemons[0], "doctor").stdout
-    shown = watcher(daemons[0], "checkpoint", "show", "--stream", "default").stdout
-    assert "default:1/2" in shown
-    assert "default:2/2" in shown
-    stopped(daemons)
-
-
-def test_a_transaction_is_not_undone_by_halves_while_a_part_is_behind(
-    client: MongoClient[Any], database: Database[Any], parts: Callable[..., list[Daemon]]
-) -> None:
-    """Disaster: what a stopped part would have told is left as the transaction made it, and nobody is told."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    database.a.insert_many([{"_id": number, "n": 0} for number in range(50)])
-    daemons = started(parts(2))
-    history = daemons[0].database.history
-    eventually(lambda: history.count_documents({"operation": "baseline"}) == 50, "the baseline")
-    assert daemons[1].stop() == exit_codes.OK
-    with client.start_session() as session, session.start_transaction():
-        database.a.update_many({}, {"$set": {"n": 1}}, session=session)
-    seen = eventually(lambda: history.find_one({"operation": "update"}), "the first half")
-    time.sleep(1)
-    name = bytes(seen["_id"]).hex()
-    refused = watcher(daemons[0], "revert", "--transaction", name, "--yes")
-    assert refused.returncode == exit_codes.UNKNOWN, (refused.stdout, refused.stderr, seen)
-    assert "default:2/2 has recorded up to" in refused.stderr
-    assert database.a.count_documents({"n": 1}) == 50
-    daemons[1].start()
-    eventually(lambda: history.count_documents({"operation": "update"}) == 50, "the second half")
-    done = eventually(
-        lambda: (tried := watcher(daemons[0], "revert", "--transaction", name, "--yes")).returncode == 0 and tried,
-        "all of it undone",
-    )
-    assert done
-    assert database.a.count_documents({"n": 0}) == 50
     stopped(daemons)
