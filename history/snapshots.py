@@ -11,13 +11,14 @@ from bson import Binary, MinKey, Timestamp
 
 from models import raw
 from models.connection import HISTORY, SNAPSHOTS
+from models.order import CLUSTER_TIME_BYTES
 from models.reading import RAW
 from models.values import to_python
 from recall import lives, snapshots
 from recall.document import recall_one
 from recall.ids import is_id
 from recall.keeping import SPACING, Keeper
-from recall.places import END, before, sortable
+from recall.places import END, before, moment_of, sortable
 from recall.recorded import recorded_until
 from recall.states import Unknown
 from recall.told import told
@@ -63,7 +64,7 @@ class Difference(NamedTuple):
     @property
     def cluster_time(self) -> Timestamp:
         """When it stands."""
-        return Timestamp(int.from_bytes(self.snapshot[:4], "big"), int.from_bytes(self.snapshot[4:8], "big"))
+        return moment_of(self.snapshot[:CLUSTER_TIME_BYTES])
 
 
 class Snapshots:

@@ -11,6 +11,7 @@ from config import partition
 from core import event, globs
 from models.connection import CHECKPOINTS
 from models.values import CODEC
+from recall.places import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,4 +77,4 @@ def _time_of(found: Mapping[str, Any]) -> Timestamp | None:
         payload = event.token_time(bson.encode(found["token"]))
     except (TypeError, KeyError):
         return None
-    return Timestamp(int.from_bytes(payload[4:], "little"), int.from_bytes(payload[:4], "little")) if payload else None
+    return moment_of(payload[::-1]) if payload is not None else None

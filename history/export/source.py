@@ -7,13 +7,12 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bson import Timestamp
-
 from history.export.resume import NotResumableError
 from history.gaps import is_gap
 from history.state import UnknownStateError
 from models.order import CLUSTER_TIME_BYTES, cluster_time_of
 from models.values import ABSENT, to_raw
+from recall.places import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +40,7 @@ def events(history: History, selection: Selection, first: bytes | None = None) -
     """
     if first is None:
         return history.with_gaps(selection, history.stored(selection))
-    moment = Timestamp(int.from_bytes(first[:4], "big"), int.from_bytes(first[4:CLUSTER_TIME_BYTES], "big"))
+    moment = moment_of(first[:CLUSTER_TIME_BYTES])
     there = replace(selection, since=moment, until=moment)
     candidates = chain(history.stored(there), history.stored_gaps(selection.namespace, since=moment, until=moment))
     found = next((stored for stored in candidates if stored["_id"] == first), None)

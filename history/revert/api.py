@@ -152,9 +152,10 @@ class Reverting:
             collection = history_collection(self._database)
             transaction = transactions.find(collection, transactions.read_name(transaction))
         purpose = Purpose(None, transaction, (), force)
+        documents = undo.touched(self._database, transaction)
         if not partial:
-            undo.require_all(self._database, transaction)
-        found = undo.goals(self._database, transaction, force=force)
+            undo.require_all(self._database, documents)
+        found = undo.goals(self._database, documents, force=force)
         attempts = Attempts(self._watched, self._database, found, purpose, all_or_nothing=not partial, dry_run=dry_run)
         return attempts.run()
 

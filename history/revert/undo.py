@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bson import Timestamp
-
 from core.equality import key_of
 from history.cut import Cut
 from history.revert.errors import NotAllRecordedError
@@ -14,12 +12,12 @@ from history.selection import Selection
 from models import raw
 from models.connection import HISTORY
 from models.reading import RAW
-from recall.places import place_of
+from recall.places import moment_of, place_of
 from recall.recorded import parts_before
 from recall.states import Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from pymongo.database import Database
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 _WHERE = {"namespace": 1, "document_id": 1, "resume_token": 1}
 
 
-class _Touched(NamedTuple):
+class Touched(NamedTuple):
     """A document that a transaction wrote to, and the places of the first and the last of its events there."""
 
     namespace: str
@@ -38,39 +36,46 @@ class _Touched(NamedTuple):
     last: Place
 
 
-def goals(database: Database[Any], transaction: Transaction, *, force: bool = False) -> list[Goal]:
-    """Every document that a transaction wrote to, from what it was right after it to what it was right before.
+def goals(database: Database[Any], documents: Iterable[Touched], *, force: bool = False) -> list[Goal]:
+    """Documents that a transaction wrote to, from what they were right after it to what they were right before.
 
     In memory are all of the documents, before and after.
 
     Args:
         database: the history database.
-        transaction: which.
+        documents: those of the transaction.
         force: gaps do not matter.
 
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    return [_goal(database, document, force=force) for document in _touched(database, transaction)]
+    return [_goal(database, document, force=force) for document in documents]
 
 
-def require_all(database: Database[Any], transaction: Transaction) -> None:
+def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
     """See to it that every part of a stream that may have events of a transaction has recorded them.
+
+    Args:
+        database: the history database.
+        documents: those that it is known to have written to.
 
     Raises:
         history.revert.errors.NotAllRecordedError: one has not.
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    touched = _touched(database, transaction)
-    for namespace in {document.namespace for document in touched}:
-        last = max(document.last.cluster_time for document in touched)
-        moment = Timestamp(int.from_bytes(last[:4], "big"), int.from_bytes(last[4:], "big"))
-        for behind in parts_before(database, moment, namespace):
+    last = max((document.last.cluster_time for document in documents), default=b"")
+    for namespace in {document.namespace for document in documents}:
+        for behind in parts_before(database, moment_of(last), namespace):
             raise NotAllRecordedError(behind)
 
 
-def _touched(database: Database[Any], transaction: Transaction) -> list[_Touched]:
-    found: dict[tuple[str, Hashable], _Touched] = {}
+def touched(database: Database[Any], transaction: Transaction) -> list[Touched]:
+    """Every document that a transaction is known to have written to.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    found: dict[tuple[str, Hashable], Touched] = {}
     for fields in _events(database, transaction):
         document_id = fields.get(b"document_id")
         if document_id is None:
@@ -81,7 +86,7 @@ def _touched(database: Database[Any], transaction: Transaction) -> list[_Touched
             known = found[key]
             found[key] = known._replace(first=min(known.first, place), last=max(known.last, place))
         else:
-            found[key] = _Touched(namespace, document_id, place, place)
+            found[key] = Touched(namespace, document_id, place, place)
     return sorted(found.values(), key=lambda document: document.namespace)
 
 
@@ -92,7 +97,7 @@ def _events(database: Database[Any], transaction: Transaction) -> Iterator[dict[
         yield raw.fields(bytes(stored.raw))
 
 
-def _goal(database: Database[Any], document: _Touched, *, force: bool) -> Goal:
+def _goal(database: Database[Any], document: Touched, *, force: bool) -> Goal:
     namespace, raw_id, first, last = document
     before, after = (Known(database, namespace, raw_id, Cut(place)) for place in (first, last.following))
     target, expected, gaps = before.document(), after.document(), before.gaps()
@@ -106,6 +111,6 @@ def _goal(database: Database[Any], document: _Touched, *, force: bool) -> Goal:
     return goal
 
 
-def _untold(document: _Touched, unknown: Unknown) -> Goal:
+def _untold(document: Touched, unknown: Unknown) -> Goal:
     refused = f"history cannot tell it: {unknown.reason}"
     return Goal(document.namespace, document.raw_id, None, None, undo=True, refused=refused)

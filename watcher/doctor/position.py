@@ -30,10 +30,10 @@ _WHAT_FOLLOWS = {
 def checkpoint(patient: Patient) -> Iterator[Finding]:
     """What is stored of the stream."""
     stream, found = patient.settings.checkpoint, patient.checkpoint
+    layout = Layout(patient.history, patient.settings.stream)
     try:
-        Layout(patient.history, patient.settings.stream).check(patient.settings.part)
+        layout.check(patient.settings.part)
     except PositionRefusedError as error:
-        layout = Layout(patient.history, patient.settings.stream)
         if patient.settings.part is None or not layout.is_open():
             yield problem(CHECKPOINT, error.problem, error.remedy)
             return
