@@ -38,7 +38,7 @@ bench-recovery: $(VENV)/.installed ## seconds until events are recorded again af
 lint: $(VENV)/.installed-tools ## style, types, and which package may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/cython-lint --no-pycodestyle core/*.pyx core/*.pxd
+	$(BIN)/cython-lint --no-pycodestyle watcher/events/*.pyx watcher/events/*.pxd
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -52,7 +52,7 @@ lock: $(VENV)/.made ## what goes into the image, by version and digest, brought 
 	  --custom-compile-command 'make lock' --output-file deploy/requirements.txt pyproject.toml
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .venv-bench core/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench watcher/events/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is younger than what it was made from, so a set-up environment costs nothing.
@@ -66,7 +66,7 @@ $(VENV)/.made:
 	@$(PIP) install 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard core/*.pyx core/*.pxd) $(VENV)/.made
+$(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard watcher/events/*.pyx watcher/events/*.pxd) $(VENV)/.made
 	@echo "installing mongo-change-watcher into $(VENV)" >&2
 	@$(PIP) install --editable '.[embedded]'
 	@touch $@

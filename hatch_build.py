@@ -12,12 +12,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution, Extension
 from setuptools.errors import BaseError, CCompilerError
 
-MODULE = "core._fast_path"
-SOURCE = "core/_fast_path.pyx"
+MODULE = "watcher.events._fast_path"
+SOURCE = "watcher/events/_fast_path.pyx"
 
 
 class FastPath(BuildHookInterface[Any]):
-    """Compiles `core/_fast_path.pyx`: into the wheel, or for an editable installation beside its source."""
+    """Compiles `watcher/events/_fast_path.pyx`: into the wheel, or for an editable installation beside its source."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile.
@@ -32,7 +32,7 @@ class FastPath(BuildHookInterface[Any]):
         except (BaseError, CCompilerError, OSError) as error:
             self.app.display_warning(f"without the fast path, since it cannot be compiled: {error}")
             return
-        name = f"core/{compiled.name}"
+        name = f"watcher/events/{compiled.name}"
         if version == "editable":
             # Whole or not at all: a daemon may be starting from this checkout.
             beside = Path(self.root, f"{name}.new")
@@ -52,9 +52,9 @@ class FastPath(BuildHookInterface[Any]):
 def _compile(root: Path, scratch: Path) -> Path:
     """Compile in a scratch folder; the file."""
     sys.path.insert(0, str(root))
-    from core._sources import digest
+    from watcher.events._sources import digest
 
-    made_from = [("FAST_PATH_SOURCES", f'"{digest(root / "core")}"')]
+    made_from = [("FAST_PATH_SOURCES", f'"{digest(root / "watcher" / "events")}"')]
     extension = Extension(MODULE, [str(root / SOURCE)], define_macros=made_from)
     modules = cythonize([extension], include_path=[str(root)], build_dir=str(scratch))
     command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")

@@ -27,10 +27,10 @@ from pymongo import MongoClient
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import processes
-from history import History
-from history.snapshots import Snapshots
-from models.values import to_raw
-from recall.told import told
+from change_history import History
+from change_history.bson.values import to_raw
+from change_history.reconstruct.rebuild import Snapshots
+from change_history.reconstruct.told import told
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:

@@ -20,22 +20,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import workloads
 from benchmarks.servers import BATCH_SIZE, scope, servers
-from core import fast_path, record
 from models import HistoryModel
 from watcher import garbage
-from watcher.listener import Listener
-from watcher.memory import Memory
-from watcher.recorder import Recorder
-from watcher.writer import Writer
+from watcher.events import fast_path, record
+from watcher.stream.listener import Listener
+from watcher.stream.memory import Memory
+from watcher.stream.recorder import Recorder
+from watcher.stream.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from benchmarks.servers import Servers
-    from models.raw import Value
-    from recall.places import Place
-    from watcher.batch import Batch, Lost, Position, Recorded
-    from watcher.inflight import Key
+    from change_history.bson.raw import Value
+    from change_history.reconstruct.places import Place
+    from watcher.stream.batch import Batch, Lost, Position, Recorded
+    from watcher.stream.inflight import Key
 
 HISTORY = "bench_budget"
 _TICKS = os.sysconf("SC_CLK_TCK")

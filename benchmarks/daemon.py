@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks import processes
 from benchmarks.run import Clock, Run
 from benchmarks.servers import HISTORY, scope
-from watcher.checkpointer import Checkpointer
-from watcher.identity import identify
+from watcher.stream.checkpointer import Checkpointer
+from watcher.targets.identity import identify
 
 if TYPE_CHECKING:
     import subprocess
 
     from benchmarks.servers import Servers
-    from watcher.batch import Position
+    from watcher.stream.batch import Position
 
 _LOOK_EVERY_S = 0.02
 _PATIENCE_S = 120

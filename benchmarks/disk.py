@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Figures
     from benchmarks.servers import Servers
-    from watcher.batch import Position
+    from watcher.stream.batch import Position
 
 PART = "disk"
 _DATABASE = "bench_layouts"

@@ -21,7 +21,7 @@ from pymongo.read_concern import ReadConcern
 from benchmarks import processes, reader, workloads
 from benchmarks.daemon import Daemon
 from benchmarks.servers import HISTORY
-from watcher.batch import Position
+from watcher.stream.batch import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import processes, workloads
 from benchmarks.servers import HISTORY, scope, servers
-from watcher.identity import identify
-from watcher.repartition import Repartition
+from watcher.operations.repartition import Repartition
+from watcher.targets.identity import identify
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pymongo import MongoClient
 
-    from watcher.batch import Position
+    from watcher.stream.batch import Position
 
 DATABASE = "bench_peers"
 _ALIAS = "bench_peers"

@@ -20,7 +20,7 @@ def daemon(uri: str, history_uri: str | None = None, **settings: str) -> subproc
         history_uri: where the history goes; None: there, too.
         settings: more of them, by the names of their environment variables.
     """
-    program = [sys.executable, "-m", "cli", "run"]
+    program = [sys.executable, "-m", "watcher", "run"]
     environment = {**os.environ, "WATCHER_MONGODB_URI": uri, "WATCHER_HTTP_PORT": "0", "WATCHER_BASELINE": "off"}
     environment |= settings
     if history_uri is not None:

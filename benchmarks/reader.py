@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pymongo import MongoClient
 
-    from watcher.batch import Position
+    from watcher.stream.batch import Position
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 

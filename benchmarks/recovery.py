@@ -31,7 +31,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.chaos.cluster import PATIENCE_S, Cluster
-from tests.daemon import Daemon, eventually
+from tests.support.daemon import Daemon, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ from pymongo import MongoClient
 from benchmarks import processes
 from config import log
 from watcher.embedded.mongod import Mongod
-from watcher.listener import Listener
-from watcher.scope import Scope
+from watcher.stream.listener import Listener
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from watcher.batch import Position
+    from watcher.stream.batch import Position
 
 HISTORY = "change_history"
 BATCH_SIZE = 1000

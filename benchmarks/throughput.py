@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.run import Run
     from benchmarks.servers import Servers
     from benchmarks.workloads import Workload
-    from watcher.batch import Position
+    from watcher.stream.batch import Position
 
     Peer = Callable[[Position, int], Run]
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from change_history.partition import Part
 from config import uri
-from config.partition import Part
 from config.settings import Settings
 from config.sources import PREFIX
 

@@ -12,7 +12,7 @@ from typing import Any
 from pymongo.errors import ConnectionFailure, NotPrimaryError, OperationFailure
 
 _WITHHELD = "(message withheld, it may quote data)"
-_OURS = frozenset({"cli", "config", "core", "history", "models", "watcher", "web"})
+_OURS = frozenset({"change_history", "config", "models", "watcher"})
 
 
 def safe_message(error: BaseException) -> str:

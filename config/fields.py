@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
+from change_history.partition import Part
 from config import uri
-from config.partition import Part
 
 _MAX_DATABASE_BYTES = 63
 _MAX_NAMESPACE_BYTES = 255

@@ -11,9 +11,9 @@ import platformdirs
 from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from change_history.partition import Part, checkpoint_of
 from config import fields, problems, sources
 from config.choices import Baseline, LogFormat, LogLevel, OnGap, PreImages, Snapshots
-from config.partition import Part, checkpoint_of
 
 __all__ = ["Baseline", "LogFormat", "LogLevel", "OnGap", "PreImages", "Settings", "SettingsError", "Snapshots", "load"]
 

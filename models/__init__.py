@@ -3,15 +3,15 @@
 This package imports nothing of ours, so the folder can be copied into an application.
 """
 
-from .change import ChangeModel
-from .checkpoint import CheckpointModel
-from .connection import connect, disconnect
-from .history import HistoryModel, TransactionModel
-from .mixin import HistoryMixin
-from .rejected import RejectedModel
-from .revert import RevertModel
-from .snapshot import SnapshotModel
-from .values import ABSENT, UNKNOWN, Missing
+from change_history.bson.values import ABSENT, UNKNOWN, Missing
+from models.change import ChangeModel
+from models.checkpoint import CheckpointModel
+from models.connection import connect, disconnect
+from models.history import HistoryModel, TransactionModel
+from models.mixin import HistoryMixin
+from models.rejected import RejectedModel
+from models.revert import RevertModel
+from models.snapshot import SnapshotModel
 
 __all__ = [
     "ABSENT",

@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from mongoengine import BooleanField, EmbeddedDocument, IntField, StringField
 
-from .fields import BSONField, drop_missing
-from .values import ABSENT, UNKNOWN
+from change_history.bson.values import ABSENT, UNKNOWN
+from change_history.stored.names import FROM_HISTORY, FROM_UNKNOWN
+from models.fields import BSONField, drop_missing
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-FROM_HISTORY = "history"
-"""`old_value_from`: there was no pre-image; the value was derived from earlier history."""
-
-FROM_UNKNOWN = "unknown"
-"""`old_value_from`: there was no pre-image, and history does not tell the value either.
-
-`new_value_from`: the event was too large for the server to deliver with its values."""
 
 
 class ChangeModel(EmbeddedDocument):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mongoengine import DateTimeField, Document, LongField, StringField
 
-from .connection import ALIAS, CHECKPOINTS
-from .fields import BSONField, TimestampField
+from change_history.stored.names import ALIAS, CHECKPOINTS
+from models.fields import BSONField, TimestampField
 
 
 class CheckpointModel(Document):

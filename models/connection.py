@@ -6,21 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import mongoengine
 
+from change_history.stored.names import ALIAS, DATABASE
+
 if TYPE_CHECKING:
     from pymongo import MongoClient
-
-ALIAS = "change_history"
-"""mongoengine connection alias of the history database."""
-
-HISTORY = "history"
-CHECKPOINTS = "checkpoints"
-REJECTED = "rejected"
-PARTS = "history_parts"
-SNAPSHOTS = "snapshots"
-REVERTS = "reverts"
-TERMS = "terms"
-DATABASE = "change_history"
-"""Default name of the history database."""
 
 
 def connect(uri: str, database: str = DATABASE, **options: Any) -> MongoClient[Any]:

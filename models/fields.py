@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mongoengine import EmbeddedDocumentListField
 from mongoengine.fields import BaseField
 
-from .values import Missing
+from change_history.bson.values import Missing
 
 if TYPE_CHECKING:
     from mongoengine.base import BaseDocument

@@ -18,10 +18,10 @@ from mongoengine import (
     StringField,
 )
 
-from .change import ChangeModel
-from .connection import ALIAS, HISTORY
-from .fields import BSONField, OpaqueListField, TimestampField, drop_missing
-from .values import ABSENT, UNKNOWN, document_to_python
+from change_history.bson.values import ABSENT, UNKNOWN, document_to_python
+from change_history.stored.names import ALIAS, HISTORY
+from models.change import ChangeModel
+from models.fields import BSONField, OpaqueListField, TimestampField, drop_missing
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import bson
 from mongoengine.connection import ConnectionFailure, get_db
 
-from .connection import ALIAS, DATABASE
-from .order import in_stream_order
-from .parts import whole
-from .reading import as_query, history_collection, is_document, to_event
-from .values import document_to_python
+from change_history.bson.values import document_to_python
+from change_history.stored.names import ALIAS, DATABASE
+from change_history.stored.order import in_stream_order
+from change_history.stored.parts import whole
+from change_history.stored.reading import as_query, history_collection, is_document, to_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
-    from .change import ChangeModel
-    from .history import HistoryModel
+    from models.change import ChangeModel
+    from models.history import HistoryModel
 
 T = TypeVar("T")
 

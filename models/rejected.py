@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from mongoengine import BinaryField, DateTimeField, Document, ListField, StringField
 
-from .connection import ALIAS, REJECTED
-from .fields import TimestampField
+from change_history.stored.names import ALIAS, REJECTED
+from models.fields import TimestampField
 
 
 class RejectedModel(Document):
     """One event that could not be stored, as the server sent it, with its position and the reason.
 
     `id` is the one its history document would have. An event too large for a document has `parts` in the place of
-    `event`; `models.parts.read` puts it together.
+    `event`; `change_history.stored.parts.read` puts it together.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form

@@ -7,9 +7,9 @@ from typing import Any
 from bson.raw_bson import RawBSONDocument
 from mongoengine import BinaryField, BooleanField, DateTimeField, Document, IntField, ListField, StringField
 
-from .connection import ALIAS, REVERTS
-from .fields import BSONField, TimestampField, drop_missing
-from .values import ABSENT, document_to_python
+from change_history.bson.values import ABSENT, document_to_python
+from change_history.stored.names import ALIAS, REVERTS
+from models.fields import BSONField, TimestampField, drop_missing
 
 INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 

@@ -8,9 +8,9 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from mongoengine import BinaryField, Document, ObjectIdField, StringField
 
-from .connection import ALIAS, SNAPSHOTS
-from .fields import BSONField, drop_missing
-from .values import ABSENT, document_to_python
+from change_history.bson.values import ABSENT, document_to_python
+from change_history.stored.names import ALIAS, SNAPSHOTS
+from models.fields import BSONField, drop_missing
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 

@@ -24,7 +24,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from tests import ports
+from tests.support import ports
 from watcher.embedded.errors import MongodMissingError
 from watcher.embedded.mongod import Mongod
 

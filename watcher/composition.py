@@ -17,28 +17,29 @@ from pymongo import ReadPreference
 from config.choices import Baseline, OnGap, Snapshots
 from config.choices import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
-from watcher import targets, views
-from watcher.checkpointer import Checkpointer
-from watcher.fence import Fence
-from watcher.gaps import Gaps
-from watcher.identity import identify
-from watcher.images import PreImages
-from watcher.layout import Layout
-from watcher.leadership import Assured
-from watcher.lease import DeposedError
-from watcher.listener import Listener
-from watcher.memory import Memory
-from watcher.oplog_window import OplogWindow
-from watcher.own_entries import OwnEntries
-from watcher.past import Past
-from watcher.pipeline import Pipeline
-from watcher.recorder import Recorder
-from watcher.repartition import Repartition
+from watcher import views
+from watcher.backfill.surveys import Surveys
+from watcher.gaps.gaps import Gaps
+from watcher.gaps.own_entries import OwnEntries
+from watcher.health.oplog_window import OplogWindow
+from watcher.leadership.fence import Fence
+from watcher.leadership.leadership import Assured
+from watcher.leadership.lease import DeposedError
+from watcher.leadership.takeover import LedError
+from watcher.operations.layout import Layout
+from watcher.operations.repartition import Repartition
 from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
-from watcher.surveys import Surveys
-from watcher.takeover import LedError
-from watcher.writer import Writer
+from watcher.stream.checkpointer import Checkpointer
+from watcher.stream.listener import Listener
+from watcher.stream.memory import Memory
+from watcher.stream.past import Past
+from watcher.stream.pipeline import Pipeline
+from watcher.stream.recorder import Recorder
+from watcher.stream.writer import Writer
+from watcher.targets import targets
+from watcher.targets.identity import identify
+from watcher.targets.images import PreImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +49,12 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from config.settings import Settings
-    from watcher.batch import Lost, Position
-    from watcher.identity import ReplicaSet
-    from watcher.leadership import Leadership
-    from watcher.pipeline import Writes
-    from watcher.progress import Progress
-    from watcher.scope import Scope
+    from watcher.health.progress import Progress
+    from watcher.leadership.leadership import Leadership
+    from watcher.stream.batch import Lost, Position
+    from watcher.stream.pipeline import Writes
+    from watcher.targets.identity import ReplicaSet
+    from watcher.targets.scope import Scope
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +152,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
 
     Raises:
         watcher.errors.FatalError: only the operator can help; says how.
-        watcher.lease.DeposedError: another daemon leads by now.
+        watcher.leadership.lease.DeposedError: another daemon leads by now.
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
     settings, scope, watched, history, replica_set = ground

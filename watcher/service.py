@@ -17,31 +17,25 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 import models
-from watcher import clients, garbage, notify
+from watcher import clients, garbage
 from watcher.composition import compose, prepare
-from watcher.errors import (
-    DeploymentRefusedError,
-    PositionLostError,
-    Verdict,
-    classify,
-    name_of,
-    remedy_for,
-)
-from watcher.lease import DeposedError, Lease
-from watcher.reporter import Reporter
+from watcher.errors import DeploymentRefusedError, PositionLostError, Verdict, classify, name_of, remedy_for
+from watcher.health import notify
+from watcher.health.reporter import Reporter
+from watcher.health.watchdog import Watchdog
+from watcher.leadership.lease import DeposedError, Lease
+from watcher.leadership.standby import Standby
 from watcher.retry import Retry, StoppedError
-from watcher.scope import Scope
 from watcher.signals import AbortedError, stop_signals
-from watcher.standby import Standby
-from watcher.watchdog import Watchdog
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     import signal
 
     from config.settings import Settings
     from watcher.composition import Ground
-    from watcher.leadership import Leadership
-    from watcher.progress import Progress
+    from watcher.health.progress import Progress
+    from watcher.leadership.leadership import Leadership
 
 log = structlog.get_logger(__name__)
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from pymongo.errors import PyMongoError
 
-from core.equality import key_of
-from models import raw
-from models.parts import MissingPartError
-from recall.keeping import Keeper
-from recall.places import TIME_BYTES, before, identity
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.reconstruct.keeping import Keeper
+from change_history.reconstruct.places import TIME_BYTES, before, identity
+from change_history.stored.parts import MissingPartError
 from watcher.errors import name_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from recall.places import Place
-    from watcher.batch import Entry, Recorded
-    from watcher.pipeline import Writes
+    from change_history.reconstruct.places import Place
+    from watcher.stream.batch import Entry, Recorded
+    from watcher.stream.pipeline import Writes
 
 log = structlog.get_logger(__name__)
 

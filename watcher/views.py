@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pymongo.errors import OperationFailure
 
+from change_history.stored.names import HISTORY
 from models.changes_view import NAME, PIPELINE
-from models.connection import HISTORY
 from watcher.errors import UNAUTHORIZED, Verdict, classify, name_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient, timeout
 from pymongo.errors import PyMongoError
 
-from tests.daemon import Daemon
+from tests.support.daemon import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

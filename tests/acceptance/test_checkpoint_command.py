@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.oplog import overrun
-from watcher.relocation import CAUSE
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.oplog import overrun
+from watcher.cli import exit_codes
+from watcher.operations.relocation import CAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 

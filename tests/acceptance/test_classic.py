@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 class UserModel(HistoryMixin, Document):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from history import History
-from tests import oracle
-from tests.collection_cases import CASES, SCOPES, Case
-from tests.collection_events import Window
-from tests.daemon import Daemon, eventually
-from tests.ports import free_port
+from change_history import History
+from tests.support import oracle
+from tests.support.collection_cases import CASES, SCOPES, Case
+from tests.support.collection_events import Window
+from tests.support.daemon import Daemon, eventually
+from tests.support.ports import free_port
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:

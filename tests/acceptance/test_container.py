@@ -228,7 +228,7 @@ def test_the_image_holds_the_program_and_nothing_else(image: str) -> None:
 
 def test_the_image_has_the_fast_path(image: str) -> None:
     """Else the daemon takes five times the CPU, in every container; the build goes on without a compiler."""
-    script = "from core import fast_path; print(fast_path.COMPILED)"
+    script = "from watcher.events import fast_path; print(fast_path.COMPILED)"
     assert execute("docker", "run", "--rm", *HARDENED, "--entrypoint=python", image, "-c", script) == "True"
 
 

@@ -9,13 +9,13 @@ import jsonpatch
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from tests.commands import watcher
+from tests.support.commands import watcher
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 @pytest.fixture

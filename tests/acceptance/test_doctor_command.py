@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.oplog import overrun
+from tests.support.commands import watcher
+from tests.support.oplog import overrun
+from watcher.cli import exit_codes
 from watcher.doctor import installation
 from watcher.embedded.mongod import Mongod
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 NOWHERE = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300"
 

@@ -12,13 +12,13 @@ from bson import Int64, json_util
 from bson.raw_bson import RawBSONDocument
 from pyarrow import parquet
 
-from cli import exit_codes
-from core import extended_json, fold
-from models import raw
-from models.reading import RAW
-from models.values import to_raw
-from tests.commands import watcher
-from tests.every_type import every_type
+from change_history.bson import extended_json, raw
+from change_history.bson.values import to_raw
+from change_history.reconstruct import fold
+from change_history.stored.reading import RAW
+from tests.support.commands import watcher
+from tests.support.every_type import every_type
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bson import Timestamp
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def _now(database: Database[Any]) -> str:

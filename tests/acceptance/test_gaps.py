@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli import exit_codes
-from tests.daemon import eventually
-from tests.oplog import overrun
+from tests.support.daemon import eventually
+from tests.support.oplog import overrun
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.oplog import overrun
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.oplog import overrun
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 

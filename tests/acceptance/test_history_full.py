@@ -14,15 +14,15 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests import ports
-from tests.daemon import eventually
+from tests.support import ports
+from tests.support.daemon import eventually
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 EVENTS = 3000
 ROOM = "360m"

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from history import History
-from tests import hostile
-from tests.commands import watcher
-from tests.daemon import eventually
+from change_history import History
+from tests.support import hostile
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 ASKED = ["*", "line\nbreak", hostile.RED + "red", "\u202eevil", "--all", 'quo"te', "a.b.c.d", "😀👩\u200d👩\u200d👧"]

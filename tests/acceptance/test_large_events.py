@@ -12,11 +12,11 @@ import bson
 import pytest
 from bson import Binary
 
-from history import History
+from change_history import History
+from change_history.bson.values import document_to_python
 from models import UNKNOWN
-from models.values import document_to_python
-from tests import oracle
-from tests.daemon import ROOT, Daemon, eventually
+from tests.support import oracle
+from tests.support.daemon import ROOT, Daemon, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +180,7 @@ def test_what_is_in_parts_reads_like_everything_else(watched: Daemon, server: Mo
     environment = {
         f"WATCHER_{n[2:].replace('-', '_').upper()}": v for n, v in zip(settings[::2], settings[1::2], strict=True)
     }
-    command = [sys.executable, "-m", "cli", "log", "shop.large", "many", "--json"]
+    command = [sys.executable, "-m", "watcher", "log", "shop.large", "many", "--json"]
     printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True).stdout
     (line,) = printed.splitlines()
     assert len(json.loads(line)["changes"]) == 21_001

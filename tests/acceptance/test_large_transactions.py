@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import oracle
-from tests.daemon import eventually
-from tests.settling import settled
-from tests.transactions import belongs_to, entries_of, last_of, oplog_entries
+from tests.support import oracle
+from tests.support.daemon import eventually
+from tests.support.settling import settled
+from tests.support.transactions import belongs_to, entries_of, last_of, oplog_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 MB = 1024 * 1024

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli import exit_codes
-from models import raw
-from tests import load, oracle
-from tests.commands import watcher
-from tests.daemon import PATIENCE_S, Daemon, eventually
-from tests.leading import beside, from_afar, leads, lease, says, stands_by
-from watcher.lease import TTL_S
+from change_history.bson import raw
+from tests.support import load, oracle
+from tests.support.commands import watcher
+from tests.support.daemon import PATIENCE_S, Daemon, eventually
+from tests.support.leading import beside, from_afar, leads, lease, says, stands_by
+from watcher.cli import exit_codes
+from watcher.leadership.lease import TTL_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

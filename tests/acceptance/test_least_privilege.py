@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli import exit_codes
 from config.settings import Settings
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.privileged import KEPT, clean, daemon_of, give, live
-from tests.secured import secured
-from watcher import mongosh, privileges, roles
-from watcher.scope import Scope
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.privileged import KEPT, clean, daemon_of, give, live
+from tests.support.secured import secured
+from watcher.cli import exit_codes
+from watcher.operations import mongosh, privileges, roles
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.secured import Secured
-    from watcher.privileges import Need
+    from tests.support.secured import Secured
+    from watcher.operations.privileges import Need
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Decimal128, json_util
 
-from cli import exit_codes
 from models.changes_view import NAME, PIPELINE
-from tests.commands import watcher
+from tests.support.commands import watcher
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def orders(daemon: Daemon, database: Database[Any]) -> None:

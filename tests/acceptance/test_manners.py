@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from cli import exit_codes
-from tests.daemon import ROOT, Daemon, eventually
+from tests.support.daemon import ROOT, Daemon, eventually
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ def test_wrong_settings_are_all_named_at_once_and_nothing_is_started(tmp_path: P
         "WATCHER_STRAEM": "x",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "run"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "watcher", "run"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
 
     assert done.returncode == exit_codes.USAGE
@@ -227,7 +227,7 @@ def test_make_run_needs_no_settings_and_goes_on_over_the_same_data(tmp_path: Pat
         out = tmp_path / f"out{turn}"
         with out.open("wb") as file:
             daemon = subprocess.Popen(
-                [sys.executable, "-m", "cli", "run"], env=environment, cwd=ROOT, stdout=file, stderr=file
+                [sys.executable, "-m", "watcher", "run"], env=environment, cwd=ROOT, stdout=file, stderr=file
             )
         try:
             eventually(lambda: f"127.0.0.1:{free_port}" in out.read_text(), "where it listens")  # noqa: B023
@@ -237,7 +237,7 @@ def test_make_run_needs_no_settings_and_goes_on_over_the_same_data(tmp_path: Pat
                 client.shop.users.insert_one({"_id": turn, "name": "Ada"})
                 eventually(lambda: client.change_history.history.find_one({"document_id": turn}), "history")  # noqa: B023
             shown = subprocess.run(
-                [sys.executable, "-m", "cli", "log", "shop.users"],
+                [sys.executable, "-m", "watcher", "log", "shop.users"],
                 env=environment,
                 cwd=ROOT,
                 capture_output=True,

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.daemon import eventually
-from tests.memory import FULL_SIZE, peak_mb
+from tests.support.daemon import eventually
+from tests.support.memory import FULL_SIZE, peak_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 MB = 1024 * 1024

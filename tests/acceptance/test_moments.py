@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli import exit_codes
-from tests.commands import watcher
+from tests.support.commands import watcher
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 BERLIN = {"TZ": "Europe/Berlin"}
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests import oracle
-from tests.daemon import eventually
+from tests.support import oracle
+from tests.support.daemon import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def _changes(daemon: Daemon, namespace: str, operation: str) -> list[list[dict[str, Any]]]:

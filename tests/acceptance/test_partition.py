@@ -9,13 +9,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cli import exit_codes
-from config.partition import Part
-from tests import load, oracle
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.parts import OPERATIONS, agree, positions, started, stopped, write, writing
-from watcher.partition import holds
+from change_history.partition import Part
+from tests.support import load, oracle
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.parts import OPERATIONS, agree, positions, started, stopped, write, writing
+from watcher.cli import exit_codes
+from watcher.targets.partition import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def test_parts_record_what_one_daemon_would_though_they_are_killed(

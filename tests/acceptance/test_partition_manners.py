@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from bson import json_util
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.parts import positions, started, stopped
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.parts import positions, started, stopped
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def test_the_command_says_how_a_stream_is_split_and_what_would_follow(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from pymongo import MongoClient
 
-from tests.daemon import eventually
+from tests.support.daemon import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 HANGS_S = 90.0

@@ -9,10 +9,10 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
-from models import raw
-from tests import oracle
-from tests.daemon import Daemon, eventually
-from tests.every_type import every_type
+from change_history.bson import raw
+from tests.support import oracle
+from tests.support.daemon import Daemon, eventually
+from tests.support.every_type import every_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable

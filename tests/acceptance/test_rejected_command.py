@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import eventually
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from history import History
-from tests import oracle
-from tests.daemon import Daemon, eventually
-from tests.operations import COLLECTIONS
-from tests.replay_clients import Clients
-from tests.replay_load import BULK, Load, examples
-from tests.replay_recorded import Replay, compare_with_stream, events_after
+from change_history import History
+from tests.support import oracle
+from tests.support.daemon import Daemon, eventually
+from tests.support.operations import COLLECTIONS
+from tests.support.replay_clients import Clients
+from tests.support.replay_load import BULK, Load, examples
+from tests.support.replay_recorded import Replay, compare_with_stream, events_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable

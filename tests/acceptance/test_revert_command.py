@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from history import History
-from tests.commands import watcher
-from tests.daemon import eventually
+from change_history import History
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     import subprocess
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 TAGS: dict[str, Any] = {"tags": [{"x": 1}]}
 

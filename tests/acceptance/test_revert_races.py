@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from bson import Timestamp
 from pymongo import MongoClient
 
-from cli import exit_codes
-from history import History
-from tests.commands import watcher
-from tests.daemon import ROOT, eventually
+from change_history import History
+from tests.support.commands import watcher
+from tests.support.daemon import ROOT, eventually
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 DOCUMENTS, FIELDS = range(2), ("a", "b", "c", "d")
@@ -34,7 +34,7 @@ NAMESPACE = "shop.users"
 KILLED = """
 import os, signal, sys
 from pymongo.client_session import ClientSession
-from history import History
+from change_history import History
 
 uri, database, namespace, when = sys.argv[1:]
 commit = ClientSession.commit_transaction

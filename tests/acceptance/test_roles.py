@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import ROOT, eventually
-from tests.load import MONGOSH
-from tests.privileged import clean, daemon_of, give
-from tests.secured import PASSWORD, secured
+from tests.support.commands import watcher
+from tests.support.daemon import ROOT, eventually
+from tests.support.load import MONGOSH
+from tests.support.privileged import clean, daemon_of, give
+from tests.support.secured import PASSWORD, secured
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.daemon import Daemon
-    from tests.secured import Secured
+    from tests.support.daemon import Daemon
+    from tests.support.secured import Secured
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def in_order(privileges: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 @contextmanager
 def followed(daemon: Daemon, output: Path) -> Iterator[Path]:
     """Follow a collection into a file until the end of the block."""
-    command = [sys.executable, "-m", "cli", "log", "shop.users", "--follow"]
+    command = [sys.executable, "-m", "watcher", "log", "shop.users", "--follow"]
     with output.open("wb") as out:
         process = subprocess.Popen(command, env=daemon._environment, cwd=ROOT, stdout=out)
         try:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Decimal128, Int64, ObjectId, json_util
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import eventually
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 CANONICAL = json_util.JSONOptions(json_mode=json_util.JSONMode.CANONICAL)
 OWNER = ObjectId("66f2a1c0e4b0d52a3c9f1e77")

@@ -11,18 +11,18 @@ import pytest
 from bson import Binary, ObjectId, json_util
 from pymongo import UpdateOne
 
-from cli import exit_codes
-from recall.keeping import SPACING
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.snapshotting import check, spoil, stored
+from change_history.reconstruct.keeping import SPACING
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.snapshotting import check, spoil, stored
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 DOCUMENTS = 5
 UPDATES = 600

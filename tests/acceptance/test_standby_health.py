@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.daemon import eventually
-from tests.ports import free_ports
+from tests.support.daemon import eventually
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def get(port: int, path: str) -> tuple[int, str]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import oracle
-from tests.daemon import Daemon, eventually
+from tests.support import oracle
+from tests.support.daemon import Daemon, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from bson.raw_bson import RawBSONDocument
 
-from cli import exit_codes
-from tests import oracle
-from tests.daemon import eventually
-from tests.every_type import every_type
-from tests.oplog import overrun
+from tests.support import oracle
+from tests.support.daemon import eventually
+from tests.support.every_type import every_type
+from tests.support.oplog import overrun
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 DOCUMENTS = 3000

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.surveying import entries, settled, surveyed
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.surveying import entries, settled, surveyed
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def test_a_capped_collection_is_told_as_it_is_while_it_is_written_to(

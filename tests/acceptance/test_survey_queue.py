@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Timestamp
 
-from cli import exit_codes
-from tests.commands import watcher
-from tests.daemon import eventually
-from tests.surveying import entries, level, settled, surveyed, told
+from tests.support.commands import watcher
+from tests.support.daemon import eventually
+from tests.support.surveying import entries, level, settled, surveyed, told
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 

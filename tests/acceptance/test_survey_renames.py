@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli import exit_codes
-from tests.daemon import eventually
-from tests.surveying import entries, settled, surveyed, told
+from tests.support.daemon import eventually
+from tests.support.surveying import entries, settled, surveyed, told
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 
 def _renamed(database: Database[Any]) -> None:

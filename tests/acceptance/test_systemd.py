@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.daemon import eventually
-from tests.leading import beside, lease, stands_by
+from tests.support.daemon import eventually
+from tests.support.leading import beside, lease, stands_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
 WATCHDOG_S = 0.5
 

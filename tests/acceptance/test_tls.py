@@ -9,20 +9,20 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure
 
-from cli import exit_codes
 from config.settings import Settings
-from tests.certificates import Authority
-from tests.commands import watcher
-from tests.daemon import Daemon, eventually
-from tests.secured import secured
-from watcher import mongosh, roles
-from watcher.scope import Scope
+from tests.support.certificates import Authority
+from tests.support.commands import watcher
+from tests.support.daemon import Daemon, eventually
+from tests.support.secured import secured
+from watcher.cli import exit_codes
+from watcher.operations import mongosh, roles
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.secured import Secured
+    from tests.support.secured import Secured
 
 KEPT = "change_history"
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core import fold
-from models.values import document_to_python
-from tests import oracle
-from tests.daemon import eventually
-from tests.settling import settled
-from tests.transactions import belongs_to, entries_of, last_of
+from change_history.bson.values import document_to_python
+from change_history.reconstruct import fold
+from tests.support import oracle
+from tests.support.daemon import eventually
+from tests.support.settling import settled
+from tests.support.transactions import belongs_to, entries_of, last_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from models.values import document_to_python
+from change_history.bson.values import document_to_python
 from tests.chaos.steps import State, mark
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from models.connection import HISTORY
+from change_history.stored.names import HISTORY
 from watcher.clients import APP_NAME
 
 if TYPE_CHECKING:

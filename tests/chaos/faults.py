@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tests.chaos import failpoints
 from tests.chaos.cluster import PATIENCE_S
-from tests.daemon import eventually
+from tests.support.daemon import eventually
 from watcher.clients import APP_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.chaos.world import World
-    from tests.daemon import Daemon
+    from tests.support.daemon import Daemon
 
     Fault: TypeAlias = Callable[[World], None]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Binary, Timestamp
 
-from core import fold
-from history import History
-from history.state import Recollection, UnknownStateError
-from models import raw
-from models.values import document_to_python
-from tests import oracle
+from change_history import History
+from change_history.bson import raw
+from change_history.bson.values import document_to_python
+from change_history.reconstruct import fold
+from change_history.reconstruct.state import Recollection, UnknownStateError
 from tests.chaos.differences import SHOWN, DifferenceError, compare, old_and_new, same, shown, state_of
 from tests.chaos.steps import MARKS, NAMESPACES, Key, State, mark
-from tests.oracle import RAW
+from tests.support import oracle
+from tests.support.oracle import RAW
 
 if TYPE_CHECKING:
     from pymongo import MongoClient

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from bson import Timestamp
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from models import raw
+from change_history.bson import raw
 from tests.chaos.cluster import PATIENCE_S, Cluster
 from tests.chaos.ledger import Ledger, RememberedCollection
 from tests.chaos.steps import MARKS, NAMESPACES
 from tests.chaos.verify import Verifier
 from tests.chaos.writer import Writer
-from tests.daemon import Daemon, eventually
-from tests.oracle import RAW
+from tests.support.daemon import Daemon, eventually
+from tests.support.oracle import RAW
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from pymongo.read_concern import ReadConcern
 
 from tests.chaos.ledger import Remembered
 from tests.chaos.steps import NAMESPACES, Key, following
-from tests.oracle import RAW
+from tests.support.oracle import RAW
 
 if TYPE_CHECKING:
     from random import Random

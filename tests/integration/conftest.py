@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from history import History
-from tests.recording import Recording
-from watcher.listener import Listener
-from watcher.scope import Scope
+from change_history import History
+from tests.support.recording import Recording
+from watcher.stream.listener import Listener
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.listening import Listen
-    from watcher.batch import Position
+    from tests.support.listening import Listen
+    from watcher.stream.batch import Position
 
 pytest.register_assert_rewrite("tests.replay", "tests.replay_fold")
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Binary, Int64, Timestamp
 
-from history import History, UnknownStateError
-from history.versions import NoSuchVersionError
-from tests.entries import at, cluster, entry, gap, inserted, of_collection, updated
-from tests.recording import make_indexes
+from change_history import History, UnknownStateError
+from change_history.reconstruct.versions import NoSuchVersionError
+from tests.support.entries import at, cluster, entry, gap, inserted, of_collection, updated
+from tests.support.recording import make_indexes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

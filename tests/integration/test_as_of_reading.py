@@ -10,11 +10,11 @@ from bson import Binary, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo.operations import IndexModel
 
-from core.baseline import Snapshot, baseline
-from history import History
-from models.values import to_raw
-from tests.entries import at, cluster, gap, inserted, of_collection, updated
-from tests.recording import make_indexes
+from change_history import History
+from change_history.bson.values import to_raw
+from tests.support.entries import at, cluster, gap, inserted, of_collection, updated
+from tests.support.recording import make_indexes
+from watcher.events.baseline import Snapshot, baseline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,21 +15,21 @@ from bson import Timestamp
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pymongo import MongoClient
 
-from core import fold
-from core.changes import decode
-from core.image import Image
-from core.patch import patched
-from history import History
-from models import raw
-from models.values import to_raw
-from recall.lives import ENDS
-from tests.eras import NAMES, World, eras, id_of, python_id
-from tests.recording import Recording
-from watcher.batch import timestamp
+from change_history import History
+from change_history.bson import raw
+from change_history.bson.image import Image
+from change_history.bson.values import to_raw
+from change_history.reconstruct import fold
+from change_history.reconstruct.lives import ENDS
+from change_history.stored.changes import decode
+from tests.support.eras import NAMES, World, eras, id_of, python_id
+from tests.support.patch import patched
+from tests.support.recording import Recording
+from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
-    from history.blame import Leaf
-    from tests.operations import Operation
+    from change_history.blame.recorded import Leaf
+    from tests.support.operations import Operation
 
 EXAMPLES = int(os.environ.get("WATCHER_TEST_AS_OF_EXAMPLES", "8"))
 SEED = os.environ.get("WATCHER_TEST_AS_OF_SEED")

@@ -11,16 +11,16 @@ import pytest
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
 
-from core import parts
+from change_history.bson.values import document_to_python
+from change_history.stored import chunks
+from change_history.stored.names import PARTS
+from change_history.stored.reading import RAW, to_event
 from models import ABSENT, UNKNOWN
 from models.changes_view import NAME
-from models.connection import PARTS
-from models.reading import RAW, to_event
-from models.values import document_to_python
-from tests import plans
-from tests.load import MONGOSH
-from tests.recording import make_indexes
-from tests.written import at, change, event_id, stored, transaction
+from tests.support import plans
+from tests.support.load import MONGOSH
+from tests.support.recording import make_indexes
+from tests.support.written import at, change, event_id, stored, transaction
 from watcher import views
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def test_each_change_is_a_row_that_tells_what_the_change_tells(history: Database
 def test_a_document_in_parts_says_that_its_values_are_elsewhere(history: Database[Any]) -> None:
     """Rows without values would read as fields that came from nothing and went."""
     whole = bytes(stored(20, 9, change("n", 1, 2), change("big", new="x" * 100)).raw)
-    pieces = parts.cut(event_id(20), whole)
+    pieces = chunks.cut(event_id(20), whole)
     history[PARTS].insert_many([{"_id": piece.id, "data": piece.data} for piece in pieces])
-    history.history.insert_one(RawBSONDocument(parts.head(whole, pieces)))
+    history.history.insert_one(RawBSONDocument(chunks.head(whole, pieces)))
 
     found = rows(history, {"document_id": 9})
 

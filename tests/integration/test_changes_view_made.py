@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from structlog.testing import capture_logs
 
 from models.changes_view import NAME, PIPELINE
-from tests.daemon import eventually
+from tests.support.daemon import eventually
 from watcher import views
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from watcher.batch import Position
-from watcher.checkpointer import Checkpointer
+from watcher.backfill.plan_store import PlanStore
 from watcher.errors import PositionRefusedError
-from watcher.fence import Fence
-from watcher.identity import ReplicaSet
-from watcher.lease import Lease
-from watcher.plan_store import PlanStore
-from watcher.scope import Scope
+from watcher.leadership.fence import Fence
+from watcher.leadership.lease import Lease
+from watcher.stream.batch import Position
+from watcher.stream.checkpointer import Checkpointer
+from watcher.targets.identity import ReplicaSet
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -10,12 +10,12 @@ from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
 
 from models import CheckpointModel
-from watcher import checkpointer as module
-from watcher.batch import Position
-from watcher.checkpointer import Checkpointer, fingerprint
 from watcher.errors import PositionRefusedError, Verdict, classify
-from watcher.identity import ReplicaSet
-from watcher.scope import Scope
+from watcher.stream import checkpointer as module
+from watcher.stream.batch import Position
+from watcher.stream.checkpointer import Checkpointer, fingerprint
+from watcher.targets.identity import ReplicaSet
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from bson import json_util
 from click.testing import CliRunner
 
-from cli import exit_codes
-from cli.main import watcher
+from watcher.cli import exit_codes
+from watcher.cli.main import watcher
 from watcher.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from cli import exit_codes
-from cli.main import watcher
 from config.settings import Settings
-from tests.secured import secured
-from watcher import privileges
+from tests.support.secured import secured
+from watcher.cli import exit_codes
+from watcher.cli.main import watcher
 from watcher.doctor import installation
-from watcher.privileges import CLUSTER, OPLOG, Need
-from watcher.scope import Scope
+from watcher.operations import privileges
+from watcher.operations.privileges import CLUSTER, OPLOG, Need
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.secured import Secured
+    from tests.support.secured import Secured
 
 KEPT = "change_history"
 INCLUDES = ("*.*", "shop.*", "shop.users", "shop.users,shop.o*,crm.*")

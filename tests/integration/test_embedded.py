@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests import ports
+from tests.support import ports
 from watcher.embedded.binary import find_mongod
 from watcher.embedded.errors import (
     FolderError,

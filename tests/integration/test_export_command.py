@@ -13,10 +13,10 @@ from bson import Timestamp, json_util
 from bson.raw_bson import RawBSONDocument
 from pyarrow import parquet
 
-from cli import exit_codes
-from core import gap
-from tests.daemon import eventually
-from tests.exporting import START, Export, environment, stored, tell
+from tests.support.daemon import eventually
+from tests.support.exporting import START, Export, environment, stored, tell
+from watcher.cli import exit_codes
+from watcher.events import gap
 
 if TYPE_CHECKING:
     from pathlib import Path

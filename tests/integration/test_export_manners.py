@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli import exit_codes
-from history.export.part_file import PartFile
-from tests.daemon import eventually
-from tests.exporting import Export, environment, stored
+from change_history.export.part_file import PartFile
+from tests.support.daemon import eventually
+from tests.support.exporting import Export, environment, stored
+from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,19 +12,19 @@ from bson import Binary, Timestamp
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from core import baseline
-from models import raw
-from tests.daemon import eventually
-from tests.fencing import SCOPE, entry, fence, own, position
-from watcher.agenda import BASELINE, RECONCILE, Plan
-from watcher.batch import Lost
-from watcher.checkpointer import Checkpointer
+from change_history.bson import raw
+from tests.support.daemon import eventually
+from tests.support.fencing import SCOPE, entry, fence, own, position
+from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
+from watcher.backfill.plan_store import PlanStore
 from watcher.embedded.binary import find_mongod
-from watcher.fence import Fence
-from watcher.gaps import Gaps
-from watcher.identity import ReplicaSet
-from watcher.lease import DeposedError
-from watcher.plan_store import PlanStore
+from watcher.events import baseline
+from watcher.gaps.gaps import Gaps
+from watcher.leadership.fence import Fence
+from watcher.leadership.lease import DeposedError
+from watcher.stream.batch import Lost
+from watcher.stream.checkpointer import Checkpointer
+from watcher.targets.identity import ReplicaSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,7 +161,7 @@ def test_entries_of_many_megabytes_go_in_several_transactions(
     database: Database[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One for all could be larger than the server's cache."""
-    monkeypatch.setattr("watcher.own_entries.PORTION", 2 * len(entry(1)))
+    monkeypatch.setattr("watcher.gaps.own_entries.PORTION", 2 * len(entry(1)))
     mine = fence(database)
     own(database, mine).store([entry(number) for number in range(5)])
 

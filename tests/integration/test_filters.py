@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Decimal128, Int64, ObjectId, Regex
 
-from history.filters import MOST_DOCUMENTS, Filter, FilterError
-from models import raw
-from models.values import Symbol, Undefined, to_raw
-from tests.every_type import every_type
+from change_history.bson import raw
+from change_history.bson.values import Symbol, Undefined, to_raw
+from change_history.query.filters import MOST_DOCUMENTS, Filter, FilterError
+from tests.support.every_type import every_type
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Timestamp
 
-from history import History, Selection
+from change_history import History, Selection
 from models import ABSENT, ChangeModel, HistoryModel
 
 if TYPE_CHECKING:

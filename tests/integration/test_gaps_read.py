@@ -11,12 +11,12 @@ from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
 import models
-from core import gap
-from history import History, Selection
-from history import gaps as module
+from change_history import History, Selection
+from change_history.bson.values import document_to_python
+from change_history.query import gaps as module
+from change_history.stored.reading import history_collection, to_event
 from models import HistoryModel
-from models.reading import history_collection, to_event
-from models.values import document_to_python
+from watcher.events import gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from cli.main import watcher
-from tests.asking import ask, samples_of, write
-from watcher.judgement import Bounds
-from watcher.progress import Progress
-from web.health import HealthServer, PortInUseError
+from tests.support.asking import ask, samples_of, write
+from watcher.cli.main import watcher
+from watcher.health.http import HealthServer, PortInUseError
+from watcher.health.judgement import Bounds
+from watcher.health.progress import Progress
 
 SECRET = "the-name-of-a-patient"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.daemon import eventually
-from watcher.lease import DeposedError, Lease
+from tests.support.daemon import eventually
+from watcher.leadership.lease import DeposedError, Lease
 
 if TYPE_CHECKING:
     from pymongo.database import Database

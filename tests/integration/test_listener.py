@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 
-from core import event, record
-from tests import oracle
-from tests.listening import batches_until, events_of, ids, until_insert_of
-from watcher.large_events import LIGHT_BYTES
+from tests.support import oracle
+from tests.support.listening import batches_until, events_of, ids, until_insert_of
+from watcher.events import event, record
+from watcher.stream.large_events import LIGHT_BYTES
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.listening import Listen
+    from tests.support.listening import Listen
 
 
 def test_every_batch_carries_the_position_after_it(database: Database[Any], listen: Listen) -> None:

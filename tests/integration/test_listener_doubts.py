@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from tests.listening import batches_until, events_of, ids, until_insert_of
+from tests.support.listening import batches_until, events_of, ids, until_insert_of
 from watcher.errors import PositionDoubtedError, Verdict, classify, name_of
-from watcher.listener import DOUBTS, Listener
-from watcher.scope import Scope
+from watcher.stream.listener import DOUBTS, Listener
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,18 +10,18 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import CursorNotFound, OperationFailure, PyMongoError
 
-from tests.listening import batches_until, events_of, ids, operations, until_insert_of
+from tests.support.listening import batches_until, events_of, ids, operations, until_insert_of
 from watcher import clients
-from watcher.batch import Position
 from watcher.errors import UnusablePositionError, Verdict, classify
-from watcher.listener import Listener
-from watcher.scope import Scope
+from watcher.stream.batch import Position
+from watcher.stream.listener import Listener
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.listening import Listen
-    from watcher.batch import Batch
+    from tests.support.listening import Listen
+    from watcher.stream.batch import Batch
 
 
 def test_a_killed_cursor_is_opened_anew_without_loss(database: Database[Any], listen: Listen) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Binary, Timestamp
 
+from change_history.reconstruct import lives
+from change_history.reconstruct.places import END, sortable
 from models import HistoryModel, connect, disconnect
-from recall import lives
-from recall.places import END, sortable
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import ObjectId, Timestamp, json_util
 
-from cli import exit_codes
-from cli.log import NEWEST_ON_TERMINAL
 from models import ABSENT, ChangeModel, HistoryModel
+from watcher.cli import exit_codes
+from watcher.cli.commands.reading.log import NEWEST_ON_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
-PROGRAM = [sys.executable, "-m", "cli", "log"]
+PROGRAM = [sys.executable, "-m", "watcher", "log"]
 HEX = "66f2a1c0e4b0d52a3c9f1e77"
 
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from history import History, Selection, gaps, timeline, transactions
+from change_history import History, Selection
+from change_history.bson.values import document_to_python
+from change_history.query import gaps, timeline, transactions
+from change_history.stored.reading import as_query, history_collection
 from models import ABSENT
-from models.reading import as_query, history_collection
-from models.values import document_to_python
-from tests import plans
-from tests.recording import make_indexes
-from tests.written import START, at, change, event_id, seconds, stored, transaction
+from tests.support import plans
+from tests.support.recording import make_indexes
+from tests.support.written import START, at, change, event_id, seconds, stored, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pymongo.database import Database
 
-    from history.transactions import Transaction
+    from change_history.query.transactions import Transaction
 
 FIRST, SECOND, NAMESAKE = transaction(0xABCD1234, 7), transaction(0xABCD9999, 7), transaction(0xABCD1234, 8)
 

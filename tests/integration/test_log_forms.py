@@ -12,11 +12,11 @@ import pytest
 from bson import Decimal128, json_util
 from bson.raw_bson import RawBSONDocument
 
-from cli import exit_codes
-from core import gap
 from models import ABSENT, UNKNOWN
-from tests.recording import make_indexes
-from tests.written import START, change, event_id, stored, transaction
+from tests.support.recording import make_indexes
+from tests.support.written import START, change, event_id, stored, transaction
+from watcher.cli import exit_codes
+from watcher.events import gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def run(database: Database[Any], replica_set_uri: str) -> Run:
     environment = os.environ | settings | {"TZ": "<+01>-1"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "cli", "log", *arguments]
+        command = [sys.executable, "-m", "watcher", "log", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
     return run

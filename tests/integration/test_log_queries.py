@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import DatetimeMS, Int64, ObjectId, Timestamp
 
-from history import History, Selection, timeline
+from change_history import History, Selection
+from change_history.bson.values import Symbol, document_to_python
+from change_history.query import timeline
+from change_history.stored.reading import history_collection
 from models import ABSENT, ChangeModel, HistoryModel
-from models.reading import history_collection
-from models.values import Symbol, document_to_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

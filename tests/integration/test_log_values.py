@@ -8,15 +8,15 @@ import pytest
 from bson import Decimal128, Int64
 from bson.raw_bson import RawBSONDocument
 
-from core import parts
-from history import History, Selection
+from change_history import History, Selection
+from change_history.bson.values import Symbol, Undefined
+from change_history.stored import chunks
+from change_history.stored.names import PARTS
+from change_history.stored.reading import as_query
 from models import ABSENT, UNKNOWN
-from models.connection import PARTS
-from models.reading import as_query
-from models.values import Symbol, Undefined
-from tests.documents import EVERY_TYPE, NUMBERS
-from tests.recording import make_indexes
-from tests.written import change, event_id, seconds, stored, write
+from tests.support.documents import EVERY_TYPE, NUMBERS
+from tests.support.recording import make_indexes
+from tests.support.written import change, event_id, seconds, stored, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,9 +153,9 @@ def test_a_document_in_parts_is_searched_in_its_parts(
 ) -> None:
     """Its head has no values; what is too large for one document must not be too large to be found."""
     whole = bytes(stored(1, 1, change("n", 1, 2), change("big", 1, "x" * 100)).raw)
-    pieces = parts.cut(event_id(1), whole)
+    pieces = chunks.cut(event_id(1), whole)
     database[PARTS].insert_many([{"_id": piece.id, "data": piece.data} for piece in pieces])
-    database.history.insert_one(RawBSONDocument(parts.head(whole, pieces)))
+    database.history.insert_one(RawBSONDocument(chunks.head(whole, pieces)))
 
     assert changed_to(history, "x" * 100, field=field) == [1]
     assert changed_to(history, "y", field=field) == []

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.asking import NOW, ask, hear, samples_of, write
-from watcher.progress import Progress
-from watcher.sides import SIDES
-from watcher.tally import MOST_NAMESPACES
-from web.health import HealthServer
+from tests.support.asking import NOW, ask, hear, samples_of, write
+from watcher.health.http import HealthServer
+from watcher.health.progress import Progress
+from watcher.health.sides import SIDES
+from watcher.health.tally import MOST_NAMESPACES
 
 
 @pytest.fixture

@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from core import event, gap, record
-from models import HistoryModel, connect, disconnect, raw
-from models.values import document_to_python
-from tests.wild import Wild
-from watcher.batch import Batch, Entry, Lost, Position, Recorded
-from watcher.listener import Listener
-from watcher.memory import Memory
-from watcher.past import Past
-from watcher.recorder import Recorder
+from change_history.bson import raw
+from change_history.bson.values import document_to_python
+from models import HistoryModel, connect, disconnect
+from tests.support.wild import Wild
+from watcher.events import event, gap, record
 from watcher.retry import Retry
-from watcher.scope import Scope
-from watcher.writer import Writer
+from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded
+from watcher.stream.listener import Listener
+from watcher.stream.memory import Memory
+from watcher.stream.past import Past
+from watcher.stream.recorder import Recorder
+from watcher.stream.writer import Writer
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,7 +143,7 @@ def test_no_old_value_that_history_tells_is_wrong(
     while not events or b"\x04coll\x00\x00\x00end" in events[-1] or event.parse(events[-1]).namespace[-4:] != b".end":
         events += listener.next_batch().events
     listener.close()
-    monkeypatch.setattr("watcher.memory.ROOM", 20_000)
+    monkeypatch.setattr("watcher.stream.memory.ROOM", 20_000)
     given = [data if dice.random() < 0.2 else _without_image(data) for data in events]
 
     history = watched.client[f"{watched.name}_history"]

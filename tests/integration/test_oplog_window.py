@@ -10,16 +10,16 @@ import pytest
 from pymongo import MongoClient
 from structlog.testing import capture_logs
 
-from tests.daemon import eventually
-from tests.secured import secured
-from watcher.oplog_window import OplogWindow
-from watcher.progress import Progress
+from tests.support.daemon import eventually
+from tests.support.secured import secured
+from watcher.health.oplog_window import OplogWindow
+from watcher.health.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.secured import Secured
+    from tests.support.secured import Secured
 
 STREAM = {"resource": {"db": "shop", "collection": ""}, "actions": ["changeStream", "find"]}
 OPLOG = {"resource": {"db": "local", "collection": "oplog.rs"}, "actions": ["find"]}

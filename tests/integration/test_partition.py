@@ -11,14 +11,14 @@ from bson import Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
-from config.partition import Part
-from core import event
-from models import raw
-from tests.every_type import every_type
-from watcher.listener import Listener
-from watcher.openings import Openings
-from watcher.partition import holds
-from watcher.scope import Scope
+from change_history.bson import raw
+from change_history.partition import Part
+from tests.support.every_type import every_type
+from watcher.events import event
+from watcher.operations.openings import Openings
+from watcher.stream.listener import Listener
+from watcher.targets.partition import holds
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,22 +9,22 @@ import pytest
 from bson import Timestamp
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tests.listening import batches_until, events_of, ids, until_insert_of
-from watcher import listener as module
-from watcher.batch import Position
-from watcher.checkpointer import Checkpointer
+from tests.support.listening import batches_until, events_of, ids, until_insert_of
 from watcher.errors import PositionRefusedError, UnusablePositionError, Verdict, classify
-from watcher.identity import ReplicaSet
-from watcher.listener import Listener
-from watcher.scope import Scope
+from watcher.stream import listener as module
+from watcher.stream.batch import Position
+from watcher.stream.checkpointer import Checkpointer
+from watcher.stream.listener import Listener
+from watcher.targets.identity import ReplicaSet
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pymongo.database import Database
 
-    from tests.listening import Listen
-    from watcher.batch import Batch
+    from tests.support.listening import Listen
+    from watcher.stream.batch import Batch
 
 SET = ReplicaSet("rs0", "65a000000000000000000001")
 

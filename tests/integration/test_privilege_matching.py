@@ -8,13 +8,13 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from tests.secured import secured
-from watcher.privileges import OPLOG, Resource, reaches
+from tests.support.secured import secured
+from watcher.operations.privileges import OPLOG, Resource, reaches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.secured import Secured
+    from tests.support.secured import Secured
 
 GRANTED = [
     {"db": "", "collection": ""},

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core import gap
-from core.revert import InsideArrayError
-from history import History, UnknownStateError
-from history.revert.errors import NoSuchFieldError, NothingRecordedError
-from history.transactions import name_of
-from models.connection import HISTORY, REJECTED
-from models.values import ABSENT, to_raw
+from change_history import History, UnknownStateError
+from change_history.bson.values import ABSENT, to_raw
+from change_history.query.transactions import name_of
+from change_history.revert.errors import NoSuchFieldError, NothingRecordedError
+from change_history.revert.merge import InsideArrayError
+from change_history.stored.names import HISTORY, REJECTED
+from watcher.events import gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.recording import Recording
+    from tests.support.recording import Recording
 
     Transact = Callable[[Callable[[Any], None]], str]
 

@@ -17,21 +17,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
-from history import History, UnknownStateError
-from models import raw
-from models.reading import RAW
-from models.values import to_raw
-from tests.eras import World, eras, python_id
-from tests.every_type import every_type
-from tests.recording import Recording
-from watcher.batch import timestamp
+from change_history import History, UnknownStateError
+from change_history.bson import raw
+from change_history.bson.values import to_raw
+from change_history.stored.reading import RAW
+from tests.support.eras import World, eras, python_id
+from tests.support.every_type import every_type
+from tests.support.recording import Recording
+from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pymongo.database import Database
 
-    from tests.operations import Operation
+    from tests.support.operations import Operation
 
 EXAMPLES = int(os.environ.get("WATCHER_TEST_REVERT_EXAMPLES", "6"))
 MOMENTS = 3

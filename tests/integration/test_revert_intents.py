@@ -9,14 +9,14 @@ import pytest
 from bson import Timestamp
 from pymongo.errors import OperationFailure
 
-from history.revert import intents
-from history.revert.told import Reverts
+from change_history.revert import intents
+from change_history.revert.told import Reverts
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from history import History
-    from tests.recording import Recording
+    from change_history import History
+    from tests.support.recording import Recording
 
 
 def test_what_the_server_refuses_is_told_and_nothing_is_left_behind(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from history import History
-from history.revert.errors import NotAllowedError
-from tests.recording import Recording
+from change_history import History
+from change_history.revert.errors import NotAllowedError
+from tests.support.recording import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable

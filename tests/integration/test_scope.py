@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from watcher.scope import Scope
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import bson
 import pytest
 
-from tests import hostile
-from tests.listening import batches_until, events_of, until_insert_of
-from watcher.listener import Listener
-from watcher.scope import Scope
+from tests.support import hostile
+from tests.support.listening import batches_until, events_of, until_insert_of
+from watcher.stream.listener import Listener
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -8,18 +8,18 @@ import pytest
 from bson import Int64
 from bson.raw_bson import RawBSONDocument
 
-from core import gap
-from models import raw
-from models.reading import RAW
-from models.values import to_python, to_raw
-from recall import keeping, lives
-from recall.document import recall_one
-from recall.keeping import SPACING
-from recall.lives import spans
-from recall.places import END, identity, place_of
-from tests.every_type import every_type
-from tests.recording import Recording
-from tests.snapshotting import check, fill, folded, make_index, stored
+from change_history.bson import raw
+from change_history.bson.values import to_python, to_raw
+from change_history.reconstruct import keeping, lives
+from change_history.reconstruct.document import recall_one
+from change_history.reconstruct.keeping import SPACING
+from change_history.reconstruct.lives import spans
+from change_history.reconstruct.places import END, identity, place_of
+from change_history.stored.reading import RAW
+from tests.support.every_type import every_type
+from tests.support.recording import Recording
+from tests.support.snapshotting import check, fill, folded, make_index, stored
+from watcher.events import gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

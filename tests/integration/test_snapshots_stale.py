@@ -8,18 +8,18 @@ import pytest
 from bson import Binary, MinKey, ObjectId
 from bson.raw_bson import RawBSONDocument
 
-from core import record
-from models import raw
-from models.connection import HISTORY, REJECTED
-from models.values import to_raw
-from recall import document, keeping, snapshots
-from recall.document import recall_one
-from recall.keeping import SPACING, Keeper
-from recall.lives import spans
-from recall.places import END, before
-from tests.recording import Recording
-from tests.snapshotting import check, fill, make_index, stored
-from watcher.second_chance import SecondChance
+from change_history.bson import raw
+from change_history.bson.values import to_raw
+from change_history.reconstruct import document, keeping, snapshots
+from change_history.reconstruct.document import recall_one
+from change_history.reconstruct.keeping import SPACING, Keeper
+from change_history.reconstruct.lives import spans
+from change_history.reconstruct.places import END, before
+from change_history.stored.names import HISTORY, REJECTED
+from tests.support.recording import Recording
+from tests.support.snapshotting import check, fill, make_index, stored
+from watcher.events import record
+from watcher.gaps.second_chance import SecondChance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

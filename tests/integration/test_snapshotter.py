@@ -9,15 +9,15 @@ import pytest
 from pymongo import MongoClient
 from structlog.testing import capture_logs
 
-from core import record
-from recall.keeping import SPACING
-from tests.daemon import eventually
-from tests.events import an_event
-from tests.recording import Recording
-from tests.snapshotting import check, make_index, stored
+from change_history.reconstruct.keeping import SPACING
+from tests.support.daemon import eventually
+from tests.support.events import an_event
+from tests.support.recording import Recording
+from tests.support.snapshotting import check, make_index, stored
 from watcher import snapshotter as module
-from watcher.batch import Entry
+from watcher.events import record
 from watcher.snapshotter import Snapshotter, is_candidate
+from watcher.stream.batch import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

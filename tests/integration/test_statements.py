@@ -10,12 +10,12 @@ import pytest
 from bson import Binary, Timestamp
 from bson.raw_bson import RawBSONDocument
 
-from core import baseline
-from models import raw
-from tests import oracle
-from tests.surveying import history_database
-from watcher.agenda import BASELINE, RECONCILE, Plan
-from watcher.statements import Statements
+from change_history.bson import raw
+from tests.support import oracle
+from tests.support.surveying import history_database
+from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
+from watcher.backfill.statements import Statements
+from watcher.events import baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

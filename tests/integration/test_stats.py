@@ -13,17 +13,18 @@ from bson.raw_bson import RawBSONDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import parts
-from core.paths import is_ambiguous
-from history import History, stats_pipelines
-from history.paths import dotted, path_of, pattern
-from history.stats import Numbers, Question
+from change_history import History
+from change_history.bson.paths import is_ambiguous
+from change_history.bson.python_paths import dotted, path_of, pattern
+from change_history.query import stats_pipelines
+from change_history.query.stats import Numbers, Question
+from change_history.stored import chunks
+from change_history.stored.names import PARTS
+from change_history.stored.reading import as_query, to_event
 from models import ABSENT, ChangeModel
-from models.connection import PARTS
-from models.reading import as_query, to_event
-from tests import plans
-from tests.recording import make_indexes
-from tests.written import START, change, event_id, stored
+from tests.support import plans
+from tests.support.recording import make_indexes
+from tests.support.written import START, change, event_id, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,8 +145,8 @@ def test_a_document_in_parts_counts_with_all_its_parts(history: History, databas
     """Its head alone would make sixteen megabytes look like two hundred bytes."""
     begin = 10**6
     whole = bytes(stored(begin, 9, change("n", 1, 2), change("m", 1, 2), namespace="shop.large").raw)
-    pieces = parts.cut(event_id(begin), whole)
-    head = parts.head(whole, pieces)
+    pieces = chunks.cut(event_id(begin), whole)
+    head = chunks.head(whole, pieces)
     documents = [{"_id": piece.id, "data": piece.data} for piece in pieces]
     database[PARTS].insert_many(documents)
     database.history.insert_one(RawBSONDocument(head))

@@ -12,16 +12,16 @@ import pytest
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
 
-from cli import exit_codes
-from core import gap
-from tests.recording import make_indexes
-from tests.written import START, change, stored
+from tests.support.recording import make_indexes
+from tests.support.written import START, change, stored
+from watcher.cli import exit_codes
+from watcher.events import gap
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
 DAY = 86_400
-PROGRAM = [sys.executable, "-m", "cli", "stats"]
+PROGRAM = [sys.executable, "-m", "watcher", "stats"]
 
 
 def gap_at(second: int) -> RawBSONDocument:

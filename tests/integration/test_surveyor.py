@@ -10,12 +10,12 @@ import pytest
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
-from tests.surveying import history_database
-from watcher.agenda import BASELINE, RECONCILE, Plan
-from watcher.kinds import MovedError
+from tests.support.surveying import history_database
+from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
+from watcher.backfill.snapshot import now
+from watcher.backfill.surveyor import Surveyor
 from watcher.retry import Retry
-from watcher.snapshot import now
-from watcher.surveyor import Surveyor
+from watcher.targets.kinds import MovedError
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from history import History, UnknownStateError
-from history.revert import undelete
-from history.revert.errors import CollectionEndedError, NothingRecordedError
+from change_history import History, UnknownStateError
+from change_history.revert import undelete
+from change_history.revert.errors import CollectionEndedError, NothingRecordedError
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.recording import Recording
+    from tests.support.recording import Recording
 
 WAS = {"_id": 1, "name": "Ann", "n": 2}
 

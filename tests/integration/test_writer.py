@@ -11,23 +11,23 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
-from core import event
-from models import raw
-from tests.events import an_event
-from tests.forgetful import Forgetful
-from watcher import writer as module
-from watcher.batch import Batch, Position
+from change_history.bson import raw
+from tests.support.events import an_event
+from tests.support.forgetful import Forgetful
 from watcher.errors import Verdict, classify
-from watcher.listener import Listener
-from watcher.memory import Memory
-from watcher.recorder import Recorder
-from watcher.scope import Scope
-from watcher.writer import LARGEST_DOCUMENT, Writer
+from watcher.events import event
+from watcher.stream import writer as module
+from watcher.stream.batch import Batch, Position
+from watcher.stream.listener import Listener
+from watcher.stream.memory import Memory
+from watcher.stream.recorder import Recorder
+from watcher.stream.writer import LARGEST_DOCUMENT, Writer
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from watcher.batch import Recorded
+    from watcher.stream.batch import Recorded
 
 MB = 1024 * 1024
 AT = Position(b"\x05\x00\x00\x00\x00", bytes(8))

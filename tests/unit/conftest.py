@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.running import Running
-from tests.stages import PATIENCE_S
-from watcher import pipeline, retry
+from tests.support.running import Running
+from tests.support.stages import PATIENCE_S
+from watcher import retry
+from watcher.stream import pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.stages import Stages
+    from tests.support.stages import Stages
 
 
 @pytest.fixture

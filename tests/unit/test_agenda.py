@@ -7,8 +7,8 @@ from dataclasses import replace
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
-from models import raw
-from watcher.agenda import BASELINE, RECONCILE, Plan, enqueue, finish
+from change_history.bson import raw
+from watcher.backfill.agenda import BASELINE, RECONCILE, Plan, enqueue, finish
 
 _DONE = RawBSONDocument(raw.from_fields([(b"_id", (raw.INT32, raw.int32(1)))]))
 

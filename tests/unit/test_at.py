@@ -10,9 +10,9 @@ import pytest
 from bson import ObjectId, Timestamp
 from click.testing import CliRunner, Result
 
-from cli import exit_codes
-from cli.at import At, Query
-from cli.main import watcher
+from watcher.cli import exit_codes
+from watcher.cli.main import watcher
+from watcher.cli.parsing.at import At, Query
 
 
 def run(*arguments: str) -> Result:

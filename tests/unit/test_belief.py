@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.belief import Hole, believed_since
+from change_history.reconstruct.belief import Hole, believed_since
 
 
 def _at(second: int) -> bytes:

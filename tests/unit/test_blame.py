@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from core import blame, diff
-from core.changes import Change
-from core.fold import DoesNotApplyError, Entry
-from core.image import Image
-from models import raw
-from models.values import to_python, to_raw
-from tests.versions import versions
+from change_history.blame import leaves
+from change_history.bson import raw
+from change_history.bson.image import Image
+from change_history.bson.values import to_python, to_raw
+from change_history.diff import images
+from change_history.reconstruct.fold import DoesNotApplyError, Entry
+from change_history.stored.changes import Change
+from tests.support.versions import versions
 
 if TYPE_CHECKING:
-    from core.paths import Path
+    from change_history.bson.paths import Path
 
 
 def written(document: dict[str, Any]) -> bytes:
@@ -43,13 +44,13 @@ def to(*path: Any, **value: Any) -> Change:
 
 def blamed(*entries: Entry) -> dict[str, tuple[Any, int]]:
     """Value and event of every leaf after some events, the first of which has number 0."""
-    known: tuple[blame.Blame | None, bytes | None] = None, None
+    known: tuple[leaves.Blame | None, bytes | None] = None, None
     for number, entry in enumerate(entries):
-        known = blame.after(*known, entry, number)
+        known = leaves.after(*known, entry, number)
     set_by, document = known
     assert document is not None
     assert set_by is not None
-    return {named(path): (to_python(value), event) for path, value, event in blame.leaves(document, set_by)}
+    return {named(path): (to_python(value), event) for path, value, event in leaves.leaves(document, set_by)}
 
 
 def named(path: Path) -> str:
@@ -149,14 +150,14 @@ def test_an_event_that_does_not_fit_is_not_guessed_at() -> None:
 @given(versions())
 def test_outside_of_arrays_it_is_the_last_event_that_changed_the_value(documents: list[bytes]) -> None:
     """Compared with looking at every version; within arrays, with an event that changed something."""
-    known: tuple[blame.Blame | None, bytes | None] = None, None
+    known: tuple[leaves.Blame | None, bytes | None] = None, None
     for number, (before, document) in enumerate(zip([None, *documents], documents, strict=False)):
-        found, order = diff.diff(before, document) if before is not None else (whole(document), None)
-        known = blame.after(*known, Entry(b"insert" if before is None else b"update", found, order), number)
+        found, order = images.diff(before, document) if before is not None else (whole(document), None)
+        known = leaves.after(*known, Entry(b"insert" if before is None else b"update", found, order), number)
     set_by, folded = known
     assert folded == documents[-1]
     assert set_by is not None
-    for path, value, event in blame.leaves(documents[-1], set_by):
+    for path, value, event in leaves.leaves(documents[-1], set_by):
         if not any(isinstance(key, int) for key in path):
             assert event == last_change(documents, path, value)
         assert not event or documents[event] != documents[event - 1]

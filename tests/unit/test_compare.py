@@ -8,14 +8,14 @@ import pytest
 from bson import Int64
 from hypothesis import given, settings
 
-from core.compare import compare
-from core.difference import Difference, Kind
-from core.fold import DoesNotApplyError
-from core.patch import patched
-from models import raw
-from models.values import ABSENT, UNKNOWN, Missing, to_python, to_raw
-from tests.every_type import every_type
-from tests.pairs import pairs
+from change_history.bson import raw
+from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_python, to_raw
+from change_history.diff.compare import compare
+from change_history.diff.difference import Difference, Kind
+from change_history.reconstruct.fold import DoesNotApplyError
+from tests.support.every_type import every_type
+from tests.support.pairs import pairs
+from tests.support.patch import patched
 
 INT64_THREE = to_raw(Int64(3))
 

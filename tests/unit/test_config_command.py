@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 
-from cli.main import watcher
+from watcher.cli.main import watcher
 
 if TYPE_CHECKING:
     import pytest

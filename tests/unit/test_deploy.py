@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import exit_codes
 from config.settings import Settings
 from config.sources import CONFIG_VARIABLE, SECRETS_VARIABLE
+from watcher.cli import exit_codes
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "watcher.service"

@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cli import diff_json, diff_text
-from cli.render import PipedConsole
-from core import extended_json
-from core.compare import compare
-from core.difference import Difference, Kind, Side
-from models import raw
-from models.values import ABSENT, UNKNOWN, Undefined, to_raw
-from tests.pairs import pairs
+from change_history.bson import extended_json, raw
+from change_history.bson.values import ABSENT, UNKNOWN, Undefined, to_raw
+from change_history.diff.compare import compare
+from change_history.diff.difference import Difference, Kind, Side
+from tests.support.pairs import pairs
+from watcher.cli.rendering import diff_json, diff_text
+from watcher.cli.rendering.render import PipedConsole
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

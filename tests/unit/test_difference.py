@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 
-from core import fold
-from core.changes import decode
-from history.difference import changes, models_of
-from models.values import to_raw
-from tests.versions import versions
+from change_history.bson.values import to_raw
+from change_history.diff.states import changes, models_of
+from change_history.reconstruct import fold
+from change_history.stored.changes import decode
+from tests.support.versions import versions
 
 if TYPE_CHECKING:
     from models import ChangeModel

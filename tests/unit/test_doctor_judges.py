@@ -15,8 +15,8 @@ from watcher.doctor.features import Features
 from watcher.doctor.finding import Finding, Status, could_not
 from watcher.doctor.oplog import Window
 from watcher.doctor.rights import Person
-from watcher.privileges import Need, Resource
-from watcher.scope import Scope
+from watcher.operations.privileges import Need, Resource
+from watcher.targets.scope import Scope
 
 HOUR = 3600
 NOW = 1_700_000_000

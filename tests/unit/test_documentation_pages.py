@@ -12,8 +12,8 @@ from typing import Any
 import bson
 from bson import Binary, Int64, ObjectId, Timestamp
 
-from core import record
-from models.values import document_to_python
+from change_history.bson.values import document_to_python
+from watcher.events import record
 
 TOKEN = bytes.fromhex("8259AF04CB0000000229295A1004B1A0")
 NOON = dt.datetime(2023, 3, 1, 17, 9, 28, 128000, tzinfo=dt.UTC)

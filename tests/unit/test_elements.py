@@ -8,11 +8,11 @@ from bson import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history import elements
-from history.elements import element_changes
-from history.paths import path_of
+from change_history.bson.python_paths import path_of
+from change_history.bson.values import to_raw
+from change_history.diff import elements
+from change_history.diff.elements import element_changes
 from models import ABSENT, UNKNOWN, ChangeModel
-from models.values import to_raw
 
 
 def changes(old: Any, new: Any, field: str = "a") -> list[tuple[str, Any, Any]]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from bson import Decimal128, Int64, ObjectId
 
-from core.equality import key_of
-from models.values import Symbol, to_raw
+from change_history.bson.equality import key_of
+from change_history.bson.values import Symbol, to_raw
 
 SAME: list[list[Any]] = [
     [1, 1.0, Int64(1), Decimal128("1"), Decimal128("1.00")],

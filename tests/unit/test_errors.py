@@ -30,7 +30,7 @@ from pymongo.errors import (
 
 from watcher import errors
 from watcher.errors import FatalError, NotInitiatedError, PositionDoubtedError, UnusablePositionError, Verdict, classify
-from watcher.listener import NoPositionError
+from watcher.stream.listener import NoPositionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import event
-from models import raw
-from models.values import to_raw
-from tests.documents import keys, values
-from tests.events import TOKEN
+from change_history.bson import raw
+from change_history.bson.values import to_raw
+from tests.support.documents import keys, values
+from tests.support.events import TOKEN
+from watcher.events import event
 
 
 @given(st.dictionaries(keys, values, max_size=3), st.booleans(), st.integers(0, 40))

@@ -14,14 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from core import extended_json
-from history.export import parquet as parquet_file
-from history.export import resume, rows, tables
-from history.export.tables import CHANGES, DOCUMENTS, EVENTS, Format, Table
-from history.export.writers import writer_of
-from models import raw
-from models.values import document_to_python, to_raw
-from tests.every_type import every_type
+from change_history.bson import extended_json, raw
+from change_history.bson.values import document_to_python, to_raw
+from change_history.export import parquet as parquet_file
+from change_history.export import resume, rows, tables
+from change_history.export.tables import CHANGES, DOCUMENTS, EVENTS, Format, Table
+from change_history.export.writers import writer_of
+from tests.support.every_type import every_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

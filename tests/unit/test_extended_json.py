@@ -21,9 +21,8 @@ from bson import (
     json_util,
 )
 
-from core import extended_json
-from models import raw
-from models.values import DBPointer, Symbol, Undefined, document_to_python, to_raw
+from change_history.bson import extended_json, raw
+from change_history.bson.values import DBPointer, Symbol, Undefined, document_to_python, to_raw
 
 EVERY_TYPE = {
     "double": 3.0,

@@ -1,4 +1,4 @@
-"""The short way and `core.record` must write the same history, byte for byte, or none.
+"""The short way and `watcher.events.record` must write the same history, byte for byte, or none.
 
 Were it another byte, an event recorded before and after an upgrade would be two documents, one of them wrong.
 """
@@ -19,14 +19,14 @@ from bson.raw_bson import RawBSONDocument
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import event, fast_path, record
-from models import raw
-from models.values import to_raw
-from tests.documents import IDS, documents, keys, values
-from tests.events import TOKEN, an_event
+from change_history.bson import raw
+from change_history.bson.values import to_raw
+from tests.support.documents import IDS, documents, keys, values
+from tests.support.events import TOKEN, an_event
+from watcher.events import event, fast_path, record
 
 if TYPE_CHECKING:
-    from tests.documents import Draw
+    from tests.support.documents import Draw
 
 _UPDATED = ["a", "b", "n", "l", "new"]
 _SECTIONS = ["u", "i", "d", "u", "i", "d", "sa", "sl", "s", "x", "ub"]
@@ -247,15 +247,15 @@ def test_a_batch_is_taken_apart_into_the_same_events(events: list[bytes], draw: 
 
 def test_a_fast_path_of_other_sources_is_not_used(tmp_path: Path) -> None:
     """After an update of a checkout it would write what history was like before."""
-    shutil.copytree(ROOT / "core", tmp_path / "core", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
-    program = "from core import fast_path; print(fast_path.__file__, fast_path.COMPILED)"
+    for package in ("change_history", "config", "models", "watcher"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from watcher.events import fast_path; print(fast_path.__file__, fast_path.COMPILED)"
 
     def imported() -> str:
         done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    assert imported() == f"{tmp_path}/core/fast_path.py {fast_path.COMPILED}"
-    with (tmp_path / "core" / "_read.pxd").open("a") as source:
+    assert imported() == f"{tmp_path}/watcher/events/fast_path.py {fast_path.COMPILED}"
+    with (tmp_path / "watcher" / "events" / "_read.pxd").open("a") as source:
         source.write("# another\n")
-    assert imported() == f"{tmp_path}/core/fast_path.py False"
+    assert imported() == f"{tmp_path}/watcher/events/fast_path.py False"

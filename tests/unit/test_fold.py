@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import fold, record
-from core.diff import diff
-from core.fold import Entry
-from tests.events import an_event
+from change_history.diff.images import diff
+from change_history.reconstruct import fold
+from change_history.reconstruct.fold import Entry
+from tests.support.events import an_event
+from watcher.events import record
 
 KEYS = st.sampled_from(["a", "b", "c", "a.b", "0", "1", "", "$x"])
 VALUES = st.recursive(

@@ -8,11 +8,11 @@ import bson
 import pytest
 from bson import Int64, Timestamp
 
-from core import event
-from models.values import document_to_python
-from tests.events import TOKEN, an_event
+from change_history.bson.values import document_to_python
+from tests.support.events import TOKEN, an_event
 from watcher.errors import Verdict, classify
-from watcher.fragments import BrokenFragmentsError, Fragments
+from watcher.events import event
+from watcher.stream.fragments import BrokenFragmentsError, Fragments
 
 WHOLE = {"_id": {"_data": TOKEN.hex()}, "operationType": "insert", "clusterTime": Timestamp(9, 1)}
 

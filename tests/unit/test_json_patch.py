@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import extended_json, json_patch
-from core.json_patch import Operation, between, dumps, pointer
-from models import raw
-from models.values import to_raw
-from tests.every_type import every_type
-from tests.pairs import pairs
+from change_history.bson import extended_json, raw
+from change_history.bson.values import to_raw
+from change_history.diff import json_patch
+from change_history.diff.json_patch import Operation, between, dumps, pointer
+from tests.support.every_type import every_type
+from tests.support.pairs import pairs
 
 
 def applied(old: bytes, new: bytes) -> tuple[Any, Any]:

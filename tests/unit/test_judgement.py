@@ -8,7 +8,7 @@ import pytest
 from pymongo import MongoClient
 
 from watcher import clients
-from watcher.judgement import Bounds, Facts, Judgement, Trouble, Work, judge
+from watcher.health.judgement import Bounds, Facts, Judgement, Trouble, Work, judge
 
 BOUNDS = Bounds(30, 180, 1800)
 WELL = Facts(leader=True, opened=True, sign=0)

@@ -12,8 +12,8 @@ import yaml
 
 from config.settings import load
 from config.sources import SECRETS_VARIABLE
-from watcher.progress import Progress
-from web.answers import Answers
+from watcher.health.answers import Answers
+from watcher.health.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,12 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from click.testing import CliRunner
 
-from cli import exit_codes, field_words, literals
-from cli.main import watcher
-from cli.parse import DocumentId
-from cli.value_text import text_of
-from models.values import to_raw
+from change_history.bson.values import to_raw
+from watcher.cli import exit_codes
+from watcher.cli.main import watcher
+from watcher.cli.parsing import field_words, literals
+from watcher.cli.parsing.parse import DocumentId
+from watcher.cli.rendering.value_text import text_of
 
 PRINTED: list[Any] = [
     ObjectId("66f2a1c0e4b0d52a3c9f1e77"),

@@ -8,16 +8,16 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
-from core.equality import key_of
-from models import raw
-from models.values import document_to_python, to_raw
-from tests.events import an_event
-from tests.forgetful import Forgetful
-from watcher import memory
-from watcher.batch import Batch, Lost, Position
-from watcher.inflight import Key
-from watcher.memory import ROOM, Memory
-from watcher.recorder import Recorder
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.bson.values import document_to_python, to_raw
+from tests.support.events import an_event
+from tests.support.forgetful import Forgetful
+from watcher.stream import memory
+from watcher.stream.batch import Batch, Lost, Position
+from watcher.stream.inflight import Key
+from watcher.stream.memory import ROOM, Memory
+from watcher.stream.recorder import Recorder
 
 AT = Position(b"", bytes(8))
 UNKNOWN = {"field": "n", "new_value": 3, "old_value_from": "unknown"}

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests import promql
-from tests.asking import NOW, write
-from watcher.progress import Progress
-from web.metrics import Metrics
+from tests.support import promql
+from tests.support.asking import NOW, write
+from watcher.health.metrics import Metrics
+from watcher.health.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 RULES: list[dict[str, Any]] = [

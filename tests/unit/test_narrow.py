@@ -9,9 +9,9 @@ import pytest
 from bson import Binary, ObjectId, Timestamp
 from rich.cells import cell_len
 
-from cli import blame_text, oneline
-from history.blame import Leaf
+from change_history.blame.recorded import Leaf
 from models import ChangeModel, HistoryModel, TransactionModel
+from watcher.cli.rendering import blame_text, oneline
 
 NAME = "6b04bf1a0000000265ab"
 OBJECT_ID = ObjectId("66f2a1c0e4b0d52a3c9f1e77")

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OURS = "mongo-change-watcher"
-PACKAGES = ["cli", "config", "core", "history", "models", "recall", "watcher", "web"]
+PACKAGES = ["change_history", "config", "models", "watcher"]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

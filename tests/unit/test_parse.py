@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import literals, moments
-from cli.parse import DocumentId, Namespace, Time
-from cli.time_options import contradictions
-from core import extended_json
-from models.values import to_raw
+from change_history.bson import extended_json
+from change_history.bson.values import to_raw
+from watcher.cli.parsing import literals, moments
+from watcher.cli.parsing.parse import DocumentId, Namespace, Time
+from watcher.cli.parsing.time_options import contradictions
 
 NOW = datetime(2024, 5, 3, 12, tzinfo=UTC)
 
@@ -147,7 +147,7 @@ def test_a_namespace_without_collection_is_refused(text: str) -> None:
 
 def test_help_and_misuse_do_not_need_a_server() -> None:
     """`--follow --until` ends before anything is connected."""
-    from cli.log import log
+    from watcher.cli.commands.reading.log import log
 
     assert CliRunner().invoke(log, ["--help"]).exit_code == 0
     assert CliRunner().invoke(log, ["a.b", "--follow", "--until", "2h ago"]).exit_code == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.partition import MOST, Part, all_of, checkpoint_of, read, share
+from change_history.partition import MOST, Part, all_of, checkpoint_of, read, share
 from config.settings import SettingsError, load
 
 

@@ -8,14 +8,16 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
-from core import fold, parts, record
-from core.event import VALUES_LEFT_OUT
-from core.fold import DoesNotApplyError
+from change_history.bson.values import document_to_python
+from change_history.reconstruct import fold
+from change_history.reconstruct.fold import DoesNotApplyError
+from change_history.stored import chunks
+from change_history.stored.reading import to_event
 from models import ABSENT, UNKNOWN
-from models.reading import to_event
-from models.values import document_to_python
-from tests.events import an_event
-from watcher.large_events import LIGHT_BYTES, Form, Portion
+from tests.support.events import an_event
+from watcher.events import record
+from watcher.events.event import VALUES_LEFT_OUT
+from watcher.stream.large_events import LIGHT_BYTES, Form, Portion
 
 MB = 1024 * 1024
 BEFORE, AFTER = {"_id": 7, "text": "a" * 9 * MB, "n": 1}, {"text": "b" * 9 * MB}
@@ -32,26 +34,26 @@ def bare(operation: str) -> bytes:
 
 def test_parts_joined_are_the_document_to_the_byte() -> None:
     """Each fits into a document, and a document of any size is cut at the same places every time."""
-    pieces = parts.cut(IDENTITY, LARGE)
+    pieces = chunks.cut(IDENTITY, LARGE)
     assert b"".join(piece.data for piece in pieces) == LARGE
-    assert max(len(piece.data) for piece in pieces) < parts.LARGEST_DOCUMENT - 1024
-    assert pieces == parts.cut(IDENTITY, LARGE)
+    assert max(len(piece.data) for piece in pieces) < chunks.LARGEST_DOCUMENT - 1024
+    assert pieces == chunks.cut(IDENTITY, LARGE)
 
 
 def test_parts_of_one_event_are_never_mixed_with_those_of_another_version_of_it() -> None:
     """A pre-image that expired between a kill and the redelivery makes another document; its parts have other ids."""
-    ids = {piece.id for piece in parts.cut(IDENTITY, LARGE)}
-    assert ids.isdisjoint(piece.id for piece in parts.cut(IDENTITY, LARGE[:-1] + b"\x01")[-1:])
+    ids = {piece.id for piece in chunks.cut(IDENTITY, LARGE)}
+    assert ids.isdisjoint(piece.id for piece in chunks.cut(IDENTITY, LARGE[:-1] + b"\x01")[-1:])
     assert all(identity.startswith(IDENTITY) and len(identity) == 32 for identity in ids)
-    two_alike = parts.cut(IDENTITY, b"x" * 2 * parts.PART_BYTES)
+    two_alike = chunks.cut(IDENTITY, b"x" * 2 * chunks.PART_BYTES)
     assert two_alike[0].data == two_alike[1].data
     assert two_alike[0].id != two_alike[1].id
 
 
 def test_a_head_is_found_like_the_document_and_tells_no_values() -> None:
     """Everything that queries ask for stands in it."""
-    pieces = parts.cut(IDENTITY, LARGE)
-    head, whole = document_to_python(parts.head(LARGE, pieces)), document_to_python(LARGE)
+    pieces = chunks.cut(IDENTITY, LARGE)
+    head, whole = document_to_python(chunks.head(LARGE, pieces)), document_to_python(LARGE)
     assert head.pop("parts") == [piece.id for piece in pieces]
     assert head.pop("change_count") == 1
     assert head.pop("changes") == [{"field": "text"}]
@@ -61,7 +63,7 @@ def test_a_head_is_found_like_the_document_and_tells_no_values() -> None:
 def test_a_head_whose_names_are_too_many_is_found_by_every_field() -> None:
     """An insert of very many fields: the names alone would not fit."""
     large = record.record(an_event("insert", fullDocument={f"f{number}": 1 for number in range(400_000)}))
-    head = parts.head(large, parts.cut(IDENTITY, large))
+    head = chunks.head(large, chunks.cut(IDENTITY, large))
     assert len(head) < 1024
     found = document_to_python(head)
     assert (found["change_count"], found["changes"]) == (400_000, [{"field": "", "path": []}])
@@ -69,10 +71,10 @@ def test_a_head_whose_names_are_too_many_is_found_by_every_field() -> None:
 
 def test_an_unread_head_does_not_pass_for_a_removal() -> None:
     """Who reads it without its parts is told that the values are unknown, not that they were absent."""
-    event = to_event(RawBSONDocument(parts.head(LARGE, parts.cut(IDENTITY, LARGE))))
+    event = to_event(RawBSONDocument(chunks.head(LARGE, chunks.cut(IDENTITY, LARGE))))
     assert [(change.old_value, change.new_value) for change in event.changes] == [(UNKNOWN, UNKNOWN)]
     with pytest.raises(DoesNotApplyError):
-        fold.fold(bson.encode(BEFORE), [parts.head(LARGE, parts.cut(IDENTITY, LARGE))])
+        fold.fold(bson.encode(BEFORE), [chunks.head(LARGE, chunks.cut(IDENTITY, LARGE))])
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import pytest
 from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
-from tests.daemon import eventually
-from tests.running import Running
-from tests.stages import PATIENCE_S, BrokenError, Stages, check_order, fail_with, in_turn, nothing, wait_for
+from tests.support.daemon import eventually
+from tests.support.running import Running
+from tests.support.stages import PATIENCE_S, BrokenError, Stages, check_order, fail_with, in_turn, nothing, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.stages import Action
+    from tests.support.stages import Action
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stages import Stages, at, number_of
-from watcher import pipeline
-from watcher.batch import Lost
+from tests.support.stages import Stages, at, number_of
+from watcher.stream import pipeline
+from watcher.stream.batch import Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.running import Running
-    from watcher.batch import Batch, Recorded
+    from tests.support.running import Running
+    from watcher.stream.batch import Batch, Recorded
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from pymongo.errors import AutoReconnect
 
-from tests.daemon import eventually
-from tests.stages import PATIENCE_S, Stages, fail_with, wait_for
-from watcher import pipeline
+from tests.support.daemon import eventually
+from tests.support.stages import PATIENCE_S, Stages, fail_with, wait_for
+from watcher.stream import pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.running import Running
+    from tests.support.running import Running
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 

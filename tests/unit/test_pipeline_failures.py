@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from tests.stages import PATIENCE_S, BrokenError, Stages, check_order, fail_with, in_turn, nothing
+from tests.support.stages import PATIENCE_S, BrokenError, Stages, check_order, fail_with, in_turn, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.running import Running
-    from tests.stages import Action
+    from tests.support.running import Running
+    from tests.support.stages import Action
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 

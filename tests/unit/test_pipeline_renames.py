@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from pymongo.errors import AutoReconnect
 
-from tests.daemon import eventually
-from tests.stages import Stages, fail_with
+from tests.support.daemon import eventually
+from tests.support.stages import Stages, fail_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.running import Running
+    from tests.support.running import Running
 
 
 def test_no_position_is_saved_before_a_renaming_is_noted(run: Callable[..., Running]) -> None:

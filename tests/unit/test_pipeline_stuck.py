@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from pymongo.errors import AutoReconnect
 
-from tests.daemon import eventually
-from tests.stages import Stages
-from watcher.judgement import Bounds
+from tests.support.daemon import eventually
+from tests.support.stages import Stages
+from watcher.health.judgement import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.running import Running
-    from watcher.progress import Progress
+    from tests.support.running import Running
+    from watcher.health.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 
@@ -78,7 +78,7 @@ def test_a_checkpoint_that_is_never_moved_is_found_out(
     running = run(stages, batch_size=1)
     running.progress.bounds = SHORT
     eventually(lambda: running.progress.opened, "readiness")
-    monkeypatch.setattr("watcher.pipeline.CHECKPOINT_EVERY_S", 3600.0)
+    monkeypatch.setattr("watcher.stream.pipeline.CHECKPOINT_EVERY_S", 3600.0)
 
     eventually(lambda: not running.progress.judgement().ready, "a reason")
     (reason,) = running.progress.judgement().reasons

@@ -8,9 +8,9 @@ import pytest
 
 from config.choices import PreImages
 from config.settings import Settings
-from watcher import privileges
-from watcher.privileges import CLUSTER, OPLOG, Need, Resource, missing, reaches, watching
-from watcher.scope import Scope
+from watcher.operations import privileges
+from watcher.operations.privileges import CLUSTER, OPLOG, Need, Resource, missing, reaches, watching
+from watcher.targets.scope import Scope
 
 ANY = {"db": "", "collection": ""}
 

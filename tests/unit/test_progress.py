@@ -7,10 +7,10 @@ import threading
 import pytest
 from pymongo.errors import AutoReconnect
 
-from watcher import progress as module
-from watcher import server_clock
-from watcher.batch import Batch, Entry, Position, Recorded, Rejected
-from watcher.progress import Progress
+from watcher.health import progress as module
+from watcher.health import server_clock
+from watcher.health.progress import Progress
+from watcher.stream.batch import Batch, Entry, Position, Recorded, Rejected
 
 
 class Clock:

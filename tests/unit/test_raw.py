@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import raw
+from change_history.bson import raw
 
 ANY_VALUE = st.recursive(
     st.none()

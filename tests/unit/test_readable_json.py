@@ -8,10 +8,10 @@ from typing import Any
 
 from bson import DatetimeMS, Int64, ObjectId
 
-from cli import readable_json
-from core import extended_json
-from models.values import to_raw
-from tests.every_type import every_type
+from change_history.bson import extended_json
+from change_history.bson.values import to_raw
+from tests.support.every_type import every_type
+from watcher.cli.rendering import readable_json
 
 
 def written(document: dict[str, Any]) -> bytes:

@@ -10,10 +10,11 @@ import bson
 import pytest
 from bson import Binary, Int64, Timestamp
 
-from core import event, fold, record, update
+from change_history.bson.values import document_to_python
+from change_history.reconstruct import fold
 from models import ChangeModel, HistoryModel, TransactionModel
-from models.values import document_to_python
-from tests.events import TOKEN, WALL_TIME, an_event
+from tests.support.events import TOKEN, WALL_TIME, an_event
+from watcher.events import event, record, update
 
 BEFORE = {"_id": 7, "name": "Ada", "tags": ["a", "b", "c"], "address": {"city": "Rome", "zip": "1"}, "n": 1}
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cli.render import PipedConsole, Renderer
-from cli.value_text import text_of
-from history import Selection
+from change_history import Selection
+from change_history.bson.values import Symbol, Undefined
 from models import ABSENT, UNKNOWN, ChangeModel, HistoryModel, TransactionModel
-from models.values import Symbol, Undefined
+from watcher.cli.rendering.render import PipedConsole, Renderer
+from watcher.cli.rendering.value_text import text_of
 
 WHEN = datetime(2024, 5, 1, 12, 3, 22, 123000, tzinfo=UTC)
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

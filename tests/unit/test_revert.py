@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.compare import compare
-from core.difference import Kind
-from core.image import Image
-from core.revert import InsideArrayError, paths_of, plan
-from models import raw
-from models.values import ABSENT, Missing, to_python, to_raw
-from tests.pairs import edited, pairs
+from change_history.bson import raw
+from change_history.bson.image import Image
+from change_history.bson.values import ABSENT, Missing, to_python, to_raw
+from change_history.diff.compare import compare
+from change_history.diff.difference import Kind
+from change_history.revert.merge import InsideArrayError, paths_of, plan
+from tests.support.pairs import edited, pairs
 
 if TYPE_CHECKING:
-    from core.paths import Path
-    from core.revert import Plan
-    from tests.documents import Draw
+    from change_history.bson.paths import Path
+    from change_history.revert.merge import Plan
+    from tests.support.documents import Draw
 
 
 @st.composite

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from cli import exit_codes
-from cli.main import watcher
+from watcher.cli import exit_codes
+from watcher.cli.main import watcher
 
 
 @pytest.mark.parametrize(

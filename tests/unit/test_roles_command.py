@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli.main import watcher
-from tests.daemon import ROOT
+from tests.support.daemon import ROOT
+from watcher.cli.main import watcher
 
 SECRET = "s3cret"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from watcher.scope import SYSTEM_DATABASES, Scope, _server_regex
+from watcher.targets.scope import SYSTEM_DATABASES, Scope, _server_regex
 
 
 def scope(include: str, exclude: str = "") -> Scope:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from config.settings import Settings, SettingsError, load
-from tests.daemon import ROOT
+from tests.support.daemon import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +147,7 @@ def test_a_wrong_secret_file_is_told_with_its_name(name: str, tmp_path: Path, mo
 
 
 def _watcher(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli", *arguments]
+    command = [sys.executable, "-m", "watcher", *arguments]
     return subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60
     )

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from config import uri
 from config.settings import SettingsError, load
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 PASSWORD = "hunter2"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from watcher import sides
+from watcher.health import sides
 
 ROOT = Path(__file__).parents[2]
 _CALLERS = {"call": 0, "_call": 0, "at_work": 0}

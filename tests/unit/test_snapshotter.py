@@ -10,14 +10,15 @@ import pytest
 from bson import Binary, Int64, Timestamp
 from pymongo import MongoClient
 
-from core import record
-from models import SnapshotModel, raw
-from models.values import document_to_python, to_raw
-from recall.keeping import SHARE, SPACING, _spacing
-from recall.snapshots import read, written
-from tests.events import TOKEN, an_event
-from watcher.batch import Entry, Position, Recorded
+from change_history.bson import raw
+from change_history.bson.values import document_to_python, to_raw
+from change_history.reconstruct.keeping import SHARE, SPACING, _spacing
+from change_history.reconstruct.snapshots import read, written
+from models import SnapshotModel
+from tests.support.events import TOKEN, an_event
+from watcher.events import record
 from watcher.snapshotter import LARGEST_ID, Noticed, Snapshotter, is_candidate
+from watcher.stream.batch import Entry, Position, Recorded
 
 PATIENCE_S = 10
 

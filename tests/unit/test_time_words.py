@@ -11,8 +11,8 @@ from bson import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import moments, time_words
-from cli.at import At
+from watcher.cli.parsing import moments, time_words
+from watcher.cli.parsing.at import At
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 24, 8, 30, 15, tzinfo=UTC)  # a Tuesday, 9:30:15 in Berlin

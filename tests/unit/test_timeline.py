@@ -11,12 +11,13 @@ from bson import DatetimeMS, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history import fields, window
-from history.paths import dotted
-from history.selection import Selection
+from change_history.bson.python_paths import dotted
+from change_history.bson.values import document_to_python
+from change_history.query import fields
+from change_history.query.selection import Selection
+from change_history.reconstruct import window
+from change_history.stored.order import in_stream_order
 from models import ABSENT, UNKNOWN, ChangeModel, HistoryModel
-from models.order import in_stream_order
-from models.values import document_to_python
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SECONDS = int(NOON.timestamp())

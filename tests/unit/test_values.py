@@ -11,8 +11,9 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import ABSENT, UNKNOWN, raw
-from models.values import DBPointer, Symbol, Undefined, document_to_python, to_python, to_raw
+from change_history.bson import raw
+from change_history.bson.values import DBPointer, Symbol, Undefined, document_to_python, to_python, to_raw
+from models import ABSENT, UNKNOWN
 
 EVERY_TYPE = {
     "double": 3.0,

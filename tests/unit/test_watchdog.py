@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.daemon import eventually
-from watcher.batch import Position
-from watcher.judgement import Bounds
-from watcher.progress import Progress
-from watcher.watchdog import Watchdog
+from tests.support.daemon import eventually
+from watcher.health.judgement import Bounds
+from watcher.health.progress import Progress
+from watcher.health.watchdog import Watchdog
+from watcher.stream.batch import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

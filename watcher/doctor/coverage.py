@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from watcher.doctor.finding import ok, problem, warning
 from watcher.doctor.naming import listed, many
-from watcher.targets import problem_of
+from watcher.targets.targets import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from watcher.doctor.finding import Finding
     from watcher.doctor.patient import Patient
-    from watcher.scope import Scope
+    from watcher.targets.scope import Scope
 
 NAME, EXACT = "what is watched", "included by name"
 _ADOPT = "To go on with them: watcher checkpoint set --adopt-options --yes. Else set them back to "

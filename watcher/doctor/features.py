@@ -10,8 +10,8 @@ from pymongo.errors import OperationFailure
 from config.choices import PreImages
 from watcher.doctor.finding import ok, problem, warning
 from watcher.errors import UNKNOWN_OPTION
-from watcher.fragments import SPLIT_STAGE
-from watcher.listener import IMAGES_WIRE_VERSION, UNKNOWN_STAGE
+from watcher.stream.fragments import SPLIT_STAGE
+from watcher.stream.listener import IMAGES_WIRE_VERSION, UNKNOWN_STAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from pymongo.errors import OperationFailure
 
 from config.choices import PreImages
-from watcher import mongosh
 from watcher.doctor.finding import ok, unchecked, warning
 from watcher.doctor.naming import listed, many
 from watcher.errors import UNAUTHORIZED, name_of
-from watcher.listener import IMAGES_WIRE_VERSION
+from watcher.operations import mongosh
+from watcher.stream.listener import IMAGES_WIRE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core import fast_path
 from watcher.doctor.finding import ok, warning
+from watcher.events import fast_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

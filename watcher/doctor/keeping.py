@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import OperationFailure
 
+from change_history.stored.names import HISTORY, REJECTED
 from models import HistoryModel, SnapshotModel
 from models.changes_view import NAME as VIEW
 from models.changes_view import PIPELINE
-from models.connection import HISTORY, REJECTED
 from watcher.doctor.finding import could_not, ok, unchecked, warning
 from watcher.doctor.naming import listed, many
 from watcher.errors import UNAUTHORIZED

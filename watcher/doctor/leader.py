@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from config.partition import read
+from change_history.partition import read
 from watcher.doctor.finding import ok, warning
 from watcher.doctor.naming import span
-from watcher.layout import Layout
-from watcher.takeover import leader
+from watcher.leadership.takeover import leader
+from watcher.operations.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from pymongo import MongoClient, ReadPreference
 from pymongo.errors import PyMongoError
 
+from change_history.bson.values import CODEC
+from change_history.stored.names import CHECKPOINTS
 from config.choices import PreImages
-from models.connection import CHECKPOINTS
-from models.values import CODEC
 from watcher import clients
-from watcher.identity import identify
-from watcher.kinds import COLLECTION
-from watcher.relocation import Relocation
-from watcher.scope import Scope
+from watcher.operations.relocation import Relocation
+from watcher.targets.identity import identify
+from watcher.targets.kinds import COLLECTION
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from bson import Timestamp
 
 from config.choices import OnGap
-from watcher.batch import timestamp
 from watcher.doctor.finding import ok, problem
 from watcher.doctor.naming import many
 from watcher.errors import FatalError, NotInitiatedError, PositionLostError, PositionRefusedError
-from watcher.layout import Layout
+from watcher.operations.layout import Layout
+from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

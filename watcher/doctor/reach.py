@@ -10,7 +10,7 @@ from config.uri import mask
 from watcher.doctor.finding import Finding, ok, problem, unchecked, warning
 from watcher.doctor.patient import HISTORY
 from watcher.errors import UNAUTHORIZED, FatalError, NotInitiatedError, name_of, words_of
-from watcher.identity import identify
+from watcher.targets.identity import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo.errors import OperationFailure
 
-from watcher import mongosh, privileges, roles
 from watcher.doctor.finding import ok, problem, warning
+from watcher.operations import mongosh, privileges, roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from watcher.doctor.finding import Finding
     from watcher.doctor.patient import Patient
-    from watcher.privileges import Need
+    from watcher.operations.privileges import Need
 
 WATCHED, HISTORY = "privileges, watched", "privileges, history"
 _UNUSUAL = "hostInfo"

@@ -1,0 +1,1 @@
+"""Which event each leaf of a document has its value from."""

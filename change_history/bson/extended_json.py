@@ -1,0 +1,156 @@
+"""Canonical Extended JSON v2, exact to the BSON type, from bytes and back.
+
+`bson.json_util` writes documents only after decoding them, which loses symbols, undefined, DB pointers and repeated
+keys, so containers and the deprecated types are written here; so are the types of which history is full, since decoding
+takes most of the time. It does the others.
+
+Format: https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId, json_util
+from bson.codec_options import DatetimeConversion
+
+from change_history.bson import raw
+from change_history.bson.values import CODEC, DBPointer, Symbol, Undefined, to_python, to_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from change_history.bson.raw import Value
+
+_OPTIONS = json_util.JSONOptions(
+    json_mode=json_util.JSONMode.CANONICAL,
+    document_class=dict,
+    tz_aware=True,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    uuid_representation=CODEC.uuid_representation,
+)
+# Lone surrogates have no UTF-8; the others end a line, or command a terminal, or turn its writing around.
+_ESCAPED = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_DB_POINTER_ID_BYTES = 12
+
+
+def dumps(value: Any) -> str:
+    """Write a Python value (see `change_history.bson.values`) as one line."""
+    return dumps_raw(to_raw(value))
+
+
+def dumps_raw(value: Value) -> str:
+    """Write a BSON value as one line.
+
+    Bytes that are not UTF-8 come out as escaped lone surrogates, the way Python decodes them.
+    """
+    kind, payload = value
+    writer = _WRITERS.get(kind)
+    if writer is not None:
+        return writer(payload)
+    # Every other type is a scalar that the driver decodes without loss.
+    return json.dumps(json_util.default(to_python(value), _OPTIONS))
+
+
+def dumps_document(document: bytes) -> str:
+    """Write a BSON document as one line, its keys in their order, repeated ones too."""
+    return "{" + ", ".join(f"{_text(key)}: {dumps_raw((k, p))}" for key, k, p in raw.elements(document)) + "}"
+
+
+def _array(payload: bytes) -> str:
+    return "[" + ", ".join(map(dumps_raw, raw.items(payload))) + "]"
+
+
+def _text(utf8: bytes) -> str:
+    text = encode_basestring(utf8.decode("utf-8", "surrogateescape"))
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _string(payload: bytes) -> str:
+    return _text(payload[4:-1])
+
+
+def _db_pointer(payload: bytes) -> str:
+    namespace, oid = payload[4 : -_DB_POINTER_ID_BYTES - 1], ObjectId(payload[-_DB_POINTER_ID_BYTES:])
+    return f'{{"$dbPointer": {{"$ref": {_text(namespace)}, "$id": {{"$oid": "{oid}"}}}}}}'
+
+
+def _code(payload: bytes) -> str:
+    return f'{{"$code": {_string(payload)}}}'
+
+
+def _code_with_scope(payload: bytes) -> str:
+    code_end = 8 + int.from_bytes(payload[4:8], "little")
+    return f'{{"$code": {_text(payload[8 : code_end - 1])}, "$scope": {dumps_document(payload[code_end:])}}}'
+
+
+def _regex(payload: bytes) -> str:
+    pattern, options, _ = payload.split(b"\x00")
+    return f'{{"$regularExpression": {{"pattern": {_text(pattern)}, "options": {_text(options)}}}}}'
+
+
+def _integer(name: str) -> Callable[[bytes], str]:
+    return lambda payload: f'{{"${name}": "{int.from_bytes(payload, "little", signed=True)}"}}'
+
+
+def _date(payload: bytes) -> str:
+    return f'{{"$date": {_integer("numberLong")(payload)}}}'
+
+
+def _timestamp(payload: bytes) -> str:
+    increment, seconds = (int.from_bytes(half, "little") for half in (payload[:4], payload[4:]))
+    return f'{{"$timestamp": {{"t": {seconds}, "i": {increment}}}}}'
+
+
+_WRITERS: dict[int, Callable[[bytes], str]] = {
+    raw.DOCUMENT: dumps_document,
+    raw.ARRAY: _array,
+    raw.STRING: _string,
+    raw.NULL: lambda _: "null",
+    raw.BOOLEAN: lambda payload: "true" if payload != b"\x00" else "false",
+    raw.SYMBOL: lambda payload: f'{{"$symbol": {_string(payload)}}}',
+    raw.UNDEFINED: lambda _: '{"$undefined": true}',
+    raw.DB_POINTER: _db_pointer,
+    raw.CODE: _code,
+    raw.CODE_WITH_SCOPE: _code_with_scope,
+    raw.REGEX: _regex,
+    raw.INT32: _integer("numberInt"),
+    raw.INT64: _integer("numberLong"),
+    raw.DATE: _date,
+    raw.TIMESTAMP: _timestamp,
+    raw.OBJECT_ID: lambda payload: f'{{"$oid": "{payload.hex()}"}}',
+}
+
+
+def loads(text: str) -> Any:
+    """Read Extended JSON, canonical or relaxed, into Python values as `change_history.bson.values` has them.
+
+    Raises:
+        ValueError: not JSON, or not Extended JSON.
+    """
+    try:
+        return json.loads(text, object_hook=_object, parse_constant=_refuse)
+    except (TypeError, KeyError, ArithmeticError) as error:
+        raise ValueError(f"not Extended JSON: {error}") from error
+
+
+def _object(found: dict[str, Any]) -> Any:
+    match found:
+        case {"$symbol": str(text), **rest} if not rest:
+            return Symbol(text)
+        case {"$undefined": True, **rest} if not rest:
+            return Undefined()
+        case {"$dbPointer": {"$ref": str(namespace), "$id": ObjectId() as oid}, **rest} if not rest:
+            return DBPointer(namespace, oid)
+        case {"$ref": _}:
+            return found  # a document like any other, not the driver's `DBRef`
+    return json_util.object_hook(found, _OPTIONS)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f'{constant} is not JSON; write {{"$numberDouble": "{constant}"}}')

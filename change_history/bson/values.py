@@ -1,0 +1,137 @@
+"""Values as Python sees them: absent, unknown, and every BSON type told apart.
+
+Three things must never be mixed up: a path that was not there (`ABSENT`), a value nobody knows any more
+(`UNKNOWN`), and a stored null (`None`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import bson
+import bson.errors
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
+
+from change_history.bson import raw
+
+if TYPE_CHECKING:
+    from bson import ObjectId
+
+CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
+    document_class=dict,
+    tz_aware=True,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="surrogateescape",
+)
+"""How values become Python objects: aware datetimes, `DatetimeMS` outside years 1 to 9999, UUIDs as `Binary`,
+bytes that are not UTF-8 as lone surrogates."""
+
+
+class Missing(Enum):
+    """The two ways in which there is no value. Both are false in a condition; neither is `None`."""
+
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return f"<{self.value}>"
+
+    __str__ = __repr__
+
+
+ABSENT = Missing.ABSENT
+"""The path did not exist."""
+
+UNKNOWN = Missing.UNKNOWN
+"""There was a value or none; it was not recorded and cannot be derived."""
+
+
+class Symbol(str):
+    """BSON symbol (deprecated, 0x0E): text that is not a string."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undefined:
+    """BSON undefined (deprecated, 0x06): neither null nor absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class DBPointer:
+    """BSON DBPointer (deprecated, 0x0C): a namespace and an ObjectId."""
+
+    namespace: str
+    id: ObjectId
+
+
+def to_python(value: raw.Value) -> Any:
+    """Turn a BSON value into the Python object that stands for exactly that type.
+
+    Sub-documents become `dict` (also those with `$ref`, which `bson` would turn into a `DBRef`), arrays `list`,
+    the deprecated types the classes of this module, everything else what `bson` gives under `CODEC`.
+    """
+    kind, payload = value
+    if kind == raw.DOCUMENT:
+        return document_to_python(payload)
+    if kind == raw.ARRAY:
+        return [to_python(item) for item in raw.items(payload)]
+    if kind == raw.SYMBOL:
+        return Symbol(payload[4:-1].decode())
+    if kind == raw.UNDEFINED:
+        return Undefined()
+    if kind == raw.DB_POINTER:
+        return DBPointer(payload[4:-13].decode(), bson.ObjectId(payload[-12:]))
+    return bson.decode(raw.from_fields([(b"v", value)]), CODEC)["v"]
+
+
+def document_to_python(document: bytes | RawBSONDocument) -> dict[str, Any]:
+    """Turn a BSON document into a `dict`, by the rules of `to_python`."""
+    data = bytes(document.raw) if isinstance(document, RawBSONDocument) else document
+    if b"$ref" not in data:
+        decoded = bson.decode(data, CODEC)
+        if _encodes_to(decoded, data):
+            return decoded
+    return {
+        key.decode("utf-8", "surrogateescape"): to_python((kind, payload)) for key, kind, payload in raw.elements(data)
+    }
+
+
+def _encodes_to(decoded: dict[str, Any], data: bytes) -> bool:
+    """Whether the driver's decoding, some fifteen times faster than ours, lost nothing of this document."""
+    try:
+        return bson.encode(decoded, codec_options=CODEC) == data
+    except (bson.errors.BSONError, UnicodeEncodeError):
+        return False
+
+
+def to_raw(value: Any) -> raw.Value:  # noqa: PLR0911 - one return a type
+    """Write a Python object as the BSON value that `to_python` would read back as it.
+
+    Raises:
+        bson.errors.InvalidDocument: the object has no BSON type.
+    """
+    if isinstance(value, RawBSONDocument):
+        return (raw.DOCUMENT, bytes(value.raw))
+    if isinstance(value, dict):
+        return (
+            raw.DOCUMENT,
+            raw.from_fields((key.encode("utf-8", "surrogateescape"), to_raw(v)) for key, v in value.items()),
+        )
+    if isinstance(value, list | tuple):
+        return (raw.ARRAY, raw.from_items(to_raw(item) for item in value))
+    if isinstance(value, str) and not isinstance(value, bson.Code):
+        kind = raw.SYMBOL if isinstance(value, Symbol) else raw.STRING
+        return (kind, raw.string(value.encode("utf-8", "surrogateescape")))
+    if isinstance(value, Undefined):
+        return (raw.UNDEFINED, b"")
+    if isinstance(value, DBPointer):
+        return (raw.DB_POINTER, raw.string(value.namespace.encode()) + value.id.binary)
+    ((_, kind, payload),) = raw.elements(bson.encode({"v": value}, codec_options=CODEC))
+    return kind, payload

@@ -1,0 +1,143 @@
+"""What is different between two moments of a collection: its documents one after the other, in bounded memory."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.bson.values import to_python
+from change_history.query.selection import NAMESPACE_TIMELINE
+from change_history.reconstruct import holes
+from change_history.reconstruct.collection import recall_all
+from change_history.reconstruct.places import place_of
+from change_history.reconstruct.states import Unknown, follow, recall_many, timelines, unless_rejected
+from change_history.stored.names import HISTORY
+from change_history.stored.reading import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.database import Database
+
+    from change_history.bson.raw import Value
+    from change_history.reconstruct.collection_state import CollectionState
+    from change_history.reconstruct.states import Recalled
+
+_AT_ONCE = 20
+"""Documents that are looked at together; each may be of 16 MB."""
+
+
+class Changed(NamedTuple):
+    """A document that is different at two moments, or of which history cannot tell whether it is.
+
+    Attributes:
+        raw_id: its `_id`.
+        before: its BSON at the first moment; None: it was not there, or history cannot tell.
+        after: likewise at the second.
+        unknown: why history cannot tell one of them; None: it can.
+    """
+
+    raw_id: Value
+    before: bytes | None
+    after: bytes | None
+    unknown: str | None
+
+    @property
+    def document_id(self) -> Any:
+        """Its `_id`, exact (see `change_history.bson.values.to_python`)."""
+        return to_python(self.raw_id)
+
+
+def changed(database: Database[Any], before: CollectionState, after: CollectionState) -> Iterator[Changed]:
+    """The documents that are different at two moments, in the server's order of `_id`s.
+
+    Where the collection was neither dropped nor renamed between the two, only those documents are looked at that have
+    an entry in between: the index tells which. Else every document that it had is.
+
+    Args:
+        database: the history database.
+        before: the collection at the first moment.
+        after: at the second, which may also be the earlier one.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    if before.place > after.place:
+        turned = changed(database, after, before)
+        return (item._replace(before=item.after, after=item.before) for item in turned)
+    if before.lineage.newest[:2] == after.lineage.newest[:2]:
+        found = _between(database, before, after)
+    else:
+        cuts = [list(before.lineage), list(after.lineage)]
+        found = (
+            (document_id, one, other)
+            for document_id, (one, other) in recall_all(database, cuts, [before.moment, after.moment])
+        )
+    return (item for pair in found if (item := _changed(*pair)) is not None)
+
+
+def _changed(document_id: Value, before: Recalled | None, after: Recalled | None) -> Changed | None:
+    one, other = (state.document if state is not None else None for state in (before, after))
+    if one == other and not isinstance(one, Unknown):
+        return None
+    if before is not None and after is not None and before.last == after.last:
+        return None  # unknown, but nothing happened in between
+    reasons = [state.reason for state in (one, other) if isinstance(state, Unknown)]
+    return Changed(
+        document_id,
+        one if isinstance(one, bytes) else None,
+        other if isinstance(other, bytes) else None,
+        reasons[0] if reasons else None,
+    )
+
+
+def _between(
+    database: Database[Any], before: CollectionState, after: CollectionState
+) -> Iterator[tuple[Value, Recalled | None, Recalled | None]]:
+    window = after.lineage.newest._replace(since=max(after.lineage.newest.since, before.place.cluster_time))
+    rejected = holes.rejected(database, sorted({span.namespace for span in after.lineage}))
+    with ids_between(database, before, after) as cursor:
+        while some := [each for found in islice(cursor, _AT_ONCE) for each in _ids_of(found)]:
+            known = recall_many(database, before.lineage, some, before.moment)
+            later: dict[Any, Recalled] = {}
+            for document_id, entries in timelines(database, window, some):
+                key = key_of(document_id)
+                new = (fields for fields in entries if place_of(fields) >= before.place)
+                first = next(new, None)
+                if first is not None:
+                    recalled = follow(chain([first], new), known.get(key))
+                    later[key] = unless_rejected(rejected, after.moment, recalled)
+            for document_id in some:
+                key = key_of(document_id)
+                if key in later:
+                    yield document_id, known.get(key), later[key]
+
+
+def ids_between(database: Database[Any], before: CollectionState, after: CollectionState) -> Any:
+    """The cursor over the ids of the documents that have an entry between two moments, in their order.
+
+    The index on the namespace's timeline tells them. Only these ids are sorted, on the server, which may use its disk.
+    """
+    ids = {"$gte": Binary(before.place.cluster_time + bytes(8)), "$lte": Binary(after.place.last_id)}
+    stages: list[dict[str, Any]] = [
+        {"$match": {"namespace": after.namespace, "_id": ids, "document_id": {"$exists": True}}},
+        {"$group": {"_id": "$document_id"}},
+        {"$sort": {"_id": 1}},
+    ]
+    history = database.get_collection(HISTORY, codec_options=RAW)
+    return history.aggregate(stages, hint=dict(NAMESPACE_TIMELINE), allowDiskUse=True)
+
+
+def _ids_of(group: RawBSONDocument) -> Iterator[Value]:
+    """The id that a group can mean: MongoDB 6.0 gives MinKey as `{"": MinKey()}`, and MaxKey likewise."""
+    document_id = raw.fields(bytes(group.raw))[b"_id"]
+    if document_id[0] == raw.DOCUMENT:
+        for key, kind, payload in raw.elements(document_id[1]):
+            if not key and kind in {raw.MIN_KEY, raw.MAX_KEY}:
+                yield kind, payload
+    yield document_id

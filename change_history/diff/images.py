@@ -1,0 +1,49 @@
+"""The changes that lead from one image of a document to another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from change_history.bson import raw
+from change_history.stored.changes import Change
+
+if TYPE_CHECKING:
+    from change_history.bson.paths import Path
+
+
+def diff(before: bytes, after: bytes) -> tuple[list[Change], list[bytes] | None]:
+    """Compare two images of one document.
+
+    Sub-documents are compared field by field, arrays as wholes (`$pull` and its kin are reported whole by the
+    server too; readers take them apart). A replacement may give `_id` another type, 1 for 1.0: then every field is
+    listed, since changes that set `_id` tell the whole document (`change_history.reconstruct.fold`).
+
+    Returns:
+        The changes, and the keys of the document in their new order if applying the changes (fields set in
+        place, new ones at the end) would leave them in another.
+    """
+    old, new = raw.fields(before), raw.fields(after)
+    if old.get(b"_id") != new.get(b"_id"):
+        removed = [Change((key,), value, None) for key, value in old.items() if key not in new]
+        return [*removed, *(Change((key,), old.get(key), value) for key, value in new.items())], None
+    changes: list[Change] = []
+    ordered = _compare(before, after, (), changes)
+    return changes, None if ordered else list(raw.fields(after))
+
+
+def _compare(before: bytes, after: bytes, prefix: Path, changes: list[Change]) -> bool:
+    """Collect the changes below a path; whether they also give the order of its keys."""
+    old, new = raw.fields(before), raw.fields(after)
+    changes.extend(Change((*prefix, key), value, None) for key, value in old.items() if key not in new)
+    for key, value in new.items():
+        was = old.get(key)
+        if was == value:
+            continue
+        path = (*prefix, key)
+        if was is not None and was[0] == value[0] == raw.DOCUMENT:
+            finer: list[Change] = []
+            if _compare(was[1], value[1], path, finer):
+                changes.extend(finer)
+                continue
+        changes.append(Change(path, was, value))
+    return [*(key for key in old if key in new), *(key for key in new if key not in old)] == list(new)

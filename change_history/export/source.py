@@ -1,0 +1,104 @@
+"""What an export writes: events, from the beginning or from where one was cut off, or documents as they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from change_history.bson.values import ABSENT, to_raw
+from change_history.export.resume import NotResumableError
+from change_history.query.gaps import is_gap
+from change_history.reconstruct.places import moment_of
+from change_history.reconstruct.state import UnknownStateError
+from change_history.stored.order import CLUSTER_TIME_BYTES, cluster_time_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bson.raw_bson import RawBSONDocument
+
+    from change_history.bson.raw import Value
+    from change_history.history import History
+    from change_history.query.selection import Selection
+    from change_history.reconstruct.window import Moment
+    from models import HistoryModel
+
+
+def events(history: History, selection: Selection, first: bytes | None = None) -> Iterator[RawBSONDocument]:
+    """Read history documents, oldest first, with the gaps in their places.
+
+    Args:
+        history: where they are.
+        selection: which.
+        first: `_id` of the event to begin with; None: the first there is.
+
+    Raises:
+        NotResumableError: there is no such event in the answer.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    if first is None:
+        return history.with_gaps(selection, history.stored(selection))
+    moment = moment_of(first[:CLUSTER_TIME_BYTES])
+    there = replace(selection, since=moment, until=moment)
+    candidates = chain(history.stored(there), history.stored_gaps(selection.namespace, since=moment, until=moment))
+    found = next((stored for stored in candidates if stored["_id"] == first), None)
+    if found is None:
+        raise NotResumableError("the event at which it was cut off is not in the history that is asked for")
+    onwards = replace(selection, since=moment)
+    return _from(found, history.with_gaps(onwards, history.stored(onwards)), selection)
+
+
+class Documents(NamedTuple):
+    """Documents as they were.
+
+    Attributes:
+        found: of each its `_id`; the document, None if history cannot tell it; and why not, None if it can.
+        gaps: intervals of which events were lost, so that the documents may have been others.
+    """
+
+    found: Iterator[tuple[Value, bytes | None, str | None]]
+    gaps: Sequence[HistoryModel]
+
+
+def documents(history: History, namespace: str, document_id: Any, at: Moment) -> Documents:
+    """The documents of a collection as they were, or one of them.
+
+    Args:
+        history: where it is told.
+        namespace: `database.collection`.
+        document_id: `_id` of the one; `ABSENT`: all, in the server's order of `_id`s, read one after the other.
+        at: when.
+
+    Raises:
+        change_history.reconstruct.state.UnknownStateError: history cannot tell which documents there were.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    if document_id is not ABSENT:
+        state = history.state(namespace, document_id, at)
+        told = state.data is not None or state.unknown is not None
+        return Documents(iter([(to_raw(document_id), state.data, state.unknown)] if told else []), state.gaps)
+    collection = history.collection(namespace, at)
+    if collection.unknown is not None:
+        raise UnknownStateError(namespace, collection.unknown)
+    found = ((told.raw_id, told.data, told.unknown) for told in collection.documents())
+    return Documents(found, collection.gaps)
+
+
+def _from(first: RawBSONDocument, found: Iterator[RawBSONDocument], selection: Selection) -> Iterator[RawBSONDocument]:
+    yield first  # found or not: a gap is no answer of its own, so behind the last event it would not come
+    is_behind = False
+    for stored in found:
+        if stored["_id"] == first["_id"]:
+            is_behind = True
+            continue
+        is_behind = is_behind or cluster_time_of(stored) > cluster_time_of(first)
+        if is_behind and _is_within(stored, selection):
+            yield stored
+
+
+def _is_within(stored: RawBSONDocument, selection: Selection) -> bool:
+    """Whether an event is in the window that was asked for: reading on is by cluster time, this may be by wall time."""
+    since, when = selection.since, stored.get("timestamp")
+    return is_gap(stored) or not isinstance(since, datetime) or not isinstance(when, datetime) or when >= since

@@ -1,0 +1,178 @@
+"""The columns of each kind of row, and what is lost in them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING, NamedTuple
+
+from bson import DatetimeMS, Timestamp
+
+from change_history.bson import extended_json, raw
+from change_history.bson.values import to_python
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from change_history.bson.raw import Value
+
+
+class Format(StrEnum):
+    """A file format."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Form(Enum):
+    """What a column holds."""
+
+    TEXT = auto()
+    VALUE = auto()
+    """Any BSON value, in canonical Extended JSON."""
+    TIME = auto()
+    """Milliseconds, UTC; as text ISO 8601."""
+    CLUSTER_TIME = auto()
+    """`seconds:increment`, as the command line reads it."""
+    BYTES = auto()
+    """As text in hexadecimal digits."""
+    NUMBER = auto()
+    FLAG = auto()
+
+
+class Column(NamedTuple):
+    """A column: the name of a field of the row, and its form."""
+
+    name: str
+    form: Form
+
+
+class Table(NamedTuple):
+    """A kind of row.
+
+    Attributes:
+        columns: in order. The first names the event, or the document, that the row is of.
+        left_out: fields of history that its rows do not have.
+    """
+
+    columns: tuple[Column, ...]
+    left_out: tuple[str, ...] = ()
+
+
+OTHER = Column("other", Form.VALUE)
+"""Last column of a table of history: the fields that have no column, or are not of its type, as one document."""
+
+_FITTING = {
+    Form.TEXT: {raw.STRING},
+    Form.TIME: {raw.DATE},
+    Form.CLUSTER_TIME: {raw.TIMESTAMP},
+    Form.BYTES: {raw.BINARY},
+    Form.NUMBER: {raw.INT32, raw.INT64},
+    Form.FLAG: {raw.BOOLEAN},
+}
+
+_WHAT = (
+    Column("namespace", Form.TEXT),
+    Column("document_id", Form.VALUE),
+    Column("operation", Form.TEXT),
+    Column("timestamp", Form.TIME),
+    Column("cluster_time", Form.CLUSTER_TIME),
+)
+_AROUND = (Column("key_order", Form.VALUE), Column("description", Form.VALUE), Column("transaction", Form.VALUE))
+
+EVENTS = Table(
+    (
+        Column("_id", Form.BYTES),
+        *_WHAT,
+        Column("changes", Form.VALUE),
+        *_AROUND,
+        Column("resume_token", Form.BYTES),
+        Column("version", Form.NUMBER),
+        OTHER,
+    )
+)
+CHANGES = Table(
+    (
+        Column("event", Form.BYTES),
+        *_WHAT,
+        Column("field", Form.TEXT),
+        Column("path", Form.VALUE),
+        Column("old_value", Form.VALUE),
+        Column("new_value", Form.VALUE),
+        Column("old_value_from", Form.TEXT),
+        Column("new_value_from", Form.TEXT),
+        Column("truncated_to", Form.NUMBER),
+        Column("at_end", Form.FLAG),
+        *_AROUND,
+        OTHER,
+    ),
+    left_out=("resume_token", "version"),
+)
+DOCUMENTS = Table((Column("_id", Form.VALUE), Column("document", Form.VALUE), Column("unknown", Form.TEXT)))
+
+
+def cells(table: Table, row: bytes) -> list[Value | None]:
+    """The values of a row, column by column; None: absent.
+
+    Raises:
+        change_history.bson.raw.MalformedBSON: the row is no BSON document.
+    """
+    fields = raw.fields(row)
+    found: list[Value | None] = []
+    for name, form in table.columns:
+        key = name.encode()
+        fits = key in fields and (form is Form.VALUE or fields[key][0] in _FITTING[form])
+        found.append(fields.pop(key) if fits else None)
+    if fields and table.columns[-1] is OTHER:
+        found[-1] = (raw.DOCUMENT, raw.from_fields(fields.items()))
+    return found
+
+
+def loss(chosen: Format, table: Table) -> str | None:
+    """What a file does not say as history does, in one line; None: nothing."""
+    said = []
+    if chosen is not Format.NDJSON:
+        types = "all cells are text, and an empty one is absent" if chosen is Format.CSV else "null is absent"
+        said.append(f"{types}; BSON values are canonical Extended JSON text, which keeps their types")
+    if table.left_out:
+        said.append(f"left out: {', '.join(table.left_out)}")
+    return "; ".join(said) or None
+
+
+def text(value: Value, form: Form) -> str:
+    """A cell as text; the value is of the column's type (see `cells`)."""
+    writer = _TEXTS.get(form)
+    return writer(value) if writer is not None else extended_json.dumps_raw(value)
+
+
+def number(value: Value) -> int:
+    """The integer, or the milliseconds of the date."""
+    return int.from_bytes(value[1], "little", signed=True)
+
+
+def _plain(value: Value) -> str:
+    # Every program can read it: bytes that are not UTF-8 become escapes, `\\xff`.
+    return raw.text_of(value).decode("utf-8", "backslashreplace")
+
+
+def _iso(value: Value) -> str:
+    moment: datetime | DatetimeMS = to_python(value)
+    if isinstance(moment, DatetimeMS):  # outside the years 1 to 9999
+        return extended_json.dumps_raw(value)
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _cluster_time(value: Value) -> str:
+    moment: Timestamp = to_python(value)
+    return f"{moment.time}:{moment.inc}"
+
+
+_TEXTS: dict[Form, Callable[[Value], str]] = {
+    Form.TEXT: _plain,
+    Form.TIME: _iso,
+    Form.CLUSTER_TIME: _cluster_time,
+    Form.BYTES: lambda value: value[1][5:].hex(),
+    Form.NUMBER: lambda value: str(number(value)),
+    Form.FLAG: lambda value: "true" if value[1] == b"\x01" else "false",
+}

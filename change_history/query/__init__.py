@@ -1,0 +1,1 @@
+"""Asking for recorded events: which, in what order, how many."""

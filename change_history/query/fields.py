@@ -1,0 +1,113 @@
+"""What of an event concerns one field: the field itself, everything below it, and its part of what is above it.
+
+A field is asked for as MongoDB writes it, `address.city`. Where that can mean several paths (one key with a dot,
+two keys, an index), it means all of them.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.python_paths import change_at, dotted, path_of, read
+from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_raw
+from change_history.stored.names import FROM_UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from change_history.bson.python_paths import Path
+    from models import ChangeModel, HistoryModel
+
+_WHOLE_DOCUMENT = ""
+
+
+def condition(field: str, below: str = "", values: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the server can check: some change is at the field, above it or below it, or nobody can know.
+
+    It lets through all that matters and a little more; `changes_of` decides.
+
+    Args:
+        field: as MongoDB writes it.
+        below: path of the history document, with a closing dot, where it lies within another one.
+        values: what else must hold of a change at the field or below it (see `change_history.query.values`). Of one
+            above, only a part belongs to the field, so its values say nothing yet.
+    """
+    parts = field.split(".")
+    above = {"field": {"$in": [_WHOLE_DOCUMENT, *(".".join(parts[:size]) for size in range(1, len(parts)))]}}
+    inside = {"field": {"$gte": field + ".", "$lt": field + "/"}}  # "/" is the character after "."
+    at_or_below = {"$or": [{"field": field}, inside]}
+    concerned = {"$or": [above, {"$and": [at_or_below, values]} if values else at_or_below]}
+    unknown = {f"{below}operation": "replace", f"{below}changes.old_value_from": FROM_UNKNOWN}
+    found = [{f"{below}changes": {"$elemMatch": concerned}}, unknown]
+    if values:
+        anywhere = {"$or": [above, at_or_below]}
+        found.append({f"{below}parts": {"$exists": True}, f"{below}changes": {"$elemMatch": anywhere}})
+    return {"$or": found}
+
+
+def changes_of(event: HistoryModel, field: str) -> list[ChangeModel]:
+    """The changes of an event that concern a field, those above it reduced to their part of it.
+
+    A change above the field counts if the values there differ, or if one of them is unknown. A document replaced
+    without a pre-image may have lost any field that its new version lacks, so that counts too.
+    """
+    found: list[ChangeModel] = []
+    covered = False
+    for change in event.changes:
+        path = path_of(change)
+        if any(dotted(path[:size]) == field for size in range(1, len(path) + 1)):
+            found.append(change)
+        elif not path or field.startswith(dotted(path) + "."):
+            covered = True
+            found += _below(change, path, field[len(dotted(path)) + 1 :] if path else field)
+    if event.operation == "replace" and not found and not covered:
+        unknown = (change for change in event.changes if change.old_value_from == FROM_UNKNOWN)
+        found += [change_at(read(field), change, old_value=UNKNOWN) for change in islice(unknown, 1)]
+    return found
+
+
+def _below(change: ChangeModel, path: Path, rest: str) -> Iterator[ChangeModel]:
+    old_value, new_value = change.old_value, change.new_value
+    unknown = old_value is UNKNOWN or new_value is UNKNOWN
+    if unknown and (not path or change.truncated_to is not None):
+        yield change  # there is no telling what it held there
+        return
+    inner_paths = dict.fromkeys([*_paths(old_value, rest), *_paths(new_value, rest)])
+    for inner in inner_paths or ([read(rest)] if unknown else []):
+        old, new = _value(old_value, inner), _value(new_value, inner)
+        if old is UNKNOWN or new is UNKNOWN or not same(old, new):
+            yield change_at((*path, *inner), change, old_value=old, new_value=new)
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether two values are the same to the BSON type; absent is the same as absent only."""
+    if isinstance(old, Missing) or isinstance(new, Missing):
+        return old is new
+    return to_raw(old) == to_raw(new)
+
+
+def _paths(value: Any, rest: str) -> Iterator[Path]:
+    """Every path below a value that a dotted path can mean."""
+    if isinstance(value, list):
+        first, dot, deeper = rest.partition(".")
+        if first.isdecimal() and first.isascii() and int(first) < len(value):
+            index = int(first)
+            yield from ((index, *inner) for inner in _paths(value[index], deeper)) if dot else [(index,)]
+    elif isinstance(value, dict):
+        if rest in value:
+            yield (rest,)
+        for at, character in enumerate(rest):
+            if character == "." and rest[:at] in value:
+                yield from ((rest[:at], *inner) for inner in _paths(value[rest[:at]], rest[at + 1 :]))
+
+
+def _value(value: Any, path: Path) -> Any:
+    if value is UNKNOWN:
+        return UNKNOWN
+    for key in path:
+        known = key in value if isinstance(value, dict) else isinstance(value, list) and key in range(len(value))
+        if not known:
+            return ABSENT
+        value = value[key]
+    return value

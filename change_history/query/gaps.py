@@ -1,0 +1,185 @@
+"""Gaps: intervals of which events were lost for good, as history documents with the operation `gap`.
+
+A gap names no collection; it lost events of everything that the stream watched. So it belongs into the answer about
+every namespace which that covers, whatever else is asked for.
+"""
+
+from __future__ import annotations
+
+from heapq import merge
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Timestamp
+
+from change_history import globs
+from change_history.reconstruct import window
+from change_history.stored import operations
+from change_history.stored.order import cluster_time_of
+from change_history.stored.reading import as_query, to_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.collection import Collection
+    from pymongo.cursor import Cursor
+
+    from change_history.query.selection import Selection
+    from change_history.reconstruct.window import Moment
+    from models import HistoryModel
+
+OPERATION = operations.GAP
+
+_LAST_INCREMENT = 2**32 - 1
+
+
+class View(NamedTuple):
+    """A gap as its history document tells it.
+
+    Attributes:
+        stream: name of the stream that lost its position.
+        since: cluster time up to which history is whole.
+        until: cluster time from which on it is whole again.
+        cause: what made it.
+        include: globs of what was watched.
+        exclude: globs of what was not, though included.
+    """
+
+    stream: str
+    since: Timestamp
+    until: Timestamp
+    cause: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+
+def view(gap: HistoryModel) -> View:
+    """Read a gap.
+
+    Raises:
+        KeyError: it is no gap.
+    """
+    said = gap.description
+    return View(
+        str(said["stream"]),
+        said["from"],
+        said["to"],
+        str(said["cause"]),
+        tuple(said["include"]),
+        tuple(said["exclude"]),
+    )
+
+
+def find(
+    collection: Collection[RawBSONDocument],
+    since: Moment | None = None,
+    until: Moment | None = None,
+    *,
+    newest_first: bool = False,
+) -> Cursor[RawBSONDocument]:
+    """The cursor over all gaps that reach into a window, in order. The index `gaps` answers it.
+
+    Args:
+        collection: the history collection, its documents left as bytes.
+        since: first moment of the window; to the second where it is a wall time.
+        until: last moment of the window; likewise.
+        newest_first: the order.
+    """
+    conditions = condition()
+    if until is not None:
+        conditions["_id"] = window.id_bounds(None, _latest(until))
+    if since is not None:
+        conditions["description.to"] = {"$gte": _earliest(since)}
+    return collection.find(as_query(conditions), sort=[("_id", -1 if newest_first else 1)])
+
+
+def read(
+    collection: Collection[RawBSONDocument],
+    namespace: str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    *,
+    newest_first: bool = False,
+) -> Iterator[RawBSONDocument]:
+    """Read the gaps that reach into a window, oldest first unless told; with a namespace, those that concern it.
+
+    Raises:
+        ValueError: a time without a zone.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    window.require_aware(since)
+    window.require_aware(until)
+    found = find(collection, since, until, newest_first=newest_first)
+    return (gap for gap in found if concerns(gap, namespace, since, until))
+
+
+def among(
+    collection: Collection[RawBSONDocument],
+    selection: Selection,
+    events: Iterable[RawBSONDocument],
+    *,
+    cut: bool = False,
+    newest_first: bool = False,
+) -> Iterator[RawBSONDocument]:
+    """Put the gaps that an answer reaches across into their places in time among its events.
+
+    An answer without events has no places; then nothing comes at all. A transaction is committed at one moment, so
+    only a gap at that moment matters.
+
+    Args:
+        collection: the history collection, its documents left as bytes.
+        selection: what was asked for.
+        events: the answer, oldest first unless told.
+        cut: older events were left out, so only gaps that reach to the oldest of these matter. They are held in memory.
+        newest_first: the order of the events, and of the gaps among them.
+    """
+    rest = iter(events)
+    first = next(rest, None)
+    if first is None:
+        return
+    since, until = selection.since, selection.until
+    if selection.transaction is not None:
+        since = until = first["cluster_time"]
+    elif cut:
+        held = [first, *rest]
+        since, rest = held[-1 if newest_first else 0]["cluster_time"], iter(held[1:])
+    gaps = read(collection, selection.namespace, since, until, newest_first=newest_first)
+    found = chain([first], rest)
+    # A gap begins after all events of its cluster time, so the events come first.
+    in_turn = (gaps, found) if newest_first else (found, gaps)
+    yield from merge(*in_turn, key=cluster_time_of, reverse=newest_first)
+
+
+def condition(below: str = "") -> dict[str, Any]:
+    """The condition that a history document is a gap.
+
+    Args:
+        below: path of the history document, with a closing dot, where it lies within another one.
+    """
+    return {f"{below}operation": OPERATION}
+
+
+def is_gap(stored: RawBSONDocument) -> bool:
+    """Whether a history document is a gap."""
+    return bool(stored["operation"] == OPERATION)
+
+
+def concerns(stored: RawBSONDocument, namespace: str | None, since: Moment | None, until: Moment | None) -> bool:
+    """Whether a gap reaches into a window, and into a namespace if one is given."""
+    gap = view(to_event(stored))
+    if (since is not None and gap.until < _earliest(since)) or (until is not None and gap.since > _latest(until)):
+        return False
+    return namespace is None or globs.covers(gap.include, gap.exclude, namespace)
+
+
+def _earliest(moment: Moment) -> Timestamp:
+    return moment if isinstance(moment, Timestamp) else Timestamp(_second(moment), 0)
+
+
+def _latest(moment: Moment) -> Timestamp:
+    return moment if isinstance(moment, Timestamp) else Timestamp(_second(moment), _LAST_INCREMENT)
+
+
+def _second(moment: Any) -> int:
+    return min(max(int(moment.timestamp() // 1), 0), _LAST_INCREMENT)

@@ -1,0 +1,131 @@
+"""Which events of history are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.values import ABSENT
+from change_history.query import fields, values
+from change_history.query.transactions import TRANSACTIONS
+from change_history.reconstruct import window
+from change_history.stored import operations
+from change_history.stored.reading import as_query, is_document
+
+if TYPE_CHECKING:
+    from bson.raw_bson import RawBSONDocument
+
+    from change_history.query.transactions import Transaction
+    from change_history.reconstruct.window import Moment
+    from models import ChangeModel, HistoryModel
+
+DOCUMENT_TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
+"""Key of the index that answers about one document."""
+
+NAMESPACE_TIMELINE = [("namespace", 1), ("_id", 1)]
+"""Key of the index that answers about a collection."""
+
+EVERYTHING = [("_id", 1)]
+"""Key of the index that answers about all that is recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A question about events. All conditions must hold.
+
+    Attributes:
+        namespace: `database.collection`; None: all that is recorded.
+        document_id: `_id` of one document, any BSON type; `ABSENT`: the whole collection with its own events.
+        field: a field as MongoDB writes it, with everything below it (see `change_history.query.fields`).
+        since: first moment, included (see `change_history.reconstruct.window`).
+        until: last moment, included.
+        operations: only these; none: all.
+        transaction: only its events (see `change_history.query.transactions`).
+        changed_from: only events with a change from this value, in the field if one is given (see
+            `change_history.query.values`); `ABSENT`: from any.
+        changed_to: the same of the new value. If both are given, one change must have both.
+
+    Raises:
+        ValueError: a time without a zone, or a document of no collection.
+    """
+
+    namespace: str | None
+    document_id: Any = ABSENT
+    field: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    operations: tuple[str, ...] = ()
+    transaction: Transaction | None = None
+    changed_from: Any = ABSENT
+    changed_to: Any = ABSENT
+
+    def __post_init__(self) -> None:
+        window.require_aware(self.since)
+        window.require_aware(self.until)
+        if self.namespace is None and self.document_id is not ABSENT:
+            raise ValueError("a document's id means something only within a namespace")
+
+    @property
+    def index(self) -> list[tuple[str, int]]:
+        """Key of the index that answers this, in the order of history. The planner need not guess."""
+        if self.transaction is not None:
+            return TRANSACTIONS
+        if self.namespace is None:
+            return EVERYTHING
+        return NAMESPACE_TIMELINE if self.document_id is ABSENT else DOCUMENT_TIMELINE
+
+    @property
+    def by_value(self) -> bool:
+        """Whether values are asked for, so that an event may be one of which nobody knows whether it belongs here."""
+        return self.changed_from is not ABSENT or self.changed_to is not ABSENT
+
+    @property
+    def narrows(self) -> bool:
+        """Whether not all changes of an event matter, so that the server's decision is not the last one."""
+        return self.field is not None or self.by_value
+
+    def query(self, below: str = "") -> RawBSONDocument:
+        """The conditions for the server.
+
+        Args:
+            below: path of the history document, with a closing dot, where it lies within another one.
+        """
+        conditions: dict[str, Any] = {}
+        if self.namespace is not None:
+            conditions["namespace"] = {"$eq": self.namespace}
+        if self.document_id is not ABSENT:
+            conditions["document_id"] = is_document(self.document_id)
+        conditions |= window.bounds(self.since, self.until)
+        if self.operations:
+            conditions["operation"] = {"$in": list(self.operations)}
+        elif self.namespace is None:
+            conditions["operation"] = {"$ne": operations.GAP}  # it has no namespace, and is no event
+        if self.transaction is not None:
+            conditions["transaction"] = {"$exists": True}  # as the index says it
+            conditions["transaction.session"] = {"$eq": self.transaction.session}
+            conditions["transaction.number"] = {"$eq": self.transaction.number}
+        conditions = {below + name: condition for name, condition in conditions.items()}
+        of_changes = values.condition(self.changed_from, self.changed_to)
+        if self.field is not None:
+            conditions |= fields.condition(self.field, below, of_changes)
+        elif of_changes:
+            parts = {f"{below}parts": {"$exists": True}}  # its values are elsewhere
+            conditions["$or"] = [{f"{below}changes": {"$elemMatch": of_changes}}, parts]
+        return as_query(conditions)
+
+    def changes_of(self, event: HistoryModel) -> list[ChangeModel]:
+        """The changes of an event that are asked for: of the field, with the values."""
+        concerned = event.changes if self.field is None else fields.changes_of(event, self.field)
+        if not self.by_value:
+            return list(concerned)
+        return [change for change in concerned if self._verdict(change)]
+
+    def verdict(self, event: HistoryModel) -> bool | None:
+        """Decide what the server cannot: whether an event that it let through belongs here; None: nobody knows."""
+        if not self.narrows:
+            return True
+        concerned = event.changes if self.field is None else fields.changes_of(event, self.field)
+        return values.of_any(map(self._verdict, concerned))
+
+    def _verdict(self, change: ChangeModel) -> bool | None:
+        return values.verdict(change, self.changed_from, self.changed_to)

@@ -1,0 +1,73 @@
+"""What history lacks: events that are only in `rejected`, and intervals of which events were lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from change_history import globs
+from change_history.partition import share
+from change_history.reconstruct.belief import Hole
+from change_history.reconstruct.places import sortable
+from change_history.reconstruct.together import Read
+from change_history.stored.names import HISTORY, REJECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pymongo.database import Database
+
+_MANY = 1000
+"""More rejected events than this are not looked at one by one: then history is not relied upon at all."""
+
+
+class Rejected:
+    """The events of some namespaces, and those of which nobody knows what they are about, that are only in `rejected`.
+
+    Args:
+        found: what was read of them (`rejected_read`).
+    """
+
+    def __init__(self, found: Iterable[Mapping[str, Any]]) -> None:
+        times = [item.get("cluster_time") for item in found]
+        self._all = len(times) == _MANY or None in times
+        self._times = [sortable(time) for time in times if time is not None]
+
+    def between(self, since: bytes, until: bytes) -> bool:
+        """Whether one lies between two cluster times, 8 bytes each, both included."""
+        return self._all or any(since <= time <= until for time in self._times)
+
+
+def rejected_read(namespaces: Sequence[str]) -> Read:
+    """What is to be read for `Rejected`."""
+    concerned = {"$or": [{"namespace": {"$in": [*namespaces]}}, {"namespace": {"$exists": False}}]}
+    return Read(REJECTED, concerned, {"_id": 1}, _MANY, {"cluster_time": 1})
+
+
+def rejected(database: Database[Any], namespaces: Sequence[str]) -> Rejected:
+    """Read which events of some namespaces, `db.coll` each, are only in `rejected`."""
+    read = rejected_read(namespaces)
+    return Rejected(database[REJECTED].find(read.query, read.fields, sort=[*read.order.items()], limit=_MANY))
+
+
+def gaps(database: Database[Any], namespace: str | None = None, stream: str | None = None) -> list[Hole]:
+    """The intervals of which events were lost, oldest first.
+
+    Args:
+        database: the history database.
+        namespace: only those in which events of this namespace can have been lost.
+        stream: only those in which events can have been lost that this checkpoint is about.
+    """
+    history = database[HISTORY]
+    found = history.find({"operation": "gap"}, {"description": 1}, sort=[("_id", 1)], hint="gaps")
+    return [
+        _hole(said)
+        for said in (gap["description"] for gap in found)
+        if namespace is None or globs.covers(said["include"], said["exclude"], namespace)
+        if stream is None or share(stream, said["stream"])
+    ]
+
+
+def _hole(said: dict[str, Any]) -> Hole:
+    level = said.get("level_at") if said.get("level") else None
+    level_at = sortable(level) if level is not None else None
+    return Hole(sortable(said["from"]), sortable(said["to"]), level_at, said["stream"])

@@ -1,0 +1,137 @@
+"""Snapshots: whole states of long-lived documents, so that no more than the entries since need folding.
+
+A snapshot says nothing that history does not: it can be thrown away, and made again. What enters history late, before
+entries that are there already, makes the snapshots after it wrong; whoever brings it in forgets them (`forget`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
+from pymongo import DeleteMany, WriteConcern
+
+from change_history.bson import raw
+from change_history.reconstruct.ids import in_ids, is_id
+from change_history.reconstruct.places import TIME_BYTES, Place, identity, place_of
+from change_history.reconstruct.together import Read
+from change_history.stored.names import SNAPSHOTS
+from change_history.stored.reading import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pymongo.database import Database
+
+    from change_history.reconstruct.lives import Span
+
+TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
+TIMELINE_NAME = "document_timeline"
+
+_MAJORITY = WriteConcern("majority")
+
+
+class Start(NamedTuple):
+    """A document after one of its entries.
+
+    Attributes:
+        document: its bytes.
+        base: `_id` of the entry that last told it whole, 16 bytes.
+        id: `_id` of the entry, 16 bytes.
+        place: where the entry stands.
+    """
+
+    document: bytes
+    base: bytes
+    id: bytes
+    place: Place
+
+
+def latest(database: Database[Any], span: Span, document_id: raw.Value) -> Start | None:
+    """The last snapshot of a document within a span.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    query = latest_read(span.namespace, document_id, span.ids()).query
+    snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
+    for newest in snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE, limit=1):
+        start = read(raw.fields(bytes(newest.raw)))
+        if start is None or start.place < span.until:
+            return start
+        # It stands at the span's last cluster time, and beyond its end; within that time, ids are no order.
+        for stored in snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE):
+            start = read(raw.fields(bytes(stored.raw)))
+            if start is not None and start.place < span.until:
+                return start
+    return None
+
+
+def latest_read(namespace: str, document_id: raw.Value, ids: dict[str, Any]) -> Read:
+    """What is to be read for the last snapshot of a document within a range of ids."""
+    query = {"namespace": namespace, "document_id": is_id(document_id), "_id": ids, "document": {"$exists": True}}
+    return Read(SNAPSHOTS, query, {"namespace": -1, "document_id": -1, "_id": -1}, 1)
+
+
+def read(fields: dict[bytes, raw.Value]) -> Start | None:
+    """A stored snapshot, given as its top-level fields; None: it is only claimed, its state is not made yet."""
+    if b"document" not in fields:
+        return None
+    return Start(fields[b"document"][1], fields[b"base"][1][5:], identity(fields), place_of(fields))
+
+
+def written(entry: dict[bytes, raw.Value], document: bytes, base: bytes) -> bytes:
+    """A snapshot as `models.SnapshotModel` would have written it.
+
+    Args:
+        entry: top-level fields of the entry after which the state stands.
+        document: the state.
+        base: `_id` of the entry that last told the document whole, 16 bytes.
+    """
+    contents = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
+    contents.append((b"base", (raw.BINARY, raw.int32(len(base)) + b"\x00" + base)))
+    if b"resume_token" in entry:
+        contents.append((b"resume_token", entry[b"resume_token"]))
+    return raw.from_fields([*contents, (b"document", (raw.DOCUMENT, document))])
+
+
+def forget(database: Database[Any], late: Iterable[bytes]) -> None:
+    """Throw away what snapshots say wrongly now that entries have entered history late. Call it once they are stored.
+
+    Args:
+        database: the history database.
+        late: the entries, stored history documents. One that is about no document may concern any.
+
+    Raises:
+        pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
+    """
+    documents: dict[tuple[bytes, bytes], list[raw.Value]] = {}
+    everything: list[bytes] = []
+    for entry in late:
+        fields = raw.fields(entry)
+        time = identity(fields)[:TIME_BYTES]
+        if b"document_id" in fields:
+            documents.setdefault((raw.text_of(fields[b"namespace"]), time), []).append(fields[b"document_id"])
+        else:
+            everything.append(time)
+    wrong: list[dict[str, Any]] = [
+        {
+            "namespace": namespace.decode("utf-8", "surrogateescape"),
+            "document_id": in_ids(ids),
+            "_id": _from(time),
+        }
+        for (namespace, time), ids in documents.items()
+    ]
+    if everything:
+        wrong.append({"_id": _from(min(everything))})
+    if wrong:
+        database.get_collection(SNAPSHOTS, write_concern=_MAJORITY).bulk_write([DeleteMany(query) for query in wrong])
+
+
+def forget_since(database: Database[Any], time: bytes) -> None:
+    """Throw away every snapshot from a cluster time on, given as 8 bytes, big-endian. Raises as `forget` does."""
+    database.get_collection(SNAPSHOTS, write_concern=_MAJORITY).delete_many({"_id": _from(time)})
+
+
+def _from(time: bytes) -> dict[str, Any]:
+    return {"$gte": Binary(time + bytes(TIME_BYTES))}

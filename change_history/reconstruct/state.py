@@ -1,0 +1,188 @@
+"""What a document was, with what the answer rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary
+
+from change_history.bson.values import document_to_python, to_raw
+from change_history.reconstruct import cut, lives
+from change_history.reconstruct.ahead import read_ahead
+from change_history.reconstruct.document import recall_one
+from change_history.reconstruct.lineage import Lineage
+from change_history.reconstruct.places import TIME_BYTES, before, place_at
+from change_history.reconstruct.states import Unknown
+from change_history.reconstruct.versions import Versions
+from change_history.stored.names import HISTORY
+from change_history.stored.parts import whole
+from change_history.stored.reading import RAW, to_event
+
+if TYPE_CHECKING:
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.database import Database
+
+    from change_history.bson.raw import Value
+    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.places import Place
+    from change_history.reconstruct.states import Recalled
+    from models import HistoryModel
+
+
+class UnknownStateError(LookupError):
+    """History cannot tell what was asked for; the message says why. It never guesses.
+
+    Attributes:
+        reason: in words.
+    """
+
+    def __init__(self, namespace: str, reason: str, document_id: Any = None) -> None:
+        of = f"{namespace}, _id {document_id!r}" if document_id is not None else namespace
+        super().__init__(f"history cannot tell {of}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A document at one moment.
+
+    Attributes:
+        namespace: `database.collection`.
+        document_id: its `_id`.
+        place: where history was cut: what is before counts.
+        data: its BSON; None: it was not there, or history cannot tell.
+        unknown: why history cannot tell; None: it can.
+        entry: the last recorded event of it up to the moment; of a collection that was renamed it may lie under the
+            former name. None: there is none.
+        version: which version of the document that is, under the name it lies under.
+        ended_by: of a document that was not there, the event that ended it: its own, or that of its collection.
+        gaps: intervals of which events were lost since the document was last told whole, up to the moment. In them it
+            may have been changed without a trace.
+    """
+
+    namespace: str
+    document_id: Any
+    place: Place
+    data: bytes | None = None
+    unknown: str | None = None
+    entry: HistoryModel | None = None
+    version: int | None = None
+    ended_by: HistoryModel | None = None
+    gaps: tuple[HistoryModel, ...] = ()
+
+    @property
+    def raw_id(self) -> Value:
+        """Its `_id` as bytes."""
+        return to_raw(self.document_id)
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The document, its values exact (see `change_history.bson.values.to_python`); None: it was not there.
+
+        Raises:
+            UnknownStateError: history cannot tell.
+        """
+        if self.unknown is not None:
+            raise UnknownStateError(self.namespace, self.unknown, self.document_id)
+        return document_to_python(self.data) if self.data is not None else None
+
+
+class Recollection:
+    """A document as it is recalled at one moment. What goes beyond the document itself is asked for when it is needed.
+
+    Args:
+        database: the history database.
+        namespace: `database.collection`.
+        document_id: its `_id`, any BSON type.
+        at: when.
+
+    Raises:
+        change_history.reconstruct.versions.NoSuchVersionError: the document has no version of this number.
+        TypeError: no moment and no number.
+        ValueError: a time without a zone.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+
+    def __init__(self, database: Database[Any], namespace: str, document_id: Any, at: At | None) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, codec_options=RAW)
+        self.namespace = namespace
+        self._given_id = document_id
+        self.raw_id = to_raw(document_id)
+        where = cut.of_document(database, namespace, self.raw_id, at)
+        self.place = where.place
+        ahead = read_ahead(database, namespace, self.raw_id, where.place, where.turn)
+        self.lineage = Lineage(database, namespace, where._replace(turn=(ahead.turn,)))
+        self.recalled: Recalled | None = recall_one(
+            database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead
+        )
+
+    @property
+    def data(self) -> bytes | Unknown | None:
+        """The document's bytes; None: it was not there; `Unknown`: history cannot tell."""
+        if self.recalled is None:
+            return self.lineage.unrecorded or self._unless_it_was_there()
+        return self.recalled.document
+
+    def known(self) -> bytes | None:
+        """The document's bytes; None: it was not there.
+
+        Raises:
+            UnknownStateError: history cannot tell.
+        """
+        data = self.data
+        if isinstance(data, Unknown):
+            raise UnknownStateError(self.namespace, data.reason, self._given_id)
+        return data
+
+    def state(self) -> State:
+        """The document with all that the answer rests on."""
+        data = self.data
+        entry = self._event(self.recalled.last) if self.recalled is not None else None
+        return State(
+            namespace=self.namespace,
+            document_id=self._given_id,
+            place=self.place,
+            data=data if isinstance(data, bytes) else None,
+            unknown=data.reason if isinstance(data, Unknown) else None,
+            entry=entry,
+            version=self._version(entry),
+            ended_by=self._ended_by(entry) if data is None else None,
+            gaps=tuple(self.lineage.gaps(self.recalled.base if self.recalled is not None else b"")),
+        )
+
+    def _unless_it_was_there(self) -> Unknown | None:
+        """Why it may have been there although nothing is recorded of it by then: watching began later."""
+        if any(self.lineage.newest.since):
+            return None  # whatever there was had ended
+        first = Versions(self._database, self.namespace, self.raw_id).first_from(self.place)
+        if first is None or first["operation"] == "insert":
+            return None
+        turn = lives.last_turn(self._database, self.namespace, place_at(first["_id"], first.get("resume_token")))
+        if turn is not None:
+            return None  # it came with others, later
+        return Unknown(
+            f"nothing was recorded of it by then, and its first recorded event is no insert, but {first['operation']}"
+        )
+
+    def _event(self, event_id: bytes) -> HistoryModel | None:
+        stored: RawBSONDocument | None = self._history.find_one({"_id": Binary(event_id)})
+        return to_event(whole(self._database, stored)) if stored is not None else None
+
+    def _version(self, entry: HistoryModel | None) -> int | None:
+        if entry is None:
+            return None
+        return Versions(self._database, entry.namespace, self.raw_id).number(place_at(entry.id, entry.resume_token))
+
+    def _ended_by(self, entry: HistoryModel | None) -> HistoryModel | None:
+        if entry is not None:
+            return entry
+        turn = lives.last_turn(self._database, self.namespace, self.place)
+        while turn is not None:
+            until = before(turn.id[:TIME_BYTES])
+            recalled = recall_one(self._database, lives.spans(self._database, self.namespace, until), self.raw_id)
+            if recalled is not None:
+                return self._event(turn.id if recalled.document is not None else recalled.last)
+            turn = lives.last_turn(self._database, self.namespace, until)
+        return None

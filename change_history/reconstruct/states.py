@@ -1,0 +1,198 @@
+"""What documents were at a place in history.
+
+An answer is the document's bytes; None where it was not there; `Unknown` where history has entries of it, but not all
+that would be needed.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.reconstruct import fold, holes, lives
+from change_history.reconstruct.ids import in_ids
+from change_history.reconstruct.places import TIME_BYTES, identity, place_of
+from change_history.stored.names import HISTORY
+from change_history.stored.parts import whole
+from change_history.stored.reading import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.cursor import Cursor
+    from pymongo.database import Database
+
+    from change_history.reconstruct.lives import Span
+    from change_history.reconstruct.places import Place
+
+    Fields = dict[bytes, raw.Value]
+
+
+class Unknown(NamedTuple):
+    """History has entries of the document, but not all that would be needed to tell what it was.
+
+    Attributes:
+        reason: in words.
+    """
+
+    reason: str
+
+
+_NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when watching began is not recorded")
+_REJECTED = Unknown("an event of its collection was rejected; `watcher rejected list` shows it")
+
+
+class Recalled(NamedTuple):
+    """A document as history tells it.
+
+    Attributes:
+        document: its bytes; None: it was not there.
+        base: `_id` of the entry that last told it whole, 16 bytes; empty where none does.
+        last: `_id` of its last entry, 16 bytes.
+        entries: how many entries were folded.
+    """
+
+    document: bytes | Unknown | None
+    base: bytes
+    last: bytes
+    entries: int
+
+
+def recall_many(
+    database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value], moment: bytes | None = None
+) -> dict[Hashable, Recalled]:
+    """What many documents were. Read forwards: in memory are no more than the documents themselves.
+
+    Args:
+        database: the history database.
+        spans: where their entries lie, newest first (`change_history.reconstruct.lives.spans`).
+        ids: `_id` values.
+        moment: cluster time, 8 bytes, up to which no event may be missing; that of the end of the spans.
+
+    Returns:
+        By `change_history.bson.equality.key_of` the `_id`; those that history has no entry of are missing.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    found: dict[Hashable, Recalled] = {}
+    newest_first = list(spans)
+    rejected = holes.rejected(database, [span.namespace for span in newest_first])
+    for span in reversed(newest_first):
+        for document_id, entries in timelines(database, span, ids):
+            key = key_of(document_id)
+            found[key] = follow(entries, found.get(key))
+    moment = moment or newest_first[0].until.cluster_time
+    return {key: unless_rejected(rejected, moment, recalled) for key, recalled in found.items()}
+
+
+def timelines(
+    database: Database[Any], span: Span, ids: Sequence[raw.Value] | None = None
+) -> Iterator[tuple[raw.Value, Iterator[Fields]]]:
+    """The entries of every document within a span, document by document, each oldest first.
+
+    Args:
+        database: the history database.
+        span: where to read.
+        ids: only these documents; None: all.
+
+    Yields:
+        The `_id` as the first entry has it, and the entries, to be read before the next document is asked for.
+    """
+    wanted = in_ids(ids) if ids is not None else {"$exists": True}
+    with find(database, span, wanted).sort(lives.TIMELINE) as cursor:
+        for _, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
+            entries = ordered(stored, span.until)
+            first = next(entries, None)
+            if first is not None:
+                yield first[b"document_id"], _chained(first, entries)
+
+
+def follow(entries: Iterable[Fields], known: Recalled | None = None) -> Recalled:
+    """Fold the entries of one document, oldest first, onto what it was before them.
+
+    Raises:
+        ValueError: there is neither an entry nor anything before.
+    """
+    following = _Following(known)
+    for fields in entries:
+        following.add(fields)
+    if not following.last:
+        raise ValueError("no entry to follow")
+    return following.recalled()
+
+
+def steps(entries: Iterable[Fields], known: Recalled | None = None) -> Iterator[Recalled]:
+    """What a document was after each of its entries, oldest first, given what it was before them."""
+    following = _Following(known)
+    for fields in entries:
+        following.add(fields)
+        yield following.recalled()
+
+
+class _Following:
+    """A document that is being followed from entry to entry.
+
+    Args:
+        known: what it was before the first.
+    """
+
+    def __init__(self, known: Recalled | None) -> None:
+        document, self._base, self.last, self._count = known if known is not None else (_NEVER_WHOLE, b"", b"", 0)
+        self._state = document if isinstance(document, Unknown) else fold.Folding(document)
+
+    def add(self, fields: Fields) -> None:
+        entry = fold.read_fields(fields)
+        self.last, self._count = identity(fields), self._count + 1
+        if fold.tells_all(entry):
+            self._base, self._state = self.last, fold.Folding(None)
+        if isinstance(self._state, Unknown):
+            return
+        try:
+            self._state.apply(entry)
+        except fold.DoesNotApplyError as error:
+            self._state = Unknown(str(error))
+
+    def recalled(self) -> Recalled:
+        document = self._state if isinstance(self._state, Unknown) else self._state.document()
+        return Recalled(document, self._base, self.last, self._count)
+
+
+def find(database: Database[Any], span: Span, document_id: Any, before: bytes | None = None) -> Cursor[RawBSONDocument]:
+    """The cursor over the entries within a span, by a condition on `document_id`; only those with a lesser `_id`."""
+    history = database.get_collection(HISTORY, codec_options=RAW)
+    ids = span.ids() if before is None else {**span.ids(), "$lt": Binary(before)}
+    query = {"namespace": span.namespace, "document_id": document_id, "_id": ids}
+    return history.find(query, hint=lives.TIMELINE)
+
+
+def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Iterator[Fields]:
+    """The top-level fields of stored history documents, each whole."""
+    for stored in cursor:
+        fields = raw.fields(bytes(stored.raw))
+        yield fields if b"parts" not in fields else raw.fields(bytes(whole(database, stored).raw))
+
+
+def ordered(stored: Iterable[Fields], until: Place, *, newest_first: bool = False) -> Iterator[Fields]:
+    """Entries sorted by `_id`, put in order within each cluster time, up to a place."""
+    for _, run in groupby(stored, key=lambda fields: identity(fields)[:TIME_BYTES]):
+        placed = [(place_of(fields), identity(fields), fields) for fields in run]
+        if len(placed) > 1:
+            placed.sort(key=lambda item: item[:2], reverse=newest_first)
+        yield from (fields for place, _, fields in placed if place < until)
+
+
+def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
+    yield first
+    yield from rest
+
+
+def unless_rejected(rejected: holes.Rejected, moment: bytes, recalled: Recalled) -> Recalled:
+    """What was recalled up to a cluster time, or `Unknown` if an event since its base was rejected."""
+    since = (recalled.base or bytes(TIME_BYTES))[:TIME_BYTES]
+    return recalled._replace(document=_REJECTED) if rejected.between(since, moment) else recalled

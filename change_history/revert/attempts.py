@@ -1,0 +1,196 @@
+"""Putting documents back in one transaction of the server, attempt after attempt until nobody else comes in between."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from bson import Timestamp
+from pymongo import ReadPreference, WriteConcern
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from change_history.bson.equality import key_of
+from change_history.query.transactions import Transaction
+from change_history.reconstruct.recorded import recorded_until
+from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
+from change_history.revert.intents import Intents
+from change_history.revert.lag import Lag
+from change_history.revert.live import Live, LostRaceError, RefusedWriteError, Write
+from change_history.revert.merge import plan
+from change_history.revert.outcome import Revert, Reverted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+    from change_history.revert.goals import Goal
+    from change_history.revert.intents import Purpose
+    from change_history.revert.live import Key
+
+PATIENCE_S = 15.0
+"""How long others may come in between before it is given up."""
+
+_LONGEST_WAIT_S = 0.05
+_COMMIT_MS = 10_000
+_UNAUTHORIZED = 13
+_ABORTED = "TransientTransactionError"
+_UNSURE = "UnknownTransactionCommitResult"
+
+
+class Attempts:
+    """Puts documents back, or finds out what that would do.
+
+    Args:
+        watched: the deployment that has the documents.
+        database: the history database.
+        goals: the documents, each once, those of a collection one after the other.
+        purpose: what for.
+        all_or_nothing: write nothing if a document cannot become all that it is to be.
+        dry_run: write nothing.
+    """
+
+    def __init__(
+        self,
+        watched: MongoClient[Any],
+        database: Database[Any],
+        goals: Sequence[Goal],
+        purpose: Purpose,
+        *,
+        all_or_nothing: bool,
+        dry_run: bool,
+    ) -> None:
+        self._watched = watched
+        self._database = database
+        self._intents = Intents(database)
+        self._goals = goals
+        self._purpose = purpose
+        self._all_or_nothing = all_or_nothing
+        self._dry_run = dry_run
+        self._refused: dict[Key, str] = {}
+
+    def run(self) -> Revert:
+        """Do it.
+
+        Raises:
+            ContendedError: others wrote to the documents all the time.
+            NotAllowedError: a user lacks a privilege.
+            UnsureError: the deployment went away during the commit.
+            pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
+        """
+        until = time.monotonic() + PATIENCE_S
+        with self._watched.start_session() as session:
+            while True:
+                try:
+                    return self._attempt(session)
+                except RefusedWriteError as error:
+                    self._refused[error.document] = str(error)  # so the next attempt leaves this document out
+                    continue
+                except LostRaceError as error:
+                    trouble: Exception = error
+                except PyMongoError as error:
+                    if not error.has_error_label(_ABORTED):
+                        raise
+                    trouble = error
+                if time.monotonic() > until:
+                    if isinstance(trouble, ConnectionFailure):
+                        raise trouble
+                    raise ContendedError("others wrote to the documents all the time; nothing was changed") from trouble
+                time.sleep(random.uniform(0, _LONGEST_WAIT_S))  # noqa: S311 - spreads load, guards nothing
+
+    def _attempt(self, session: ClientSession) -> Revert:
+        session.start_transaction(
+            ReadConcern("snapshot"), WriteConcern("majority"), ReadPreference.PRIMARY, max_commit_time_ms=_COMMIT_MS
+        )
+        transaction: Transaction | None = None
+        try:
+            live = Live(self._watched, session)
+            try:
+                found = live.read((goal.namespace, goal.raw_id) for goal in self._goals)
+                documents = tuple(self._planned(goal, found) for goal in self._goals)
+                now = session.cluster_time["clusterTime"] if session.cluster_time else Timestamp(0, 0)
+                writes = self._writes(documents)
+                if not writes:
+                    return self._revert(documents, now)
+                live.write(writes)
+            except OperationFailure as error:
+                if error.code == _UNAUTHORIZED:
+                    raise self._not_allowed(error) from error
+                raise
+            transaction = _identity(session)
+            self._intents.intend(transaction, self._purpose, writes, now)
+            self._commit(session, transaction)
+        finally:
+            if session.in_transaction:
+                session.abort_transaction()
+                if transaction is not None:
+                    self._intents.withdraw(transaction)
+        self._intents.done(transaction)
+        return self._revert(documents, now, transaction)
+
+    def _planned(self, goal: Goal, found: dict[Key, bytes]) -> Reverted:
+        key = (goal.namespace, key_of(goal.raw_id))
+        actual = found.get(key)
+        refused = goal.refused or self._refused.get(key)
+        merged = plan(actual, goal.expected, goal.target, only=goal.only, undo=goal.undo, force=self._purpose.forced)
+        return Reverted(
+            namespace=goal.namespace,
+            raw_id=goal.raw_id,
+            before=actual,
+            after=merged.document,
+            raw_conflicts=merged.conflicts,
+            raw_overwritten=merged.overwritten,
+            refused=refused,
+            gaps=goal.gaps,
+        )
+
+    def _writes(self, documents: Sequence[Reverted]) -> list[Write]:
+        if self._dry_run or (self._all_or_nothing and not all(document.complete for document in documents)):
+            return []
+        return [
+            Write(document.namespace, document.raw_id, document.before, document.after)
+            for document in documents
+            if document.writes and document.refused is None
+        ]
+
+    def _commit(self, session: ClientSession, transaction: Transaction) -> None:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                session.commit_transaction()
+            except PyMongoError as error:
+                if error.has_error_label(_UNSURE):
+                    if time.monotonic() < until:
+                        continue  # committing again what is committed does nothing
+                    raise UnsureError("the deployment went away during the commit") from error
+                self._intents.withdraw(transaction)
+                raise
+            else:
+                return
+
+    def _revert(
+        self, documents: tuple[Reverted, ...], now: Timestamp, transaction: Transaction | None = None
+    ) -> Revert:
+        lag = None
+        if self._purpose.to is not None and any(document.raw_conflicts for document in documents):
+            lag = Lag(recorded_until(self._database, documents[0].namespace), now)
+        return Revert(documents=documents, transaction=transaction, lag=lag)
+
+    def _not_allowed(self, error: OperationFailure) -> NotAllowedError:
+        databases = sorted({goal.namespace.partition(".")[0] for goal in self._goals})
+        said = (error.details or {}).get("errmsg", "")
+        roles = " and ".join(f"readWrite on {name}" for name in databases)
+        return NotAllowedError(
+            f"the user of the watched deployment may not put documents back ({said}): it needs {roles}, "
+            "which recording does not"
+        )
+
+
+def _identity(session: ClientSession) -> Transaction:
+    """The open transaction as its events will carry it, without the digest of the user, which the server adds."""
+    number = session._server_session.transaction_id  # noqa: SLF001 - the driver has no public name for it
+    return Transaction({"id": session.session_id["id"]}, int(number))

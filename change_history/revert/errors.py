@@ -1,0 +1,56 @@
+"""Why nothing could be put back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from change_history.reconstruct.recorded import Reached
+    from models import HistoryModel
+
+
+class NothingRecordedError(LookupError):
+    """Nothing at all is recorded of the document."""
+
+
+class CollectionEndedError(LookupError):
+    """The document is not deleted: it went with its collection.
+
+    Attributes:
+        event: what ended the collection.
+    """
+
+    def __init__(self, event: HistoryModel) -> None:
+        super().__init__(f"the document went with its collection: {event.operation} of {event.namespace}")
+        self.event = event
+
+
+class NoSuchFieldError(LookupError):
+    """The document has no such field, neither now nor then."""
+
+
+class NotAllRecordedError(Exception):
+    """A part of the stream has not come so far yet: the transaction may have written what history does not know of.
+
+    Attributes:
+        behind: how far which part is.
+    """
+
+    def __init__(self, behind: Reached) -> None:
+        super().__init__(
+            f"{behind.checkpoint} has recorded up to {behind.until.time}:{behind.until.inc} only, so the transaction "
+            "may have written to more documents than history knows of"
+        )
+        self.behind = behind
+
+
+class ContendedError(Exception):
+    """Others wrote to the documents all the time; nothing was changed."""
+
+
+class NotAllowedError(Exception):
+    """A user lacks a privilege; the message says which. Nothing was changed."""
+
+
+class UnsureError(Exception):
+    """The deployment went away during the commit: whether it was done will be seen in the history."""

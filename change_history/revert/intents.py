@@ -1,0 +1,160 @@
+"""Which transactions put documents back: written down before they are committed, so that a log can tell.
+
+That a transaction was committed is proved by its events alone. An intent whose transaction never was, because the
+process ended in between, means nothing; `unsettled` finds those, and `settle` says what became of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary, Int64, Timestamp
+from pymongo import WriteConcern
+from pymongo.errors import OperationFailure, PyMongoError
+
+from change_history.bson.values import to_python
+from change_history.query import transactions
+from change_history.query.transactions import SessionName, Transaction
+from change_history.reconstruct.recorded import recorded_until
+from change_history.revert.errors import NotAllowedError
+from change_history.stored.names import REVERTS
+from change_history.stored.reading import RAW, as_query, history_collection
+from models.revert import ABANDONED, DONE, INTENDED, RevertModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+    from change_history.reconstruct.cut import At
+    from change_history.revert.live import Write
+
+LIFETIME_S = 60
+"""How long a server lets a transaction be open, by default (`transactionLifetimeLimitSeconds`)."""
+
+_MOST_NAMED = 1000
+_UUID_BYTES = 16
+_UNAUTHORIZED = 13
+
+
+class Purpose(NamedTuple):
+    """What a revert is for.
+
+    Attributes:
+        to: the moment that was asked for; None: a transaction is undone.
+        undone: that transaction.
+        fields: those that were asked for; none: all.
+        forced: whether what is there is overwritten whatever it is.
+    """
+
+    to: At | None = None
+    undone: Transaction | None = None
+    fields: tuple[str, ...] = ()
+    forced: bool = False
+
+
+class Unsettled(NamedTuple):
+    """An intent that was never confirmed.
+
+    Attributes:
+        revert: the intent.
+        state: `done`: its events are in the history; `abandoned`: they are not, and would be; `intended`: history does
+            not reach so far yet.
+    """
+
+    revert: RevertModel
+    state: str
+
+
+class Intents:
+    """The collection of reverts.
+
+    Args:
+        database: the history database.
+    """
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+        self._reverts = database.get_collection(REVERTS, codec_options=RAW, write_concern=WriteConcern("majority"))
+
+    def intend(self, transaction: Transaction, purpose: Purpose, writes: Sequence[Write], now: Timestamp) -> None:
+        """Write down what a transaction is going to do.
+
+        Args:
+            transaction: which; it is open.
+            purpose: what for.
+            writes: what it has written.
+            now: cluster time of the deployment.
+
+        Raises:
+            NotAllowedError: the user may not write to the history database.
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        found: dict[str, Any] = {"_id": id_of(transaction), "state": INTENDED}
+        if purpose.undone is not None:
+            found["undone"] = {"session": purpose.undone.session, "number": Int64(purpose.undone.number)}
+        else:
+            found["to"] = Int64(purpose.to) if isinstance(purpose.to, int) else purpose.to
+        if purpose.fields:
+            found["fields"] = list(purpose.fields)
+        if purpose.forced:
+            found["forced"] = True
+        found["documents"] = [
+            {"namespace": write.namespace, "document_id": to_python(write.raw_id)} for write in writes[:_MOST_NAMED]
+        ]
+        found |= {"count": len(writes), "begun_at": datetime.now(UTC), "cluster_time": now}
+        try:
+            self._reverts.insert_one(as_query(found))
+        except OperationFailure as error:
+            if error.code != _UNAUTHORIZED:
+                raise
+            name = self._database.name
+            raise NotAllowedError(
+                f"the revert itself is written down in {name}, and the user of the history may not write there: "
+                f"give it the role readWrite on {name}"
+            ) from error
+
+    def withdraw(self, transaction: Transaction) -> None:
+        """Forget an intent whose transaction was not committed; what stays behind does no harm."""
+        with suppress(PyMongoError):
+            self._reverts.delete_one({"_id": id_of(transaction)})
+
+    def done(self, transaction: Transaction) -> None:
+        """Note that a transaction was committed; its events say the same."""
+        with suppress(PyMongoError):
+            self._mark(id_of(transaction), DONE)
+
+    def unsettled(self) -> list[Unsettled]:
+        """The intents that were never confirmed, with what became of them. Each is a process that ended too early.
+
+        Raises:
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        found = [RevertModel._from_son(stored) for stored in self._reverts.find({"state": INTENDED})]  # noqa: SLF001 - mongoengine has no public way
+        return [Unsettled(revert, self._became(revert)) for revert in found]
+
+    def settle(self, unsettled: Sequence[Unsettled]) -> None:
+        """Note what became of them. Raises as `unsettled` does."""
+        for revert, state in unsettled:
+            if state != INTENDED:
+                self._mark(revert.id, state)
+
+    def _mark(self, revert_id: bytes, state: str) -> None:
+        self._reverts.update_one({"_id": Binary(revert_id)}, {"$set": {"state": state}})
+
+    def _became(self, revert: RevertModel) -> str:
+        name = SessionName(bytes(revert.id)[:_UUID_BYTES].hex(), int.from_bytes(revert.id[_UUID_BYTES:], "big"))
+        query = as_query(transactions.session_query(name))
+        history = history_collection(self._database)
+        if history.find_one(query, {"_id": 1}, hint=transactions.TRANSACTIONS) is not None:
+            return DONE
+        reached = recorded_until(self._database, revert.documents[0]["namespace"])
+        over = Timestamp(revert.cluster_time.time + LIFETIME_S, 0)
+        return ABANDONED if reached is not None and reached > over else INTENDED
+
+
+def id_of(transaction: Transaction) -> Binary:
+    """The `_id` of the revert that a transaction is: its session's UUID and its number."""
+    return Binary(bytes(transaction.session["id"]) + int(transaction.number).to_bytes(8, "big"))

@@ -1,0 +1,167 @@
+"""The watched documents within one transaction of the server: read and written as bytes."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
+from pymongo.collation import Collation
+from pymongo.errors import BulkWriteError
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.stored.reading import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection
+
+    Operation: TypeAlias = InsertOne[RawBSONDocument] | DeleteOne | UpdateOne | ReplaceOne[RawBSONDocument]
+
+Key: TypeAlias = "tuple[str, Hashable]"
+"""Namespace and `_id`, as `change_history.bson.equality.key_of` has it."""
+
+_DUPLICATE_KEY = 11000
+_AT_ONCE = 100
+_NO_TIME = bytes(8)
+# A collection's own collation may take "a" and "A" for one id; history does not.
+_EXACT = Collation("simple")
+
+
+class Write(NamedTuple):
+    """A document before and after; None: it is not there."""
+
+    namespace: str
+    raw_id: raw.Value
+    before: bytes | None
+    after: bytes | None
+
+
+class RefusedWriteError(Exception):
+    """The server does not store a document as it is to be, and will not the next time; the message says why.
+
+    Attributes:
+        document: which.
+    """
+
+    def __init__(self, document: Key, reason: str) -> None:
+        super().__init__(reason)
+        self.document = document
+
+
+class LostRaceError(Exception):
+    """Somebody else put a document where there was none."""
+
+
+class Live:
+    """Documents as a transaction sees them.
+
+    Args:
+        client: the watched deployment.
+        session: in a transaction.
+    """
+
+    def __init__(self, client: MongoClient[Any], session: ClientSession) -> None:
+        self._client = client
+        self._session = session
+
+    def read(self, documents: Iterable[tuple[str, raw.Value]]) -> dict[Key, bytes]:
+        """The documents of some namespaces and ids, whole; what is not there is missing.
+
+        Raises:
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        found: dict[Key, bytes] = {}
+        for namespace, ids in _by_namespace(documents):
+            for start in range(0, len(ids), _AT_ONCE):
+                wanted = raw.from_items(ids[start : start + _AT_ONCE])
+                query = {"_id": RawBSONDocument(raw.from_fields([(b"$in", (raw.ARRAY, wanted))]))}
+                with self._collection(namespace).find(query, session=self._session, collation=_EXACT) as cursor:
+                    for stored in cursor:
+                        data = bytes(stored.raw)
+                        found[namespace, key_of(raw.fields(data)[b"_id"])] = data
+        return found
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Write documents, and read them again: what is not there byte for byte is not to be committed.
+
+        Raises:
+            LostRaceError: there is a document by now where there was none.
+            RefusedWriteError: the server refuses one, or stores it otherwise.
+            pymongo.errors.PyMongoError: another writer came first, or the deployment does not answer.
+        """
+        for namespace, some in groupby(writes, key=lambda write: write.namespace):
+            group = list(some)
+            try:
+                self._collection(namespace).bulk_write([_operation(write) for write in group], session=self._session)
+            except BulkWriteError as error:
+                _judge(error, group)
+        found = self.read((write.namespace, write.raw_id) for write in writes)
+        for write in writes:
+            if found.get(_key(write)) != write.after:
+                raise RefusedWriteError(_key(write), "the server would not store it byte for byte as it was")
+
+    def _collection(self, namespace: str) -> Collection[RawBSONDocument]:
+        database, _, name = namespace.partition(".")
+        return self._client.get_database(database).get_collection(name, codec_options=RAW)
+
+
+def _operation(write: Write) -> Operation:
+    """How the server is made to store exactly these bytes.
+
+    A replacement sets a timestamp of zero to the present and refuses keys that begin with a dollar; `$literal` does
+    neither, and only what differs gets into the oplog. But a key that comes twice makes a server of 6.0 fall over it,
+    while it replaces such documents as they are.
+    """
+    of = {"_id": RawBSONDocument(raw.from_fields([(b"$eq", write.raw_id)]))}
+    if write.after is None:
+        return DeleteOne(of, collation=_EXACT)
+    document = RawBSONDocument(write.after)
+    repeats = any(side is not None and repeats_keys(side) for side in (write.before, write.after))
+    if write.before is None and (repeats or not _has_time_of_zero(write.after)):
+        return InsertOne(document)
+    if repeats:
+        return ReplaceOne(of, document, collation=_EXACT)
+    literal = raw.from_fields([(b"$literal", (raw.DOCUMENT, write.after))])
+    stage = RawBSONDocument(raw.from_fields([(b"$replaceWith", (raw.DOCUMENT, literal))]))
+    return UpdateOne(of, [stage], upsert=write.before is None, collation=_EXACT)
+
+
+def repeats_keys(document: bytes) -> bool:
+    """Whether a key comes twice in a document or a sub-document, at any depth."""
+    found = raw.elements(document)
+    if len({key for key, _, _ in found}) < len(found):
+        return True
+    return any(repeats_keys(payload) for _, kind, payload in found if kind in {raw.DOCUMENT, raw.ARRAY})
+
+
+def _has_time_of_zero(document: bytes) -> bool:
+    return any(kind == raw.TIMESTAMP and payload == _NO_TIME for _, kind, payload in raw.elements(document))
+
+
+def _judge(error: BulkWriteError, writes: Sequence[Write]) -> None:
+    """Tell what the server refuses for good from what another attempt may bring.
+
+    Raises:
+        LostRaceError, RefusedWriteError, BulkWriteError: always one of them.
+    """
+    if not error.details["writeErrors"]:
+        raise error
+    first = error.details["writeErrors"][0]
+    if first["code"] == _DUPLICATE_KEY and list(first.get("keyPattern", {})) == ["_id"]:
+        raise LostRaceError from error
+    raise RefusedWriteError(_key(writes[first["index"]]), f"the server refuses it: {first['errmsg']}") from error
+
+
+def _key(write: Write) -> Key:
+    return write.namespace, key_of(write.raw_id)
+
+
+def _by_namespace(documents: Iterable[tuple[str, raw.Value]]) -> Iterator[tuple[str, list[raw.Value]]]:
+    for namespace, some in groupby(documents, key=lambda document: document[0]):
+        yield namespace, [raw_id for _, raw_id in some]

@@ -1,0 +1,220 @@
+"""What becomes of a document that is to be put back: three states of it in, the fourth and the conflicts out.
+
+A three-way merge, as of version control. Nothing is overwritten that is not what history says it is, unless forced.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from change_history.bson import raw
+from change_history.bson.paths import is_index
+from change_history.bson.values import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+    from change_history.diff.difference import Side
+
+Chosen: TypeAlias = "dict[bytes, Chosen]"
+"""Which fields are to be put back, as a tree of keys; an empty one means everything from there on."""
+
+
+class InsideArrayError(ValueError):
+    """A field within an array was named; arrays are put back as wholes."""
+
+
+class Conflict(NamedTuple):
+    """A path at which the document is neither what history says it is, nor what it is to become.
+
+    Attributes:
+        path: where; the empty path is the whole document.
+        expected: what history says is there.
+        actual: what is there.
+        target: what was to be put there.
+    """
+
+    path: Path
+    expected: Side
+    actual: Side
+    target: Side
+
+
+class Plan(NamedTuple):
+    """What a document becomes.
+
+    Attributes:
+        document: its bytes; None: it is not there then. Equal to what is there: nothing is to be done.
+        conflicts: what stays as it is, because it is not what history says.
+        overwritten: conflicts that were forced.
+    """
+
+    document: bytes | None
+    conflicts: tuple[Conflict, ...]
+    overwritten: tuple[Conflict, ...]
+
+
+class Sides(NamedTuple):
+    """The same place in three documents; None: it is not there."""
+
+    actual: Value | None
+    expected: Value | None
+    target: Value | None
+
+
+def plan(
+    actual: bytes | None,
+    expected: bytes | None,
+    target: bytes | None,
+    *,
+    only: Iterable[Path] | None = None,
+    undo: bool = False,
+    force: bool = False,
+) -> Plan:
+    """Merge.
+
+    A document that is wholly what history says becomes the target, byte for byte, the order of its keys too. Otherwise
+    each field is decided for itself, down to the leaves of sub-documents; arrays are wholes, since an index means
+    another element once one came or went. A field that is put back stays in its place if it has one, else it goes to
+    the end, as with `$set`; the order of the keys of a document is put back where it is still what history says.
+
+    Whether a document is there at all is decided as a whole: it is deleted only if it is wholly what history says.
+
+    Args:
+        actual: the document on the server; None: it is not there.
+        expected: what history says it is.
+        target: what it is to become.
+        only: paths of keys; only these are put back. They are made where a document is on the way to be made.
+        undo: what is the same in `expected` and `target` is none of our business, whatever it is by now. Without it, it
+            is a conflict if it is neither.
+        force: make it the target even so. A field of a document that is not there cannot be forced.
+
+    Raises:
+        change_history.bson.raw.MalformedBSON: one is no BSON document.
+    """
+    merge = _Merge(undo=undo, force=force)
+    sides = Sides(*((raw.DOCUMENT, side) if side is not None else None for side in (actual, expected, target)))
+    if only is None:
+        merged = merge.decide((), sides)
+        if force and not undo:
+            merged = sides.target
+    elif not (chosen := _tree(only)):
+        return Plan(actual, (), ())
+    elif actual is not None:
+        merged = merge.part((), sides, chosen)
+    else:
+        return Plan(None, () if target is None else (_conflict((), sides),), ())
+    found = tuple(merge.conflicts)
+    return Plan(merged[1] if merged is not None else None, () if force else found, found if force else ())
+
+
+def paths_of(field: bytes, documents: Iterable[bytes | None]) -> set[Path]:
+    """The paths of keys that a field as MongoDB writes it, `address.city`, leads along in some documents.
+
+    Where that can mean several paths (one key with a dot, two keys), they are all of them.
+
+    Raises:
+        InsideArrayError: it leads into an array.
+    """
+    return {path for document in documents if document is not None for path in _walk((raw.DOCUMENT, document), field)}
+
+
+def _walk(value: Value, rest: bytes) -> Iterator[Path]:
+    fields = _fields(value)
+    if fields is None:
+        if value[0] == raw.ARRAY and is_index(rest.partition(b".")[0]):
+            raise InsideArrayError
+        return
+    if rest in fields:
+        yield (rest,)
+    for at, character in enumerate(rest):
+        if character == ord(".") and rest[:at] in fields:
+            yield from ((rest[:at], *path) for path in _walk(fields[rest[:at]], rest[at + 1 :]))
+
+
+class _Merge:
+    """Decides place by place, and collects the conflicts."""
+
+    def __init__(self, *, undo: bool, force: bool) -> None:
+        self._undo = undo
+        self._force = force
+        self.conflicts: list[Conflict] = []
+
+    def decide(self, path: Path, sides: Sides) -> Value | None:
+        """What is to be at a place; None: nothing."""
+        actual, expected, target = sides
+        if actual == target or (self._undo and expected == target):
+            return actual
+        if actual == expected:
+            return target
+        found = [_fields(side) for side in sides if side is not None]
+        mine, believed, wanted = found if len(found) == len(sides) else (None, None, None)
+        if mine is None or believed is None or wanted is None:
+            return self._stays(path, sides)
+        result = dict(mine)
+        for key in [*mine, *(key for key in wanted if key not in mine)]:
+            inner = Sides(mine.get(key), believed.get(key), wanted.get(key))
+            _put(result, key, self.decide((*path, key), inner))
+        if list(mine) == list(believed):
+            order = [*(key for key in wanted if key in result), *(key for key in result if key not in wanted)]
+            result = {key: result[key] for key in order}
+        return raw.DOCUMENT, raw.from_fields(result.items())
+
+    def part(self, path: Path, sides: Sides, chosen: Chosen) -> Value | None:
+        """What is to be at a place of which only some fields are chosen."""
+        if not chosen:
+            return self.decide(path, sides)
+        mine, believed, wanted = ((_fields(side) if side is not None else None) or {} for side in sides)
+        result = dict(mine)
+        before = len(self.conflicts)
+        for key, deeper in chosen.items():
+            inner = Sides(mine.get(key), believed.get(key), wanted.get(key))
+            _put(result, key, self.part((*path, key), inner, deeper))
+        if sides.actual is not None and _fields(sides.actual) is None and (result or len(self.conflicts) > before):
+            del self.conflicts[before:]  # something else stands where a document would have to be
+            self._stays(path, sides)
+            result = result if self._force else {}
+        return (raw.DOCUMENT, raw.from_fields(result.items())) if result != mine else sides.actual
+
+    def _stays(self, path: Path, sides: Sides) -> Value | None:
+        """Note a conflict; what is to be there in spite of it."""
+        self.conflicts.append(_conflict(path, sides))
+        return sides.target if self._force else sides.actual
+
+
+def _put(fields: dict[bytes, Value], key: bytes, value: Value | None) -> None:
+    if value is not None:
+        fields[key] = value
+    else:
+        fields.pop(key, None)
+
+
+def _conflict(path: Path, sides: Sides) -> Conflict:
+    actual, expected, target = (side if side is not None else ABSENT for side in sides)
+    return Conflict(path, expected, actual, target)
+
+
+def _fields(value: Value) -> dict[bytes, Value] | None:
+    """The fields of a document; None: it is none, or repeats a key, and cannot be taken apart without loss."""
+    kind, payload = value
+    if kind != raw.DOCUMENT:
+        return None
+    found = raw.elements(payload)
+    fields = {key: (inner, part) for key, inner, part in found}
+    return fields if len(fields) == len(found) else None
+
+
+def _tree(paths: Iterable[Path]) -> Chosen:
+    chosen = set(paths)
+    root: Chosen = {}
+    for path in chosen:
+        if any(path[:size] in chosen for size in range(1, len(path))):
+            continue  # it is within another one
+        node = root
+        for key in path:
+            if not isinstance(key, bytes):
+                raise InsideArrayError
+            node = node.setdefault(key, {})
+    return root

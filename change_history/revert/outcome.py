@@ -1,0 +1,154 @@
+"""What a revert does, or would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.python_paths import decoded
+from change_history.bson.values import Missing, to_python
+from change_history.diff import states
+from change_history.diff.compare import compare
+
+if TYPE_CHECKING:
+    from bson import Timestamp
+
+    from change_history.bson.python_paths import Path
+    from change_history.bson.raw import Value
+    from change_history.diff.difference import Difference, Side
+    from change_history.query.transactions import Transaction
+    from change_history.reconstruct.cut import At
+    from change_history.revert.lag import Lag
+    from change_history.revert.later import Later
+    from change_history.revert.merge import Conflict as RawConflict
+    from models import ChangeModel, HistoryModel
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A place at which the document is neither what history says it is, nor what it is to become.
+
+    Attributes:
+        path: where: keys, `str`; the empty path is the whole document.
+        expected: what history says is there, exact (see `change_history.bson.values`); `ABSENT` if nothing.
+        actual: what is there.
+        target: what was to be put there.
+    """
+
+    path: Path
+    expected: Any
+    actual: Any
+    target: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverted:
+    """One document.
+
+    Attributes:
+        namespace: `database.collection`.
+        raw_id: its `_id`.
+        before: its BSON when it was read; None: it was not there.
+        after: its BSON then; None: it is not there any more. Equal to `before` where nothing is to be done.
+        raw_conflicts: what stays as it is, because it is not what history says it is.
+        raw_overwritten: conflicts that were forced.
+        refused: why nothing is done to this document; None: nothing is in the way.
+        gaps: intervals of which events were lost, so that it may have been something else then.
+    """
+
+    namespace: str
+    raw_id: Value
+    before: bytes | None
+    after: bytes | None
+    raw_conflicts: tuple[RawConflict, ...] = ()
+    raw_overwritten: tuple[RawConflict, ...] = ()
+    refused: str | None = None
+    gaps: tuple[HistoryModel, ...] = ()
+
+    @property
+    def document_id(self) -> Any:
+        """Its `_id`, exact (see `change_history.bson.values.to_python`)."""
+        return to_python(self.raw_id)
+
+    @property
+    def writes(self) -> bool:
+        """Whether something is to be done."""
+        return self.refused is None and self.before != self.after
+
+    @property
+    def complete(self) -> bool:
+        """Whether it becomes all that was asked for."""
+        return self.refused is None and not self.raw_conflicts
+
+    @property
+    def differences(self) -> list[Difference]:
+        """What becomes of it, down to the leaves (see `change_history.diff.compare`)."""
+        return compare(self.before, self.after)
+
+    @property
+    def changes(self) -> list[ChangeModel]:
+        """What becomes of it, as one event would record it (see `History.diff`)."""
+        return states.models_of(states.changes(self.before, self.after))
+
+    @property
+    def conflicts(self) -> list[Conflict]:
+        """What stays as it is, because it is not what history says it is."""
+        return list(map(_conflict, self.raw_conflicts))
+
+    @property
+    def overwritten(self) -> list[Conflict]:
+        """Conflicts that were forced."""
+        return list(map(_conflict, self.raw_overwritten))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """A revert.
+
+    Attributes:
+        documents: every document that was asked for, those too of which nothing is to be done.
+        transaction: the transaction that did it, as events carry it; None: nothing was written.
+        to: the moment of which a document was to be; the number of a version is counted from the oldest.
+        seen: cluster time up to which history was looked at, for the `seen` of a later call; None: where that is not
+            one moment.
+        lag: how far behind history is, where that may be why there are conflicts.
+        undone: the recorded events, of one document, that going back undoes where it does not conflict; None: not
+            asked for.
+        unseen: those that were recorded after the `seen` that was asked for, and are left alone; None: none was.
+    """
+
+    documents: tuple[Reverted, ...]
+    transaction: Transaction | None = None
+    to: At | None = None
+    seen: Timestamp | None = None
+    lag: Lag | None = None
+    undone: Later | None = None
+    unseen: Later | None = None
+
+    @property
+    def applied(self) -> bool:
+        """Whether anything was written."""
+        return self.transaction is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every document is, or would be, all that was asked for."""
+        return all(document.complete for document in self.documents)
+
+    @property
+    def changes(self) -> list[ChangeModel]:
+        """What becomes of the documents, one after the other."""
+        return [change for document in self.documents for change in document.changes]
+
+    @property
+    def conflicts(self) -> list[Conflict]:
+        """What stays as it is, because it is not what history says it is."""
+        return [conflict for document in self.documents for conflict in document.conflicts]
+
+
+def _conflict(found: RawConflict) -> Conflict:
+    return Conflict(decoded(found.path), *map(_python, found[1:]))
+
+
+def _python(side: Side) -> Any:
+    return side if isinstance(side, Missing) else to_python(side)

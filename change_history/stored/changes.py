@@ -1,0 +1,125 @@
+"""One change of one field as bytes: written into a history document, and read back from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from change_history.bson import raw
+from change_history.bson.paths import dotted, is_ambiguous, read_dotted
+from change_history.stored.names import FROM_HISTORY, FROM_UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from change_history.bson.image import Image
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+    from watcher.events.update import Step
+
+HISTORY = FROM_HISTORY.encode()
+UNKNOWN = FROM_UNKNOWN.encode()
+
+
+class Change(NamedTuple):
+    """What became of one path. The stored form is `models.ChangeModel`.
+
+    Attributes:
+        path: where; the empty path is the whole document.
+        old: value before; None: absent, or unknown if `old_from` says so.
+        new: value after; None: removed, or only truncated.
+        old_from: None if the old value is the server's own word, else `HISTORY` or `UNKNOWN`.
+        truncated_to: new length of the array at the path.
+        at_end: the server put the field after all others of its document, though it may have existed before.
+    """
+
+    path: Path
+    old: Value | None
+    new: Value | None
+    old_from: bytes | None = None
+    truncated_to: int | None = None
+    at_end: bool = False
+
+
+def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None = None) -> list[Change]:
+    """Add old values to the steps of an update, from the document before it; without that they are unknown.
+
+    Args:
+        steps: what the server says was done.
+        before: the document before the update.
+        old_from: None if that is the server's pre-image, else `HISTORY`.
+    """
+    if before is None:
+        return [Change(path, None, value, UNKNOWN, size, at_end) for path, value, size, at_end in steps]
+    found = []
+    for path, value, size, at_end in steps:
+        old = before.get(path)
+        if size is not None and old is not None:
+            value = (raw.ARRAY, raw.from_items(raw.items(old[1])[:size]))  # noqa: PLW2901
+        found.append(Change(path, old, value, old_from, size, at_end and old is not None))
+    return found
+
+
+# The keys of a stored change, with the type byte in front where the value brings its own.
+_FIELD = b"\x02field\x00"
+_OLD = [raw.TYPE_BYTE[kind] + b"old_value\x00" for kind in range(256)]
+_NEW = [raw.TYPE_BYTE[kind] + b"new_value\x00" for kind in range(256)]
+_OLD_FROM = b"\x02old_value_from\x00"
+_NEW_FROM = b"\x02new_value_from\x00"
+
+
+def encode(change: Change) -> bytes:
+    """Write a change as the document that `models.ChangeModel` would have written."""
+    path, old, new, old_from, truncated_to, at_end = change
+    parts = [_FIELD, raw.string(dotted(path))]
+    if is_ambiguous(path):
+        keys = [(raw.INT32, raw.int32(k)) if isinstance(k, int) else (raw.STRING, raw.string(k)) for k in path]
+        parts += (b"\x04path\x00", raw.from_items(keys))
+    if old is not None:
+        parts += (_OLD[old[0]], old[1])
+    if new is not None:
+        parts += (_NEW[new[0]], new[1])
+    if old_from is not None:
+        parts += (_OLD_FROM, raw.string(old_from))
+    if truncated_to is not None:
+        parts += (b"\x10truncated_to\x00", raw.int32(truncated_to))
+    if at_end:
+        parts.append(b"\x08at_end\x00\x01")
+    return raw.document(parts)
+
+
+def untold(operation: bytes) -> bytes:
+    """The stored change of an event that was delivered without any value: whatever it did, to the whole document."""
+    parts = [_FIELD, raw.string(b""), b"\x04path\x00", raw.EMPTY_DOCUMENT]
+    if operation != b"insert":
+        parts += (_OLD_FROM, raw.string(UNKNOWN))
+    if operation != b"delete":
+        parts += (_NEW_FROM, raw.string(UNKNOWN))
+    return raw.document(parts)
+
+
+def decode(data: bytes) -> Change:
+    """Read a stored change.
+
+    Raises:
+        KeyError: the document is no change.
+    """
+    found = raw.fields(data)
+    stored = found.get(b"path")
+    path: Path
+    if stored is None:
+        path = read_dotted(raw.text_of(found[b"field"]))
+    else:
+        path = tuple(
+            raw.text_of((kind, part)) if kind == raw.STRING else int.from_bytes(part, "little")
+            for kind, part in raw.items(stored[1])
+        )
+    old_from = found.get(b"old_value_from")
+    size = found.get(b"truncated_to")
+    return Change(
+        path,
+        found.get(b"old_value"),
+        found.get(b"new_value"),
+        raw.text_of(old_from) if old_from is not None else None,
+        int.from_bytes(size[1], "little") if size is not None else None,
+        b"at_end" in found,
+    )

@@ -1,0 +1,23 @@
+"""Names in the history database: its collections, and the words that stand in its documents."""
+
+ALIAS = "change_history"
+"""mongoengine connection alias of the history database."""
+
+DATABASE = "change_history"
+"""Default name of the history database."""
+
+HISTORY = "history"
+CHECKPOINTS = "checkpoints"
+REJECTED = "rejected"
+PARTS = "history_parts"
+SNAPSHOTS = "snapshots"
+REVERTS = "reverts"
+TERMS = "terms"
+
+FROM_HISTORY = "history"
+"""`old_value_from`: there was no pre-image; the value was derived from earlier history."""
+
+FROM_UNKNOWN = "unknown"
+"""`old_value_from`: there was no pre-image, and history does not tell the value either.
+
+`new_value_from`: the event was too large for the server to deliver with its values."""

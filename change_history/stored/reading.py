@@ -1,0 +1,52 @@
+"""Reading history documents back: the query for one document, and the model of what is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson.raw_bson import RawBSONDocument
+
+from change_history.bson.values import CODEC, to_raw
+from models.history import HistoryModel
+
+if TYPE_CHECKING:
+    from bson.codec_options import CodecOptions
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
+COLLECTION: str = HistoryModel._meta["collection"]  # noqa: SLF001 - mongoengine's own way to say it
+"""Name of the history collection."""
+
+# Looking at one field of a raw document decodes its neighbours: an id may be a date of the year 20000.
+RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
+"""How stored documents are read: left as bytes."""
+
+
+def history_collection(database: Database[Any]) -> Collection[RawBSONDocument]:
+    """The history collection of a database, its documents left as bytes: decoding would lose types."""
+    return database.get_collection(COLLECTION, codec_options=RAW)
+
+
+def is_document(document_id: Any) -> dict[str, Any]:
+    """The condition on `document_id` that means one document.
+
+    Equality is the server's, as it is for the `_id` of the watched collection: 3, `Int64(3)` and 3.0 are one id.
+    A null id is told from events without an id, and an id like `{"$in": …}` is a value, not an operator.
+    """
+    return {"$eq": document_id, "$exists": True} if document_id is None else {"$eq": document_id}
+
+
+def as_query(conditions: dict[str, Any]) -> RawBSONDocument:
+    """Encode a query or a pipeline stage exactly, with the types that `bson` cannot write as well.
+
+    Raises:
+        bson.errors.InvalidDocument: a value has no BSON type.
+        ValueError: a `uuid.UUID`, which could mean several values; use `bson.Binary.from_uuid`.
+    """
+    return RawBSONDocument(to_raw(conditions)[1])
+
+
+def to_event(stored: RawBSONDocument) -> HistoryModel:
+    """The model of a stored history document, its values exact to the BSON type."""
+    event: HistoryModel = HistoryModel._from_son(stored)  # noqa: SLF001 - mongoengine has no public way
+    return event

@@ -1,0 +1,153 @@
+"""Random operations on documents and on whole collections, and what the server had after each of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson.raw_bson import RawBSONDocument
+from hypothesis import strategies as st
+from pymongo.errors import OperationFailure
+
+from change_history.bson import raw
+from change_history.bson.values import document_to_python
+from change_history.stored.reading import RAW
+from tests.support.documents import IDS, documents
+from tests.support.operations import COLLECTIONS, Operation, on_the_wire, operations
+from watcher.stream.batch import timestamp
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+    from tests.support.documents import Draw
+    from tests.support.recording import Recording
+
+Documents = dict[bytes, bytes]
+"""The documents of a collection, by the bytes of their `_id`s."""
+
+NAMES = (*COLLECTIONS, "other")
+
+
+class Moment(NamedTuple):
+    """What the server had.
+
+    Attributes:
+        time: cluster time of the last event up to then, payload of a BSON timestamp.
+        collections: by name, those that are known.
+    """
+
+    time: bytes
+    collections: dict[str, Documents]
+
+
+@st.composite
+def _of_collections(draw: Draw) -> Operation:
+    """Something that is done to a whole collection."""
+    one, other = draw(st.permutations(NAMES))[:2]
+    command: dict[str, Any]
+    match draw(st.integers(0, 5)):
+        case 0:
+            command = {"drop": one}
+        case 1:
+            command = {"renameCollection": one, "to": other, "dropTarget": False}
+        case 2:
+            command = {"renameCollection": one, "to": other, "dropTarget": True}
+        case 3:
+            pipeline = [{"$match": {}}, {"$set": {"written": True}}, {"$out": other}]
+            command = {"aggregate": one, "pipeline": pipeline, "cursor": {}}
+        case 4:
+            command = {"convertToCapped": one, "size": 1_000_000}
+        case _:
+            command = {"dropDatabase": 1}
+    return Operation("collection", 0, [command])
+
+
+@st.composite
+def eras(draw: Draw) -> list[Operation]:
+    """Operations on documents, with some on collections between them."""
+    found: list[Operation] = []
+    for part in draw(st.lists(operations(), min_size=1, max_size=4)):
+        found += [operation for operation in part if operation.commit is None][: draw(st.integers(3, 12))]
+        found += draw(st.lists(_of_collections(), max_size=2))
+        if draw(st.booleans()):
+            seed = {"_id": draw(st.sampled_from(IDS)), **draw(documents())}
+            found.append(Operation("insert", 0, [{"insert": draw(st.sampled_from(NAMES)), "documents": [seed]}]))
+    return found
+
+
+class World:
+    """A watched database, and what it had.
+
+    Args:
+        client: the deployment.
+        name: of the database.
+        recording: records it.
+    """
+
+    def __init__(self, client: MongoClient[Any], name: str, recording: Recording) -> None:
+        self._client = client
+        self._name = name
+        self._raw = client.get_database(name, codec_options=RAW)
+        self._recording = recording
+        self.events: list[bytes] = []
+        self.moments: list[Moment] = []
+
+    def begin(self) -> None:
+        """Drop what there is, and begin with empty collections."""
+        for name in NAMES:
+            self._client[self._name].drop_collection(name)
+        for name in COLLECTIONS:
+            self._client[self._name].create_collection(name, changeStreamPreAndPostImages={"enabled": True})
+        self._recording.catch_up()
+        self._recording.forget()
+        self.events, self.moments = [], []
+
+    def run(self, operation: Operation) -> None:
+        """Do something, record it, and look at what there is after each of its events, where that can be seen."""
+        for command in operation.commands:
+            self._send(command)
+            new = self._recording.catch_up()
+            self.events += new
+            if not new:
+                continue
+            times = list(dict.fromkeys(raw.fields(entry)[b"cluster_time"][1] for entry in new))
+            if operation.kind != "collection":
+                for time in times[:-1]:
+                    self.moments.append(Moment(time, self._live(time)))
+            self.moments.append(Moment(times[-1], self._live()))
+
+    def _send(self, command: dict[str, Any]) -> None:
+        database = self._client[self._name]
+        try:
+            if "renameCollection" in command:
+                names = {key: f"{self._name}.{command[key]}" for key in ("renameCollection", "to")}
+                self._client.admin.command({**command, **names})
+            else:
+                database.command(on_the_wire(command), codec_options=RAW)
+        except OperationFailure:
+            pass  # the server refuses; nothing happened, or a part of it
+
+    def _live(self, at: bytes | None = None) -> dict[str, Documents]:
+        """What the collections have, or had at a cluster time; without those that cannot be read then."""
+        found: dict[str, Documents] = {}
+        for name in NAMES:
+            command: dict[str, Any] = {"find": name, "batchSize": 10_000}
+            if at is not None:
+                command["readConcern"] = {"level": "snapshot", "atClusterTime": timestamp(at)}
+            try:
+                answer: Any = self._raw.command(command, codec_options=RAW)
+            except OperationFailure:
+                continue  # altered since then, or capped
+            batch = raw.fields(raw.fields(bytes(answer.raw))[b"cursor"][1])[b"firstBatch"]
+            found[name] = {id_of(document): document for _, document in raw.items(batch[1])}
+        return found
+
+
+def id_of(document: bytes) -> bytes:
+    """The `_id` as type byte and payload."""
+    kind, payload = raw.fields(document)[b"_id"]
+    return bytes((kind,)) + payload
+
+
+def python_id(key: bytes) -> Any:
+    """The `_id` of a key."""
+    return document_to_python(RawBSONDocument(raw.from_fields([(b"_id", (key[0], key[1:]))])))["_id"]

@@ -1,0 +1,185 @@
+"""The stages of a pipeline in memory, and what each of them was asked to do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Renamed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PATIENCE_S = 10.0
+
+Action = Callable[[], None]
+"""What a stage does when it is called: nothing, wait, or raise."""
+
+
+class BrokenError(Exception):
+    """A failure that does not pass."""
+
+
+class Call(NamedTuple):
+    """Something that a stage was asked to do."""
+
+    what: str
+    """`read`, `record`, `try`, `write`, `appeared`, `renamed`, `lost`, `save` or `close`."""
+    number: int
+    """Of the last event concerned."""
+    events: tuple[int, ...] = ()
+
+
+def at(number: int) -> Position:
+    """The position after an event."""
+    return Position(b"%d" % number, number.to_bytes(4, "little") + number.to_bytes(4, "little"))
+
+
+def number_of(position: Position) -> int:
+    """The event that a position is after."""
+    return int(position.token)
+
+
+def fail_with(*errors: BaseException) -> Action:
+    """Raise these, one a call; then succeed."""
+    left = list(errors)
+
+    def action() -> None:
+        if left:
+            raise left.pop(0)
+
+    return action
+
+
+def nothing() -> None:
+    """Succeed."""
+
+
+@dataclass
+class Stages:
+    """All stages in one, in memory, with one record of what they were asked to do, in the order of time."""
+
+    batches: Iterable[int]
+    """Number of events of each batch to be heard; afterwards empty batches at the same position."""
+    on_read: Action = nothing
+    on_record: Action = nothing
+    on_write: Action = nothing
+    on_appeared: Action = nothing
+    on_renamed: Action = nothing
+    on_save: Action = nothing
+    on_close: Action = nothing
+    appearing: bool = False
+    idle_moves: bool = False
+    """Whether an empty batch has a later position than the one before."""
+    bytes_an_event: int = 1
+    calls: list[Call] = field(default_factory=list)
+    server_seconds: int = 0
+
+    def __post_init__(self) -> None:
+        self._left: Iterator[int] = iter(self.batches)
+        self._next = 1
+        self._lock = threading.Lock()
+
+    def _called(self, what: str, number: int, events: tuple[int, ...] = ()) -> None:
+        with self._lock:
+            self.calls.append(Call(what, number, events))
+
+    def next_batch(self) -> Batch:
+        """Listens."""
+        self.on_read()
+        size = next(self._left, 0)
+        first, self._next = self._next, self._next + size
+        if not size:
+            time.sleep(0.001)
+            self._next += self.idle_moves
+        events = [b"%d" % number for number in range(first, first + size)]
+        self._called("read", self._next - 1, tuple(range(first, first + size)))
+        return Batch(events, at(self._next - 1))
+
+    def close(self) -> None:
+        """Listens."""
+        self.on_close()
+        self._called("close", 0)
+
+    def record(self, batch: Batch) -> Recorded:
+        """Records."""
+        self.on_record()
+        self._called("record", number_of(batch.position))
+        recorded = Recorded([Entry(event, event) for event in batch.events], [], batch.position)
+        recorded.lost = batch.lost
+        recorded.size = self.bytes_an_event * len(batch.events)
+        if self.appearing and batch.events:
+            name = f"shop.c{number_of(batch.position)}"
+            recorded.appeared.add(name)
+            recorded.renamed.append(Renamed("shop.a", name, batch.position.cluster_time))
+        return recorded
+
+    def stored(self, recorded: Recorded) -> None:
+        """Is told of what a majority has."""
+
+    def write(self, recorded: Recorded) -> int:
+        """Writes."""
+        events = tuple(int(entry.event) for entry in recorded.entries)
+        self._called("try", number_of(recorded.position), events)
+        self.on_write()
+        self._called("write", number_of(recorded.position), events)
+        return 0
+
+    def renamed(self, renamed: Renamed) -> None:
+        """Is told of a renaming."""
+        self.on_renamed()
+        self._called("renamed", int(renamed.target.removeprefix("shop.c")))
+
+    def appeared(self, namespace: str) -> None:
+        """Is told of a new collection."""
+        self.on_appeared()
+        self._called("appeared", int(namespace.removeprefix("shop.c")))
+
+    def lost(self, lost: Lost, _now: Position) -> None:
+        """Is told of a gap."""
+        self._called("lost", number_of(lost.position))
+
+    def save(self, position: Position, _events: int) -> None:
+        """Checkpoints."""
+        self.on_save()
+        self._called("save", number_of(position))
+
+    def of(self, what: str) -> list[Call]:
+        """The calls of one kind."""
+        with self._lock:
+            return [call for call in self.calls if call.what == what]
+
+    def written(self) -> list[int]:
+        """The events written, in the order of writing."""
+        return [event for call in self.of("write") for event in call.events]
+
+
+def check_order(calls: list[Call]) -> None:
+    """Fail unless, at every moment, the saved position covers only what was acknowledged before."""
+    acknowledged: set[int] = set()
+    for call in calls:
+        if call.what == "write":
+            acknowledged |= set(call.events)
+        if call.what == "save":
+            assert acknowledged >= set(range(1, call.number + 1)), f"saved {call.number} before it was acknowledged"
+
+
+def in_turn(actions: Iterator[Action]) -> Action:
+    """Another action at each call; after the last, nothing."""
+
+    def action() -> None:
+        next(actions, nothing)()
+
+    return action
+
+
+def wait_for(event: threading.Event) -> Action:
+    """Wait for an event at every call."""
+
+    def action() -> None:
+        assert event.wait(PATIENCE_S)
+
+    return action

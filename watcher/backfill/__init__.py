@@ -1,0 +1,1 @@
+"""Reading existing documents beside the stream: baseline and reconciliation."""

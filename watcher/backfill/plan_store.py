@@ -1,0 +1,142 @@
+"""Where plans of a survey are kept: in the checkpoint of their stream, so that they outlive the daemon.
+
+Only the leader of the stream keeps any: every write names its term.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary, CodecOptions, Timestamp
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+
+from change_history.bson import raw
+from change_history.bson.values import to_python
+from change_history.reconstruct.places import sortable
+from change_history.stored.names import CHECKPOINTS, HISTORY
+from watcher.backfill.agenda import BASELINE, RECONCILE, Plan, enqueue
+from watcher.stream.damage import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+    from watcher.leadership.fence import Fence
+
+_MAJORITY = WriteConcern("majority")
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+_OPTIONAL = ("after", "since", "read_at", "latest")
+
+
+class PlanStore:
+    """Keeps and finds the plans of one stream's survey.
+
+    Args:
+        history: the history database.
+        fence: writes under the leader's term.
+    """
+
+    def __init__(self, history: Database[Any], fence: Fence) -> None:
+        self._history = history.get_collection(HISTORY, write_concern=_MAJORITY)
+        self._checkpoints = history.get_collection(CHECKPOINTS, write_concern=_MAJORITY, codec_options=_RAW)
+        self._stream = fence.stream
+        self._fence = fence
+
+    def save(self, queue: Sequence[Plan]) -> None:
+        """Keep the plans that remain, instead of those that were kept. Returns once a majority has them.
+
+        Raises:
+            watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
+        """
+        self._update({"$set": {"survey": [document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}})
+
+    def nudge(self) -> None:
+        """Write something that changes nothing. Raises as `save` does."""
+        self._update({"$currentDate": {"surveyed_at": True}})
+
+    def add(self, plan: Plan) -> None:
+        """Put a plan behind those that are kept, while no survey is at work on them. Raises as `save` does."""
+        self.save(enqueue(self.load(), plan))
+
+    def load(self) -> tuple[Plan, ...]:
+        """The plans that were not carried out when the daemon ended, in their order.
+
+        Raises:
+            watcher.errors.PositionRefusedError: they are damaged.
+            pymongo.errors.PyMongoError: no answer.
+        """
+        found = self._checkpoints.find_one({"_id": self._stream, "survey": {"$exists": True}})
+        if found is None:
+            return ()
+        kind, payload = raw.fields(bytes(found.raw))[b"survey"]
+        kept = raw.items(payload) if kind == raw.ARRAY else [(kind, payload)]  # once there was only one plan
+        try:
+            return tuple(_sound(_plan(raw.fields(payload))) for _, payload in kept)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise refusal(self._stream, "`survey` cannot be read") from error
+
+    def level(self, plan: Plan) -> None:
+        """Note in the gaps before a reconciliation that history is level by it. Safe to repeat; raises as `save`."""
+        mine = {
+            "operation": "gap",
+            "_id": {"$lte": Binary(sortable(plan.at) + b"\xff" * 8)},
+            "description.stream": self._stream,
+            "description.level": {"$ne": True},
+            "description.late": {"$ne": True},
+        }
+        said = {"description.level": True, "description.level_at": plan.level_at}
+        self._fence.run(lambda session: self._history.update_many(mine, {"$set": said}, session=session))
+
+    def _update(self, update: dict[str, Any]) -> None:
+        term = self._fence.term
+        term.require(self._checkpoints.update_one(term.of(self._stream), update))
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """A plan as it is kept in a checkpoint."""
+    return {
+        "kind": plan.kind,
+        "at": plan.at,
+        "namespaces": list(plan.namespaces),
+        "documents": plan.documents,
+        "entries": plan.entries,
+        "whole": plan.whole,
+        "levels": plan.levels,
+        **{name: value for name in _OPTIONAL if (value := getattr(plan, name)) is not None},
+    }
+
+
+def _sound(plan: Plan) -> Plan:
+    """The plan, if it can be carried out.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    moments = [plan.at, *(each for each in (plan.since, plan.read_at, plan.latest) if each is not None)]
+    if plan.kind not in {BASELINE, RECONCILE} or not all(isinstance(each, Timestamp) for each in moments):
+        raise TypeError(plan.kind)
+    if not all(isinstance(each, str) and "." in each for each in plan.namespaces):
+        raise TypeError(plan.namespaces)
+    return plan
+
+
+def _plan(kept: dict[bytes, raw.Value]) -> Plan:
+    known = {key.decode(): value for key, value in kept.items()}
+    after = known.pop("after", None)
+    values = {name: to_python(value) for name, value in known.items()}
+    return Plan(
+        values["kind"],
+        values["at"],
+        tuple(values["namespaces"]),
+        RawBSONDocument(after[1]) if after is not None else None,
+        values.get("since"),
+        int(values["documents"]),
+        int(values["entries"]),
+        bool(values["whole"]),
+        bool(values.get("levels", values["kind"] == RECONCILE)),
+        values.get("read_at"),
+        values.get("latest"),
+    )

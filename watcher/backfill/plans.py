@@ -1,0 +1,110 @@
+"""What is surveyed when: plans are made here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from pymongo.errors import OperationFailure
+
+from change_history.stored.names import HISTORY
+from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
+from watcher.errors import Verdict, classify, name_of
+from watcher.stream.batch import before, timestamp
+from watcher.targets.kinds import COLLECTION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from watcher.stream.batch import Lost, Position, Renamed
+    from watcher.targets.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+
+class Plans:
+    """Makes the plans of one stream's survey.
+
+    Args:
+        client: the watched deployment.
+        history: the history database.
+        scope: what is watched.
+    """
+
+    def __init__(self, client: MongoClient[Any], history: Database[Any], scope: Scope) -> None:
+        self._client = client
+        self._history = history.get_collection(HISTORY)
+        self._scope = scope
+
+    def baseline(self, start: Position) -> Plan:
+        """The plan for a stream that begins: every watched document as it was just before the stream's first event."""
+        return Plan(BASELINE, before(start.cluster_time), self._live_namespaces())
+
+    def reconcile(self, lost: Lost, now: Position) -> Plan:
+        """The plan after a gap: also what history knows of and no longer exists."""
+        namespaces = tuple(sorted(self._known_namespaces().union(self._live_namespaces())))
+        since = timestamp(lost.position.cluster_time)
+        return Plan(RECONCILE, before(now.cluster_time), namespaces, since=since, levels=True)
+
+    def after_rename(self, renamed: Renamed, waiting: Iterable[Plan]) -> Plan | None:
+        """The plan for a collection that was given a watched name; None if history knows its documents already.
+
+        Args:
+            renamed: what happened.
+            waiting: the plans that are not carried out yet: under its former name, they no longer can be.
+        """
+        if not self._covers(renamed.target):
+            return None
+        at = timestamp(renamed.cluster_time)
+        kinds = {plan.kind for plan in waiting if renamed.source in plan.namespaces}
+        if RECONCILE in kinds:
+            return Plan(RECONCILE, at, (renamed.target,), since=at)
+        if BASELINE in kinds or not self._covers(renamed.source):
+            return Plan(BASELINE, at, (renamed.target,))
+        return None
+
+    def after_adoption(self, position: Position, former: Scope) -> list[Plan]:
+        """The plans for what a stream covers from a position on, and did not before.
+
+        Of what history knows from an earlier time, also what is gone since then.
+        """
+        at = timestamp(position.cluster_time)
+        new = {name for name in self._live_namespaces() if not former.covers(*name.split(".", 1))}
+        known = {name for name in self._known_namespaces() if not former.covers(*name.split(".", 1))}
+        plans = [Plan(BASELINE, at, tuple(sorted(new - known)))]
+        plans.append(Plan(RECONCILE, at, tuple(sorted(known)), since=at))
+        return [plan for plan in plans if plan.namespaces]
+
+    def _covers(self, namespace: str) -> bool:
+        database, _, collection = namespace.partition(".")
+        return bool(collection) and self._scope.covers(database, collection)
+
+    def _known_namespaces(self) -> set[str]:
+        return {name for name in self._history.distinct("namespace") if name and self._covers(name)}
+
+    def _live_namespaces(self) -> tuple[str, ...]:
+        try:
+            names = [self._scope.database] if self._scope.database else self._client.list_database_names()
+            return tuple(
+                f"{name}.{info['name']}"
+                for name in sorted(filter(self._scope.reaches, names))
+                for info in sorted(self._client[name].list_collections(filter={"type": COLLECTION}), key=_name)
+                if self._scope.covers(name, info["name"])
+            )
+        except OperationFailure as error:
+            if classify(error) is Verdict.TRANSIENT:
+                raise
+            log.warning(
+                "collections cannot be listed, so the state of existing documents is not recorded",
+                error=name_of(error),
+                remedy="grant listCollections (`watcher doctor` says where), or set WATCHER_BASELINE=off",
+            )
+            return ()
+
+
+def _name(info: Mapping[str, Any]) -> str:
+    name: str = info["name"]
+    return name

@@ -1,0 +1,223 @@
+"""Reading a collection while it goes on changing: as it was at one moment, or at least within known bounds.
+
+`readConcern: {level: "snapshot", atClusterTime: …}` (https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/):
+every batch shows the same moment, however long the reading takes, within the server's window for it
+(`minSnapshotHistoryWindowInSeconds`, 300 by default). The server refuses that for capped collections, and for a moment
+before a collection was made or renamed. Then a majority read has to do, of which only bounds of its moment are known.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import CodecOptions, Int64, Timestamp
+from bson.raw_bson import RawBSONDocument
+
+from change_history.bson import raw
+from watcher.stream.batch import timestamp
+from watcher.targets.kinds import MovedError
+from watcher.targets.partition import holds
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from pymongo import MongoClient
+
+    from change_history.partition import Part
+
+SNAPSHOT_GONE = {239: "SnapshotTooOld", 246: "SnapshotUnavailable"}
+"""The moment is out of the server's window, or the collection was made, renamed or replaced after it."""
+
+CHUNK = 500
+"""Documents in a batch; fewer where they are large."""
+
+LONG_CHUNK = 10_000
+"""Documents in a batch of a reading that has to wait for the stream after each; no more than 16 MB of them."""
+
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+class Reading(NamedTuple):
+    """Documents as they were, each for itself, at some moment from `since` to `until`."""
+
+    documents: list[bytes]
+    since: Timestamp
+    until: Timestamp
+
+
+class Reader:
+    """Reads the documents of a collection, as bytes, with majority read concern.
+
+    Args:
+        client: the deployment.
+        namespace: `db.coll`.
+        part: only the documents of this part of a stream; None: all.
+    """
+
+    chunk = LONG_CHUNK
+
+    def __init__(self, client: MongoClient[Any], namespace: str, part: Part | None = None) -> None:
+        self._client = client
+        self._mine = {} if part is None else {"filter": {"$expr": holds(part, "$_id")}}
+        self._database, _, self._collection = namespace.partition(".")
+
+    def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
+        """All documents by `_id`, in batches; each batch has bounds of its own.
+
+        Args:
+            after: `{_id: …}` of the last document already read. `min` is used rather than `$gt`, which would skip ids
+                of other types.
+
+        Raises:
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        while True:
+            reading, ended = self._portion(after)
+            yield reading
+            if ended:
+                return
+            after = last_id(reading.documents)
+
+    def these(self, ids: Sequence[raw.Value], *, only_ids: bool = False) -> Reading:
+        """Some documents, or nothing of them but their ids.
+
+        Raises:
+            pymongo.errors.PyMongoError: as for `documents`.
+        """
+        query = raw.from_fields([(b"$in", (raw.ARRAY, raw.from_items(ids)))])
+        command: dict[str, Any] = {"filter": {"_id": RawBSONDocument(query)}}
+        if only_ids:
+            command["projection"] = {"_id": 1}
+        readings = list(self._readings(command))
+        return readings[-1]._replace(documents=[document for reading in readings for document in reading.documents])
+
+    def _portion(self, after: RawBSONDocument | None) -> tuple[Reading, bool]:
+        """What follows a document, as much as fits into one batch, and whether that is all."""
+        read: list[bytes] = []
+        with closing(self._readings(_by_id(after) | self._mine)) as readings:
+            for reading in readings:
+                read += reading.documents
+                done = 1 if after is not None and read and last_id(read[:1]) == after else 0
+                if len(read) > done:  # a batch may hold no more than the document that is done
+                    return reading._replace(documents=read[done:]), False
+        return reading._replace(documents=[]), True
+
+    def _read_concern(self) -> dict[str, Any]:
+        return {"level": "majority", "afterClusterTime": now(self._client)}
+
+    def _bounds(self, concern: dict[str, Any], reply: RawBSONDocument) -> tuple[Timestamp, Timestamp]:
+        return concern["afterClusterTime"], timestamp(raw.fields(bytes(reply.raw))[b"operationTime"][1])
+
+    def _readings(self, command: dict[str, Any]) -> Generator[Reading, None, None]:
+        """Run a find command to its end; there is always one reading, which may be empty."""
+        database = self._client[self._database]
+        concern = self._read_concern()
+        with self._client.start_session(causal_consistency=False) as session:
+            first = {"find": self._collection, **command, "readConcern": concern, "batchSize": self.chunk}
+            reply = database.command(first, session=session, codec_options=_RAW)
+            cursor, name = _cursor(reply), b"firstBatch"
+            try:
+                while True:
+                    identity, batch = cursor[b"id"], cursor[name]
+                    yield Reading([document for _, document in raw.items(batch[1])], *self._bounds(concern, reply))
+                    if not any(identity[1]):
+                        return
+                    more = {"getMore": _int64(identity), "collection": self._collection, "batchSize": self.chunk}
+                    reply = database.command(more, session=session, codec_options=_RAW)
+                    cursor, name = _cursor(reply), b"nextBatch"
+            finally:
+                if any(identity[1]):
+                    database.command({"killCursors": self._collection, "cursors": [_int64(identity)]}, session=session)
+
+
+class SnapshotReader(Reader):
+    """Reads documents at one cluster time.
+
+    Args:
+        client: the deployment.
+        namespace: `db.coll`.
+        at: the cluster time.
+        part: only the documents of this part of a stream; None: all.
+    """
+
+    chunk = CHUNK
+
+    def __init__(self, client: MongoClient[Any], namespace: str, at: Timestamp, part: Part | None = None) -> None:
+        super().__init__(client, namespace, part)
+        self._at = at
+
+    def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
+        """All documents by `_id`, in batches; the one after which to go on comes again first.
+
+        Raises:
+            pymongo.errors.OperationFailure: with a code of `SNAPSHOT_GONE`, the moment can no longer be read.
+        """
+        yield from self._readings(_by_id(after) | self._mine)
+
+    def _read_concern(self) -> dict[str, Any]:
+        return {"level": "snapshot", "atClusterTime": self._at}
+
+    def _bounds(self, _concern: dict[str, Any], _reply: RawBSONDocument) -> tuple[Timestamp, Timestamp]:
+        return self._at, self._at
+
+
+class AbsentReader(Reader):
+    """Stands for a collection that is not there, and reads nothing; not what a view of its name would show either.
+
+    Args:
+        client: the deployment.
+        namespace: `db.coll`.
+        since: at some moment from this one on it was not there,
+        until: up to this one.
+    """
+
+    def __init__(self, client: MongoClient[Any], namespace: str, since: Timestamp, until: Timestamp) -> None:
+        super().__init__(client, namespace)
+        self._nothing = Reading([], since, until)
+
+    def documents(self, _after: RawBSONDocument | None) -> Iterator[Reading]:
+        """No documents."""
+        yield self._nothing
+
+    def these(self, _ids: Sequence[raw.Value], *, only_ids: bool = False) -> Reading:
+        """None of them.
+
+        Raises:
+            watcher.targets.kinds.MovedError: they are to be read again, so something happened just then.
+        """
+        if not only_ids:
+            raise MovedError
+        return self._nothing
+
+
+def now(client: MongoClient[Any]) -> Timestamp:
+    """The cluster time of a deployment.
+
+    Raises:
+        pymongo.errors.PyMongoError: it does not answer.
+    """
+    moment: Timestamp = client.admin.command("ping")["operationTime"]
+    return moment
+
+
+def last_id(documents: Sequence[bytes]) -> RawBSONDocument:
+    """`{_id: …}` of the last of some documents.
+
+    Raises:
+        KeyError: it has no `_id`.
+    """
+    return RawBSONDocument(raw.from_fields([(b"_id", raw.fields(documents[-1])[b"_id"])]))
+
+
+def _by_id(after: RawBSONDocument | None) -> dict[str, Any]:
+    start = {"min": after} if after is not None else {}
+    return {"sort": {"_id": 1}, "hint": {"_id": 1}, **start}
+
+
+def _cursor(reply: RawBSONDocument) -> dict[bytes, raw.Value]:
+    return raw.fields(raw.fields(bytes(reply.raw))[b"cursor"][1])
+
+
+def _int64(value: raw.Value) -> Int64:
+    return Int64(int.from_bytes(value[1], "little", signed=True))

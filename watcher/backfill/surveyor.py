@@ -1,0 +1,204 @@
+"""Reading one collection of a plan, and recording what is to be said of its documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from watcher.backfill.agenda import RECONCILE, Plan
+from watcher.backfill.snapshot import AbsentReader, Reader, Reading, SnapshotReader, last_id, now
+from watcher.backfill.statements import Statements
+from watcher.retry import Retry, StoppedError
+from watcher.targets.kinds import COLLECTION, MovedError, kind_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bson import Timestamp
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from change_history.partition import Part
+    from watcher.targets.kinds import Kind
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 10
+"""So often a document is read again that was written to while it was read."""
+_LOOK_EVERY_S = 0.2
+
+
+@dataclass
+class Surveyor:
+    """Surveys a collection.
+
+    Args:
+        client: the watched deployment.
+        history: the history database.
+        store: stores history documents; returns when a majority has them.
+        recorded: the moment that the stream is durably recorded up to; None: not known yet.
+        nudge: writes something into the history database.
+        retry: tries again what fails for passing reasons.
+        stop: set when the daemon is asked to stop.
+        part: only the documents of this part of the stream; None: all.
+        others: whether the other parts are recorded up to a moment.
+    """
+
+    client: MongoClient[Any]
+    history: Database[Any]
+    store: Callable[[list[bytes]], None]
+    recorded: Callable[[], Timestamp | None]
+    nudge: Callable[[], None]
+    retry: Retry
+    stop: threading.Event
+    part: Part | None = None
+    others: Callable[[Timestamp], bool] = lambda _: True
+    _absent: dict[str, tuple[Timestamp, Timestamp]] = field(default_factory=dict)
+
+    def steps(self, plan: Plan, *, as_it_is: bool) -> Iterator[Plan]:
+        """Survey the first collection of a plan.
+
+        Args:
+            plan: what to survey, and from where on.
+            as_it_is: read what is there now instead of a snapshot.
+
+        Yields:
+            The plan after each batch, whose entries are stored.
+
+        Raises:
+            MovedError: to be begun again from the last step.
+            pymongo.errors.OperationFailure: the server refuses; with a code of `SNAPSHOT_GONE`, to read this moment.
+            watcher.retry.StoppedError: a stop was asked for meanwhile.
+        """
+        namespace = plan.namespaces[0]
+        if plan.kind == RECONCILE:
+            self._wait_for_others(plan.at)
+        found = kind_of(self.client, namespace)
+        reader = self._reader(plan, found, as_it_is=as_it_is)
+        statements = Statements(self.history, plan, self.part)
+        for reading in reader.documents(plan.after):
+            if reading.documents:
+                plan = self._state(plan, statements, reader, reading)
+                plan = replace(
+                    plan, after=last_id(reading.documents), documents=plan.documents + len(reading.documents)
+                )
+                yield plan
+        self._unless_moved(namespace, found)
+        if not isinstance(reader, SnapshotReader):
+            self.recorded_up_to(reading.until)  # whoever follows a renaming looks at the plans that wait
+        if reading.until > plan.at and statements.turned(reading.until):
+            plan = replace(plan, latest=max(plan.latest or plan.at, reading.until))
+            yield plan
+        if plan.kind != RECONCILE:
+            return
+        for ids in statements.known_ids(reader.chunk):
+            reading = reader.these(ids, only_ids=True)
+            self._unless_moved(namespace, found)
+            missing = _missing(ids, reading.documents)
+            if missing:
+                plan = self._state(plan, statements, reader, reading._replace(documents=[]), missing)
+                yield plan
+
+    def recorded_up_to(self, moment: Timestamp) -> Timestamp:
+        """Wait until the stream is recorded up to a moment, or beyond it; the moment it is recorded up to.
+
+        Raises:
+            watcher.retry.StoppedError: a stop was asked for meanwhile.
+        """
+        nudged = False
+        while (reached := self.recorded()) is None or reached < moment:
+            # A stream comes no further than the oplog, to which an idle server adds every ten seconds only. Where
+            # history is kept in the watched deployment, any write to it will do.
+            if not nudged:
+                self.retry.call("waiting for the stream", self.nudge)
+                nudged = True
+            if self.stop.wait(_LOOK_EVERY_S):
+                raise StoppedError("waiting for the stream")
+        return reached
+
+    def _wait_for_others(self, moment: Timestamp) -> None:
+        """Wait until all parts are recorded up to a moment.
+
+        What ended a collection within a gap, this part has lost. Another one may still bring it in, and then documents
+        would be gone that were found to be as history says.
+        """
+        said = False
+        while not self.retry.call("waiting for the other parts", partial(self.others, moment)):
+            if not said:
+                log.info("documents are compared with history once the other parts are past the gap", at=str(moment))
+                said = True
+            if self.stop.wait(_LOOK_EVERY_S):
+                raise StoppedError("waiting for the other parts")
+
+    def _reader(self, plan: Plan, found: Kind | None, *, as_it_is: bool) -> Reader:
+        namespace = plan.namespaces[0]
+        if found is None or found.type != COLLECTION:
+            known = namespace in self._absent
+            bounds = self._absent.pop(namespace) if known else self._look_for_absent(plan)
+            return AbsentReader(self.client, namespace, *bounds)
+        if as_it_is or found.capped:
+            return Reader(self.client, namespace, self.part)
+        return SnapshotReader(self.client, namespace, plan.read_at or plan.at, self.part)
+
+    def _look_for_absent(self, plan: Plan) -> tuple[Timestamp, Timestamp]:
+        """Between which moments the first collection of a plan is not there; others are noted by the way.
+
+        After each such look the stream has to come up to it, so there should not be one for every collection.
+        """
+        since = now(self.client)
+        kinds = {namespace: kind_of(self.client, namespace) for namespace in plan.namespaces}
+        bounds = since, now(self.client)
+        absent = (name for name, kind in kinds.items() if kind is None or kind.type != COLLECTION)
+        self._absent = dict.fromkeys(absent, bounds)
+        if self._absent.pop(plan.namespaces[0], None) is None:
+            raise MovedError(plan.namespaces[0])
+        return bounds
+
+    def _unless_moved(self, namespace: str, found: Kind | None) -> None:
+        """Of what is not there, the server reads nothing without a word, at whatever moment."""
+        now = kind_of(self.client, namespace)
+        if (now and now.uuid) != (found and found.uuid):
+            raise MovedError(namespace)
+
+    def _state(
+        self,
+        plan: Plan,
+        statements: Statements,
+        reader: Reader,
+        reading: Reading,
+        missing: Iterable[raw.Value] = (),
+    ) -> Plan:
+        found = _by_id(reading.documents) | dict.fromkeys(missing)
+        for _ in range(ATTEMPTS):
+            if reading.until > plan.at and plan.read_at != reading.until:
+                self.recorded_up_to(reading.until)
+            stated = statements.about(found, reading.since, reading.until)
+            if stated.entries:
+                self.store(stated.entries)
+            latest = max(plan.latest or plan.at, reading.until) if stated.later else plan.latest
+            plan = replace(plan, entries=plan.entries + len(stated.entries), latest=latest)
+            if not stated.unsure:
+                return plan
+            reading = reader.these(stated.unsure)
+            found = _by_id(reading.documents) | dict.fromkeys(_missing(stated.unsure, reading.documents))
+        log.warning(
+            "documents are written to all the time, so that their state could not be recorded; their events are",
+            namespace=plan.namespaces[0],
+            documents=len(found),
+        )
+        return replace(plan, whole=False)
+
+
+def _by_id(documents: Iterable[bytes]) -> dict[raw.Value, bytes | None]:
+    return {raw.fields(document)[b"_id"]: document for document in documents}
+
+
+def _missing(ids: Iterable[raw.Value], documents: Iterable[bytes]) -> list[raw.Value]:
+    present = {key_of(key) for key in _by_id(documents)}
+    return [key for key in ids if key_of(key) not in present]

@@ -1,0 +1,149 @@
+"""`watcher checkpoint set`: connects, says what it will do, and does it if told to."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+from bson import Timestamp
+from bson.errors import BSONError
+
+from change_history.bson.values import document_to_python
+from config import log as logs
+from config.choices import Baseline, OnGap, PreImages
+from watcher.cli import exit_codes
+from watcher.cli.connection import CommandError
+from watcher.cli.operating import in_words, reach
+from watcher.cli.parsing import moments
+from watcher.cli.rendering import checkpoint_text
+from watcher.operations.moves import Move, position_of, time_of
+from watcher.operations.relocation import CAUSE, Relocation
+from watcher.targets.scope import Scope
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from change_history.reconstruct.window import Moment
+    from config.settings import Settings
+    from watcher.leadership.holder import Holder
+    from watcher.stream.batch import Position
+
+
+class Wish(NamedTuple):
+    """Where to. Nothing of it: stay, and take over the options of the settings."""
+
+    to_now: bool = False
+    moment: Moment | None = None
+    token: str | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether the position itself stays as it is."""
+        return not self.to_now and self.moment is None and self.token is None
+
+
+def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) -> None:
+    """Show a move, and carry it out if `yes`.
+
+    Raises:
+        CommandError: it cannot be done; says why and what to type next.
+    """
+    logs.configure("critical", settings.log_format)  # the command itself says what is the matter
+    with in_words(), ExitStack() as stack:
+        relocation = _relocation(settings, stack)
+        move = _move(relocation, wish)
+        leader = relocation.leader()
+        if yes and not force:
+            _refuse_if(leader)
+        _show(relocation, settings, move, stays=wish.stays, zone=UTC if utc else None)
+        if yes:
+            if leader is not None:
+                click.echo(f"{leader} is deposed, and given {relocation.pause_s:.0f} s to let go.")
+            relocation.apply(move, by_force=force)
+            click.echo("Done.")
+            return
+        if leader is not None:
+            click.echo(f"{leader} is at work on this stream. Stop it first, or depose it with --force.")
+        click.echo("Nothing was changed. To do it, add --yes.")
+
+
+def _relocation(settings: Settings, stack: ExitStack) -> Relocation:
+    watched, history, replica_set = reach(settings, stack)
+    return Relocation(
+        watched,
+        history,
+        settings.checkpoint,
+        Scope(settings.include, settings.exclude, settings.history_database, settings.part),
+        replica_set,
+        pre_images=settings.pre_images is not PreImages.OFF,
+        reconcile=settings.on_gap is OnGap.RECONCILE,
+        baseline=settings.baseline is Baseline.INITIAL,
+    )
+
+
+def _move(relocation: Relocation, wish: Wish) -> Move:
+    stored = relocation.stored(whatever_options=wish.stays)
+    target = relocation.at_token(stored.position) if wish.stays else _target(relocation, wish)
+    return Move(stored, target)
+
+
+def _target(relocation: Relocation, wish: Wish) -> Position:
+    if wish.to_now:
+        return relocation.now()
+    if wish.moment is not None:
+        moment = wish.moment
+        try:
+            return relocation.at(moment if isinstance(moment, Timestamp) else Timestamp(int(moment.timestamp()), 0))
+        except ValueError as error:
+            raise click.UsageError(f"--at: {error}") from error
+    try:
+        text = wish.token or ""
+        return relocation.at_token(position_of(json.loads(text) if text.lstrip().startswith("{") else text.strip()))
+    except (ValueError, BSONError) as error:
+        raise click.UsageError(
+            "--token: this is no resume token; copy one from `watcher checkpoint show`, or the resume_token of an event"
+        ) from error
+
+
+def _refuse_if(leader: Holder | None) -> None:
+    if leader is not None:
+        raise CommandError(
+            f"{leader} is at work on this stream, and would save its own position over this one.\n"
+            f"Stop it first (one that was killed counts for {leader.left_s:.0f} s more), or depose it with --force: it "
+            "then goes on from the new position.",
+            exit_codes.BUSY,
+        )
+
+
+def _show(relocation: Relocation, settings: Settings, move: Move, *, stays: bool, zone: tzinfo | None) -> None:
+    origin, target = time_of(move.stored.position), time_of(move.target)
+    lines = [f"stream  {settings.checkpoint}", f"from    {moments.place(origin, zone)}"]
+    if stays:
+        baseline = settings.baseline is Baseline.INITIAL
+        lines += ["to      the same position", *_options_in_words(relocation, baseline=baseline)]
+    else:
+        token = checkpoint_text.token_text(document_to_python(move.target.token))
+        lines += [f"to      {moments.place(target, zone)}", f"token   {token}"]
+        span = moments.span(abs(target.time - origin.time))
+        lines.append(
+            f'Forward by {span}: events in between that are not recorded yet are skipped; a gap is recorded, "{CAUSE}".'
+            if move.forward
+            else f"Backward by {span}: events in between are read again; what is recorded already stays as it is."
+        )
+    click.echo("\n".join(lines))
+
+
+def _options_in_words(relocation: Relocation, *, baseline: bool) -> list[str]:
+    changes = relocation.changed_options()
+    lines = [f"{name}: {_listed(old)} → {_listed(new)}" for name, (old, new) in changes.items()]
+    if not lines:
+        return ["The options are the settings' already."]
+    but = ", but what there is then" if baseline else ""
+    return [*lines, f"Of what is watched only from now on, nothing before this position is recorded{but}."]
+
+
+def _listed(value: Any) -> str:
+    return (",".join(value) or "nothing") if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,77 @@
+"""`watcher roles`: the commands that make users with no more privileges than they need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from watcher.cli.rendering import output
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from watcher.cli.main import Context
+    from watcher.operations.roles import Place
+
+_PURPOSES = ("daemon", "reader", "revert")
+
+
+@click.command(epilog="Exit status: 0 printed, 2 wrong usage or settings.")
+@click.argument("purposes", metavar="[daemon|reader|revert]...", nargs=-1, type=click.Choice(_PURPOSES))
+@click.option("--include", metavar="GLOBS", help="As if WATCHER_INCLUDE said so.")
+@click.option("--minimal", is_flag=True, help="Leave out what recording can do without; each is marked.")
+@click.option("--update", is_flag=True, help="Change roles that are there already; make no users.")
+@click.option("--json", "as_json", is_flag=True, help="One command a line, as Extended JSON for db.adminCommand.")
+@click.pass_obj
+def roles(
+    context: Context, *, purposes: tuple[str, ...], include: str | None, minimal: bool, update: bool, as_json: bool
+) -> None:
+    """Print the commands that make users with no more privileges than they need.
+
+    For mongosh, as an administrator. They follow from the settings: what is watched, WATCHER_PRE_IMAGES,
+    WATCHER_BASELINE, WATCHER_ON_GAP, and where history is kept; after a change of these, print them again with
+    --update. Nothing is connected to, and no password is printed: mongosh asks for it.
+
+    `daemon` is for `watcher run`, `checkpoint`, `rejected`, `snapshots` and `doctor`; `reader` for the commands that
+    read; `revert` for `watcher revert --yes`, the only one that writes watched documents. Without any: all three.
+    """
+    from watcher.operations.roles import PURPOSES, plan
+    from watcher.targets.scope import Scope
+
+    settings = context.settings(include=include)
+    scope = Scope(settings.include, settings.exclude, settings.history_database, settings.part)
+    places = plan(settings, scope, purposes or PURPOSES, minimal=minimal)
+    if as_json:
+        output.speak_utf8()
+        _print_json(places, update=update)
+    else:
+        output.survive_any_character()
+        click.echo("\n\n".join(_script(settings, place, update=update) for place in places))
+
+
+def _print_json(places: tuple[Place, ...], *, update: bool) -> None:
+    from change_history.bson import extended_json
+    from watcher.operations import mongosh
+
+    for place in places:
+        documents = [mongosh.role_document(role) for role in place.roles]
+        if update:
+            documents = [{"updateRole": each.pop("createRole"), **each} for each in documents]
+        else:
+            documents += [mongosh.user_document(user) for user in place.users]
+        for document in documents:
+            click.echo(extended_json.dumps({"deployment": place.deployment, "command": document}))
+
+
+def _script(settings: Settings, place: Place, *, update: bool) -> str:
+    from config.uri import mask
+    from watcher.operations import mongosh
+    from watcher.operations.roles import HISTORY
+
+    uri = settings.history_uri if place.deployment == HISTORY else settings.mongodb_uri
+    where = mask(uri.get_secret_value()) if uri is not None else "the embedded server, which asks for no password"
+    whose = "keeps the history" if place.deployment == HISTORY else "is watched"
+    commands = [mongosh.make_role(role, update=update) for role in place.roles]
+    if not update:
+        commands += [mongosh.make_user(user) for user in place.users]
+    return "\n\n".join([f"// On the deployment that {whose}: {where}", *commands])

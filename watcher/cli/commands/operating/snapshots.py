@@ -1,0 +1,65 @@
+"""`watcher snapshots`: whole states that keep the asking for a moment fast, made anew from history and verified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from watcher.cli.parsing.parse import DocumentId, Namespace
+
+if TYPE_CHECKING:
+    from watcher.cli.main import Context
+
+
+@click.group()
+def snapshots() -> None:
+    """Make snapshots of long-lived documents anew, or verify them.
+
+    A snapshot is the whole state of a document after one of its events. Asking what a document was folds its history
+    from the last one before that moment. It says nothing that history does not, so it can be thrown away at any time.
+    The daemon takes them beside the stream, unless WATCHER_SNAPSHOTS is off.
+    """
+
+
+@snapshots.command(
+    short_help="Make snapshots anew from history.",
+    epilog="Exit status: 0 done, 2 wrong usage, 3 nothing is recorded of what was named, 4 the deployment does not "
+    "answer.",
+)
+@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@click.option("--continue", "keep", is_flag=True, help="Keep what is there and make only what is missing.")
+@click.option("--json", "as_json", is_flag=True, help="One document a line, in canonical Extended JSON.")
+@click.pass_obj
+def rebuild(context: Context, *, namespace: str | None, document_id: Any, keep: bool, as_json: bool) -> None:
+    """Throw the snapshots away and make them anew from history: all of them, those of NS, or those of one document.
+
+    NS is database.collection. ID is Extended JSON, or bare as in `watcher log`. May be done while the daemon runs. May
+    be interrupted, and gone on with by --continue; until it is done, asking for a moment is slower, and no less right.
+    """
+    from watcher.cli.commands.operating import snapshots_job
+
+    # A null is an id like any other, so None cannot stand for "no ID".
+    named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
+    snapshots_job.rebuild(context.settings(), namespace, [document_id] if named else [], keep=keep, as_json=as_json)
+
+
+@snapshots.command(
+    short_help="Compare every snapshot with history.",
+    epilog="Exit status: 0 all of them are right, or were repaired, 2 wrong usage, 3 nothing is "
+    "recorded of NS, 4 the deployment does not answer, 11 some are wrong.",
+)
+@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@click.option("--repair", is_flag=True, help="Throw away those that are wrong, and make them anew.")
+@click.option("--json", "as_json", is_flag=True, help="One difference a line, in canonical Extended JSON.")
+@click.pass_obj
+def verify(context: Context, *, namespace: str | None, repair: bool, as_json: bool) -> None:
+    """Compare every snapshot, byte for byte, with the folding of the document's whole history; list those that differ.
+
+    NS is database.collection; without it, all of them. May be done while the daemon runs.
+    """
+    from watcher.cli.commands.operating import snapshots_job
+
+    snapshots_job.verify(context.settings(), namespace, repair=repair, as_json=as_json)

@@ -1,0 +1,177 @@
+"""`watcher snapshots` at work: goes through the documents, shows how far it is, and says what became of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from bson import Binary
+from pymongo import ReadPreference
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from change_history import History, Selection
+from change_history.bson import extended_json
+from change_history.bson.values import to_python, to_raw
+from change_history.reconstruct.keeping import SPACING
+from change_history.reconstruct.rebuild import Difference, Document, Snapshots
+from watcher.cli import exit_codes
+from watcher.cli.connection import CommandError, history_uri, open_client
+from watcher.cli.parsing import moments
+from watcher.cli.rendering import not_found, output, tables
+from watcher.cli.rendering.value_text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from config.settings import Settings
+
+_COLUMNS = ("document", "cluster time", "id", "what is wrong")
+
+
+def rebuild(
+    settings: Settings, namespace: str | None, document_ids: Sequence[Any], *, keep: bool, as_json: bool
+) -> None:
+    """Make snapshots anew.
+
+    Args:
+        settings: say where history is kept.
+        namespace: only of this one.
+        document_ids: only of this document, if any.
+        keep: make only those that are missing.
+        as_json: print a line for each document.
+
+    Raises:
+        CommandError: nothing is recorded of what was named, or it cannot be read.
+    """
+    only = to_raw(document_ids[0]) if document_ids else None
+    with _opened(settings) as (history, kept):
+        kept.make_index()
+        names = [namespace] if namespace is not None else kept.namespaces()
+        if namespace is not None:
+            _refuse_unknown(history, namespace, document_ids)
+        if not keep:
+            for name in names:
+                kept.discard(name, only)
+        documents = [document for name in names for document in kept.long_lived(name, only)]
+        _speak(as_json=as_json)
+        made = 0
+        with _progress("making snapshots", sum(document.entries for document in documents)) as advance:
+            for document in documents:
+                there = 0
+                for stands in kept.fill(document):
+                    there += stands
+                    advance(SPACING)
+                made += there
+                if as_json:
+                    click.echo(_line(document, entries=document.entries, snapshots=there))
+    if not as_json:
+        click.echo(f"{_many(len(documents), 'long-lived document')}, {_many(made, 'snapshot')}")
+
+
+def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: bool) -> None:
+    """Compare snapshots with history.
+
+    Args:
+        settings: say where history is kept.
+        namespace: only of this one.
+        repair: throw away those that are wrong, and make them anew.
+        as_json: print a line for each that is wrong.
+
+    Raises:
+        CommandError: nothing is recorded of what was named, or it cannot be read.
+        SystemExit: some are wrong, and were not repaired.
+    """
+    count = 0
+    wrong: list[Difference] = []
+    with _opened(settings) as (history, kept):
+        names = [namespace] if namespace is not None else kept.namespaces()
+        documents = [document for name in names for document in kept.documents(name)]
+        if namespace is not None and not documents:
+            _refuse_unknown(history, namespace, ())
+        _speak(as_json=as_json)
+        with _progress("comparing snapshots", sum(document.entries for document in documents)) as advance:
+            for document in documents:
+                found = list(kept.verify(document))
+                if repair and found:
+                    _repair(kept, document, found)
+                count, wrong = count + document.entries, wrong + found
+                advance(document.entries)
+                if as_json:
+                    for difference in found:
+                        click.echo(_difference_line(difference, repaired=repair))
+    if not as_json:
+        if wrong:
+            tables.show(_COLUMNS, map(_row, wrong))
+        done = ", repaired" if repair and wrong else ""
+        compared = f"{_many(count, 'snapshot')} of {_many(len(documents), 'document')} compared"
+        click.echo(f"{compared}, {len(wrong):,} wrong{done}")
+    if wrong and not repair:
+        raise SystemExit(exit_codes.DIFFERENT)
+
+
+def _repair(kept: Snapshots, document: Document, wrong: Sequence[Difference]) -> None:
+    for difference in wrong:
+        kept.remove(difference)
+    for _ in kept.fill(document):
+        pass
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[tuple[History, Snapshots]]:
+    with open_client(history_uri(settings)) as client:
+        database = client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
+        yield History(client, settings.history_database), Snapshots(database)
+
+
+def _refuse_unknown(history: History, namespace: str, document_ids: Sequence[Any]) -> None:
+    selection = Selection(namespace, *document_ids)
+    if next(history.stored(selection, limit=1), None) is None:
+        raise CommandError(not_found.message(history, selection), exit_codes.NOT_FOUND)
+
+
+@contextmanager
+def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how far the work is."""
+    console = Console(stderr=True)
+    columns = (TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+def _speak(*, as_json: bool) -> None:
+    if as_json:
+        output.speak_utf8()
+    else:
+        output.survive_any_character()
+
+
+def _line(document: Document, **more: Any) -> str:
+    named = {"namespace": document.namespace, "document_id": to_python(document.id)}
+    return extended_json.dumps(named | more)
+
+
+def _difference_line(difference: Difference, *, repaired: bool) -> str:
+    return _line(
+        difference.document,
+        snapshot=Binary(difference.snapshot),
+        cluster_time=difference.cluster_time,
+        wrong=difference.said,
+        repaired=repaired,
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
+
+
+def _row(difference: Difference) -> tuple[str, ...]:
+    name = f"{difference.document.namespace} {extended_json.dumps_raw(difference.document.id)}"
+    return (
+        printable(name),
+        moments.exact(difference.cluster_time),
+        difference.snapshot.hex(),
+        printable(difference.said),
+    )

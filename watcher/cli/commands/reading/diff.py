@@ -1,0 +1,86 @@
+"""`watcher diff`: what is different between two moments of a document, or of a collection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.cli.parsing.at import AT_HELP, At
+from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.parse import DocumentId, Namespace
+from watcher.cli.parsing.time_options import utc_option
+
+if TYPE_CHECKING:
+    from watcher.cli.main import Context
+
+_OF_COLLECTION, _OF_DOCUMENT = 2, 3
+_FORMS = "write NS ID A B for a document, NS A B for a collection; B may be `now`, the last that is recorded"
+
+
+def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
+    """The ID, if there is one, in a list, and the two moments.
+
+    Raises:
+        click.UsageError: they are none, or too many or too few.
+    """
+    ctx = click.get_current_context()
+    if len(words) not in {_OF_COLLECTION, _OF_DOCUMENT}:
+        raise click.UsageError(
+            f"{len(words)} arguments after NS say neither which document nor which moments; {_FORMS}"
+        )
+    of_document = len(words) == _OF_DOCUMENT
+    try:
+        ids = [DocumentId().convert(words[0], None, ctx)] if of_document else []
+        a, b = (At(versions=of_document).convert(word, None, ctx) for word in words[-2:])
+    except click.BadParameter as problem:
+        if of_document:
+            raise click.UsageError(problem.message, ctx) from problem
+        said = f"one moment is missing, if {words[0]} is the ID of a document; {_FORMS}."
+        raise click.UsageError(
+            f"{said}\nWith two arguments after NS both are moments of a collection: {problem.message}", ctx
+        ) from problem
+    return ids, a, b
+
+
+@click.command(
+    cls=Command,
+    epilog="Exit status: 0 compared, whether or not they differ, 2 wrong usage, 3 it was there at neither moment, "
+    "4 the deployment does not answer, 10 history cannot tell, or not all of it.",
+    help=f"""Show what is different between two moments of a document, or of a collection.
+
+    \b
+    watcher diff NS ID A B    from moment A to moment B of one document
+    watcher diff NS A B       of all documents of a collection, in the order of their ids
+
+    The number of arguments decides which of the two is meant. NS is database.collection. ID is Extended JSON, or bare
+    as in `watcher log`. A may be later than B.
+
+    A line with - tells what was, + what came, ~ what only stands in another place. Elements of arrays are told by their
+    `_id` where they have one.
+
+    {AT_HELP}
+    """,
+)
+@click.argument("namespace", metavar="NS", type=Namespace())
+@click.argument("words", metavar="[ID] A B", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="One difference a line, in canonical Extended JSON.")
+@click.option("--patch", is_flag=True, help="RFC 6902 JSON Patch of the documents in canonical Extended JSON.")
+@utc_option
+@click.pass_obj
+def diff(context: Context, *, namespace: str, words: tuple[str, ...], as_json: bool, patch: bool, utc: bool) -> None:
+    """Show what is different between two moments."""
+    if as_json and patch:
+        raise click.UsageError("--json and --patch are two forms of the answer; leave one of them out.")
+    ids, a, b = _read(words)
+    from watcher.cli.parsing import moments
+    from watcher.cli.past import asked
+    from watcher.cli.rendering import diff_output
+
+    zone = moments.zone_of(utc=utc)
+    form = diff_output.Form.JSON if as_json else diff_output.Form.PATCH if patch else diff_output.Form.TEXT
+    with asked(context.settings()) as history:
+        if ids:
+            diff_output.of_document(history, namespace, ids[0], (a, b), form, zone)
+        else:
+            diff_output.of_collection(history, namespace, (a, b), form, zone)

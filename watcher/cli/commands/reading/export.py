@@ -1,0 +1,125 @@
+"""`watcher export`: history, or what a collection was, as a file for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.parse import DocumentId, Namespace, Time
+from watcher.cli.parsing.time_options import contradictions, window_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from change_history.reconstruct.window import Moment
+    from watcher.cli.main import Context
+
+_SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_OF_NDJSON = {"", ".ndjson", ".jsonl", ".json"}
+_STDOUT = Path("-")
+_OF_HISTORY = ("since", "until", "rows", "resume")
+
+
+def _format(given: Mapping[str, Any]) -> str:
+    """The format that is asked for, or that the name of the file tells."""
+    return str(given.get("chosen") or _SUFFIXES.get(given.get("path", _STDOUT).suffix.lower(), "ndjson"))
+
+
+def _check(given: Mapping[str, Any]) -> Iterator[str]:
+    yield from contradictions(given)
+    for option in _OF_HISTORY:
+        if "at" in given and option in given:
+            yield f"--at is about documents as they were, --{option} about their history; leave one of them out."
+    if "resume" in given and given.get("path", _STDOUT) == _STDOUT:
+        yield "--resume goes on with a file; name it with --output."
+    path = given.get("path", _STDOUT)
+    if path != _STDOUT and not path.absolute().parent.is_dir():
+        yield f"--output {path}: there is no directory {path.parent}."
+    if "chosen" not in given and path.suffix.lower() not in {*_SUFFIXES, *_OF_NDJSON}:
+        yield f"--output {path}: no format ends in {path.suffix}; write .csv, .parquet or .ndjson, or say --format."
+    if "resume" in given and _format(given) == "parquet":
+        yield "--resume: a Parquet file is whole or nothing; export it again without --resume."
+
+
+@click.command(
+    cls=Command,
+    check=_check,
+    epilog="Exit status: 0 written, 1 the file cannot be written, 2 wrong usage, no such directory too, 3 nothing "
+    "recorded, 4 the deployment does not answer, 8 another export writes to the same file, 130 stopped by Ctrl-C.",
+)
+@click.argument("namespace", metavar="NS", type=Namespace())
+@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@click.option(
+    "--format",
+    "chosen",
+    type=click.Choice(["ndjson", "csv", "parquet"]),
+    help="Of the file. [default: as its name ends: .csv, .parquet, .ndjson; ndjson without an ending]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=_STDOUT,
+    show_default="-, standard output",
+    help="Where to.",
+)
+@click.option(
+    "--rows",
+    type=click.Choice(["events", "changes"]),
+    help="One row for each event, or for each field that it changed. [default: events in NDJSON, else changes]",
+)
+@window_options
+@click.option("--at", metavar="TIME", type=Time(), help="The documents as they were at this moment, not their history.")
+@click.option("--resume", is_flag=True, help="Go on with FILE.part where it was cut off; its window of time holds.")
+@click.pass_obj
+def export(
+    context: Context,
+    *,
+    namespace: str,
+    document_id: Any,
+    chosen: str | None,
+    path: Path,
+    rows: str | None,
+    since: Moment | None,
+    until: Moment | None,
+    at: Moment | None,
+    resume: bool,
+    utc: bool,
+) -> None:
+    """Write history into a file that other programs read, or with --at what the documents were.
+
+    NS is database.collection. ID is Extended JSON, or bare as in `watcher log`. Without it, the whole collection is
+    exported. Where events were lost, a row with the operation `gap` stands in its place in time.
+
+    The file has .part after its name until it is complete. If it is not completed, the same command with --resume goes
+    on where it was cut off (NDJSON and CSV); without --resume it begins anew.
+    """
+    # Imported here, not above: `--help` and a mistyped option shall not wait for the driver.
+    from click.core import ParameterSource
+
+    from change_history import Selection
+    from change_history.bson.values import ABSENT
+    from change_history.export.tables import Format
+    from watcher.cli.commands.reading import export_job
+    from watcher.cli.parsing.moments import zone_of
+
+    # A null is an id like any other, so None cannot stand for "no ID".
+    named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
+    wanted = Format(_format({"chosen": chosen, "path": path}))
+    job = export_job.Job(
+        wanted,
+        Selection(namespace, document_id if named else ABSENT, since=since, until=until),
+        changes=rows == "changes" if rows is not None else wanted is not Format.NDJSON,
+        at=at,
+        zone=zone_of(utc=utc),
+    )
+    settings = context.settings()
+    if path == _STDOUT:
+        export_job.to_stdout(settings, job)
+    else:
+        export_job.to_file(settings, job, path, resume=resume)

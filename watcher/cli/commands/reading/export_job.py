@@ -1,0 +1,176 @@
+"""Doing an export: from history into a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from change_history.bson import extended_json
+from change_history.bson.values import ABSENT
+from change_history.export import resume as resuming
+from change_history.export import rows, source, tables
+from change_history.export.part_file import PartFile
+from change_history.export.tables import Format
+from change_history.export.writers import writer_of
+from watcher.cli import exit_codes
+from watcher.cli.commands.reading import export_progress
+from watcher.cli.commands.reading import export_words as words
+from watcher.cli.connection import CommandError, open_history
+from watcher.cli.parsing import moments
+from watcher.cli.rendering import pipes, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from change_history import History, Selection
+    from change_history.export.tables import Table
+    from change_history.reconstruct.window import Moment
+    from config.settings import Settings
+
+
+@dataclass(slots=True)
+class Job:
+    """What to export.
+
+    Attributes:
+        format: of the file.
+        selection: which events; with `at`, only its namespace and document count.
+        changes: a row for each change, not for each event.
+        at: the moment of which the documents are wanted; None: their history.
+        zone: of the times in what is said beside the data; None: the local one.
+        untold: how many documents history could not tell, by the reason.
+        gaps: how many intervals of lost events lie behind the documents.
+    """
+
+    format: Format
+    selection: Selection
+    changes: bool = False
+    at: Moment | None = None
+    zone: tzinfo | None = None
+    untold: Counter[str] = field(default_factory=Counter)
+    gaps: int = 0
+
+    @property
+    def table(self) -> Table:
+        """The columns of its rows."""
+        if self.at is not None:
+            return tables.DOCUMENTS
+        return tables.CHANGES if self.changes else tables.EVENTS
+
+    def rows(self, history: History, first: bytes | None = None) -> Iterator[bytes]:
+        """The rows, as BSON documents; of history from an event on if one is given."""
+        if self.at is not None:
+            yield from self._documents(history, self.at)
+            return
+        make = rows.of_changes if self.changes else rows.of_event
+        for stored in export_progress.of_events(source.events(history, self.selection, first), history, self.selection):
+            yield from make(bytes(stored.raw))
+
+    def _documents(self, history: History, at: Moment) -> Iterator[bytes]:
+        documents = source.documents(history, self.selection.namespace or "", self.selection.document_id, at)
+        self.gaps = len(documents.gaps)
+        for document_id, document, unknown in progress.counted(documents.found, "exporting"):
+            if unknown is not None:
+                self.untold[unknown] += 1
+            if self.format is not Format.NDJSON:
+                yield rows.of_document(document_id, document, unknown)
+            elif document is not None:
+                yield document
+
+
+def to_stdout(settings: Settings, job: Job) -> None:
+    """Write to standard output.
+
+    Raises:
+        CommandError: it cannot be done.
+    """
+    if job.format is Format.PARQUET and sys.stdout.isatty():
+        raise CommandError("a Parquet file is nothing for a terminal; name a file with --output", exit_codes.USAGE)
+    with open_history(settings) as history, words.errors(), pipes.until_closed():
+        written = _write(job, job.rows(history), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        if not written:
+            raise words.nothing(history, job)
+        words.remarks(job)
+
+
+def to_file(settings: Settings, job: Job, path: Path, *, resume: bool) -> None:
+    """Write into a file, which has `.part` after its name until it is complete.
+
+    Raises:
+        CommandError: it cannot be done.
+    """
+    with open_history(settings) as history, words.errors(), PartFile(path) as part:
+        first = _begin(part, job, resume=resume)
+        try:
+            written = _write(job, job.rows(history, first), part.file, begun=first is not None)
+        except BaseException:
+            part.file.flush()
+            if job.format is Format.PARQUET or job.at is not None or not part.path.stat().st_size:
+                part.discard()
+            else:
+                click.echo(f"What was written so far is in {part.path}; the same with --resume goes on.", err=True)
+            raise
+        if not written:
+            part.discard()
+            raise words.nothing(history, job)
+        part.finish()
+        words.remarks(job)
+        click.echo(f"{written} rows {'more, ' if first is not None else ''}written to {path}", err=True)
+
+
+def _begin(part: PartFile, job: Job, *, resume: bool) -> bytes | None:
+    """Make the part file ready to be written to; the event to go on with, if it has rows already."""
+    about = part.about() if resume else None
+    wanted = _about(job)
+    if resume and part.path.stat().st_size:
+        different = sorted(key for key in _SAME if about is not None and about.get(key) != wanted[key])
+        if about is None or different:
+            other = ", ".join(different) or "form"
+            raise resuming.NotResumableError(f"{part.path} is of another export (other {other})")
+        since, until = (moments.parse_moment(about[key]) if about[key] else None for key in ("since", "until"))
+        job.selection = replace(job.selection, since=since, until=until)
+        place = resuming.place(part.file, job.format, job.table)
+        if place.event is not None:
+            part.cut(place.size)
+            return place.event
+        wanted = about
+    part.begin(wanted)
+    return None
+
+
+_SAME = ("namespace", "id", "format", "rows")
+
+
+def _about(job: Job) -> dict[str, str]:
+    """What is being exported, so that another command cannot go on with it by mistake."""
+    selection = job.selection
+    return {
+        "namespace": selection.namespace or "",
+        "id": extended_json.dumps(selection.document_id) if selection.document_id is not ABSENT else "",
+        "format": job.format.value,
+        "rows": "changes" if job.changes else "events",
+        "since": words.typed(selection.since),
+        "until": words.typed(selection.until),
+    }
+
+
+def _write(job: Job, found: Iterator[bytes], file: BinaryIO, *, begun: bool = False) -> int:
+    """Write rows; how many. Without any, nothing is written, not even a header."""
+    first = next(found, None)
+    if first is None:
+        return 0
+    writer = writer_of(job.format, file, job.table, begun=begun)
+    writer.write(first)
+    count = 1
+    for row in found:
+        writer.write(row)
+        count += 1
+    writer.close()
+    return count

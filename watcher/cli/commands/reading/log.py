@@ -1,0 +1,179 @@
+"""`watcher log`: what changed, oldest first, as it is recorded if wanted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from watcher.cli import exit_codes
+from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.field_words import Field
+from watcher.cli.parsing.parse import DocumentId, Namespace, Operation, TransactionName, Value
+from watcher.cli.parsing.time_options import contradictions, window_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from change_history import History
+    from change_history.query.transactions import Name, Transaction
+    from change_history.reconstruct.window import Moment
+    from watcher.cli.main import Context
+
+NEWEST_ON_TERMINAL = 100
+"""How many events a terminal gets unless `--limit` says otherwise."""
+
+_ENDLESS = {
+    "until": "--follow waits for new events, --until excludes them",
+    "reverse": "--follow prints new events last, --reverse first",
+    "stat": "--follow does not end, --stat counts at the end",
+}
+
+
+def _check(given: Mapping[str, Any]) -> Iterator[str]:
+    yield from contradictions(given)
+    if given.get("follow"):
+        yield from (f"{why}; leave one of them out." for option, why in _ENDLESS.items() if given.get(option))
+    if given.get("oneline") and given.get("as_json"):
+        yield "--oneline is for people, --json for programs; leave one of them out."
+    if given.get("oneline") and given.get("stat"):
+        yield "--oneline shows each event, --stat only counts them; leave one of them out."
+
+
+@click.command(
+    cls=Command,
+    check=_check,
+    epilog="Exit status: 0 found, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer.",
+)
+@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@click.option(
+    "--field",
+    metavar="PATH",
+    type=Field(),
+    help="Only this field and what is below it: address includes address.city.",
+)
+@click.option(
+    "--operation",
+    "operations",
+    metavar="NAME",
+    type=Operation(),
+    multiple=True,
+    help="Only insert, update, replace, delete, …; may be given several times.",
+)
+@click.option(
+    "--transaction",
+    "transaction_name",
+    metavar="NAME",
+    type=TransactionName(),
+    help="Only this transaction: session:number as printed here, or an id of --oneline, of any event in it.",
+)
+@click.option("--changed-from", metavar="VALUE", type=Value(), help="Only changes from this value.")
+@click.option(
+    "--changed-to",
+    metavar="VALUE",
+    type=Value(),
+    help="Only changes to this value. With --changed-from, both must hold of one change.",
+)
+@window_options
+@click.option(
+    "-n",
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help=f"Only the newest N events. [default: {NEWEST_ON_TERMINAL} on a terminal, else all]",
+)
+@click.option("--reverse", is_flag=True, help="Newest first.")
+@click.option("--oneline", is_flag=True, help="One line an event: its id, time, operation, document and fields.")
+@click.option("--stat", is_flag=True, help="Only count: changes by field, by hour, by collection.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One history document a line, in canonical Extended JSON; with --stat, one count.",
+)
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Go on with new events as they come, until Ctrl-C or the deployment stays away.",
+)
+@click.pass_obj
+def log(
+    context: Context,
+    *,
+    namespace: str | None,
+    document_id: Any,
+    field: str | None,
+    operations: tuple[str, ...],
+    transaction_name: Name | None,
+    changed_from: Any,
+    changed_to: Any,
+    since: Moment | None,
+    until: Moment | None,
+    limit: int | None,
+    reverse: bool,
+    oneline: bool,
+    stat: bool,
+    as_json: bool,
+    follow: bool,
+    utc: bool,
+) -> None:
+    """Show what changed, newest last.
+
+    NS is database.collection; without it, all that is recorded is shown. ID is Extended JSON, or bare: 24 hexadecimal
+    digits are an ObjectId, digits an integer, 1.5 a double, true, false and null what they say, anything else a string
+    ('"42"' is the string). Without it, the whole collection is shown. VALUE is written like an ID, or as an array; it
+    is compared as MongoDB does: 3, NumberLong(3) and 3.0 are one value, an array is compared as a whole. With --field,
+    of a change above the field only the field's part is compared. Then only the changes meant are shown.
+
+    All conditions must hold. Where events were lost, a line `gap` stands in its place in time, whatever else is asked
+    for (see `watcher gaps`).
+    """
+    # Imported here, not above: `--help` and a mistyped option shall not wait for the driver.
+    from change_history import Selection
+    from change_history.bson.values import ABSENT
+    from watcher.cli.connection import CommandError, open_history
+    from watcher.cli.parsing import moments
+    from watcher.cli.rendering import log_answer, log_forms, progress
+    from watcher.cli.rendering.not_found import message
+
+    def given(name: str, value: Any) -> Any:
+        # A null is a value like any other, so None cannot stand for "not given".
+        source = click.get_current_context().get_parameter_source(name)
+        return value if source is ParameterSource.COMMANDLINE else ABSENT
+
+    with open_history(context.settings()) as history:
+        selection = Selection(
+            namespace,
+            given("document_id", document_id),
+            field,
+            since,
+            until,
+            operations,
+            _transaction(history, transaction_name) if transaction_name is not None else None,
+            given("changed_from", changed_from),
+            given("changed_to", changed_to),
+        )
+        form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, utc=utc)
+        default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
+        answer = log_answer.Answer(history, selection, newest_first=reverse)
+        events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
+        found = log_forms.print_all(progress.counted(events, "counting") if stat else events, form, endless=follow)
+        answer.say_what_is_unknown()
+        if not found and not follow:
+            raise CommandError(message(history, selection, moments.zone_of(utc=utc)), exit_codes.NOT_FOUND)
+
+
+def _transaction(history: History, name: Name) -> Transaction:
+    from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
+    from watcher.cli.connection import CommandError
+
+    try:
+        return history.transaction(name)
+    except UnknownTransactionError as error:
+        raise CommandError(f"{error}.", exit_codes.NOT_FOUND) from error
+    except AmbiguousTransactionError as error:
+        raise CommandError(f"{error}; write more of it.", exit_codes.USAGE) from error

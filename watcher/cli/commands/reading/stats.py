@@ -1,0 +1,120 @@
+"""`watcher stats`: how much is recorded, and where most of it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from watcher.cli import exit_codes
+from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.parse import Namespace
+from watcher.cli.parsing.time_options import contradictions, window_options
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from change_history import History
+    from change_history.query.stats import Numbers, Stats
+    from change_history.reconstruct.window import Moment
+    from watcher.cli.main import Context
+    from watcher.cli.rendering.stats_tables import Found
+
+TOP = 10
+"""How many documents and fields are named unless `--top` says otherwise."""
+
+_UNKNOWN_ZONE = 40485
+
+
+@click.command(
+    cls=Command,
+    check=contradictions,
+    epilog="Exit status: 0 found, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer.",
+)
+@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@window_options
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    default=TOP,
+    show_default=True,
+    help="So many of the busiest documents and fields.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One count a line, in canonical Extended JSON.")
+@click.pass_obj
+def stats(
+    context: Context,
+    *,
+    namespace: str | None,
+    since: Moment | None,
+    until: Moment | None,
+    utc: bool,
+    top: int,
+    as_json: bool,
+) -> None:
+    """Count what is recorded: documents, events, changes and bytes, by collection and by day; and what is busiest.
+
+    NS is database.collection; without it, everything is counted. Whatever is recorded counts, also how documents were
+    when watching began. A change is one field of one event. Bytes are those of the history documents before the server
+    compresses them. Days are those of the local zone, or of UTC with --utc. The busiest documents are those with the
+    most events, the busiest fields those with the most changes; positions in arrays are left out: items.$[].qty.
+
+    The server counts, in a pass over the events for each of the four tables.
+    """
+    from change_history import Selection
+    from watcher.cli.connection import CommandError, open_history
+    from watcher.cli.parsing import moments
+    from watcher.cli.rendering import output, stats_tables
+    from watcher.cli.rendering.not_found import message
+
+    with open_history(context.settings()) as history:
+        found = _count(history.stats(namespace, since=since, until=until), top=top, utc=utc)
+        if not found.collections:
+            selection = Selection(namespace, since=since, until=until)
+            raise CommandError(message(history, selection, moments.zone_of(utc=utc)), exit_codes.NOT_FOUND)
+        lost = _gaps(history, namespace, since, until)
+    if as_json:
+        output.speak_utf8()
+        stats_tables.print_json(found)
+    else:
+        output.survive_any_character()
+        stats_tables.print_tables(found, moments.zone_of(utc=utc), with_namespaces=namespace is None)
+    if lost:
+        from watcher.cli.rendering.counts import words
+
+        click.echo(f"What happened in {words(lost, 'gap')} is not known: see `watcher gaps`.", err=True)
+
+
+def _count(counting: Stats, *, top: int, utc: bool) -> Found:
+    from watcher.cli.parsing import moments
+    from watcher.cli.rendering import progress
+    from watcher.cli.rendering.stats_tables import Found
+
+    with progress.working("counting collections, 1 of 4"):
+        collections = list(counting.by_collection())
+    if not collections:
+        return Found([], [], [], [])
+    with progress.working("counting days, 2 of 4"):
+        days = _by_day(counting, moments.zone_name(utc=utc))
+    with progress.working("counting documents, 3 of 4"):
+        documents = list(counting.busiest_documents(top))
+    with progress.working("counting fields, 4 of 4"):
+        return Found(collections, days, documents, list(counting.busiest_fields(top)))
+
+
+def _by_day(counting: Stats, zone: str) -> list[tuple[datetime, str, Numbers]]:
+    from pymongo.errors import OperationFailure
+
+    from watcher.cli.parsing import moments
+
+    try:
+        return list(counting.by_day(zone))
+    except OperationFailure as error:
+        if error.code != _UNKNOWN_ZONE:  # the server's list of zones is older than ours
+            raise
+        return list(counting.by_day(moments.offset()))
+
+
+def _gaps(history: History, namespace: str | None, since: Moment | None, until: Moment | None) -> int:
+    return sum(1 for _ in history.stored_gaps(namespace, since=since, until=until))

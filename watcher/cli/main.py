@@ -1,0 +1,121 @@
+"""The command `watcher`."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.cli import exit_codes
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+_COMMANDS = {
+    "run": "Record every change until told to stop.",
+    "log": "Show what changed: a document's history, or a collection's.",
+    "show": "Show a document as it was, or every document of a collection.",
+    "diff": "Show what is different between two moments of a document, or of a collection.",
+    "blame": "Show when, and by which event, each field of a document got its value.",
+    "revert": "Make a document what it was, bring it back, or undo a transaction.",
+    "export": "Write history, or what documents were, into a file: NDJSON, CSV, Parquet.",
+    "stats": "Count what is recorded, by collection, day, document and field.",
+    "gaps": "List what was lost: intervals of which nothing is known.",
+    "rejected": "List events that could not be stored, and try them again.",
+    "snapshots": "Make snapshots of long-lived documents anew, or verify them.",
+    "partition": "Show how a stream is split, or split it in another way.",
+    "checkpoint": "Show how far the daemon has recorded, or move it.",
+    "doctor": "Examine settings, deployments, privileges and position, and say what to do.",
+    "roles": "Print the commands that make users with least privilege.",
+    "health": "Ask the running daemon whether it is ready.",
+    "config": "Show the settings.",
+}
+
+_OPERATING = {
+    "run",
+    "revert",
+    "rejected",
+    "snapshots",
+    "partition",
+    "checkpoint",
+    "doctor",
+    "roles",
+    "health",
+    "config",
+}
+
+
+class Context:
+    """What every command gets: the settings, read when first asked for.
+
+    Args:
+        config_file: the TOML file named on the command line, if any.
+    """
+
+    def __init__(self, config_file: Path | None) -> None:
+        self._config_file = config_file
+
+    def settings(self, **overrides: Any) -> Settings:
+        """Read the settings; what the command line gives (None: nothing) wins.
+
+        Raises:
+            SystemExit: something is wrong; every problem has been printed.
+        """
+        from config.settings import SettingsError, load
+
+        try:
+            return load(self._config_file, **overrides)
+        except SettingsError as error:
+            for problem in error.problems:
+                click.echo(f"watcher: {problem}", err=True)
+            raise SystemExit(exit_codes.USAGE) from None
+
+
+class Lazy(click.Group):
+    """Imports a command's module when the command is used, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The commands, in the order in which a person meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, from the module of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        folder = "operating" if cmd_name in _OPERATING else "reading"
+        command: click.Command = getattr(
+            importlib.import_module(f"{__package__}.commands.{folder}.{cmd_name}"), cmd_name
+        )
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=Lazy,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings come from WATCHER_* variables, watcher.toml and secret files; `watcher config show` lists them.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Read settings from this TOML file instead of ./watcher.toml.",
+)
+@click.version_option(version("mongo-change-watcher"), prog_name="watcher")
+@click.pass_context
+def watcher(ctx: click.Context, config_file: Path | None) -> None:
+    """Every change of every MongoDB document, recorded field by field and read like git."""
+    ctx.obj = Context(config_file)
+
+
+def main() -> None:
+    """Run the command line."""
+    watcher.main(prog_name="watcher")

@@ -1,0 +1,149 @@
+"""What `watcher diff` prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from change_history.bson.extended_json import dumps_raw
+from change_history.diff import json_patch
+from change_history.diff.compare import compare
+from watcher.cli import exit_codes, past
+from watcher.cli.connection import CommandError
+from watcher.cli.parsing import moments
+from watcher.cli.rendering import diff_json, diff_text, output, state_text, value_text
+from watcher.cli.rendering.render import PipedConsole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
+
+    from change_history import History
+    from change_history.diff.collections import Changed
+    from change_history.reconstruct.cut import At
+
+_INDENT = "    "
+_STYLES = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
+
+
+class Form(Enum):
+    """How differences are printed."""
+
+    TEXT = auto()
+    JSON = auto()
+    PATCH = auto()
+
+
+def of_document(
+    history: History, namespace: str, document_id: Any, at: tuple[At | None, At | None], form: Form, zone: tzinfo | None
+) -> None:
+    """Print what is different between two moments of a document.
+
+    Raises:
+        CommandError: it was there at neither, or history cannot tell.
+    """
+    states = [past.state(history, namespace, document_id, moment, zone) for moment in at]
+    one, other = states
+    if one.data is None and other.data is None:
+        later, then = max(zip(states, at, strict=True), key=lambda found: (found[0].place, _seconds(found[1])))
+        raise CommandError(state_text.absent(history, later, then, zone), exit_codes.NOT_FOUND)
+    for name, state in zip("AB", states, strict=True):
+        past.say(f"{name}: {state_text.stands(state, zone) if state.data is not None else 'not there'}")
+    past.say_gaps([*one.gaps, *other.gaps], zone)
+    _prepare(form)
+    if form is Form.PATCH:
+        click.echo(json_patch.dumps(json_patch.between(one.data, other.data)))
+        return
+    differences = compare(one.data, other.data)
+    if form is Form.JSON:
+        for difference in differences:
+            click.echo(diff_json.json_line(difference))
+    elif differences:
+        diff_text.show(PipedConsole(), differences)
+    else:
+        past.say("no difference")
+
+
+def of_collection(history: History, namespace: str, at: tuple[Any, Any], form: Form, zone: tzinfo | None) -> None:
+    """Print what is different between two moments of a collection.
+
+    Raises:
+        CommandError: nothing is recorded of it.
+        SystemExit: history cannot tell all documents.
+    """
+    before, after = (history.collection(namespace, moment) for moment in at)
+    later = max(before, after, key=lambda collection: collection.place)
+    _prepare(form)
+    show, counts = _PRINTERS[form](), Counter[str]()
+    for changed in history.collection_diff(namespace, *at):
+        kind = _kind(changed)
+        counts[kind] += 1
+        if changed.unknown is None:
+            show(changed, kind)
+        else:
+            named = state_text.named(namespace, changed.document_id)
+            past.say(f"{named} is left out, history cannot tell it: {changed.unknown}.")
+    past.say_gaps(later.gaps, zone)
+    if not counts and next(later.documents(), None) is None and next(before.documents(), None) is None:
+        raise CommandError(state_text.nothing(history, later, zone), exit_codes.NOT_FOUND)
+    told = [f"{counts[kind]} {kind}" for kind in (*_STYLES, "not known") if counts[kind]]
+    past.say(", ".join(told) or "no difference")
+    if counts["not known"]:
+        raise SystemExit(exit_codes.UNKNOWN)
+
+
+def _seconds(at: At | None) -> float:
+    """Tells which of two moments is the later one where nothing is recorded between them."""
+    return inf if at is None or isinstance(at, int) else moments.seconds(at)
+
+
+def _kind(changed: Changed) -> str:
+    if changed.unknown is not None:
+        return "not known"
+    if changed.before is None:
+        return "added"
+    return "removed" if changed.after is None else "changed"
+
+
+def _prepare(form: Form) -> None:
+    if form is Form.TEXT:
+        output.survive_any_character()
+    else:
+        output.speak_utf8()
+
+
+def _text() -> Callable[[Changed, str], None]:
+    console = PipedConsole()
+    width = console.width - len(_INDENT) if console.is_terminal else None
+
+    def show(changed: Changed, kind: str) -> None:
+        name = value_text.text_of(changed.document_id, width and width - len(kind) - 1)
+        console.print(Text.assemble((kind, _STYLES[kind]), " ", (name, "bold")), soft_wrap=True, highlight=False)
+        for line in diff_text.lines(compare(changed.before, changed.after), width=width):
+            console.print(Text(_INDENT).append_text(line), soft_wrap=True, highlight=False)
+
+    return show
+
+
+def _json() -> Callable[[Changed, str], None]:
+    def show(changed: Changed, _: str) -> None:
+        for difference in compare(changed.before, changed.after):
+            click.echo(diff_json.json_line(difference, changed.raw_id))
+
+    return show
+
+
+def _patch() -> Callable[[Changed, str], None]:
+    def show(changed: Changed, _: str) -> None:
+        operations = json_patch.dumps(json_patch.between(changed.before, changed.after))
+        click.echo(f'{{"document_id": {dumps_raw(changed.raw_id)}, "patch": {operations}}}')
+
+    return show
+
+
+_PRINTERS = {Form.TEXT: _text, Form.JSON: _json, Form.PATCH: _patch}

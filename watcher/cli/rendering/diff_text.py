@@ -1,0 +1,157 @@
+"""Differences between documents as people read them; for programs see `watcher.cli.rendering.diff_json`.
+
+- items[_id: 7].qty: 1
++ items[_id: 7].qty: 2
+~ items[_id: 9]: moved from [3] to [0]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from change_history.bson import raw
+from change_history.bson.values import Missing, to_python
+from change_history.diff.difference import Kind
+from watcher.cli.rendering import value_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import Console
+
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+    from change_history.diff.difference import Difference, Side
+
+MOST_MOVED = 10
+"""Of so many elements of one array it is shown where each went; of more, only their number, unless all is wanted."""
+
+_REMOVED, _ADDED, _OTHER = ("- ", "red"), ("+ ", "green"), ("~ ", "yellow")
+_NAME_SHARE, _LEAST_ROOM, _BEFORE = 2, 12, 8
+_COMPARED = 65_536
+
+
+def show(console: Console, differences: Iterable[Difference], *, full: bool = False) -> None:
+    """Print differences, with colours on a terminal.
+
+    Args:
+        console: where to. Lines are cut to its width on a terminal, and whole elsewhere.
+        differences: of two documents, as `change_history.diff.compare` gives them.
+        full: whole lines on a terminal too.
+    """
+    width = console.width if console.is_terminal and not full else None
+    for line in lines(differences, width=width):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def lines(differences: Iterable[Difference], *, width: int | None = None) -> Iterator[Text]:
+    """Differences as lines, each told by its first character: - old, + new, ~ only in another place.
+
+    Args:
+        differences: of two documents, as `change_history.diff.compare` gives them.
+        width: the most terminal cells of a line; None: everything is shown.
+    """
+    found = list(differences)
+    moved = Counter(one.path[:-1] for one in found if one.kind == Kind.MOVED)
+    told: set[Path] = set()
+    for one in found:
+        array = one.path[:-1]
+        if one.kind != Kind.MOVED or width is None or moved[array] <= MOST_MOVED:
+            yield from _lines(one, width)
+        elif array not in told:
+            told.add(array)
+            name = where(array, one.identities[:-1])
+            yield _other(name, f"{moved[array]} elements moved to other places", width)
+
+
+def where(path: Path, identities: tuple[Value | None, ...]) -> str:
+    """A path as people read it: keys with dots between them, elements by their `_id`s or else by their indexes.
+
+    Args:
+        path: as in `Difference`.
+        identities: beside each part the `_id` of the element, or None.
+    """
+    said = ""
+    for key, identity in zip(path, identities, strict=True):
+        if isinstance(key, int):
+            said += f"[{key}]" if identity is None else f"[_id: {value_text.text_of(to_python(identity))}]"
+        else:
+            said += ("." if said else "") + _key(key)
+    return said
+
+
+def _lines(one: Difference, width: int | None) -> Iterator[Text]:
+    name = where(one.path, one.identities)
+    if one.kind == Kind.MOVED:
+        yield _other(name, f"moved from [{one.old_path[-1]!r}] to [{one.path[-1]!r}]", width)
+    elif one.kind == Kind.REORDERED and not isinstance(one.new, Missing):
+        keys = ", ".join(_key(raw.text_of(key)) for key in raw.items(one.new[1]))
+        yield _other(name, f"keys in another order: {keys}", width)
+    elif not one.path:
+        for side, mark in ((one.old, _REMOVED), (one.new, _ADDED)):
+            yield from _whole(side, mark, width)
+    else:
+        room = None if width is None else max(width - len(_ADDED[0]) - len(_named(name, width)), _LEAST_ROOM)
+        old, new = _texts(one.old, one.new, room)
+        if one.old is not Missing.ABSENT:
+            yield _line(_REMOVED, name, old, width, missing=isinstance(one.old, Missing))
+        if one.new is not Missing.ABSENT:
+            yield _line(_ADDED, name, new, width, missing=isinstance(one.new, Missing))
+
+
+def _whole(document: Side, mark: tuple[str, str], width: int | None) -> Iterator[Text]:
+    """A document that is only on one side, field by field."""
+    if isinstance(document, Missing):
+        if document is Missing.UNKNOWN:
+            yield _line(mark, "", "what the document was is not known", width, missing=True)
+        return
+    fields = raw.elements(document[1])
+    for key, kind, payload in fields:
+        yield _line(mark, _key(key), _text((kind, payload), width), width)
+    if not fields:
+        yield _line(mark, "", "{}", width)
+
+
+def _texts(old: Side, new: Side, room: int | None) -> tuple[str, str]:
+    """Both values; cut so that they are seen to differ."""
+    texts = _text(old, room), _text(new, room)
+    if room is None or texts[0] != texts[1]:
+        return texts
+    longer = _text(old, _COMPARED), _text(new, _COMPARED)
+    pairs = enumerate(zip(*longer, strict=False))
+    start = max(next((at for at, (one, other) in pairs if one != other), 0) - _BEFORE, 0)
+    shown = [value_text.shorten(value_text.ELLIPSIS + text[start:] if start else text, room) for text in longer]
+    return shown[0], shown[1]
+
+
+def _text(side: Side, room: int | None) -> str:
+    return value_text.text_of(side if isinstance(side, Missing) else to_python(side), room)
+
+
+def _line(mark: tuple[str, str], name: str, text: str, width: int | None, *, missing: bool = False) -> Text:
+    sign, style = mark
+    line = Text(sign, style).append(_named(name, width), style)
+    return _fitted(line.append(text, "italic dim" if missing else style), width)
+
+
+def _other(name: str, words: str, width: int | None) -> Text:
+    return _fitted(Text(_OTHER[0] + _named(name, width) + words, _OTHER[1]), width)
+
+
+def _named(name: str, width: int | None) -> str:
+    if not name:
+        return ""
+    return (name if width is None else value_text.shorten(name, width // _NAME_SHARE)) + ": "
+
+
+def _fitted(line: Text, width: int | None) -> Text:
+    if width is not None:
+        line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _key(key: bytes) -> str:
+    return value_text.key_text(key.decode("utf-8", "surrogateescape"))

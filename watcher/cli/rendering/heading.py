@@ -1,0 +1,92 @@
+"""What a line about an event begins with: when, what, about what, in which transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId
+
+from change_history.bson.values import ABSENT
+from change_history.query import transactions
+from watcher.cli.parsing import moments
+from watcher.cli.rendering import value_text
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from models import HistoryModel
+
+ARROW = " → "
+STYLES = {"insert": "green", "update": "yellow", "replace": "yellow", "delete": "red", "gap": "bold red"}
+OTHER_STYLE = "magenta"
+
+WIDE = 120
+"""Terminals of fewer cells get brief times, so that ids and fields are not cut."""
+_NARROW = 100
+"""Those of fewer get brief event ids too."""
+_CLUSTER_TIME_DIGITS = 16
+
+
+def transaction(event: HistoryModel) -> str:
+    """The name of an event's transaction, as it can be typed; empty without one."""
+    return "" if event.transaction is None else transactions.name_of(event.transaction)
+
+
+def is_narrow(width: int | None) -> bool:
+    """Whether lines are so short that ids are written as short as they can be typed."""
+    return width is not None and width < _NARROW
+
+
+def brief_name(event: HistoryModel, width: int | None) -> str:
+    """The name of an event; on a narrow terminal its beginning, which names its cluster time."""
+    name = transactions.event_name(event.id)
+    return name[:_CLUSTER_TIME_DIGITS] if is_narrow(width) else name
+
+
+def brief_time(event: HistoryModel, zone: tzinfo | None, width: int | None) -> str:
+    """When an event happened; on all but wide terminals to the second, and without the zone."""
+    when = event.timestamp
+    if width is None or width >= WIDE or not isinstance(when, datetime):
+        return moments.of_event(event, zone)
+    return f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def subject(
+    event: HistoryModel, width: int | None, *, with_ids: bool, with_namespaces: bool, bare: bool = False
+) -> str:
+    """What an event is about: its document, as far as that is not plain from the question, or its collection.
+
+    Args:
+        event: any event but a gap.
+        width: the most terminal cells; None: all of it.
+        with_ids: several documents are asked for.
+        with_namespaces: several collections are asked for.
+        bare: an ObjectId by its digits only, as it can be typed.
+    """
+    if event.document_id is ABSENT:
+        text = _in_words(event)
+        return text if width is None else value_text.shorten(text, width)
+    namespace = value_text.printable(event.namespace) if with_namespaces else ""
+    if not with_ids:
+        return namespace
+    room = width if width is None or not namespace else max(width - len(namespace) - 1, 1)
+    if bare and isinstance(event.document_id, ObjectId):
+        identity = str(event.document_id) if room is None else value_text.shorten(str(event.document_id), room)
+    else:
+        identity = value_text.text_of(event.document_id, room)
+    return f"{namespace} {identity}" if namespace else identity
+
+
+def _in_words(event: HistoryModel) -> str:
+    """What an event about a collection says."""
+    said: dict[str, Any] = event.description if isinstance(event.description, dict) else {}
+    namespace = value_text.printable(event.namespace or "everything")
+    target = said.get("to")
+    if event.operation == "rename" and isinstance(target, dict):
+        return value_text.printable(f"{event.namespace}{ARROW}{target.get('db')}.{target.get('coll')}")
+    indexes = said.get("indexes")
+    if isinstance(indexes, list) and all(isinstance(index, dict) for index in indexes):
+        named = (f"{value_text.printable(str(i.get('name')))} {value_text.text_of(i.get('key'))}" for i in indexes)
+        return f"{namespace}: {', '.join(named)}"
+    return f"{namespace}: {value_text.text_of(said)}" if said else namespace

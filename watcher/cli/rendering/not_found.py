@@ -1,0 +1,134 @@
+"""What to say when nothing is recorded of what was asked for: what was searched, and what might have been meant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bson import Decimal128, ObjectId
+
+from change_history import Selection
+from change_history.bson import extended_json
+from change_history.bson.values import ABSENT, to_raw
+from change_history.query import transactions
+from change_history.stored.reading import to_event
+from watcher.cli.parsing import field_words, literals, moments
+from watcher.cli.rendering import gap_text, value_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import tzinfo
+
+    from change_history import History
+
+_MOST_SUGGESTIONS = 3
+_MOST_GAPS = 3
+_MOST_LOOKED_AT = 1000
+_MOST_CELLS = 200
+
+
+def message(history: History, selection: Selection, zone: tzinfo | None = None) -> str:
+    """Explain an empty answer, in one or more lines; times in `zone`, None is the local one."""
+    said = [f"nothing is recorded of {_searched(selection, zone)}.", *_suggestions(history, selection)]
+    return "\n".join([*said, *_gaps(history, selection, zone)])
+
+
+def _gaps(history: History, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
+    """What may be missing from history in the window that was asked for."""
+    found = history.gaps(selection.namespace, since=selection.since, until=selection.until)
+    first = [gap_text.interval(gap, zone) for gap in islice(found, _MOST_GAPS + 1)]
+    if first:
+        more = " and others" if len(first) > _MOST_GAPS else ""
+        yield f"Events of it may be lost, in {', '.join(first[:_MOST_GAPS])}{more}: see `watcher gaps`."
+
+
+def _searched(selection: Selection, zone: tzinfo | None) -> str:
+    parts = [value_text.printable(selection.namespace) if selection.namespace is not None else "anything"]
+    if selection.document_id is not ABSENT:
+        parts.append(f"id {_with_kind(selection.document_id)}")
+    if selection.field is not None:
+        parts.append(f"field {value_text.printable(selection.field)}")
+    if selection.operations:
+        parts.append(f"operation {' or '.join(selection.operations)}")
+    if selection.transaction is not None:
+        parts.append(f"transaction {transactions.name_of(selection.transaction)}")
+    for word, value in (("from", selection.changed_from), ("to", selection.changed_to)):
+        if value is not ABSENT:
+            parts.append(f"changed {word} {_with_kind(value)}")
+    for word, moment in (("since", selection.since), ("until", selection.until)):
+        if moment is not None:
+            parts.append(f"{word} {moments.typed(moment, zone)}")
+    return ", ".join(parts)
+
+
+def _suggestions(history: History, selection: Selection) -> Iterator[str]:
+    namespace, document_id = selection.namespace, selection.document_id
+    namespaces = history.namespaces()
+    if not namespaces:
+        yield "The history is empty: nothing has been recorded yet, or it is kept in another WATCHER_HISTORY_DATABASE."
+        return
+    if namespace is None:
+        return
+    if namespace not in namespaces:
+        near = get_close_matches(namespace, namespaces, _MOST_SUGGESTIONS)
+        others = near or namespaces[:_MOST_SUGGESTIONS]
+        more = "" if len(namespaces) == len(others) else " (similar names)" if near else ", and others"
+        yield f"There is history of: {', '.join(map(value_text.printable, others))}{more}."
+        return
+    if document_id is not ABSENT and not history.knows(namespace, document_id):
+        for other in _look_alikes(document_id):
+            if history.knows(namespace, other):
+                yield f"There is an id of another type: watcher log {namespace} {argument(other)}"
+        return
+    if selection.field is not None and (near := _near_fields(history, selection, selection.field)):
+        yield f"There are changes of: {', '.join(map(value_text.printable, near))}."
+    if selection.field is not None and (hint := field_words.of_element(selection.field)):
+        yield hint
+    yield from _values_of_other_types(history, selection)
+    if document_id is not ABSENT:
+        yield f"The document has other history: watcher log {namespace} {argument(document_id)}"
+
+
+def _near_fields(history: History, selection: Selection, field: str) -> list[str]:
+    """Fields that have changed lately and are called nearly so; the field itself is none of them."""
+    about = Selection(selection.namespace, selection.document_id)
+    lately = islice(history.stored(about, newest_first=True), _MOST_LOOKED_AT)
+    names = dict.fromkeys(change.field for stored in lately for change in to_event(stored).changes)
+    names.pop(field, None)
+    return get_close_matches(field, names, _MOST_SUGGESTIONS)
+
+
+def _values_of_other_types(history: History, selection: Selection) -> Iterator[str]:
+    for option in ("changed_from", "changed_to"):
+        for other in _look_alikes(getattr(selection, option)):
+            if next(history.stored(replace(selection, **{option: other}), limit=1), None) is not None:
+                yield f"There is a value of another type: --{option.replace('_', '-')} {argument(other)}"
+
+
+def _look_alikes(value: Any) -> Iterator[Any]:
+    """Values of other types that look the same to a person."""
+    if isinstance(value, ObjectId | int | float) and not isinstance(value, bool):
+        yield str(value)
+    if isinstance(value, float):
+        yield Decimal128(str(value))  # prices: 19.99 is another number than the double nearest to it
+    if type(value) is str:
+        if ObjectId.is_valid(value):
+            yield ObjectId(value)
+        if value.lstrip("-").isdecimal():
+            yield int(value)
+
+
+def _with_kind(value: Any) -> str:
+    kind = {str: "a string", int: "an integer", float: "a double"}.get(type(value))
+    return value_text.text_of(value, _MOST_CELLS) + (f" ({kind})" if kind else "")
+
+
+def argument(value: Any) -> str:
+    """How to type an id or a value so that a shell passes it and `literals` reads it."""
+    bare = str(value)
+    if value_text.is_plain_word(bare) and to_raw(literals.value(bare)) == to_raw(value):
+        return bare
+    quoted = extended_json.dumps(value).replace("'", "'\\''")
+    return f"'{quoted}'"

@@ -1,0 +1,212 @@
+"""History as people read it. The only module that prints it.
+
+An event is one line that says when and what, and a line for each field below it:
+
+2024-05-01 14:03:22.123+02:00  update
+    email: "anna@old.example" → "anna@new.example"
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from change_history.bson import extended_json, raw
+from change_history.bson.python_paths import path_of
+from change_history.bson.values import ABSENT, UNKNOWN, Missing
+from change_history.diff.elements import element_changes
+from change_history.query import gaps
+from change_history.query.fields import same
+from watcher.cli.parsing import moments
+from watcher.cli.rendering import gap_text, heading, oneline, value_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bson.raw_bson import RawBSONDocument
+
+    from models import ChangeModel, HistoryModel
+
+_INDENT = "    "
+_MOST_ELEMENTS = 20
+_CONTEXT = 8
+_COMPARED = 65_536
+_FIELD_SHARE = 3
+_ADDED, _REMOVED = "+ ", "- "
+_MARKS = {"insert": (_ADDED, "green"), "delete": (_REMOVED, "red")}
+
+
+class PipedConsole(Console):
+    """A console that lets its user decide what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        """Say it, instead of ending the program with an error.
+
+        Raises:
+            BrokenPipeError: always.
+        """
+        raise BrokenPipeError
+
+
+def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
+    """Print a history document as it is stored, as one line of canonical Extended JSON.
+
+    Args:
+        stored: the history document.
+        revert: the revert that it belongs to, if it is one's; comes last, as a field of that name.
+    """
+    more = [raw.element(b"revert", (raw.DOCUMENT, revert))] if revert is not None else []
+    data = bytes(stored.raw)
+    click.echo(extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data))
+
+
+def _all(event: HistoryModel) -> Sequence[ChangeModel]:
+    return list(event.changes)
+
+
+def _nothing(_: HistoryModel) -> str:
+    return ""
+
+
+class Renderer:
+    """Prints events.
+
+    Args:
+        console: where to. Lines are shortened to its width on a terminal, and whole elsewhere.
+        utc: times in UTC instead of the local zone.
+        with_ids: name the document of each event.
+        with_namespaces: name its collection too.
+        narrow: which of an event's changes are printed; all.
+        remark: what else is said of an event; nothing.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        utc: bool = False,
+        with_ids: bool = False,
+        with_namespaces: bool = False,
+        narrow: Callable[[HistoryModel], Sequence[ChangeModel]] = _all,
+        remark: Callable[[HistoryModel], str] = _nothing,
+    ) -> None:
+        self._console = console
+        self._zone = moments.zone_of(utc=utc)
+        self._with_ids = with_ids
+        self._with_namespaces = with_namespaces
+        self._narrow = narrow
+        self._remark = remark
+        self._width = console.width if console.is_terminal else None
+
+    def event(self, event: HistoryModel) -> None:
+        """Print one event."""
+        if event.operation == gaps.OPERATION:
+            self._print(gap_text.line(event, self._zone))
+            return
+        self._print(self._heading(event))
+        for change in self._narrow(event):
+            self._change(event.operation, change)
+
+    def oneline(self, event: HistoryModel) -> None:
+        """Print one event on one line."""
+        options = {"with_ids": self._with_ids, "with_namespaces": self._with_namespaces}
+        remark = self._remark(event)
+        self._print(
+            oneline.line(event, self._narrow(event), zone=self._zone, width=self._width, remark=remark, **options)
+        )
+
+    def _print(self, line: Text) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+    def _heading(self, event: HistoryModel) -> Text:
+        operation = value_text.printable(event.operation)
+        style = f"bold {heading.STYLES.get(operation, heading.OTHER_STYLE)}"
+        line = Text.assemble((moments.of_event(event, self._zone), "cyan"), "  ", (operation, style))
+        about = heading.subject(
+            event, self._room(line.cell_len + 2), with_ids=self._with_ids, with_namespaces=self._with_namespaces
+        )
+        if about:
+            line.append("  ").append(about)
+        if name := heading.transaction(event):
+            line.append(f"  transaction {name}", "dim")
+        if remark := self._remark(event):
+            line.append(f"  {remark}", "bold")
+        return line
+
+    def _change(self, operation: str, change: ChangeModel) -> None:
+        if not path_of(change) and change.new_value is UNKNOWN:
+            self._print(Text(_INDENT + "what it did is unknown: so large an event could not be delivered", "italic"))
+            return
+        if not path_of(change) and change.old_value is UNKNOWN:
+            self._print(Text(_INDENT + "what it held is unknown: there was no pre-image", "italic"))
+            return
+        name = value_text.printable(change.field) or '""'
+        if self._width is not None:
+            name = value_text.shorten(name, self._width // _FIELD_SHARE)
+        self._values(_INDENT, name, change, _MARKS.get(operation))
+        elements = element_changes(change)
+        shown = elements if self._width is None else elements[:_MOST_ELEMENTS]
+        for element in shown:
+            mark = None
+            if element.old_value is ABSENT or element.new_value is ABSENT:
+                mark = (_ADDED, "green") if element.old_value is ABSENT else (_REMOVED, "red")
+            self._values(_INDENT * 2, _place(element, len(path_of(change))), element, mark)
+        if len(elements) > len(shown):
+            self._print(Text(f"{_INDENT * 2}… and {len(elements) - len(shown)} more; --json shows all", "dim"))
+
+    def _values(self, indent: str, name: str, change: ChangeModel, mark: tuple[str, str] | None) -> None:
+        old, new = change.old_value, change.new_value
+        sign, style = mark or ("", "")
+        line = Text(indent).append(sign, style).append(f"{name}: ", style or "bold")
+        room = self._room(line.cell_len)
+        if mark and (old is ABSENT or new is ABSENT):
+            _append(line, new if old is ABSENT else old, room, style)
+        elif change.truncated_to is not None and new is UNKNOWN:
+            line.append(f"cut to {change.truncated_to} elements; what was cut off is unknown", "italic")
+        elif not isinstance(old, Missing) and same(old, new):
+            line.append("moved to the end" if change.at_end else "moved, unchanged", "italic")
+        else:
+            old_text, new_text = _side_by_side(old, new, room)
+            _append(line, old, room, "red", old_text)
+            line.append(heading.ARROW, "dim")
+            _append(line, new, room, "green", new_text)
+        self._print(line)
+
+    def _room(self, taken: int) -> int | None:
+        return None if self._width is None else max(self._width - taken, _CONTEXT)
+
+
+def _append(line: Text, value: Any, room: int | None, style: str, text: str | None = None) -> None:
+    line.append(text or value_text.text_of(value, room), "italic dim" if isinstance(value, Missing) else style)
+
+
+def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
+    """Two values in the room of one line; what a short one leaves, the long one gets."""
+    old_text, new_text = value_text.text_of(old, room), value_text.text_of(new, room)
+    if room is None:
+        return old_text, new_text
+    room -= len(heading.ARROW)
+    half = room // 2
+    old_room = max(half, room - cell_len(new_text))
+    new_room = max(room - half, room - cell_len(old_text))
+    shortened = value_text.shorten(old_text, old_room), value_text.shorten(new_text, new_room)
+    if shortened[0] != shortened[1]:
+        return shortened
+    # They differ further on: begin a little before that.
+    old_text, new_text = value_text.text_of(old, _COMPARED), value_text.text_of(new, _COMPARED)
+    pairs = enumerate(zip(old_text, new_text, strict=False))
+    start = max(next((at for at, (a, b) in pairs if a != b), 0) - _CONTEXT, 0)
+    tails = (value_text.ELLIPSIS + text[start:] if start else text for text in (old_text, new_text))
+    return value_text.shorten(next(tails), half), value_text.shorten(next(tails), half)
+
+
+def _place(element: ChangeModel, depth: int) -> str:
+    """Where in its array an element is: `[3].city`."""
+    first, *rest = path_of(element)[depth:]
+    return f"[{first}]" + "".join(
+        f"[{key}]" if isinstance(key, int) else "." + value_text.key_text(key) for key in rest
+    )

@@ -1,0 +1,79 @@
+"""Dotted paths made exact by what the images say.
+
+`a.0.b` may be an index or a key named `0`, `a.b` may be two keys or one with a dot. A reading is possible if it
+leads to the value the server reports; where the post-image is missing, if the pre-image has its container.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from change_history.bson import raw
+from change_history.bson.paths import is_index, read_dotted
+from watcher.events.update import Described, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from change_history.bson.image import Image
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+
+
+def resolve(described: Described, before: Image | None, after: Image | None) -> list[Step]:
+    """Turn an ordinary `updateDescription` into steps, by the images where the paths are ambiguous.
+
+    With both images the caller checks the result (`record` compares the folded document), so the first possible
+    reading is taken here.
+    """
+    known = described.disambiguated
+    steps = [
+        Step(known.get(field) or _where(field, before, after, None), None, size) for field, size in described.truncated
+    ]
+    for field in described.removed:
+        path = known.get(field) or next(
+            (
+                path
+                for path in _readings(field, before)
+                if before is not None and before.get(path) is not None and (after is None or after.get(path) is None)
+            ),
+            read_dotted(field),
+        )
+        steps.append(Step(path, None))
+    steps.extend(
+        Step(known.get(field) or _where(field, before, after, value), value) for field, value in described.updated
+    )
+    return steps
+
+
+def _where(field: bytes, before: Image | None, after: Image | None, value: Value | None) -> Path:
+    if b"." not in field:
+        return (field,)
+    if after is not None:
+        possible = [p for p in _readings(field, after) if (found := after.get(p)) and (value is None or found == value)]
+        changed = [p for p in possible if before is None or before.get(p) != after.get(p)]
+        return next(iter(changed or possible), read_dotted(field))
+    return next(_readings(field, before), read_dotted(field))
+
+
+def _readings(field: bytes, image: Image | None) -> Iterator[Path]:
+    """Every reading of a dotted path whose containers an image has."""
+    if image is not None:
+        yield from _split(field.split(b"."), (), image)
+
+
+def _split(parts: list[bytes], prefix: Path, image: Image) -> Iterator[Path]:
+    container = image.get(prefix) if prefix else (raw.DOCUMENT, b"")
+    if container is None or container[0] not in (raw.DOCUMENT, raw.ARRAY):
+        return
+    if container[0] == raw.ARRAY:
+        if is_index(parts[0]):
+            path = (*prefix, int(parts[0]))
+            if len(parts) == 1:
+                yield path
+            else:
+                yield from _split(parts[1:], path, image)
+        return
+    for taken in range(1, len(parts)):
+        yield from _split(parts[taken:], (*prefix, b".".join(parts[:taken])), image)
+    yield (*prefix, b".".join(parts))

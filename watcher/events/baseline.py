@@ -1,0 +1,102 @@
+"""A document's state as history: what it was when watching began, or when it was level again after a gap.
+
+Such an entry stands in history at the cluster time of the snapshot it was read from, before every event after it.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from change_history.bson import raw
+from change_history.diff.images import diff
+from change_history.stored import changes
+from change_history.stored.changes import HISTORY, UNKNOWN, Change
+
+_DIGEST_BYTES = 8
+
+
+class Snapshot(NamedTuple):
+    """The moment of a snapshot read.
+
+    Attributes:
+        cluster_time: payload of the BSON timestamp that the documents were read at.
+        read_at: payload of a BSON date, the wall time.
+    """
+
+    cluster_time: bytes
+    read_at: bytes
+
+
+def baseline(namespace: bytes, document: bytes, snapshot: Snapshot) -> bytes:
+    """The history document of a document that existed when watching began.
+
+    Raises:
+        KeyError: the document has no `_id`.
+    """
+    whole = [Change((key,), None, (kind, payload)) for key, kind, payload in raw.elements(document)]
+    return _entry(b"baseline", namespace, raw.fields(document)[b"_id"], whole, None, snapshot)
+
+
+def reconcile(
+    namespace: bytes, document_id: raw.Value, known: bytes | None, found: bytes | None, snapshot: Snapshot
+) -> bytes | None:
+    """The history document that makes history level with what was found after a gap.
+
+    Args:
+        namespace: `db.coll`.
+        document_id: `_id` of the document.
+        known: what history says the document was before the gap; None: not there.
+        found: what it is; None: not there.
+        snapshot: when that was read.
+
+    Returns:
+        None if history is level already. The old values are history's.
+    """
+    if known == found:
+        return None
+    order = None
+    if found is None:
+        before = raw.elements(known or raw.EMPTY_DOCUMENT)
+        changed = [Change((key,), (kind, payload), None, HISTORY) for key, kind, payload in before]
+    elif known is None:
+        changed = [Change((key,), None, (kind, payload)) for key, kind, payload in raw.elements(found)]
+    else:
+        differing, order = diff(known, found)
+        changed = [change._replace(old_from=HISTORY) for change in differing]
+    return _entry(b"reconcile", namespace, document_id, changed, order, snapshot)
+
+
+def replaced(namespace: bytes, document_id: raw.Value, found: bytes | None, snapshot: Snapshot) -> bytes:
+    """The history document for a document that history does not know well enough to compare; old values are unknown."""
+    document = found if found is not None else raw.from_fields([(b"_id", document_id)])
+    changed = [
+        Change((key,), None, (kind, payload) if found is not None else None, UNKNOWN)
+        for key, kind, payload in raw.elements(document)
+    ]
+    return _entry(b"reconcile", namespace, document_id, changed, None, snapshot)
+
+
+def _entry(
+    operation: bytes,
+    namespace: bytes,
+    document_id: raw.Value,
+    changed: list[Change],
+    key_order: list[bytes] | None,
+    snapshot: Snapshot,
+) -> bytes:
+    named = operation + b"\x00" + namespace + b"\x00" + raw.TYPE_BYTE[document_id[0]] + document_id[1]
+    identity = snapshot.cluster_time[::-1] + blake2b(named, digest_size=_DIGEST_BYTES).digest()
+    contents = [
+        (b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + identity)),
+        (b"namespace", (raw.STRING, raw.string(namespace))),
+        (b"document_id", document_id),
+        (b"operation", (raw.STRING, raw.string(operation))),
+        (b"timestamp", (raw.DATE, snapshot.read_at)),
+        (b"cluster_time", (raw.TIMESTAMP, snapshot.cluster_time)),
+        (b"changes", (raw.ARRAY, raw.from_items([(raw.DOCUMENT, changes.encode(change)) for change in changed]))),
+    ]
+    if key_order is not None:
+        keys = raw.from_items([(raw.STRING, raw.string(key)) for key in key_order])
+        contents.append((b"key_order", (raw.ARRAY, keys)))
+    return raw.from_fields(contents)

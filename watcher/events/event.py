@@ -1,0 +1,148 @@
+"""A change event, taken apart but not decoded.
+
+https://www.mongodb.com/docs/manual/reference/change-events/
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from change_history.bson import raw
+
+if TYPE_CHECKING:
+    from change_history.bson.raw import Value
+
+DOCUMENT_OPERATIONS = frozenset({b"insert", b"update", b"replace", b"delete"})
+"""Operations on one document; everything else is about a collection, a database or the stream."""
+
+VALUES_LEFT_OUT = b"valuesLeftOut"
+"""Set by the listener on an event that was too large to be delivered with any value."""
+
+_ENVELOPE = frozenset(
+    {
+        b"_id",
+        b"operationType",
+        b"clusterTime",
+        b"wallTime",
+        b"ns",
+        b"documentKey",
+        b"lsid",
+        b"txnNumber",
+        b"collectionUUID",
+        b"operationDescription",
+    }
+)
+_DIGEST_BYTES = 8
+_KEY_BYTES = {raw.OBJECT_ID: 10 + 12, raw.INT32: 10 + 4, raw.INT64: 10 + 8}
+"""Bytes of a `documentKey` with nothing but an `_id` of this type."""
+_TIME_BYTES = 8
+_TIMESTAMP_KEY = 0x82
+_TOKEN = b"\x02_data\x00"
+_TOKEN_BESIDE = 16
+"""Bytes of a resume token with nothing but `_data` beside those of that string."""
+
+
+class UnreadableEventError(ValueError):
+    """The event lacks something without which it has no place in history."""
+
+
+class Event(NamedTuple):
+    """One change event.
+
+    Attributes:
+        fields: the event's own fields, as the server sent them.
+        operation: `operationType`.
+        namespace: `db.coll`, or `db` for an event about a database, or empty.
+        cluster_time: payload of the BSON timestamp, 8 bytes.
+        token: the resume token's key string, 45 bytes and more; it sorts as the stream does.
+    """
+
+    fields: dict[bytes, Value]
+    operation: bytes
+    namespace: bytes
+    cluster_time: bytes
+    token: bytes
+
+    @property
+    def id(self) -> bytes:
+        """The `_id` of the history document: cluster time, big-endian, and a digest of the resume token."""
+        return self.cluster_time[::-1] + blake2b(self.token, digest_size=_DIGEST_BYTES).digest()
+
+    def document(self, name: bytes) -> bytes | None:
+        """A sub-document of the event, or None where it is absent or null."""
+        value = self.fields.get(name)
+        return value[1] if value is not None and value[0] == raw.DOCUMENT else None
+
+    def document_id(self) -> Value | None:
+        """`documentKey._id`."""
+        key = self.document(b"documentKey")
+        if key is None:
+            return None
+        if key.startswith(b"_id\x00", 5) and _KEY_BYTES.get(key[4]) == len(key):
+            return key[4], key[9:-1]  # the usual one, and nothing beside it
+        return raw.fields(key).get(b"_id")
+
+    def description(self) -> dict[bytes, Value]:
+        """What the event says beyond its envelope: `operationDescription` laid open, then the rest by name."""
+        inner = self.document(b"operationDescription")
+        found = raw.fields(inner) if inner is not None else {}
+        for name, value in self.fields.items():
+            if name not in _ENVELOPE:
+                found.setdefault(name, value)
+        return found
+
+
+def parse(data: bytes) -> Event:
+    """Take a change event apart.
+
+    Raises:
+        change_history.bson.raw.MalformedBSON: the bytes are no BSON document.
+        UnreadableEventError: no resume token, operation or cluster time.
+    """
+    found = raw.fields(data)
+    try:
+        token = found[b"_id"][1]
+        operation = found[b"operationType"][1][4:-1]
+        cluster_time = found[b"clusterTime"][1]
+    except KeyError as error:
+        raise UnreadableEventError(f"the event has no {error.args[0].decode()}") from error
+    names = found.get(b"ns")
+    namespace = namespace_of(names[1]) if names is not None else b""
+    return Event(found, operation, namespace, cluster_time, token_bytes(token))
+
+
+@lru_cache(maxsize=4096)
+def namespace_of(names: bytes) -> bytes:
+    """`db.coll` of the `ns` or `to` document of an event; `db` where it names no collection."""
+    return b".".join([part[4:-1] for _, kind, part in raw.elements(names) if kind == raw.STRING])
+
+
+def token_bytes(token: bytes) -> bytes:
+    """The key string inside a resume token document (`{_data: <hexadecimal string>}`)."""
+    if token.startswith(_TOKEN, 4) and len(token) == _TOKEN_BESIDE + int.from_bytes(token[11:15], "little"):
+        return bytes.fromhex(token[15:-2].decode("ascii"))
+    elements = raw.elements(token)
+    if elements:
+        key, kind, payload = elements[0]
+        if key == b"_data" and kind == raw.STRING:
+            return bytes.fromhex(payload[4:-1].decode("ascii"))
+        if key == b"_data" and kind == raw.BINARY:
+            return payload[5:]
+    raise UnreadableEventError("the resume token has no _data")
+
+
+def token_time(token: bytes) -> bytes | None:
+    """The cluster time that a resume token document stands for, as a BSON timestamp's payload.
+
+    A token is a key string that begins with its cluster time (src/mongo/db/pipeline/resume_token.h).
+
+    Returns:
+        None if the token is damaged, or of a form that no known server gives.
+    """
+    try:
+        key = token_bytes(token)
+    except (ValueError, IndexError):
+        return None
+    return key[8:0:-1] if len(key) > _TIME_BYTES and key[0] == _TIMESTAMP_KEY else None

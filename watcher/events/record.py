@@ -1,0 +1,160 @@
+"""Event → history: the document that history keeps of one change event.
+
+A pure function: the same event gives the same bytes, so that an event read twice is stored once, and two daemons
+cannot disagree. The counterpart of `fold`. Most events go a shorter way to the same bytes: `fast_path`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from change_history.bson import raw
+from change_history.bson.image import Image
+from change_history.diff import images
+from change_history.reconstruct import fold
+from change_history.stored import changes
+from change_history.stored.changes import Change
+from watcher.events import event, update
+from watcher.events.ambiguous import resolve
+
+if TYPE_CHECKING:
+    from watcher.events.event import Event
+
+_ID = b"\x05_id\x00" + raw.int32(16) + b"\x00"
+_MILLISECONDS = 1000
+_EMPTY_ARRAY = raw.EMPTY_DOCUMENT
+
+
+def record(data: bytes, known: bytes | None = None) -> bytes:
+    """Turn one change event into its history document.
+
+    Args:
+        data: the event as the server sent it, BSON.
+        known: the document before the event as history tells it, used where the event has no pre-image.
+
+    Returns:
+        The document that `models.HistoryModel` would have written, BSON.
+
+    Raises:
+        change_history.bson.raw.MalformedBSON: not BSON.
+        watcher.events.event.UnreadableEventError: no resume token, operation or cluster time.
+        watcher.events.update.UnknownUpdateFormatError: an update described in an unknown way.
+    """
+    return document(event.parse(data), known)
+
+
+def document(happened: Event, known: bytes | None = None) -> bytes:
+    """Turn one parsed change event into its history document. Arguments and errors are those of `record`."""
+    fields, operation, namespace, cluster_time, token = happened
+    parts = [_ID, happened.id]
+    if namespace:
+        parts += (b"\x02namespace\x00", raw.string(namespace))
+    document_id = happened.document_id()
+    if document_id is not None:
+        parts += (raw.TYPE_BYTE[document_id[0]], b"document_id\x00", document_id[1])
+    parts += (b"\x02operation\x00", raw.string(operation))
+    wall_time = fields.get(b"wallTime")
+    parts += (b"\x09timestamp\x00", wall_time[1] if wall_time is not None else _date_of(cluster_time))
+    parts += (b"\x11cluster_time\x00", cluster_time, b"\x04changes\x00")
+    if event.VALUES_LEFT_OUT in fields:
+        parts.append(raw.from_items([(raw.DOCUMENT, changes.untold(operation))]))
+    elif operation in event.DOCUMENT_OPERATIONS:
+        found, key_order = _CHANGES[operation](happened, known)
+        parts.append(raw.from_items([(raw.DOCUMENT, changes.encode(change)) for change in found]))
+        if key_order is not None:
+            keys = raw.from_items([(raw.STRING, raw.string(key)) for key in key_order])
+            parts += (b"\x04key_order\x00", keys)
+    else:
+        parts.append(_EMPTY_ARRAY)
+        description = happened.description()
+        if description:
+            parts += (b"\x03description\x00", raw.from_fields(description.items()))
+    session, number = fields.get(b"lsid"), fields.get(b"txnNumber")
+    if session is not None and number is not None:
+        parts += (b"\x03transaction\x00", raw.from_fields([(b"session", session), (b"number", number)]))
+    parts += (b"\x05resume_token\x00", raw.int32(len(token)), b"\x00", token)
+    return raw.document(parts)
+
+
+def _date_of(cluster_time: bytes) -> bytes:
+    """Cluster time as a date, for servers before 6.0, whose events carry no wall time."""
+    return (int.from_bytes(cluster_time[4:], "little") * _MILLISECONDS).to_bytes(8, "little")
+
+
+def _insert(happened: Event, _known: bytes | None) -> tuple[list[Change], None]:
+    inserted = happened.document(b"fullDocument")
+    if inserted is None:
+        raise event.UnreadableEventError("an insert without its document")
+    return [Change((key,), None, (kind, payload)) for key, kind, payload in raw.elements(_as_stored(inserted))], None
+
+
+def _delete(happened: Event, known: bytes | None) -> tuple[list[Change], None]:
+    before, old_from = _before(happened, known)
+    if before is None:
+        return [Change((), None, None, changes.UNKNOWN)], None
+    return [Change((key,), (kind, payload), None, old_from) for key, kind, payload in raw.elements(before)], None
+
+
+def _replace(happened: Event, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
+    before, old_from = _before(happened, known)
+    after = happened.document(b"fullDocument")
+    if after is None:
+        raise event.UnreadableEventError("a replacement without its document")
+    after = _as_stored(after)
+    if before is None:
+        return [Change((k,), None, (kind, payload), changes.UNKNOWN) for k, kind, payload in raw.elements(after)], None
+    found, key_order = images.diff(before, after)
+    return [change._replace(old_from=old_from) for change in found] if old_from else found, key_order
+
+
+def _update(happened: Event, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
+    image, old_from = _before(happened, known)
+    before = Image(image) if image is not None else None
+    delta = happened.document(b"rawUpdateDescription")
+    if delta is not None:
+        return changes.of_steps(update.from_raw(delta), before, old_from), None
+    description = happened.document(b"updateDescription")
+    if description is None:
+        raise update.UnknownUpdateFormatError("an update without a description")
+    post_image = happened.document(b"fullDocument")
+    if post_image is not None:
+        post_image = _as_stored(_each_key_once(post_image))
+    after = Image(post_image) if post_image is not None else None
+    found = changes.of_steps(resolve(update.from_description(description), before, after), before, old_from)
+    if image is not None and post_image is not None and not _leads_to(post_image, image, found):
+        return images.diff(image, post_image)
+    return found, None
+
+
+def _as_stored(document: bytes) -> bytes:
+    """Put `_id` first, where the server stores it, whatever place a pipeline gave it in the event."""
+    if document[5:9] == b"_id\x00":
+        return document
+    contents = raw.elements(document)
+    first = sorted(contents, key=lambda element: element[0] != b"_id")
+    return raw.from_fields((key, (kind, payload)) for key, kind, payload in first)
+
+
+def _each_key_once(document: bytes) -> bytes:
+    """Mend a post-image: where a pipeline moved keys within a sub-document, 6.0 gives them twice, the last in place."""
+    contents: dict[bytes, raw.Value] = {}
+    for key, kind, payload in raw.elements(document):
+        contents.pop(key, None)
+        contents[key] = (kind, _each_key_once(payload) if kind in (raw.DOCUMENT, raw.ARRAY) else payload)
+    return raw.from_fields(contents.items())
+
+
+def _before(happened: Event, known: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """The document before the event, and where it is from if not the server's pre-image."""
+    image = happened.document(b"fullDocumentBeforeChange")
+    return (image, None) if image is not None else (known, changes.HISTORY if known is not None else None)
+
+
+def _leads_to(after: bytes, before: bytes, found: list[Change]) -> bool:
+    try:
+        return fold.apply(before, fold.Entry(b"update", found, None)) == after
+    except fold.DoesNotApplyError:
+        return False
+
+
+_CHANGES = {b"insert": _insert, b"delete": _delete, b"replace": _replace, b"update": _update}

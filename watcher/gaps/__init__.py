@@ -1,0 +1,1 @@
+"""What was lost or could not be recorded."""

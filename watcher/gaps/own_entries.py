@@ -1,0 +1,106 @@
+"""Entries of our own go into history: what a survey has to say, each once, and only by the leader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+from pymongo.errors import BulkWriteError, OperationFailure
+
+from change_history.bson import raw
+from change_history.reconstruct.places import identity
+from change_history.reconstruct.snapshots import forget
+from change_history.stored import chunks
+from change_history.stored.names import HISTORY
+from watcher.errors import REJECT_CODES
+from watcher.stream.batch import Entry, Position, Recorded
+from watcher.stream.large_documents import LargeDocuments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+    from watcher.leadership.fence import Fence
+    from watcher.stream.pipeline import Writes
+
+PORTION = 16 * 1024 * 1024
+"""Bytes of entries in one transaction, but for an entry that is larger."""
+
+_NO_POSITION = Position(b"", bytes(8))
+
+
+class OwnEntries:
+    """Stores history that no event has made. It may stand before what is stored already.
+
+    Args:
+        history: the history database.
+        fence: writes under the leader's term.
+        writer: is given what the server refuses to store, to set it aside.
+    """
+
+    def __init__(self, history: Database[Any], fence: Fence, writer: Writes) -> None:
+        self._database = history
+        self._history = history.get_collection(HISTORY, write_concern=WriteConcern("majority"))
+        self._large = LargeDocuments(history)
+        self._fence = fence
+        self._writer = writer
+
+    def store(self, documents: list[bytes]) -> None:
+        """Store history documents. When it returns, a majority has them. Safe to repeat.
+
+        Raises:
+            watcher.leadership.lease.DeposedError: another daemon leads; what was stored before was so rightly.
+            pymongo.errors.PyMongoError: not all is acknowledged.
+        """
+        for portion in _portions(documents):
+            self._store([self._large.fitted(document) for document in portion])
+            forget(self._database, portion)
+
+    def _store(self, documents: list[bytes]) -> None:
+        try:
+            self._fence.run(lambda session: self._insert(documents, session))
+        except OperationFailure as error:
+            if not _is_refusal(error):
+                raise
+            if len(documents) > 1:  # which of them it was, the end of a transaction does not tell
+                for document in documents:
+                    self._store([document])
+            else:
+                self._writer.write(Recorded([Entry(documents[0], b"")], [], _NO_POSITION))
+
+    def _insert(self, documents: list[bytes], session: ClientSession | None) -> None:
+        """Insert what is not there; within a transaction, a duplicate key would be the end of it."""
+        new = {_id(document): document for document in documents}
+        among = {"_id": {"$in": [Binary(entry_id) for entry_id in new]}}
+        for found in self._history.find(among, {"_id": 1}, session=session):
+            del new[bytes(found["_id"])]
+        if new:
+            self._history.insert_many([RawBSONDocument(document) for document in new.values()], session=session)
+
+
+def _is_refusal(error: OperationFailure) -> bool:
+    """Whether the server will never store a document."""
+    codes = [failure["code"] for failure in error.details["writeErrors"]] if isinstance(error, BulkWriteError) else []
+    return any(code in REJECT_CODES for code in (error.code, *codes))
+
+
+def _id(document: bytes) -> bytes:
+    return identity(raw.fields(document))
+
+
+def _portions(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
+    portion: list[bytes] = []
+    size = 0
+    for document in documents:
+        stored = min(len(document), chunks.LARGEST_DOCUMENT)  # the rest goes into parts, before
+        if portion and size + stored > PORTION:
+            yield portion
+            portion, size = [], 0
+        portion.append(document)
+        size += stored
+    if portion:
+        yield portion

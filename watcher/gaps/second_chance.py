@@ -1,0 +1,105 @@
+"""Rejected events, tried again: with today's code, and on today's server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pymongo import WriteConcern
+
+from change_history.bson.values import CODEC
+from change_history.reconstruct.snapshots import forget
+from change_history.stored import parts
+from change_history.stored.names import PARTS, REJECTED
+from watcher.events import record
+from watcher.stream.batch import Entry, Position, Recorded, Rejected
+from watcher.stream.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bson import Binary
+    from pymongo.database import Database
+
+_MAJORITY = WriteConcern("majority")
+_NO_POSITION = Position(b"", bytes(8))
+
+
+class Outcome(NamedTuple):
+    """What became of one rejected event.
+
+    Attributes:
+        id: its `_id`.
+        error: why it remains rejected; None: it is in history now.
+    """
+
+    id: bytes
+    error: str | None
+
+
+class SecondChance:
+    """Brings rejected events into history, each in its right place: the order of history is in its ids.
+
+    An event leaves `rejected` only after a majority has its history. So a kill at any moment costs nothing: what is in
+    both is found there already the next time, and only removed.
+
+    Args:
+        database: the history database.
+    """
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+        self._rejected = database.get_collection(REJECTED, codec_options=CODEC, write_concern=_MAJORITY)
+        self._parts = database.get_collection(PARTS, write_concern=_MAJORITY)
+        self._writer = _Judge(database, "")
+
+    def ids(self) -> list[Binary]:
+        """All rejected events, oldest first."""
+        return [item["_id"] for item in self._rejected.find({}, {"_id": 1}, sort=[("_id", 1)])]
+
+    def retry(self, ids: Sequence[bytes]) -> Iterator[Outcome]:
+        """Try events again, one after the other. Those that are no longer there are passed over.
+
+        Raises:
+            pymongo.errors.PyMongoError: a write is not acknowledged; what was done stays done.
+        """
+        for event_id in ids:
+            item = self._rejected.find_one({"_id": event_id})
+            if item is not None:
+                yield self._retry(item)
+
+    def _retry(self, item: dict[str, Any]) -> Outcome:
+        error = self._try(item)
+        if error is None:
+            self._rejected.delete_one({"_id": item["_id"]})
+            if item.get("parts"):
+                self._parts.delete_many({"_id": {"$in": item["parts"]}})
+        elif error != item.get("error"):
+            self._rejected.update_one({"_id": item["_id"]}, {"$set": {"error": error}})
+        return Outcome(bytes(item["_id"]), error)
+
+    def _try(self, item: dict[str, Any]) -> str | None:
+        """Why the event still cannot be stored, or None once a majority has its history."""
+        try:
+            data = parts.read(self._database, item["parts"]) if item.get("parts") else bytes(item["event"])
+            document = record.record(data)
+        except (ValueError, parts.MissingPartError) as error:
+            return f"{type(error).__name__}: {error}"
+        refused = self._writer.judge(Entry(document, data))
+        if refused is None:
+            forget(self._database, [document])  # what was told without it
+        return refused
+
+
+class _Judge(Writer):
+    """A writer that says why it cannot store an event, instead of keeping aside what is kept aside already."""
+
+    _verdict: str | None = None
+
+    def judge(self, entry: Entry) -> str | None:
+        """Write one history document; why it is refused, or None."""
+        self._verdict = None
+        self.write(Recorded([entry], [], _NO_POSITION))
+        return self._verdict
+
+    def _set_aside(self, item: Rejected) -> None:
+        self._verdict = item.error

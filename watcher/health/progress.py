@@ -1,0 +1,251 @@
+"""What the daemon has done so far: counters, position and lag, for the log, health and metrics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from watcher.errors import name_of
+from watcher.health.judgement import Bounds, Facts, Judgement, Trouble, Work, judge
+from watcher.health.server_clock import ServerClock
+from watcher.health.sides import SIDES, side_of
+from watcher.health.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from watcher.stream.batch import Batch, Position, Recorded
+
+
+@dataclass
+class Progress:
+    """What the stages share; every method may be called from any thread.
+
+    Attributes:
+        bounds: how long something may take before the daemon is not ready, or not alive.
+        events: events recorded, ever, as the checkpoint counts them.
+        rejected: events set aside since the start.
+        batches: writes since the start.
+        gaps: gaps recorded since the start.
+        tally: events recorded since the start by namespace and operation.
+        troubles_of: passing errors since the start, by the deployment that they are of (`watcher.health.sides`).
+        heard, recorded, acknowledged: events that went through each stage since the start.
+        bytes: size of the events that were heard and are not acknowledged.
+        owner: who leads, if not this daemon, as the lease names it.
+        term: of the lease that this daemon leads or led by; 0: none.
+        saved: the position in the checkpoint, as saved since the start.
+        oplog_since: time of the oldest entry of the oplog, in seconds since 1970; None: not known.
+    """
+
+    bounds: Bounds = field(default_factory=Bounds)
+    events: int = 0
+    rejected: int = 0
+    batches: int = 0
+    gaps: int = 0
+    tally: Tally = field(default_factory=Tally)
+    troubles_of: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
+    heard: int = 0
+    recorded: int = 0
+    acknowledged: int = 0
+    bytes: int = 0
+    leader: bool = True
+    owner: str | None = None
+    term: int = 0
+    saved: Position | None = None
+    oplog_since: int | None = None
+    _clock: ServerClock = field(default_factory=ServerClock)
+    _started_with: int = 0
+    _opened: bool = False
+    _newest: Position | None = None
+    _reached: Position | None = None
+    _unsaved_since: float | None = None
+    _trouble: dict[str, str] = field(default_factory=dict)
+    _works: dict[int, Work] = field(default_factory=dict)
+    _sign: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def standing_by(self, owner: str | None) -> None:
+        """Another daemon leads this stream, and this one waits to take over. Called at every look at the lease.
+
+        Args:
+            owner: who leads, as the lease names it; None: nobody is known to.
+        """
+        with self._lock:
+            if self.leader:
+                self._begin()
+            self.leader, self.owner = False, owner
+            self._sign = time.monotonic()
+
+    def leads(self, term: int) -> None:
+        """This daemon leads its stream from now on; called before it is put together.
+
+        Args:
+            term: the lease's term.
+        """
+        with self._lock:
+            self._begin()
+            self.leader, self.owner, self.term = True, None, term
+
+    def _begin(self) -> None:
+        """Forget what was under way: it is nobody's now, or another daemon's."""
+        self._opened = False
+        self.heard = self.recorded = self.acknowledged
+        self.bytes = 0
+        self.saved = self._newest = self._reached = self._unsaved_since = None
+        self._trouble.clear()
+        self._works.clear()
+        self._sign = time.monotonic()
+
+    def starts_with(self, events: int) -> None:
+        """Go on counting where the checkpoint stands."""
+        with self._lock:
+            self.events = self._started_with = events
+
+    @contextmanager
+    def at_work(self, doing: str) -> Iterator[None]:
+        """A stage does something that must come to an end; in the meantime, trouble of its thread is of this work.
+
+        Args:
+            doing: what, as it is called in the log.
+        """
+        me = threading.get_ident()
+        with self._lock:
+            self._works[me] = Work(doing, time.monotonic())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._works.pop(me, None)
+                self._sign = time.monotonic()
+
+    def listened(self, batch: Batch, server_seconds: int) -> None:
+        """The server has answered; its clock says so many seconds since 1970."""
+        size = sum(map(len, batch.events))
+        with self._lock:
+            self._clock.told(server_seconds)
+            self.heard += len(batch.events)
+            self.bytes += size
+            self._newest = batch.position
+            if self._unsaved_since is None and (self.saved is None or batch.position.token != self.saved.token):
+                self._unsaved_since = time.monotonic()
+
+    def turned(self, batch: Recorded) -> None:
+        """The history of a batch is made."""
+        with self._lock:
+            self.recorded += len(batch)
+
+    def written(self, batch: Recorded, rejected: int) -> None:
+        """A batch is acknowledged by a majority, so many of its events as rejected ones; it may be empty."""
+        size = sum(len(entry.event) for entry in batch.entries) + sum(len(each.event) for each in batch.rejected)
+        with self._lock:
+            self._reached = batch.position
+            self.acknowledged += len(batch)
+            self.bytes -= size
+            self.batches += bool(len(batch))
+            self.rejected += rejected
+            self.events += len(batch)
+            self.tally.add(batch.counts)
+
+    def gap(self) -> None:
+        """A gap is recorded."""
+        with self._lock:
+            self.gaps += 1
+
+    def checkpointed(self, position: Position) -> None:
+        """The checkpoint has moved."""
+        with self._lock:
+            self.saved, self._opened = position, True
+            all_saved = self._newest is None or self._newest.token == position.token
+            self._unsaved_since = None if all_saved else time.monotonic()
+
+    def trouble(self, doing: str, error: BaseException) -> None:
+        """Something failed for a passing reason and is tried again."""
+        with self._lock:
+            self.troubles_of[side_of(doing)] += 1
+            self._trouble[doing] = name_of(error)
+            self._alive()
+
+    def relief(self, doing: str) -> None:
+        """What had failed has succeeded, or is given up."""
+        with self._lock:
+            self._trouble.pop(doing, None)
+            self._alive()
+
+    def _alive(self) -> None:
+        """A sign of life: of a stage's work too if it is of that stage's thread, and of what waits for the stage."""
+        me, self._sign = threading.get_ident(), time.monotonic()
+        if (work := self._works.get(me)) is not None:
+            self._works[me] = work._replace(since=self._sign)
+            if self._unsaved_since is not None:
+                self._unsaved_since = self._sign
+
+    @property
+    def role(self) -> str:
+        """`leader`, `standby`, or `starting` as long as neither is known."""
+        if not self.leader:
+            return "standby"
+        return "leader" if self.term or self._opened else "starting"
+
+    @property
+    def opened(self) -> bool:
+        """Whether the stream is open and its position saved."""
+        return self._opened
+
+    @property
+    def troubles(self) -> int:
+        """Passing errors since the start."""
+        return sum(self.troubles_of.values())
+
+    @property
+    def waiting(self) -> int:
+        """Events that the server has told and that are not recorded yet."""
+        return max(0, self.heard - self.acknowledged)
+
+    @property
+    def session_events(self) -> int:
+        """Events recorded since this start."""
+        return self.events - self._started_with
+
+    @property
+    def lag_s(self) -> int | None:
+        """Whole seconds, by the server's clock, that history is behind; None: not known, or another daemon's."""
+        with self._lock:
+            return self._since(self._reached)
+
+    @property
+    def checkpoint_age_s(self) -> int | None:
+        """Whole seconds, by the server's clock, between the saved position and now; None: as for `lag_s`."""
+        with self._lock:
+            return self._since(self.saved)
+
+    def _since(self, position: Position | None) -> int | None:
+        passed = self._clock.since(position.seconds) if position is not None else None
+        return int(passed) if passed is not None else None
+
+    @property
+    def oplog_headroom_s(self) -> int | None:
+        """Seconds of oplog before the saved position: so long may it stand still under the present load."""
+        with self._lock:
+            known = self.oplog_since is not None and self.saved is not None
+            return self.saved.seconds - self.oplog_since if known else None  # type: ignore[operator, union-attr]
+
+    def judgement(self) -> Judgement:
+        """Whether the daemon is ready and alive now."""
+        with self._lock:
+            facts = Facts(
+                self.leader,
+                self._opened,
+                self._sign,
+                tuple(self._works.values()),
+                tuple(Trouble(*item) for item in self._trouble.items()),
+                self._unsaved_since,
+                self.waiting,
+            )
+        return judge(facts, time.monotonic(), self.bounds)
+
+    def alive(self) -> bool:
+        """Whether the daemon should be left running."""
+        return self.judgement().live

@@ -1,0 +1,1 @@
+"""Which daemon of a stream leads, and what only the leader may write."""

@@ -1,0 +1,95 @@
+"""Standing by: everything is ready, and the lease is looked at again and again until nobody else has it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from watcher.health import notify
+from watcher.leadership.leadership import Leadership, clock
+from watcher.leadership.lease import LOOK_EVERY_S
+from watcher.retry import Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from watcher.health.progress import Progress
+    from watcher.leadership.holder import Holder
+    from watcher.leadership.lease import Lease, Term
+
+log = structlog.get_logger(__name__)
+
+CHECK_EVERY_S = 5.0
+"""So often it is checked whether this daemon could lead at all."""
+_LONGEST_DELAY_S = 2.0
+
+
+class Standby:
+    """Waits for the lead.
+
+    Args:
+        lease: the stream's lease.
+        check: raises what would make it impossible to lead.
+        progress: is told who leads.
+        stop: set when the daemon is asked to stop.
+    """
+
+    def __init__(self, lease: Lease, check: Callable[[], None], progress: Progress, stop: Event) -> None:
+        self._lease = lease
+        self._check = check
+        self._progress = progress
+        self._stop = stop
+        self._retry = Retry(stop, progress.trouble, progress.relief, _LONGEST_DELAY_S)
+        self._leader: Holder | None = None
+        self._next_check = 0.0
+
+    def until_leading(self) -> Leadership | None:
+        """Wait until this daemon has the lead.
+
+        Returns:
+            Its leadership, not begun yet; None: a stop was asked for.
+
+        Raises:
+            watcher.errors.FatalError: this daemon could not lead; says why.
+            watcher.retry.StoppedError: a stop was asked for while the history deployment did not answer.
+            pymongo.errors.PyMongoError: the deployment refuses.
+        """
+        while not self._stop.is_set():
+            holder = self._retry.call("looking who leads", self._lease.holder)
+            if holder is None or holder.is_dead():
+                self._retry.call("loading the checkpoint", self._check)  # before it leaves a lease behind
+                leading = self._retry.call("taking the lead", lambda: self._acquired(holder))  # noqa: B023
+                if leading is not None:
+                    return leading
+            else:
+                self._led_by(holder)
+            self._stop.wait(LOOK_EVERY_S)
+        return None
+
+    def deposed(self, term: Term) -> None:
+        """Say that the lead has been lost."""
+        log.warning("deposed: somebody else has taken the lead; standing by again", term=term.number)
+        self._leader = None
+        self._progress.standing_by(None)
+
+    def _acquired(self, former: Holder | None) -> Leadership | None:
+        asked = clock()
+        term = self._lease.acquire(dead=former.owner if former is not None else None)
+        if term is None:
+            return None
+        self._progress.leads(term.number)
+        log.info("leading", term=term.number)
+        return Leadership(self._lease, term, asked, self._progress)
+
+    def _led_by(self, holder: Holder) -> None:
+        self._progress.standing_by(str(holder))
+        if self._leader is None or self._leader.owner != holder.owner:
+            log.info("standing by", leader=str(holder), term=holder.term)
+            notify.notify(f"STATUS=standing by, {holder} leads")
+        self._leader = holder
+        if time.monotonic() >= self._next_check:
+            self._retry.call("loading the checkpoint", self._check)
+            self._next_check = time.monotonic() + CHECK_EVERY_S

@@ -1,0 +1,1 @@
+"""What an operator asks for: moving a position, repartitioning, users and roles."""

@@ -1,0 +1,173 @@
+"""The last stage: how far the stream is durably recorded.
+
+A token is a position only in the deployment it came from, and only for a stream with the same options
+(https://www.mongodb.com/docs/manual/changeStreams/#resume-a-change-stream), so both are stored with it and compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import ReadPreference, WriteConcern
+
+from change_history.bson import raw
+from change_history.bson.values import to_python
+from change_history.stored.names import CHECKPOINTS
+from watcher.errors import PositionRefusedError
+from watcher.stream import damage
+from watcher.stream.batch import Position, timestamp
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from watcher.leadership.lease import Term
+    from watcher.targets.identity import ReplicaSet
+    from watcher.targets.scope import Scope
+
+MAJORITY = WriteConcern("majority")
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+class StoredPosition(NamedTuple):
+    """A checkpoint as found.
+
+    Attributes:
+        position: where to go on.
+        events: number of events recorded since it was first made.
+        begun: since when the stream has covered what it covers, payload of a BSON timestamp.
+        intact: the position is what was saved. One that is not could silently pass over events: it is lost.
+    """
+
+    position: Position
+    events: int
+    begun: bytes
+    intact: bool = True
+
+
+class Checkpointer:
+    """Loads and saves the position of one stream.
+
+    Args:
+        database: the history database.
+        stream: name of the stream.
+        scope: what the stream covers.
+        replica_set: the watched deployment.
+        term: the leader's term, without which nothing is saved; None: nobody else is at work on this stream.
+    """
+
+    def __init__(
+        self, database: Database[Any], stream: str, scope: Scope, replica_set: ReplicaSet, term: Term | None = None
+    ) -> None:
+        self._checkpoints = database.get_collection(
+            CHECKPOINTS, write_concern=MAJORITY, codec_options=_RAW, read_preference=ReadPreference.PRIMARY
+        )
+        self._stream = stream
+        self._options = scope.describe()
+        self._replica_set = replica_set
+        self._term = term
+
+    def load(self) -> StoredPosition | None:
+        """Where to go on, or None for a stream that has never run.
+
+        Raises:
+            PositionRefusedError: the position is another deployment's, or of a stream with other options; or the
+                checkpoint is damaged beyond what `WATCHER_ON_GAP` can answer.
+        """
+        found = self._checkpoints.find_one({"_id": self._stream})
+        if found is None:
+            return None
+        stored = raw.fields(bytes(found.raw))
+        if b"token" not in stored and b"cluster_time" not in stored:
+            return None  # it has been led, or a survey planned, but the very first start was cut short
+        damage.refuse_unreadable(self._stream, stored)
+        self._refuse_other_deployment(to_python(stored[b"replica_set"]))
+        options = to_python(stored[b"options"])
+        if to_python(stored[b"fingerprint"]) != fingerprint(options):
+            raise damage.refusal(self._stream, "`fingerprint` is not that of `options`")
+        if options != self._options:
+            self._refuse_other_options(options)
+        events = to_python(stored[b"events"]) if b"events" in stored else 0
+        position = Position(stored[b"token"][1], stored[b"cluster_time"][1])
+        begun = stored[b"begun"][1] if b"begun" in stored else position.cluster_time
+        intact = b"digest" not in stored or to_python(stored[b"digest"]) == damage.digest(position)
+        if not intact:
+            damage.refuse_doubtful_time(self._stream, position)
+        return StoredPosition(position, int(events), begun, intact)
+
+    def save(self, position: Position, events: int) -> None:
+        """Move the checkpoint. Returns once a majority has it. Safe to repeat.
+
+        Args:
+            position: everything up to it is acknowledged by a majority.
+            events: number of events recorded since the checkpoint was first made.
+
+        Raises:
+            watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
+        """
+        self._update({"$set": self.said(position, events), "$currentDate": {"updated_at": True}})
+
+    def said(self, position: Position, events: int) -> dict[str, Any]:
+        """What the checkpoint says of a position; see `save`."""
+        return {
+            "token": RawBSONDocument(position.token),
+            "cluster_time": timestamp(position.cluster_time),
+            "digest": damage.digest(position),
+            "fingerprint": fingerprint(self._options),
+            "options": self._options,
+            "replica_set": self._replica_set._asdict(),
+            "events": events,
+        }
+
+    def begin(self, position: Position) -> None:
+        """Note that the stream covers what it covers only from here on. Safe to repeat.
+
+        Raises:
+            watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
+        """
+        self._update({"$set": {"begun": timestamp(position.cluster_time)}})
+
+    def _update(self, update: dict[str, Any]) -> None:
+        if self._term is None:
+            self._checkpoints.update_one({"_id": self._stream}, update, upsert=True)
+        else:
+            self._term.require(self._checkpoints.update_one(self._term.of(self._stream), update))
+
+    def _refuse_other_deployment(self, stored: dict[str, Any]) -> None:
+        mine = self._replica_set
+        same = stored["id"] == mine.id if stored["id"] and mine.id else stored["name"] == mine.name
+        if not same:
+            raise PositionRefusedError(
+                f"The checkpoint of stream {self._stream!r} belongs to replica set {stored['name']!r} "
+                f"({stored['id'] or 'id unknown'}), but WATCHER_MONGODB_URI leads to {mine.name!r} "
+                f"({mine.id or 'id unknown'}).",
+                "Point WATCHER_MONGODB_URI back at the former deployment, or give this one a checkpoint of its own: "
+                "WATCHER_STREAM=<another name>.",
+            )
+
+    def _refuse_other_options(self, stored: dict[str, Any]) -> None:
+        changed = [
+            f"{name}: {_shown(stored.get(name))} → {_shown(value)}"
+            for name, value in self._options.items()
+            if stored.get(name) != value
+        ]
+        raise PositionRefusedError(
+            f"The checkpoint of stream {self._stream!r} was made with other options ({'; '.join(changed)}).",
+            "Set WATCHER_INCLUDE, WATCHER_EXCLUDE and WATCHER_HISTORY_DATABASE back, or go on from this position with "
+            "the new ones: `watcher checkpoint set --adopt-options`, or start a new stream from now on: "
+            "WATCHER_STREAM=<another name>. History that is recorded already stays.",
+        )
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def fingerprint(options: dict[str, Any]) -> str:
+    """A short name for the options of a stream: the same for the same options, whatever the order."""
+    return hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,105 @@
+"""A checkpoint that somebody or something has damaged: found out before anything is done by it.
+
+A server takes many a damaged resume token for another position, and passes over events without a word. So a digest is
+kept beside the position, and a position that is not the one that was saved counts as lost (`WATCHER_ON_GAP`). Of
+anything else that cannot be read the operator has to decide.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from change_history.bson import raw
+from watcher.errors import PositionRefusedError
+from watcher.events import event
+from watcher.stream.batch import timestamp
+
+if TYPE_CHECKING:
+    from watcher.stream.batch import Position
+
+_DIGEST_BYTES = 8
+_NUMBERS = {raw.INT32, raw.INT64, raw.DOUBLE}
+_KINDS = {
+    b"cluster_time": ({raw.TIMESTAMP}, "a timestamp"),
+    b"replica_set": ({raw.DOCUMENT}, "a document"),
+    b"fingerprint": ({raw.STRING}, "a string"),
+    b"options": ({raw.DOCUMENT}, "a document"),
+    b"token": ({raw.DOCUMENT}, "a document"),
+    b"begun": ({raw.TIMESTAMP}, "a timestamp"),
+    b"events": (_NUMBERS, "a number"),
+}
+_OPTIONAL = {b"begun", b"events"}  # the first versions did not keep them
+
+
+def digest(position: Position) -> str:
+    """A short name for a position: another one for every other token or time."""
+    return blake2b(position.cluster_time + position.token, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def refusal(stream: str, wrong: str) -> PositionRefusedError:
+    """What to say of a checkpoint that cannot be read.
+
+    Args:
+        stream: its name.
+        wrong: what is wrong with it.
+    """
+    return PositionRefusedError(
+        f"The checkpoint of stream {stream!r} is damaged: {wrong}.",
+        f"Put the document {{_id: {stream!r}}} of the collection `checkpoints` back from a backup (events since then "
+        "are read again, none is recorded twice), or start a new stream from now on: WATCHER_STREAM=<another name>. "
+        "History that is recorded already stays.",
+    )
+
+
+def cluster_time(reply: dict[bytes, raw.Value]) -> bytes | None:
+    """The latest time that the member which replied knows of, payload of a BSON timestamp; None: it does not say."""
+    said = reply.get(b"$clusterTime")
+    return raw.fields(said[1])[b"clusterTime"][1] if said is not None else None
+
+
+def refusal_of_the_future(position: Position, now: bytes) -> PositionRefusedError:
+    """What to say of a position that the deployment has not come to.
+
+    Args:
+        position: the position.
+        now: the cluster time there, payload of a BSON timestamp.
+    """
+    return PositionRefusedError(
+        f"The checkpoint lies in the future: its cluster time is {timestamp(position.cluster_time)}, that of the "
+        f"watched deployment {timestamp(now)}.",
+        "Was the deployment restored from a backup? Then go on from the moment of that backup: `watcher checkpoint set "
+        "--at TIME --yes` (--now for the present), or start a new stream: WATCHER_STREAM=<another name>.",
+    )
+
+
+def refuse_unreadable(stream: str, stored: dict[bytes, raw.Value]) -> None:
+    """See whether everything is there that makes a token a position.
+
+    Args:
+        stream: its name.
+        stored: the fields of the checkpoint.
+
+    Raises:
+        PositionRefusedError: something is missing, or of another type; names all of it.
+    """
+    wrong = []
+    for name, (kinds, wanted) in _KINDS.items():
+        if name not in stored:
+            wrong += [f"`{name.decode()}` is missing"] if name not in _OPTIONAL else []
+        elif stored[name][0] not in kinds:
+            wrong.append(f"`{name.decode()}` is not {wanted}")
+    if not wrong and b"name" not in raw.fields(stored[b"replica_set"][1]):
+        wrong.append("`replica_set` has no name")
+    if wrong:
+        raise refusal(stream, ", ".join(wrong))
+
+
+def refuse_doubtful_time(stream: str, position: Position) -> None:
+    """See whether it is at least known since when a damaged position lost events.
+
+    Raises:
+        PositionRefusedError: the token says another time than the checkpoint.
+    """
+    if event.token_time(position.token) not in {None, position.cluster_time}:
+        raise refusal(stream, "`token` and `cluster_time` say different times")

@@ -1,0 +1,114 @@
+"""Events that the server refuses to deliver: asked for in smaller portions, then with less in them.
+
+An event beyond 16 MB (an update with its pre-image: two documents) makes `getMore` fail with BSONObjectTooLarge, and
+everything else in that batch fails with it; the cursor is gone. Measured on 6.0.5: code 10334, no error labels, from
+16,793,600 bytes on (16 MB and 16 kB). So the portion is made smaller until the refused event is alone, and that one
+event is asked for in the first of these forms that the server can deliver:
+
+1. `WHOLE`, as all events are.
+2. `WITHOUT_IMAGES`: its old values are unknown, what it did is told. Nothing else is needed in practice.
+3. `BARE`: only what names the event; what it did is unknown. Only an `_id` of megabytes needs this on a server with raw
+   update descriptions (it is in the event three times over, and twice in its token, in hexadecimal); without them, also
+   an update whose paths, spelled out, pass 16 MB.
+
+Then events are asked for as usual again. The same event gets the same form from every daemon: the form is the first
+that the server can deliver of this event alone, whatever stood around it, wherever reading began. It is not so if the
+pre-image has expired meanwhile, which gives `WITHOUT_IMAGES` what it lacks anyhow, or if the daemon's options or the
+server have changed in between; then what was recorded first stays.
+
+Not covered: an `_id` of more than three megabytes. The server closes the connection, or refuses even the bare form,
+since the token alone is too large; the daemon keeps trying, or ends, and does not skip the event.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from watcher.events.event import VALUES_LEFT_OUT
+
+TOO_LARGE = 10334
+"""BSONObjectTooLarge."""
+
+LIGHT_BYTES = 2 * 1024 * 1024
+"""So many bytes of events are asked for at a time: a batch is held several times over, in every stage and queue, and a
+server by itself would fill 16 MB."""
+
+_FEWER = 16
+_AT_FIRST = 4
+_MORE = 4
+_VALUES = ["fullDocument", "fullDocumentBeforeChange", "rawUpdateDescription", "updateDescription"]
+
+
+class Form(IntEnum):
+    """How much of an event is asked for."""
+
+    WHOLE = 0
+    WITHOUT_IMAGES = 1
+    BARE = 2
+
+    @property
+    def images(self) -> bool:
+        """Whether pre- and post-images are asked for."""
+        return self is Form.WHOLE
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """Stages for the end of the stream's pipeline."""
+        if self is not Form.BARE:
+            return []
+        return [{"$unset": _VALUES}, {"$set": {VALUES_LEFT_OUT.decode(): True}}]
+
+
+class Portion:
+    """How many events are asked for at a time, and in what form.
+
+    Args:
+        usual: how many as a rule.
+    """
+
+    def __init__(self, usual: int) -> None:
+        self._usual = usual
+        self._refused_within = 0
+        self._light = _AT_FIRST  # events of any size may come
+        self.size = usual
+        self.form = Form.WHOLE
+
+    @property
+    def events(self) -> int:
+        """How many are to be asked for: a portion, or fewer if that would be heavy."""
+        return min(self.size, self._light)
+
+    def weighed(self, events: int, size: int) -> None:
+        """The server has answered with so many events of so many bytes in all; the next will be like them.
+
+        A batch of light ones says little of what follows, so the number grows by steps; it falls at once.
+        """
+        if events:
+            self._light = max(1, min(LIGHT_BYTES * events // size, self._light * _MORE))
+
+    def refused(self) -> bool:
+        """The server has refused this portion: ask for less. False: there is no less."""
+        if self.size > 1:
+            self._refused_within = max(self._refused_within, self.size)
+            self.size = max(1, self.size // _FEWER)
+        elif self.form is not Form.BARE:
+            self.form = Form(self.form + 1)
+        else:
+            return False
+        return True
+
+    def as_usual(self) -> None:
+        """Ask for events as usual again."""
+        self._refused_within, self.size, self.form = 0, self._usual, Form.WHOLE
+
+    def served(self, events: int) -> bool:
+        """The server has delivered so many events of this portion. True: the stream is to be opened anew, as usual.
+
+        Smaller portions end when what was refused at first has been read to its end, in whatever form.
+        """
+        self._refused_within -= events
+        lessened = self.form is not Form.WHOLE and events > 0
+        if lessened or (self.form is Form.WHOLE and self._refused_within <= 0):
+            self.as_usual()
+        return lessened

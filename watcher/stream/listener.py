@@ -1,0 +1,299 @@
+"""The first stage: follow a change stream and hand on its events, untouched, batch by batch.
+
+The stream is driven by its two commands, `aggregate` and `getMore`, rather than by pymongo's `ChangeStream`: a batch
+is the unit here, its position (`postBatchResumeToken`) must travel with it, and its events must stay bytes. Neither
+can be had there: `ChangeStream.resume_token` moves on by itself, and every event is decoded.
+
+https://github.com/mongodb/specifications/blob/master/source/change-streams/change-streams.md
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from bson import CodecOptions, Int64
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure, PyMongoError
+
+from change_history.bson import raw
+from watcher.errors import (
+    DOUBTED_CODES,
+    UNKNOWN_OPTION,
+    PositionDoubtedError,
+    UnusablePositionError,
+    Verdict,
+    classify,
+    is_bad_token,
+    name_of,
+)
+from watcher.events import event, fast_path
+from watcher.stream import damage
+from watcher.stream.batch import Batch, Lost, Position, before, timestamp
+from watcher.stream.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
+from watcher.stream.large_events import TOO_LARGE, Portion
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
+
+    from watcher.targets.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+AWAIT_MS = 500
+"""How long a quiet server holds back its empty answer, in milliseconds; also how long a stop may wait for it."""
+
+IMAGES_WIRE_VERSION = 17
+"""`maxWireVersion` of MongoDB 6.0, the first with pre-images, expanded events and the raw update description."""
+
+UNKNOWN_STAGE = 40324
+"""Code of a server without `$changeStreamSplitLargeEvent`."""
+
+DOUBTS = 5
+"""A position is believed to be lost when the stream, opened anew at it, was refused so often in a row."""
+
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+class Listener:
+    """One change stream, opened anew after every failure at the position of the last batch handed on.
+
+    Args:
+        client: the watched deployment.
+        scope: what is watched.
+        batch_size: at most so many events in a batch.
+        position: where to go on; None: from now on.
+        pre_images: ask for the images before each change.
+        intact: the position is what was saved; one that is not is lost, whatever the server would make of it.
+        skip_what_is_lost: when the server cannot go on from the position, go on from now and say so with the next
+            batch, instead of raising.
+    """
+
+    def __init__(
+        self,
+        client: MongoClient[Any],
+        scope: Scope,
+        batch_size: int,
+        position: Position | None,
+        *,
+        pre_images: bool,
+        intact: bool = True,
+        skip_what_is_lost: bool = False,
+    ) -> None:
+        self._client = client
+        self._scope = scope
+        self._database = client.get_database(scope.database or "admin")
+        self._portion = Portion(batch_size)
+        self._fragments = Fragments()
+        self._splits = True
+        self._position = position
+        self._pre_images = pre_images
+        self._intact = intact
+        self._skip_what_is_lost = skip_what_is_lost
+        self._raw_updates = True
+        self._session: ClientSession | None = None
+        self._cursor: Int64 | None = None
+        self._lost: Lost | None = None
+        self._doubts = 0
+        self._cursor_name = ""
+        self.server_seconds = 0
+
+    def next_batch(self) -> Batch:
+        """Wait for events, half a second at most; the batch may be empty.
+
+        Raises:
+            pymongo.errors.PyMongoError: the stream broke. The next call opens it anew.
+        """
+        try:
+            batch = self._open() if self._cursor is None else self._next()
+            self._served(batch)
+        except PyMongoError as error:
+            self.close()
+            if isinstance(error, OperationFailure) and error.code == TOO_LARGE and self._portion.refused():
+                return self.next_batch()
+            judged = self._judged(error)
+            lost = self._position
+            if not self._skip_what_is_lost or lost is None or classify(judged) is not Verdict.POSITION_LOST:
+                raise judged from error.__cause__
+            log.warning("position lost: going on from now", cause=name_of(judged))
+            self._position, self._lost = None, Lost(lost, name_of(judged))
+            self._portion.as_usual()
+            return self.next_batch()
+        return batch
+
+    def _next(self) -> Batch:
+        batch = self._read("nextBatch", self._command(self._get_more()))
+        self._doubts = 0  # only now: opening a stream reads nothing, so it says nothing of its position
+        return batch
+
+    def _judged(self, error: PyMongoError) -> PyMongoError:
+        """A gap is declared for good, so the server must say so more than once that the position is lost.
+
+        A position within an event that came in fragments is none either: only the rest of the event follows it.
+        """
+        within = isinstance(error, BrokenFragmentsError)
+        doubted = within or (isinstance(error, OperationFailure) and error.code in DOUBTED_CODES)
+        if not doubted or self._position is None:
+            return error
+        self._doubts += 1
+        if self._doubts < DOUBTS:
+            if isinstance(error, OperationFailure):
+                return PositionDoubtedError(str(error), error.code, error.details)
+            return error
+        self._doubts = 0
+        return UnusablePositionError("it lies within an event") if within else error
+
+    def _served(self, batch: Batch) -> None:
+        form = self._portion.form
+        if self._portion.served(len(batch.events)):
+            self.close()
+            log.warning(
+                "an event too large to be delivered whole is recorded without the values that cannot be had",
+                form=form.name.lower(),
+                cluster_time=str(timestamp(batch.position.cluster_time)),
+            )
+
+    def close(self) -> None:
+        """Give the stream's cursor back to the server. Never raises: the server forgets idle cursors by itself."""
+        session, cursor, self._session, self._cursor = self._session, self._cursor, None, None
+        self._fragments.forget()
+        if session is None:
+            return
+        try:
+            if cursor is not None:
+                self._database.command({"killCursors": self._cursor_name, "cursors": [cursor]}, session=session)
+            session.end_session()
+        except PyMongoError as error:
+            log.debug("the cursor could not be given back", error=type(error).__name__)
+
+    def _open(self) -> Batch:
+        if not self._intact and self._position is not None:
+            raise UnusablePositionError("it is not what was saved")
+        self._session = self._client.start_session(causal_consistency=False)
+        while True:
+            try:
+                reply = self._command(self._aggregate())
+                self._refuse_the_future(reply)
+                return self._read("firstBatch", reply)
+            except OperationFailure as error:
+                if is_bad_token(error.code) and self._position is not None:
+                    raise UnusablePositionError(name_of(error)) from error
+                if not self._do_without(error.code):
+                    raise
+
+    def _refuse_the_future(self, reply: dict[bytes, raw.Value]) -> None:
+        """A server would wait for the time of such a position, and pass over everything that happens until then.
+
+        Raises:
+            PositionDoubtedError: the member asked may not know yet how late it is.
+            PositionRefusedError: the deployment has not come to its time, or has gone back behind it.
+        """
+        position = self._lost.position if self._lost is not None else self._position
+        now = damage.cluster_time(reply)
+        # A stream that begins stands one tick after the server's time, where nothing has happened yet.
+        if position is None or now is None or before(position.cluster_time) <= timestamp(now):
+            return
+        self._doubts += 1
+        if self._doubts < DOUBTS:
+            raise PositionDoubtedError("the position lies in the future")
+        self.close()
+        raise damage.refusal_of_the_future(position, now)
+
+    def _do_without(self, code: int | None) -> bool:
+        """The server does not know something it was asked for: ask without. False: that was not it."""
+        if code in UNKNOWN_OPTION and self._raw_updates:
+            self._raw_updates = False
+            log.info("the server has no raw update descriptions; paths are told from the images", code=code)
+        elif (code == UNKNOWN_STAGE or code in UNKNOWN_OPTION) and self._splits:
+            self._splits = False
+            log.debug("the server does not split large events; those beyond 16 MB lack their old values", code=code)
+        else:
+            return False
+        return True
+
+    def _aggregate(self) -> dict[str, Any]:
+        stages = [{"$match": self._scope.match()}, *self._portion.form.stages, *([SPLIT_STAGE] if self._splits else [])]
+        return {
+            "aggregate": self._scope.collection or 1,
+            "pipeline": [{"$changeStream": self._stream_options()}, *stages],
+            # Empty at first: a stream that begins has a position before it has events.
+            "cursor": {"batchSize": 0},
+        }
+
+    def _stream_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self._scope.database is None:
+            options["allChangesForCluster"] = True
+        if self._client_wire_version() >= IMAGES_WIRE_VERSION:
+            options["showExpandedEvents"] = True
+            if self._raw_updates:
+                options["showRawUpdateDescription"] = True
+            if self._pre_images and self._portion.form.images:
+                options["fullDocumentBeforeChange"] = "whenAvailable"
+                if not self._raw_updates:
+                    options["fullDocument"] = "whenAvailable"
+        if self._position is not None:
+            # startAfter goes on where resumeAfter does, and after an invalidate event, where resumeAfter refuses.
+            options["startAfter"] = RawBSONDocument(self._position.token)
+        return options
+
+    def _client_wire_version(self) -> int:
+        return int(self._client.admin.command("hello")["maxWireVersion"])
+
+    def _get_more(self) -> dict[str, Any]:
+        return {
+            "getMore": self._cursor,
+            "collection": self._cursor_name,
+            "batchSize": self._portion.events,
+            "maxTimeMS": AWAIT_MS,
+        }
+
+    def _command(self, command: dict[str, Any]) -> dict[bytes, raw.Value]:
+        reply = self._database.command(command, session=self._session, codec_options=_RAW)
+        return raw.fields(bytes(reply.raw))
+
+    def _read(self, batch_name: str, reply: dict[bytes, raw.Value]) -> Batch:
+        cursor, events = self._contents(batch_name, reply)
+        while self._fragments.pending:  # no position is taken within an event
+            if self._cursor is None:
+                raise BrokenFragmentsError("the stream ended within an event")
+            reply = self._command(self._get_more())
+            cursor, more = self._contents("nextBatch", reply)
+            events = events + more
+        self._position = self._position_after(cursor, events, reply.get(b"operationTime"))
+        if self._cursor is None:
+            self.close()
+        lost, self._lost = self._lost, None
+        return Batch(events, self._position, lost._replace(resumed=self._position) if lost is not None else None)
+
+    def _contents(self, batch_name: str, reply: dict[bytes, raw.Value]) -> tuple[dict[bytes, raw.Value], list[bytes]]:
+        """The cursor as a reply gives it, and the events that are whole."""
+        cursor = raw.fields(reply[b"cursor"][1])
+        identity = int.from_bytes(cursor[b"id"][1], "little", signed=True)
+        # A cursor that the server has closed (id 0: an invalidate event) is opened anew, after its last event.
+        self._cursor = Int64(identity) if identity else None
+        self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
+        array = cursor[batch_name.encode()][1]
+        events = fast_path.documents(array)
+        self._portion.weighed(len(events), len(array))
+        return cursor, self._fragments.join(events)
+
+    def _position_after(
+        self, cursor: dict[bytes, raw.Value], events: list[bytes], operation_time: raw.Value | None
+    ) -> Position:
+        now = operation_time[1] if operation_time is not None else bytes(8)
+        self.server_seconds = max(self.server_seconds, int.from_bytes(now[4:], "little"))
+        last = raw.fields(events[-1]) if events else None
+        token = cursor.get(b"postBatchResumeToken")
+        if last is not None and token is None:
+            token = last[b"_id"]
+        if self._position is not None and (token is None or token[1] == self._position.token):
+            return self._position  # a stream that is only just opened again stands where it stood
+        if token is None:
+            raise NoPositionError
+        return Position(token[1], event.token_time(token[1]) or (last or {}).get(b"clusterTime", (0, now))[1])
+
+
+class NoPositionError(PyMongoError):
+    """The server opened the stream without saying where it stands; servers before 4.0.7 do not."""

@@ -1,0 +1,116 @@
+"""What documents were before an event, as history tells it: what is stored, then what is in flight, where believed."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from change_history.reconstruct import holes, lives
+from change_history.reconstruct.belief import Hole, believed_since
+from change_history.reconstruct.places import TIME_BYTES
+from change_history.reconstruct.states import Recalled, Unknown, follow, recall_many
+from watcher.stream.inflight import InFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pymongo.database import Database
+
+    from change_history.bson.raw import Value
+    from change_history.reconstruct.lives import Span
+    from change_history.reconstruct.places import Place
+    from watcher.retry import Retry
+    from watcher.stream.batch import Lost, Position, Recorded
+    from watcher.stream.inflight import Key
+    from watcher.targets.scope import Scope
+
+_AT_ONCE = 20
+"""Documents recalled in one question; each may be of 16 MB."""
+
+
+class Past:
+    """History as one stream may rely on it.
+
+    Args:
+        database: the history database.
+        stream: name of the stream.
+        scope: what the stream covers.
+        begun: since when it has covered that, payload of a BSON timestamp.
+        retry: tries again what fails for passing reasons.
+    """
+
+    def __init__(self, database: Database[Any], stream: str, scope: Scope, begun: bytes, retry: Retry) -> None:
+        self._in_flight = InFlight()
+        self._database = database
+        self._stream = stream
+        self._scope = scope
+        self._begun = begun[::-1]
+        self._retry = retry
+        self._holes: dict[tuple[str, bytes], Hole] = {}
+        self._changed = True
+        self._load_holes()
+
+    def begin(self, recorded: Recorded) -> None:
+        """Keep in sight what is recorded and not stored yet."""
+        if self._in_flight.add(recorded):
+            self._changed = True
+
+    def stored(self, number: int) -> None:
+        """Batches up to this number are acknowledged by a majority. May be called from another thread."""
+        self._in_flight.stored(number)
+
+    def lose(self, lost: Lost, resumed: Position) -> None:
+        """Note a hole that may not stand in history yet."""
+        hole = Hole(lost.position.cluster_time[::-1], resumed.cluster_time[::-1], None, self._stream)
+        self._holes[hole.checkpoint, hole.since] = hole
+
+    def change(self) -> None:
+        """History has come to tell more: a survey has got somewhere. May be called from any thread."""
+        self._changed = True
+
+    def learned(self) -> bool:
+        """Whether history has come to tell more than when this was last asked."""
+        changed, self._changed = self._changed, False
+        if changed:
+            self._load_holes()
+        return changed
+
+    def documents(self, keys: Mapping[Key, Value], place: Place) -> Iterator[tuple[Key, bytes | None]]:
+        """What documents of one collection were before a place; None: unknown.
+
+        Raises:
+            pymongo.errors.PyMongoError: the history deployment refuses.
+            watcher.retry.StoppedError: a stop was asked for.
+        """
+        since = believed_since(place.cluster_time, self._begun, self._holes.values())
+        stored = min(self._in_flight.start() or place, place)
+        namespace = next(iter(keys)).namespace.decode("utf-8", "surrogateescape")
+        spans = self._ask(lambda: list(lives.spans(self._database, namespace, stored, self._covers)))
+        rest = iter(keys.items())
+        while some := dict(islice(rest, _AT_ONCE)):
+            told = self._recalled(spans, some)
+            for key in some:
+                recalled = self._followed(key, told.get(key))
+                believed = recalled is not None and recalled.base and recalled.base[:TIME_BYTES] >= since
+                known = recalled.document if recalled is not None and believed else None
+                yield key, known if not isinstance(known, Unknown) else None
+
+    def _recalled(self, spans: list[Span], keys: Mapping[Key, Value]) -> dict[Key, Recalled]:
+        found = self._ask(lambda: recall_many(self._database, spans, list(keys.values())))
+        return {key: found[key.document] for key in keys if key.document in found}
+
+    def _followed(self, key: Key, recalled: Recalled | None) -> Recalled | None:
+        for entry in self._in_flight.of(key):
+            recalled = follow([entry], recalled) if entry is not None else None
+        return recalled
+
+    def _covers(self, namespace: str) -> bool:
+        database, _, collection = namespace.partition(".")
+        return self._scope.covers(database, collection)
+
+    def _load_holes(self) -> None:
+        for hole in self._ask(lambda: holes.gaps(self._database, stream=self._stream)):
+            self._holes[hole.checkpoint, hole.since] = hole
+
+    def _ask(self, question: Any) -> Any:
+        return self._retry.call("recalling documents from history", question)

@@ -1,0 +1,269 @@
+"""The daemon's heart, to be read first: listen → record → write → checkpoint.
+
+Three threads, one for each of listening, recording and writing, so that the server reads the oplog, this process
+makes history of it, and the server stores history, all at the same time. Between them are short queues: if writing
+is slow, recording waits, and then listening waits, so memory stays bounded. The position travels with its batch
+through the queues and is saved only after the batch is acknowledged.
+
+Stop order: listening ends first; what it has read is recorded and written; the checkpoint moves last.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from contextlib import closing
+from functools import partial
+from queue import Empty, Queue
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import structlog
+
+from watcher.retry import Retry, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from watcher.health.progress import Progress
+    from watcher.stream.batch import Batch, Lost, Position, Recorded, Renamed
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+QUEUED_BATCHES = 2
+LARGEST_WRITE = 16 * 1024 * 1024
+"""Small batches are joined to one write until it holds so many bytes."""
+CHECKPOINT_EVERY_S = 1.0
+"""A busy stream saves its position so often. A crash costs reading again what was written since, nothing else."""
+IDLE_CHECKPOINT_EVERY_S = 10.0
+"""An idle stream too moves on with the oplog, lest its position be overtaken by it."""
+_NO_TIME = 1e-9
+
+
+class Listens(Protocol):
+    """Waits a moment for events; the batch may be empty, and always carries a position."""
+
+    server_seconds: int
+
+    def next_batch(self) -> Batch: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Records(Protocol):
+    """Turns events into history documents."""
+
+    def record(self, batch: Batch) -> Recorded: ...  # noqa: D102
+    def stored(self, recorded: Recorded) -> None:
+        """A majority has this history, and all before it. Called by the writing stage."""
+
+
+class Writes(Protocol):
+    """Stores history; returns when a majority has it, with the number of events it had to set aside."""
+
+    def write(self, recorded: Recorded) -> int: ...  # noqa: D102
+
+
+class Checkpoints(Protocol):
+    """Stores the position."""
+
+    def save(self, position: Position, events: int) -> None: ...  # noqa: D102
+
+
+class Pipeline:
+    """Runs the stages until it is told to stop, or one of them fails for good.
+
+    Args:
+        listener, recorder, writer, checkpointer: the stages.
+        on_new_collection: called with the namespace of a collection that has appeared.
+        on_renamed: called with a collection that was given another name, after that is written and before the
+            checkpoint moves past it.
+        on_lost: called with what was lost and the position where the stream goes on, before what follows is written.
+        progress: is told what happens.
+        stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
+        batch_size: at most so many events in one write.
+        flush_interval_s: wait so long for a write to fill up; 0: write what there is.
+    """
+
+    def __init__(
+        self,
+        listener: Listens,
+        recorder: Records,
+        writer: Writes,
+        checkpointer: Checkpoints,
+        *,
+        on_new_collection: Callable[[str], None],
+        on_renamed: Callable[[Renamed], None],
+        on_lost: Callable[[Lost, Position], None],
+        progress: Progress,
+        stop: threading.Event,
+        batch_size: int,
+        flush_interval_s: float,
+    ) -> None:
+        self._listener, self._recorder, self._writer, self._checkpointer = listener, recorder, writer, checkpointer
+        self._on_new_collection = on_new_collection
+        self._on_renamed = on_renamed
+        self._on_lost = on_lost
+        self._progress = progress
+        self._batch_size = batch_size
+        self._flush_interval_s = flush_interval_s
+        self._heard: Queue[Batch | None] = Queue(QUEUED_BATCHES)
+        self._recorded: Queue[Recorded | None] = Queue(QUEUED_BATCHES)
+        self._stop = stop
+        self.recorded: Position | None = None
+        """Everything up to here is acknowledged by a majority."""
+        self._retry = Retry(self._stop, progress.trouble, progress.relief)
+        self._failure: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the stages, each in its own thread."""
+        for stage in (self._listen, self._record, self._write):
+            context = contextvars.copy_context()  # what is bound to the log
+            name = stage.__name__.strip("_")
+            thread = threading.Thread(target=context.run, args=(self._guarded, stage), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the stages to end.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Whether they have ended.
+
+        Raises:
+            BaseException: what made a stage fail for good.
+        """
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            return False
+        if self._failure is not None:
+            raise self._failure
+        return True
+
+    def _guarded(self, stage: Callable[[], None]) -> None:
+        try:
+            stage()
+        except StoppedError:
+            log.warning("stopped amid trouble; what is not recorded yet will be read again", stage=stage.__name__[1:])
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            self._failure = self._failure or error
+        finally:
+            self._stop.set()
+
+    def _listen(self) -> None:
+        try:
+            while not self._stop.is_set():
+                batch = self._call("listening to the change stream", self._listener.next_batch)
+                self._progress.listened(batch, self._listener.server_seconds)
+                self._heard.put(batch)
+        finally:
+            self._heard.put(None)
+            self._listener.close()
+
+    def _record(self) -> None:
+        try:
+            with closing(_until_end(self._heard, self._stop)) as batches:
+                for batch in batches:
+                    with self._progress.at_work("recording"):
+                        recorded = self._recorder.record(batch)
+                    self._progress.turned(recorded)
+                    for namespace in sorted(recorded.appeared):
+                        self._call("switching on pre-images", partial(self._on_new_collection, namespace))
+                    self._recorded.put(recorded)
+        finally:
+            self._recorded.put(None)
+
+    def _write(self) -> None:
+        saved_at = -IDLE_CHECKPOINT_EVERY_S
+        saved: Position | None = None
+        reached: Position | None = None
+        dirty = False
+        with closing(_merged(self._recorded, self._batch_size, self._flush_interval_s, self._stop)) as batches:
+            for batch in batches:
+                if batch.lost is not None:
+                    resumed = batch.lost.resumed or batch.position
+                    self._call("recording a gap", partial(self._on_lost, batch.lost, resumed))
+                    self._progress.gap()
+                    dirty = True
+                rejected = 0
+                if len(batch):
+                    rejected = self._call("writing history", partial(self._writer.write, batch))
+                    dirty = True
+                self._progress.written(batch, rejected)
+                self._recorder.stored(batch)
+                for renamed in batch.renamed:
+                    self._call("planning a baseline", partial(self._on_renamed, renamed))
+                self.recorded = reached = batch.position
+                wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
+                if reached != saved and time.monotonic() - saved_at >= wait:
+                    self._save(reached)
+                    saved, saved_at, dirty = reached, time.monotonic(), False
+        if reached is not None and reached != saved:
+            self._save(reached)
+
+    def _save(self, position: Position) -> None:
+        save = partial(self._checkpointer.save, position, self._progress.events)
+        self._call("saving the checkpoint", save)
+        self._progress.checkpointed(position)
+
+    def _call(self, doing: str, attempt: Callable[[], T]) -> T:
+        """Try until it succeeds; meanwhile it is known what this stage is at."""
+        with self._progress.at_work(doing):
+            return self._retry.call(doing, attempt)
+
+
+def _until_end(queue: Queue[Batch | None], stop: threading.Event) -> Generator[Batch, None, None]:
+    """What comes through a queue, to its end.
+
+    If its user fails, everything is stopped, and the queue emptied: nobody must wait for ever before a full one.
+    """
+    item: Batch | None = None
+    try:
+        while (item := queue.get()) is not None:
+            yield item
+    finally:
+        if item is not None:
+            stop.set()
+        while item is not None:
+            item = queue.get()
+
+
+def _merged(
+    queue: Queue[Recorded | None], most_events: int, linger_s: float, stop: threading.Event
+) -> Generator[Recorded, None, None]:
+    """What comes through a queue, joined with what waits behind it to one write of at most so many events.
+
+    If its user fails, it does as `_until_end` does.
+    """
+    following: Recorded | None = None
+    ended = False
+    try:
+        while not ended:
+            batch, following = (following if following is not None else queue.get()), None
+            if batch is None:
+                ended = True
+                return
+            until = time.monotonic() + (linger_s if len(batch) else 0)
+            while len(batch) < most_events and batch.size < LARGEST_WRITE and not ended:
+                try:
+                    following = queue.get(timeout=max(_NO_TIME, until - time.monotonic()))
+                except Empty:
+                    break
+                ended = following is None
+                if following is not None and (len(batch) + len(following) > most_events or following.lost is not None):
+                    break
+                if following is not None:
+                    batch.join(following)
+                    following = None
+            yield batch
+    finally:
+        if not ended:
+            stop.set()
+        while not ended:
+            ended = queue.get() is None

@@ -1,0 +1,1 @@
+"""What is watched: scope, partition, pre-images, the identity of the deployment."""
