@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson.values import CODEC, to_raw
-from models.history import HistoryModel
+from change_history.stored.names import HISTORY
 
 if TYPE_CHECKING:
     from bson.codec_options import CodecOptions
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-COLLECTION: str = HistoryModel._meta["collection"]  # noqa: SLF001 - mongoengine's own way to say it
-"""Name of the history collection."""
+    from models.history import HistoryModel
 
 # Looking at one field of a raw document decodes its neighbours: an id may be a date of the year 20000.
 RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
@@ -24,7 +23,7 @@ RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
 
 def history_collection(database: Database[Any]) -> Collection[RawBSONDocument]:
     """The history collection of a database, its documents left as bytes: decoding would lose types."""
-    return database.get_collection(COLLECTION, codec_options=RAW)
+    return database.get_collection(HISTORY, codec_options=RAW)
 
 
 def is_document(document_id: Any) -> dict[str, Any]:
@@ -48,5 +47,7 @@ def as_query(conditions: dict[str, Any]) -> RawBSONDocument:
 
 def to_event(stored: RawBSONDocument) -> HistoryModel:
     """The model of a stored history document, its values exact to the BSON type."""
+    from models.history import HistoryModel
+
     event: HistoryModel = HistoryModel._from_son(stored)  # noqa: SLF001 - mongoengine has no public way
     return event

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pymongo import MongoClient
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
 
 
