@@ -123,8 +123,8 @@ class Past:
     def differences(self, namespace: str, document_id: Any, a: At | None, b: At | None) -> list[Difference]:
         """What is different between two moments, down to the leaves (see `change_history.diff.compare`).
 
-        Elements of arrays are matched by `_id` where they have one. `tests.support.patch` applies it. Arguments and
-        errors are those of `diff`.
+        Elements of arrays are matched by `_id` where they have one. `tests.support.json_patch` applies it. Arguments
+        and errors are those of `diff`.
         """
         return compare(*self._both(namespace, document_id, a, b))
 

@@ -24,9 +24,11 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from tests.support import ports
 from watcher.embedded.errors import MongodMissingError
 from watcher.embedded.mongod import Mongod
+
+pytest.register_assert_rewrite("tests.support")
+from tests.support.servers import free_port as _free_port  # noqa: E402 - its assertions are explained
 
 Client: TypeAlias = MongoClient[dict[str, Any]]
 
@@ -87,7 +89,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody uses at the moment."""
-    return ports.free_port()
+    return _free_port()
 
 
 def _initiate(uri: str, timeout_s: float = 60) -> None:
@@ -136,7 +138,7 @@ def replica_set_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         elif FORCED == "docker":
             pytest.fail(f"WATCHER_TEST_SERVER=docker, but no engine answers that has {IMAGE}", pytrace=False)
         else:
-            server = Mongod(tmp_path_factory.mktemp("shared-mongod"), ports.free_port(), cache_gb=0.25, oplog_mb=512)
+            server = Mongod(tmp_path_factory.mktemp("shared-mongod"), _free_port(), cache_gb=0.25, oplog_mb=512)
             try:
                 uri = stack.enter_context(server).uri
             except MongodMissingError:
@@ -173,7 +175,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
         def start(**options: Any) -> Mongod:
             small: dict[str, Any] = {"cache_gb": 0.25, "oplog_mb": 256}
-            server = Mongod(tmp_path_factory.mktemp("own-mongod"), ports.free_port(), **(small | options))
+            server = Mongod(tmp_path_factory.mktemp("own-mongod"), _free_port(), **(small | options))
             return stack.enter_context(server)
 
         yield start

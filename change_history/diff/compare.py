@@ -1,7 +1,7 @@
 """What is different between two documents, down to the leaves, for those who read it.
 
 `change_history.diff.images` states how an event is recorded; this says what a person would call the difference between
-any two states of a document. Applied by `tests.support.patch`, it leads from the one to the other, byte for byte.
+any two states of a document. Applied by `tests.support.json_patch`, it leads from the one to the other, byte for byte.
 """
 
 from __future__ import annotations

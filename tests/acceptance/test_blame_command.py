@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Int64, json_util
 
-from tests.support.commands import watcher
+from tests.support.daemon import watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

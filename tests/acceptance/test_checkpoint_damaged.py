@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Timestamp
 
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
+from tests.support.daemon import eventually, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

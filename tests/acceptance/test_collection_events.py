@@ -13,10 +13,9 @@ from pymongo import MongoClient
 
 from change_history import History
 from tests.support import oracle
-from tests.support.collection_cases import CASES, SCOPES, Case
-from tests.support.collection_events import Window
+from tests.support.collection_events import CASES, SCOPES, Case, Window
 from tests.support.daemon import Daemon, eventually
-from tests.support.ports import free_port
+from tests.support.servers import free_port
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:

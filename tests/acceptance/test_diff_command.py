@@ -9,7 +9,7 @@ import jsonpatch
 import pytest
 from bson import json_util
 
-from tests.support.commands import watcher
+from tests.support.daemon import watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from tests.support.commands import watcher
-from tests.support.oplog import overrun
+from tests.support.daemon import watcher
+from tests.support.servers import overrun
 from watcher.cli import exit_codes
 from watcher.doctor import installation
 from watcher.embedded.mongod import Mongod

@@ -16,8 +16,8 @@ from change_history.bson import extended_json, raw
 from change_history.bson.values import to_raw
 from change_history.reconstruct import fold
 from change_history.stored.reading import RAW
-from tests.support.commands import watcher
-from tests.support.every_type import every_type
+from tests.support.daemon import watcher
+from tests.support.generated.documents import every_type
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.daemon import eventually
-from tests.support.oplog import overrun
+from tests.support.servers import overrun
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

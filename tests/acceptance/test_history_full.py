@@ -14,7 +14,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.support import ports
+from tests.support import servers
 from tests.support.daemon import eventually
 from watcher.embedded.mongod import Mongod
 
@@ -106,7 +106,7 @@ def test_a_disk_that_is_full_ends_the_server_and_not_the_daemon(
 ) -> None:
     """A real `mongod` aborts when it cannot write. The daemon waits for it, and goes on when it is back with room."""
     watched = own_server()
-    keeper = Mongod(small_disk, ports.free_port(), cache_gb=0.25, oplog_mb=16)
+    keeper = Mongod(small_disk, servers.free_port(), cache_gb=0.25, oplog_mb=16)
     keeper.start()
     try:
         daemon = make_daemon(keeper.uri, "shop", mongodb_uri=watched.uri, history_uri=keeper.uri, http_port=free_port)

@@ -11,9 +11,8 @@ import pytest
 from bson import json_util
 
 from change_history import History
-from tests.support import hostile
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
+from tests.support import hostile_names
+from tests.support.daemon import eventually, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -22,7 +21,16 @@ if TYPE_CHECKING:
     from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
-ASKED = ["*", "line\nbreak", hostile.RED + "red", "\u202eevil", "--all", 'quo"te', "a.b.c.d", "😀👩\u200d👩\u200d👧"]
+ASKED = [
+    "*",
+    "line\nbreak",
+    hostile_names.RED + "red",
+    "\u202eevil",
+    "--all",
+    'quo"te',
+    "a.b.c.d",
+    "😀👩\u200d👩\u200d👧",
+]
 """The collections that every command is tried with."""
 
 
@@ -48,7 +56,7 @@ def watched(own_server: Callable[..., Mongod], make_daemon: Callable[..., Daemon
 
 def places() -> list[tuple[str, str]]:
     """Every hostile collection in an ordinary database, and an ordinary one in every hostile database."""
-    return [("hostile", name) for name in hostile.COLLECTIONS] + [(name, "a") for name in hostile.DATABASES]
+    return [("hostile", name) for name in hostile_names.COLLECTIONS] + [(name, "a") for name in hostile_names.DATABASES]
 
 
 def harmless(text: str) -> bool:
@@ -106,7 +114,7 @@ def test_every_name_is_recorded_and_no_name_commands_the_terminal(watched: Daemo
         assert "Traceback" not in done.stderr
         assert harmless(done.stdout), (arguments, ascii(done.stdout[:500]))
         assert harmless(done.stderr), (arguments, ascii(done.stderr[:500]))
-    nowhere = watcher(watched, "log", "--", f"hostile.{hostile.RED}no")
+    nowhere = watcher(watched, "log", "--", f"hostile.{hostile_names.RED}no")
     assert nowhere.returncode == exit_codes.NOT_FOUND
     assert harmless(nowhere.stderr)
     assert "Traceback" not in watched.log()
@@ -119,22 +127,22 @@ def test_fields_values_and_ids_are_kept_and_shown_safely(
     """`$`-prefixed, empty and dotted fields, an `_id` within; and each id leads to its document alone."""
     watched = make_daemon(own_server().uri, "shop").start().ready()
     shop = watched.client["shop"]
-    shop.command({"insert": "f", "documents": [{"_id": number, **hostile.FIELDS} for number in (1, 2)]})
+    shop.command({"insert": "f", "documents": [{"_id": number, **hostile_names.FIELDS} for number in (1, 2)]})
     shop.f.update_one(
         {"_id": 1}, [{"$replaceWith": {"$setField": {"field": {"$literal": "a.b"}, "input": "$$ROOT", "value": 0}}}]
     )
-    for value in hostile.IDS:
-        shop.ids.insert_one({"_id": value, "n": hostile.RED})
+    for value in hostile_names.IDS:
+        shop.ids.insert_one({"_id": value, "n": hostile_names.RED})
     shop.end.insert_one({"_id": "second end"})
     watched.recorded("shop.end", "second end")
     history = History(watched.client, watched.database.name)
 
     now = datetime.now(UTC) + timedelta(seconds=1)
     (was,) = shop.f.find({"_id": 2})
-    assert was == {"_id": 2, **hostile.FIELDS}
+    assert was == {"_id": 2, **hostile_names.FIELDS}
     assert history.as_of("shop.f", 2, now) == was
     assert history.as_of("shop.f", 1, now) == shop.f.find_one({"_id": 1})
-    for value in hostile.IDS:
+    for value in hostile_names.IDS:
         (event,) = history.log("shop.ids", value)
         assert event.document_id == value
     for arguments in (

@@ -8,8 +8,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.daemon import eventually
-from tests.support.settling import settled
-from tests.support.transactions import belongs_to, entries_of, last_of, oplog_entries
+from tests.support.oracle import belongs_to, entries_of, last_of, oplog_entries, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,8 @@ import pytest
 
 from change_history.bson import raw
 from tests.support import load, oracle
-from tests.support.commands import watcher
-from tests.support.daemon import PATIENCE_S, Daemon, eventually
-from tests.support.leading import beside, from_afar, leads, lease, says, stands_by
+from tests.support.daemon import PATIENCE_S, Daemon, eventually, watcher
+from tests.support.several_daemons import beside, from_afar, leads, lease, says, stands_by
 from watcher.cli import exit_codes
 from watcher.leadership.lease import TTL_S
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config.settings import Settings
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
-from tests.support.privileged import KEPT, clean, daemon_of, give, live
-from tests.support.secured import secured
+from tests.support.daemon import eventually, watcher
+from tests.support.servers import KEPT, clean, daemon_of, give, live, secured
 from watcher.cli import exit_codes
 from watcher.operations import mongosh, privileges, roles
 from watcher.targets.scope import Scope
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.secured import Secured
+    from tests.support.servers import Secured
     from watcher.operations.privileges import Need
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bson import Decimal128, json_util
 
 from models.changes_view import NAME, PIPELINE
-from tests.support.commands import watcher
+from tests.support.daemon import watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.daemon import eventually
-from tests.support.memory import FULL_SIZE, peak_mb
+from tests.support.daemon import FULL_SIZE, eventually, peak_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

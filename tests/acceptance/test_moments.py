@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.commands import watcher
+from tests.support.daemon import watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

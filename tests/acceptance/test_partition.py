@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.partition import Part
 from tests.support import load, oracle
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
-from tests.support.parts import OPERATIONS, agree, positions, started, stopped, write, writing
+from tests.support.daemon import eventually, watcher
+from tests.support.several_daemons import OPERATIONS, agree, positions, started, stopped, write, writing
 from watcher.cli import exit_codes
 from watcher.targets.partition import holds
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import json_util
 
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
-from tests.support.parts import positions, started, stopped
+from tests.support.daemon import eventually, watcher
+from tests.support.several_daemons import positions, started, stopped
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 from tests.support import oracle
 from tests.support.daemon import Daemon, eventually
-from tests.support.every_type import every_type
+from tests.support.generated.documents import every_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable

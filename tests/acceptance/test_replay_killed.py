@@ -17,10 +17,9 @@ import pytest
 from change_history import History
 from tests.support import oracle
 from tests.support.daemon import Daemon, eventually
-from tests.support.operations import COLLECTIONS
-from tests.support.replay_clients import Clients
-from tests.support.replay_load import BULK, Load, examples
-from tests.support.replay_recorded import Replay, compare_with_stream, events_after
+from tests.support.generated.operations import COLLECTIONS
+from tests.support.replay.killed import BULK, Load, Replay, compare_with_stream, events_after, examples
+from tests.support.replay.lab import Clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable

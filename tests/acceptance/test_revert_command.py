@@ -10,8 +10,7 @@ import pytest
 from bson import json_util
 
 from change_history import History
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
+from tests.support.daemon import eventually, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from bson import Timestamp
 from pymongo import MongoClient
 
 from change_history import History
-from tests.support.commands import watcher
-from tests.support.daemon import ROOT, eventually
+from tests.support.daemon import ROOT, eventually, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

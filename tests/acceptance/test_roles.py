@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import json_util
 
-from tests.support.commands import watcher
-from tests.support.daemon import ROOT, eventually
+from tests.support.daemon import ROOT, eventually, watcher
 from tests.support.load import MONGOSH
-from tests.support.privileged import clean, daemon_of, give
-from tests.support.secured import PASSWORD, secured
+from tests.support.servers import PASSWORD, clean, daemon_of, give, secured
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.daemon import Daemon
-    from tests.support.secured import Secured
+    from tests.support.servers import Secured
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from bson import Binary, ObjectId, json_util
 from pymongo import UpdateOne
 
 from change_history.reconstruct.keeping import SPACING
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
-from tests.support.snapshotting import check, spoil, stored
+from tests.support.daemon import eventually, watcher
+from tests.support.recording import check, spoil, stored
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.daemon import eventually
-from tests.support.ports import free_ports
+from tests.support.servers import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable

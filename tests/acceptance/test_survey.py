@@ -10,8 +10,8 @@ from bson.raw_bson import RawBSONDocument
 
 from tests.support import oracle
 from tests.support.daemon import eventually
-from tests.support.every_type import every_type
-from tests.support.oplog import overrun
+from tests.support.generated.documents import every_type
+from tests.support.servers import overrun
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

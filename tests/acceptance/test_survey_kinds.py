@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
-from tests.support.surveying import entries, settled, surveyed
+from tests.support.backfill import entries, settled, surveyed
+from tests.support.daemon import eventually, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

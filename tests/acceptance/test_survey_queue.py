@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Timestamp
 
-from tests.support.commands import watcher
-from tests.support.daemon import eventually
-from tests.support.surveying import entries, level, settled, surveyed, told
+from tests.support.backfill import entries, level, settled, surveyed, told
+from tests.support.daemon import eventually, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.backfill import entries, settled, surveyed, told
 from tests.support.daemon import eventually
-from tests.support.surveying import entries, settled, surveyed, told
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.daemon import eventually
-from tests.support.leading import beside, lease, stands_by
+from tests.support.several_daemons import beside, lease, stands_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,8 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure
 
 from config.settings import Settings
-from tests.support.certificates import Authority
-from tests.support.commands import watcher
-from tests.support.daemon import Daemon, eventually
-from tests.support.secured import secured
+from tests.support.daemon import Daemon, eventually, watcher
+from tests.support.servers import Authority, secured
 from watcher.cli import exit_codes
 from watcher.operations import mongosh, roles
 from watcher.targets.scope import Scope
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.secured import Secured
+    from tests.support.servers import Secured
 
 KEPT = "change_history"
 

@@ -11,8 +11,7 @@ from change_history.bson.values import document_to_python
 from change_history.reconstruct import fold
 from tests.support import oracle
 from tests.support.daemon import eventually
-from tests.support.settling import settled
-from tests.support.transactions import belongs_to, entries_of, last_of
+from tests.support.oracle import belongs_to, entries_of, last_of, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

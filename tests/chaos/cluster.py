@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from tests.chaos.proxy import Proxies
-from tests.support.ports import free_ports
+from tests.support.servers import free_ports
 from watcher.embedded.mongod import HOST, Mongod
 
 if TYPE_CHECKING:

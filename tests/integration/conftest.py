@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from tests.support.listening import Listen
+    from tests.support.change_stream import Listen
     from watcher.stream.batch import Position
-
-pytest.register_assert_rewrite("tests.replay", "tests.replay_fold")
 
 
 @pytest.fixture

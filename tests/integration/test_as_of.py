@@ -10,7 +10,7 @@ from bson import Binary, Int64, Timestamp
 
 from change_history import History, UnknownStateError
 from change_history.reconstruct.versions import NoSuchVersionError
-from tests.support.entries import at, cluster, entry, gap, inserted, of_collection, updated
+from tests.support.handmade_events import at, cluster, entry, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
 
 if TYPE_CHECKING:

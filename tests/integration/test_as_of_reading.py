@@ -12,7 +12,7 @@ from pymongo.operations import IndexModel
 
 from change_history import History
 from change_history.bson.values import to_raw
-from tests.support.entries import at, cluster, gap, inserted, of_collection, updated
+from tests.support.handmade_events import at, cluster, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
 from watcher.events.baseline import Snapshot, baseline
 

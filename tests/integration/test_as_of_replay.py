@@ -22,14 +22,14 @@ from change_history.bson.values import to_raw
 from change_history.reconstruct import fold
 from change_history.reconstruct.lives import ENDS
 from change_history.stored.changes import decode
-from tests.support.eras import NAMES, World, eras, id_of, python_id
-from tests.support.patch import patched
+from tests.support.generated.collections import NAMES, World, id_of, lineages, python_id
+from tests.support.json_patch import patched
 from tests.support.recording import Recording
 from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from change_history.blame.recorded import Leaf
-    from tests.support.operations import Operation
+    from tests.support.generated.operations import Operation
 
 EXAMPLES = int(os.environ.get("WATCHER_TEST_AS_OF_EXAMPLES", "8"))
 SEED = os.environ.get("WATCHER_TEST_AS_OF_SEED")
@@ -197,7 +197,7 @@ def test_as_of_is_what_the_server_had(replica_set_uri: str) -> None:
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         )
-        @given(eras())
+        @given(lineages())
         def holds(wanted: list[Operation]) -> None:
             world.begin()
             for operation in wanted:

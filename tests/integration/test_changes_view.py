@@ -17,10 +17,10 @@ from change_history.stored.names import PARTS
 from change_history.stored.reading import RAW, to_event
 from models import ABSENT, UNKNOWN
 from models.changes_view import NAME
-from tests.support import plans
+from tests.support import query_plans
+from tests.support.handmade_events import at, change, event_id, stored, transaction
 from tests.support.load import MONGOSH
 from tests.support.recording import make_indexes
-from tests.support.written import at, change, event_id, stored, transaction
 from watcher import views
 
 if TYPE_CHECKING:
@@ -118,11 +118,11 @@ def test_a_question_to_the_view_reads_the_index_of_the_history(
 ) -> None:
     """What is asked is pushed below the unwinding; otherwise every question would unwind all of history."""
     explained = history.command("explain", {"find": NAME, "filter": query}, verbosity="executionStats")
-    plan = plans.winning(explained)
+    plan = query_plans.winning(explained)
 
-    assert plans.indexes(plan) == {index}
-    assert "COLLSCAN" not in plans.stages(plan)
-    assert plans.examined(explained) <= most
+    assert query_plans.indexes(plan) == {index}
+    assert "COLLSCAN" not in query_plans.stages(plan)
+    assert query_plans.examined(explained) <= most
 
 
 def test_a_namespace_is_asked_from_one_of_its_indexes(history: Database[Any]) -> None:
@@ -131,9 +131,9 @@ def test_a_namespace_is_asked_from_one_of_its_indexes(history: Database[Any]) ->
         "explain", {"find": NAME, "filter": {"namespace": "shop.orders"}}, verbosity="executionStats"
     )
 
-    assert plans.indexes(plans.winning(explained)) <= {"document_timeline", "namespace_timeline"}
-    assert "COLLSCAN" not in plans.stages(plans.winning(explained))
-    assert plans.examined(explained) == 1
+    assert query_plans.indexes(query_plans.winning(explained)) <= {"document_timeline", "namespace_timeline"}
+    assert "COLLSCAN" not in query_plans.stages(query_plans.winning(explained))
+    assert query_plans.examined(explained) == 1
 
 
 @pytest.mark.skipif(MONGOSH is None, reason="no mongosh")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from config.settings import Settings
-from tests.support.secured import secured
+from tests.support.servers import secured
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
 from watcher.doctor import installation
@@ -20,7 +20,7 @@ from watcher.targets.scope import Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.secured import Secured
+    from tests.support.servers import Secured
 
 KEPT = "change_history"
 INCLUDES = ("*.*", "shop.*", "shop.users", "shop.users,shop.o*,crm.*")

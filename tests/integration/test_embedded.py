@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.support import ports
+from tests.support import servers
 from watcher.embedded.binary import find_mongod
 from watcher.embedded.errors import (
     FolderError,
@@ -102,7 +102,7 @@ def test_a_changed_port_does_not_strand_the_data(folder: Path, free_port: int) -
     """The replica set knows its member by its port; under another one it would never have a primary again."""
     with EmbeddedServer(folder, free_port) as embedded:
         count(embedded.uri, insert=True)
-    other = ports.free_port()
+    other = servers.free_port()
 
     with EmbeddedServer(folder, other) as embedded:
         assert embedded.uri == f"mongodb://127.0.0.1:{other}/"

@@ -14,7 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pyarrow import parquet
 
 from tests.support.daemon import eventually
-from tests.support.exporting import START, Export, environment, stored, tell
+from tests.support.export_command import START, Export, describe_part_file, environment, numbered_event
 from watcher.cli import exit_codes
 from watcher.events import gap
 
@@ -32,7 +32,7 @@ def run(database: Database[Any], replica_set_uri: str) -> Export:
 
 def test_all_formats_tell_the_same_history(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """One row an event or one a change, in the order of the stream."""
-    database.history.insert_many([stored(number) for number in range(40)])
+    database.history.insert_many([numbered_event(number) for number in range(40)])
     files = {name: tmp_path / f"users.{name}" for name in ("ndjson", "csv", "parquet")}
 
     for file in files.values():
@@ -54,7 +54,7 @@ def test_all_formats_tell_the_same_history(run: Export, database: Database[Any],
 
 def test_standard_output_has_the_data_and_nothing_else(run: Export, database: Database[Any]) -> None:
     """Words go to the other one; of one document, within a window that includes its ends."""
-    database.history.insert_many([stored(number, document_id=number % 2) for number in range(40)])
+    database.history.insert_many([numbered_event(number, document_id=number % 2) for number in range(40)])
 
     found = run("shop.users", "1", "--rows", "changes", "--since", f"{START + 1}:2", "--until", f"{START + 2}:1")
     lines = [json_util.loads(line) for line in found.stdout.splitlines()]
@@ -78,7 +78,7 @@ def test_a_killed_export_goes_on_and_the_file_is_the_same(
     run: Export, database: Database[Any], tmp_path: Path, name: str, rows: str
 ) -> None:
     """No row twice, none missing, though the kill tears a row apart."""
-    database.history.insert_many([stored(number) for number in range(5_000)])
+    database.history.insert_many([numbered_event(number) for number in range(5_000)])
     asked = ("shop.users", "--rows", rows, "--since", "2020-01-01", "--output")
     assert run(*asked, tmp_path / f"whole-{name}").returncode == exit_codes.OK
     whole = (tmp_path / f"whole-{name}").read_bytes()
@@ -103,13 +103,13 @@ def test_a_killed_export_goes_on_and_the_file_is_the_same(
 
 def test_one_export_is_not_gone_on_with_by_another(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """Two kinds of rows, or two documents' history, in one file."""
-    database.history.insert_many([stored(number) for number in range(10)])
+    database.history.insert_many([numbered_event(number) for number in range(10)])
     done, part = tmp_path / "x.csv", tmp_path / "x.csv.part"
     assert run("shop.users", "1", "-o", done).returncode == exit_codes.OK
     lines = done.read_bytes()
     part.write_bytes(lines[:-30])
     unknown = run("shop.users", "1", "-o", done, "--resume")
-    tell(done, id='{"$numberInt": "1"}', format="csv", rows="changes")
+    describe_part_file(done, id='{"$numberInt": "1"}', format="csv", rows="changes")
 
     others = [run("shop.users", *more, "-o", done, "--resume") for more in (["2"], ["1", "--rows", "events"], [])]
     assert {found.returncode for found in [unknown, *others]} == {exit_codes.USAGE}
@@ -125,16 +125,16 @@ def test_one_export_is_not_gone_on_with_by_another(run: Export, database: Databa
 
 def test_a_resumed_window_is_the_one_that_was_begun(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """`2h ago` means another moment now; and what the wall clock kept out does not come in by its cluster time."""
-    late = stored(35)
+    late = numbered_event(35)
     late["timestamp"] = Timestamp(START, 0).as_datetime()  # a machine whose clock is behind
-    database.history.insert_many([*(stored(number) for number in range(30)), late, stored(36)])
+    database.history.insert_many([*(numbered_event(number) for number in range(30)), late, numbered_event(36)])
     file, part = tmp_path / "x.ndjson", tmp_path / "x.ndjson.part"
     since = Timestamp(START + 2, 0).as_datetime().isoformat()
     assert run("shop.users", "--since", since, "-o", file).returncode == exit_codes.OK
     whole = file.read_bytes()
     assert whole.count(b"\n") == 30 - 12 + 1
     part.write_bytes(whole[:5000])
-    tell(tmp_path / "x.ndjson", since=since)
+    describe_part_file(tmp_path / "x.ndjson", since=since)
 
     assert run("shop.users", "-o", file, "--resume").returncode == exit_codes.OK
     assert file.read_bytes() == whole
@@ -142,7 +142,7 @@ def test_a_resumed_window_is_the_one_that_was_begun(run: Export, database: Datab
 
 def test_gaps_stand_in_their_places_also_on_going_on(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """Also a gap behind the last event. An export that looks whole and is not would be worse than none."""
-    database.history.insert_many([stored(number) for number in range(60)])
+    database.history.insert_many([numbered_event(number) for number in range(60)])
     for second in (3, 50):
         since, until = ((1).to_bytes(4, "little") + (START + s).to_bytes(4, "little") for s in (second, second + 1))
         lost = gap.Gap("default", b"%d" % second, since, until, "lost", ("shop.*",), ())
@@ -157,6 +157,6 @@ def test_gaps_stand_in_their_places_also_on_going_on(run: Export, database: Data
     assert b'"operation": "gap"' in lines[-1]
     for kept in (20, 21, 22, 23, 61, 62):
         part.write_bytes(b"".join(lines[:kept]))
-        tell(file)
+        describe_part_file(file)
         assert run("shop.users", "-o", file, "--resume").returncode == exit_codes.OK
         assert file.read_bytes() == whole, kept

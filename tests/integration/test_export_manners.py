@@ -12,7 +12,7 @@ import pytest
 
 from change_history.export.part_file import PartFile
 from tests.support.daemon import eventually
-from tests.support.exporting import Export, environment, stored
+from tests.support.export_command import Export, environment, numbered_event
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(database: Database[Any], replica_set_uri: str) -> Export:
 
 def test_nothing_recorded_leaves_no_file(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """Not even an empty one, nor a header; a file of before stays."""
-    database.history.insert_one(stored(1))
+    database.history.insert_one(numbered_event(1))
     (tmp_path / "x.csv").write_text("before")
     for name in ("x.csv", "x.ndjson", "x.parquet"):
         found = run("shop.usres", "-o", tmp_path / name)
@@ -42,7 +42,7 @@ def test_nothing_recorded_leaves_no_file(run: Export, database: Database[Any], t
 
 def test_without_pyarrow_it_says_what_to_install(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """Not a traceback; the other formats need nothing."""
-    database.history.insert_one(stored(1))
+    database.history.insert_one(numbered_event(1))
     (tmp_path / "pyarrow.py").write_text("raise ImportError('no such thing')")
 
     found = run("shop.users", "-o", tmp_path / "x.parquet", PYTHONPATH=str(tmp_path))
@@ -56,7 +56,7 @@ def test_without_pyarrow_it_says_what_to_install(run: Export, database: Database
 
 def test_a_file_that_cannot_be_written_is_said_in_a_line(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """And a server that is away."""
-    database.history.insert_one(stored(1))
+    database.history.insert_one(numbered_event(1))
     missing = run("shop.users", "-o", tmp_path / "missing" / "x.csv")
     unfit = run("shop.users", "-o", tmp_path / f"{'x' * 300}.csv")
     nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300"
@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(run: Export, database: 
 
 def test_a_reader_that_has_seen_enough_is_no_error(run: Export, database: Database[Any]) -> None:
     """`watcher export … | head -1`."""
-    database.history.insert_many([stored(number) for number in range(3000)])
+    database.history.insert_many([numbered_event(number) for number in range(3000)])
     with run.start("shop.users", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         assert program.stdout is not None
         assert program.stderr is not None
@@ -85,7 +85,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(run: Export, database: Databa
 
 def test_a_terminal_sees_how_far_it_is(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """On the terminal, not in the file."""
-    database.history.insert_many([stored(number) for number in range(2000)])
+    database.history.insert_many([numbered_event(number) for number in range(2000)])
     master, slave = pty.openpty()
     with run.start("shop.users", "-o", tmp_path / "x.ndjson", stderr=slave) as program:
         os.close(slave)
@@ -105,7 +105,7 @@ def test_a_terminal_sees_how_far_it_is(run: Export, database: Database[Any], tmp
 
 def test_ctrl_c_leaves_what_can_be_gone_on_with(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """And says so. Of Parquet nothing could be made, so nothing is left."""
-    database.history.insert_many([stored(number) for number in range(14_000)])  # two portions of a Parquet file
+    database.history.insert_many([numbered_event(number) for number in range(14_000)])  # two portions of a Parquet file
     for name in ("x.csv", "x.parquet"):
         part = tmp_path / f"{name}.part"
         with run.start("shop.users", "-o", tmp_path / name, stderr=subprocess.PIPE) as program:
@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(run: Export, database: Database[
 
 def test_two_exports_do_not_write_into_one_file(run: Export, database: Database[Any], tmp_path: Path) -> None:
     """The second one gives way; the first one's rows stay."""
-    database.history.insert_one(stored(1))
+    database.history.insert_one(numbered_event(1))
     with PartFile(tmp_path / "x.csv") as part:
         part.file.write(b"rows")
         part.file.flush()

@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 
 from change_history.bson import raw
 from tests.support.daemon import eventually
-from tests.support.fencing import SCOPE, entry, fence, own, position
+from tests.support.several_daemons import SCOPE, entry, fence, own, position
 from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
 from watcher.backfill.plan_store import PlanStore
 from watcher.embedded.binary import find_mongod

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from tests.support.asking import ask, samples_of, write
+from tests.support.health import ask, samples_of, write
 from watcher.cli.main import watcher
 from watcher.health.http import HealthServer, PortInUseError
 from watcher.health.judgement import Bounds

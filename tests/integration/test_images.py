@@ -131,7 +131,7 @@ def test_the_options_of_a_collection_are_left_as_they_are(database: Database[Any
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     """A server with authentication: the address of a user who may do next to nothing, and an administrator."""
-    from tests.support.ports import free_port
+    from tests.support.servers import free_port
     from watcher.embedded.mongod import Mongod
 
     folder = tmp_path_factory.mktemp("guarded-mongod")

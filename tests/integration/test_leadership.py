@@ -9,7 +9,7 @@ from bson import Timestamp
 
 from change_history.bson import raw
 from tests.support.daemon import eventually
-from tests.support.fencing import SCOPE, entry, fence, position
+from tests.support.several_daemons import SCOPE, entry, fence, position
 from watcher.backfill.agenda import RECONCILE, Plan
 from watcher.backfill.plan_store import PlanStore
 from watcher.gaps.gaps import Gaps

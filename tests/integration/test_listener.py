@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import bson
 
 from tests.support import oracle
-from tests.support.listening import batches_until, events_of, ids, until_insert_of
+from tests.support.change_stream import batches_until, events_of, ids, until_insert_of
 from watcher.events import event, record
 from watcher.stream.large_events import LIGHT_BYTES
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.support.listening import Listen
+    from tests.support.change_stream import Listen
 
 
 def test_every_batch_carries_the_position_after_it(database: Database[Any], listen: Listen) -> None:

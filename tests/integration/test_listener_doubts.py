@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient
 
-from tests.support.listening import batches_until, events_of, ids, until_insert_of
+from tests.support.change_stream import batches_until, events_of, ids, until_insert_of
 from watcher.errors import PositionDoubtedError, Verdict, classify, name_of
 from watcher.stream.listener import DOUBTS, Listener
 from watcher.targets.scope import Scope

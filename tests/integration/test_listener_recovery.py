@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import CursorNotFound, OperationFailure, PyMongoError
 
-from tests.support.listening import batches_until, events_of, ids, operations, until_insert_of
+from tests.support.change_stream import batches_until, events_of, ids, operations, until_insert_of
 from watcher import clients
 from watcher.errors import UnusablePositionError, Verdict, classify
 from watcher.stream.batch import Position
@@ -20,7 +20,7 @@ from watcher.targets.scope import Scope
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from tests.support.listening import Listen
+    from tests.support.change_stream import Listen
     from watcher.stream.batch import Batch
 
 

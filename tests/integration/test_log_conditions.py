@@ -13,9 +13,9 @@ from change_history.bson.values import document_to_python
 from change_history.query import gaps, timeline, transactions
 from change_history.stored.reading import as_query, history_collection
 from models import ABSENT
-from tests.support import plans
+from tests.support import query_plans
+from tests.support.handmade_events import START, at, change, event_id, seconds, stored, transaction
 from tests.support.recording import make_indexes
-from tests.support.written import START, at, change, event_id, seconds, stored, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,11 +88,11 @@ def test_every_condition_is_answered_from_an_index(
     """The expected one, in its order, without reading what the index excludes."""
     cursor = timeline.find(history_collection(database), selection, newest_first=newest_first)
     explained = document_to_python(cursor.explain())
-    plan = plans.winning(explained)
+    plan = query_plans.winning(explained)
 
-    assert plans.indexes(plan) == {index}
-    assert not plans.stages(plan) & {"COLLSCAN", "SORT"}
-    assert plans.examined(explained) <= most
+    assert query_plans.indexes(plan) == {index}
+    assert not query_plans.stages(plan) & {"COLLSCAN", "SORT"}
+    assert query_plans.examined(explained) <= most
 
 
 def test_a_transaction_is_found_by_name_from_an_index(history: History, database: Database[Any]) -> None:
@@ -105,20 +105,22 @@ def test_a_transaction_is_found_by_name_from_an_index(history: History, database
     )
     of_event = document_to_python(collection.find(by_event, sort=[("_id", 1)]).explain())
 
-    assert plans.indexes(plans.winning(of_session)) == {"transaction"}
-    assert plans.examined(of_session) <= 3
-    assert plans.indexes(plans.winning(of_event)) == {"_id_"}
-    assert plans.examined(of_event) == 1
-    assert not (plans.stages(plans.winning(of_session)) | plans.stages(plans.winning(of_event))) & {"COLLSCAN", "SORT"}
+    assert query_plans.indexes(query_plans.winning(of_session)) == {"transaction"}
+    assert query_plans.examined(of_session) <= 3
+    assert query_plans.indexes(query_plans.winning(of_event)) == {"_id_"}
+    assert query_plans.examined(of_event) == 1
+    assert not (
+        query_plans.stages(query_plans.winning(of_session)) | query_plans.stages(query_plans.winning(of_event))
+    ) & {"COLLSCAN", "SORT"}
 
 
 def test_gaps_are_read_newest_first_from_their_index(history: History, database: Database[Any]) -> None:
     """A reversed log asks for them too."""
-    plan = plans.winning(document_to_python(gaps.find(history_collection(database), newest_first=True).explain()))
+    plan = query_plans.winning(document_to_python(gaps.find(history_collection(database), newest_first=True).explain()))
 
-    assert plans.indexes(plan) <= {"gaps", "collection_events"}
-    assert "IXSCAN" in plans.stages(plan)
-    assert not plans.stages(plan) & {"COLLSCAN", "SORT"}
+    assert query_plans.indexes(plan) <= {"gaps", "collection_events"}
+    assert "IXSCAN" in query_plans.stages(plan)
+    assert not query_plans.stages(plan) & {"COLLSCAN", "SORT"}
 
 
 def test_a_transaction_has_its_events_and_no_others(history: History) -> None:

@@ -13,8 +13,8 @@ from bson import Decimal128, json_util
 from bson.raw_bson import RawBSONDocument
 
 from models import ABSENT, UNKNOWN
+from tests.support.handmade_events import START, change, event_id, stored, transaction
 from tests.support.recording import make_indexes
-from tests.support.written import START, change, event_id, stored, transaction
 from watcher.cli import exit_codes
 from watcher.events import gap
 

@@ -14,9 +14,9 @@ from change_history.stored import chunks
 from change_history.stored.names import PARTS
 from change_history.stored.reading import as_query
 from models import ABSENT, UNKNOWN
-from tests.support.documents import EVERY_TYPE, NUMBERS
+from tests.support.generated.documents import EVERY_TYPE, NUMBERS
+from tests.support.handmade_events import change, event_id, seconds, stored, write
 from tests.support.recording import make_indexes
-from tests.support.written import change, event_id, seconds, stored, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

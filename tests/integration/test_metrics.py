@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.asking import NOW, ask, hear, samples_of, write
+from tests.support.health import NOW, ask, hear, samples_of, write
 from watcher.health.http import HealthServer
 from watcher.health.progress import Progress
 from watcher.health.sides import SIDES

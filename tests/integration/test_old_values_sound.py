@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from change_history.bson import raw
 from change_history.bson.values import document_to_python
 from models import HistoryModel, connect, disconnect
-from tests.support.wild import Wild
+from tests.support.generated.collections import RandomWrites
 from watcher.events import event, gap, record
 from watcher.retry import Retry
 from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded
@@ -137,7 +137,7 @@ def test_no_old_value_that_history_tells_is_wrong(
     scope = Scope((f"{watched.name}.*",), (), f"{watched.name}_history")
     listener = Listener(watched.client, scope, 1000, None, pre_images=True)
     start = listener.next_batch().position
-    Wild(watched, dice).do(WRITES)
+    RandomWrites(watched, dice).do(WRITES)
     watched.end.insert_one({})
     events: list[bytes] = []
     while not events or b"\x04coll\x00\x00\x00end" in events[-1] or event.parse(events[-1]).namespace[-4:] != b".end":

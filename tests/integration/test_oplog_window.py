@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from structlog.testing import capture_logs
 
 from tests.support.daemon import eventually
-from tests.support.secured import secured
+from tests.support.servers import secured
 from watcher.health.oplog_window import OplogWindow
 from watcher.health.progress import Progress
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.secured import Secured
+    from tests.support.servers import Secured
 
 STREAM = {"resource": {"db": "shop", "collection": ""}, "actions": ["changeStream", "find"]}
 OPLOG = {"resource": {"db": "local", "collection": "oplog.rs"}, "actions": ["find"]}

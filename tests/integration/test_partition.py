@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson import raw
 from change_history.partition import Part
-from tests.support.every_type import every_type
+from tests.support.generated.documents import every_type
 from watcher.events import event
 from watcher.operations.openings import Openings
 from watcher.stream.listener import Listener

@@ -9,7 +9,7 @@ import pytest
 from bson import Timestamp
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tests.support.listening import batches_until, events_of, ids, until_insert_of
+from tests.support.change_stream import batches_until, events_of, ids, until_insert_of
 from watcher.errors import PositionRefusedError, UnusablePositionError, Verdict, classify
 from watcher.stream import listener as module
 from watcher.stream.batch import Position
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from tests.support.listening import Listen
+    from tests.support.change_stream import Listen
     from watcher.stream.batch import Batch
 
 SET = ReplicaSet("rs0", "65a000000000000000000001")

@@ -8,13 +8,13 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from tests.support.secured import secured
+from tests.support.servers import secured
 from watcher.operations.privileges import OPLOG, Resource, reaches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.secured import Secured
+    from tests.support.servers import Secured
 
 GRANTED = [
     {"db": "", "collection": ""},

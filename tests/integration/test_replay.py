@@ -17,9 +17,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pymongo import MongoClient
 
-from tests.support.operations import USUAL, Operation, operations
-from tests.support.replay import Lab
-from tests.support.replay_server import MODES, Mode
+from tests.support.generated.operations import USUAL, Operation, operations
+from tests.support.replay.lab import MODES, Lab, Mode
 
 OPERATIONS = int(os.environ.get("WATCHER_TEST_REPLAY_OPERATIONS", "3000"))
 SEED = os.environ.get("WATCHER_TEST_REPLAY_SEED")

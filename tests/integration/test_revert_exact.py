@@ -21,8 +21,8 @@ from change_history import History, UnknownStateError
 from change_history.bson import raw
 from change_history.bson.values import to_raw
 from change_history.stored.reading import RAW
-from tests.support.eras import World, eras, python_id
-from tests.support.every_type import every_type
+from tests.support.generated.collections import World, lineages, python_id
+from tests.support.generated.documents import every_type
 from tests.support.recording import Recording
 from watcher.stream.batch import timestamp
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from tests.support.operations import Operation
+    from tests.support.generated.operations import Operation
 
 EXAMPLES = int(os.environ.get("WATCHER_TEST_REVERT_EXAMPLES", "6"))
 MOMENTS = 3
@@ -63,7 +63,7 @@ def test_a_revert_to_any_moment_gives_the_document_as_of_then(replica_set_uri: s
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         )
-        @given(eras(), st.data())
+        @given(lineages(), st.data())
         def holds(wanted: list[Operation], data: st.DataObject) -> None:
             world.begin()
             for operation in wanted:

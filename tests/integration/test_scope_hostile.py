@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import bson
 import pytest
 
-from tests.support import hostile
-from tests.support.listening import batches_until, events_of, until_insert_of
+from tests.support import hostile_names
+from tests.support.change_stream import batches_until, events_of, until_insert_of
 from watcher.stream.listener import Listener
 from watcher.targets.scope import Scope
 
@@ -25,7 +25,7 @@ def exactly(name: str) -> str:
 @pytest.mark.parametrize("include", [True, False], ids=["include", "exclude"])
 def test_a_name_means_itself_and_nothing_else(database: Database[Any], include: bool) -> None:  # noqa: FBT001
     """To the server's filter and to our own; the other names are those that a careless pattern would match."""
-    names = [name for name in hostile.COLLECTIONS if len(name) < 100]
+    names = [name for name in hostile_names.COLLECTIONS if len(name) < 100]
     globs = {name: f"{database.name}.{exactly(name)}" for name in names}
     everything = (f"{database.name}.*",)
     scopes = {

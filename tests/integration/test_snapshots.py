@@ -16,9 +16,8 @@ from change_history.reconstruct.keeping import SPACING
 from change_history.reconstruct.lives import spans
 from change_history.reconstruct.places import END, identity, place_of
 from change_history.stored.reading import RAW
-from tests.support.every_type import every_type
-from tests.support.recording import Recording
-from tests.support.snapshotting import check, fill, folded, make_index, stored
+from tests.support.generated.documents import every_type
+from tests.support.recording import Recording, check, fill, folded, make_index, stored
 from watcher.events import gap
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from change_history.reconstruct.keeping import SPACING, Keeper
 from change_history.reconstruct.lives import spans
 from change_history.reconstruct.places import END, before
 from change_history.stored.names import HISTORY, REJECTED
-from tests.support.recording import Recording
-from tests.support.snapshotting import check, fill, make_index, stored
+from tests.support.recording import Recording, check, fill, make_index, stored
 from watcher.events import record
 from watcher.gaps.second_chance import SecondChance
 

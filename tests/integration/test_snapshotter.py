@@ -11,9 +11,8 @@ from structlog.testing import capture_logs
 
 from change_history.reconstruct.keeping import SPACING
 from tests.support.daemon import eventually
-from tests.support.events import an_event
-from tests.support.recording import Recording
-from tests.support.snapshotting import check, make_index, stored
+from tests.support.handmade_events import an_event
+from tests.support.recording import Recording, check, make_index, stored
 from watcher import snapshotter as module
 from watcher.events import record
 from watcher.snapshotter import Snapshotter, is_candidate

@@ -12,7 +12,7 @@ from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
 from tests.support import oracle
-from tests.support.surveying import history_database
+from tests.support.backfill import history_database
 from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
 from watcher.backfill.statements import Statements
 from watcher.events import baseline

@@ -22,9 +22,9 @@ from change_history.stored import chunks
 from change_history.stored.names import PARTS
 from change_history.stored.reading import as_query, to_event
 from models import ABSENT, ChangeModel
-from tests.support import plans
+from tests.support import query_plans
+from tests.support.handmade_events import START, change, event_id, stored
 from tests.support.recording import make_indexes
-from tests.support.written import START, change, event_id, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,12 +181,14 @@ def test_every_count_is_one_walk_along_an_index(
     ):
         command = {"aggregate": "history", "pipeline": pipeline, "cursor": {}, "hint": dict(question.index)}
         explained = database.command("explain", command, verbosity="executionStats")
-        plan = plans.winning(explained)
+        plan = query_plans.winning(explained)
 
-        assert plans.indexes(plan) == {index}
-        assert not plans.stages(plan) & {"COLLSCAN", "SORT"}
+        assert query_plans.indexes(plan) == {index}
+        assert not query_plans.stages(plan) & {"COLLSCAN", "SORT"}
         if question.namespace is not None:
-            assert plans.examined(explained) <= database.history.count_documents({"namespace": question.namespace})
+            assert query_plans.examined(explained) <= database.history.count_documents(
+                {"namespace": question.namespace}
+            )
 
 
 NAMES = st.sampled_from(["a", "b", "a.b", "0", "01", "-1", "+1", "1e3", "", " 1", "$[]", "9" * 30, "é", "\udcff"])

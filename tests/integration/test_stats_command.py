@@ -12,8 +12,8 @@ import pytest
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
 
+from tests.support.handmade_events import START, change, stored
 from tests.support.recording import make_indexes
-from tests.support.written import START, change, stored
 from watcher.cli import exit_codes
 from watcher.events import gap
 

@@ -10,7 +10,7 @@ import pytest
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
-from tests.support.surveying import history_database
+from tests.support.backfill import history_database
 from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
 from watcher.backfill.snapshot import now
 from watcher.backfill.surveyor import Surveyor

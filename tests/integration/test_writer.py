@@ -12,8 +12,8 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
 from change_history.bson import raw
-from tests.support.events import an_event
-from tests.support.forgetful import Forgetful
+from tests.support.handmade_events import an_event
+from tests.support.pipeline_stages import FixedPast
 from watcher.errors import Verdict, classify
 from watcher.events import event
 from watcher.stream import writer as module
@@ -53,7 +53,7 @@ def an_insert(number: int, again: int | None = None, **fields: Any) -> bytes:
 
 def recorded(*events: bytes) -> Recorded:
     """What the recorder makes of events."""
-    return Recorder(Memory(Forgetful())).record(Batch(list(events), AT))
+    return Recorder(Memory(FixedPast())).record(Batch(list(events), AT))
 
 
 def ids(database: Database[Any], collection: str = "history") -> list[int]:

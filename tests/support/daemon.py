@@ -1,4 +1,4 @@
-"""The daemon as a process, to be started, stopped and killed by tests."""
+"""The daemon and its commands as processes: started, stopped, killed, waited for, and measured."""
 
 from __future__ import annotations
 
@@ -144,3 +144,27 @@ class Daemon:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def watcher(daemon: Daemon, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `more` are environment variables that win."""
+    return subprocess.run(
+        [sys.executable, "-m", "watcher", *arguments],
+        env=daemon._environment | more,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+FULL_SIZE = os.environ.get("WATCHER_TEST_FULL_SIZE") == "1"
+"""Whether to test with as much as the documentation tells of; minutes instead of seconds."""
+
+
+def peak_mb(daemon: Daemon) -> int:
+    """The largest resident size that the process ever had, in megabytes (`VmHWM`, Linux only)."""
+    assert daemon.process is not None
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024

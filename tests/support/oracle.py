@@ -15,10 +15,15 @@ from change_history.bson.paths import read_dotted
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct import fold
 from change_history.stored.parts import whole
+from tests.support.daemon import eventually
 
 if TYPE_CHECKING:
+    from bson import Timestamp
     from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
     from pymongo.database import Database
+
+    from tests.support.daemon import Daemon
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
@@ -159,3 +164,48 @@ def live(database: Database[Any]) -> dict[tuple[str, bytes], bytes]:
             kind, payload = raw.fields(data)[b"_id"]
             found[f"{database.name}.{name}", bytes((kind,)) + payload] = data
     return found
+
+
+END = "end of the test"
+
+
+def settled(daemon: Daemon, plain: PlainStream, database: Database[Any]) -> list[bytes]:
+    """Wait for a last write and compare history with a plain stream, and its folding with the live documents.
+
+    Returns:
+        The history of the database in the order of the stream, without that last write.
+    """
+    database.create_collection(END, changeStreamPreAndPostImages={"enabled": True})  # nothing is left to be done to it
+    database[END].insert_one({"_id": END})
+    daemon.recorded(f"{database.name}.{END}", END)
+    token = entry(history(daemon.database, {"document_id": END})[-1])["resume_token"]
+    eventually(lambda: any(token_of(event) == token for event in plain.events[-3:]), "the plain stream's end")
+    eventually(lambda: daemon.database.history.count_documents({}) >= len(plain.events), "all events", patience_s=10)
+    recorded = history(daemon.database, {"operation": {"$ne": "baseline"}})
+    compare(plain.events, recorded)
+    whole = history(daemon.database, {})
+    documents = {key: data for key, data in folded(whole).items() if data is not None}
+    assert documents == live(database)
+    return [stored for stored in recorded if entry(stored).get("namespace") != f"{database.name}.{END}"]
+
+
+def entries_of(recorded: list[bytes]) -> list[dict[str, Any]]:
+    """History of documents."""
+    return [entry for entry in map(entry, recorded) if "document_id" in entry]
+
+
+def belongs_to(entry: dict[str, Any]) -> tuple[bytes, int] | None:
+    """Session and number."""
+    transaction = entry.get("transaction")
+    return (bytes(transaction["session"]["id"]), transaction["number"]) if transaction else None
+
+
+def last_of(session: ClientSession) -> tuple[bytes, int]:
+    """Session and number of the transaction that a session has run last."""
+    return bytes(session.session_id["id"]), session._server_session.transaction_id
+
+
+def oplog_entries(client: MongoClient[Any], session: ClientSession) -> list[Timestamp]:
+    """Of the transaction that a session has run last."""
+    query = {"lsid.id": session.session_id["id"], "txnNumber": session._server_session.transaction_id}
+    return [entry["ts"] for entry in client.local["oplog.rs"].find(query, {"ts": 1})]

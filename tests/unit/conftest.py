@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.running import Running
-from tests.support.stages import PATIENCE_S
+from tests.support.pipeline_stages import PATIENCE_S, Running
 from watcher import retry
 from watcher.stream import pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.stages import Stages
+    from tests.support.pipeline_stages import Stages
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from change_history.bson.values import to_python, to_raw
 from change_history.diff import images
 from change_history.reconstruct.fold import DoesNotApplyError, Entry
 from change_history.stored.changes import Change
-from tests.support.versions import versions
+from tests.support.generated.raw_values import versions
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path

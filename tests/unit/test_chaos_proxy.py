@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from tests.chaos.proxy import Proxies
-from tests.support.ports import free_ports
+from tests.support.servers import free_ports
 from watcher.embedded.mongod import HOST
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_python, to_r
 from change_history.diff.compare import compare
 from change_history.diff.difference import Difference, Kind
 from change_history.reconstruct.fold import DoesNotApplyError
-from tests.support.every_type import every_type
-from tests.support.pairs import pairs
-from tests.support.patch import patched
+from tests.support.generated.documents import every_type
+from tests.support.generated.raw_values import pairs
+from tests.support.json_patch import patched
 
 INT64_THREE = to_raw(Int64(3))
 

@@ -16,7 +16,7 @@ from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT, UNKNOWN, Undefined, to_raw
 from change_history.diff.compare import compare
 from change_history.diff.difference import Difference, Kind, Side
-from tests.support.pairs import pairs
+from tests.support.generated.raw_values import pairs
 from watcher.cli.rendering import diff_json, diff_text
 from watcher.cli.rendering.render import PipedConsole
 

@@ -10,7 +10,7 @@ from change_history.bson.values import to_raw
 from change_history.diff.states import changes, models_of
 from change_history.reconstruct import fold
 from change_history.stored.changes import decode
-from tests.support.versions import versions
+from tests.support.generated.raw_values import versions
 
 if TYPE_CHECKING:
     from models import ChangeModel

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from change_history.bson import raw
 from change_history.bson.values import to_raw
-from tests.support.documents import keys, values
-from tests.support.events import TOKEN
+from tests.support.generated.documents import keys, values
+from tests.support.handmade_events import TOKEN
 from watcher.events import event
 
 

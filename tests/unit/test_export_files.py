@@ -20,7 +20,7 @@ from change_history.export import parquet as parquet_file
 from change_history.export import resume, rows, tables
 from change_history.export.tables import CHANGES, DOCUMENTS, EVENTS, Format, Table
 from change_history.export.writers import writer_of
-from tests.support.every_type import every_type
+from tests.support.generated.documents import every_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from change_history.bson import raw
 from change_history.bson.values import to_raw
-from tests.support.documents import IDS, documents, keys, values
-from tests.support.events import TOKEN, an_event
+from tests.support.generated.documents import IDS, documents, keys, values
+from tests.support.handmade_events import TOKEN, an_event
 from watcher.events import event, fast_path, record
 
 if TYPE_CHECKING:
-    from tests.support.documents import Draw
+    from tests.support.generated.documents import Draw
 
 _UPDATED = ["a", "b", "n", "l", "new"]
 _SECTIONS = ["u", "i", "d", "u", "i", "d", "sa", "sl", "s", "x", "ub"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from change_history.diff.images import diff
 from change_history.reconstruct import fold
 from change_history.reconstruct.fold import Entry
-from tests.support.events import an_event
+from tests.support.handmade_events import an_event
 from watcher.events import record
 
 KEYS = st.sampled_from(["a", "b", "c", "a.b", "0", "1", "", "$x"])

@@ -9,7 +9,7 @@ import pytest
 from bson import Int64, Timestamp
 
 from change_history.bson.values import document_to_python
-from tests.support.events import TOKEN, an_event
+from tests.support.handmade_events import TOKEN, an_event
 from watcher.errors import Verdict, classify
 from watcher.events import event
 from watcher.stream.fragments import BrokenFragmentsError, Fragments

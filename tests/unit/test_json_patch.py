@@ -14,8 +14,8 @@ from change_history.bson import extended_json, raw
 from change_history.bson.values import to_raw
 from change_history.diff import json_patch
 from change_history.diff.json_patch import Operation, between, dumps, pointer
-from tests.support.every_type import every_type
-from tests.support.pairs import pairs
+from tests.support.generated.documents import every_type
+from tests.support.generated.raw_values import pairs
 
 
 def applied(old: bytes, new: bytes) -> tuple[Any, Any]:

@@ -11,8 +11,8 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python, to_raw
-from tests.support.events import an_event
-from tests.support.forgetful import Forgetful
+from tests.support.handmade_events import an_event
+from tests.support.pipeline_stages import FixedPast
 from watcher.stream import memory
 from watcher.stream.batch import Batch, Lost, Position
 from watcher.stream.inflight import Key
@@ -46,7 +46,7 @@ def _from_history(old: int, new: int) -> list[dict[str, Any]]:
 
 def test_a_recalled_document_tells_the_old_value() -> None:
     """Asked for once; what follows is known."""
-    past = Forgetful(bson.encode({"_id": 7, "n": 1}))
+    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
     recorder = Recorder(Memory(past))
 
     assert _told(recorder, _set(2)) == _from_history(1, 2)
@@ -56,14 +56,14 @@ def test_a_recalled_document_tells_the_old_value() -> None:
 
 def test_an_insert_in_the_same_batch_is_not_overlooked() -> None:
     """It is not stored yet, so history cannot tell it."""
-    recorder = Recorder(Memory(Forgetful()))
+    recorder = Recorder(Memory(FixedPast()))
 
     assert _told(recorder, _insert(n=1), _set(2)) == _from_history(1, 2)
 
 
 def test_a_pre_image_comes_first_and_keeps_what_is_known_up_to_date() -> None:
     """The server's own word needs no marking; an event with an image changes the document too."""
-    recorder = Recorder(Memory(Forgetful(bson.encode({"_id": 7, "n": 0}))))
+    recorder = Recorder(Memory(FixedPast(bson.encode({"_id": 7, "n": 0}))))
 
     assert _told(recorder, _set(1)) == _from_history(0, 1)
     image = {"fullDocumentBeforeChange": {"_id": 7, "n": 1}}
@@ -73,7 +73,7 @@ def test_a_pre_image_comes_first_and_keeps_what_is_known_up_to_date() -> None:
 
 def test_what_cannot_have_happened_shows_a_hole_and_is_not_believed() -> None:
     """History said there was no array; the event truncates one. Neither its old values nor the next ones are told."""
-    recorder = Recorder(Memory(Forgetful(bson.encode({"_id": 7, "n": 1}))))
+    recorder = Recorder(Memory(FixedPast(bson.encode({"_id": 7, "n": 1}))))
     truncation = an_event("update", rawUpdateDescription={"$v": 2, "diff": {"sn": {"a": True, "l": 1}}})
 
     assert _told(recorder, truncation) == [{"field": "n", "truncated_to": 1, "old_value_from": "unknown"}]
@@ -82,7 +82,7 @@ def test_what_cannot_have_happened_shows_a_hole_and_is_not_believed() -> None:
 
 def test_the_unknown_is_not_asked_for_again_until_there_is_news() -> None:
     """A hot document that history does not know would have its whole history read for every batch."""
-    past = Forgetful()
+    past = FixedPast()
     recorder = Recorder(Memory(past))
     for _ in range(5):
         assert _told(recorder, _set(3)) == [UNKNOWN]
@@ -104,7 +104,7 @@ def test_the_unknown_is_not_asked_for_again_until_there_is_news() -> None:
 )
 def test_the_end_of_a_collection_is_the_end_of_what_is_known(ending: bytes) -> None:
     """No event tells that its documents are gone, or others: the next of the same id is another document."""
-    past = Forgetful(bson.encode({"_id": 7, "n": 1}))
+    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
     recorder = Recorder(Memory(past))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
     _told(recorder, ending)
@@ -115,7 +115,7 @@ def test_the_end_of_a_collection_is_the_end_of_what_is_known(ending: bytes) -> N
 
 def test_nothing_is_known_any_more_after_a_gap() -> None:
     """Whatever was lost may have changed any document."""
-    past = Forgetful(bson.encode({"_id": 7, "n": 1}))
+    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
     recorder = Recorder(Memory(past))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
     past.told = None
@@ -127,7 +127,7 @@ def test_nothing_is_known_any_more_after_a_gap() -> None:
 
 def test_an_event_set_aside_leaves_nothing_known() -> None:
     """It may have changed the document; only what is said after it counts."""
-    past = Forgetful(bson.encode({"_id": 7, "n": 1}))
+    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
     recorder = Recorder(Memory(past))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
     past.told = None
@@ -138,7 +138,7 @@ def test_an_event_set_aside_leaves_nothing_known() -> None:
 
 def test_an_event_without_values_leaves_the_document_unknown() -> None:
     """It was too large to be delivered: what it did is not told."""
-    recorder = Recorder(Memory(Forgetful(bson.encode({"_id": 7, "n": 1}))))
+    recorder = Recorder(Memory(FixedPast(bson.encode({"_id": 7, "n": 1}))))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
     _told(recorder, an_event("update", valuesLeftOut=True))
 
@@ -147,7 +147,7 @@ def test_an_event_without_values_leaves_the_document_unknown() -> None:
 
 def test_numbers_of_other_types_are_the_same_document() -> None:
     """To the server, 7 and 7.0 are one id: a deleted 7 and a new 7.0 are one timeline."""
-    past = Forgetful(bson.encode({"_id": 7, "n": 1}))
+    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
     recorder = Recorder(Memory(past))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
 
@@ -157,7 +157,7 @@ def test_numbers_of_other_types_are_the_same_document() -> None:
 
 def test_memory_is_bounded_by_bytes_also_of_what_is_unknown_or_gone() -> None:
     """A million documents pass; what does not fit is recalled again."""
-    past = Forgetful(bson.encode({"_id": 7, "n": 1, "text": "x" * (ROOM // 10)}))
+    past = FixedPast(bson.encode({"_id": 7, "n": 1, "text": "x" * (ROOM // 10)}))
     memory = Memory(past)
     recorder = Recorder(memory)
     events = [_set(2, documentKey={"_id": number}) for number in range(40)]
@@ -177,7 +177,7 @@ def test_memory_is_bounded_by_bytes_also_of_what_is_unknown_or_gone() -> None:
 def test_a_collection_that_has_its_pre_images_again_is_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """One event without, perhaps from before they were switched on, would make all of its events slow for good."""
     monkeypatch.setattr(memory, "PATIENCE", 2)
-    past = Forgetful(bson.encode({"_id": 7, "n": 0}))
+    past = FixedPast(bson.encode({"_id": 7, "n": 0}))
     recorder = Recorder(followed := Memory(past))
     assert _told(recorder, _set(1)) == _from_history(0, 1)
     for number in range(3):
@@ -194,7 +194,7 @@ def test_a_collection_that_has_its_pre_images_again_is_not_followed_for_ever(mon
 
 def test_an_id_that_cannot_be_read_is_set_aside() -> None:
     """It would end the daemon, again after every start."""
-    recorder = Recorder(Memory(Forgetful()))
+    recorder = Recorder(Memory(FixedPast()))
     key = RawBSONDocument(raw.from_fields([(b"_id", (raw.DOCUMENT, b"\x08\x00\x00\x00\x63a\x00\x00"))]))
     damaged = an_event("delete", documentKey=key)
 

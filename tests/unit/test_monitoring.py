@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support import promql
-from tests.support.asking import NOW, write
+from tests.support import health
+from tests.support.health import NOW, write
 from watcher.health.metrics import Metrics
 from watcher.health.progress import Progress
 
@@ -24,7 +24,7 @@ RULES: list[dict[str, Any]] = [
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana-dashboard.json").read_text())
 
 
-def _exposed() -> promql.Exposed:
+def _exposed() -> health.Exposed:
     """Every metric of a daemon that knows everything, as it is exposed."""
     progress = Progress()
     progress.leads(1)
@@ -51,11 +51,11 @@ def panel_expressions() -> list[tuple[str, str]]:
 def test_an_alert_can_fire(rule: dict[str, Any]) -> None:
     """Its expression is one, of metrics that there are; and its words name labels that are left."""
     assert rule.keys() == {"alert", "expr", "labels", "annotations"} | ({"for"} & rule.keys())
-    assert promql.problems(rule["expr"], EXPOSED) == []
+    assert health.problems(rule["expr"], EXPOSED) == []
     if "for" in rule:
         assert promql_parser.parse_duration(rule["for"])
     texts = " ".join(rule["annotations"].values())
-    assert promql.templated(texts) <= promql.labels_left(rule["expr"], EXPOSED)
+    assert health.templated(texts) <= health.labels_left(rule["expr"], EXPOSED)
     assert texts.count("{{") == texts.count("}}")
 
 
@@ -86,7 +86,7 @@ def test_the_rule_file_has_the_form_that_prometheus_wants() -> None:
 @pytest.mark.parametrize(("title", "expression"), panel_expressions())
 def test_a_panel_shows_something(title: str, expression: str) -> None:
     """An empty one looks like peace."""
-    assert promql.problems(expression, EXPOSED) == []
+    assert health.problems(expression, EXPOSED) == []
     legend = {
         label
         for panel in DASHBOARD["panels"]
@@ -94,7 +94,7 @@ def test_a_panel_shows_something(title: str, expression: str) -> None:
         if target["expr"] == expression
         for label in re.findall(r"{{(\w+)}}", target["legendFormat"])
     }
-    left = promql.SCRAPED | {"namespace"} if "topk" in expression else promql.labels_left(expression, EXPOSED)
+    left = health.SCRAPED | {"namespace"} if "topk" in expression else health.labels_left(expression, EXPOSED)
     assert legend <= left
 
 
@@ -105,8 +105,8 @@ def test_the_variables_of_the_dashboard_exist() -> None:
     assert asked
     for definition in asked:
         selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", definition).groups()  # type: ignore[union-attr]
-        assert promql.problems(selector, EXPOSED) == []
-        assert label in promql.SCRAPED
+        assert health.problems(selector, EXPOSED) == []
+        assert label in health.SCRAPED
     names = {each["name"] for each in DASHBOARD["templating"]["list"]}
     used = set(re.findall(r"\$\{?([a-z]+)\b", json.dumps(DASHBOARD)))
     assert used == names
@@ -143,6 +143,6 @@ def test_every_metric_of_ours_is_documented() -> None:
 )
 def test_what_is_wrong_is_found(expression: str, problem: str) -> None:
     """So that the tests above can fail."""
-    (found,) = promql.problems(expression, EXPOSED)
+    (found,) = health.problems(expression, EXPOSED)
 
     assert problem in found

@@ -14,7 +14,7 @@ from change_history.reconstruct.fold import DoesNotApplyError
 from change_history.stored import chunks
 from change_history.stored.reading import to_event
 from models import ABSENT, UNKNOWN
-from tests.support.events import an_event
+from tests.support.handmade_events import an_event
 from watcher.events import record
 from watcher.events.event import VALUES_LEFT_OUT
 from watcher.stream.large_events import LIGHT_BYTES, Form, Portion

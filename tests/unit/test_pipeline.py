@@ -12,13 +12,22 @@ from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
 from tests.support.daemon import eventually
-from tests.support.running import Running
-from tests.support.stages import PATIENCE_S, BrokenError, Stages, check_order, fail_with, in_turn, nothing, wait_for
+from tests.support.pipeline_stages import (
+    PATIENCE_S,
+    BrokenError,
+    Running,
+    Stages,
+    check_order,
+    fail_with,
+    in_turn,
+    nothing,
+    wait_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.stages import Action
+    from tests.support.pipeline_stages import Action
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.stages import Stages, at, number_of
+from tests.support.pipeline_stages import Stages, at, number_of
 from watcher.stream import pipeline
 from watcher.stream.batch import Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.running import Running
+    from tests.support.pipeline_stages import Running
     from watcher.stream.batch import Batch, Recorded
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")

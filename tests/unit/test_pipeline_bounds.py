@@ -10,13 +10,13 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from tests.support.daemon import eventually
-from tests.support.stages import PATIENCE_S, Stages, fail_with, wait_for
+from tests.support.pipeline_stages import PATIENCE_S, Stages, fail_with, wait_for
 from watcher.stream import pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.running import Running
+    from tests.support.pipeline_stages import Running
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 

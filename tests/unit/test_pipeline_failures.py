@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from tests.support.stages import PATIENCE_S, BrokenError, Stages, check_order, fail_with, in_turn, nothing
+from tests.support.pipeline_stages import PATIENCE_S, BrokenError, Stages, check_order, fail_with, in_turn, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.running import Running
-    from tests.support.stages import Action
+    from tests.support.pipeline_stages import Action, Running
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from pymongo.errors import AutoReconnect
 
 from tests.support.daemon import eventually
-from tests.support.stages import Stages, fail_with
+from tests.support.pipeline_stages import Stages, fail_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.running import Running
+    from tests.support.pipeline_stages import Running
 
 
 def test_no_position_is_saved_before_a_renaming_is_noted(run: Callable[..., Running]) -> None:

@@ -9,13 +9,13 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from tests.support.daemon import eventually
-from tests.support.stages import Stages
+from tests.support.pipeline_stages import Stages
 from watcher.health.judgement import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.running import Running
+    from tests.support.pipeline_stages import Running
     from watcher.health.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("_patience_of_machines")

@@ -10,7 +10,7 @@ from bson import DatetimeMS, Int64, ObjectId
 
 from change_history.bson import extended_json
 from change_history.bson.values import to_raw
-from tests.support.every_type import every_type
+from tests.support.generated.documents import every_type
 from watcher.cli.rendering import readable_json
 
 

@@ -13,7 +13,7 @@ from bson import Binary, Int64, Timestamp
 from change_history.bson.values import document_to_python
 from change_history.reconstruct import fold
 from models import ChangeModel, HistoryModel, TransactionModel
-from tests.support.events import TOKEN, WALL_TIME, an_event
+from tests.support.handmade_events import TOKEN, WALL_TIME, an_event
 from watcher.events import event, record, update
 
 BEFORE = {"_id": 7, "name": "Ada", "tags": ["a", "b", "c"], "address": {"city": "Rome", "zip": "1"}, "n": 1}

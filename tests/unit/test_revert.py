@@ -14,12 +14,12 @@ from change_history.bson.values import ABSENT, Missing, to_python, to_raw
 from change_history.diff.compare import compare
 from change_history.diff.difference import Kind
 from change_history.revert.merge import InsideArrayError, paths_of, plan
-from tests.support.pairs import edited, pairs
+from tests.support.generated.raw_values import edited, pairs
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path
     from change_history.revert.merge import Plan
-    from tests.support.documents import Draw
+    from tests.support.generated.documents import Draw
 
 
 @st.composite

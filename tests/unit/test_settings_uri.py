@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from config import uri
 from config.settings import SettingsError, load
-from tests.support.certificates import Authority
+from tests.support.servers import Authority
 
 PASSWORD = "hunter2"
 

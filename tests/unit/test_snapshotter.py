@@ -15,7 +15,7 @@ from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct.keeping import SHARE, SPACING, _spacing
 from change_history.reconstruct.snapshots import read, written
 from models import SnapshotModel
-from tests.support.events import TOKEN, an_event
+from tests.support.handmade_events import TOKEN, an_event
 from watcher.events import record
 from watcher.snapshotter import LARGEST_ID, Noticed, Snapshotter, is_candidate
 from watcher.stream.batch import Entry, Position, Recorded

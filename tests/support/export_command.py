@@ -23,7 +23,7 @@ PROGRAM = [sys.executable, "-m", "watcher", "export"]
 START = 1_700_000_000
 
 
-def stored(number: int, document_id: Any = 1, **values: Any) -> Any:
+def numbered_event(number: int, document_id: Any = 1, **values: Any) -> Any:
     """One history document; two events a second, three to a cluster time."""
     token = number.to_bytes(4, "big")
     moment = Timestamp(START + number // 6, 1 + number % 6 // 3)
@@ -65,7 +65,7 @@ class Export:
         return subprocess.Popen([*PROGRAM, *map(str, arguments)], env=self.environment, text=True, **options)
 
 
-def tell(file: Path, **about: str) -> None:
+def describe_part_file(file: Path, **about: str) -> None:
     """Say what is in the part of a file, as an export does that is killed later."""
     usual = {"namespace": "shop.users", "id": "", "format": "ndjson", "rows": "events", "since": "", "until": ""}
     file.with_name(f"{file.name}.part.json").write_text(json.dumps(usual | about))

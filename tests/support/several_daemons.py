@@ -1,17 +1,26 @@
-"""Daemons of the parts of one stream: started, stopped, written for, and held against a plain change stream."""
+"""Several daemons on one stream: which of them leads, what only a leader writes, and daemons of partitions."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
+import bson
 from pymongo.errors import PyMongoError
 
 from change_history import History
 from tests.support import load, oracle
 from tests.support.daemon import eventually
 from watcher.cli import exit_codes
+from watcher.events import baseline
+from watcher.gaps.own_entries import OwnEntries
+from watcher.leadership.fence import Fence
+from watcher.leadership.lease import Lease, Term
+from watcher.stream.batch import Position
+from watcher.stream.writer import Writer
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +28,76 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from tests.support.daemon import Daemon
+
+
+def beside(daemon: Daemon, name: str) -> Daemon:
+    """Another daemon with the same settings, not yet started; its log goes to a file of that name."""
+    other = copy(daemon)
+    other._log_file = daemon._log_file.with_name(f"{name}.log")
+    other._log_file.touch()
+    other.process = None
+    return other
+
+
+def lease(daemon: Daemon) -> dict[str, Any]:
+    """The lease as it is stored, once there is one."""
+    found = eventually(lambda: daemon.database.checkpoints.find_one({"lease": {"$exists": True}}), "a lease")
+    return dict(found["lease"])
+
+
+def leads(daemon: Daemon) -> bool:
+    """Whether a daemon holds the lease."""
+    assert daemon.process is not None
+    assert daemon.process.poll() is None, daemon.log()
+    return bool(lease(daemon).get("pid") == daemon.process.pid)
+
+
+def says(daemon: Daemon, event: str) -> int:
+    """How often a daemon has logged something."""
+    return sum(line["event"].startswith(event) for line in daemon.log_lines())
+
+
+def stands_by(daemon: Daemon) -> Daemon:
+    """Wait until a daemon that was just started stands by."""
+    eventually(lambda: says(daemon, "standing by"), f"a stand-by\n{daemon.log()}")
+    return daemon
+
+
+def from_afar(daemon: Daemon) -> None:
+    """Make the lease look like that of another machine, whose processes nobody here can know of."""
+    daemon.database.checkpoints.update_many({}, {"$unset": {"lease.place": ""}})
+
+
+SCOPE = Scope(("shop.*",), (), "history")
+
+
+def position(number: int) -> Position:
+    """A position."""
+    return Position(bson.encode({"_data": f"82{number:08X}"}), (1).to_bytes(4, "little") + number.to_bytes(4, "little"))
+
+
+def entry(number: int) -> bytes:
+    """What a survey says of a document."""
+    document = bson.encode({"_id": number, "n": number})
+    return baseline.baseline(b"shop.a", document, baseline.Snapshot((7).to_bytes(8, "little"), bytes(8)))
+
+
+def term(database: Database[Any]) -> Term:
+    """A term that has begun, and ended every earlier one."""
+    taken = Lease(database, "default").acquire(by_force=True)
+    assert taken is not None
+    return taken
+
+
+def fence(database: Database[Any]) -> Fence:
+    """Writes under a term that has just begun."""
+    return Fence(database, "default", term(database))
+
+
+def own(database: Database[Any], mine: Fence) -> OwnEntries:
+    """Stores what a survey says."""
+    return OwnEntries(database, mine, Writer(database, "default"))
+
 
 OPERATIONS = 400
 

@@ -1,4 +1,4 @@
-"""The stages of a pipeline in memory, and what each of them was asked to do."""
+"""Pipelines that run over stages in memory, and a past that says what a test puts into it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from tests.support.daemon import eventually
+from watcher.health.progress import Progress
 from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Renamed
+from watcher.stream.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from change_history.bson.raw import Value
+    from change_history.reconstruct.places import Place
+    from watcher.stream.inflight import Key
+    from watcher.stream.pipeline import Checkpoints
 
 PATIENCE_S = 10.0
 
@@ -183,3 +191,76 @@ def wait_for(event: threading.Event) -> Action:
         assert event.wait(PATIENCE_S)
 
     return action
+
+
+class Running:
+    """A pipeline over stages in memory; always stopped in the end."""
+
+    def __init__(self, stages: Stages, batch_size: int = 100, flush_interval_s: float = 0) -> None:
+        self.stages = stages
+        self.stop = threading.Event()
+        self.progress = Progress()
+        self.pipeline = Pipeline(
+            stages,
+            stages,
+            stages,
+            cast("Checkpoints", stages),  # its arguments have other names, being unused
+            on_new_collection=stages.appeared,
+            on_renamed=stages.renamed,
+            on_lost=stages.lost,
+            progress=self.progress,
+            stop=self.stop,
+            batch_size=batch_size,
+            flush_interval_s=flush_interval_s,
+        )
+
+    def ends(self, patience_s: float = PATIENCE_S) -> None:
+        """Wait for the end; raises what made a stage fail."""
+        ended = self.pipeline.wait(patience_s)
+        assert ended, f"these stages never ended: {[t.name for t in self.pipeline._threads if t.is_alive()]}"
+
+    def written(self, events: int) -> None:
+        """Wait until so many events are written."""
+        eventually(lambda: len(self.stages.written()) >= events or self.stop.is_set(), "the writes", PATIENCE_S)
+
+    def stopped(self) -> Stages:
+        """Stop in order."""
+        self.stop.set()
+        self.ends()
+        return self.stages
+
+
+@dataclass
+class FixedPast:
+    """Stands for `watcher.stream.past.Past` where no history is stored.
+
+    Attributes:
+        told: what it tells of every document that it is asked about; None: unknown.
+        asked: the documents it was asked about, one tuple a question.
+        news: what `learned` answers, once.
+    """
+
+    told: bytes | None = None
+    asked: list[tuple[Key, ...]] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    news: bool = False
+
+    def documents(self, keys: Mapping[Key, Value], _place: Place) -> Iterator[tuple[Key, bytes | None]]:
+        """Tells what the test has put in."""
+        self.asked.append(tuple(keys))
+        yield from dict.fromkeys(keys, self.told).items()
+
+    def begin(self, recorded: Recorded) -> None:
+        """Nothing is ever stored."""
+
+    def lose(self, lost: Lost, _resumed: Position) -> None:
+        """Keeps it for the test to see."""
+        self.lost.append(lost)
+
+    def stored(self, number: int) -> None:
+        """Nothing is ever stored."""
+
+    def learned(self) -> bool:
+        """Tells once that there are news."""
+        news, self.news = self.news, False
+        return news

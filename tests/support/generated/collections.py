@@ -1,9 +1,11 @@
-"""Random operations on documents and on whole collections, and what the server had after each of them."""
+"""Random operations on documents and on whole collections, which come, go, and change names."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bson import Decimal128, Int64
 from bson.raw_bson import RawBSONDocument
 from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
@@ -11,14 +13,17 @@ from pymongo.errors import OperationFailure
 from change_history.bson import raw
 from change_history.bson.values import document_to_python
 from change_history.stored.reading import RAW
-from tests.support.documents import IDS, documents
-from tests.support.operations import COLLECTIONS, Operation, on_the_wire, operations
+from tests.support.generated.documents import IDS, documents
+from tests.support.generated.operations import COLLECTIONS, Operation, on_the_wire, operations
 from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
-    from pymongo import MongoClient
+    from random import Random
 
-    from tests.support.documents import Draw
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from tests.support.generated.documents import Draw
     from tests.support.recording import Recording
 
 Documents = dict[bytes, bytes]
@@ -62,7 +67,7 @@ def _of_collections(draw: Draw) -> Operation:
 
 
 @st.composite
-def eras(draw: Draw) -> list[Operation]:
+def lineages(draw: Draw) -> list[Operation]:
     """Operations on documents, with some on collections between them."""
     found: list[Operation] = []
     for part in draw(st.lists(operations(), min_size=1, max_size=4)):
@@ -151,3 +156,75 @@ def id_of(document: bytes) -> bytes:
 def python_id(key: bytes) -> Any:
     """The `_id` of a key."""
     return document_to_python(RawBSONDocument(raw.from_fields([(b"_id", (key[0], key[1:]))])))["_id"]
+
+
+_NAMES = ("a", "b", "c")
+_IDS: list[Any] = [1, 2, 3, "x", {"k": 1}]
+_SAME: dict[int, list[Any]] = {1: [1, 1.0, Int64(1), Decimal128("1")], 2: [2, 2.0]}
+_IMAGES: dict[str, Any] = {"changeStreamPreAndPostImages": {"enabled": True}}
+
+
+class RandomWrites:
+    """Does random things to a database.
+
+    Args:
+        database: where.
+        dice: decides.
+    """
+
+    def __init__(self, database: Database[Any], dice: Random) -> None:
+        self._database = database
+        self._dice = dice
+        for name in _NAMES:
+            database.create_collection(name, **_IMAGES)
+
+    def do(self, steps: int) -> None:
+        """Do so many things; what the server refuses is skipped."""
+        for _ in range(steps):
+            action = self._turn if self._dice.random() < 0.04 else self._write
+            with suppress(OperationFailure):
+                action()
+
+    def _id(self) -> Any:
+        identity = self._dice.choice(_IDS)
+        return self._dice.choice(_SAME.get(identity, [identity])) if not isinstance(identity, dict) else identity
+
+    def _write(self) -> None:
+        dice = self._dice
+        collection, identity = self._database[dice.choice(_NAMES)], self._id()
+        number = dice.randrange(100)
+        kind = dice.randrange(10)
+        if kind < 3:
+            collection.insert_one({"_id": identity, "n": number, "tags": [number], "in": {"a": 1}})
+        elif kind == 3:
+            collection.delete_one({"_id": identity})
+        elif kind == 4:
+            collection.replace_one({"_id": identity}, {"m": number, "tags": []})
+        elif kind == 5:
+            collection.update_one({"_id": identity}, {"$push": {"tags": number}})
+        elif kind == 6:
+            collection.update_one(
+                {"_id": identity}, [{"$set": {"tags": {"$slice": [["p", "q", "r"], number % 3 + 1]}}}]
+            )
+        elif kind == 7:
+            collection.update_one({"_id": identity}, {"$unset": {"n": 1}, "$set": {"in.b": number}})
+        else:
+            collection.update_one({"_id": identity}, {"$set": {"n": number}})
+
+    def _turn(self) -> None:
+        dice, database = self._dice, self._database
+        one, other = dice.sample(_NAMES, 2)
+        kind = dice.randrange(5)
+        if kind == 0:
+            database.drop_collection(one)
+            database.create_collection(one, **_IMAGES)
+        elif kind == 1:
+            database[one].rename(other, dropTarget=True)
+            database.create_collection(one, **_IMAGES)
+        elif kind == 2:
+            list(database[one].aggregate([{"$match": {"n": {"$gt": 20}}}, {"$out": other}]))
+        elif kind == 3:
+            list(database[one].aggregate([{"$merge": {"into": other, "whenMatched": "replace"}}]))
+        else:
+            database.command({"convertToCapped": one, "size": 100_000})
+            database.command({"collMod": one, **_IMAGES})

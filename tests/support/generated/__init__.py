@@ -1,0 +1,1 @@
+"""What hypothesis generates: documents, raw values, operations, lineages of collections."""

@@ -1,0 +1,1 @@
+"""Random operations on a real server, and history that must replay them."""
