@@ -118,7 +118,7 @@ def test_a_standalone_server_is_named_as_such(
     tmp_path: Path, make_daemon: Callable[..., Daemon], free_port: int
 ) -> None:
     """With what to type to make it a replica set."""
-    from watcher.embedded.binary import find_mongod
+    from watcher.embedded.mongod import find_mongod
 
     (tmp_path / "db").mkdir()
     command = [find_mongod(), "--dbpath", tmp_path / "db", "--port", str(free_port), "--bind_ip", "127.0.0.1"]

@@ -16,7 +16,6 @@ import pytest
 from pymongo import MongoClient
 
 from tests.support import servers
-from watcher.embedded.binary import find_mongod
 from watcher.embedded.errors import (
     FolderError,
     FolderInUseError,
@@ -25,7 +24,7 @@ from watcher.embedded.errors import (
     MongodMissingError,
     PortTakenError,
 )
-from watcher.embedded.mongod import Mongod
+from watcher.embedded.mongod import Mongod, find_mongod
 from watcher.embedded.server import EmbeddedServer, find_running
 
 

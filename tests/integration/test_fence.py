@@ -17,7 +17,7 @@ from tests.support.daemon import eventually
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
 from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
 from watcher.backfill.plan_store import PlanStore
-from watcher.embedded.binary import find_mongod
+from watcher.embedded.mongod import find_mongod
 from watcher.events import baseline
 from watcher.gaps.gaps import Gaps
 from watcher.leadership.fence import Fence

@@ -7,8 +7,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from watcher.doctor.finding import ok, problem, warning
-from watcher.embedded.binary import find_mongod
 from watcher.embedded.errors import MongodError
+from watcher.embedded.mongod import find_mongod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

