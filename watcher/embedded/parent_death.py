@@ -1,9 +1,9 @@
 """Run a program that ends when its parent ends, whatever ends the parent.
 
-Executed as a script of its own, ``python parent_death.py PARENT_PID PROGRAM ARGUMENT…``: asks Linux for a SIGTERM at its
-parent's death (``PR_SET_PDEATHSIG`` of prctl(2)), then becomes the program. A script rather than
-``subprocess``'s ``preexec_fn``, which may deadlock where threads run. The kernel counts the *thread* that started
-the child as its parent, so start it from a thread that lives as long as the process.
+Executed as a script of its own, ``python parent_death.py PARENT_PID PROGRAM ARGUMENT…``. It asks Linux for a SIGTERM at
+the parent's death (``PR_SET_PDEATHSIG`` of prctl(2)), then becomes the program. It is a script because ``subprocess``'s
+``preexec_fn`` may deadlock where threads run. To the kernel the *thread* that started the child is its parent, so start
+it from a thread that lives as long as the process.
 """
 
 import ctypes
