@@ -1,4 +1,4 @@
-"""Which part of a stream a daemon records, and how checkpoints of parts are called."""
+"""Which partition of a stream a daemon records, and how checkpoints of partitions are called."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import re
 from typing import NamedTuple
 
 MOST = 64
-"""Every part's stream reads the whole oplog; so many are more than any server bears."""
+"""Every partition reads the whole oplog; so many are more than any server bears."""
 
 _FORM = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})")
 _BETWEEN = ":"
-"""Stands between the name of a stream and the part; no stream's own name can hold it."""
+"""Stands between the name of a stream and the partition; no stream's own name can hold it."""
 
 
-class Part(NamedTuple):
-    """One part of a stream.
+class Partition(NamedTuple):
+    """A share of a stream: the documents whose `_id` hashes to it.
 
     Attributes:
         number: from 1 on.
-        parts: how many there are.
+        total: how many there are.
     """
 
     number: int
-    parts: int
+    total: int
 
     @classmethod
-    def parse(cls, text: str) -> Part:
-        """Read `2/4`: the second of four parts.
+    def parse(cls, text: str) -> Partition:
+        """Read `2/4`: the second of four partitions.
 
         Raises:
             ValueError: it is no such thing.
@@ -34,32 +34,32 @@ class Part(NamedTuple):
         found = _FORM.fullmatch(text.strip())
         if found is None:
             raise ValueError("it is not of the form I/N")
-        part = cls(int(found[1]), int(found[2]))
-        if part.parts > MOST:
-            raise ValueError(f"a stream has {MOST} parts at most")
-        if part.number > part.parts:
-            raise ValueError(f"there is no part {part.number} of {part.parts}")
-        return part
+        partition = cls(int(found[1]), int(found[2]))
+        if partition.total > MOST:
+            raise ValueError(f"a stream has {MOST} partitions at most")
+        if partition.number > partition.total:
+            raise ValueError(f"there is no partition {partition.number} of {partition.total}")
+        return partition
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.parts}"
+        return f"{self.number}/{self.total}"
 
 
-def all_of(parts: int) -> tuple[Part | None, ...]:
-    """The parts that a stream is split into; None, the whole, for 1."""
-    return tuple(Part(number, parts) for number in range(1, parts + 1)) if parts > 1 else (None,)
+def all_of(total: int) -> tuple[Partition | None, ...]:
+    """The partitions that a stream is split into; None, the whole, for 1."""
+    return tuple(Partition(number, total) for number in range(1, total + 1)) if total > 1 else (None,)
 
 
-def checkpoint_of(stream: str, part: Part | None) -> str:
+def checkpoint_of(stream: str, partition: Partition | None) -> str:
     """The name of a checkpoint, which is also that of its lease, its term and its gaps: `default`, or `default:2/4`."""
-    return stream if part is None else f"{stream}{_BETWEEN}{part}"
+    return stream if partition is None else f"{stream}{_BETWEEN}{partition}"
 
 
-def read(checkpoint: str) -> tuple[str, Part | None]:
-    """The stream and the part that a checkpoint's name means; what has no such form is the name of a whole stream."""
+def read(checkpoint: str) -> tuple[str, Partition | None]:
+    """The stream and the partition that a checkpoint's name means; a name of another form is that of a whole stream."""
     stream, _, text = checkpoint.rpartition(_BETWEEN)
     try:
-        return (stream, Part.parse(text)) if stream else (checkpoint, None)
+        return (stream, Partition.parse(text)) if stream else (checkpoint, None)
     except ValueError:
         return checkpoint, None
 
@@ -67,9 +67,9 @@ def read(checkpoint: str) -> tuple[str, Part | None]:
 def share(checkpoint: str, other: str) -> bool:
     """Whether a document that the one checkpoint is about can be among those that the other is about.
 
-    Two parts of one division have no document in common; a part, and one of another division, may have.
+    Two partitions of one division have no document in common; a partition, and one of another division, may have.
     """
     (stream, mine), (other_stream, another) = read(checkpoint), read(other)
     if stream != other_stream:
         return False
-    return mine is None or another is None or mine.parts != another.parts or mine.number == another.number
+    return mine is None or another is None or mine.total != another.total or mine.number == another.number

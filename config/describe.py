@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from change_history.partition import Part
+from change_history.partition import Partition
 from config import uri
 from config.settings import Settings
 from config.sources import PREFIX
@@ -48,7 +48,7 @@ def _shown(name: str, value: object) -> str:
             return uri.mask(value.get_secret_value())
         case StrEnum():
             return value.value
-        case Part():
+        case Partition():
             return str(value)
         case tuple():
             return ",".join(value)

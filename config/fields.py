@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from change_history.partition import Part
+from change_history.partition import Partition
 from config import uri
 
 _MAX_DATABASE_BYTES = 63
@@ -123,11 +123,11 @@ def _stream(value: object) -> object:
 
 
 def _partition(value: object) -> object:
-    if value is None or isinstance(value, Part):
+    if value is None or isinstance(value, Partition):
         return value
     if not isinstance(value, str):
         raise ValueError("it is not of the form I/N")  # noqa: TRY004 - pydantic turns only ValueError into a problem
-    return Part.parse(value)
+    return Partition.parse(value)
 
 
 def _no_bool(value: object) -> object:
@@ -184,8 +184,8 @@ Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_globs), Allowed(_G
 SomeGlobs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_some_globs), Allowed(_GLOBS_TEXT)]
 Database = Annotated[str, BeforeValidator(_database), Allowed("the name of a database of its own")]
 Stream = Annotated[str, BeforeValidator(_stream), Allowed("a name of letters, digits, '.', '_' and '-'")]
-Partition = Annotated[
-    Part | None, NoDecode, BeforeValidator(_partition), Allowed("I/N, the I-th of N parts, such as 2/4")
+OnePartition = Annotated[
+    Partition | None, NoDecode, BeforeValidator(_partition), Allowed("I/N, the I-th of N partitions, such as 2/4")
 ]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Host = Annotated[str, BeforeValidator(_host), Allowed("an address to listen on, such as 127.0.0.1 or 0.0.0.0")]

@@ -11,7 +11,7 @@ import platformdirs
 from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from change_history.partition import Part, checkpoint_of
+from change_history.partition import Partition, checkpoint_of
 from config import fields, problems, sources
 from config.choices import Baseline, LogFormat, LogLevel, OnGap, PreImages, Snapshots
 
@@ -57,8 +57,8 @@ class Settings(BaseSettings):
     stream: fields.Stream = "default"
     """The name of the checkpoint, so that several daemons can share one history."""
 
-    partition: fields.Partition = None
-    """The part of the stream that is recorded, `I/N`; without it, the whole."""
+    partition: fields.OnePartition = None
+    """The partition of the stream that is recorded, `I/N`; without it, the whole."""
 
     pre_images: Annotated[PreImages, fields.AnyCase] = PreImages.ENABLE
     """Whether pre-images, the source of old values, are turned on for watched collections."""
@@ -114,14 +114,14 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @property
-    def part(self) -> Part | None:
-        """The part of the stream that is recorded; None: the whole."""
-        return self.partition if self.partition is not None and self.partition.parts > 1 else None
+    def recorded_partition(self) -> Partition | None:
+        """The partition of the stream that is recorded; None: the whole."""
+        return self.partition if self.partition is not None and self.partition.total > 1 else None
 
     @property
     def checkpoint(self) -> str:
-        """The name of the checkpoint: the stream's, and the part's if there is one."""
-        return checkpoint_of(self.stream, self.part)
+        """The name of the checkpoint: the stream's, and the partition's if there is one."""
+        return checkpoint_of(self.stream, self.recorded_partition)
 
     def origin(self, name: str) -> str:
         """Say where a setting comes from.

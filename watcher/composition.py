@@ -1,9 +1,9 @@
 """The composition root: every part of the daemon, put together by the settings.
 
-Start order: reach the deployment, make the indexes, split a stream that is to begin in parts, load and check the
+Start order: reach the deployment, make the indexes, split a stream that is to begin in partitions, load and check the
 checkpoint. So far every daemon of a stream comes. The one that leads loads the checkpoint again, switches pre-images
-on, and opens the stream. A stream that begins saves its position, and what is to be surveyed, before it reads its first
-event.
+on, and opens the stream. A stream that begins saves its position, and what the backfill is to read, before it reads its
+first event.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from config.choices import Baseline, OnGap, Snapshots
 from config.choices import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
 from watcher import views
-from watcher.backfill.surveys import Surveys
-from watcher.gaps.gaps import Gaps
-from watcher.gaps.own_entries import OwnEntries
+from watcher.backfill.entry_store import EntryStore
+from watcher.backfill.runner import Backfill
+from watcher.gaps.gap import Gaps
 from watcher.health.oplog_window import OplogWindow
 from watcher.leadership.fence import Fence
 from watcher.leadership.leadership import Assured
@@ -37,9 +37,9 @@ from watcher.stream.past import Past
 from watcher.stream.pipeline import Pipeline
 from watcher.stream.recorder import Recorder
 from watcher.stream.writer import Writer
-from watcher.targets import targets
+from watcher.targets import namespaces
 from watcher.targets.identity import identify
-from watcher.targets.images import PreImages
+from watcher.targets.pre_images import PreImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ class Ground(NamedTuple):
 
     def check_layout(self) -> None:
         """See whether the stream is split as this daemon takes it to be; raises as `check` does."""
-        Layout(self.history, self.settings.stream).check(self.settings.part)
+        Layout(self.history, self.settings.stream).check(self.settings.recorded_partition)
 
     def repartition(self) -> Repartition:
         """What splits the stream."""
@@ -127,14 +127,14 @@ def prepare(
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
     replica_set = retry.call("reaching the watched deployment", partial(identify, watched))
-    retry.call("looking at what is included", partial(targets.check, watched, scope))
+    retry.call("looking at what is included", partial(namespaces.check, watched, scope))
     retry.call("making the indexes of the history", _ensure_indexes)
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     retry.call("making the view of the changes", partial(views.ensure, history))
     ground = Ground(settings, scope, watched, history, replica_set)
-    if settings.part is not None:
-        _split_if_new(ground, settings.part.parts, retry)
+    if settings.recorded_partition is not None:
+        _split_if_new(ground, settings.recorded_partition.total, retry)
     retry.call("loading the checkpoint", ground.check)
     return ground
 
@@ -176,12 +176,12 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
     writer = Writer(history, settings.checkpoint)
-    surveys = Surveys(
+    backfill = Backfill(
         watched,
         history,
         fence,
         scope,
-        OwnEntries(history, fence, writer).store,
+        EntryStore(history, fence, writer).store,
         retry,
         stop,
         baseline=settings.baseline is Baseline.INITIAL,
@@ -195,11 +195,11 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         gaps.write(lost, now)
         if enable_images:
             images.enable_existing()  # what was created in the gap has told nobody
-        surveys.after_gap(lost, now)
+        backfill.after_gap(lost, now)
 
     if stored is None:
         start = retry.call("opening the change stream", listener.next_batch).position
-        retry.call("planning the baseline", partial(surveys.begin, start))
+        retry.call("planning the baseline", partial(backfill.begin, start))
         begun = start.cluster_time
         retry.call("saving the checkpoint", partial(checkpointer.begin, start))
         retry.call("saving the checkpoint", partial(checkpointer.save, start, 0))
@@ -208,7 +208,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     else:
         progress.starts_with(stored.events)
         begun = stored.begun
-        retry.call("loading the plans of the survey", surveys.resume)
+        retry.call("loading the plans of the survey", backfill.resume)
     past = Past(history, settings.checkpoint, scope, begun, retry)
     writes, beside = _noticed(Assured(writer, leading.assure, gaps.distrust), settings, history, progress, stop)
     pipeline = Pipeline(
@@ -217,7 +217,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         writes,
         checkpointer,
         on_new_collection=images.enable if enable_images else _nothing,
-        on_renamed=surveys.after_rename,
+        on_renamed=backfill.after_rename,
         on_lost=on_lost,
         progress=progress,
         stop=stop,
@@ -227,7 +227,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     oplog = OplogWindow(watched, progress, stop)
     if enable_images:
         beside["pre-images"] = partial(images.look_again, stop, retry)
-    return pipeline, {"survey": surveys.run, "oplog": oplog.run, **beside}
+    return pipeline, {"backfill": backfill.run, "oplog": oplog.run, **beside}
 
 
 def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:

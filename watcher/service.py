@@ -57,7 +57,7 @@ class Service:
         self._progress = progress
         self._stop = Event()
         self._leading: Leadership | None = None
-        self._scope = Scope(settings.include, settings.exclude, settings.history_database, settings.part)
+        self._scope = Scope.of(settings)
 
     def run(self) -> None:
         """Record until SIGTERM or SIGINT. Call it from the main thread.

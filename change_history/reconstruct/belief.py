@@ -44,7 +44,7 @@ def believed_since(moment: bytes, begun: bytes, holes: Iterable[Hole]) -> bytes:
 
 
 def just_before(cluster_time: bytes) -> bytes:
-    """The cluster time one tick earlier: where a survey's statements stand, before what follows."""
+    """The cluster time one tick earlier: where a backfill's entries stand, before what follows."""
     return (
         (int.from_bytes(cluster_time, "big") - 1).to_bytes(len(cluster_time), "big")
         if any(cluster_time)

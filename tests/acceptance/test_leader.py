@@ -120,7 +120,7 @@ def test_two_daemons_started_at_once_on_a_fresh_stream_are_one_leader_and_one_st
         eventually(lambda: sum(bool(says(each, "standing by")) for each in (first, *others)) == 3, "three stand-bys")
         records(first, database, "new", TTL_S)
         done = {"survey": {"$exists": False}, "token": {"$exists": True}}
-        eventually(lambda: first.database.checkpoints.count_documents(done), "the end of the survey")
+        eventually(lambda: first.database.checkpoints.count_documents(done), "the end of the backfill")
         assert [leads(each) for each in (first, *others)].count(True) == 1
         assert first.database.checkpoints.count_documents({}) == 1
         assert first.database.history.count_documents({"operation": "baseline"}) == 1000
@@ -130,7 +130,7 @@ def test_two_daemons_started_at_once_on_a_fresh_stream_are_one_leader_and_one_st
 def test_a_frozen_leader_that_thaws_does_no_harm(
     client: MongoClient[Any], replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
 ) -> None:
-    """SIGSTOP for longer than the lease, again and again, amid load, a survey, and events that are rejected."""
+    """SIGSTOP for longer than the lease, again and again, amid load, a backfill, and events that are rejected."""
     load.make_collections(database)
     database.create_collection("old", changeStreamPreAndPostImages={"enabled": True})
     database.old.insert_many([{"_id": number, "text": "x" * 100} for number in range(DOCUMENTS)])
@@ -142,7 +142,7 @@ def test_a_frozen_leader_that_thaws_does_no_harm(
         writer = threading.Thread(target=_write, args=(database, done))
         writer.start()
         try:
-            eventually(lambda: first.database.history.find_one({"operation": "baseline"}), "a survey under way")
+            eventually(lambda: first.database.history.find_one({"operation": "baseline"}), "a backfill under way")
             assert first.database.checkpoints.count_documents({"survey": {"$exists": True}})
             for turn in range(FREEZES):
                 eventually(lambda: leads(first) or leads(second), "a leader")
@@ -176,7 +176,7 @@ def _check(daemon: Daemon, plain: oracle.PlainStream, database: Database[Any]) -
     database.a.insert_one({"_id": "end"})
     daemon.recorded(f"{database.name}.a", "end")
     done = {"survey": {"$exists": False}}
-    eventually(lambda: daemon.database.checkpoints.count_documents(done), "the end of the survey")
+    eventually(lambda: daemon.database.checkpoints.count_documents(done), "the end of the backfill")
     assert daemon.database.rejected.count_documents({})
     daemon.database.command({"collMod": "history", "validator": {}})
     assert watcher(daemon, "rejected", "retry", "--all").returncode == exit_codes.OK

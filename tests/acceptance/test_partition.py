@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from change_history.partition import Part
+from change_history.partition import Partition
 from tests.support import load, oracle
 from tests.support.daemon import eventually, watcher
 from tests.support.several_daemons import OPERATIONS, agree, positions, started, stopped, write, writing
@@ -43,7 +43,7 @@ def test_parts_record_what_one_daemon_would_though_they_are_killed(
         recorded = agree(daemons[0], plain, database)
     assert len(recorded) > 12 * OPERATIONS
     stopped(daemons)
-    for part in (Part(1, 3), Part(2, 3), Part(3, 3)):
+    for part in (Partition(1, 3), Partition(2, 3), Partition(3, 3)):
         mine = {"document_id": {"$exists": True}, "$expr": holds(part, "$document_id")}
         assert daemons[0].database.history.count_documents(mine) > OPERATIONS
 

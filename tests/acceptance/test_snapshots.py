@@ -204,7 +204,7 @@ def test_a_baseline_that_comes_late_leaves_no_snapshot_that_was_made_without_it(
     database.end.insert_one({"_id": "new"})
     new.recorded(f"{database.name}.end", "new")
     done = {"_id": "new", "surveys": {"$exists": False}, "survey": {"$exists": False}}
-    eventually(lambda: new.database.checkpoints.find_one(done), "the end of the survey")
+    eventually(lambda: new.database.checkpoints.find_one(done), "the end of the backfill")
 
     def taken() -> bool:  # what the baseline has removed is made again when the document changes again
         database.a.update_one({"_id": 0}, {"$inc": {"n": 1}})

@@ -84,7 +84,7 @@ def test_within_one_cluster_time_the_stream_decides(given: Given) -> None:
     assert [history.state("shop.users", 1, version).version for version in (1, 2, 3, 4)] == [1, 2, 3, 4]
 
 
-def test_what_a_survey_states_stands_after_the_streams_events_of_its_time(given: Given) -> None:
+def test_what_a_backfill_records_stands_after_the_streams_events_of_its_time(given: Given) -> None:
     """With a wall time of its own: the moment at which it was read."""
     history = given(
         inserted(1), updated(2, token=b"z" * 50), entry("baseline", 2, wall=7, token=None, new={"_id": 1, "n": 7})

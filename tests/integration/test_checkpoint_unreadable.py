@@ -53,7 +53,7 @@ LEASES: list[Any] = [
 
 @pytest.mark.parametrize(("said", "damage"), UNREADABLE)
 def test_what_cannot_be_read_is_named_and_refused(database: Database[Any], said: str, damage: dict[str, Any]) -> None:
-    """Never a traceback, and never another position, none at all, or a survey that is left out."""
+    """Never a traceback, and never another position, none at all, or a backfill that is left out."""
     term = Lease(database, "default").acquire()
     assert term is not None
     checkpointer = Checkpointer(database, "default", SCOPE, SET, term)

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from tests.support.daemon import eventually
 from tests.support.export_command import START, Export, describe_part_file, environment, numbered_event
 from watcher.cli import exit_codes
-from watcher.events import gap
+from watcher.gaps import gap
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,11 +15,11 @@ from pymongo.errors import PyMongoError
 from change_history.bson import raw
 from tests.support.daemon import eventually
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
-from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
 from watcher.backfill.plan_store import PlanStore
+from watcher.backfill.queue import BASELINE, RECONCILE, Plan
 from watcher.embedded.mongod import find_mongod
 from watcher.events import baseline
-from watcher.gaps.gaps import Gaps
+from watcher.gaps.gap import Gaps
 from watcher.leadership.fence import Fence
 from watcher.leadership.lease import DeposedError
 from watcher.stream.batch import Lost
@@ -58,7 +58,7 @@ def late(database: Database[Any]) -> Iterator[Callable[[], object]]:
     yield lambda: plans.save([PLAN])
     yield lambda: plans.save([])
     yield plans.nudge
-    yield lambda: plans.level(Plan(RECONCILE, AT, (), levels=True))
+    yield lambda: plans.close_gaps(Plan(RECONCILE, AT, (), closes_gaps=True))
     yield lambda: first.store([entry(2)])
     yield lambda: first.store([entry(1), entry(3)])
     yield lambda: Gaps(database, old, SCOPE).write(Lost(position(1), "another"), position(9))
@@ -68,7 +68,7 @@ def late(database: Database[Any]) -> Iterator[Callable[[], object]]:
 
 
 def test_whatever_a_leader_writes_is_refused_once_it_is_deposed(database: Database[Any]) -> None:
-    """Position, plans, gaps, what a survey has found; and no second document is made of any."""
+    """Position, plans, gaps, what a backfill has found; and no second document is made of any."""
     refused = 0
     for write in late(database):
         before = everything(database)
@@ -89,7 +89,7 @@ def test_a_leader_writes_under_its_own_term(database: Database[Any]) -> None:
     store.store([entry(2), entry(3)])
     PlanStore(database, mine).save([PLAN])
     Gaps(database, mine, SCOPE).write(Lost(position(1), "cause"), position(2))
-    PlanStore(database, mine).level(Plan(RECONCILE, AT, (), levels=True))
+    PlanStore(database, mine).close_gaps(Plan(RECONCILE, AT, (), closes_gaps=True))
 
     assert database.history.count_documents({"operation": "baseline"}) == 3
     assert database.history.count_documents({"operation": "gap", "description.level": True}) == 1
@@ -97,7 +97,7 @@ def test_a_leader_writes_under_its_own_term(database: Database[Any]) -> None:
 
 
 def test_a_transaction_that_a_frozen_leader_left_open_holds_nobody_up(database: Database[Any]) -> None:
-    """It would keep its locks for a minute: neither the lead nor the survey of the next leader waits for that."""
+    """It would keep its locks for a minute: neither the lead nor the backfill of the next leader waits for that."""
     old = fence(database)
     own(database, old).store([entry(1)])
     frozen, thawed = threading.Event(), threading.Event()
@@ -144,7 +144,7 @@ def test_terms_go_on_where_a_checkpoint_was_removed(database: Database[Any]) -> 
 
 
 def test_what_the_server_cannot_store_is_set_aside_and_the_rest_is_stored(database: Database[Any]) -> None:
-    """One refusal is the end of a transaction, and must not be the end of a survey."""
+    """One refusal is the end of a transaction, and must not be the end of a backfill."""
     deep = bson.encode({"a": 1})
     for _ in range(177):
         deep = raw.from_fields([(b"a", (raw.DOCUMENT, deep))])
@@ -161,7 +161,7 @@ def test_entries_of_many_megabytes_go_in_several_transactions(
     database: Database[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One for all could be larger than the server's cache."""
-    monkeypatch.setattr("watcher.gaps.own_entries.PORTION", 2 * len(entry(1)))
+    monkeypatch.setattr("watcher.backfill.entry_store.PORTION", 2 * len(entry(1)))
     mine = fence(database)
     own(database, mine).store([entry(number) for number in range(5)])
 

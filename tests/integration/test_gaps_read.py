@@ -16,7 +16,7 @@ from change_history.bson.values import document_to_python
 from change_history.query import gaps as module
 from change_history.stored.reading import history_collection, to_event
 from models import HistoryModel
-from watcher.events import gap
+from watcher.gaps import gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from bson import Timestamp
 from change_history.bson import raw
 from tests.support.daemon import eventually
 from tests.support.several_daemons import SCOPE, entry, fence, position
-from watcher.backfill.agenda import RECONCILE, Plan
 from watcher.backfill.plan_store import PlanStore
-from watcher.gaps.gaps import Gaps
+from watcher.backfill.queue import RECONCILE, Plan
+from watcher.gaps.gap import Gaps
 from watcher.health.progress import Progress
 from watcher.leadership.leadership import Assured, Leadership, clock
 from watcher.leadership.lease import DeposedError, Lease
@@ -124,12 +124,12 @@ def test_a_gap_is_not_level_once_events_were_stored_in_it_too_late(database: Dat
     gaps, plans = Gaps(database, new, SCOPE), PlanStore(database, new)
     gaps.write(Lost(position(3), "around"), position(9))
     gaps.write(Lost(position(20), "elsewhere"), position(30))
-    plan = Plan(RECONCILE, Timestamp(40, 1), (), levels=True)
-    plans.level(plan)
+    plan = Plan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True)
+    plans.close_gaps(plan)
     document = raw.from_fields([(b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + (7).to_bytes(4, "big") + bytes(12)))])
 
     Gaps(database, old, SCOPE).distrust(Recorded([Entry(document, b"")], [], position(7)))
-    plans.level(plan)
+    plans.close_gaps(plan)
 
     level = {gap["description"]["cause"]: gap["description"].get("level") for gap in database.history.find()}
     assert level == {"around": None, "elsewhere": True}

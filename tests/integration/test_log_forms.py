@@ -16,7 +16,7 @@ from models import ABSENT, UNKNOWN
 from tests.support.handmade_events import START, change, event_id, stored, transaction
 from tests.support.recording import make_indexes
 from watcher.cli import exit_codes
-from watcher.events import gap
+from watcher.gaps import gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

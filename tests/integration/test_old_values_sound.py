@@ -21,7 +21,8 @@ from change_history.bson import raw
 from change_history.bson.values import document_to_python
 from models import HistoryModel, connect, disconnect
 from tests.support.generated.collections import RandomWrites
-from watcher.events import event, gap, record
+from watcher.events import event, record
+from watcher.gaps import gap
 from watcher.retry import Retry
 from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded
 from watcher.stream.listener import Listener

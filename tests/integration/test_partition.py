@@ -12,7 +12,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson import raw
-from change_history.partition import Part
+from change_history.partition import Partition
 from tests.support.generated.documents import every_type
 from watcher.events import event
 from watcher.operations.openings import Openings
@@ -65,12 +65,12 @@ WRAPS: list[Callable[[Any], Any]] = [
 PARTS = [1, 2, 3, 5]
 
 
-def _scope(database: Database[Any], part: Part | None) -> Scope:
+def _scope(database: Database[Any], part: Partition | None) -> Scope:
     return Scope((f"{database.name}.*",), (), "history", part)
 
 
 def _read(
-    database: Database[Any], part: Part | None, since: Timestamp, most: int | None = None
+    database: Database[Any], part: Partition | None, since: Timestamp, most: int | None = None
 ) -> tuple[list[bytes], bytes]:
     """Events from a moment to now, or so many, and the token of where the stream stands then."""
     until = database.client.admin.command("ping")["operationTime"]
@@ -147,7 +147,7 @@ def _now(client: MongoClient[Any]) -> Timestamp:
 def test_ids_that_are_one_to_the_server_are_in_one_part(database: Database[Any], wrap: Callable[[Any], Any]) -> None:
     """Disaster: 1.5 is deleted, Decimal128 1.5 inserted: two parts record one document, in whatever order."""
     parts, pairs = 61, 0
-    of = {"$project": {"part": {"$indexOfArray": [[holds(Part(i + 1, parts), "$x") for i in range(parts)], True]}}}
+    of = {"$project": {"part": {"$indexOfArray": [[holds(Partition(i + 1, parts), "$x") for i in range(parts)], True]}}}
     for number in NUMBERS:
         with suppress(OperationFailure):
             database["ids"].insert_one({"_id": wrap(number)})
@@ -174,7 +174,7 @@ def test_the_parts_together_are_the_whole_stream(database: Database[Any], seed: 
     assert len(documents) > 100
     assert others
     for parts in PARTS:
-        read = [_read(database, Part(i + 1, parts), since)[0] for i in range(parts)]
+        read = [_read(database, Partition(i + 1, parts), since)[0] for i in range(parts)]
         of_documents = [[data for data in part if _is_of_a_document(data)] for part in read]
         assert sorted(data for part in of_documents for data in part) == sorted(documents)
         assert all([data for data in part if not _is_of_a_document(data)] == others for part in read)
@@ -190,9 +190,9 @@ def test_other_parts_go_on_from_the_least_moment(database: Database[Any], before
     _work(database, before)
     whole, _ = _read(database, None, since)
     some = [len(whole) // 8 + 1, len(whole) // 6 + 1, len(whole) // 20 + 1]
-    stopped = [_read(database, Part(i + 1, before), since, some[i]) for i in range(before)]
+    stopped = [_read(database, Partition(i + 1, before), since, some[i]) for i in range(before)]
     times = [event.token_time(token) for _, token in stopped]
     least = min(time[::-1] for time in times if time is not None)
     moment = Timestamp(int.from_bytes(least[:4], "big"), int.from_bytes(least[4:], "big"))
-    again = [_read(database, Part(i + 1, after), moment)[0] for i in range(after)]
+    again = [_read(database, Partition(i + 1, after), moment)[0] for i in range(after)]
     assert {data for part, _ in stopped for data in part} | {data for part in again for data in part} == set(whole)

@@ -13,7 +13,7 @@ from change_history.query.transactions import name_of
 from change_history.revert.errors import NoSuchFieldError, NothingRecordedError
 from change_history.revert.merge import InsideArrayError
 from change_history.stored.names import HISTORY, REJECTED
-from watcher.events import gap
+from watcher.gaps import gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

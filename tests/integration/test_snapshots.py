@@ -18,7 +18,7 @@ from change_history.reconstruct.places import END, identity, place_of
 from change_history.stored.reading import RAW
 from tests.support.generated.documents import every_type
 from tests.support.recording import Recording, check, fill, folded, make_index, stored
-from watcher.events import gap
+from watcher.gaps import gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

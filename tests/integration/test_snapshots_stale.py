@@ -18,7 +18,7 @@ from change_history.reconstruct.places import END, before
 from change_history.stored.names import HISTORY, REJECTED
 from tests.support.recording import Recording, check, fill, make_index, stored
 from watcher.events import record
-from watcher.gaps.second_chance import SecondChance
+from watcher.gaps.rejected import RejectedEvents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +164,7 @@ def test_a_retried_event_removes_the_snapshots_after_it(recording: Remembering, 
     event = next(event for event in recording.events if record.record(event) == late)
     recording.history[REJECTED].insert_one({"_id": identity, "namespace": namespace, "event": Binary(event)})
 
-    (outcome,) = SecondChance(recording.history).retry([identity])
+    (outcome,) = RejectedEvents(recording.history).retry([identity])
 
     assert outcome.error is None
     assert len(check(recording.history, namespace, 1)) == 1

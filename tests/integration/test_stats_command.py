@@ -15,7 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from tests.support.handmade_events import START, change, stored
 from tests.support.recording import make_indexes
 from watcher.cli import exit_codes
-from watcher.events import gap
+from watcher.gaps import gap
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -1,4 +1,4 @@
-"""Whether a survey is done, and whether history says of every document what the server has."""
+"""Whether the backfill is done, and whether history says of every document what the server has."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import models
 from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.reconstruct import lives
+from change_history.reconstruct.places import END
+from change_history.reconstruct.states import recall_many
+from change_history.stored.names import HISTORY
+from change_history.stored.reading import RAW
 from models import HistoryModel
 from tests.support import oracle
 from tests.support.daemon import eventually
-from watcher.backfill.recollection import Recollection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
     from pymongo.database import Database
 
     from tests.support.daemon import Daemon
-
-_END = b"\xff" * 8
 
 
 @contextmanager
@@ -34,7 +37,7 @@ def history_database(uri: str) -> Iterator[Database[Any]]:
     models.disconnect()
 
 
-def surveyed(daemon: Daemon) -> bool:
+def backfilled(daemon: Daemon) -> bool:
     """Whether no plan is waiting."""
     checkpoint = daemon.database.checkpoints.find_one()
     return checkpoint is not None and "token" in checkpoint and "survey" not in checkpoint
@@ -42,14 +45,24 @@ def surveyed(daemon: Daemon) -> bool:
 
 def told(daemon: Daemon, namespace: str) -> dict[raw.Value, Any]:
     """What the documents of a collection are, as history tells it; without those that are gone."""
-    recollection = Recollection(daemon.database, _END)
-    found: dict[raw.Value, Any] = {}
-    for ids in recollection.ids(namespace, 1000):
-        found |= recollection.recall(namespace, ids)
-    return {key: document for key, document in found.items() if document is not None}
+    recorded = daemon.database.get_collection(HISTORY, codec_options=RAW)
+    spans = list(lives.spans(daemon.database, namespace, END))
+    ids: dict[Hashable, raw.Value] = {}
+    for span in spans:
+        query = {"namespace": span.namespace, "document_id": {"$exists": True}, "_id": span.ids()}
+        for entry in recorded.find(query, {"document_id": 1}):
+            document_id = raw.fields(bytes(entry.raw))[b"document_id"]
+            ids[key_of(document_id)] = document_id
+    documents = (known.document for known in recall_many(daemon.database, spans, list(ids.values())).values())
+    unknown = uuid.uuid4().bytes  # equals no document's bytes
+    return {
+        raw.fields(document)[b"_id"] if isinstance(document, bytes) else (raw.BINARY, unknown): document
+        for document in documents
+        if document is not None
+    }
 
 
-def level(daemon: Daemon, database: Database[Any]) -> bool:
+def complete(daemon: Daemon, database: Database[Any]) -> bool:
     """Whether history tells every document of a database as it is, byte for byte, and no other."""
     live: dict[str, dict[raw.Value, bytes]] = {name: {} for name in database.list_collection_names()}
     for (namespace, _), document in oracle.live(database).items():
@@ -58,9 +71,9 @@ def level(daemon: Daemon, database: Database[Any]) -> bool:
 
 
 def settled(daemon: Daemon, database: Database[Any]) -> None:
-    """Wait until every plan is carried out, and history is level."""
-    eventually(lambda: surveyed(daemon), "the end of the survey")
-    eventually(lambda: level(daemon, database), f"history to be level\n{daemon.log()}", patience_s=20)
+    """Wait until every plan is carried out, and history has every document."""
+    eventually(lambda: backfilled(daemon), "the end of the backfill")
+    eventually(lambda: complete(daemon, database), f"history to have every document\n{daemon.log()}", patience_s=20)
 
 
 def entries(daemon: Daemon, query: dict[str, Any]) -> list[dict[str, Any]]:

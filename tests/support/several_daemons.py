@@ -13,9 +13,9 @@ from pymongo.errors import PyMongoError
 from change_history import History
 from tests.support import load, oracle
 from tests.support.daemon import eventually
+from watcher.backfill.entry_store import EntryStore
 from watcher.cli import exit_codes
 from watcher.events import baseline
-from watcher.gaps.own_entries import OwnEntries
 from watcher.leadership.fence import Fence
 from watcher.leadership.lease import Lease, Term
 from watcher.stream.batch import Position
@@ -77,7 +77,7 @@ def position(number: int) -> Position:
 
 
 def entry(number: int) -> bytes:
-    """What a survey says of a document."""
+    """What a backfill records of a document."""
     document = bson.encode({"_id": number, "n": number})
     return baseline.baseline(b"shop.a", document, baseline.Snapshot((7).to_bytes(8, "little"), bytes(8)))
 
@@ -94,16 +94,16 @@ def fence(database: Database[Any]) -> Fence:
     return Fence(database, "default", term(database))
 
 
-def own(database: Database[Any], mine: Fence) -> OwnEntries:
-    """Stores what a survey says."""
-    return OwnEntries(database, mine, Writer(database, "default"))
+def own(database: Database[Any], mine: Fence) -> EntryStore:
+    """Stores what a backfill records."""
+    return EntryStore(database, mine, Writer(database, "default"))
 
 
 OPERATIONS = 400
 
 
 def started(daemons: list[Daemon]) -> list[Daemon]:
-    """Start daemons, and wait until every part has a position."""
+    """Start daemons, and wait until every partition has a position."""
     for daemon in daemons:
         daemon.start()
     for daemon in daemons:

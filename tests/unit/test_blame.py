@@ -122,7 +122,7 @@ def test_two_changes_of_one_array_in_one_event_are_both_of_it() -> None:
     assert found == {"_id": (1, 0), "l.0": (1, 0), "l.1": (2, 1)}
 
 
-def test_what_a_survey_finds_as_it_was_keeps_its_event() -> None:
+def test_what_a_backfill_finds_as_it_was_keeps_its_event() -> None:
     """A whole document, stated again after a gap or by a replacement without a pre-image."""
     stated = whole(written({**BEGINNING, "name": "Eve"}))
 

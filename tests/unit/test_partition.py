@@ -2,15 +2,17 @@
 
 import pytest
 
-from change_history.partition import MOST, Part, all_of, checkpoint_of, read, share
+from change_history.partition import MOST, Partition, all_of, checkpoint_of, read, share
 from config.settings import SettingsError, load
 
 
-@pytest.mark.parametrize(("text", "part"), [("1/1", Part(1, 1)), (" 2/4 ", Part(2, 4)), (f"1/{MOST}", Part(1, MOST))])
-def test_a_part_is_read_as_it_is_written(text: str, part: Part) -> None:
+@pytest.mark.parametrize(
+    ("text", "part"), [("1/1", Partition(1, 1)), (" 2/4 ", Partition(2, 4)), (f"1/{MOST}", Partition(1, MOST))]
+)
+def test_a_part_is_read_as_it_is_written(text: str, part: Partition) -> None:
     """Disaster: 2/4 is taken for another part, and two daemons record one part and none the other."""
-    assert Part.parse(text) == part
-    assert Part.parse(str(part)) == part
+    assert Partition.parse(text) == part
+    assert Partition.parse(str(part)) == part
 
 
 @pytest.mark.parametrize(
@@ -23,8 +25,8 @@ def test_a_part_is_read_as_it_is_written(text: str, part: Part) -> None:
 def test_what_is_no_part_is_refused(text: str) -> None:
     """Disaster: a slip of the pen starts a daemon that records nothing, and nobody notices."""
     with pytest.raises(ValueError, match=r"I/N|part"):
-        Part.parse(text)
-    with pytest.raises(SettingsError, match=r"must be I/N, the I-th of N parts, such as 2/4"):
+        Partition.parse(text)
+    with pytest.raises(SettingsError, match=r"must be I/N, the I-th of N partitions, such as 2/4"):
         load(partition=text)
 
 
@@ -32,11 +34,11 @@ def test_parts_have_checkpoints_of_their_own() -> None:
     """Disaster: two parts save their positions over each other's."""
     assert load(partition="2/4").checkpoint == "default:2/4"
     assert load(partition="1/1", stream="a").checkpoint == "a"
-    assert load(partition="1/1").part is None
+    assert load(partition="1/1").recorded_partition is None
     assert load().checkpoint == "default"
     names = [checkpoint_of("s", part) for parts in (1, 2, 3) for part in all_of(parts)]
     assert names == ["s", "s:1/2", "s:2/2", "s:1/3", "s:2/3", "s:3/3"]
-    assert [read(name) for name in names[:2]] == [("s", None), ("s", Part(1, 2))]
+    assert [read(name) for name in names[:2]] == [("s", None), ("s", Partition(1, 2))]
 
 
 @pytest.mark.parametrize("name", ["", ":", "a:", ":1/2", "a:0/2", "a:b", "2/4"])

@@ -169,7 +169,7 @@ def test_trouble_that_is_tried_again_is_a_sign_of_life(clock: Clock) -> None:
 
 
 def test_trouble_beside_the_stream_does_not_hide_a_stage_that_hangs(clock: Clock) -> None:
-    """The survey fails and tries again every ten seconds; meanwhile the writing stage is stuck for good."""
+    """The backfill fails and tries again every ten seconds; meanwhile the writing stage is stuck for good."""
     progress = well(Progress())
     progress.listened(heard(5, 1001), 1001)
     with progress.at_work("writing history"):

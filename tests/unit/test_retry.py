@@ -148,7 +148,7 @@ def test_relief_is_told_once_and_only_after_trouble() -> None:
 
 
 def test_trouble_is_over_when_another_error_has_ended_it() -> None:
-    """The survey goes on in another way then; the daemon would be unready until it is restarted."""
+    """The backfill goes on in another way then; the daemon would be unready until it is restarted."""
     told: list[str] = []
     errors: list[Exception] = [AutoReconnect("gone"), OperationFailure("no snapshot", 239)]
 

@@ -1,6 +1,7 @@
-"""Where plans of a survey are kept: in the checkpoint of their stream, so that they outlive the daemon.
+"""Where plans of the backfill are kept: in the checkpoint of their stream, so that they outlive the daemon.
 
-Only the leader of the stream keeps any: every write names its term.
+Only the leader of the stream keeps any: every write names its term. The names in the database are older than the words
+of the code: the queue is the field `survey`, `Plan.closes_gaps` is `levels`, and a reconciled gap is `level`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from change_history.bson import raw
 from change_history.bson.values import to_python
 from change_history.reconstruct.places import sortable
 from change_history.stored.names import CHECKPOINTS, HISTORY
-from watcher.backfill.agenda import BASELINE, RECONCILE, Plan, enqueue
+from watcher.backfill.queue import BASELINE, RECONCILE, Plan, enqueue
 from watcher.stream.damage import refusal
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ _OPTIONAL = ("after", "since", "read_at", "latest")
 
 
 class PlanStore:
-    """Keeps and finds the plans of one stream's survey.
+    """Keeps and finds the plans of one stream's backfill.
+
+    Every method raises `PyMongoError` if a majority does not answer.
 
     Args:
         history: the history database.
@@ -49,7 +52,6 @@ class PlanStore:
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
-            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
         self._update({"$set": {"survey": [document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}})
 
@@ -58,7 +60,7 @@ class PlanStore:
         self._update({"$currentDate": {"surveyed_at": True}})
 
     def add(self, plan: Plan) -> None:
-        """Put a plan behind those that are kept, while no survey is at work on them. Raises as `save` does."""
+        """Put a plan behind those that are kept, while no backfill is at work on them. Raises as `save` does."""
         self.save(enqueue(self.load(), plan))
 
     def load(self) -> tuple[Plan, ...]:
@@ -66,7 +68,6 @@ class PlanStore:
 
         Raises:
             watcher.errors.PositionRefusedError: they are damaged.
-            pymongo.errors.PyMongoError: no answer.
         """
         found = self._checkpoints.find_one({"_id": self._stream, "survey": {"$exists": True}})
         if found is None:
@@ -78,8 +79,8 @@ class PlanStore:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise refusal(self._stream, "`survey` cannot be read") from error
 
-    def level(self, plan: Plan) -> None:
-        """Note in the gaps before a reconciliation that history is level by it. Safe to repeat; raises as `save`."""
+    def close_gaps(self, plan: Plan) -> None:
+        """Note in the gaps before a reconciliation that they are reconciled. Safe to repeat; raises as `save`."""
         mine = {
             "operation": "gap",
             "_id": {"$lte": Binary(sortable(plan.at) + b"\xff" * 8)},
@@ -87,7 +88,7 @@ class PlanStore:
             "description.level": {"$ne": True},
             "description.late": {"$ne": True},
         }
-        said = {"description.level": True, "description.level_at": plan.level_at}
+        said = {"description.level": True, "description.level_at": plan.reconciled_at}
         self._fence.run(lambda session: self._history.update_many(mine, {"$set": said}, session=session))
 
     def _update(self, update: dict[str, Any]) -> None:
@@ -104,19 +105,15 @@ def document(plan: Plan) -> dict[str, Any]:
         "documents": plan.documents,
         "entries": plan.entries,
         "whole": plan.whole,
-        "levels": plan.levels,
+        "levels": plan.closes_gaps,
         **{name: value for name in _OPTIONAL if (value := getattr(plan, name)) is not None},
     }
 
 
 def _sound(plan: Plan) -> Plan:
-    """The plan, if it can be carried out.
-
-    Raises:
-        TypeError: it cannot.
-    """
-    moments = [plan.at, *(each for each in (plan.since, plan.read_at, plan.latest) if each is not None)]
-    if plan.kind not in {BASELINE, RECONCILE} or not all(isinstance(each, Timestamp) for each in moments):
+    """The plan, if it can be carried out; else TypeError."""
+    times = [plan.at, *(each for each in (plan.since, plan.read_at, plan.latest) if each is not None)]
+    if plan.kind not in {BASELINE, RECONCILE} or not all(isinstance(each, Timestamp) for each in times):
         raise TypeError(plan.kind)
     if not all(isinstance(each, str) and "." in each for each in plan.namespaces):
         raise TypeError(plan.namespaces)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from watcher.doctor.finding import ok, problem, warning
 from watcher.doctor.naming import listed, many
-from watcher.targets.targets import problem_of
+from watcher.targets.namespaces import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

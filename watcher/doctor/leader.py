@@ -25,7 +25,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     lease = (patient.checkpoint or {}).get("lease")
     if isinstance(lease, dict):
         yield judge(lease, patient.keeper.admin.command("hello")["localTime"])
-    if patient.settings.part is None:
+    if patient.settings.recorded_partition is None:
         return
     for name in Layout(patient.history, patient.settings.stream).checkpoints():
         if name != patient.settings.checkpoint and leader(patient.history, name) is None:

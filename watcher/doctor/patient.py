@@ -15,7 +15,7 @@ from config.choices import PreImages
 from watcher import clients
 from watcher.operations.relocation import Relocation
 from watcher.targets.identity import identify
-from watcher.targets.kinds import COLLECTION
+from watcher.targets.namespaces import COLLECTION
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Patient:
     @cached_property
     def scope(self) -> Scope:
         """What the settings say is watched."""
-        return Scope(self.settings.include, self.settings.exclude, self.settings.history_database, self.settings.part)
+        return Scope.of(self.settings)
 
     @property
     def watched(self) -> MongoClient[Any]:

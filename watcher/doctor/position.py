@@ -32,9 +32,9 @@ def checkpoint(patient: Patient) -> Iterator[Finding]:
     stream, found = patient.settings.checkpoint, patient.checkpoint
     layout = Layout(patient.history, patient.settings.stream)
     try:
-        layout.check(patient.settings.part)
+        layout.check(patient.settings.recorded_partition)
     except PositionRefusedError as error:
-        if patient.settings.part is None or not layout.is_open():
+        if patient.settings.recorded_partition is None or not layout.is_open():
             yield problem(CHECKPOINT, error.problem, error.remedy)
             return
     if found is None or "token" not in found:

@@ -1,7 +1,7 @@
 """What only the leader of a stream may say: written together with its term, or not at all.
 
 What a daemon records of events can be written by anybody at any time: the same event is the same history. What it says
-by itself, a gap or what a survey has found, is true only as long as it leads. No clock can see to that, since a process
+by itself, a gap or a baseline, is true only as long as it leads. No clock can see to that, since a process
 may be frozen between its look at the clock and its write. So it is written in a transaction which also writes the
 stream's document in `terms`, and which fails once that names a later term.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo import ReadPreference, WriteConcern
 
-from change_history.partition import Part, all_of, checkpoint_of
+from change_history.partition import Partition, all_of, checkpoint_of
 from change_history.stored.names import CHECKPOINTS, TERMS
 from watcher.errors import PositionRefusedError
 
@@ -59,14 +59,14 @@ class Layout:
         said = {"$set": {"parts": parts}, "$currentDate": {"changed_at": True}}
         self._terms.update_one({"_id": self._id}, said, upsert=True, session=session)
 
-    def check(self, part: Part | None) -> None:
+    def check(self, part: Partition | None) -> None:
         """See whether a daemon of this part, or of the whole, has a place in it.
 
         Raises:
             watcher.errors.PositionRefusedError: it has not.
         """
         parts = self.parts()
-        wanted = part.parts if part is not None else 1
+        wanted = part.total if part is not None else 1
         if wanted == parts:
             return
         stands = "is not split" if parts == 1 else f"is split into {parts} parts"

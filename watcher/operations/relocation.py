@@ -15,9 +15,9 @@ from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget_since
 from change_history.stored.names import CHECKPOINTS
 from watcher.backfill.plan_store import PlanStore
-from watcher.backfill.plans import Plans
+from watcher.backfill.planner import Planner
 from watcher.errors import FatalError, PositionLostError, Verdict, classify, name_of
-from watcher.gaps.gaps import Gaps
+from watcher.gaps.gap import Gaps
 from watcher.leadership.lease import TTL_S
 from watcher.leadership.takeover import leader, taken
 from watcher.operations.moves import true_to_token
@@ -78,7 +78,7 @@ class Relocation:
         self._stream = stream
         self._scope = scope
         self._replica_set = replica_set
-        self._plans = Plans(watched, history, scope)
+        self._plans = Planner(watched, history, scope)
         self._reconcile, self._baseline = reconcile, baseline
         self._openings = Openings(watched, scope, pre_images=pre_images)
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
 
-from change_history.partition import Part, all_of, checkpoint_of
+from change_history.partition import Partition, all_of, checkpoint_of
 from change_history.reconstruct.holes import gaps
 from change_history.reconstruct.snapshots import forget_since
 from change_history.stored.names import CHECKPOINTS
 from watcher.backfill import plan_store
-from watcher.backfill.agenda import BASELINE, enqueue
-from watcher.backfill.plans import Plans
+from watcher.backfill.planner import Planner
+from watcher.backfill.queue import BASELINE, enqueue
 from watcher.errors import PositionLostError, Verdict, classify, name_of
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError, leader, taken
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
-    from watcher.backfill.agenda import Plan
+    from watcher.backfill.queue import Plan
     from watcher.leadership.fence import Fence
     from watcher.leadership.holder import Holder
     from watcher.stream.batch import Position
@@ -80,7 +80,7 @@ class Repartition:
         self._checkpoints = history.get_collection(
             CHECKPOINTS, write_concern=_MAJORITY, read_preference=ReadPreference.PRIMARY
         )
-        self._stream, self._scope, self._replica_set = stream, replace(scope, part=None), replica_set
+        self._stream, self._scope, self._replica_set = stream, replace(scope, partition=None), replica_set
         self._pre_images, self._baseline = pre_images, baseline
         self.layout = Layout(history, stream)
 
@@ -117,7 +117,9 @@ class Repartition:
                 f"The first daemon that is started splits it: watcher run --partition 1/{parts}",
             )
         refuse_what_cannot_be(self._stream, division, parts)
-        openings = Openings(self._watched, replace(self._scope, part=all_of(parts)[0]), pre_images=self._pre_images)
+        openings = Openings(
+            self._watched, replace(self._scope, partition=all_of(parts)[0]), pre_images=self._pre_images
+        )
         moment = timestamp(division.since.cluster_time)
         try:
             position = openings.at(moment)
@@ -146,7 +148,7 @@ class Repartition:
             now = Openings(self._watched, self._scope, pre_images=self._pre_images).now()
             queue: tuple[Plan, ...] = ()
             if self._baseline:
-                queue = (Plans(self._watched, self._history, self._scope).baseline(now),)
+                queue = (Planner(self._watched, self._history, self._scope).baseline(now),)
             self._write(self._checkpoints_at(now, now.cluster_time, queue, parts), mine.fences)
 
     def change(self, parts: int, *, by_force: bool = False) -> Position:
@@ -232,5 +234,5 @@ class Repartition:
                 queue = enqueue(queue, plan.from_the_beginning())
         return queue
 
-    def _checkpointer(self, part: Part | None, name: str) -> Checkpointer:
-        return Checkpointer(self._history, name, replace(self._scope, part=part), self._replica_set)
+    def _checkpointer(self, part: Partition | None, name: str) -> Checkpointer:
+        return Checkpointer(self._history, name, replace(self._scope, partition=part), self._replica_set)

@@ -82,7 +82,7 @@ class Checkpointer:
             return None
         stored = raw.fields(bytes(found.raw))
         if b"token" not in stored and b"cluster_time" not in stored:
-            return None  # it has been led, or a survey planned, but the very first start was cut short
+            return None  # it has been led, or a backfill planned, but the very first start was cut short
         damage.refuse_unreadable(self._stream, stored)
         self._refuse_other_deployment(to_python(stored[b"replica_set"]))
         options = to_python(stored[b"options"])

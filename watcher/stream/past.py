@@ -65,7 +65,7 @@ class Past:
         self._holes[hole.checkpoint, hole.since] = hole
 
     def change(self) -> None:
-        """History has come to tell more: a survey has got somewhere. May be called from any thread."""
+        """History has come to tell more: a backfill has got somewhere. May be called from any thread."""
         self._changed = True
 
     def learned(self) -> bool:

@@ -13,11 +13,13 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any
 
 from change_history import globs
-from change_history.partition import Part
+from change_history.partition import Partition
 from watcher.targets import partition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from config.settings import Settings
 
 SYSTEM_DATABASES = ("admin", "config", "local")
 _MAGIC = re.compile(r"[*?\[]")
@@ -35,13 +37,18 @@ class Scope:
         include: globs `db.coll`; a namespace must match one of them.
         exclude: globs `db.coll`; a namespace must match none of them.
         own_database: name of the history database, which is never watched.
-        part: of the documents there, only these; None: all.
+        partition: of the documents there, only these; None: all.
     """
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     own_database: str
-    part: Part | None = None
+    partition: Partition | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Scope:
+        """What the settings say is watched."""
+        return cls(settings.include, settings.exclude, settings.history_database, settings.recorded_partition)
 
     @property
     def database(self) -> str | None:
@@ -81,7 +88,7 @@ class Scope:
         if either of its two names is covered, and always the end of the stream itself (invalidate).
         """
         covered = self._match()
-        return covered if self.part is None else {"$and": [covered, partition.match(self.part)]}
+        return covered if self.partition is None else {"$and": [covered, partition.match(self.partition)]}
 
     def _match(self) -> dict[str, Any]:
         own = {"ns.db": {"$ne": self.own_database}}
@@ -99,21 +106,21 @@ class Scope:
 
     def describe(self) -> dict[str, Any]:
         """The scope in a form that is stored with the checkpoint: a token is a position only with it."""
-        part = {} if self.part is None else {"part": str(self.part)}
+        share = {} if self.partition is None else {"part": str(self.partition)}
         return {
             "database": self.database,
             "collection": self.collection,
             "include": sorted(set(self.include)),
             "exclude": sorted(set(self.exclude)),
             "own_database": self.own_database,
-            **part,
+            **share,
         }
 
     @classmethod
     def described(cls, options: Mapping[str, Any]) -> Scope:
         """The scope that `describe` has described."""
-        part = Part.parse(options["part"]) if "part" in options else None
-        return cls(tuple(options["include"]), tuple(options["exclude"]), options["own_database"], part)
+        share = Partition.parse(options["part"]) if "part" in options else None
+        return cls(tuple(options["include"]), tuple(options["exclude"]), options["own_database"], share)
 
 
 def is_pattern(name: str) -> bool:

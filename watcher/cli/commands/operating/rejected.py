@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bson import Binary
 
     from watcher.cli.main import Context
-    from watcher.gaps.second_chance import Outcome, SecondChance
+    from watcher.gaps.rejected import Outcome, RejectedEvents
 
 _COLUMNS = ("id", "rejected", "namespace", "cluster time", "bytes", "error")
 _ID_BYTES = 16
@@ -80,12 +80,12 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
     wanted = [_id(text) for text in ids]
     from config import log as logs
     from watcher.cli.connection import history_uri, open_client
-    from watcher.gaps.second_chance import SecondChance
+    from watcher.gaps.rejected import RejectedEvents
 
     settings = context.settings()
     logs.configure("critical", settings.log_format)  # the command itself says what is the matter
     with open_client(history_uri(settings)) as client:
-        chance = SecondChance(client[settings.history_database])
+        chance = RejectedEvents(client[settings.history_database])
         outcomes = list(_tried(chance, wanted if ids else chance.ids()))
     missing = [] if everything else sorted(set(wanted) - {outcome.id for outcome in outcomes})
     remaining = [outcome for outcome in outcomes if outcome.error is not None]
@@ -98,7 +98,7 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
         raise SystemExit(exit_codes.REMAINING)
 
 
-def _tried(chance: SecondChance, ids: Sequence[Binary | bytes]) -> Iterator[Outcome]:
+def _tried(chance: RejectedEvents, ids: Sequence[Binary | bytes]) -> Iterator[Outcome]:
     """Try events again, with a progress bar if they are many and somebody watches."""
     if len(ids) < _MANY:
         return chance.retry(ids)

@@ -76,7 +76,7 @@ def _relocation(settings: Settings, stack: ExitStack) -> Relocation:
         watched,
         history,
         settings.checkpoint,
-        Scope(settings.include, settings.exclude, settings.history_database, settings.part),
+        Scope.of(settings),
         replica_set,
         pre_images=settings.pre_images is not PreImages.OFF,
         reconcile=settings.on_gap is OnGap.RECONCILE,

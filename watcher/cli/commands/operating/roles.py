@@ -39,7 +39,7 @@ def roles(
     from watcher.targets.scope import Scope
 
     settings = context.settings(include=include)
-    scope = Scope(settings.include, settings.exclude, settings.history_database, settings.part)
+    scope = Scope.of(settings)
     places = plan(settings, scope, purposes or PURPOSES, minimal=minimal)
     if as_json:
         output.speak_utf8()

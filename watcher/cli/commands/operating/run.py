@@ -106,8 +106,10 @@ def _greet(settings: Settings, deployments: Deployments) -> None:
         ("watches", ",".join(settings.include) + "".join(f" but not {glob}" for glob in settings.exclude)),
         ("history", f"{settings.history_database}{elsewhere}"),
     ]
-    if settings.part is not None:
-        lines.insert(2, ("part", f"{settings.part} of stream {settings.stream!r}, by the `_id` of the documents"))
+    if settings.recorded_partition is not None:
+        lines.insert(
+            2, ("part", f"{settings.recorded_partition} of stream {settings.stream!r}, by the `_id` of the documents")
+        )
     if settings.http_port:
         lines.append(("health", f"http://{settings.http_host}:{settings.http_port}/ready"))
     if embedded:

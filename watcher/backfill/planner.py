@@ -1,4 +1,4 @@
-"""What is surveyed when: plans are made here."""
+"""What the backfill has to read at the start, after a gap, after a rename and after changed options."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import structlog
 from pymongo.errors import OperationFailure
 
 from change_history.stored.names import HISTORY
-from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
+from watcher.backfill.queue import BASELINE, RECONCILE, Plan
 from watcher.errors import Verdict, classify, name_of
 from watcher.stream.batch import before, timestamp
-from watcher.targets.kinds import COLLECTION
+from watcher.targets.namespaces import COLLECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Plans:
-    """Makes the plans of one stream's survey.
+class Planner:
+    """Makes the plans of one stream's backfill.
 
     Args:
         client: the watched deployment.
@@ -47,7 +47,7 @@ class Plans:
         """The plan after a gap: also what history knows of and no longer exists."""
         namespaces = tuple(sorted(self._known_namespaces().union(self._live_namespaces())))
         since = timestamp(lost.position.cluster_time)
-        return Plan(RECONCILE, before(now.cluster_time), namespaces, since=since, levels=True)
+        return Plan(RECONCILE, before(now.cluster_time), namespaces, since=since, closes_gaps=True)
 
     def after_rename(self, renamed: Renamed, waiting: Iterable[Plan]) -> Plan | None:
         """The plan for a collection that was given a watched name; None if history knows its documents already.

@@ -1,4 +1,4 @@
-"""One collection of a survey: what happens to it in the middle, and how far the stream is meanwhile."""
+"""One collection of a backfill: what happens to it in the middle, and how far the stream is meanwhile."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from tests.support.backfill import history_database
-from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
-from watcher.backfill.snapshot import now
-from watcher.backfill.surveyor import Surveyor
+from watcher.backfill.queue import BASELINE, RECONCILE, Plan
+from watcher.backfill.readers import now
+from watcher.backfill.scanner import Scanner
 from watcher.retry import Retry
-from watcher.targets.kinds import MovedError
+from watcher.targets.namespaces import MovedError
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-Make: TypeAlias = Callable[..., Surveyor]
+Make: TypeAlias = Callable[..., Scanner]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def history(replica_set_uri: str) -> Iterator[Database[Any]]:
 
 @pytest.fixture
 def make(database: Database[Any], history: Database[Any]) -> Make:
-    """A function that makes a surveyor; by default the stream is always up to date."""
+    """A function that makes a scanner; by default the stream is always up to date."""
 
     def up_to_date() -> Timestamp:
         database.client.admin.command("appendOplogNote", data={})
@@ -40,7 +40,7 @@ def make(database: Database[Any], history: Database[Any]) -> Make:
 
     def made(
         recorded: Callable[[], Timestamp | None] = up_to_date, after_store: Callable[[], object] = lambda: None
-    ) -> Surveyor:
+    ) -> Scanner:
         stop = threading.Event()
 
         def store(entries: list[bytes]) -> None:
@@ -48,7 +48,7 @@ def make(database: Database[Any], history: Database[Any]) -> Make:
             after_store()
 
         retry = Retry(stop, lambda _doing, _error: None, lambda _doing: None)
-        return Surveyor(database.client, history, store, recorded, lambda: None, retry, stop)
+        return Scanner(database.client, history, store, recorded, lambda: None, retry, stop)
 
     return made
 
@@ -63,12 +63,12 @@ def test_nothing_is_said_of_a_name_that_is_gone_before_the_stream_has_come_there
         return answers.pop(0) if answers else now(database.client)
 
     plan = Plan(BASELINE, now(database.client), (f"{database.name}.a", f"{database.name}.b"))
-    surveyor = make(recorded)
-    assert list(surveyor.steps(plan, as_it_is=False)) == []
+    scanner = make(recorded)
+    assert list(scanner.steps(plan, as_it_is=False)) == []
     assert answers == []
 
     answers += [None, None]
-    assert list(surveyor.steps(plan.next_namespace(), as_it_is=False)) == []
+    assert list(scanner.steps(plan.next_namespace(), as_it_is=False)) == []
     assert answers == []
 
 
@@ -80,7 +80,7 @@ def test_a_collection_that_goes_while_it_is_compared_is_not_recorded_as_emptied(
     before = now(database.client)
     list(make().steps(Plan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
     database.a.update_one({"_id": 1}, {"$set": {"n": 1}})
-    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, levels=True)
+    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, closes_gaps=True)
 
     with pytest.raises(MovedError):
         list(make(after_store=lambda: database.a.rename("b")).steps(plan, as_it_is=False))
@@ -101,7 +101,7 @@ def test_an_id_that_has_only_changed_its_type_is_neither_gone_nor_the_same(
     list(make().steps(Plan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
     database.a.delete_one({"_id": 3})
     database.a.insert_one({"_id": 3.0, "n": 1})
-    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, levels=True)
+    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, closes_gaps=True)
 
     list(make().steps(plan, as_it_is=as_it_is))
 
@@ -114,7 +114,7 @@ def test_reading_again_says_nothing_twice(database: Database[Any], history: Data
     """After a kill the last batch is read again; what is known by then has to be left alone."""
     database.create_collection("a", capped=True, size=100_000)
     database.a.insert_many([{"_id": number} for number in range(5)])
-    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=Timestamp(1, 1), levels=True)
+    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=Timestamp(1, 1), closes_gaps=True)
 
     for _ in range(2):
         list(make().steps(plan, as_it_is=False))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.backfill import entries, settled, surveyed, told
+from tests.support.backfill import backfilled, entries, settled, told
 from tests.support.daemon import eventually
 from watcher.cli import exit_codes
 
@@ -68,7 +68,7 @@ def test_what_is_given_a_watched_name_is_known_from_then_on(
         writer.join()
     database.end.insert_one({"_id": "end"})
     daemon.recorded(f"{database.name}.end", "end")
-    eventually(lambda: surveyed(daemon), "the end of the survey")
+    eventually(lambda: backfilled(daemon), "the end of the backfill")
     database.other.drop()
 
     settled(daemon, database)
@@ -109,7 +109,7 @@ def test_a_collection_renamed_before_it_was_read_is_read_under_its_new_name(
         database[name].insert_many([{"_id": number, "of": name} for number in range(100)])
     daemon = make_daemon(replica_set_uri, database.name, pre_images="off").start().ready()
 
-    eventually(daemon.database.history.estimated_document_count, "the survey of the first collection")
+    eventually(daemon.database.history.estimated_document_count, "the backfill of the first collection")
     database.a.rename("z")
     database.b.rename("y")
     database.c.rename("b")

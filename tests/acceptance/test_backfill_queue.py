@@ -1,4 +1,4 @@
-"""Several things to survey, one after the other, whatever happens in between."""
+"""Several things to backfill, one after the other, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Timestamp
 
-from tests.support.backfill import entries, level, settled, surveyed, told
+from tests.support.backfill import backfilled, complete, entries, settled, told
 from tests.support.daemon import eventually, watcher
 from watcher.cli import exit_codes
 
@@ -79,7 +79,7 @@ def test_a_plan_of_an_earlier_version_is_carried_out(
     daemon.database.checkpoints.update_one({}, {"$set": {"survey": kept}})
 
     again = make_daemon(replica_set_uri, database.name, history_database=daemon.database.name).start()
-    eventually(lambda: surveyed(again), "the end of the survey")
+    eventually(lambda: backfilled(again), "the end of the backfill")
 
     found = entries(again, {"operation": "baseline"})
     assert sorted(entry["document_id"] for entry in found) == [3, 4, 5, 6, 7, 8, 9]
@@ -95,7 +95,7 @@ def test_at_a_later_moment_what_happened_since_is_stated_whole(
     shop.a.insert_many([{"_id": number, "n": 0, "l": [1]} for number in range(700)])
     shop.a.insert_many([{"_id": "gone"}, {"_id": "gone and back"}, {"_id": "gone later"}])
     daemon.start().ready()
-    eventually(lambda: surveyed(daemon), "the baseline")
+    eventually(lambda: backfilled(daemon), "the baseline")
     assert daemon.stop() == exit_codes.OK
     shop.a.update_many({"_id": {"$gte": 3}}, {"$set": {"n": 1}})
     shop.a.update_many({"_id": {"$lt": 3}}, {"$set": {"m": {"x": 1}}, "$push": {"l": 2}})
@@ -121,9 +121,9 @@ def test_at_a_later_moment_what_happened_since_is_stated_whole(
 
     daemon._environment["WATCHER_ON_GAP"] = "reconcile"
     daemon.start()
-    eventually(lambda: surveyed(daemon), "the end of the survey")
+    eventually(lambda: backfilled(daemon), "the end of the backfill")
 
-    assert level(daemon, shop), daemon.log()
+    assert complete(daemon, shop), daemon.log()
     (gap,) = entries(daemon, {"operation": "gap"})
     resumed, level_at = gap["description"]["to"], gap["description"]["level_at"]
     found = {entry["document_id"]: entry for entry in entries(daemon, {"operation": "reconcile"})}

@@ -31,7 +31,7 @@ def _level(daemon: Daemon, database: Database[Any]) -> bool:
     return {key: data for key, data in oracle.folded(recorded).items() if data is not None} == oracle.live(database)
 
 
-def _surveyed(daemon: Daemon) -> bool:
+def _backfilled(daemon: Daemon) -> bool:
     checkpoint = daemon.database.checkpoints.find_one()
     return checkpoint is not None and "token" in checkpoint and "survey" not in checkpoint
 
@@ -68,7 +68,7 @@ def test_existing_documents_get_one_baseline_while_they_are_written_to(
             eventually(daemon.database.history.estimated_document_count, "a first entry")
             daemon.kill()
             daemon.start()
-        eventually(lambda: _surveyed(daemon), "the end of the survey")
+        eventually(lambda: _backfilled(daemon), "the end of the backfill")
     finally:
         end.set()
         writer.join()
@@ -78,7 +78,7 @@ def test_existing_documents_get_one_baseline_while_they_are_written_to(
     eventually(lambda: _level(daemon, database), "history to be level", patience_s=20)
     baselines = list(daemon.database.history.find({"operation": "baseline"}, {"document_id": 1, "namespace": 1}))
     assert len(baselines) == len({(item["namespace"], str(item["document_id"])) for item in baselines})
-    assert any("survey" in line["event"] for line in daemon.log_lines())
+    assert any("backfill done" in line["event"] for line in daemon.log_lines())
     assert daemon.stop() == exit_codes.OK
 
 
@@ -104,7 +104,7 @@ def test_after_a_gap_history_is_level_with_every_document(
     shop.a.insert_many([{"_id": number, "n": 0, "m": {"x": 1}} for number in range(200)])
     shop.dropped.insert_many([{"_id": number} for number in range(3)])
     daemon.start().ready()
-    eventually(lambda: _surveyed(daemon), "the baseline")
+    eventually(lambda: _backfilled(daemon), "the baseline")
     shop.a.update_one({"_id": 0}, {"$set": {"seen": True}})
     daemon.recorded("shop.a", 0)
     assert daemon.stop() == exit_codes.OK

@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
     error: str | None
 
 
-class SecondChance:
+class RejectedEvents:
     """Brings rejected events into history, each in its right place: the order of history is in its ids.
 
     An event leaves `rejected` only after a majority has its history. So a kill at any moment costs nothing: what is in

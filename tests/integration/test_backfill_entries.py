@@ -13,8 +13,8 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 from tests.support import oracle
 from tests.support.backfill import history_database
-from watcher.backfill.agenda import BASELINE, RECONCILE, Plan
-from watcher.backfill.statements import Statements
+from watcher.backfill.entries import Entries
+from watcher.backfill.queue import BASELINE, RECONCILE, Plan
 from watcher.events import baseline
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ OTHER = bson.encode({"_id": 1, "n": 1})
 
 KINDS = {
     BASELINE: Plan(BASELINE, AT, ("shop.a",)),
-    RECONCILE: Plan(RECONCILE, AT, ("shop.a",), since=Timestamp(5, 0), levels=True),
+    RECONCILE: Plan(RECONCILE, AT, ("shop.a",), since=Timestamp(5, 0), closes_gaps=True),
 }
 
 
@@ -58,7 +58,7 @@ def _collection_event(history: Database[Any], operation: str, seconds: int, **mo
 
 def _written(history: Database[Any], kind: str, found: bytes | None = FOUND) -> tuple[list[tuple[str, int]], bool]:
     """Operation and second of what is written, and whether it is to be read again."""
-    stated = Statements(history, KINDS[kind]).about({ID: found}, SINCE, UNTIL)
+    stated = Entries(history, KINDS[kind]).about({ID: found}, SINCE, UNTIL)
     entries = [oracle.entry(entry) for entry in stated.entries]
     assert stated.later or all(entry["cluster_time"] == AT for entry in entries)
     return [(entry["operation"], entry["cluster_time"].time) for entry in entries], bool(stated.unsure)
@@ -82,11 +82,11 @@ def test_what_was_written_to_since_is_told_of_the_moment_it_was_read(history: Da
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_history_says_already_is_not_said_again(history: Database[Any], kind: str) -> None:
-    """Every document inserted while a survey is late would be there twice."""
+    """Every document inserted while a backfill is late would be there twice."""
     _told(history, FOUND, 15)
 
     assert _written(history, kind) == ([], False)
-    assert Statements(history, KINDS[kind]).about({ID: FOUND}, SINCE, UNTIL).later
+    assert Entries(history, KINDS[kind]).about({ID: FOUND}, SINCE, UNTIL).later
 
 
 @pytest.mark.parametrize("kind", KINDS)

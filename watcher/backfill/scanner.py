@@ -1,4 +1,4 @@
-"""Reading one collection of a plan, and recording what is to be said of its documents."""
+"""Reading one collection of a plan, and recording the state of its documents."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import structlog
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
-from watcher.backfill.agenda import RECONCILE, Plan
-from watcher.backfill.snapshot import AbsentReader, Reader, Reading, SnapshotReader, last_id, now
-from watcher.backfill.statements import Statements
+from watcher.backfill.entries import Entries
+from watcher.backfill.queue import RECONCILE, Plan
+from watcher.backfill.readers import AbsentReader, MajorityReader, Reading, SnapshotReader, last_id, now
 from watcher.retry import Retry, StoppedError
-from watcher.targets.kinds import COLLECTION, MovedError, kind_of
+from watcher.targets.namespaces import COLLECTION, MovedError, kind_of
 
 if TYPE_CHECKING:
     import threading
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from change_history.partition import Part
-    from watcher.targets.kinds import Kind
+    from change_history.partition import Partition
+    from watcher.targets.namespaces import Kind
 
 log = structlog.get_logger(__name__)
 
@@ -35,19 +35,19 @@ _LOOK_EVERY_S = 0.2
 
 
 @dataclass
-class Surveyor:
-    """Surveys a collection.
+class Scanner:
+    """Reads a collection.
 
     Args:
         client: the watched deployment.
         history: the history database.
         store: stores history documents; returns when a majority has them.
-        recorded: the moment that the stream is durably recorded up to; None: not known yet.
+        recorded: the cluster time that the stream is durably recorded up to; None: not known yet.
         nudge: writes something into the history database.
         retry: tries again what fails for passing reasons.
         stop: set when the daemon is asked to stop.
-        part: only the documents of this part of the stream; None: all.
-        others: whether the other parts are recorded up to a moment.
+        partition: only the documents of this partition of the stream; None: all.
+        others: whether the other partitions are recorded up to a cluster time.
     """
 
     client: MongoClient[Any]
@@ -57,15 +57,15 @@ class Surveyor:
     nudge: Callable[[], None]
     retry: Retry
     stop: threading.Event
-    part: Part | None = None
+    partition: Partition | None = None
     others: Callable[[Timestamp], bool] = lambda _: True
     _absent: dict[str, tuple[Timestamp, Timestamp]] = field(default_factory=dict)
 
     def steps(self, plan: Plan, *, as_it_is: bool) -> Iterator[Plan]:
-        """Survey the first collection of a plan.
+        """Read the first collection of a plan.
 
         Args:
-            plan: what to survey, and from where on.
+            plan: what to read, and from where on.
             as_it_is: read what is there now instead of a snapshot.
 
         Yields:
@@ -73,7 +73,7 @@ class Surveyor:
 
         Raises:
             MovedError: to be begun again from the last step.
-            pymongo.errors.OperationFailure: the server refuses; with a code of `SNAPSHOT_GONE`, to read this moment.
+            pymongo.errors.OperationFailure: the server refuses; with a code of `SNAPSHOT_GONE`, the snapshot wanted.
             watcher.retry.StoppedError: a stop was asked for meanwhile.
         """
         namespace = plan.namespaces[0]
@@ -81,10 +81,10 @@ class Surveyor:
             self._wait_for_others(plan.at)
         found = kind_of(self.client, namespace)
         reader = self._reader(plan, found, as_it_is=as_it_is)
-        statements = Statements(self.history, plan, self.part)
+        entries = Entries(self.history, plan, self.partition)
         for reading in reader.documents(plan.after):
             if reading.documents:
-                plan = self._state(plan, statements, reader, reading)
+                plan = self._record(plan, entries, reader, reading)
                 plan = replace(
                     plan, after=last_id(reading.documents), documents=plan.documents + len(reading.documents)
                 )
@@ -92,27 +92,27 @@ class Surveyor:
         self._unless_moved(namespace, found)
         if not isinstance(reader, SnapshotReader):
             self.recorded_up_to(reading.until)  # whoever follows a renaming looks at the plans that wait
-        if reading.until > plan.at and statements.turned(reading.until):
+        if reading.until > plan.at and entries.replaced(reading.until):
             plan = replace(plan, latest=max(plan.latest or plan.at, reading.until))
             yield plan
         if plan.kind != RECONCILE:
             return
-        for ids in statements.known_ids(reader.chunk):
+        for ids in entries.known_ids(reader.chunk):
             reading = reader.these(ids, only_ids=True)
             self._unless_moved(namespace, found)
             missing = _missing(ids, reading.documents)
             if missing:
-                plan = self._state(plan, statements, reader, reading._replace(documents=[]), missing)
+                plan = self._record(plan, entries, reader, reading._replace(documents=[]), missing)
                 yield plan
 
-    def recorded_up_to(self, moment: Timestamp) -> Timestamp:
-        """Wait until the stream is recorded up to a moment, or beyond it; the moment it is recorded up to.
+    def recorded_up_to(self, wanted: Timestamp) -> Timestamp:
+        """Wait until the stream is recorded up to a cluster time, or beyond it; the one that it is recorded up to.
 
         Raises:
             watcher.retry.StoppedError: a stop was asked for meanwhile.
         """
         nudged = False
-        while (reached := self.recorded()) is None or reached < moment:
+        while (reached := self.recorded()) is None or reached < wanted:
             # A stream comes no further than the oplog, to which an idle server adds every ten seconds only. Where
             # history is kept in the watched deployment, any write to it will do.
             if not nudged:
@@ -122,32 +122,34 @@ class Surveyor:
                 raise StoppedError("waiting for the stream")
         return reached
 
-    def _wait_for_others(self, moment: Timestamp) -> None:
-        """Wait until all parts are recorded up to a moment.
+    def _wait_for_others(self, wanted: Timestamp) -> None:
+        """Wait until all partitions are recorded up to a cluster time.
 
-        What ended a collection within a gap, this part has lost. Another one may still bring it in, and then documents
-        would be gone that were found to be as history says.
+        What ended a collection within a gap, this partition has lost. Another one may still bring it in, and then
+        documents would be gone that were found to be as history says.
         """
         said = False
-        while not self.retry.call("waiting for the other parts", partial(self.others, moment)):
+        while not self.retry.call("waiting for the other parts", partial(self.others, wanted)):
             if not said:
-                log.info("documents are compared with history once the other parts are past the gap", at=str(moment))
+                log.info(
+                    "documents are compared with history once the other partitions are past the gap", at=str(wanted)
+                )
                 said = True
             if self.stop.wait(_LOOK_EVERY_S):
                 raise StoppedError("waiting for the other parts")
 
-    def _reader(self, plan: Plan, found: Kind | None, *, as_it_is: bool) -> Reader:
+    def _reader(self, plan: Plan, found: Kind | None, *, as_it_is: bool) -> MajorityReader:
         namespace = plan.namespaces[0]
         if found is None or found.type != COLLECTION:
             known = namespace in self._absent
             bounds = self._absent.pop(namespace) if known else self._look_for_absent(plan)
             return AbsentReader(self.client, namespace, *bounds)
         if as_it_is or found.capped:
-            return Reader(self.client, namespace, self.part)
-        return SnapshotReader(self.client, namespace, plan.read_at or plan.at, self.part)
+            return MajorityReader(self.client, namespace, self.partition)
+        return SnapshotReader(self.client, namespace, plan.read_at or plan.at, self.partition)
 
     def _look_for_absent(self, plan: Plan) -> tuple[Timestamp, Timestamp]:
-        """Between which moments the first collection of a plan is not there; others are noted by the way.
+        """Between which cluster times the first collection of a plan is not there; others are noted by the way.
 
         After each such look the stream has to come up to it, so there should not be one for every collection.
         """
@@ -161,16 +163,16 @@ class Surveyor:
         return bounds
 
     def _unless_moved(self, namespace: str, found: Kind | None) -> None:
-        """Of what is not there, the server reads nothing without a word, at whatever moment."""
+        """Of what is not there, the server reads nothing, without an error, at whatever cluster time."""
         now = kind_of(self.client, namespace)
         if (now and now.uuid) != (found and found.uuid):
             raise MovedError(namespace)
 
-    def _state(
+    def _record(
         self,
         plan: Plan,
-        statements: Statements,
-        reader: Reader,
+        entries: Entries,
+        reader: MajorityReader,
         reading: Reading,
         missing: Iterable[raw.Value] = (),
     ) -> Plan:
@@ -178,15 +180,15 @@ class Surveyor:
         for _ in range(ATTEMPTS):
             if reading.until > plan.at and plan.read_at != reading.until:
                 self.recorded_up_to(reading.until)
-            stated = statements.about(found, reading.since, reading.until)
-            if stated.entries:
-                self.store(stated.entries)
-            latest = max(plan.latest or plan.at, reading.until) if stated.later else plan.latest
-            plan = replace(plan, entries=plan.entries + len(stated.entries), latest=latest)
-            if not stated.unsure:
+            recorded = entries.about(found, reading.since, reading.until)
+            if recorded.entries:
+                self.store(recorded.entries)
+            latest = max(plan.latest or plan.at, reading.until) if recorded.later else plan.latest
+            plan = replace(plan, entries=plan.entries + len(recorded.entries), latest=latest)
+            if not recorded.unsure:
                 return plan
-            reading = reader.these(stated.unsure)
-            found = _by_id(reading.documents) | dict.fromkeys(_missing(stated.unsure, reading.documents))
+            reading = reader.these(recorded.unsure)
+            found = _by_id(reading.documents) | dict.fromkeys(_missing(recorded.unsure, reading.documents))
         log.warning(
             "documents are written to all the time, so that their state could not be recorded; their events are",
             namespace=plan.namespaces[0],

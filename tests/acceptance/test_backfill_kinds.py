@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from tests.support.backfill import entries, settled, surveyed
+from tests.support.backfill import backfilled, entries, settled
 from tests.support.daemon import eventually, watcher
 from watcher.cli import exit_codes
 
@@ -55,11 +55,11 @@ def test_a_capped_collection_is_told_as_it_is_while_it_is_written_to(
 def test_after_a_gap_a_capped_collection_is_level_too(
     replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
 ) -> None:
-    """Left out, the gap would never be level, and removed documents would stay in every answer."""
+    """Left out, the gap would never be reconciled, and removed documents would stay in every answer."""
     database.create_collection("a", capped=True, size=100_000, max=10)
     database.a.insert_many([{"_id": number} for number in range(10)])
     daemon = make_daemon(replica_set_uri, database.name).start().ready()
-    eventually(lambda: surveyed(daemon), "the baseline")
+    eventually(lambda: backfilled(daemon), "the baseline")
     assert daemon.stop() == exit_codes.OK
     database.a.insert_many([{"_id": number} for number in range(10, 15)])
     database.a.update_one({"_id": 7}, {"$set": {"n": 1}})
@@ -118,7 +118,7 @@ def test_what_comes_under_watch_by_other_options_begins_with_what_is_there(
     database.b.insert_many([{"_id": number, "n": 0} for number in range(5)])
     name = database.name
     daemon = make_daemon(replica_set_uri, name).start().ready()
-    eventually(lambda: surveyed(daemon), "the baseline")
+    eventually(lambda: backfilled(daemon), "the baseline")
     assert daemon.stop() == exit_codes.OK
     _adopt(daemon, f"{name}.a")
     daemon.start()

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.support.daemon import eventually
 from watcher.retry import Retry
-from watcher.targets.images import PreImages
+from watcher.targets.pre_images import PreImages
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What is to be surveyed, and in which order: the queue of plans. Pure."""
+"""What the backfill is to read, and in which order: the queue of plans. Pure."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ BASELINE, RECONCILE = "baseline", "reconcile"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be surveyed, and how far it is.
+    """What is to be read, and how far it is.
 
     Attributes:
         kind: `BASELINE`, what documents are; or `RECONCILE`, in what they differ from what history says.
-        at: the moment that history is to tell them of.
+        at: the cluster time as of which history is to have them.
         namespaces: what remains, the first of it being under way.
         after: `{_id: …}` of the last document that is done in the first namespace.
         since: of a reconciliation, up to when history was whole.
         documents: how many are done.
         entries: how many were recorded.
         whole: nothing had to be left out.
-        levels: when it is done, the gaps before it are level.
-        read_at: a later moment that the first namespace is read at, because `at` can no longer be read.
-        latest: the latest moment that any document had to be told of instead of `at`.
+        closes_gaps: when it is done, the gaps before it are reconciled.
+        read_at: a later cluster time that the first namespace is read at, because `at` can no longer be read.
+        latest: the latest cluster time that any document had to be recorded as of instead of `at`.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Plan:
     documents: int = 0
     entries: int = 0
     whole: bool = True
-    levels: bool = False
+    closes_gaps: bool = False
     read_at: Timestamp | None = None
     latest: Timestamp | None = None
 
@@ -50,8 +50,8 @@ class Plan:
         return self.kind, self.at, self.since
 
     @property
-    def level_at(self) -> Timestamp:
-        """The moment from which on history can be relied upon, once the plan is carried out."""
+    def reconciled_at(self) -> Timestamp:
+        """The cluster time from which on history can be relied upon, once the plan is carried out."""
         return max(self.at, self.latest) if self.latest is not None else self.at
 
     def from_the_beginning(self) -> Plan:
@@ -67,12 +67,12 @@ def enqueue(queue: Sequence[Plan], plan: Plan) -> tuple[Plan, ...]:
     """Put a plan behind those that wait. Safe to repeat.
 
     Plans are carried out in their order, so nothing of a baseline is lost to a reconciliation. What an earlier
-    reconciliation has not done yet, though, is read at the later one's moment: its own lies before events that are
-    lost, and would have to be made good again at once. It still compares with what was known before its own gap.
+    reconciliation has not done yet, though, is read at the later one's cluster time: its own lies before events that
+    are lost, and would have to be reconciled again at once. It still compares with what was known before its own gap.
     """
     waiting = []
     for other in queue:
-        if other.levels and plan.levels:
+        if other.closes_gaps and plan.closes_gaps:
             if other.at < plan.at:
                 other = replace(other, at=plan.at, after=None, read_at=None)  # noqa: PLW2901
             if other.since != plan.since:
@@ -90,15 +90,15 @@ def finish(queue: Sequence[Plan], done: Plan) -> tuple[tuple[Plan, ...], Plan | 
     """Take a plan that is carried out from the queue.
 
     Returns:
-        What remains, and the plan that the gaps are level by; None if that is not to be said, or not yet: a
-        reconciliation that waits takes over what there is to say.
+        What remains, and the plan by which the gaps are reconciled. None if they are not, or not yet: a reconciliation
+        that waits takes over what there is to say.
     """
     waiting = [plan for plan in queue if plan.identity != done.identity]
-    if not done.levels:
+    if not done.closes_gaps:
         return tuple(waiting), None
     for index, plan in enumerate(waiting):
-        if plan.levels:
-            latest = max(done.level_at, plan.level_at)
+        if plan.closes_gaps:
+            latest = max(done.reconciled_at, plan.reconciled_at)
             waiting[index] = replace(plan, whole=plan.whole and done.whole, latest=latest)
             return tuple(waiting), None
     return tuple(waiting), done if done.whole else None

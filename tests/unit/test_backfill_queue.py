@@ -8,7 +8,7 @@ from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
-from watcher.backfill.agenda import BASELINE, RECONCILE, Plan, enqueue, finish
+from watcher.backfill.queue import BASELINE, RECONCILE, Plan, enqueue, finish
 
 _DONE = RawBSONDocument(raw.from_fields([(b"_id", (raw.INT32, raw.int32(1)))]))
 
@@ -18,7 +18,7 @@ def _at(seconds: int) -> Timestamp:
 
 
 def _after_gap(since: int, until: int, *namespaces: str) -> Plan:
-    return Plan(RECONCILE, _at(until), namespaces, since=_at(since), levels=True)
+    return Plan(RECONCILE, _at(until), namespaces, since=_at(since), closes_gaps=True)
 
 
 BEGUN = Plan(BASELINE, _at(1), ("db.b", "db.c"), after=_DONE, documents=7)
@@ -67,7 +67,7 @@ def test_gaps_are_level_only_when_all_is_compared() -> None:
     assert leveller is None
     last = replace(rest[0], namespaces=())
     assert finish((last,), last) == ((), last)
-    assert last.level_at == _at(25)
+    assert last.reconciled_at == _at(25)
 
 
 def test_what_was_left_out_is_not_level() -> None:

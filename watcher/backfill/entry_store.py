@@ -1,4 +1,4 @@
-"""Entries of our own go into history: what a survey has to say, each once, and only by the leader."""
+"""The backfill's entries go into history, each once, and only by the leader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PORTION = 16 * 1024 * 1024
 _NO_POSITION = Position(b"", bytes(8))
 
 
-class OwnEntries:
+class EntryStore:
     """Stores history that no event has made. It may stand before what is stored already.
 
     Args:
@@ -96,7 +96,7 @@ def _portions(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
     portion: list[bytes] = []
     size = 0
     for document in documents:
-        stored = min(len(document), chunks.LARGEST_DOCUMENT)  # the rest goes into parts, before
+        stored = min(len(document), chunks.LARGEST_DOCUMENT)  # the rest goes into chunks, before
         if portion and size + stored > PORTION:
             yield portion
             portion, size = [], 0

@@ -1,9 +1,12 @@
-"""Reading a collection while it goes on changing: as it was at one moment, or at least within known bounds.
+"""Reading a collection while it goes on changing: as it was at one cluster time, or at least within known bounds.
 
-`readConcern: {level: "snapshot", atClusterTime: …}` (https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/):
-every batch shows the same moment, however long the reading takes, within the server's window for it
-(`minSnapshotHistoryWindowInSeconds`, 300 by default). The server refuses that for capped collections, and for a moment
-before a collection was made or renamed. Then a majority read has to do, of which only bounds of its moment are known.
+A snapshot read (https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/) names a cluster time:
+`readConcern: {level: "snapshot", atClusterTime: …}`. Every batch shows that time, however long the reading takes,
+within the server's window for it (`minSnapshotHistoryWindowInSeconds`, 300 by default). The server refuses it for
+capped collections, and for a time before a collection was made or renamed. Then a majority read has to do, of which
+only a first and a last cluster time are known.
+
+What reads raises `PyMongoError` if the deployment does not answer, or refuses.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
 from watcher.stream.batch import timestamp
-from watcher.targets.kinds import MovedError
+from watcher.targets.namespaces import MovedError
 from watcher.targets.partition import holds
 
 if TYPE_CHECKING:
@@ -24,10 +27,10 @@ if TYPE_CHECKING:
 
     from pymongo import MongoClient
 
-    from change_history.partition import Part
+    from change_history.partition import Partition
 
 SNAPSHOT_GONE = {239: "SnapshotTooOld", 246: "SnapshotUnavailable"}
-"""The moment is out of the server's window, or the collection was made, renamed or replaced after it."""
+"""The cluster time is out of the server's window, or the collection was made, renamed or replaced after it."""
 
 CHUNK = 500
 """Documents in a batch; fewer where they are large."""
@@ -39,27 +42,27 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 
 class Reading(NamedTuple):
-    """Documents as they were, each for itself, at some moment from `since` to `until`."""
+    """Documents as they were, each for itself, at some cluster time from `since` to `until`."""
 
     documents: list[bytes]
     since: Timestamp
     until: Timestamp
 
 
-class Reader:
+class MajorityReader:
     """Reads the documents of a collection, as bytes, with majority read concern.
 
     Args:
         client: the deployment.
         namespace: `db.coll`.
-        part: only the documents of this part of a stream; None: all.
+        partition: only the documents of this partition of a stream; None: all.
     """
 
     chunk = LONG_CHUNK
 
-    def __init__(self, client: MongoClient[Any], namespace: str, part: Part | None = None) -> None:
+    def __init__(self, client: MongoClient[Any], namespace: str, partition: Partition | None = None) -> None:
         self._client = client
-        self._mine = {} if part is None else {"filter": {"$expr": holds(part, "$_id")}}
+        self._mine = {} if partition is None else {"filter": {"$expr": holds(partition, "$_id")}}
         self._database, _, self._collection = namespace.partition(".")
 
     def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
@@ -68,9 +71,6 @@ class Reader:
         Args:
             after: `{_id: …}` of the last document already read. `min` is used rather than `$gt`, which would skip ids
                 of other types.
-
-        Raises:
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         while True:
             reading, ended = self._portion(after)
@@ -80,11 +80,7 @@ class Reader:
             after = last_id(reading.documents)
 
     def these(self, ids: Sequence[raw.Value], *, only_ids: bool = False) -> Reading:
-        """Some documents, or nothing of them but their ids.
-
-        Raises:
-            pymongo.errors.PyMongoError: as for `documents`.
-        """
+        """Some documents, or nothing of them but their ids."""
         query = raw.from_fields([(b"$in", (raw.ARRAY, raw.from_items(ids)))])
         command: dict[str, Any] = {"filter": {"_id": RawBSONDocument(query)}}
         if only_ids:
@@ -131,27 +127,29 @@ class Reader:
                     database.command({"killCursors": self._collection, "cursors": [_int64(identity)]}, session=session)
 
 
-class SnapshotReader(Reader):
+class SnapshotReader(MajorityReader):
     """Reads documents at one cluster time.
 
     Args:
         client: the deployment.
         namespace: `db.coll`.
         at: the cluster time.
-        part: only the documents of this part of a stream; None: all.
+        partition: only the documents of this partition of a stream; None: all.
     """
 
     chunk = CHUNK
 
-    def __init__(self, client: MongoClient[Any], namespace: str, at: Timestamp, part: Part | None = None) -> None:
-        super().__init__(client, namespace, part)
+    def __init__(
+        self, client: MongoClient[Any], namespace: str, at: Timestamp, partition: Partition | None = None
+    ) -> None:
+        super().__init__(client, namespace, partition)
         self._at = at
 
     def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
         """All documents by `_id`, in batches; the one after which to go on comes again first.
 
         Raises:
-            pymongo.errors.OperationFailure: with a code of `SNAPSHOT_GONE`, the moment can no longer be read.
+            pymongo.errors.OperationFailure: with a code of `SNAPSHOT_GONE`, the server no longer has the snapshot.
         """
         yield from self._readings(_by_id(after) | self._mine)
 
@@ -162,13 +160,13 @@ class SnapshotReader(Reader):
         return self._at, self._at
 
 
-class AbsentReader(Reader):
+class AbsentReader(MajorityReader):
     """Stands for a collection that is not there, and reads nothing; not what a view of its name would show either.
 
     Args:
         client: the deployment.
         namespace: `db.coll`.
-        since: at some moment from this one on it was not there,
+        since: at some cluster time from this one on it was not there,
         until: up to this one.
     """
 
@@ -184,7 +182,7 @@ class AbsentReader(Reader):
         """None of them.
 
         Raises:
-            watcher.targets.kinds.MovedError: they are to be read again, so something happened just then.
+            watcher.targets.namespaces.MovedError: they are to be read again, so something happened just then.
         """
         if not only_ids:
             raise MovedError
@@ -192,13 +190,9 @@ class AbsentReader(Reader):
 
 
 def now(client: MongoClient[Any]) -> Timestamp:
-    """The cluster time of a deployment.
-
-    Raises:
-        pymongo.errors.PyMongoError: it does not answer.
-    """
-    moment: Timestamp = client.admin.command("ping")["operationTime"]
-    return moment
+    """The cluster time of a deployment."""
+    reached: Timestamp = client.admin.command("ping")["operationTime"]
+    return reached
 
 
 def last_id(documents: Sequence[bytes]) -> RawBSONDocument:

@@ -1,0 +1,207 @@
+"""What the backfill records of documents that were read: an entry of what they are, or nothing.
+
+A document of which nothing was recorded between the cluster time wanted and the reading is what it was then: its entry
+stands at the cluster time wanted. Of any other document only its state when it was read is known. All of it is recorded
+as of the reading, unless history says the same already. A difference would not do, since later events may have changed
+another document than the one that history knew before. The third kind changed while it was read, and is read again.
+
+What history says of a document comes from `change_history.reconstruct`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.reconstruct import holes, lives
+from change_history.reconstruct.belief import just_before
+from change_history.reconstruct.ids import in_ids
+from change_history.reconstruct.places import after, sortable
+from change_history.reconstruct.states import Unknown, recall_many
+from change_history.stored.names import HISTORY
+from change_history.stored.reading import RAW
+from watcher.backfill.queue import BASELINE
+from watcher.events import baseline
+from watcher.targets.partition import holds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bson import Timestamp
+    from pymongo.database import Database
+
+    from change_history.partition import Partition
+    from change_history.reconstruct.lives import Span
+    from watcher.backfill.queue import Plan
+
+_MILLISECONDS = 1000
+_LAST = b"\xff" * 8
+_NOTHING_KNOWN = Unknown("history has no entry of it")
+
+
+class Found(NamedTuple):
+    """What is to be written about some documents.
+
+    Attributes:
+        entries: history documents.
+        unsure: ids of what has to be read again.
+        later: whether anything could only be compared at the reading's cluster time instead of the plan's.
+    """
+
+    entries: list[bytes]
+    unsure: list[raw.Value]
+    later: bool
+
+
+class Entries:
+    """Makes the entries of a plan. Every method raises `PyMongoError` if the history deployment does not answer.
+
+    Args:
+        history: the history database.
+        plan: what is read.
+        partition: only the documents of this partition of the stream; None: all.
+    """
+
+    def __init__(self, history: Database[Any], plan: Plan, partition: Partition | None = None) -> None:
+        self._part = partition
+        self._database = history
+        self._history = history.get_collection(HISTORY, codec_options=RAW)
+        self._plan = plan
+        self._namespace = plan.namespaces[0]
+
+    def known_ids(self, chunk: int) -> Iterator[list[raw.Value]]:
+        """The ids of all documents that history knows at the plan's cluster time, in chunks, from the index alone.
+
+        A daemon that was killed has recorded more than its position says: documents that are new to history since then
+        may be gone, too.
+        """
+        ids: list[raw.Value] = []
+        for span in self._spans(self._plan.at):
+            mine = {} if self._part is None else {"$expr": holds(self._part, "$document_id")}
+            known = {"namespace": span.namespace, "document_id": {"$exists": True}, "_id": span.ids()}
+            stages: list[dict[str, Any]] = [
+                {"$match": known | mine},
+                {"$sort": {"namespace": 1, "document_id": 1}},
+                {"$group": {"_id": "$document_id"}},
+            ]
+            with self._history.aggregate(stages, allowDiskUse=True, hint=dict(lives.TIMELINE)) as cursor:
+                for found in cursor:
+                    ids.append(raw.fields(bytes(found.raw))[b"_id"])
+                    if len(ids) == chunk:
+                        yield ids
+                        ids = []
+        if ids:
+            yield ids
+
+    def replaced(self, until: Timestamp) -> bool:
+        """Whether the collection that was read up to a cluster time is not the one that there was at the plan's."""
+        return self._turned(self._plan.at, until)
+
+    def about(self, found: dict[raw.Value, bytes | None], since: Timestamp, until: Timestamp) -> Found:
+        """What to write of documents that were read.
+
+        Args:
+            found: them by `_id`, as they were at some cluster time from `since` to `until`; None: not there.
+            since: the first cluster time.
+            until: the last; the stream is recorded up to it, if it is not the plan's own.
+        """
+        plan, ids = self._plan, list(found)
+        unsure = self._touched(ids, since, until, gaps_since=since)
+        changed = self._touched(ids, plan.since or plan.at, until, gaps_since=plan.at) - unsure
+        entries = self._as_of_plan({key: found[key] for key in ids if key not in changed and key not in unsure})
+        entries += self._as_of_reading({key: found[key] for key in ids if key in changed}, until)
+        return Found(entries, [key for key in ids if key in unsure], bool(changed) and until > plan.at)
+
+    def _touched(
+        self, ids: list[raw.Value], since: Timestamp, until: Timestamp, *, gaps_since: Timestamp
+    ) -> set[raw.Value]:
+        """Which documents something may have happened to after one cluster time, and up to another one.
+
+        All of them, if the collection was dropped, renamed or replaced in between, if an event of it was rejected, or
+        if events of it may have been lost.
+        """
+        first, last = sortable(since), sortable(until)
+        if self._lost(gaps_since, until):
+            return set(ids)
+        if last <= first or not ids:
+            return set()
+        rejected = holes.rejected(self._database, [self._namespace])
+        if self._turned(since, until) or rejected.between(first, last):
+            return set(ids)
+        query = {
+            "namespace": self._namespace,
+            "document_id": in_ids(ids),
+            "_id": {"$gt": Binary(first + _LAST), "$lte": Binary(last + _LAST)},
+        }
+        with self._history.find(query, {"document_id": 1, "_id": 0}, hint=lives.TIMELINE) as cursor:
+            recorded = {key_of(raw.fields(bytes(found.raw))[b"document_id"]) for found in cursor}
+        return {key for key in ids if key_of(key) in recorded}
+
+    def _turned(self, since: Timestamp, until: Timestamp) -> bool:
+        """Whether the collection was dropped, renamed or replaced after one cluster time, and up to another one."""
+        turn = lives.last_turn(self._database, self._namespace, after(until))
+        return turn is not None and turn.id > sortable(since) + _LAST
+
+    def _lost(self, since: Timestamp, until: Timestamp) -> bool:
+        first, last = sortable(since), sortable(until)
+        # A stream that goes on at a cluster time delivers what happens at that time.
+        return last > first and any(
+            gap.since < last and first < just_before(gap.until) for gap in holes.gaps(self._database, self._namespace)
+        )
+
+    def _as_of_plan(self, found: dict[raw.Value, bytes | None]) -> list[bytes]:
+        """Entries of documents that are what they were at the plan's cluster time."""
+        name, read_at = self._namespace.encode(), _snapshot(self._plan.at)
+        if self._plan.kind == BASELINE:
+            return [baseline.baseline(name, document, read_at) for document in found.values() if document is not None]
+        known = self._known(list(found), self._spans_before)
+        entries = []
+        for key, document in found.items():
+            was = known.get(key, _NOTHING_KNOWN if document is not None else None)
+            if isinstance(was, Unknown) or not _same_id(was, document):
+                entries.append(baseline.replaced(name, key, document, read_at))
+            elif (entry := baseline.reconcile(name, key, was, document, read_at)) is not None:
+                entries.append(entry)
+        return entries
+
+    def _as_of_reading(self, found: dict[raw.Value, bytes | None], at: Timestamp) -> list[bytes]:
+        """Entries of documents that something was recorded of since, which history does not know as they are."""
+        name, read_at = self._namespace.encode(), _snapshot(at)
+        known = self._known(list(found), self._spans(at))
+        entries = []
+        for key, document in found.items():
+            if known.get(key) == document:
+                continue
+            if self._plan.kind == BASELINE and document is not None:
+                entries.append(baseline.baseline(name, document, read_at))
+            else:
+                entries.append(baseline.replaced(name, key, document, read_at))
+        return entries
+
+    def _known(self, ids: list[raw.Value], spans: list[Span]) -> dict[raw.Value, bytes | Unknown | None]:
+        """What history says that documents were; those that it has no entry of are missing."""
+        found = recall_many(self._database, spans, ids) if ids else {}
+        return {key: found[same].document for key in ids if (same := key_of(key)) in found}
+
+    @cached_property
+    def _spans_before(self) -> list[Span]:
+        return self._spans(self._plan.since or self._plan.at)
+
+    def _spans(self, until: Timestamp) -> list[Span]:
+        return list(lives.spans(self._database, self._namespace, after(until)))
+
+
+def _same_id(was: bytes | None, document: bytes | None) -> bool:
+    """Whether a difference can be told: 3 and 3.0 are one document to the server, but no change leads from the one."""
+    if was is None or document is None:
+        return True
+    return raw.fields(was)[b"_id"] == raw.fields(document)[b"_id"]
+
+
+def _snapshot(at: Timestamp) -> baseline.Snapshot:
+    read_at = at.time * _MILLISECONDS
+    return baseline.Snapshot(sortable(at)[::-1], read_at.to_bytes(8, "little", signed=True))

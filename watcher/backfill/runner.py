@@ -1,0 +1,298 @@
+"""Reading every watched document once, beside the stream: the baseline at the start, the reconciliation after a gap.
+
+The stream is opened first. Then the documents are read as they were just before its first event: by a snapshot read at
+that cluster time, whatever is written meanwhile. So a document's entry stands before all of its events, and folding
+them from it is exact. The server keeps a snapshot for a few minutes only. After that a later one is read, of a cluster
+time that the stream has been recorded up to, so that history itself tells which documents are still the same
+(`entries`). What cannot be read at a cluster time at all, as capped collections, is read as it is, and judged once the
+stream has caught up.
+
+What is to be read stands in the checkpoint, with how far it is, so the backfill goes on after a kill. Its entries are
+made from the documents, their cluster time and history: read again, they are the same.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from bson import Timestamp
+from pymongo.errors import OperationFailure, PyMongoError
+
+from change_history.partition import read
+from change_history.reconstruct.recorded import parts_before
+from watcher.backfill.plan_store import PlanStore
+from watcher.backfill.planner import Planner
+from watcher.backfill.queue import RECONCILE, Plan, enqueue, finish
+from watcher.backfill.readers import SNAPSHOT_GONE
+from watcher.backfill.scanner import Scanner
+from watcher.errors import name_of
+from watcher.events import event
+from watcher.leadership.lease import DeposedError
+from watcher.retry import StoppedError
+from watcher.stream.batch import before
+from watcher.targets.namespaces import MovedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from watcher.leadership.fence import Fence
+    from watcher.retry import Retry
+    from watcher.stream.batch import Lost, Position, Renamed
+    from watcher.targets.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+_LOG_EVERY_S = 5.0
+_MOST_REFUSALS = 3
+"""So many cluster times in a row the server may refuse to read; then the collection is read as it is."""
+
+
+class Backfill:
+    """The backfill of one stream: carries out plans, one after the other, in a thread of its own.
+
+    Whatever is asked of it is kept before the call returns, and safe to ask again. Such a call raises `PyMongoError` if
+    it could not be kept, and then it is not carried out.
+
+    Args:
+        client: the watched deployment.
+        history: the history database.
+        fence: writes under the leader's term.
+        scope: what is watched.
+        store: stores history documents; returns when a majority has them.
+        retry: tries again what fails for passing reasons.
+        stop: set when the daemon is asked to stop.
+        recorded: how far everything is acknowledged by a majority; None: nothing yet.
+        baseline: whether the state of documents is recorded that were there before the stream.
+        reconcile: whether history is reconciled with the documents after a gap.
+        on_done: called when a plan is carried out, from the backfill's thread.
+    """
+
+    def __init__(
+        self,
+        client: MongoClient[Any],
+        history: Database[Any],
+        fence: Fence,
+        scope: Scope,
+        store: Callable[[list[bytes]], None],
+        retry: Retry,
+        stop: threading.Event,
+        *,
+        recorded: Callable[[], Position | None],
+        baseline: bool,
+        reconcile: bool,
+        on_done: Callable[[], None],
+    ) -> None:
+        self._planner = Planner(client, history, scope)
+        self._fence = fence
+        self._history = history
+        self._retry = retry
+        self._stop = stop
+        self._kept = PlanStore(history, fence)
+        self._baseline, self._reconcile = baseline, reconcile
+        self._position = recorded
+        self._on_done = on_done
+        self._scanner = Scanner(
+            client, history, store, self._recorded, self._kept.nudge, retry, stop, scope.partition, self._others_past
+        )
+        self._queue: tuple[Plan, ...] = ()
+        self._given_up: tuple[Plan, ...] = ()
+        self._wake = threading.Condition()
+        self._logged_at = 0.0
+
+    def begin(self, start: Position) -> None:
+        """Read everything for a stream that begins."""
+        if self._baseline:
+            self._assign(self._planner.baseline(start))
+
+    def resume(self) -> None:
+        """Go on with what was left when the daemon ended, as far as it is still wanted; to be called first."""
+        self._queue = tuple(plan for plan in self._kept.load() if self._is_wanted(plan))
+
+    def after_gap(self, lost: Lost, now: Position) -> None:
+        """Compare everything with history after events were lost."""
+        if self._reconcile:
+            self._assign(self._planner.reconcile(lost, now))
+
+    def after_rename(self, renamed: Renamed) -> None:
+        """Read a collection that came under watch by its new name."""
+        with self._wake:
+            waiting = self._queue + self._given_up
+        plan = self._planner.after_rename(renamed, waiting)
+        if plan is not None and self._is_wanted(plan):
+            self._assign(plan)
+
+    def run(self) -> None:
+        """Carry out what there is to do, until the daemon stops or is deposed.
+
+        What is recorded depends on what history says already, so first of all no former leader can add to that.
+        """
+        try:
+            self._retry.call("taking over the survey", self._fence.hold)
+        except (StoppedError, DeposedError):
+            return
+        except PyMongoError as error:
+            log.error(  # noqa: TRY400 - the name says it
+                "existing documents cannot be recorded; events are recorded all the same",
+                error=name_of(error),
+                remedy="grant readWrite on the history database",
+            )
+            return
+        while not self._stop.is_set():
+            with self._wake:
+                if not self._queue:
+                    self._wake.wait(0.5)
+                    continue
+                plan = self._queue[0]
+            try:
+                self._carry_out(plan)
+            except (StoppedError, DeposedError):
+                return
+            except Exception as error:  # noqa: BLE001 - the stream must go on
+                log.error(  # noqa: TRY400
+                    "the backfill of existing documents ended early; events are recorded all the same",
+                    kind=plan.kind,
+                    error=name_of(error),
+                    remedy="grant find on what is watched and start again, or set WATCHER_BASELINE=off",
+                )
+                self._give_up(plan)
+
+    def _assign(self, plan: Plan) -> None:
+        """Carry out a plan after those that wait. When it returns, a majority has it."""
+        with self._wake:
+            self._keep(enqueue(self._queue, plan))
+            self._wake.notify_all()
+
+    def _is_wanted(self, plan: Plan) -> bool:
+        if plan.closes_gaps:
+            return self._reconcile
+        return self._baseline or (plan.kind == RECONCILE and self._reconcile)
+
+    def _recorded(self) -> Timestamp | None:
+        """The last cluster time of which nothing can follow."""
+        position = self._position()
+        reached = event.token_time(position.token) if position is not None else None
+        return before(reached) if reached is not None else None
+
+    def _others_past(self, wanted: Timestamp) -> bool:
+        """Whether no other partition of the stream stands before a cluster time."""
+        mine = self._fence.stream
+        behind = (each.checkpoint for each in parts_before(self._history, wanted))
+        return not any(name != mine and read(name)[0] == read(mine)[0] for name in behind)
+
+    def _carry_out(self, plan: Plan) -> None:
+        if plan.namespaces:
+            log.info(
+                "backfill of existing documents", kind=plan.kind, at=str(plan.at), collections=len(plan.namespaces)
+            )
+        while plan.namespaces:
+            try:
+                reached = self._collection(plan)
+            except OperationFailure as error:
+                log.error(  # noqa: TRY400 - the name says it
+                    "existing documents of a collection could not be read; its events are recorded all the same",
+                    kind=plan.kind,
+                    namespace=plan.namespaces[0],
+                    error=name_of(error),
+                )
+                with self._wake:
+                    mine = [other for other in self._queue[:1] if other.identity == plan.identity]
+                reached = replace(mine[0], whole=False) if mine else None
+            if reached is None:
+                return
+            more = self._retry.call("noting how far the survey is", partial(self._note, reached, next_namespace=True))
+            if more is None:
+                return
+            plan = more
+        log.info("backfill done", kind=plan.kind, documents=plan.documents, entries=plan.entries)
+        self._retry.call("noting that the survey is done", partial(self._finish, plan))
+
+    def _collection(self, plan: Plan) -> Plan | None:
+        """Read the first collection of a plan; the plan after it, or None if there is no more need.
+
+        What fails for passing reasons goes on where it was. A cluster time that can no longer be read gives way to a
+        later one, and where none can be read, what there is now is.
+        """
+        reached, refusals = plan, 0
+
+        def go_on() -> bool:
+            nonlocal reached
+            for step in self._scanner.steps(reached, as_it_is=refusals > _MOST_REFUSALS):
+                if self._stop.is_set():
+                    return False
+                noted = self._retry.call("noting how far the survey is", partial(self._note, step))
+                if noted is None:
+                    return False
+                reached = noted
+                self._log(reached)
+            return True
+
+        while True:
+            begun = reached
+            try:
+                return reached if self._retry.call("reading existing documents", go_on) else None
+            except MovedError:
+                log.info("a collection was dropped or renamed while it was read", namespace=plan.namespaces[0])
+            except OperationFailure as error:
+                if error.code not in SNAPSHOT_GONE or refusals > _MOST_REFUSALS:
+                    raise
+                refusals = refusals + 1 if reached.documents == begun.documents else 1
+                refused = reached.read_at or reached.at
+                later = self._scanner.recorded_up_to(Timestamp(refused.time, refused.inc + 1))
+                reached = replace(reached, read_at=later)
+                log.info(
+                    "the server no longer has the snapshot wanted, so a later one is read",
+                    namespace=plan.namespaces[0],
+                    at=str(reached.read_at),
+                    error=name_of(error),
+                )
+
+    def _keep(self, queue: tuple[Plan, ...]) -> None:
+        self._kept.save(queue + self._given_up)
+        self._queue = queue
+
+    def _note(self, step: Plan, *, next_namespace: bool = False) -> Plan | None:
+        """Keep how far the first plan is. None: it is not wanted any more as it was begun."""
+        with self._wake:
+            if not self._queue or self._queue[0].identity != step.identity:
+                return None
+            noted = replace(step, namespaces=self._queue[0].namespaces)  # more of them may have been added
+            if next_namespace:
+                noted = noted.next_namespace()
+            self._keep((noted, *self._queue[1:]))
+            return noted
+
+    def _finish(self, plan: Plan) -> None:
+        with self._wake:
+            if self._queue[0] != plan:  # more was added meanwhile
+                return
+            queue, closing = finish(self._queue, plan)
+            if closing is not None:
+                self._kept.close_gaps(closing)
+            self._on_done()
+            self._keep(queue)
+
+    def _give_up(self, plan: Plan) -> None:
+        """Leave a plan to the next start: it stays in the checkpoint."""
+        with self._wake:
+            self._given_up += tuple(other for other in self._queue if other.identity == plan.identity)
+            self._queue = tuple(other for other in self._queue if other.identity != plan.identity)
+
+    def _log(self, plan: Plan) -> None:
+        if time.monotonic() - self._logged_at > _LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.info(
+                "backfill under way",
+                kind=plan.kind,
+                namespace=plan.namespaces[0],
+                documents=plan.documents,
+                entries=plan.entries,
+                collections_left=len(plan.namespaces),
+            )

@@ -1,0 +1,164 @@
+"""Gaps: intervals of which events were lost for good. Each stands in history, and in the log as an error."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+
+from change_history.bson import raw
+from change_history.partition import share
+from change_history.reconstruct.places import TIME_BYTES, identity
+from change_history.reconstruct.snapshots import forget
+from change_history.stored.names import HISTORY
+from watcher.stream.batch import timestamp
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from watcher.leadership.fence import Fence
+    from watcher.stream.batch import Lost, Position, Recorded
+    from watcher.targets.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+_DIGEST_BYTES = 8
+_MAJORITY = WriteConcern("majority")
+_MILLISECONDS = 1000
+_GAP = {"operation": "gap"}
+
+
+class Gap(NamedTuple):
+    """An interval of which events were lost for good.
+
+    Attributes:
+        stream: name of the stream.
+        token: the last good resume token, as the server gave it; it may be damaged.
+        since: cluster time up to which history is whole, payload of a BSON timestamp.
+        until: cluster time from which on it is whole again, payload of a BSON timestamp.
+        cause: what made it.
+        include, exclude: what the stream watched.
+    """
+
+    stream: str
+    token: bytes
+    since: bytes
+    until: bytes
+    cause: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+
+def gap_id(gap: Gap) -> bytes:
+    """The `_id` of the gap's history document: the same however often, and to whenever, the position is lost."""
+    digest = blake2b(b"gap\x00" + gap.stream.encode() + b"\x00" + gap.token, digest_size=_DIGEST_BYTES).digest()
+    return gap.since[::-1] + digest
+
+
+def document(gap: Gap, found_at: bytes) -> bytes:
+    """The history document of a gap. It stands in history where the gap begins.
+
+    Args:
+        gap: what was lost.
+        found_at: payload of a BSON date, when it was found.
+    """
+    described = [
+        (b"stream", _text(gap.stream)),
+        (b"from", (raw.TIMESTAMP, gap.since)),
+        (b"to", (raw.TIMESTAMP, gap.until)),
+        (b"cause", _text(gap.cause)),
+        (b"include", (raw.ARRAY, raw.from_items(_text(glob) for glob in gap.include))),
+        (b"exclude", (raw.ARRAY, raw.from_items(_text(glob) for glob in gap.exclude))),
+    ]
+    return raw.from_fields(
+        [
+            (b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + gap_id(gap))),
+            (b"operation", _text("gap")),
+            (b"timestamp", (raw.DATE, found_at)),
+            (b"cluster_time", (raw.TIMESTAMP, gap.since)),
+            (b"changes", (raw.ARRAY, raw.EMPTY_DOCUMENT)),
+            (b"description", (raw.DOCUMENT, raw.from_fields(described))),
+        ]
+    )
+
+
+def _text(text: str) -> raw.Value:
+    return raw.STRING, raw.string(text.encode())
+
+
+class Gaps:
+    """Writes gaps into history.
+
+    Args:
+        database: the history database.
+        fence: writes under the leader's term: what another daemon has recorded is not lost.
+        scope: what the stream watches.
+    """
+
+    def __init__(self, database: Database[Any], fence: Fence, scope: Scope) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, write_concern=_MAJORITY)
+        self._fence = fence
+        self._scope = scope
+
+    def write(self, lost: Lost, now: Position) -> None:
+        """Record that everything between a lost position and now is missing.
+
+        Safe to repeat: the same lost position is the same gap, which then reaches to the later time. Called before the
+        checkpoint moves past the gap, so that no crash can lose the gap itself.
+
+        Raises:
+            watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
+        """
+        since = lost.position
+        found = Gap(
+            self._fence.stream,
+            since.token,
+            since.cluster_time,
+            now.cluster_time,
+            lost.cause,
+            self._scope.include,
+            self._scope.exclude,
+        )
+        found_at = (now.seconds * _MILLISECONDS).to_bytes(8, "little", signed=True)
+        stored = RawBSONDocument(document(found, found_at))
+        mine = {"_id": stored["_id"]}
+        self._fence.run(lambda session: self._history.replace_one(mine, stored, upsert=True, session=session))
+        log.error(
+            "gap: events are lost",
+            since=str(timestamp(since.cluster_time)),
+            until=str(timestamp(now.cluster_time)),
+            cause=lost.cause,
+        )
+
+    def distrust(self, late: Recorded) -> None:
+        """Take back that gaps are reconciled within which a former leader has stored events after it was deposed.
+
+        The next leader may have reconciled history by then, as far as it knew. What is said here is less than before,
+        so whoever finds out may say it, under whatever term; and no backfill takes it back.
+
+        Raises:
+            pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
+        """
+        documents = [entry.document for entry in late.entries]
+        times = [identity(raw.fields(document))[:TIME_BYTES][::-1] for document in documents]
+        if not times:
+            return
+        first, last = (timestamp(pick(times, key=lambda payload: payload[::-1])) for pick in (min, max))
+        mine = self._fence.stream
+        concerned = [name for name in self._history.distinct("description.stream", _GAP) if share(mine, name)]
+        around = {
+            **_GAP,
+            "description.stream": {"$in": concerned},
+            "description.from": {"$lte": last},
+            "description.to": {"$gte": first},
+        }
+        reconciled = {"description.level": "", "description.level_at": ""}
+        found = self._history.update_many(around, {"$set": {"description.late": True}, "$unset": reconciled})
+        if found.matched_count:
+            forget(self._database, documents)
+            log.error("events of a gap were stored after it was recorded; the gap is not reconciled", events=len(times))
