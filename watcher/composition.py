@@ -30,6 +30,7 @@ from watcher.operations.layout import Layout
 from watcher.operations.repartition import Repartition
 from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
+from watcher.steps import Step
 from watcher.stream.checkpointer import Checkpointer
 from watcher.stream.listener import Listener
 from watcher.stream.memory import Memory
@@ -126,16 +127,16 @@ def prepare(
         watcher.errors.FatalError: only the operator can help; says how.
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
-    replica_set = retry.call("reaching the watched deployment", partial(identify, watched))
-    retry.call("looking at what is included", partial(namespaces.check, watched, scope))
-    retry.call("making the indexes of the history", _ensure_indexes)
+    replica_set = retry.call(Step.REACH_WATCHED, partial(identify, watched))
+    retry.call(Step.CHECK_SCOPE, partial(namespaces.check, watched, scope))
+    retry.call(Step.MAKE_INDEXES, _ensure_indexes)
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
-    retry.call("making the view of the changes", partial(views.ensure, history))
+    retry.call(Step.MAKE_VIEW, partial(views.ensure, history))
     ground = Ground(settings, scope, watched, history, replica_set)
     if settings.recorded_partition is not None:
         _split_if_new(ground, settings.recorded_partition.total, retry)
-    retry.call("loading the checkpoint", ground.check)
+    retry.call(Step.LOAD_CHECKPOINT, ground.check)
     return ground
 
 
@@ -157,15 +158,15 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     """
     settings, scope, watched, history, replica_set = ground
     stop = leading.stop
-    retry = Retry(stop, progress.trouble, progress.relief)
-    retry.call("looking how the stream is split", ground.check_layout)  # none may change it from here on
+    retry = Retry(stop, progress.retrying, progress.recovered)
+    retry.call(Step.CHECK_LAYOUT, ground.check_layout)  # none may change it from here on
     fence = Fence(history, settings.checkpoint, leading.term)
     checkpointer = Checkpointer(history, settings.checkpoint, scope, replica_set, leading.term)
-    stored = retry.call("loading the checkpoint", checkpointer.load)
+    stored = retry.call(Step.LOAD_CHECKPOINT, checkpointer.load)
     images = PreImages(watched, scope)
     enable_images = settings.pre_images is PreImagesMode.ENABLE
     if enable_images:
-        retry.call("switching on pre-images", images.enable_existing)
+        retry.call(Step.ENABLE_PRE_IMAGES, images.enable_existing)
     listener = Listener(
         watched,
         scope,
@@ -198,17 +199,17 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         backfill.after_gap(lost, now)
 
     if stored is None:
-        start = retry.call("opening the change stream", listener.next_batch).position
-        retry.call("planning the baseline", partial(backfill.begin, start))
+        start = retry.call(Step.OPEN_STREAM, listener.next_batch).position
+        retry.call(Step.PLAN_BACKFILL, partial(backfill.begin, start))
         begun = start.cluster_time
-        retry.call("saving the checkpoint", partial(checkpointer.begin, start))
-        retry.call("saving the checkpoint", partial(checkpointer.save, start, 0))
+        retry.call(Step.SAVE_CHECKPOINT, partial(checkpointer.begin, start))
+        retry.call(Step.SAVE_CHECKPOINT, partial(checkpointer.save, start, 0))
         if enable_images:
-            retry.call("switching on pre-images", images.enable_existing)  # created while the stream was opened
+            retry.call(Step.ENABLE_PRE_IMAGES, images.enable_existing)  # created while the stream was opened
     else:
         progress.starts_with(stored.events)
         begun = stored.begun
-        retry.call("loading the plans of the survey", backfill.resume)
+        retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     past = Past(history, settings.checkpoint, scope, begun, retry)
     writes, beside = _noticed(Assured(writer, leading.assure, gaps.distrust), settings, history, progress, stop)
     pipeline = Pipeline(
@@ -233,16 +234,16 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
 def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:
     """Whichever part comes first to a stream that has not begun gives all parts the same beginning."""
     repartition = ground.repartition()
-    if not retry.call("looking how the stream is split", repartition.layout.is_open):
+    if not retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         return
     if ground.settings.pre_images is PreImagesMode.ENABLE:
-        retry.call("switching on pre-images", PreImages(ground.watched, ground.scope).enable_existing)
-    while retry.call("looking how the stream is split", repartition.layout.is_open):
+        retry.call(Step.ENABLE_PRE_IMAGES, PreImages(ground.watched, ground.scope).enable_existing)
+    while retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         try:
-            retry.call("splitting the stream", partial(repartition.begin, parts))
+            retry.call(Step.SPLIT, partial(repartition.begin, parts))
         except (LedError, DeposedError) as error:  # another part is at it, most likely
             log.info("waiting for whoever is splitting the stream, or begins it as a whole", reason=str(error))
-            retry.pause("splitting the stream")
+            retry.pause(Step.SPLIT)
 
 
 def _noticed(

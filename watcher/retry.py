@@ -1,4 +1,4 @@
-"""Trying again: exponential back-off with jitter, which waits on the stop signal and on nothing else."""
+"""Retrying: exponential back-off with jitter, which waits on the stop signal and on nothing else."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from watcher.steps import Step
+
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -23,7 +25,7 @@ _PAUSE_S = 0.5
 
 
 class StoppedError(Exception):
-    """A stop was asked for while something was being tried again."""
+    """A stop was asked for while a step was being retried."""
 
 
 class Retry:
@@ -31,36 +33,36 @@ class Retry:
 
     Args:
         stop: set when the daemon is asked to stop; a wait ends at once, and a failing call is given up.
-        on_trouble: called with what is being attempted and the error, before every wait.
-        on_relief: called with what was attempted once it has succeeded after trouble, or failed in another way.
+        on_retry: called with the step and its error, before every wait.
+        on_recovered: called with the step once it has succeeded after a retry, or failed in another way.
     """
 
     def __init__(
         self,
         stop: threading.Event,
-        on_trouble: Callable[[str, BaseException], None],
-        on_relief: Callable[[str], None],
+        on_retry: Callable[[Step, BaseException], None],
+        on_recovered: Callable[[Step], None],
         longest_delay_s: float = LONGEST_DELAY_S,
     ) -> None:
         self._stop = stop
-        self._on_trouble = on_trouble
-        self._on_relief = on_relief
+        self._on_retry = on_retry
+        self._on_recovered = on_recovered
         self._longest_delay_s = longest_delay_s
 
-    def pause(self, doing: str) -> None:
+    def pause(self, step: Step) -> None:
         """Wait a moment for somebody else.
 
         Raises:
             StoppedError: a stop was asked for.
         """
         if self._stop.wait(_PAUSE_S):
-            raise StoppedError(doing)
+            raise StoppedError(step)
 
-    def call(self, doing: str, attempt: Callable[[], T]) -> T:
+    def call(self, step: Step, attempt: Callable[[], T]) -> T:
         """Call until it succeeds.
 
         Args:
-            doing: what is being attempted, for the log.
+            step: what is being attempted.
             attempt: the call; it must be safe to repeat.
 
         Raises:
@@ -74,16 +76,16 @@ class Retry:
             except Exception as error:
                 if classify(error) is not Verdict.TRANSIENT:
                     if failures:
-                        self._on_relief(doing)  # this is not that trouble any more; whoever called decides what follows
+                        self._on_recovered(step)  # this is another error; whoever called decides what follows
                     raise
                 failures += 1
-                self._on_trouble(doing, error)
+                self._on_retry(step, error)
                 if self._stop.is_set():
-                    raise StoppedError(doing) from error
+                    raise StoppedError(step) from error
                 wait = delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
                 log.warning(
-                    "trouble, trying again",
-                    doing=doing,
+                    "failed, trying again",
+                    doing=str(step),
                     error=words_of(error),
                     failures=failures,
                     wait_s=round(wait, 2),
@@ -92,6 +94,6 @@ class Retry:
                 delay = min(delay * 2, self._longest_delay_s)
             else:
                 if failures:
-                    self._on_relief(doing)
-                    log.info("trouble over", doing=doing, failures=failures)
+                    self._on_recovered(step)
+                    log.info("recovered", doing=str(step), failures=failures)
                 return result

@@ -90,7 +90,7 @@ class Service:
         )
         stack.callback(models.disconnect)
         stack.enter_context(clients.closing_soon(keeper))
-        retry = Retry(self._stop, self._progress.trouble, self._progress.relief)
+        retry = Retry(self._stop, self._progress.retrying, self._progress.recovered)
         ground = prepare(self._settings, self._scope, watched, keeper, retry)
         lease = Lease(ground.history, self._settings.checkpoint)
         standby = Standby(lease, ground.check, self._progress, self._stop)

@@ -76,7 +76,7 @@ def test_a_server_that_is_away_at_start_is_waited_for(
     server = own_server()
     server.stop()
     daemon = make_daemon(server.uri, "shop").start()
-    eventually(lambda: "trouble, trying again" in daemon.log(), "a word about it")
+    eventually(lambda: "failed, trying again" in daemon.log(), "a word about it")
     server.start()
 
     daemon.ready()
@@ -90,7 +90,7 @@ def test_a_stop_while_the_server_is_away_does_not_hang(
 ) -> None:
     """The back-off waits on the stop signal."""
     daemon = make_daemon(f"mongodb://127.0.0.1:{free_port}/?serverSelectionTimeoutMS=300", "shop").start()
-    eventually(lambda: daemon.log().count("trouble, trying again") >= 2, "two attempts")
+    eventually(lambda: daemon.log().count("failed, trying again") >= 2, "two attempts")
     asked = time.monotonic()
 
     assert daemon.stop() == exit_codes.OK

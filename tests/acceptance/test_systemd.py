@@ -84,7 +84,7 @@ def test_a_daemon_that_waits_for_its_server_is_not_ready(
     """It does not claim to record; and it ends when asked to, as ever."""
     daemon = make_daemon(f"mongodb://127.0.0.1:{free_port}/?replicaSet=rs0&serverSelectionTimeoutMS=500", "shop")
     daemon.start()
-    eventually(lambda: "trouble, trying again" in daemon.log(), "trouble")
+    eventually(lambda: "failed, trying again" in daemon.log(), "trouble")
 
     assert not manager.hears("READY=1")
     assert daemon.stop(signal.SIGTERM) == 0

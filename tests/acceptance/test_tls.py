@@ -127,7 +127,7 @@ def test_a_server_signed_by_another_authority_is_told_in_words(
         eventually(lambda: "certificate verify failed" in daemon.log(), "the reason in the log")
         assert "word@" not in daemon.log()
         assert daemon.stop(signal.SIGTERM) == exit_codes.OK
-        (trouble, *_) = [line for line in daemon.log_lines() if line["event"] == "trouble, trying again"]
+        (trouble, *_) = [line for line in daemon.log_lines() if line["event"] == "failed, trying again"]
         assert "127.0.0.1" in trouble["error"]
     examined = watcher(daemon, "doctor")
 

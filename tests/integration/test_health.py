@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from tests.support.health import ask, samples_of, write
 from watcher.cli.main import watcher
 from watcher.health.http import HealthServer, PortInUseError
-from watcher.health.judgement import Bounds
 from watcher.health.progress import Progress
+from watcher.health.readiness import Bounds
+from watcher.steps import Step
 
 SECRET = "the-name-of-a-patient"
 
@@ -67,14 +68,14 @@ def test_a_daemon_is_not_ready_before_its_stream_is_open(server: HealthServer, p
 def test_trouble_is_no_reason_to_be_restarted(server: HealthServer, progress: Progress) -> None:
     """With MongoDB away the daemon waits for it; whoever restarts it then makes things worse."""
     write(progress, {})
-    progress.trouble("writing history", ConnectionRefusedError(SECRET))
+    progress.retrying(Step.WRITE, ConnectionRefusedError(SECRET))
 
     ready, reasons = ask(server, "/ready")
     live, _ = ask(server, "/live")
 
     assert (live.status, ready.status) == (200, 503)
     assert json.loads(reasons)["reasons"] == [
-        "history deployment: trouble writing history, trying again: ConnectionRefusedError"
+        "history deployment: writing history failed, trying again: ConnectionRefusedError"
     ]
 
 
@@ -95,7 +96,7 @@ def test_a_stuck_daemon_is_neither_live_nor_ready(server: HealthServer, progress
     """A deadlock must not look like a quiet evening."""
     write(progress, {})
     progress.bounds = Bounds(ready_s=0, live_s=0)
-    with progress.at_work("writing history"):
+    with progress.at_work(Step.WRITE):
         answers = [ask(server, path) for path in ("/live", "/ready")]
 
         assert [response.status for response, _ in answers] == [503, 503]

@@ -7,9 +7,8 @@ import pytest
 
 from tests.support.health import NOW, ask, hear, samples_of, write
 from watcher.health.http import HealthServer
-from watcher.health.progress import Progress
-from watcher.health.sides import SIDES
-from watcher.health.tally import MOST_NAMESPACES
+from watcher.health.progress import MOST_NAMESPACES, Progress
+from watcher.steps import Deployment, Step
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_metrics_are_read_by_prometheus(server: HealthServer, progress: Progress
     """Each by the name that dashboards and alerts rely on; names of collections may hold anything."""
     odd = 'shop.a"b\\c\nd'
     write(progress, {("shop.users", "update"): 2, (odd, "insert"): 1}, rejected=1)
-    progress.trouble("writing history", TimeoutError())
+    progress.retrying(Step.WRITE, TimeoutError())
     progress.gap()
     progress.leads(7)
     write(progress, {})
@@ -45,8 +44,8 @@ def test_metrics_are_read_by_prometheus(server: HealthServer, progress: Progress
     assert samples["watcher_rejected_total",] == 1
     assert samples["watcher_batches_total",] == 1
     assert samples["watcher_gaps_total",] == 1
-    troubles = {side: samples["watcher_troubles_total", ("deployment", side)] for side in SIDES}
-    assert troubles == {"watched": 0, "history": 1, "either": 0}
+    retries = {each: samples["watcher_troubles_total", ("deployment", each)] for each in Deployment}
+    assert retries == {"watched": 0, "history": 1, "either": 0}
     assert (samples["watcher_leader",], samples["watcher_term",], samples["watcher_ready",]) == (1, 7, 1)
     queues = [samples["watcher_queue_events", ("stage", stage)] for stage in ("record", "write")]
     assert (queues, samples["watcher_in_flight_bytes",]) == ([2, 0], 20)

@@ -113,7 +113,7 @@ def test_a_stop_amid_trouble_ends_soon_and_claims_nothing(run: Callable[..., Run
         raise AutoReconnect("gone")
 
     running = run(Stages([1] * 10, on_write=gone), batch_size=1)
-    eventually(lambda: running.progress.troubles > 2, "trouble")
+    eventually(lambda: running.progress.retries > 2, "trouble")
     with capture_logs():
         running.stopped()
 
@@ -148,7 +148,7 @@ def test_a_stop_while_the_stream_cannot_be_opened_is_no_failure(run: Callable[..
         raise AutoReconnect("gone")
 
     running = run(Stages([], on_read=gone))
-    eventually(lambda: running.progress.troubles > 1, "two attempts")
+    eventually(lambda: running.progress.retries > 1, "two attempts")
     running.stop.set()
 
     running.ends()

@@ -10,7 +10,7 @@ from pymongo.errors import AutoReconnect
 
 from tests.support.daemon import eventually
 from tests.support.pipeline_stages import Stages
-from watcher.health.judgement import Bounds
+from watcher.health.readiness import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,8 +94,8 @@ def test_a_server_that_is_away_leaves_it_alive(run: Callable[..., Running]) -> N
 
     stages = Stages([1, 1], on_write=away)
     running = run(stages)
-    eventually(lambda: running.progress.troubles > 5, "trouble")
+    eventually(lambda: running.progress.retries > 5, "trouble")
 
     live, reasons = running.progress.judgement()
     assert live
-    assert "history deployment: trouble writing history, trying again: AutoReconnect" in reasons
+    assert "history deployment: writing history failed, trying again: AutoReconnect" in reasons

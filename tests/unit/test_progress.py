@@ -8,8 +8,8 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from watcher.health import progress as module
-from watcher.health import server_clock
 from watcher.health.progress import Progress
+from watcher.steps import Deployment, Step
 from watcher.stream.batch import Batch, Entry, Position, Recorded, Rejected
 
 
@@ -29,7 +29,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that progress looks at."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(server_clock, "time", clock)
     return clock
 
 
@@ -106,7 +105,7 @@ def test_lag_grows_while_the_stream_is_down(clock: Clock) -> None:
     """The server's clock goes on without telling us; a lag of 0 all through an outage would hide it."""
     progress = well(Progress())
     clock.now += 600
-    progress.trouble("listening to the change stream", AutoReconnect("gone"))
+    progress.retrying(Step.LISTEN, AutoReconnect("gone"))
 
     assert progress.lag_s == 600
     assert progress.checkpoint_age_s == 600
@@ -143,37 +142,38 @@ def test_it_is_not_ready_before_its_position_is_saved() -> None:
     assert progress.judgement().ready
 
 
-def test_trouble_is_told_until_the_same_thing_succeeds() -> None:
+def test_a_retry_is_told_until_the_same_thing_succeeds() -> None:
     """By its kind alone: a message may quote documents."""
     progress = well(Progress())
-    progress.trouble("writing history", AutoReconnect("secret"))
-    assert progress.judgement().reasons == ["history deployment: trouble writing history, trying again: AutoReconnect"]
-    assert (progress.troubles, progress.troubles_of["history"], progress.troubles_of["watched"]) == (1, 1, 0)
-    progress.relief("listening to the change stream")
+    progress.retrying(Step.WRITE, AutoReconnect("secret"))
+    assert progress.judgement().reasons == ["history deployment: writing history failed, trying again: AutoReconnect"]
+    assert progress.retries == 1
+    assert progress.retries_of == {Deployment.WATCHED: 0, Deployment.HISTORY: 1, Deployment.EITHER: 0}
+    progress.recovered(Step.LISTEN)
     assert not progress.judgement().ready
-    progress.relief("writing history")
+    progress.recovered(Step.WRITE)
     assert progress.judgement().ready
 
 
-def test_trouble_that_is_tried_again_is_a_sign_of_life(clock: Clock) -> None:
+def test_a_retry_is_a_sign_of_life(clock: Clock) -> None:
     """The watchdog must not kill a daemon that waits for its server, again and again."""
     progress = well(Progress())
     progress.listened(heard(5, 1001), 1001)
-    with progress.at_work("writing history"):
+    with progress.at_work(Step.WRITE):
         for _ in range(10):
             clock.now += progress.bounds.live_s - 1
-            progress.trouble("writing history", AutoReconnect("gone"))
+            progress.retrying(Step.WRITE, AutoReconnect("gone"))
             assert progress.alive()
         clock.now += progress.bounds.live_s + 1
         assert not progress.alive()
 
 
-def test_trouble_beside_the_stream_does_not_hide_a_stage_that_hangs(clock: Clock) -> None:
+def test_a_retry_beside_the_stream_does_not_hide_a_stage_that_hangs(clock: Clock) -> None:
     """The backfill fails and tries again every ten seconds; meanwhile the writing stage is stuck for good."""
     progress = well(Progress())
     progress.listened(heard(5, 1001), 1001)
-    with progress.at_work("writing history"):
-        beside = threading.Thread(target=progress.trouble, args=("reading existing documents", AutoReconnect()))
+    with progress.at_work(Step.WRITE):
+        beside = threading.Thread(target=progress.retrying, args=(Step.READ_DOCUMENTS, AutoReconnect()))
         clock.now += progress.bounds.live_s + 1
         beside.start()
         beside.join()
@@ -184,9 +184,9 @@ def test_trouble_beside_the_stream_does_not_hide_a_stage_that_hangs(clock: Clock
 def test_old_values_that_are_tried_again_keep_the_recording_alive(clock: Clock) -> None:
     """It reads them from the history deployment, under a name of its own."""
     progress = well(Progress())
-    with progress.at_work("recording"):
+    with progress.at_work(Step.RECORD):
         clock.now += progress.bounds.live_s - 1
-        progress.trouble("recalling documents from history", AutoReconnect())
+        progress.retrying(Step.READ_HISTORY, AutoReconnect())
         clock.now += progress.bounds.live_s - 1
 
         assert progress.alive()
@@ -223,7 +223,7 @@ def test_a_stand_by_is_one_until_it_leads_and_starts_anew_then(clock: Clock) -> 
     progress = well(Progress())
     assert progress.role == "leader"
     progress.listened(heard(5, 1001), 1001)
-    progress.trouble("saving the checkpoint", AutoReconnect())
+    progress.retrying(Step.SAVE_CHECKPOINT, AutoReconnect())
     progress.standing_by("db1:4711")
     assert (progress.role, progress.owner, progress.waiting, progress.lag_s) == ("standby", "db1:4711", 0, None)
     assert progress.judgement().ready
@@ -254,7 +254,7 @@ def test_no_count_is_lost_between_threads() -> None:
         for _ in range(2000):
             progress.listened(heard(1, 1), 1)
             progress.written(recorded(1, 1), 0)
-            progress.trouble("writing history", AutoReconnect())
+            progress.retrying(Step.WRITE, AutoReconnect())
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -262,5 +262,5 @@ def test_no_count_is_lost_between_threads() -> None:
     for thread in threads:
         thread.join()
 
-    assert (progress.events, progress.batches, progress.troubles, progress.waiting) == (8000, 8000, 8000, 0)
+    assert (progress.events, progress.batches, progress.retries, progress.waiting) == (8000, 8000, 8000, 0)
     assert progress.bytes == 0

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from watcher import retry
 from watcher.retry import Retry, StoppedError
+from watcher.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +47,13 @@ def failing(times: int, error: Exception | None = None) -> Callable[[], str]:
 
 
 def retrying(stop: threading.Event, told: list[BaseException] | None = None) -> Retry:
-    """A retry that tells its troubles."""
-    return Retry(stop, lambda _doing, error: None if told is None else told.append(error), lambda _doing: None)
+    """A retry that tells what it retries."""
+    return Retry(stop, lambda _step, error: None if told is None else told.append(error), lambda _step: None)
+
+
+def telling(told: list[str]) -> Retry:
+    """A retry that tells in words what it retries, and what has recovered."""
+    return Retry(Stop(), lambda step, _: told.append(f"retrying {step}"), lambda step: told.append(str(step)))
 
 
 def test_what_passes_is_tried_until_it_succeeds() -> None:
@@ -55,14 +61,14 @@ def test_what_passes_is_tried_until_it_succeeds() -> None:
     stop = Stop()
     told: list[BaseException] = []
 
-    assert retrying(stop, told).call("writing", failing(50)) == "done"
+    assert retrying(stop, told).call(Step.WRITE, failing(50)) == "done"
     assert len(stop.waits) == len(told) == 50
 
 
 def test_waits_grow_and_stay_bounded_and_are_never_the_same() -> None:
     """A hundred daemons must not come back in the same instant, nor a single one after an hour."""
     stop = Stop()
-    retrying(stop).call("writing", failing(100))
+    retrying(stop).call(Step.WRITE, failing(100))
 
     assert all(0 < wait <= retry.LONGEST_DELAY_S * (1 + retry._JITTER) for wait in stop.waits)
     assert stop.waits[0] <= retry.FIRST_DELAY_S * (1 + retry._JITTER)
@@ -76,7 +82,7 @@ def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
     stop = Stop()
 
     with pytest.raises(type(error)):
-        retrying(stop).call("writing", failing(1, error))
+        retrying(stop).call(Step.WRITE, failing(1, error))
     assert stop.waits == []
 
 
@@ -84,12 +90,12 @@ def test_a_stop_gives_a_failing_call_one_more_chance_and_then_gives_up() -> None
     """The last attempt may be the one that saves the position."""
     stop = Stop(stopped_by_wait=3)
     with pytest.raises(StoppedError, match="writing") as caught:
-        retrying(stop).call("writing", failing(10))
+        retrying(stop).call(Step.WRITE, failing(10))
     assert isinstance(caught.value.__cause__, AutoReconnect)
     assert len(stop.waits) == 3
 
     stop = Stop(stopped_by_wait=3)
-    assert retrying(stop).call("writing", failing(3)) == "done"
+    assert retrying(stop).call(Step.WRITE, failing(3)) == "done"
 
 
 def test_a_stop_does_not_keep_a_call_from_being_made() -> None:
@@ -97,9 +103,9 @@ def test_a_stop_does_not_keep_a_call_from_being_made() -> None:
     stop = Stop()
     stop.set()
 
-    assert retrying(stop).call("writing", failing(0)) == "done"
+    assert retrying(stop).call(Step.WRITE, failing(0)) == "done"
     with pytest.raises(StoppedError):
-        retrying(stop).call("writing", failing(1))
+        retrying(stop).call(Step.WRITE, failing(1))
 
 
 def test_a_stop_ends_a_long_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +116,7 @@ def test_a_stop_ends_a_long_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     began = time.monotonic()
 
     with pytest.raises(StoppedError):
-        retrying(stop).call("writing", failing(2))
+        retrying(stop).call(Step.WRITE, failing(2))
     assert time.monotonic() - began < 10
 
 
@@ -121,33 +127,33 @@ def test_an_abort_is_not_swallowed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        retrying(Stop()).call("writing", attempt)
+        retrying(Stop()).call(Step.WRITE, attempt)
 
 
-def test_trouble_and_its_end_are_said_without_any_value() -> None:
+def test_a_retry_and_its_end_are_said_without_any_value() -> None:
     """The server's messages may quote documents; only code and name are logged."""
     with capture_logs() as logs:
-        retrying(Stop()).call("writing", failing(2, OperationFailure("dup key {card: 4000}", 262)))
+        retrying(Stop()).call(Step.WRITE, failing(2, OperationFailure("dup key {card: 4000}", 262)))
 
     assert [(line["log_level"], line["event"]) for line in logs] == [
-        ("warning", "trouble, trying again"),
-        ("warning", "trouble, trying again"),
-        ("info", "trouble over"),
+        ("warning", "failed, trying again"),
+        ("warning", "failed, trying again"),
+        ("info", "recovered"),
     ]
     assert "4000" not in str(logs)
     assert [line["failures"] for line in logs] == [1, 2, 2]
 
 
-def test_relief_is_told_once_and_only_after_trouble() -> None:
-    """Health would otherwise show for ever a trouble that is over."""
+def test_recovery_is_told_once_and_only_after_a_retry() -> None:
+    """Health would otherwise show for ever a failure that is over."""
     told: list[str] = []
     for times in (0, 3):
-        Retry(Stop(), lambda doing, _: told.append(f"trouble {doing}"), told.append).call("writing", failing(times))
+        telling(told).call(Step.WRITE, failing(times))
 
-    assert told == ["trouble writing"] * 3 + ["writing"]
+    assert told == ["retrying writing history"] * 3 + ["writing history"]
 
 
-def test_trouble_is_over_when_another_error_has_ended_it() -> None:
+def test_a_retry_is_over_when_another_error_has_ended_it() -> None:
     """The backfill goes on in another way then; the daemon would be unready until it is restarted."""
     told: list[str] = []
     errors: list[Exception] = [AutoReconnect("gone"), OperationFailure("no snapshot", 239)]
@@ -156,6 +162,6 @@ def test_trouble_is_over_when_another_error_has_ended_it() -> None:
         raise errors.pop(0)
 
     with pytest.raises(OperationFailure):
-        Retry(Stop(), lambda doing, _: told.append(f"trouble {doing}"), told.append).call("reading", attempt)
+        telling(told).call(Step.READ_DOCUMENTS, attempt)
 
-    assert told == ["trouble reading", "reading"]
+    assert told == ["retrying reading existing documents", "reading existing documents"]

@@ -1,6 +1,6 @@
 """Counting by namespace, whatever names there are."""
 
-from watcher.health.tally import MOST_NAMESPACES, OTHER, Tally
+from watcher.health.progress import MOST_NAMESPACES, OTHER, Tally
 
 
 def test_a_tenant_a_collection_does_not_fill_the_memory_of_prometheus() -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.daemon import eventually
-from watcher.health.judgement import Bounds
 from watcher.health.progress import Progress
+from watcher.health.readiness import Bounds
 from watcher.health.watchdog import Watchdog
+from watcher.steps import Step
 from watcher.stream.batch import Position
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def test_it_is_ready_once_and_fed_for_as_long_as_it_lives(told: Callable[[], lis
         begun, before = time.monotonic(), told().count("WATCHDOG=1")
         eventually(lambda: told().count("WATCHDOG=1") >= before + 6, "signs of life")
         assert time.monotonic() - begun < 6 * 0.4
-        with progress.at_work("writing history"):
+        with progress.at_work(Step.WRITE):
             time.sleep(0.3)
             before = told().count("WATCHDOG=1")
             time.sleep(1)

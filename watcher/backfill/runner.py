@@ -34,6 +34,7 @@ from watcher.errors import name_of
 from watcher.events import event
 from watcher.leadership.lease import DeposedError
 from watcher.retry import StoppedError
+from watcher.steps import Step
 from watcher.stream.batch import before
 from watcher.targets.namespaces import MovedError
 
@@ -135,7 +136,7 @@ class Backfill:
         What is recorded depends on what history says already, so first of all no former leader can add to that.
         """
         try:
-            self._retry.call("taking over the survey", self._fence.hold)
+            self._retry.call(Step.TAKE_OVER_BACKFILL, self._fence.hold)
         except (StoppedError, DeposedError):
             return
         except PyMongoError as error:
@@ -207,12 +208,12 @@ class Backfill:
                 reached = replace(mine[0], whole=False) if mine else None
             if reached is None:
                 return
-            more = self._retry.call("noting how far the survey is", partial(self._note, reached, next_namespace=True))
+            more = self._retry.call(Step.SAVE_BACKFILL, partial(self._note, reached, next_namespace=True))
             if more is None:
                 return
             plan = more
         log.info("backfill done", kind=plan.kind, documents=plan.documents, entries=plan.entries)
-        self._retry.call("noting that the survey is done", partial(self._finish, plan))
+        self._retry.call(Step.FINISH_BACKFILL, partial(self._finish, plan))
 
     def _collection(self, plan: Plan) -> Plan | None:
         """Read the first collection of a plan; the plan after it, or None if there is no more need.
@@ -227,7 +228,7 @@ class Backfill:
             for step in self._scanner.steps(reached, as_it_is=refusals > _MOST_REFUSALS):
                 if self._stop.is_set():
                     return False
-                noted = self._retry.call("noting how far the survey is", partial(self._note, step))
+                noted = self._retry.call(Step.SAVE_BACKFILL, partial(self._note, step))
                 if noted is None:
                     return False
                 reached = noted
@@ -237,7 +238,7 @@ class Backfill:
         while True:
             begun = reached
             try:
-                return reached if self._retry.call("reading existing documents", go_on) else None
+                return reached if self._retry.call(Step.READ_DOCUMENTS, go_on) else None
             except MovedError:
                 log.info("a collection was dropped or renamed while it was read", namespace=plan.namespaces[0])
             except OperationFailure as error:

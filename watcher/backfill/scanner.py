@@ -14,6 +14,7 @@ from watcher.backfill.entries import Entries
 from watcher.backfill.queue import RECONCILE, Plan
 from watcher.backfill.readers import AbsentReader, MajorityReader, Reading, SnapshotReader, last_id, now
 from watcher.retry import Retry, StoppedError
+from watcher.steps import Step
 from watcher.targets.namespaces import COLLECTION, MovedError, kind_of
 
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ class Scanner:
             # A stream comes no further than the oplog, to which an idle server adds every ten seconds only. Where
             # history is kept in the watched deployment, any write to it will do.
             if not nudged:
-                self.retry.call("waiting for the stream", self.nudge)
+                self.retry.call(Step.AWAIT_STREAM, self.nudge)
                 nudged = True
             if self.stop.wait(_LOOK_EVERY_S):
-                raise StoppedError("waiting for the stream")
+                raise StoppedError(Step.AWAIT_STREAM)
         return reached
 
     def _wait_for_others(self, wanted: Timestamp) -> None:
@@ -129,14 +130,14 @@ class Scanner:
         documents would be gone that were found to be as history says.
         """
         said = False
-        while not self.retry.call("waiting for the other parts", partial(self.others, wanted)):
+        while not self.retry.call(Step.AWAIT_PARTITIONS, partial(self.others, wanted)):
             if not said:
                 log.info(
                     "documents are compared with history once the other partitions are past the gap", at=str(wanted)
                 )
                 said = True
             if self.stop.wait(_LOOK_EVERY_S):
-                raise StoppedError("waiting for the other parts")
+                raise StoppedError(Step.AWAIT_PARTITIONS)
 
     def _reader(self, plan: Plan, found: Kind | None, *, as_it_is: bool) -> MajorityReader:
         namespace = plan.namespaces[0]

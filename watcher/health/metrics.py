@@ -69,10 +69,10 @@ class _Collector(Collector):
         for labels, count in progress.tally.counts().items():
             events.add_metric(labels, count)
         yield events
-        troubles = CounterMetricFamily("watcher_troubles", "Passing errors, each tried again.", labels=("deployment",))
-        for side, count in progress.troubles_of.items():
-            troubles.add_metric((side,), count)
-        yield troubles
+        retries = CounterMetricFamily("watcher_troubles", "Passing errors, each tried again.", labels=("deployment",))
+        for deployment, count in progress.retries_of.items():
+            retries.add_metric((deployment.value,), count)
+        yield retries
         yield CounterMetricFamily(
             "watcher_rejected", "Events set aside, as they could not be stored.", progress.rejected
         )

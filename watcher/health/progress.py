@@ -1,4 +1,4 @@
-"""What the daemon has done so far: counters, position and lag, for the log, health and metrics."""
+"""What the daemon has done so far: counters, position and lag, for the log, `/ready` and metrics."""
 
 from __future__ import annotations
 
@@ -9,15 +9,60 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from watcher.errors import name_of
-from watcher.health.judgement import Bounds, Facts, Judgement, Trouble, Work, judge
-from watcher.health.server_clock import ServerClock
-from watcher.health.sides import SIDES, side_of
-from watcher.health.tally import Tally
+from watcher.health.readiness import Bounds, Facts, Judgement, Retried, Work, judge
+from watcher.steps import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from watcher.steps import Step
     from watcher.stream.batch import Batch, Position, Recorded
+
+MOST_NAMESPACES = 1000
+"""The first so many namespaces are counted each; each is a time series or more to whoever scrapes them."""
+
+OTHER = "other"
+"""What all further ones are counted under. A collection's namespace has a dot, so none is called that."""
+
+
+class Tally:
+    """Numbers of events by namespace and operation, in bounded memory. Added to by one thread; read by any."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+        self._namespaces: set[str] = set()
+
+    def add(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Count events."""
+        for (namespace, operation), count in counts.items():
+            if namespace not in self._namespaces and len(self._namespaces) < MOST_NAMESPACES:
+                self._namespaces.add(namespace)
+            key = (namespace if namespace in self._namespaces else OTHER), operation
+            self._counts[key] = self._counts.get(key, 0) + count
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """A copy of the numbers, made at once: they go on being added to meanwhile."""
+        return self._counts.copy()
+
+
+class ServerClock:
+    """The server's clock; between its answers it goes on by our steady clock, never by our wall clock."""
+
+    def __init__(self) -> None:
+        self._seconds: float | None = None
+        self._at = 0.0
+
+    def told(self, seconds: int) -> None:
+        """The server's clock says so many seconds since 1970. A member whose clock is behind does not turn it back."""
+        if self._seconds is None or seconds >= self._seconds:
+            self._seconds = seconds
+        self._at = time.monotonic()
+
+    def since(self, seconds: int) -> float | None:
+        """Seconds passed since a time of the server's clock, not below 0; None: it never said anything."""
+        if self._seconds is None:
+            return None
+        return max(0.0, self._seconds + time.monotonic() - self._at - seconds)
 
 
 @dataclass
@@ -31,7 +76,7 @@ class Progress:
         batches: writes since the start.
         gaps: gaps recorded since the start.
         tally: events recorded since the start by namespace and operation.
-        troubles_of: passing errors since the start, by the deployment that they are of (`watcher.health.sides`).
+        retries_of: failures that were retried since the start, by the deployment that they are of.
         heard, recorded, acknowledged: events that went through each stage since the start.
         bytes: size of the events that were heard and are not acknowledged.
         owner: who leads, if not this daemon, as the lease names it.
@@ -46,7 +91,7 @@ class Progress:
     batches: int = 0
     gaps: int = 0
     tally: Tally = field(default_factory=Tally)
-    troubles_of: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
+    retries_of: dict[Deployment, int] = field(default_factory=lambda: dict.fromkeys(Deployment, 0))
     heard: int = 0
     recorded: int = 0
     acknowledged: int = 0
@@ -62,7 +107,7 @@ class Progress:
     _newest: Position | None = None
     _reached: Position | None = None
     _unsaved_since: float | None = None
-    _trouble: dict[str, str] = field(default_factory=dict)
+    _retried: dict[Step, str] = field(default_factory=dict)
     _works: dict[int, Work] = field(default_factory=dict)
     _sign: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -95,7 +140,7 @@ class Progress:
         self.heard = self.recorded = self.acknowledged
         self.bytes = 0
         self.saved = self._newest = self._reached = self._unsaved_since = None
-        self._trouble.clear()
+        self._retried.clear()
         self._works.clear()
         self._sign = time.monotonic()
 
@@ -105,15 +150,11 @@ class Progress:
             self.events = self._started_with = events
 
     @contextmanager
-    def at_work(self, doing: str) -> Iterator[None]:
-        """A stage does something that must come to an end; in the meantime, trouble of its thread is of this work.
-
-        Args:
-            doing: what, as it is called in the log.
-        """
+    def at_work(self, step: Step) -> Iterator[None]:
+        """A stage does something that must come to an end; in the meantime, retries of its thread are of this work."""
         me = threading.get_ident()
         with self._lock:
-            self._works[me] = Work(doing, time.monotonic())
+            self._works[me] = Work(step, time.monotonic())
         try:
             yield
         finally:
@@ -161,17 +202,17 @@ class Progress:
             all_saved = self._newest is None or self._newest.token == position.token
             self._unsaved_since = None if all_saved else time.monotonic()
 
-    def trouble(self, doing: str, error: BaseException) -> None:
-        """Something failed for a passing reason and is tried again."""
+    def retrying(self, step: Step, error: BaseException) -> None:
+        """A step failed for a passing reason and is retried."""
         with self._lock:
-            self.troubles_of[side_of(doing)] += 1
-            self._trouble[doing] = name_of(error)
+            self.retries_of[step.deployment] += 1
+            self._retried[step] = name_of(error)
             self._alive()
 
-    def relief(self, doing: str) -> None:
+    def recovered(self, step: Step) -> None:
         """What had failed has succeeded, or is given up."""
         with self._lock:
-            self._trouble.pop(doing, None)
+            self._retried.pop(step, None)
             self._alive()
 
     def _alive(self) -> None:
@@ -195,9 +236,9 @@ class Progress:
         return self._opened
 
     @property
-    def troubles(self) -> int:
-        """Passing errors since the start."""
-        return sum(self.troubles_of.values())
+    def retries(self) -> int:
+        """Failures that were retried since the start."""
+        return sum(self.retries_of.values())
 
     @property
     def waiting(self) -> int:
@@ -240,7 +281,7 @@ class Progress:
                 self._opened,
                 self._sign,
                 tuple(self._works.values()),
-                tuple(Trouble(*item) for item in self._trouble.items()),
+                tuple(Retried(*item) for item in self._retried.items()),
                 self._unsaved_since,
                 self.waiting,
             )

@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 from watcher.errors import name_of
 from watcher.leadership.lease import RENEW_EVERY_S, DeposedError
 from watcher.retry import Retry, StoppedError
+from watcher.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ class Leadership:
         self._lease = lease
         self._until = acquired_at + lease.ttl_s
         self._over = Event()
-        self._retry = Retry(self._over, progress.trouble, progress.relief, _LONGEST_DELAY_S)
+        self._retry = Retry(self._over, progress.retrying, progress.recovered, _LONGEST_DELAY_S)
         self._failure: Exception | None = None
         self._thread = Thread(target=contextvars.copy_context().run, args=(self._keep_up,), name="lease", daemon=True)
 
@@ -102,7 +103,7 @@ class Leadership:
     def _keep_up(self) -> None:
         while not self._over.wait(RENEW_EVERY_S):
             try:
-                self._retry.call("renewing the lease", self._renew)
+                self._retry.call(Step.RENEW_LEASE, self._renew)
             except StoppedError:
                 return
             except Exception as error:  # noqa: BLE001 - handed to whoever leads

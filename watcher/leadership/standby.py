@@ -11,6 +11,7 @@ from watcher.health import notify
 from watcher.leadership.leadership import Leadership, clock
 from watcher.leadership.lease import LOOK_EVERY_S
 from watcher.retry import Retry
+from watcher.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class Standby:
         self._check = check
         self._progress = progress
         self._stop = stop
-        self._retry = Retry(stop, progress.trouble, progress.relief, _LONGEST_DELAY_S)
+        self._retry = Retry(stop, progress.retrying, progress.recovered, _LONGEST_DELAY_S)
         self._leader: Holder | None = None
         self._next_check = 0.0
 
@@ -58,10 +59,10 @@ class Standby:
             pymongo.errors.PyMongoError: the deployment refuses.
         """
         while not self._stop.is_set():
-            holder = self._retry.call("looking who leads", self._lease.holder)
+            holder = self._retry.call(Step.LOOK_AT_LEASE, self._lease.holder)
             if holder is None or holder.is_dead():
-                self._retry.call("loading the checkpoint", self._check)  # before it leaves a lease behind
-                leading = self._retry.call("taking the lead", lambda: self._acquired(holder))  # noqa: B023
+                self._retry.call(Step.LOAD_CHECKPOINT, self._check)  # before it leaves a lease behind
+                leading = self._retry.call(Step.TAKE_LEAD, lambda: self._acquired(holder))  # noqa: B023
                 if leading is not None:
                     return leading
             else:
@@ -91,5 +92,5 @@ class Standby:
             notify.notify(f"STATUS=standing by, {holder} leads")
         self._leader = holder
         if time.monotonic() >= self._next_check:
-            self._retry.call("loading the checkpoint", self._check)
+            self._retry.call(Step.LOAD_CHECKPOINT, self._check)
             self._next_check = time.monotonic() + CHECK_EVERY_S

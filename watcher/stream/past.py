@@ -9,6 +9,7 @@ from change_history.reconstruct import holes, lives
 from change_history.reconstruct.belief import Hole, believed_since
 from change_history.reconstruct.places import TIME_BYTES
 from change_history.reconstruct.states import Recalled, Unknown, follow, recall_many
+from watcher.steps import Step
 from watcher.stream.inflight import InFlight
 
 if TYPE_CHECKING:
@@ -113,4 +114,4 @@ class Past:
             self._holes[hole.checkpoint, hole.since] = hole
 
     def _ask(self, question: Any) -> Any:
-        return self._retry.call("recalling documents from history", question)
+        return self._retry.call(Step.READ_HISTORY, question)

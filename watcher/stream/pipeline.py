@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import structlog
 
 from watcher.retry import Retry, StoppedError
+from watcher.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -112,7 +113,7 @@ class Pipeline:
         self._stop = stop
         self.recorded: Position | None = None
         """Everything up to here is acknowledged by a majority."""
-        self._retry = Retry(self._stop, progress.trouble, progress.relief)
+        self._retry = Retry(self._stop, progress.retrying, progress.recovered)
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
 
@@ -150,7 +151,7 @@ class Pipeline:
         try:
             stage()
         except StoppedError:
-            log.warning("stopped amid trouble; what is not recorded yet will be read again", stage=stage.__name__[1:])
+            log.warning("stopped amid a retry; what is not recorded yet will be read again", stage=stage.__name__[1:])
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self._failure = self._failure or error
         finally:
@@ -159,7 +160,7 @@ class Pipeline:
     def _listen(self) -> None:
         try:
             while not self._stop.is_set():
-                batch = self._call("listening to the change stream", self._listener.next_batch)
+                batch = self._call(Step.LISTEN, self._listener.next_batch)
                 self._progress.listened(batch, self._listener.server_seconds)
                 self._heard.put(batch)
         finally:
@@ -170,11 +171,11 @@ class Pipeline:
         try:
             with closing(_until_end(self._heard, self._stop)) as batches:
                 for batch in batches:
-                    with self._progress.at_work("recording"):
+                    with self._progress.at_work(Step.RECORD):
                         recorded = self._recorder.record(batch)
                     self._progress.turned(recorded)
                     for namespace in sorted(recorded.appeared):
-                        self._call("switching on pre-images", partial(self._on_new_collection, namespace))
+                        self._call(Step.ENABLE_PRE_IMAGES, partial(self._on_new_collection, namespace))
                     self._recorded.put(recorded)
         finally:
             self._recorded.put(None)
@@ -188,17 +189,17 @@ class Pipeline:
             for batch in batches:
                 if batch.lost is not None:
                     resumed = batch.lost.resumed or batch.position
-                    self._call("recording a gap", partial(self._on_lost, batch.lost, resumed))
+                    self._call(Step.RECORD_GAP, partial(self._on_lost, batch.lost, resumed))
                     self._progress.gap()
                     dirty = True
                 rejected = 0
                 if len(batch):
-                    rejected = self._call("writing history", partial(self._writer.write, batch))
+                    rejected = self._call(Step.WRITE, partial(self._writer.write, batch))
                     dirty = True
                 self._progress.written(batch, rejected)
                 self._recorder.stored(batch)
                 for renamed in batch.renamed:
-                    self._call("planning a baseline", partial(self._on_renamed, renamed))
+                    self._call(Step.PLAN_BACKFILL, partial(self._on_renamed, renamed))
                 self.recorded = reached = batch.position
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached != saved and time.monotonic() - saved_at >= wait:
@@ -209,13 +210,13 @@ class Pipeline:
 
     def _save(self, position: Position) -> None:
         save = partial(self._checkpointer.save, position, self._progress.events)
-        self._call("saving the checkpoint", save)
+        self._call(Step.SAVE_CHECKPOINT, save)
         self._progress.checkpointed(position)
 
-    def _call(self, doing: str, attempt: Callable[[], T]) -> T:
+    def _call(self, step: Step, attempt: Callable[[], T]) -> T:
         """Try until it succeeds; meanwhile it is known what this stage is at."""
-        with self._progress.at_work(doing):
-            return self._retry.call(doing, attempt)
+        with self._progress.at_work(step):
+            return self._retry.call(step, attempt)
 
 
 def _until_end(queue: Queue[Batch | None], stop: threading.Event) -> Generator[Batch, None, None]:

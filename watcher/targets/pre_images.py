@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from watcher.errors import Verdict, classify, name_of
 from watcher.retry import StoppedError
+from watcher.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ class PreImages:
         with suppress(StoppedError):
             while not stop.wait(_SECOND_LOOK_AFTER_S):
                 for _ in range(self._unseen.qsize()):
-                    retry.call("switching on pre-images", partial(self._is_seen, self._unseen.get()))
+                    retry.call(Step.ENABLE_PRE_IMAGES, partial(self._is_seen, self._unseen.get()))
 
     def _is_seen(self, namespace: str) -> bool:
         """Whether a collection is there; then its pre-images are on, if that can be."""

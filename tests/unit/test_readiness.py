@@ -8,7 +8,8 @@ import pytest
 from pymongo import MongoClient
 
 from watcher import clients
-from watcher.health.judgement import Bounds, Facts, Judgement, Trouble, Work, judge
+from watcher.health.readiness import Bounds, Facts, Judgement, Retried, Work, judge
+from watcher.steps import Step
 
 BOUNDS = Bounds(30, 180, 1800)
 WELL = Facts(leader=True, opened=True, sign=0)
@@ -19,35 +20,35 @@ def after(seconds: float, **facts: object) -> Judgement:
     return judge(Facts(**{**vars(WELL), **facts}), seconds, BOUNDS)
 
 
-def test_a_quiet_evening_is_no_trouble() -> None:
+def test_a_quiet_evening_is_no_failure() -> None:
     """Nothing happens, for days, and everything is in the checkpoint."""
     assert after(1e6) == Judgement(live=True, reasons=[])
 
 
 @pytest.mark.parametrize(
-    ("doing", "side"),
+    ("step", "deployment"),
     [
-        ("listening to the change stream", "watched"),
-        ("recording", "history"),
-        ("writing history", "history"),
-        ("saving the checkpoint", "history"),
-        ("recording a gap", "watched or history"),
+        (Step.LISTEN, "watched"),
+        (Step.RECORD, "history"),
+        (Step.WRITE, "history"),
+        (Step.SAVE_CHECKPOINT, "history"),
+        (Step.RECORD_GAP, "watched or history"),
     ],
 )
-def test_a_stage_that_hangs_is_named_with_its_deployment_then_restarted(doing: str, side: str) -> None:
+def test_a_stage_that_hangs_is_named_with_its_deployment_then_restarted(step: Step, deployment: str) -> None:
     """Ready for ever while nothing moves is what others' users complain of."""
-    work = (Work(doing, 0),)
+    work = (Work(step, 0),)
 
     assert after(30, works=work) == Judgement(live=True, reasons=[])
     assert after(31, works=work) == Judgement(
-        live=True, reasons=[f"{side} deployment: {doing} has come to no end for 31 s"]
+        live=True, reasons=[f"{deployment} deployment: {step} has come to no end for 31 s"]
     )
     assert not after(181, works=work).live
 
 
 def test_a_checkpoint_that_stands_still_is_stuck_though_all_stages_work() -> None:
     """Durable progress is what counts. Whatever the cause, known to us or not."""
-    busy = (Work("listening to the change stream", 180.9),)
+    busy = (Work(Step.LISTEN, 180.9),)
 
     assert after(30, unsaved_since=0.0).ready
     assert after(31, unsaved_since=0.0, works=busy, waiting=7) == Judgement(
@@ -61,20 +62,20 @@ def test_a_checkpoint_that_stands_still_is_stuck_though_all_stages_work() -> Non
 
 def test_what_explains_a_standstill_is_told_instead_of_it() -> None:
     """One reason that helps, not two of which one is a consequence."""
-    told = after(100, unsaved_since=0.0, troubles=(Trouble("writing history", "NetworkTimeout"),)).reasons
+    told = after(100, unsaved_since=0.0, retried=(Retried(Step.WRITE, "NetworkTimeout"),)).reasons
 
-    assert told == ["history deployment: trouble writing history, trying again: NetworkTimeout"]
+    assert told == ["history deployment: writing history failed, trying again: NetworkTimeout"]
 
 
-def test_troubles_of_the_two_deployments_are_told_apart() -> None:
+def test_retries_of_the_two_deployments_are_told_apart() -> None:
     """Whoever is called at night must know which server to look at."""
-    troubles = (Trouble("listening to the change stream", "AutoReconnect"), Trouble("writing history", "WTimeoutError"))
+    retried = (Retried(Step.LISTEN, "AutoReconnect"), Retried(Step.WRITE, "WTimeoutError"))
 
-    assert after(1, troubles=troubles) == Judgement(
+    assert after(1, retried=retried) == Judgement(
         live=True,
         reasons=[
-            "watched deployment: trouble listening to the change stream, trying again: AutoReconnect",
-            "history deployment: trouble writing history, trying again: WTimeoutError",
+            "watched deployment: listening to the change stream failed, trying again: AutoReconnect",
+            "history deployment: writing history failed, trying again: WTimeoutError",
         ],
     )
 
@@ -93,9 +94,9 @@ def test_a_stand_by_is_ready_unless_it_cannot_see_the_lease() -> None:
     waiting = {"leader": False, "opened": False}
 
     assert after(1, **waiting) == Judgement(live=True, reasons=[])
-    trouble = (Trouble("renewing the lease", "AutoReconnect"),)
-    assert after(1, troubles=trouble, **waiting).reasons == [
-        "history deployment: trouble renewing the lease, trying again: AutoReconnect"
+    retried = (Retried(Step.RENEW_LEASE, "AutoReconnect"),)
+    assert after(1, retried=retried, **waiting).reasons == [
+        "history deployment: renewing the lease failed, trying again: AutoReconnect"
     ]
     assert after(31, **waiting) == Judgement(
         live=True, reasons=["history deployment: the lease has not been looked at for 31 s"]

@@ -1,16 +1,17 @@
 """Is the daemon ready, and is it alive? A pure function of what it has done and of a clock.
 
 What counts is durable progress: what the server told must be recorded, acknowledged by a majority, and passed by the
-checkpoint, within a bounded time. That threads run says nothing. Trouble that is tried again makes the daemon not
-ready, and leaves it alive: a restart would meet the same trouble.
+checkpoint, within a bounded time. That threads run says nothing. A step that is retried makes the daemon not ready, and
+leaves it alive: after a restart the same step would fail.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from watcher.health.sides import side_of, words
+if TYPE_CHECKING:
+    from watcher.steps import Step
 
 
 class Bounds(NamedTuple):
@@ -20,7 +21,7 @@ class Bounds(NamedTuple):
         ready_s: longer than this without progress is not ready. An idle stream saves its position every 10 s.
         live_s: longer than this is stuck. One attempt may be silent for two socket timeouts (a retryable write is tried
             twice by the driver) and the times to find a server; see `watcher.clients`.
-        opening_s: longer than this without even trouble, the stream is not going to open. Indexes of a large history
+        opening_s: longer than this without even a retry, the stream is not going to open. Indexes of a large history
             may have to be made, and pre-images switched on for thousands of collections.
     """
 
@@ -30,16 +31,16 @@ class Bounds(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a stage is doing, and since when, or since when it was last tried again; by the monotonic clock."""
+    """What a stage is doing, and since when, or when it was last retried; by the monotonic clock."""
 
-    doing: str
+    step: Step
     since: float
 
 
-class Trouble(NamedTuple):
-    """What fails for a passing reason and is tried again, and the name of the error."""
+class Retried(NamedTuple):
+    """A step that failed for a passing reason and is retried, and the name of the error."""
 
-    doing: str
+    step: Step
     error: str
 
 
@@ -52,9 +53,9 @@ class Facts:
         opened: the stream is open and its position saved.
         sign: the last sign of life of whatever kind.
         works: what the stages are doing; a stage that waits for another one does nothing.
-        troubles: what is being tried again.
+        retried: what is being retried.
         unsaved_since: when the server told of something that the checkpoint has not passed, or when the checkpoint last
-            moved towards it, or such a step was last tried again; None: it has passed everything.
+            moved towards it, or such a step was last retried; None: it has passed everything.
         waiting: events that the server has told and that are not recorded.
     """
 
@@ -62,7 +63,7 @@ class Facts:
     opened: bool
     sign: float
     works: tuple[Work, ...] = ()
-    troubles: tuple[Trouble, ...] = ()
+    retried: tuple[Retried, ...] = ()
     unsaved_since: float | None = None
     waiting: int = 0
 
@@ -87,10 +88,7 @@ def judge(facts: Facts, now: float, bounds: Bounds) -> Judgement:
         now: the monotonic clock.
         bounds: how long something may take.
     """
-    reasons = [
-        f"{words(side_of(trouble.doing))}: trouble {trouble.doing}, trying again: {trouble.error}"
-        for trouble in facts.troubles
-    ]
+    reasons = [f"{step.deployment.phrase}: {step} failed, trying again: {error}" for step, error in facts.retried]
     silent = now - facts.sign
     if not facts.leader:
         if silent > bounds.ready_s and not reasons:
@@ -98,10 +96,10 @@ def judge(facts: Facts, now: float, bounds: Bounds) -> Judgement:
         return Judgement(silent <= bounds.live_s, reasons)
     if not facts.opened:
         reasons.insert(0, "the stream is not open yet")
-    waits = [(now - work.since, work.doing) for work in facts.works]
+    waits = [(now - since, step) for step, since in facts.works]
     reasons += [
-        f"{words(side_of(doing))}: {doing} has come to no end for {waited:.0f} s"
-        for waited, doing in waits
+        f"{step.deployment.phrase}: {step} has come to no end for {waited:.0f} s"
+        for waited, step in waits
         if waited > bounds.ready_s
     ]
     unsaved = now - facts.unsaved_since if facts.unsaved_since is not None else 0.0
