@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.reconstruct.keeping import Keeper
-from change_history.reconstruct.places import TIME_BYTES, before, identity
+from change_history.reconstruct.places import before, place_of
 from change_history.stored.parts import MissingPartError
 from watcher.errors import name_of
 
@@ -121,7 +121,7 @@ class Snapshotter:
         key = namespace, key_of(document_id)
         with self._lock:  # held for no longer than it takes to look something up
             if key in self._waiting or len(self._waiting) < self._room:
-                self._waiting[key] = _Waiting(namespace, document_id, before(identity(entry)[:TIME_BYTES]))
+                self._waiting[key] = _Waiting(namespace, document_id, before(place_of(entry).cluster_time))
 
     def _next(self) -> _Waiting | None:
         with self._lock:

@@ -123,7 +123,7 @@ def ids_between(database: Database[Any], before: CollectionState, after: Collect
 
     The index on the namespace's timeline tells them. Only these ids are sorted, on the server, which may use its disk.
     """
-    ids = {"$gte": Binary(before.place.cluster_time + bytes(8)), "$lte": Binary(after.place.last_id)}
+    ids = {"$gte": Binary(before.place.cluster_time.first_id), "$lte": Binary(after.place.last_id)}
     stages: list[dict[str, Any]] = [
         {"$match": {"namespace": after.namespace, "_id": ids, "document_id": {"$exists": True}}},
         {"$group": {"_id": "$document_id"}},

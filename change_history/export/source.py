@@ -7,12 +7,12 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import ABSENT, to_raw
 from change_history.export.resume import NotResumableError
 from change_history.query.gaps import is_gap
-from change_history.reconstruct.places import moment_of
 from change_history.reconstruct.state import UnknownStateError
-from change_history.stored.order import CLUSTER_TIME_BYTES, cluster_time_of
+from change_history.stored.order import cluster_time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def events(history: History, selection: Selection, first: bytes | None = None) -
     """
     if first is None:
         return history.with_gaps(selection, history.stored(selection))
-    moment = moment_of(first[:CLUSTER_TIME_BYTES])
+    moment = ClusterTime.from_id(first).timestamp
     there = replace(selection, since=moment, until=moment)
     candidates = chain(history.stored(there), history.stored_gaps(selection.namespace, since=moment, until=moment))
     found = next((stored for stored in candidates if stored["_id"] == first), None)

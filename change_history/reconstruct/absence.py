@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary
 
 from change_history.reconstruct import lives
-from change_history.reconstruct.places import END, TIME_BYTES, after, before
+from change_history.reconstruct.places import END, after, before
 from change_history.reconstruct.versions import Versions
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW, to_event
@@ -37,9 +37,9 @@ def arrival_after(database: Database[Any], namespace: str, place: Place) -> Hist
     """The first rename after a place that gave its documents to a namespace."""
     found: lives.Turn | None = None
     turn = lives.last_turn(database, namespace, END)
-    while turn is not None and after(turn.id[:TIME_BYTES]) > place:
+    while turn is not None and after(turn.cluster_time) > place:
         found = turn if turn.source is not None else found
-        turn = lives.last_turn(database, namespace, before(turn.id[:TIME_BYTES]))
+        turn = lives.last_turn(database, namespace, before(turn.cluster_time))
     return _event(database, found.id) if found is not None else None
 
 

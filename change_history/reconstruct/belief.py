@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from change_history.bson.cluster_time import ClusterTime
+
 
 class Hole(NamedTuple):
-    """An interval of which events were lost. All cluster times are 8 bytes, big-endian.
+    """An interval of which events were lost.
 
     Attributes:
         since: up to here history is whole.
@@ -23,13 +25,13 @@ class Hole(NamedTuple):
         checkpoint: name of the stream, or the part of one, that has lost it.
     """
 
-    since: bytes
-    until: bytes
-    level_at: bytes | None
+    since: ClusterTime
+    until: ClusterTime
+    level_at: ClusterTime | None
     checkpoint: str = ""
 
 
-def believed_since(moment: bytes, begun: bytes, holes: Iterable[Hole]) -> bytes:
+def believed_since(moment: ClusterTime, begun: ClusterTime, holes: Iterable[Hole]) -> ClusterTime:
     """The cluster time from which on the history before a moment is whole.
 
     Args:
@@ -40,13 +42,4 @@ def believed_since(moment: bytes, begun: bytes, holes: Iterable[Hole]) -> bytes:
     broken = (
         hole.until for hole in holes if hole.since < moment and (hole.level_at is None or moment <= hole.level_at)
     )
-    return just_before(max((begun, *broken)))
-
-
-def just_before(cluster_time: bytes) -> bytes:
-    """The cluster time one tick earlier: where a backfill's entries stand, before what follows."""
-    return (
-        (int.from_bytes(cluster_time, "big") - 1).to_bytes(len(cluster_time), "big")
-        if any(cluster_time)
-        else cluster_time
-    )
+    return max((begun, *broken)).just_before

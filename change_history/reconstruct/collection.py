@@ -6,9 +6,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct import holes, lives
-from change_history.reconstruct.places import TIME_BYTES, before, identity, place_of
+from change_history.reconstruct.places import before, identity, place_of
 from change_history.reconstruct.states import Recalled, fields_of, follow, unless_rejected
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
@@ -33,7 +34,7 @@ _BATCH = 500
 
 
 def recall_all(
-    database: Database[Any], cuts: Sequence[Sequence[Span]], moments: Sequence[bytes]
+    database: Database[Any], cuts: Sequence[Sequence[Span]], moments: Sequence[ClusterTime]
 ) -> Iterator[tuple[raw.Value, list[Recalled | None]]]:
     """What every document of a collection was at several places.
 
@@ -43,7 +44,7 @@ def recall_all(
         database: the history database.
         cuts: for each place where the documents lie in history, newest first
             (`change_history.reconstruct.lives.spans`).
-        moments: for each place the cluster time, 8 bytes, up to which no event may be missing.
+        moments: for each place the cluster time up to which no event may be missing.
 
     Yields:
         The `_id` as the first entry has it, and what the document was at each of the places; None where history has no
@@ -85,7 +86,7 @@ def find(database: Database[Any], spans: Iterable[Span]) -> Cursor[RawBSONDocume
 
 def _ordered(stored: Iterable[Fields]) -> Iterator[Fields]:
     """Entries of one document sorted by `_id`, put in order within each cluster time."""
-    for _, run in groupby(stored, key=lambda fields: identity(fields)[:TIME_BYTES]):
+    for _, run in groupby(stored, key=lambda fields: ClusterTime.from_id(identity(fields))):
         yield from sorted(run, key=lambda fields: (place_of(fields), identity(fields)))
 
 

@@ -78,7 +78,7 @@ class CollectionState:
     @property
     def gaps(self) -> list[HistoryModel]:
         """The intervals since the collection's beginning of which events were lost, and that are not level yet."""
-        return self.lineage.gaps(b"")
+        return self.lineage.gaps(None)
 
     def documents(self, query: dict[str, Any] | None = None) -> Iterator[Told]:
         """The documents that there were, and those that history cannot tell, in the server's order of `_id`s.

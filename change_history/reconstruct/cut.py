@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from bson import Binary, DatetimeMS, Timestamp
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.query.selection import NAMESPACE_TIMELINE
 from change_history.reconstruct import lives, window
 from change_history.reconstruct.ids import is_id
-from change_history.reconstruct.places import BEGINNING, END, TIME_BYTES, Place, after, before, place_of, sortable
+from change_history.reconstruct.places import BEGINNING, END, Place, after, before, place_of
 from change_history.reconstruct.together import Read, together
 from change_history.reconstruct.versions import Versions
 from change_history.reconstruct.window import Moment
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 At: TypeAlias = Moment | int
 """A moment (an aware `datetime` or a `bson.Timestamp`), or the number of a document's version."""
 
-_LAST_SECOND = _LAST_INCREMENT = 2**32 - 1
-
 
 class Cut(NamedTuple):
     """Where to cut.
@@ -45,16 +44,16 @@ class Cut(NamedTuple):
     Attributes:
         place: what is before counts.
         turn: what `change_history.reconstruct.lives.last_turn` says of it, where that has been asked.
-        wall: where it is a wall time, the end of its second as a cluster time, 8 bytes: the place may lie before it.
+        wall: where it is a wall time, the end of its second as a cluster time: the place may lie before it.
     """
 
     place: Place
     turn: tuple[lives.Turn | None] | None = None
-    wall: bytes = b""
+    wall: ClusterTime = BEGINNING_OF_TIME
 
     @property
-    def moment(self) -> bytes:
-        """The cluster time, 8 bytes, up to which it matters if an event is missing."""
+    def moment(self) -> ClusterTime:
+        """The cluster time up to which it matters if an event is missing."""
         return max(self.place.cluster_time, self.wall)
 
 
@@ -98,20 +97,21 @@ class _Timeline:
     def reads(self, at: datetime) -> tuple[Read, Read]:
         """What is to be read for `end`: the last entry up to a wall time, and the first after its second."""
         second = math.floor(at.timestamp())
-        first = {"_id": {"$gt": Binary(_end_of(second))}}
+        end = ClusterTime.end_of(second)
+        first = {"_id": {"$gt": Binary(end.last_id)}}
         ahead = {key: -order for key, order in self._order.items()}
-        return self._last(_end_of(second), at), Read(HISTORY, {**self._query, **first}, ahead, 1, {"timestamp": 1})
+        return self._last(end, at), Read(HISTORY, {**self._query, **first}, ahead, 1, {"timestamp": 1})
 
     def end(self, at: datetime, found: list[RawBSONDocument], later: list[RawBSONDocument]) -> Place:
         """The place right after the last entry up to a wall time, given what was read."""
         last = self._place(found, at)
         if later and _milliseconds(_fields(later[0])) <= _wall(at):
-            read = self._last(_end_of(math.floor(at.timestamp()) + window.SLACK_SECONDS), at)
+            read = self._last(ClusterTime.end_of(math.floor(at.timestamp()) + window.SLACK_SECONDS), at)
             last = self._place(self._read(read), at) or last
         return last.following if last is not None else BEGINNING
 
-    def _last(self, until: bytes, at: datetime) -> Read:
-        query = {**self._query, "_id": {"$lte": Binary(until)}, "timestamp": {"$lte": DatetimeMS(_wall(at))}}
+    def _last(self, until: ClusterTime, at: datetime) -> Read:
+        query = {**self._query, "_id": {"$lte": Binary(until.last_id)}, "timestamp": {"$lte": DatetimeMS(_wall(at))}}
         return Read(HISTORY, query, self._order, 2, {"resume_token": 1})
 
     def _place(self, found: list[RawBSONDocument], at: datetime) -> Place | None:
@@ -119,8 +119,8 @@ class _Timeline:
         if len({place.cluster_time for place in places}) == len(places):
             return places[0] if places else None
         time = places[0].cluster_time  # their order is in their tokens
-        query = self._last(time + b"\xff" * TIME_BYTES, at).query
-        query["_id"]["$gte"] = Binary(time + bytes(TIME_BYTES))
+        query = self._last(time, at).query
+        query["_id"]["$gte"] = Binary(time.first_id)
         return max(place_of(_fields(s)) for s in self._read(Read(HISTORY, query, self._order, 0, {"resume_token": 1})))
 
     def _read(self, read: Read) -> list[RawBSONDocument]:
@@ -133,26 +133,21 @@ def _of_moment(timeline: _Timeline, namespace: str, at: Any) -> Cut:
     if at is None:
         return Cut(END)
     if isinstance(at, Timestamp):
-        return Cut(after(at))
+        return Cut(after(ClusterTime.of(at)))
     window.require_aware(at)
     second = math.floor(at.timestamp())
     # A drop or a rename is no entry of a document, nor is one to this name or of the whole database of a namespace.
-    latest = _end_of(second + window.SLACK_SECONDS)[:TIME_BYTES]
+    latest = ClusterTime.end_of(second + window.SLACK_SECONDS)
     reads = [*timeline.reads(at), *lives.turn_reads(namespace, after(latest))]
     found, later, *turns = together(timeline.database, reads, timeline.index)
     place = timeline.end(at, found, later)
     turn = lives.turn_of((event for each in turns for event in each), namespace)
-    wall = _end_of(second)[:TIME_BYTES]
-    while turn is not None and (after_turn := after(turn.id[:TIME_BYTES])) > place:
+    wall = ClusterTime.end_of(second)
+    while turn is not None and (after_turn := after(turn.cluster_time)) > place:
         if turn.wall <= _wall(at):
             return Cut(after_turn, (turn,), wall)
-        turn = lives.last_turn(timeline.database, namespace, before(turn.id[:TIME_BYTES]))
+        turn = lives.last_turn(timeline.database, namespace, before(turn.cluster_time))
     return Cut(place, (turn,), wall)
-
-
-def _end_of(second: int) -> bytes:
-    """The greatest `_id` of a second."""
-    return sortable(Timestamp(min(max(second, 0), _LAST_SECOND), _LAST_INCREMENT)) + b"\xff" * TIME_BYTES
 
 
 def _wall(at: datetime) -> int:

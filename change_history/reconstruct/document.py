@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from change_history.bson import raw
 from change_history.reconstruct import fold, holes, snapshots
 from change_history.reconstruct.ids import is_id
-from change_history.reconstruct.places import TIME_BYTES, place_of
+from change_history.reconstruct.places import place_of
 from change_history.reconstruct.states import Recalled, fields_of, find, follow, ordered, unless_rejected
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
+    from change_history.bson.cluster_time import ClusterTime
     from change_history.reconstruct.ahead import Ahead
     from change_history.reconstruct.lives import Span
     from change_history.reconstruct.places import Place
@@ -33,7 +34,7 @@ def recall_one(
     document_id: raw.Value,
     *,
     from_snapshots: bool = True,
-    moment: bytes | None = None,
+    moment: ClusterTime | None = None,
     ahead: Ahead | None = None,
 ) -> Recalled | None:
     """What one document was. Read backwards: no more than the entries since the last that told it whole.
@@ -43,7 +44,7 @@ def recall_one(
         spans: where its entries lie, newest first (`change_history.reconstruct.lives.spans`).
         document_id: its `_id`.
         from_snapshots: whether a snapshot may stand for the entries before it.
-        moment: cluster time, 8 bytes, up to which no event may be missing; that of the end of the spans.
+        moment: cluster time up to which no event may be missing; that of the end of the spans.
         ahead: what has been read already for the newest of the spans.
 
     Returns:
@@ -56,7 +57,7 @@ def recall_one(
     rejected: list[holes.Rejected] = []
     start: snapshots.Start | None = None
     for span in spans:
-        moment = moment or span.until.cluster_time
+        moment = span.until.cluster_time if moment is None else moment
         # What is rejected is looked at first: an event that is brought into history meanwhile is here or there.
         rejected.append(ahead.rejected if ahead is not None else holes.rejected(database, [span.namespace]))
         start = _snapshot(database, span, document_id, ahead) if from_snapshots else None
@@ -80,7 +81,7 @@ def _snapshot(
     if ahead is None or (ahead.snapshot is not None and ahead.snapshot.place >= span.until):
         return snapshots.latest(database, span, document_id)
     found = ahead.snapshot
-    return found if found is not None and found.id[:TIME_BYTES] >= span.since else None
+    return found if found is not None and found.place.cluster_time >= span.since else None
 
 
 def _newest_first(
@@ -97,7 +98,7 @@ def _newest_first(
 def _continued(database: Database[Any], span: Span, ahead: Ahead) -> Iterator[RawBSONDocument]:
     """What has been read ahead of a span, and what is before it."""
     for stored in ahead.entries:
-        if bytes(stored.raw)[_ID] < span.since:
+        if bytes(stored.raw)[_ID] < span.since.prefix:
             return
         yield stored
     if not ahead.complete:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from change_history import globs
+from change_history.bson.cluster_time import ClusterTime
 from change_history.partition import share
 from change_history.reconstruct.belief import Hole
-from change_history.reconstruct.places import sortable
 from change_history.reconstruct.together import Read
 from change_history.stored.names import HISTORY, REJECTED
 
@@ -30,10 +30,10 @@ class Rejected:
     def __init__(self, found: Iterable[Mapping[str, Any]]) -> None:
         times = [item.get("cluster_time") for item in found]
         self._all = len(times) == _MANY or None in times
-        self._times = [sortable(time) for time in times if time is not None]
+        self._times = [ClusterTime.of(time) for time in times if time is not None]
 
-    def between(self, since: bytes, until: bytes) -> bool:
-        """Whether one lies between two cluster times, 8 bytes each, both included."""
+    def between(self, since: ClusterTime, until: ClusterTime) -> bool:
+        """Whether one lies between two cluster times, both included."""
         return self._all or any(since <= time <= until for time in self._times)
 
 
@@ -69,5 +69,5 @@ def gaps(database: Database[Any], namespace: str | None = None, stream: str | No
 
 def _hole(said: dict[str, Any]) -> Hole:
     level = said.get("level_at") if said.get("level") else None
-    level_at = sortable(level) if level is not None else None
-    return Hole(sortable(said["from"]), sortable(said["to"]), level_at, said["stream"])
+    level_at = ClusterTime.of(level) if level is not None else None
+    return Hole(ClusterTime.of(said["from"]), ClusterTime.of(said["to"]), level_at, said["stream"])

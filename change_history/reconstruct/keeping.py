@@ -16,11 +16,12 @@ from pymongo import WriteConcern
 from pymongo.errors import DuplicateKeyError, WriteError
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.reconstruct import holes, lives, snapshots
 from change_history.reconstruct.belief import believed_since
 from change_history.reconstruct.document import recall_one
 from change_history.reconstruct.ids import is_id
-from change_history.reconstruct.places import END, TIME_BYTES, identity, place_of
+from change_history.reconstruct.places import END, identity, place_of
 from change_history.stored.names import HISTORY, SNAPSHOTS
 from change_history.stored.reading import RAW
 
@@ -44,7 +45,7 @@ SHARE = 512
 LARGEST = 12 * 1024 * 1024
 """Bytes of the largest state that is kept; a server stores documents of 16 MB."""
 
-_BEGINNING = bytes(2 * TIME_BYTES)
+_BEGINNING = BEGINNING_OF_TIME.first_id
 _WIDEST = 10
 _TOLD_BY_STREAM = {"operation": {"$in": ["update", "replace"]}, "resume_token": {"$exists": True}}
 """A snapshot stands after an event of the stream: only those have a place of their own within their cluster time."""
@@ -179,7 +180,7 @@ def _believed(recalled: Recalled | None, entry: bytes, gaps: list[Hole]) -> tupl
     """The state after an entry and what it is based on, if it can be relied upon and is no larger than it may be."""
     if recalled is None or recalled.last != entry or not isinstance(recalled.document, bytes):
         return None
-    since = believed_since(entry[:TIME_BYTES], _BEGINNING[:TIME_BYTES], gaps)
-    if recalled.base[:TIME_BYTES] < since or len(recalled.document) > LARGEST:
+    since = believed_since(ClusterTime.from_id(entry), BEGINNING_OF_TIME, gaps)
+    if recalled.base_time is None or recalled.base_time < since or len(recalled.document) > LARGEST:
         return None
     return recalled.document, recalled.base

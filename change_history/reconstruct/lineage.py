@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from bson import Timestamp
 
 from change_history import globs
+from change_history.bson.cluster_time import ClusterTime
 from change_history.query import gaps
 from change_history.query.selection import NAMESPACE_TIMELINE
 from change_history.reconstruct import lives
-from change_history.reconstruct.belief import just_before
-from change_history.reconstruct.places import TIME_BYTES, place_at, sortable
+from change_history.reconstruct.places import place_at
 from change_history.reconstruct.states import Unknown
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW, to_event
@@ -74,7 +74,7 @@ class Lineage:
     @cached_property
     def not_yet(self) -> Unknown | None:
         """Why nobody can tell which documents there were, where watching began later."""
-        if any(self.newest.since):
+        if self.newest.since:
             return None  # whatever there was had ended
         query = {"namespace": self.namespace}
         options: dict[str, Any] = {"sort": [("_id", 1)], "hint": NAMESPACE_TIMELINE}
@@ -86,23 +86,23 @@ class Lineage:
             return None  # something was recorded, or they came with others, later
         return Unknown(f"nothing was recorded of it by then, and its first recorded event is {first['operation']}")
 
-    def gaps(self, base: bytes) -> list[HistoryModel]:
+    def gaps(self, base: ClusterTime | None) -> list[HistoryModel]:
         """The gaps that an answer reaches across: in them an event may be lost that would make it another one.
 
         Args:
-            base: `_id` of the entry that the answer is based on, 16 bytes; empty: the beginning.
+            base: cluster time of the entry that the answer is based on; None: the beginning.
         """
         *_, oldest = self
-        since, cut = base[:TIME_BYTES] or oldest.since, self._until
+        since, cut = oldest.since if base is None else base, self._until
         names = {span.namespace for span in self}
         return [gap for gap in map(to_event, gaps.find(self._history)) if _is_across(gap, names, since, cut)]
 
 
-def _is_across(gap: HistoryModel, names: set[str], since: bytes, cut: bytes) -> bool:
+def _is_across(gap: HistoryModel, names: set[str], since: ClusterTime, cut: ClusterTime) -> bool:
     seen = gaps.view(gap)
     level = gap.description.get("level_at") if gap.description.get("level") else None
-    if sortable(seen.since) >= cut or just_before(sortable(seen.until)) <= since:
+    if ClusterTime.of(seen.since) >= cut or ClusterTime.of(seen.until).just_before <= since:
         return False
-    if isinstance(level, Timestamp) and sortable(level) < cut:
+    if isinstance(level, Timestamp) and ClusterTime.of(level) < cut:
         return False
     return any(globs.covers(seen.include, seen.exclude, name) for name in names)

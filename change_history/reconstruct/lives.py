@@ -14,7 +14,8 @@ from bson import Binary
 
 from change_history import globs
 from change_history.bson import raw
-from change_history.reconstruct.places import END, TIME_BYTES, Place, before, identity
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.reconstruct.places import END, Place, before, identity
 from change_history.reconstruct.together import Read, together
 from change_history.stored.names import CHECKPOINTS, HISTORY
 
@@ -40,17 +41,17 @@ class Span(NamedTuple):
 
     Attributes:
         namespace: `db.coll`.
-        since: first cluster time of it, 8 bytes, big-endian.
+        since: first cluster time of it.
         until: the place before which it ends.
     """
 
     namespace: str
-    since: bytes
+    since: ClusterTime
     until: Place
 
     def ids(self) -> dict[str, Any]:
         """The condition on `_id`; entries of the last cluster time may still lie beyond `until`."""
-        return {"$gte": Binary(self.since + bytes(TIME_BYTES)), "$lte": Binary(self.until.last_id)}
+        return {"$gte": Binary(self.since.first_id), "$lte": Binary(self.until.last_id)}
 
 
 class Turn(NamedTuple):
@@ -65,6 +66,11 @@ class Turn(NamedTuple):
     id: bytes
     source: str | None
     wall: int
+
+    @property
+    def cluster_time(self) -> ClusterTime:
+        """That of the event."""
+        return ClusterTime.from_id(self.id)
 
 
 def spans(
@@ -90,12 +96,12 @@ def spans(
     while name is not None:
         turn = asked[0] if asked is not None else last_turn(database, name, until)
         asked = None
-        since = turn.id[:TIME_BYTES] if turn is not None else bytes(TIME_BYTES)
+        since = turn.cluster_time if turn is not None else BEGINNING_OF_TIME
         yield Span(name, since, until)
         until = before(since)
         source = turn.source if turn is not None else None
         if source is not None and _CONVERSION.search(source) is not None:
-            yield Span(source, bytes(TIME_BYTES), until)
+            yield Span(source, BEGINNING_OF_TIME, until)
             name = name if _was_created(database, source) else None
         else:
             followed = source is not None and (follow(source) if follow is not None else _is_watched(database, source))
@@ -111,11 +117,11 @@ def eras(database: Database[Any], namespace: str) -> list[Span]:
     found: list[Span] = []
     turn, until = last_turn(database, namespace, END), END
     while turn is not None:
-        since = turn.id[:TIME_BYTES]
+        since = turn.cluster_time
         found.append(Span(namespace, since, until))
         until = before(since)
         turn = last_turn(database, namespace, until)
-    return [Span(namespace, bytes(TIME_BYTES), until), *reversed(found)]
+    return [Span(namespace, BEGINNING_OF_TIME, until), *reversed(found)]
 
 
 def last_turn(database: Database[Any], namespace: str, until: Place) -> Turn | None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bson import Timestamp
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
 
 if TYPE_CHECKING:
     from change_history.bson import raw
-
-TIME_BYTES = 8
-"""So many leading bytes of a history document's `_id` are its cluster time."""
 
 _AFTER_ALL = b"\xff"  # no resume token begins so
 _BEYOND = b"\xff\xff"
@@ -24,11 +21,11 @@ class Place(NamedTuple):
     """Where an entry stands. Places compare as history is ordered.
 
     Attributes:
-        cluster_time: 8 bytes, big-endian, as `_id` begins.
+        cluster_time: that of the entry.
         token: key string of the resume token; for entries without one, greater than any.
     """
 
-    cluster_time: bytes
+    cluster_time: ClusterTime
     token: bytes
 
     @property
@@ -39,28 +36,24 @@ class Place(NamedTuple):
     @property
     def last_id(self) -> bytes:
         """The greatest `_id`, 16 bytes, that an entry before this place can have."""
-        return self.cluster_time + (b"\xff" if self.token else b"\x00") * TIME_BYTES
+        return self.cluster_time.last_id if self.token else self.cluster_time.first_id
 
 
-BEGINNING = Place(bytes(TIME_BYTES), b"")
+BEGINNING = Place(BEGINNING_OF_TIME, b"")
 """Before everything."""
 
-END = Place(b"\xff" * TIME_BYTES, _BEYOND)
+END = Place(END_OF_TIME, _BEYOND)
 """After everything."""
 
 
-def after(moment: Timestamp | bytes) -> Place:
-    """The place after everything of a cluster time.
-
-    Args:
-        moment: the cluster time, or its 8 bytes, big-endian.
-    """
-    return Place(moment if isinstance(moment, bytes) else sortable(moment), _BEYOND)
+def after(time: ClusterTime) -> Place:
+    """The place after everything of a cluster time."""
+    return Place(time, _BEYOND)
 
 
-def before(moment: bytes) -> Place:
-    """The place before everything of a cluster time, given as 8 bytes, big-endian."""
-    return Place(moment, b"")
+def before(time: ClusterTime) -> Place:
+    """The place before everything of a cluster time."""
+    return Place(time, b"")
 
 
 def place_of(fields: dict[bytes, raw.Value]) -> Place:
@@ -75,19 +68,9 @@ def place_of(fields: dict[bytes, raw.Value]) -> Place:
 
 def place_at(identity: bytes, token: bytes | None) -> Place:
     """Where an entry stands, from its `_id` and its resume token, if it has one."""
-    return Place(bytes(identity)[:TIME_BYTES], bytes(token) if token is not None else _AFTER_ALL)
+    return Place(ClusterTime.from_id(identity), bytes(token) if token is not None else _AFTER_ALL)
 
 
 def identity(fields: dict[bytes, raw.Value]) -> bytes:
     """The `_id`, 16 bytes, of a stored history document, from its top-level fields."""
     return fields[b"_id"][1][5:]
-
-
-def sortable(moment: Timestamp) -> bytes:
-    """A cluster time as the first 8 bytes of the ids of history."""
-    return moment.time.to_bytes(4, "big") + moment.inc.to_bytes(4, "big")
-
-
-def moment_of(cluster_time: bytes) -> Timestamp:
-    """A cluster time given as 8 bytes, big-endian: the contrary of `sortable`."""
-    return Timestamp(int.from_bytes(cluster_time[:4], "big"), int.from_bytes(cluster_time[4:], "big"))

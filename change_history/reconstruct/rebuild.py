@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary, MinKey, Timestamp
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
 from change_history.reconstruct import lives, snapshots
 from change_history.reconstruct.document import recall_one
 from change_history.reconstruct.ids import is_id
 from change_history.reconstruct.keeping import SPACING, Keeper
-from change_history.reconstruct.places import END, before, moment_of, sortable
+from change_history.reconstruct.places import END, before
 from change_history.reconstruct.recorded import recorded_until
 from change_history.reconstruct.states import Unknown
 from change_history.reconstruct.told import told
 from change_history.stored.names import HISTORY, SNAPSHOTS
-from change_history.stored.order import CLUSTER_TIME_BYTES
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Difference(NamedTuple):
     @property
     def cluster_time(self) -> Timestamp:
         """When it stands."""
-        return moment_of(self.snapshot[:CLUSTER_TIME_BYTES])
+        return ClusterTime.from_id(self.snapshot).timestamp
 
 
 class Snapshots:
@@ -184,4 +184,4 @@ def _counted(
 def _recorded_until(database: Database[Any], namespace: str) -> Place:
     """Up to where all events of a namespace are in history. Behind it a batch may be stored in part, in any order."""
     reached = recorded_until(database, namespace)
-    return before(sortable(reached)) if reached is not None else END
+    return before(ClusterTime.of(reached)) if reached is not None else END

@@ -9,7 +9,6 @@ from bson import Timestamp
 
 from change_history import globs, partition
 from change_history.bson.values import CODEC
-from change_history.reconstruct.places import moment_of
 from change_history.stored.names import CHECKPOINTS
 from watcher.events import event
 
@@ -74,7 +73,7 @@ def _reached(database: Database[Any], namespace: str | None) -> Iterator[Reached
 def _time_of(found: Mapping[str, Any]) -> Timestamp | None:
     """The time in the resume token. The one beside it is the server's clock, ahead of a stream that is behind."""
     try:
-        payload = event.token_time(bson.encode(found["token"]))
+        time = event.token_time(bson.encode(found["token"]))
     except (TypeError, KeyError):
         return None
-    return moment_of(payload[::-1]) if payload is not None else None
+    return time.timestamp if time is not None else None

@@ -12,8 +12,9 @@ from bson import Binary
 from pymongo import DeleteMany, WriteConcern
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct.ids import in_ids, is_id
-from change_history.reconstruct.places import TIME_BYTES, Place, identity, place_of
+from change_history.reconstruct.places import Place, identity, place_of
 from change_history.reconstruct.together import Read
 from change_history.stored.names import SNAPSHOTS
 from change_history.stored.reading import RAW
@@ -105,11 +106,11 @@ def forget(database: Database[Any], late: Iterable[bytes]) -> None:
     Raises:
         pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
     """
-    documents: dict[tuple[bytes, bytes], list[raw.Value]] = {}
-    everything: list[bytes] = []
+    documents: dict[tuple[bytes, ClusterTime], list[raw.Value]] = {}
+    everything: list[ClusterTime] = []
     for entry in late:
         fields = raw.fields(entry)
-        time = identity(fields)[:TIME_BYTES]
+        time = ClusterTime.from_id(identity(fields))
         if b"document_id" in fields:
             documents.setdefault((raw.text_of(fields[b"namespace"]), time), []).append(fields[b"document_id"])
         else:
@@ -128,10 +129,10 @@ def forget(database: Database[Any], late: Iterable[bytes]) -> None:
         database.get_collection(SNAPSHOTS, write_concern=_MAJORITY).bulk_write([DeleteMany(query) for query in wrong])
 
 
-def forget_since(database: Database[Any], time: bytes) -> None:
-    """Throw away every snapshot from a cluster time on, given as 8 bytes, big-endian. Raises as `forget` does."""
+def forget_since(database: Database[Any], time: ClusterTime) -> None:
+    """Throw away every snapshot from a cluster time on. Raises as `forget` does."""
     database.get_collection(SNAPSHOTS, write_concern=_MAJORITY).delete_many({"_id": _from(time)})
 
 
-def _from(time: bytes) -> dict[str, Any]:
-    return {"$gte": Binary(time + bytes(TIME_BYTES))}
+def _from(time: ClusterTime) -> dict[str, Any]:
+    return {"$gte": Binary(time.first_id)}

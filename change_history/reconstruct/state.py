@@ -12,7 +12,7 @@ from change_history.reconstruct import cut, lives
 from change_history.reconstruct.ahead import read_ahead
 from change_history.reconstruct.document import recall_one
 from change_history.reconstruct.lineage import Lineage
-from change_history.reconstruct.places import TIME_BYTES, before, place_at
+from change_history.reconstruct.places import before, place_at
 from change_history.reconstruct.states import Unknown
 from change_history.reconstruct.versions import Versions
 from change_history.stored.names import HISTORY
@@ -149,12 +149,12 @@ class Recollection:
             entry=entry,
             version=self._version(entry),
             ended_by=self._ended_by(entry) if data is None else None,
-            gaps=tuple(self.lineage.gaps(self.recalled.base if self.recalled is not None else b"")),
+            gaps=tuple(self.lineage.gaps(self.recalled.base_time if self.recalled is not None else None)),
         )
 
     def _unless_it_was_there(self) -> Unknown | None:
         """Why it may have been there although nothing is recorded of it by then: watching began later."""
-        if any(self.lineage.newest.since):
+        if self.lineage.newest.since:
             return None  # whatever there was had ended
         first = Versions(self._database, self.namespace, self.raw_id).first_from(self.place)
         if first is None or first["operation"] == "insert":
@@ -180,7 +180,7 @@ class Recollection:
             return entry
         turn = lives.last_turn(self._database, self.namespace, self.place)
         while turn is not None:
-            until = before(turn.id[:TIME_BYTES])
+            until = before(turn.cluster_time)
             recalled = recall_one(self._database, lives.spans(self._database, self.namespace, until), self.raw_id)
             if recalled is not None:
                 return self._event(turn.id if recalled.document is not None else recalled.last)

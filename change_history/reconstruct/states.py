@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct import fold, holes, lives
 from change_history.reconstruct.ids import in_ids
-from change_history.reconstruct.places import TIME_BYTES, identity, place_of
+from change_history.reconstruct.places import identity, place_of
 from change_history.stored.names import HISTORY
 from change_history.stored.parts import whole
 from change_history.stored.reading import RAW
@@ -62,9 +63,14 @@ class Recalled(NamedTuple):
     last: bytes
     entries: int
 
+    @property
+    def base_time(self) -> ClusterTime | None:
+        """Cluster time of the entry that last told it whole; None: none does."""
+        return ClusterTime.from_id(self.base) if self.base else None
+
 
 def recall_many(
-    database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value], moment: bytes | None = None
+    database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value], moment: ClusterTime | None = None
 ) -> dict[Hashable, Recalled]:
     """What many documents were. Read forwards: in memory are no more than the documents themselves.
 
@@ -72,7 +78,7 @@ def recall_many(
         database: the history database.
         spans: where their entries lie, newest first (`change_history.reconstruct.lives.spans`).
         ids: `_id` values.
-        moment: cluster time, 8 bytes, up to which no event may be missing; that of the end of the spans.
+        moment: cluster time up to which no event may be missing; that of the end of the spans.
 
     Returns:
         By `change_history.bson.equality.key_of` the `_id`; those that history has no entry of are missing.
@@ -87,7 +93,7 @@ def recall_many(
         for document_id, entries in timelines(database, span, ids):
             key = key_of(document_id)
             found[key] = follow(entries, found.get(key))
-    moment = moment or newest_first[0].until.cluster_time
+    moment = newest_first[0].until.cluster_time if moment is None else moment
     return {key: unless_rejected(rejected, moment, recalled) for key, recalled in found.items()}
 
 
@@ -180,7 +186,7 @@ def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Ite
 
 def ordered(stored: Iterable[Fields], until: Place, *, newest_first: bool = False) -> Iterator[Fields]:
     """Entries sorted by `_id`, put in order within each cluster time, up to a place."""
-    for _, run in groupby(stored, key=lambda fields: identity(fields)[:TIME_BYTES]):
+    for _, run in groupby(stored, key=lambda fields: ClusterTime.from_id(identity(fields))):
         placed = [(place_of(fields), identity(fields), fields) for fields in run]
         if len(placed) > 1:
             placed.sort(key=lambda item: item[:2], reverse=newest_first)
@@ -192,7 +198,7 @@ def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
     yield from rest
 
 
-def unless_rejected(rejected: holes.Rejected, moment: bytes, recalled: Recalled) -> Recalled:
+def unless_rejected(rejected: holes.Rejected, moment: ClusterTime, recalled: Recalled) -> Recalled:
     """What was recalled up to a cluster time, or `Unknown` if an event since its base was rejected."""
-    since = (recalled.base or bytes(TIME_BYTES))[:TIME_BYTES]
+    since = recalled.base_time or BEGINNING_OF_TIME
     return recalled._replace(document=_REJECTED) if rejected.between(since, moment) else recalled

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct import lives
 from change_history.reconstruct.ids import is_id
-from change_history.reconstruct.places import TIME_BYTES, identity, place_of
+from change_history.reconstruct.places import identity, place_of
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
 
@@ -69,14 +70,14 @@ class Versions:
         found = list(self._find({}, {"_id": 1}, direction, skip=rank, limit=1)) if number else []
         if not found:
             raise NoSuchVersionError(number, self.count())
-        cluster_time = identity(found[0])[:TIME_BYTES]
+        cluster_time = ClusterTime.from_id(identity(found[0]))
         same_time = list(self._find(_at(cluster_time), _PLACE, direction))
         before = rank - [identity(fields) for fields in same_time].index(identity(found[0]))
         return sorted(map(place_of, same_time), reverse=direction < 0)[rank - before]
 
     def number(self, place: Place) -> int:
         """Which version the entry at a place is. Raises as `count` does."""
-        older = self._count({"$lt": Binary(place.cluster_time + bytes(TIME_BYTES))})
+        older = self._count({"$lt": Binary(place.cluster_time.first_id)})
         return older + sum(place_of(fields) <= place for fields in self._find(_at(place.cluster_time), _PLACE, 1))
 
     def count(self) -> int:
@@ -89,7 +90,7 @@ class Versions:
 
     def first_from(self, place: Place) -> RawBSONDocument | None:
         """The first entry at a place or after it; it may be the head of a large one. Raises as `count` does."""
-        query = {**self._query, "_id": {"$gte": Binary(place.cluster_time + bytes(TIME_BYTES))}}
+        query = {**self._query, "_id": {"$gte": Binary(place.cluster_time.first_id)}}
         first: tuple[Place, RawBSONDocument] | None = None
         found: RawBSONDocument
         for found in self._history.find(query, sort=[("_id", 1)], hint=lives.TIMELINE):
@@ -111,8 +112,8 @@ class Versions:
         return (raw.fields(bytes(stored.raw)) for stored in found)
 
 
-def _at(cluster_time: bytes) -> dict[str, Any]:
-    return {"_id": {"$gte": Binary(cluster_time + bytes(TIME_BYTES)), "$lte": Binary(cluster_time + b"\xff" * 8)}}
+def _at(time: ClusterTime) -> dict[str, Any]:
+    return {"_id": {"$gte": Binary(time.first_id), "$lte": Binary(time.last_id)}}
 
 
 def _none_of(number: int, count: int) -> str:

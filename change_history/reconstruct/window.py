@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 from bson import DatetimeMS, Timestamp
 
+from change_history.bson.cluster_time import ClusterTime
+
 Moment: TypeAlias = datetime | Timestamp
 """An aware `datetime` (wall time) or a `bson.Timestamp` (cluster time)."""
 
@@ -24,7 +26,6 @@ SLACK_SECONDS = 60
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
-_LAST_SECOND = 2**32 - 1
 
 
 def require_aware(moment: Moment | None) -> None:
@@ -49,9 +50,9 @@ def id_bounds(since: Moment | None, until: Moment | None) -> dict[str, bytes]:
     """
     bounds = {}
     if since is not None:
-        bounds["$gte"] = _cluster_time(since, -SLACK_SECONDS) + b"\x00" * 8
+        bounds["$gte"] = _cluster_time(since, -SLACK_SECONDS).first_id
     if until is not None:
-        bounds["$lte"] = _cluster_time(until, SLACK_SECONDS) + b"\xff" * 8
+        bounds["$lte"] = _cluster_time(until, SLACK_SECONDS).last_id
     return bounds
 
 
@@ -71,8 +72,8 @@ def bounds(since: Moment | None, until: Moment | None) -> dict[str, Any]:
     return {field: condition for field, condition in found.items() if condition}
 
 
-def _cluster_time(moment: Moment, slack: int) -> bytes:
+def _cluster_time(moment: Moment, slack: int) -> ClusterTime:
     if isinstance(moment, Timestamp):
-        return moment.time.to_bytes(4, "big") + moment.inc.to_bytes(4, "big")
-    second = min(max((moment - _EPOCH) // _SECOND + slack, 0), _LAST_SECOND)
-    return second.to_bytes(4, "big") + (b"\x00" if slack < 0 else b"\xff") * 4
+        return ClusterTime.of(moment)
+    second = (moment - _EPOCH) // _SECOND + slack
+    return ClusterTime.start_of(second) if slack < 0 else ClusterTime.end_of(second)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from change_history.bson.cluster_time import ClusterTime
 from change_history.query import transactions
 from change_history.reconstruct.places import END, after
 from change_history.revert import goals, later, undelete, undo
@@ -85,7 +86,7 @@ class Reverting:
         asked = tuple(fields)
         to = goals.counted(self._database, namespace, document_id, to)
         wanted = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
-        until = after(wanted.seen) if wanted.seen is not None else wanted.since
+        until = after(ClusterTime.of(wanted.seen)) if wanted.seen is not None else wanted.since
         between = partial(later.between, self._database, namespace, document_id, names=asked)
         undone = between(wanted.since, until)
         unseen = between(until, END) if seen is not None else None

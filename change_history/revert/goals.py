@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
 from change_history.reconstruct import cut, lives
 from change_history.reconstruct.document import recall_one
 from change_history.reconstruct.lineage import Lineage
-from change_history.reconstruct.places import TIME_BYTES, moment_of, place_of
+from change_history.reconstruct.places import place_of
 from change_history.reconstruct.state import UnknownStateError
 from change_history.reconstruct.states import Recalled, Unknown
 from change_history.reconstruct.versions import Versions
@@ -92,12 +93,13 @@ class Known:
 
     def gaps(self) -> tuple[HistoryModel, ...]:
         """The intervals of which events were lost, so that it may have been something else."""
-        return tuple(self._lineage.gaps(self.recalled.base if self.recalled is not None else b""))
+        return tuple(self._lineage.gaps(self.recalled.base_time if self.recalled is not None else None))
 
     def moment(self) -> Timestamp | None:
         """The cluster time of what was recorded last of it; None: nothing was."""
-        last = self.recalled.last if self.recalled is not None else self._lineage.newest.since
-        return moment_of(last[:TIME_BYTES]) if any(last[:TIME_BYTES]) else None
+        since = self._lineage.newest.since
+        last = ClusterTime.from_id(self.recalled.last) if self.recalled is not None else since
+        return last.timestamp if last else None
 
     def _unless_it_was_there_before(self) -> Unknown | None:
         """Why it may have been there although nothing is recorded of it by then; None: it was not."""

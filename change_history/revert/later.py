@@ -10,7 +10,7 @@ from change_history.bson import raw
 from change_history.bson.values import to_raw
 from change_history.query import fields, timeline
 from change_history.query.selection import Selection
-from change_history.reconstruct.places import moment_of, place_of
+from change_history.reconstruct.places import place_of
 from change_history.reconstruct.versions import Versions
 from change_history.stored.reading import history_collection, to_event
 
@@ -83,7 +83,7 @@ def between(
 
 def _newest_first(database: Database[Any], selection: Selection, since: Place, until: Place) -> Iterator[HistoryModel]:
     collection = history_collection(database)
-    first, last = moment_of(since.cluster_time), moment_of(until.cluster_time)
+    first, last = since.cluster_time.timestamp, until.cluster_time.timestamp
     bounded = Selection(selection.namespace, selection.document_id, since=first, until=last)
     for stored in timeline.read(collection, bounded, newest_first=True):
         if since <= place_of(raw.fields(bytes(stored.raw))) < until:

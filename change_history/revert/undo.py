@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.query.selection import Selection
 from change_history.reconstruct.cut import Cut
-from change_history.reconstruct.places import moment_of, place_of
+from change_history.reconstruct.places import place_of
 from change_history.reconstruct.recorded import parts_before
 from change_history.reconstruct.states import Unknown
 from change_history.revert.errors import NotAllRecordedError
@@ -63,9 +64,9 @@ def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
         change_history.revert.errors.NotAllRecordedError: one has not.
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    last = max((document.last.cluster_time for document in documents), default=b"")
+    last = max((document.last.cluster_time for document in documents), default=BEGINNING_OF_TIME)
     for namespace in {document.namespace for document in documents}:
-        for behind in parts_before(database, moment_of(last), namespace):
+        for behind in parts_before(database, last.timestamp, namespace):
             raise NotAllRecordedError(behind)
 
 

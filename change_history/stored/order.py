@@ -11,19 +11,18 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from change_history.bson.cluster_time import ClusterTime
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import TypeVar
 
     Stored = TypeVar("Stored", bound=Mapping[str, Any])
 
-CLUSTER_TIME_BYTES = 8
-"""So many leading bytes of `_id` are the cluster time: seconds and increment, 4 bytes each, big-endian."""
 
-
-def cluster_time_of(stored: Mapping[str, Any]) -> bytes:
-    """The cluster time of a stored event as it stands in its `_id`, 8 bytes."""
-    return bytes(stored["_id"])[:CLUSTER_TIME_BYTES]
+def cluster_time_of(stored: Mapping[str, Any]) -> ClusterTime:
+    """The cluster time of a stored event as it stands in its `_id`."""
+    return ClusterTime.from_id(stored["_id"])
 
 
 def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> Iterator[Stored]:

@@ -11,6 +11,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.operations import IndexModel
 
 from change_history import History
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
 from tests.support.handmade_events import at, cluster, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
@@ -119,7 +120,7 @@ def test_what_changed_in_a_window_is_found_by_the_window(history: History, datab
 def test_a_large_collection_is_told_in_little_memory(database: Database[Any], replica_set_uri: str) -> None:
     """Forty megabytes of documents, brought by a rename, and chosen by a filter."""
     make_indexes(database)
-    moment = Snapshot(to_raw(Timestamp(1_700_000_000, 1))[1], to_raw(at(0))[1])
+    moment = Snapshot(ClusterTime.of(Timestamp(1_700_000_000, 1)), to_raw(at(0))[1])
     pad = "x" * SIZE
     for start in range(0, DOCUMENTS, 10_000):
         documents = [

@@ -17,6 +17,7 @@ from pymongo import MongoClient
 
 from change_history import History
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.image import Image
 from change_history.bson.values import to_raw
 from change_history.reconstruct import fold
@@ -25,7 +26,6 @@ from change_history.stored.changes import decode
 from tests.support.generated.collections import NAMES, World, id_of, lineages, python_id
 from tests.support.json_patch import patched
 from tests.support.recording import Recording
-from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from change_history.blame.recorded import Leaf
@@ -54,11 +54,11 @@ class Asked:
     def check(self) -> None:
         """Everything."""
         moments = self._world.moments
-        times_of_events = sorted({raw.fields(event)[b"cluster_time"][1][::-1] for event in self._world.events})
+        times_of_events = sorted({_time(event) for event in self._world.events})
         following = dict(pairwise([*times_of_events, None]))
         for moment in moments:
-            later = following[moment.time[::-1]]
-            times = [timestamp(moment.time), before(later) if later is not None else None]
+            later = following[moment.time]
+            times = [moment.time.timestamp, later.just_before.timestamp if later is not None else None]
             for name, documents in moment.collections.items():
                 for at in times:
                     found = list(self._history.collection(f"{self._name}.{name}", at).documents())
@@ -77,7 +77,7 @@ class Asked:
                 if name not in moment.collections:
                     continue
                 document = moment.collections[name].get(key)
-                told = self._history.as_of(namespace, document_id, timestamp(moment.time))
+                told = self._history.as_of(namespace, document_id, moment.time.timestamp)
                 assert (to_raw(told)[1] if told is not None else None) == document
             self._check_versions(namespace, key)
 
@@ -96,7 +96,7 @@ class Asked:
                 after = self._history.state(namespace, document_id, number + 1).data
                 assert after == fold.fold(state.data, [following])
             else:
-                assert self._history.state(namespace, document_id, timestamp(_time(entry))).data == state.data
+                assert self._history.state(namespace, document_id, _time(entry).timestamp).data == state.data
             states.append(state.data)
             if state.document is not None:
                 leaves = self._history.blame_leaves(namespace, document_id, number)
@@ -118,7 +118,7 @@ class Asked:
                 self._check_difference(name, other, one)
 
     def _check_difference(self, name: str, one: Any, other: Any) -> None:
-        namespace, a, b = f"{self._name}.{name}", timestamp(one.time), timestamp(other.time)
+        namespace, a, b = f"{self._name}.{name}", one.time.timestamp, other.time.timestamp
         old, new = one.collections[name], other.collections[name]
         both = {key: (old.get(key), new.get(key)) for key in old.keys() | new.keys()}
         different = {key: pair for key, pair in both.items() if pair[0] != pair[1]}
@@ -171,8 +171,8 @@ def applied(document: bytes | None, changes: list[Any], *, gone: bool) -> bytes 
     return fold.apply(document, fold.Entry(b"insert" if document is None else b"update", found, None))
 
 
-def _time(entry: bytes) -> bytes:
-    return raw.fields(entry)[b"cluster_time"][1]
+def _time(entry: bytes) -> ClusterTime:
+    return ClusterTime.from_payload(raw.fields(entry)[b"cluster_time"][1])
 
 
 def _is_about(entry: bytes, namespace: str, key: bytes) -> bool:

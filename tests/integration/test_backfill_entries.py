@@ -11,6 +11,7 @@ from bson import Binary, Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from tests.support import oracle
 from tests.support.backfill import history_database
 from watcher.backfill.entries import Entries
@@ -44,8 +45,7 @@ def history(replica_set_uri: str) -> Iterator[Database[Any]]:
 
 def _told(history: Database[Any], document: bytes, seconds: int) -> None:
     """Make history tell of a document."""
-    moment = baseline.Snapshot(seconds.to_bytes(8, "big")[4:] + bytes(4), bytes(8))
-    moment = moment._replace(cluster_time=bytes(4) + seconds.to_bytes(4, "little"))
+    moment = baseline.Snapshot(ClusterTime.start_of(seconds), bytes(8))
     history.history.insert_one(RawBSONDocument(baseline.baseline(b"shop.a", document, moment)))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from change_history.bson.cluster_time import ClusterTime
 from watcher.backfill.plan_store import PlanStore
 from watcher.errors import PositionRefusedError
 from watcher.leadership.fence import Fence
@@ -42,7 +43,7 @@ UNREADABLE: list[tuple[str, dict[str, Any]]] = [
 
 SCOPE = Scope(("shop.*",), (), "history")
 SET = ReplicaSet("rs0", "65a000000000000000000001")
-POSITION = Position(b"\x05\x00\x00\x00\x00", bytes(7) + b"\x01")
+POSITION = Position(b"\x05\x00\x00\x00\x00", ClusterTime.start_of(1 << 24))
 LEASES: list[Any] = [
     *("garbage", 5, [], [{"owner": "x"}], {}, None, {"owner": "x"}),
     {"owner": "x", "term": "y", "expires_at": "never"},

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 import pytest
+from bson import Timestamp
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
 
+from change_history.bson.cluster_time import ClusterTime
 from models import CheckpointModel
 from watcher.errors import PositionRefusedError, Verdict, classify
 from watcher.stream import checkpointer as module
@@ -27,7 +29,7 @@ SET = ReplicaSet("rs0", "65a000000000000000000001")
 def at(number: int) -> Position:
     """A position; its token has fields in an order of its own and a type bit besides."""
     token = bson.encode({"_data": f"82{number:08X}", "_typeBits": b"\x82\x01"})
-    return Position(token, (7).to_bytes(4, "little") + number.to_bytes(4, "little"))
+    return Position(token, ClusterTime.of(Timestamp(number, 7)))
 
 
 @pytest.fixture

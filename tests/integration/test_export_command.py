@@ -13,6 +13,7 @@ from bson import Timestamp, json_util
 from bson.raw_bson import RawBSONDocument
 from pyarrow import parquet
 
+from change_history.bson.cluster_time import ClusterTime
 from tests.support.daemon import eventually
 from tests.support.export_command import START, Export, describe_part_file, environment, numbered_event
 from watcher.cli import exit_codes
@@ -144,7 +145,7 @@ def test_gaps_stand_in_their_places_also_on_going_on(run: Export, database: Data
     """Also a gap behind the last event. An export that looks whole and is not would be worse than none."""
     database.history.insert_many([numbered_event(number) for number in range(60)])
     for second in (3, 50):
-        since, until = ((1).to_bytes(4, "little") + (START + s).to_bytes(4, "little") for s in (second, second + 1))
+        since, until = (ClusterTime.of(Timestamp(START + s, 1)) for s in (second, second + 1))
         lost = gap.Gap("default", b"%d" % second, since, until, "lost", ("shop.*",), ())
         database.history.insert_one(RawBSONDocument(gap.document(lost, bytes(8))))
     file, part = tmp_path / "x.ndjson", tmp_path / "x.ndjson.part"

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from tests.support.daemon import eventually
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
 from watcher.backfill.plan_store import PlanStore
@@ -149,7 +150,7 @@ def test_what_the_server_cannot_store_is_set_aside_and_the_rest_is_stored(databa
     for _ in range(177):
         deep = raw.from_fields([(b"a", (raw.DOCUMENT, deep))])
     document = raw.from_fields([(b"_id", (raw.DOCUMENT, bson.encode({"n": 1}))), (b"deep", (raw.DOCUMENT, deep))])
-    refused = baseline.baseline(b"shop.a", document, baseline.Snapshot((7).to_bytes(8, "little"), bytes(8)))
+    refused = baseline.baseline(b"shop.a", document, baseline.Snapshot(ClusterTime(7), bytes(8)))
 
     own(database, fence(database)).store([entry(1), refused, entry(2)])
 

@@ -12,6 +12,7 @@ from bson.raw_bson import RawBSONDocument
 
 import models
 from change_history import History, Selection
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import document_to_python
 from change_history.query import gaps as module
 from change_history.stored.reading import history_collection, to_event
@@ -31,17 +32,12 @@ def at(second: int) -> Timestamp:
     return Timestamp(START + second, 1)
 
 
-def payload(second: int) -> bytes:
-    """The same as the payload of a BSON timestamp."""
-    return (1).to_bytes(4, "little") + (START + second).to_bytes(4, "little")
-
-
 def lose(
     database: Database[Any], since: int, until: int, include: str = "shop.*", exclude: tuple[str, ...] = ()
 ) -> None:
     """Record a gap, as the daemon does."""
     token = repr((since, include)).encode()
-    lost = gap.Gap("default", token, payload(since), payload(until), "lost", (include,), exclude)
+    lost = gap.Gap("default", token, ClusterTime.of(at(since)), ClusterTime.of(at(until)), "lost", (include,), exclude)
     database.history.insert_one(RawBSONDocument(gap.document(lost, (START * 1000).to_bytes(8, "little"))))
 
 

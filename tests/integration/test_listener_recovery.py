@@ -10,6 +10,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import CursorNotFound, OperationFailure, PyMongoError
 
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from tests.support.change_stream import batches_until, events_of, ids, operations, until_insert_of
 from watcher import clients
 from watcher.errors import UnusablePositionError, Verdict, classify
@@ -105,7 +106,7 @@ def test_the_stream_goes_on_after_its_collection_has_gone(
 )
 def test_a_damaged_position_is_a_lost_one_and_no_loop(listen: Listen, token: dict[str, Any]) -> None:
     """Neither tried again for ever, nor a riddle about options."""
-    damaged = Position(bson.encode(token), bytes(8))
+    damaged = Position(bson.encode(token), BEGINNING_OF_TIME)
     with pytest.raises(PyMongoError) as caught:
         listen(position=damaged).next_batch()
 
@@ -115,7 +116,7 @@ def test_a_damaged_position_is_a_lost_one_and_no_loop(listen: Listen, token: dic
 
 def test_what_was_lost_is_told_once_with_the_first_batch(database: Database[Any], listen: Listen) -> None:
     """And the stream goes on from now."""
-    damaged = Position(bson.encode({"_data": "82"}), bytes(8))
+    damaged = Position(bson.encode({"_data": "82"}), BEGINNING_OF_TIME)
     listener = listen(position=damaged, skip_what_is_lost=True)
     batches = [listener.next_batch()]
     database.a.insert_one({"_id": 1})

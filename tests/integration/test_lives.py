@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Binary, Timestamp
 
+from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct import lives
-from change_history.reconstruct.places import END, sortable
+from change_history.reconstruct.places import END
 from models import HistoryModel, connect, disconnect
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def _renamed(second: int, source: str, target: str) -> dict[str, Any]:
     moment = Timestamp(second, 1)
     return {
-        "_id": Binary(sortable(moment) + b"\x11" * 8),
+        "_id": Binary(ClusterTime.of(moment).prefix + b"\x11" * 8),
         "namespace": f"shop.{source}",
         "operation": "rename",
         "timestamp": dt.datetime.fromtimestamp(second, dt.UTC),

@@ -9,9 +9,10 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import Decimal128, json_util
+from bson import Decimal128, Timestamp, json_util
 from bson.raw_bson import RawBSONDocument
 
+from change_history.bson.cluster_time import ClusterTime
 from models import ABSENT, UNKNOWN
 from tests.support.handmade_events import START, change, event_id, stored, transaction
 from tests.support.recording import make_indexes
@@ -31,7 +32,7 @@ ABOUT = {"namespace": "shop.orders"}
 
 def gap_at(second: int) -> RawBSONDocument:
     """A gap of ten seconds."""
-    since, until = ((1).to_bytes(4, "little") + (START + s).to_bytes(4, "little") for s in (second, second + 10))
+    since, until = (ClusterTime.of(Timestamp(START + s, 1)) for s in (second, second + 10))
     lost = gap.Gap("default", repr(second).encode(), since, until, "lost", ("*.*",), ())
     return RawBSONDocument(gap.document(lost, (START * 1000).to_bytes(8, "little")))
 

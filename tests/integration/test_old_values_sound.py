@@ -18,6 +18,7 @@ import pytest
 from pymongo import MongoClient
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.values import document_to_python
 from models import HistoryModel, connect, disconnect
 from tests.support.generated.collections import RandomWrites
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 WRITES = int(os.environ.get("WATCHER_TEST_OLD_VALUES", "600"))
-NOWHERE = Position(b"\x05\x00\x00\x00\x00", bytes(8))
+NOWHERE = Position(b"\x05\x00\x00\x00\x00", BEGINNING_OF_TIME)
 IMAGE = b"fullDocumentBeforeChange"
 
 
@@ -60,7 +61,7 @@ def watched(replica_set_uri: str) -> Iterator[Database[Any]]:
 class Track:
     """Records events again and again, as a daemon would that is slow, is killed, loses events and sets some aside."""
 
-    def __init__(self, history: Database[Any], scope: Scope, begun: bytes, dice: random.Random) -> None:
+    def __init__(self, history: Database[Any], scope: Scope, begun: ClusterTime, dice: random.Random) -> None:
         self._history, self._scope, self._begun, self._dice = history, scope, begun, dice
         self._writer = Writer(history, "default")
         self.made: dict[bytes, bytes] = {}

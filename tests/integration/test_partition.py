@@ -12,6 +12,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.partition import Partition
 from tests.support.generated.documents import every_type
 from watcher.events import event
@@ -75,7 +76,7 @@ def _read(
     """Events from a moment to now, or so many, and the token of where the stream stands then."""
     until = database.client.admin.command("ping")["operationTime"]
     database.client["elsewhere"]["nudge"].insert_one({})
-    last = until.time.to_bytes(4, "big") + until.inc.to_bytes(4, "big")
+    last = ClusterTime.of(until)
     events: list[bytes] = []
     start = Openings(database.client, _scope(database, part), pre_images=True).at(since)
     with closing(Listener(database.client, _scope(database, part), 200, start, pre_images=True)) as listener:
@@ -83,7 +84,7 @@ def _read(
             batch = listener.next_batch()
             events += batch.events
             reached = event.token_time(batch.position.token)
-            if (reached is not None and reached[::-1] > last) or (most is not None and len(events) >= most):
+            if (reached is not None and reached > last) or (most is not None and len(events) >= most):
                 return events, batch.position.token
 
 
@@ -192,7 +193,6 @@ def test_other_parts_go_on_from_the_least_moment(database: Database[Any], before
     some = [len(whole) // 8 + 1, len(whole) // 6 + 1, len(whole) // 20 + 1]
     stopped = [_read(database, Partition(i + 1, before), since, some[i]) for i in range(before)]
     times = [event.token_time(token) for _, token in stopped]
-    least = min(time[::-1] for time in times if time is not None)
-    moment = Timestamp(int.from_bytes(least[:4], "big"), int.from_bytes(least[4:], "big"))
-    again = [_read(database, Partition(i + 1, after), moment)[0] for i in range(after)]
+    least = min(time for time in times if time is not None)
+    again = [_read(database, Partition(i + 1, after), least.timestamp)[0] for i in range(after)]
     assert {data for part, _ in stopped for data in part} | {data for part in again for data in part} == set(whole)

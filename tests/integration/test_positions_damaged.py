@@ -9,6 +9,7 @@ import pytest
 from bson import Timestamp
 from pymongo.errors import OperationFailure, PyMongoError
 
+from change_history.bson.cluster_time import ClusterTime
 from tests.support.change_stream import batches_until, events_of, ids, until_insert_of
 from watcher.errors import PositionRefusedError, UnusablePositionError, Verdict, classify
 from watcher.stream import listener as module
@@ -48,8 +49,7 @@ def _flipped(position: Position) -> Iterator[Position]:
         changed = (int.from_bytes(token, "big") ^ 1 << bit).to_bytes(len(token), "big")
         yield Position(bson.encode({"_data": changed.hex().upper()}), position.cluster_time)
     for bit in range(64):
-        time = int.from_bytes(position.cluster_time, "little") ^ 1 << bit
-        yield Position(position.token, time.to_bytes(8, "little"))
+        yield Position(position.token, ClusterTime(position.cluster_time ^ 1 << bit))
 
 
 def _cut(position: Position) -> Iterator[Position]:
@@ -72,7 +72,7 @@ def test_no_damage_to_a_stored_position_is_taken_for_a_position(
         assert found.intact
         kept: Any = database.checkpoints.find_one()
         for changed in (*_flipped(position), *_cut(position)):
-            time = Timestamp(*(int.from_bytes(changed.cluster_time[at : at + 4], "little") for at in (4, 0)))
+            time = changed.cluster_time.timestamp
             database.checkpoints.replace_one({}, {**kept, "token": bson.decode(changed.token), "cluster_time": time})
             damaged += 1
             try:
@@ -124,9 +124,9 @@ def test_a_position_of_the_future_is_refused_and_not_waited_for(positions: list[
     """The server would say nothing of all that happens until then: after a deployment was restored, for instance."""
     (start, _) = positions
     digits = bson.decode(start.token)["_data"]
-    hour = (start.seconds + 3600).to_bytes(4, "big")
-    token = bson.encode({"_data": digits[:2] + hour.hex().upper() + digits[10:]})
-    ahead = Position(token, start.cluster_time[:4] + hour[::-1])
+    later = ClusterTime.of(Timestamp(start.seconds + 3600, start.cluster_time.increment))
+    token = bson.encode({"_data": f"{digits[:2]}{later.seconds:08X}{digits[10:]}"})
+    ahead = Position(token, later)
     listener = listen("{db}.*", position=ahead, skip_what_is_lost=True)
 
     for _ in range(module.DOUBTS - 1):

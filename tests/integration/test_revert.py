@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from change_history import History, UnknownStateError
-from change_history.bson.values import ABSENT, to_raw
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.values import ABSENT
 from change_history.query.transactions import name_of
 from change_history.revert.errors import NoSuchFieldError, NothingRecordedError
 from change_history.revert.merge import InsideArrayError
@@ -236,5 +237,5 @@ def test_a_transaction_is_undone_as_a_whole_or_not_at_all(
 
 
 def _put_gap(recording: Recording, database: str, since: Timestamp, until: Timestamp) -> None:
-    bounds = (to_raw(since)[1], to_raw(until)[1])
+    bounds = (ClusterTime.of(since), ClusterTime.of(until))
     recording.put(gap.document(gap.Gap("test", b"token", *bounds, "test", (f"{database}.*",), ()), bytes(8)))

@@ -24,13 +24,13 @@ from change_history.stored.reading import RAW
 from tests.support.generated.collections import World, lineages, python_id
 from tests.support.generated.documents import every_type
 from tests.support.recording import Recording
-from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pymongo.database import Database
 
+    from change_history.bson.cluster_time import ClusterTime
     from tests.support.generated.operations import Operation
 
 EXAMPLES = int(os.environ.get("WATCHER_TEST_REVERT_EXAMPLES", "6"))
@@ -85,7 +85,7 @@ def test_a_revert_to_any_moment_gives_the_document_as_of_then(replica_set_uri: s
 
 
 def _put_back_all(
-    database: Database[Any], history: History, documents: dict[bytes, bytes], name: str, time: bytes
+    database: Database[Any], history: History, documents: dict[bytes, bytes], name: str, time: ClusterTime
 ) -> Iterator[bool]:
     """Every document that was there at a moment, and every one that is there now: whether it was put back."""
     namespace = f"{database.name}.{name}"
@@ -95,7 +95,7 @@ def _put_back_all(
         before = live(database, name, python_id(key))
         reason = None
         try:
-            assert history.revert(namespace, python_id(key), to=timestamp(time)).complete
+            assert history.revert(namespace, python_id(key), to=time.timestamp).complete
         except UnknownStateError as error:
             reason = error.reason
         if reason is not None:

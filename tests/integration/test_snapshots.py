@@ -9,6 +9,7 @@ from bson import Int64
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python, to_raw
 from change_history.reconstruct import keeping, lives
 from change_history.reconstruct.document import recall_one
@@ -191,18 +192,18 @@ def test_no_snapshot_hides_a_gap(recording: Recording, database: Database[Any], 
     """A state derived across lost events is no state; once it was compared with the document it is one again."""
     namespace = live(database, updates=SPACING)
     (*_, last) = recording.catch_up()
-    moment = raw.fields(last)[b"cluster_time"][1]
+    moment = ClusterTime.from_payload(raw.fields(last)[b"cluster_time"][1])
     lost = gap.Gap("test", b"token", moment, moment, "lost", (f"{database.name}.*",), ())
     document = raw.fields(gap.document(lost, bytes(8)))
     if level:
-        said = to_python(document[b"description"]) | {"level": True, "level_at": to_python((raw.TIMESTAMP, moment))}
+        said = to_python(document[b"description"]) | {"level": True, "level_at": moment.timestamp}
         document[b"description"] = to_raw(said)
     recording.put(raw.from_fields(document.items()))
     live(database, updates=2 * SPACING, first=SPACING)
     recording.catch_up()
     fill(recording.history, namespace, 1)
 
-    after = [snapshot for snapshot in stored(recording.history) if snapshot.id[:8] > moment[::-1]]
+    after = [snapshot for snapshot in stored(recording.history) if ClusterTime.from_id(snapshot.id) > moment]
     assert bool(after) == level
     assert len(stored(recording.history)) == 1 + 2 * level
 

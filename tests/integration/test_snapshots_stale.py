@@ -9,6 +9,7 @@ from bson import Binary, MinKey, ObjectId
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
 from change_history.reconstruct import document, keeping, snapshots
 from change_history.reconstruct.document import recall_one
@@ -176,7 +177,7 @@ def test_a_position_moved_back_forgets_what_may_come_otherwise(recording: Record
     fill(recording.history, namespace, 1)
     second = stored(recording.history)[1]
 
-    snapshots.forget_since(recording.history, second.id[:8])
+    snapshots.forget_since(recording.history, ClusterTime.from_id(second.id))
 
     assert stored(recording.history) == stored(recording.history, {"_id": {"$lt": Binary(second.id)}})
     assert len(stored(recording.history)) == 1
@@ -185,7 +186,7 @@ def test_a_position_moved_back_forgets_what_may_come_otherwise(recording: Record
 def test_nothing_after_a_place_is_looked_at(recording: Recording, namespace: str) -> None:
     """What is being written now may be there in part, in any order: a state made from it would lack events."""
     (*_, last) = of_document(recording.catch_up(), 1)
-    until = before(raw.fields(last)[b"_id"][1][5:13])
+    until = before(ClusterTime.from_id(raw.fields(last)[b"_id"][1][5:]))
 
     assert sum(Keeper(recording.history).fill(namespace, to_raw(1), until=until)) == 3
 

@@ -9,9 +9,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import json_util
+from bson import Timestamp, json_util
 from bson.raw_bson import RawBSONDocument
 
+from change_history.bson.cluster_time import ClusterTime
 from tests.support.handmade_events import START, change, stored
 from tests.support.recording import make_indexes
 from watcher.cli import exit_codes
@@ -26,7 +27,7 @@ PROGRAM = [sys.executable, "-m", "watcher", "stats"]
 
 def gap_at(second: int) -> RawBSONDocument:
     """A gap of ten seconds."""
-    since, until = ((1).to_bytes(4, "little") + (START + s).to_bytes(4, "little") for s in (second, second + 10))
+    since, until = (ClusterTime.of(Timestamp(START + s, 1)) for s in (second, second + 10))
     lost = gap.Gap("default", b"t", since, until, "lost", ("shop.*",), ())
     return RawBSONDocument(gap.document(lost, (START * 1000).to_bytes(8, "little")))
 

@@ -12,6 +12,7 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from tests.support.handmade_events import an_event
 from tests.support.pipeline_stages import FixedPast
 from watcher.errors import Verdict, classify
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from watcher.stream.batch import Recorded
 
 MB = 1024 * 1024
-AT = Position(b"\x05\x00\x00\x00\x00", bytes(8))
+AT = Position(b"\x05\x00\x00\x00\x00", BEGINNING_OF_TIME)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 
+from change_history.bson.cluster_time import ClusterTime
 from watcher.stream.batch import Batch, Entry, Position, Recorded, Rejected
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ Samples = dict[tuple[Any, ...], float]
 """Name and labels → value."""
 
 NOW = 1_700_000_000
-POSITION = Position(b"token", bytes(4) + NOW.to_bytes(4, "little"))
+POSITION = Position(b"token", ClusterTime.start_of(NOW))
 
 
 def hear(progress: Progress, events: int) -> None:

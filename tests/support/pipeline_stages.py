@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from bson import Timestamp
+
+from change_history.bson.cluster_time import ClusterTime
 from tests.support.daemon import eventually
 from watcher.health.progress import Progress
 from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Renamed
@@ -43,7 +46,7 @@ class Call(NamedTuple):
 
 def at(number: int) -> Position:
     """The position after an event."""
-    return Position(b"%d" % number, number.to_bytes(4, "little") + number.to_bytes(4, "little"))
+    return Position(b"%d" % number, ClusterTime.of(Timestamp(number, number)))
 
 
 def number_of(position: Position) -> int:

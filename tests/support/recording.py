@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct.keeping import Keeper
 from change_history.reconstruct.snapshots import TIMELINE, TIMELINE_NAME, Start, read
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 MARKER = "marker"
 
-_NOWHERE = Position(b"", bytes(8))
+_NOWHERE = Position(b"", BEGINNING_OF_TIME)
 
 
 def make_indexes(database: Database[Any]) -> None:

@@ -8,9 +8,11 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import bson
+from bson import Timestamp
 from pymongo.errors import PyMongoError
 
 from change_history import History
+from change_history.bson.cluster_time import ClusterTime
 from tests.support import load, oracle
 from tests.support.daemon import eventually
 from watcher.backfill.entry_store import EntryStore
@@ -73,13 +75,13 @@ SCOPE = Scope(("shop.*",), (), "history")
 
 def position(number: int) -> Position:
     """A position."""
-    return Position(bson.encode({"_data": f"82{number:08X}"}), (1).to_bytes(4, "little") + number.to_bytes(4, "little"))
+    return Position(bson.encode({"_data": f"82{number:08X}"}), ClusterTime.of(Timestamp(number, 1)))
 
 
 def entry(number: int) -> bytes:
     """What a backfill records of a document."""
     document = bson.encode({"_id": number, "n": number})
-    return baseline.baseline(b"shop.a", document, baseline.Snapshot((7).to_bytes(8, "little"), bytes(8)))
+    return baseline.baseline(b"shop.a", document, baseline.Snapshot(ClusterTime(7), bytes(8)))
 
 
 def term(database: Database[Any]) -> Term:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct.belief import Hole, believed_since
 
 
-def _at(second: int) -> bytes:
-    return second.to_bytes(4, "big") + bytes(4)
+def _at(second: int) -> ClusterTime:
+    return ClusterTime.start_of(second)
 
 
-def _before(second: int) -> bytes:
-    return (second - 1).to_bytes(4, "big") + b"\xff" * 4
+def _before(second: int) -> ClusterTime:
+    return ClusterTime.end_of(second - 1)
 
 
 BEGUN = _at(100)

@@ -9,6 +9,7 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python, to_raw
 from tests.support.handmade_events import an_event
@@ -19,7 +20,7 @@ from watcher.stream.inflight import Key
 from watcher.stream.memory import ROOM, Memory
 from watcher.stream.recorder import Recorder
 
-AT = Position(b"", bytes(8))
+AT = Position(b"", BEGINNING_OF_TIME)
 UNKNOWN = {"field": "n", "new_value": 3, "old_value_from": "unknown"}
 SEVEN = Key(b"shop.users", key_of(to_raw(7)))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
+from bson import Timestamp
 from pymongo.errors import AutoReconnect
 
+from change_history.bson.cluster_time import ClusterTime
 from watcher.health import progress as module
 from watcher.health.progress import Progress
 from watcher.steps import Deployment, Step
@@ -34,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def at(seconds: int) -> Position:
     """The position at a time of the server's clock."""
-    return Position(b"%d" % seconds, (1).to_bytes(4, "little") + seconds.to_bytes(4, "little"))
+    return Position(b"%d" % seconds, ClusterTime.of(Timestamp(seconds, 1)))
 
 
 def heard(events: int, seconds: int) -> Batch:

@@ -11,6 +11,7 @@ from bson import Binary, Int64, Timestamp
 from pymongo import MongoClient
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct.keeping import SHARE, SPACING, _spacing
 from change_history.reconstruct.snapshots import read, written
@@ -76,7 +77,7 @@ def test_a_document_waits_once_and_is_looked_at_up_to_its_newest_entry(snapshott
 
     assert first is not None
     assert second is not None
-    assert first.until.cluster_time == (1_795_467_600).to_bytes(4, "big") + (1).to_bytes(4, "big")
+    assert first.until.cluster_time == ClusterTime.of(later)
     assert second.document_id == to_raw(2)
     assert snapshotter._next() is None
 
@@ -135,7 +136,7 @@ def test_what_was_not_acknowledged_is_not_noticed(snapshotter: Snapshotter) -> N
         def write(self, recorded: Recorded) -> int:
             return len(recorded) + 1
 
-    batch = Recorded([an_update()], [], Position(b"", bytes(8)))
+    batch = Recorded([an_update()], [], Position(b"", BEGINNING_OF_TIME))
     with pytest.raises(OSError, match="1"):
         Noticed(Broken(), snapshotter).write(batch)
     assert waiting(snapshotter) == []

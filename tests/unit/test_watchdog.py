@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from tests.support.daemon import eventually
 from watcher.health.progress import Progress
 from watcher.health.readiness import Bounds
@@ -19,7 +20,7 @@ from watcher.stream.batch import Position
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-POSITION = Position(b"token", bytes(8))
+POSITION = Position(b"token", BEGINNING_OF_TIME)
 
 
 @pytest.fixture

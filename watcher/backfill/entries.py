@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct import holes, lives
-from change_history.reconstruct.belief import just_before
 from change_history.reconstruct.ids import in_ids
-from change_history.reconstruct.places import after, sortable
+from change_history.reconstruct.places import after
 from change_history.reconstruct.states import Unknown, recall_many
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from watcher.backfill.queue import Plan
 
 _MILLISECONDS = 1000
-_LAST = b"\xff" * 8
 _NOTHING_KNOWN = Unknown("history has no entry of it")
 
 
@@ -124,7 +123,7 @@ class Entries:
         All of them, if the collection was dropped, renamed or replaced in between, if an event of it was rejected, or
         if events of it may have been lost.
         """
-        first, last = sortable(since), sortable(until)
+        first, last = ClusterTime.of(since), ClusterTime.of(until)
         if self._lost(gaps_since, until):
             return set(ids)
         if last <= first or not ids:
@@ -135,7 +134,7 @@ class Entries:
         query = {
             "namespace": self._namespace,
             "document_id": in_ids(ids),
-            "_id": {"$gt": Binary(first + _LAST), "$lte": Binary(last + _LAST)},
+            "_id": {"$gt": Binary(first.last_id), "$lte": Binary(last.last_id)},
         }
         with self._history.find(query, {"document_id": 1, "_id": 0}, hint=lives.TIMELINE) as cursor:
             recorded = {key_of(raw.fields(bytes(found.raw))[b"document_id"]) for found in cursor}
@@ -143,14 +142,14 @@ class Entries:
 
     def _turned(self, since: Timestamp, until: Timestamp) -> bool:
         """Whether the collection was dropped, renamed or replaced after one cluster time, and up to another one."""
-        turn = lives.last_turn(self._database, self._namespace, after(until))
-        return turn is not None and turn.id > sortable(since) + _LAST
+        turn = lives.last_turn(self._database, self._namespace, after(ClusterTime.of(until)))
+        return turn is not None and turn.cluster_time > ClusterTime.of(since)
 
     def _lost(self, since: Timestamp, until: Timestamp) -> bool:
-        first, last = sortable(since), sortable(until)
+        first, last = ClusterTime.of(since), ClusterTime.of(until)
         # A stream that goes on at a cluster time delivers what happens at that time.
         return last > first and any(
-            gap.since < last and first < just_before(gap.until) for gap in holes.gaps(self._database, self._namespace)
+            gap.since < last and first < gap.until.just_before for gap in holes.gaps(self._database, self._namespace)
         )
 
     def _as_of_plan(self, found: dict[raw.Value, bytes | None]) -> list[bytes]:
@@ -192,7 +191,7 @@ class Entries:
         return self._spans(self._plan.since or self._plan.at)
 
     def _spans(self, until: Timestamp) -> list[Span]:
-        return list(lives.spans(self._database, self._namespace, after(until)))
+        return list(lives.spans(self._database, self._namespace, after(ClusterTime.of(until))))
 
 
 def _same_id(was: bytes | None, document: bytes | None) -> bool:
@@ -204,4 +203,4 @@ def _same_id(was: bytes | None, document: bytes | None) -> bool:
 
 def _snapshot(at: Timestamp) -> baseline.Snapshot:
     read_at = at.time * _MILLISECONDS
-    return baseline.Snapshot(sortable(at)[::-1], read_at.to_bytes(8, "little", signed=True))
+    return baseline.Snapshot(ClusterTime.of(at), read_at.to_bytes(8, "little", signed=True))

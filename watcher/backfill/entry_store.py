@@ -10,6 +10,7 @@ from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.reconstruct.places import identity
 from change_history.reconstruct.snapshots import forget
 from change_history.stored import chunks
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 PORTION = 16 * 1024 * 1024
 """Bytes of entries in one transaction, but for an entry that is larger."""
 
-_NO_POSITION = Position(b"", bytes(8))
+_NO_POSITION = Position(b"", BEGINNING_OF_TIME)
 
 
 class EntryStore:

@@ -13,8 +13,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
-from change_history.reconstruct.places import sortable
 from change_history.stored.names import CHECKPOINTS, HISTORY
 from watcher.backfill.queue import BASELINE, RECONCILE, Plan, enqueue
 from watcher.stream.damage import refusal
@@ -83,7 +83,7 @@ class PlanStore:
         """Note in the gaps before a reconciliation that they are reconciled. Safe to repeat; raises as `save`."""
         mine = {
             "operation": "gap",
-            "_id": {"$lte": Binary(sortable(plan.at) + b"\xff" * 8)},
+            "_id": {"$lte": Binary(ClusterTime.of(plan.at).last_id)},
             "description.stream": self._stream,
             "description.level": {"$ne": True},
             "description.late": {"$ne": True},

@@ -10,7 +10,6 @@ from pymongo.errors import OperationFailure
 from change_history.stored.names import HISTORY
 from watcher.backfill.queue import BASELINE, RECONCILE, Plan
 from watcher.errors import Verdict, classify, name_of
-from watcher.stream.batch import before, timestamp
 from watcher.targets.namespaces import COLLECTION
 
 if TYPE_CHECKING:
@@ -41,13 +40,13 @@ class Planner:
 
     def baseline(self, start: Position) -> Plan:
         """The plan for a stream that begins: every watched document as it was just before the stream's first event."""
-        return Plan(BASELINE, before(start.cluster_time), self._live_namespaces())
+        return Plan(BASELINE, start.cluster_time.just_before.timestamp, self._live_namespaces())
 
     def reconcile(self, lost: Lost, now: Position) -> Plan:
         """The plan after a gap: also what history knows of and no longer exists."""
         namespaces = tuple(sorted(self._known_namespaces().union(self._live_namespaces())))
-        since = timestamp(lost.position.cluster_time)
-        return Plan(RECONCILE, before(now.cluster_time), namespaces, since=since, closes_gaps=True)
+        since = lost.position.cluster_time.timestamp
+        return Plan(RECONCILE, now.cluster_time.just_before.timestamp, namespaces, since=since, closes_gaps=True)
 
     def after_rename(self, renamed: Renamed, waiting: Iterable[Plan]) -> Plan | None:
         """The plan for a collection that was given a watched name; None if history knows its documents already.
@@ -58,7 +57,7 @@ class Planner:
         """
         if not self._covers(renamed.target):
             return None
-        at = timestamp(renamed.cluster_time)
+        at = renamed.cluster_time.timestamp
         kinds = {plan.kind for plan in waiting if renamed.source in plan.namespaces}
         if RECONCILE in kinds:
             return Plan(RECONCILE, at, (renamed.target,), since=at)
@@ -71,7 +70,7 @@ class Planner:
 
         Of what history knows from an earlier time, also what is gone since then.
         """
-        at = timestamp(position.cluster_time)
+        at = position.cluster_time.timestamp
         new = {name for name in self._live_namespaces() if not former.covers(*name.split(".", 1))}
         known = {name for name in self._known_namespaces() if not former.covers(*name.split(".", 1))}
         plans = [Plan(BASELINE, at, tuple(sorted(new - known)))]

@@ -18,7 +18,7 @@ from bson import CodecOptions, Int64, Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
-from watcher.stream.batch import timestamp
+from change_history.bson.cluster_time import ClusterTime
 from watcher.targets.namespaces import MovedError
 from watcher.targets.partition import holds
 
@@ -103,7 +103,8 @@ class MajorityReader:
         return {"level": "majority", "afterClusterTime": now(self._client)}
 
     def _bounds(self, concern: dict[str, Any], reply: RawBSONDocument) -> tuple[Timestamp, Timestamp]:
-        return concern["afterClusterTime"], timestamp(raw.fields(bytes(reply.raw))[b"operationTime"][1])
+        read_at = ClusterTime.from_payload(raw.fields(bytes(reply.raw))[b"operationTime"][1])
+        return concern["afterClusterTime"], read_at.timestamp
 
     def _readings(self, command: dict[str, Any]) -> Generator[Reading, None, None]:
         """Run a find command to its end; there is always one reading, which may be empty."""

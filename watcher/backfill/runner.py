@@ -35,7 +35,6 @@ from watcher.events import event
 from watcher.leadership.lease import DeposedError
 from watcher.retry import StoppedError
 from watcher.steps import Step
-from watcher.stream.batch import before
 from watcher.targets.namespaces import MovedError
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ class Backfill:
         """The last cluster time of which nothing can follow."""
         position = self._position()
         reached = event.token_time(position.token) if position is not None else None
-        return before(reached) if reached is not None else None
+        return reached.just_before.timestamp if reached is not None else None
 
     def _others_past(self, wanted: Timestamp) -> bool:
         """Whether no other partition of the stream stands before a cluster time."""

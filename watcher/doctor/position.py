@@ -11,7 +11,6 @@ from watcher.doctor.finding import ok, problem
 from watcher.doctor.naming import many
 from watcher.errors import FatalError, NotInitiatedError, PositionLostError, PositionRefusedError
 from watcher.operations.layout import Layout
-from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,4 +66,4 @@ def check(patient: Patient) -> Iterator[Finding]:
     except NotInitiatedError as error:
         yield problem(NAME, str(error), "Run rs.initiate() once in mongosh.")
     else:
-        yield ok(NAME, "the server goes on from there", cluster_time=timestamp(stored.position.cluster_time))
+        yield ok(NAME, "the server goes on from there", cluster_time=stored.position.cluster_time.timestamp)

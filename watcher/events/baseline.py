@@ -6,12 +6,15 @@ Such an entry stands in history at the cluster time of the snapshot it was read 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.diff.images import diff
 from change_history.stored import changes
 from change_history.stored.changes import HISTORY, UNKNOWN, Change
+
+if TYPE_CHECKING:
+    from change_history.bson.cluster_time import ClusterTime
 
 _DIGEST_BYTES = 8
 
@@ -20,11 +23,11 @@ class Snapshot(NamedTuple):
     """The moment of a snapshot read.
 
     Attributes:
-        cluster_time: payload of the BSON timestamp that the documents were read at.
+        cluster_time: when the documents were read.
         read_at: payload of a BSON date, the wall time.
     """
 
-    cluster_time: bytes
+    cluster_time: ClusterTime
     read_at: bytes
 
 
@@ -86,14 +89,14 @@ def _entry(
     snapshot: Snapshot,
 ) -> bytes:
     named = operation + b"\x00" + namespace + b"\x00" + raw.TYPE_BYTE[document_id[0]] + document_id[1]
-    identity = snapshot.cluster_time[::-1] + blake2b(named, digest_size=_DIGEST_BYTES).digest()
+    identity = snapshot.cluster_time.prefix + blake2b(named, digest_size=_DIGEST_BYTES).digest()
     contents = [
         (b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + identity)),
         (b"namespace", (raw.STRING, raw.string(namespace))),
         (b"document_id", document_id),
         (b"operation", (raw.STRING, raw.string(operation))),
         (b"timestamp", (raw.DATE, snapshot.read_at)),
-        (b"cluster_time", (raw.TIMESTAMP, snapshot.cluster_time)),
+        (b"cluster_time", (raw.TIMESTAMP, snapshot.cluster_time.payload)),
         (b"changes", (raw.ARRAY, raw.from_items([(raw.DOCUMENT, changes.encode(change)) for change in changed]))),
     ]
     if key_order is not None:

@@ -5,11 +5,13 @@ https://www.mongodb.com/docs/manual/reference/change-events/
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 
 if TYPE_CHECKING:
     from change_history.bson.raw import Value
@@ -55,20 +57,20 @@ class Event(NamedTuple):
         fields: the event's own fields, as the server sent them.
         operation: `operationType`.
         namespace: `db.coll`, or `db` for an event about a database, or empty.
-        cluster_time: payload of the BSON timestamp, 8 bytes.
+        cluster_time: `clusterTime`.
         token: the resume token's key string, 45 bytes and more; it sorts as the stream does.
     """
 
     fields: dict[bytes, Value]
     operation: bytes
     namespace: bytes
-    cluster_time: bytes
+    cluster_time: ClusterTime
     token: bytes
 
     @property
     def id(self) -> bytes:
         """The `_id` of the history document: cluster time, big-endian, and a digest of the resume token."""
-        return self.cluster_time[::-1] + blake2b(self.token, digest_size=_DIGEST_BYTES).digest()
+        return self.cluster_time.prefix + blake2b(self.token, digest_size=_DIGEST_BYTES).digest()
 
     def document(self, name: bytes) -> bytes | None:
         """A sub-document of the event, or None where it is absent or null."""
@@ -105,7 +107,7 @@ def parse(data: bytes) -> Event:
     try:
         token = found[b"_id"][1]
         operation = found[b"operationType"][1][4:-1]
-        cluster_time = found[b"clusterTime"][1]
+        cluster_time = ClusterTime.from_payload(found[b"clusterTime"][1])
     except KeyError as error:
         raise UnreadableEventError(f"the event has no {error.args[0].decode()}") from error
     names = found.get(b"ns")
@@ -122,19 +124,19 @@ def namespace_of(names: bytes) -> bytes:
 def token_bytes(token: bytes) -> bytes:
     """The key string inside a resume token document (`{_data: <hexadecimal string>}`)."""
     if token.startswith(_TOKEN, 4) and len(token) == _TOKEN_BESIDE + int.from_bytes(token[11:15], "little"):
-        return bytes.fromhex(token[15:-2].decode("ascii"))
+        return unhexlify(token[15:-2])
     elements = raw.elements(token)
     if elements:
         key, kind, payload = elements[0]
         if key == b"_data" and kind == raw.STRING:
-            return bytes.fromhex(payload[4:-1].decode("ascii"))
+            return unhexlify(payload[4:-1])
         if key == b"_data" and kind == raw.BINARY:
             return payload[5:]
     raise UnreadableEventError("the resume token has no _data")
 
 
-def token_time(token: bytes) -> bytes | None:
-    """The cluster time that a resume token document stands for, as a BSON timestamp's payload.
+def token_time(token: bytes) -> ClusterTime | None:
+    """The cluster time that a resume token document stands for.
 
     A token is a key string that begins with its cluster time (src/mongo/db/pipeline/resume_token.h).
 
@@ -145,4 +147,4 @@ def token_time(token: bytes) -> bytes | None:
         key = token_bytes(token)
     except (ValueError, IndexError):
         return None
-    return key[8:0:-1] if len(key) > _TIME_BYTES and key[0] == _TIMESTAMP_KEY else None
+    return ClusterTime.from_id(key[1:]) if len(key) > _TIME_BYTES and key[0] == _TIMESTAMP_KEY else None

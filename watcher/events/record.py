@@ -18,6 +18,7 @@ from watcher.events import event, update
 from watcher.events.ambiguous import resolve
 
 if TYPE_CHECKING:
+    from change_history.bson.cluster_time import ClusterTime
     from watcher.events.event import Event
 
 _ID = b"\x05_id\x00" + raw.int32(16) + b"\x00"
@@ -55,7 +56,7 @@ def document(happened: Event, known: bytes | None = None) -> bytes:
     parts += (b"\x02operation\x00", raw.string(operation))
     wall_time = fields.get(b"wallTime")
     parts += (b"\x09timestamp\x00", wall_time[1] if wall_time is not None else _date_of(cluster_time))
-    parts += (b"\x11cluster_time\x00", cluster_time, b"\x04changes\x00")
+    parts += (b"\x11cluster_time\x00", cluster_time.payload, b"\x04changes\x00")
     if event.VALUES_LEFT_OUT in fields:
         parts.append(raw.from_items([(raw.DOCUMENT, changes.untold(operation))]))
     elif operation in event.DOCUMENT_OPERATIONS:
@@ -76,9 +77,9 @@ def document(happened: Event, known: bytes | None = None) -> bytes:
     return raw.document(parts)
 
 
-def _date_of(cluster_time: bytes) -> bytes:
+def _date_of(cluster_time: ClusterTime) -> bytes:
     """Cluster time as a date, for servers before 6.0, whose events carry no wall time."""
-    return (int.from_bytes(cluster_time[4:], "little") * _MILLISECONDS).to_bytes(8, "little")
+    return (cluster_time.seconds * _MILLISECONDS).to_bytes(8, "little")
 
 
 def _insert(happened: Event, _known: bytes | None) -> tuple[list[Change], None]:

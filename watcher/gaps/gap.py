@@ -11,14 +11,14 @@ from pymongo import WriteConcern
 
 from change_history.bson import raw
 from change_history.partition import share
-from change_history.reconstruct.places import TIME_BYTES, identity
+from change_history.reconstruct.places import place_of
 from change_history.reconstruct.snapshots import forget
 from change_history.stored.names import HISTORY
-from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
+    from change_history.bson.cluster_time import ClusterTime
     from watcher.leadership.fence import Fence
     from watcher.stream.batch import Lost, Position, Recorded
     from watcher.targets.scope import Scope
@@ -37,16 +37,16 @@ class Gap(NamedTuple):
     Attributes:
         stream: name of the stream.
         token: the last good resume token, as the server gave it; it may be damaged.
-        since: cluster time up to which history is whole, payload of a BSON timestamp.
-        until: cluster time from which on it is whole again, payload of a BSON timestamp.
+        since: cluster time up to which history is whole.
+        until: cluster time from which on it is whole again.
         cause: what made it.
         include, exclude: what the stream watched.
     """
 
     stream: str
     token: bytes
-    since: bytes
-    until: bytes
+    since: ClusterTime
+    until: ClusterTime
     cause: str
     include: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -55,7 +55,7 @@ class Gap(NamedTuple):
 def gap_id(gap: Gap) -> bytes:
     """The `_id` of the gap's history document: the same however often, and to whenever, the position is lost."""
     digest = blake2b(b"gap\x00" + gap.stream.encode() + b"\x00" + gap.token, digest_size=_DIGEST_BYTES).digest()
-    return gap.since[::-1] + digest
+    return gap.since.prefix + digest
 
 
 def document(gap: Gap, found_at: bytes) -> bytes:
@@ -67,8 +67,8 @@ def document(gap: Gap, found_at: bytes) -> bytes:
     """
     described = [
         (b"stream", _text(gap.stream)),
-        (b"from", (raw.TIMESTAMP, gap.since)),
-        (b"to", (raw.TIMESTAMP, gap.until)),
+        (b"from", (raw.TIMESTAMP, gap.since.payload)),
+        (b"to", (raw.TIMESTAMP, gap.until.payload)),
         (b"cause", _text(gap.cause)),
         (b"include", (raw.ARRAY, raw.from_items(_text(glob) for glob in gap.include))),
         (b"exclude", (raw.ARRAY, raw.from_items(_text(glob) for glob in gap.exclude))),
@@ -78,7 +78,7 @@ def document(gap: Gap, found_at: bytes) -> bytes:
             (b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + gap_id(gap))),
             (b"operation", _text("gap")),
             (b"timestamp", (raw.DATE, found_at)),
-            (b"cluster_time", (raw.TIMESTAMP, gap.since)),
+            (b"cluster_time", (raw.TIMESTAMP, gap.since.payload)),
             (b"changes", (raw.ARRAY, raw.EMPTY_DOCUMENT)),
             (b"description", (raw.DOCUMENT, raw.from_fields(described))),
         ]
@@ -130,8 +130,8 @@ class Gaps:
         self._fence.run(lambda session: self._history.replace_one(mine, stored, upsert=True, session=session))
         log.error(
             "gap: events are lost",
-            since=str(timestamp(since.cluster_time)),
-            until=str(timestamp(now.cluster_time)),
+            since=str(since.cluster_time.timestamp),
+            until=str(now.cluster_time.timestamp),
             cause=lost.cause,
         )
 
@@ -145,10 +145,10 @@ class Gaps:
             pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
         """
         documents = [entry.document for entry in late.entries]
-        times = [identity(raw.fields(document))[:TIME_BYTES][::-1] for document in documents]
+        times = [place_of(raw.fields(document)).cluster_time for document in documents]
         if not times:
             return
-        first, last = (timestamp(pick(times, key=lambda payload: payload[::-1])) for pick in (min, max))
+        first, last = min(times).timestamp, max(times).timestamp
         mine = self._fence.stream
         concerned = [name for name in self._history.distinct("description.stream", _GAP) if share(mine, name)]
         around = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import WriteConcern
 
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget
 from change_history.stored import parts
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 _MAJORITY = WriteConcern("majority")
-_NO_POSITION = Position(b"", bytes(8))
+_NO_POSITION = Position(b"", BEGINNING_OF_TIME)
 
 
 class Outcome(NamedTuple):

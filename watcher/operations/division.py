@@ -35,7 +35,9 @@ class Division(NamedTuple):
     @property
     def since(self) -> Position | None:
         """Up to where all parts have read; None: none has."""
-        return min((each.position for each in self.begun.values()), key=_when, default=None)
+        return min(
+            (each.position for each in self.begun.values()), key=lambda position: position.cluster_time, default=None
+        )
 
     @property
     def open_gaps(self) -> int:
@@ -64,12 +66,8 @@ def refuse_what_cannot_be(stream: str, division: Division, parts: int) -> None:
     # What a gap has passed over must not come after it has been made good: its entries tell differences.
     for name, stored in division.begun.items():
         for gap in division.gaps:
-            if gap.checkpoint in division.positions and _when(stored.position) < gap.until:
+            if gap.checkpoint in division.positions and stored.position.cluster_time < gap.until:
                 raise CannotSplitError(
                     f"{name} has not come yet to where {gap.checkpoint} goes on after its gap.",
                     f"Start the daemon of {name} until it is past that (`watcher partition` says), and try again.",
                 )
-
-
-def _when(position: Position) -> bytes:
-    return position.cluster_time[::-1]

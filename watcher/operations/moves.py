@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bson
 
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import CODEC
 from watcher.events import event
-from watcher.stream.batch import Position, timestamp
+from watcher.stream.batch import Position
 
 if TYPE_CHECKING:
     from bson import Timestamp
@@ -37,7 +38,7 @@ class Move(NamedTuple):
         try:
             return event.token_bytes(self.target.token) > event.token_bytes(origin.token)
         except ValueError:  # a damaged one: what is left is its time
-            return self.target.cluster_time[::-1] > origin.cluster_time[::-1]
+            return self.target.cluster_time > origin.cluster_time
 
 
 def true_to_token(position: Position) -> Position:
@@ -51,7 +52,7 @@ def true_to_token(position: Position) -> Position:
         times = (position.cluster_time, _time_in(position.token))
     except ValueError:
         return position
-    return position._replace(cluster_time=min(times, key=lambda payload: payload[::-1]))
+    return position._replace(cluster_time=min(times))
 
 
 def position_of(data: str | dict[str, Any]) -> Position:
@@ -68,11 +69,11 @@ def position_of(data: str | dict[str, Any]) -> Position:
 
 def time_of(position: Position) -> Timestamp:
     """The cluster time of a position."""
-    return timestamp(position.cluster_time)
+    return position.cluster_time.timestamp
 
 
-def _time_in(token: bytes) -> bytes:
+def _time_in(token: bytes) -> ClusterTime:
     key = event.token_bytes(token)
     if len(key) < _TIMESTAMP_END or key[0] != _TIMESTAMP_MARK:
         raise ValueError("a resume token begins with 82 and a cluster time")
-    return key[_TIMESTAMP_END - 1 : 0 : -1]
+    return ClusterTime.from_id(key[1:_TIMESTAMP_END])

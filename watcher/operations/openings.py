@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from change_history.bson.cluster_time import ClusterTime
 from watcher.errors import PositionDoubtedError
-from watcher.stream.batch import Position, timestamp
+from watcher.stream.batch import Position
 from watcher.stream.listener import Listener
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ class Openings:
         listener = _ListenerAt(self._client, self._scope, moment, pre_images=self._pre_images)
         with closing(listener):
             token = listener.next_batch().position.token
-        increment_and_seconds = moment.inc.to_bytes(4, "little") + moment.time.to_bytes(4, "little")
-        return Position(token, increment_and_seconds)
+        return Position(token, ClusterTime.of(moment))
 
     def check(self, position: Position) -> None:
         """Go on from a position, and read on once: only then does the server look for it in its oplog.
@@ -74,7 +74,7 @@ class Openings:
         Raises:
             pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
-        return timestamp(self.now().cluster_time)
+        return self.now().cluster_time.timestamp
 
 
 class _ListenerAt(Listener):

@@ -194,7 +194,7 @@ class Relocation:
             if self._reconcile:
                 plans.add(self._plans.reconcile(skipped, move.target))
         else:
-            forget_since(self._history, move.target.cluster_time[::-1])  # events may come that were lost until now
+            forget_since(self._history, move.target.cluster_time)  # events may come that were lost until now
         checkpointer = Checkpointer(self._history, self._stream, self._scope, self._replica_set, fence.term)
         if self.changed_options():  # what is covered now was not covered before
             checkpointer.begin(move.target)

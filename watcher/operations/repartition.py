@@ -30,7 +30,6 @@ from watcher.operations.division import CannotSplitError, Division, refuse_what_
 from watcher.operations.layout import Layout
 from watcher.operations.moves import true_to_token
 from watcher.operations.openings import Openings
-from watcher.stream.batch import timestamp
 from watcher.stream.checkpointer import Checkpointer
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from change_history.bson.cluster_time import ClusterTime
     from watcher.backfill.queue import Plan
     from watcher.leadership.fence import Fence
     from watcher.leadership.holder import Holder
@@ -120,7 +120,7 @@ class Repartition:
         openings = Openings(
             self._watched, replace(self._scope, partition=all_of(parts)[0]), pre_images=self._pre_images
         )
-        moment = timestamp(division.since.cluster_time)
+        moment = division.since.cluster_time.timestamp
         try:
             position = openings.at(moment)
             openings.check(position)  # it is a time, and no event's token: what holds for one part does for the others
@@ -175,9 +175,9 @@ class Repartition:
                 fence.hold()  # from here on, nothing of the former daemons counts but events
             division = self.division()
             target = self.target(division, parts)
-            begun = max((each.begun for each in division.begun.values()), key=lambda payload: payload[::-1])
+            begun = max(each.begun for each in division.begun.values())
             checkpoints = self._checkpoints_at(target, begun, self._waiting(target, mine.fences.values()), parts)
-            forget_since(self._history, target.cluster_time[::-1])
+            forget_since(self._history, target.cluster_time)
             self._write(checkpoints, mine.fences)
         return target
 
@@ -210,14 +210,14 @@ class Repartition:
                 return
 
     def _checkpoints_at(
-        self, target: Position, begun: bytes, queue: tuple[Plan, ...], parts: int
+        self, target: Position, begun: ClusterTime, queue: tuple[Plan, ...], parts: int
     ) -> list[dict[str, Any]]:
         survey = {"survey": [plan_store.document(plan) for plan in queue]} if queue else {}
         checkpoints = []
         for part in all_of(parts):
             name = checkpoint_of(self._stream, part)
             said = self._checkpointer(part, name).said(target, 0)
-            checkpoints.append({"_id": name, **said, "begun": timestamp(begun), **survey})
+            checkpoints.append({"_id": name, **said, "begun": begun.timestamp, **survey})
         return checkpoints
 
     def _waiting(self, target: Position, fences: Iterable[Fence]) -> tuple[Plan, ...]:
@@ -225,7 +225,7 @@ class Repartition:
         queue: tuple[Plan, ...] = ()
         for fence in fences:
             for plan in plan_store.PlanStore(self._history, fence).load():
-                if plan.kind != BASELINE or plan.at > timestamp(target.cluster_time):
+                if plan.kind != BASELINE or plan.at > target.cluster_time.timestamp:
                     raise CannotSplitError(
                         f"Existing documents are still to be surveyed for {fence.stream!r}.",
                         "Let its daemon finish: `watcher checkpoint show` says `survey` as long as it has not. What is "

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from bson import Timestamp
-
-
-def timestamp(payload: bytes) -> Timestamp:
-    """A BSON timestamp's payload as the driver's object."""
-    return Timestamp(int.from_bytes(payload[4:], "little"), int.from_bytes(payload[:4], "little"))
-
-
-def before(payload: bytes) -> Timestamp:
-    """The moment just before a cluster time, given as the payload of a BSON timestamp."""
-    return timestamp(max(0, int.from_bytes(payload, "little") - 1).to_bytes(8, "little"))
+if TYPE_CHECKING:
+    from change_history.bson.cluster_time import ClusterTime
 
 
 @lru_cache(maxsize=4096)
@@ -29,16 +20,16 @@ class Position(NamedTuple):
 
     Attributes:
         token: the resume token document as the server gave it, BSON.
-        cluster_time: what the token stands for, payload of a BSON timestamp (8 bytes).
+        cluster_time: what the token stands for.
     """
 
     token: bytes
-    cluster_time: bytes
+    cluster_time: ClusterTime
 
     @property
     def seconds(self) -> int:
         """Cluster time in seconds since 1970 (UTC)."""
-        return int.from_bytes(self.cluster_time[4:], "little")
+        return self.cluster_time.seconds
 
 
 class Lost(NamedTuple):
@@ -82,11 +73,11 @@ class Entry(NamedTuple):
 
 
 class Renamed(NamedTuple):
-    """A collection that was given another name, both as `db.coll`; and when, payload of a BSON timestamp."""
+    """A collection that was given another name, both as `db.coll`; and when."""
 
     source: str
     target: str
-    cluster_time: bytes
+    cluster_time: ClusterTime
 
 
 @dataclass(slots=True)

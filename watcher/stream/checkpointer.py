@@ -15,11 +15,12 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import ReadPreference, WriteConcern
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
 from change_history.stored.names import CHECKPOINTS
 from watcher.errors import PositionRefusedError
 from watcher.stream import damage
-from watcher.stream.batch import Position, timestamp
+from watcher.stream.batch import Position
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -38,13 +39,13 @@ class StoredPosition(NamedTuple):
     Attributes:
         position: where to go on.
         events: number of events recorded since it was first made.
-        begun: since when the stream has covered what it covers, payload of a BSON timestamp.
+        begun: since when the stream has covered what it covers.
         intact: the position is what was saved. One that is not could silently pass over events: it is lost.
     """
 
     position: Position
     events: int
-    begun: bytes
+    begun: ClusterTime
     intact: bool = True
 
 
@@ -91,8 +92,8 @@ class Checkpointer:
         if options != self._options:
             self._refuse_other_options(options)
         events = to_python(stored[b"events"]) if b"events" in stored else 0
-        position = Position(stored[b"token"][1], stored[b"cluster_time"][1])
-        begun = stored[b"begun"][1] if b"begun" in stored else position.cluster_time
+        position = Position(stored[b"token"][1], ClusterTime.from_payload(stored[b"cluster_time"][1]))
+        begun = ClusterTime.from_payload(stored[b"begun"][1]) if b"begun" in stored else position.cluster_time
         intact = b"digest" not in stored or to_python(stored[b"digest"]) == damage.digest(position)
         if not intact:
             damage.refuse_doubtful_time(self._stream, position)
@@ -115,7 +116,7 @@ class Checkpointer:
         """What the checkpoint says of a position; see `save`."""
         return {
             "token": RawBSONDocument(position.token),
-            "cluster_time": timestamp(position.cluster_time),
+            "cluster_time": position.cluster_time.timestamp,
             "digest": damage.digest(position),
             "fingerprint": fingerprint(self._options),
             "options": self._options,
@@ -130,7 +131,7 @@ class Checkpointer:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
             pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
-        self._update({"$set": {"begun": timestamp(position.cluster_time)}})
+        self._update({"$set": {"begun": position.cluster_time.timestamp}})
 
     def _update(self, update: dict[str, Any]) -> None:
         if self._term is None:

@@ -11,9 +11,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from watcher.errors import PositionRefusedError
 from watcher.events import event
-from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from watcher.stream.batch import Position
@@ -34,7 +34,7 @@ _OPTIONAL = {b"begun", b"events"}  # the first versions did not keep them
 
 def digest(position: Position) -> str:
     """A short name for a position: another one for every other token or time."""
-    return blake2b(position.cluster_time + position.token, digest_size=_DIGEST_BYTES).hexdigest()
+    return blake2b(position.cluster_time.payload + position.token, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def refusal(stream: str, wrong: str) -> PositionRefusedError:
@@ -52,22 +52,22 @@ def refusal(stream: str, wrong: str) -> PositionRefusedError:
     )
 
 
-def cluster_time(reply: dict[bytes, raw.Value]) -> bytes | None:
-    """The latest time that the member which replied knows of, payload of a BSON timestamp; None: it does not say."""
+def cluster_time(reply: dict[bytes, raw.Value]) -> ClusterTime | None:
+    """The latest time that the member which replied knows of; None: it does not say."""
     said = reply.get(b"$clusterTime")
-    return raw.fields(said[1])[b"clusterTime"][1] if said is not None else None
+    return ClusterTime.from_payload(raw.fields(said[1])[b"clusterTime"][1]) if said is not None else None
 
 
-def refusal_of_the_future(position: Position, now: bytes) -> PositionRefusedError:
+def refusal_of_the_future(position: Position, now: ClusterTime) -> PositionRefusedError:
     """What to say of a position that the deployment has not come to.
 
     Args:
         position: the position.
-        now: the cluster time there, payload of a BSON timestamp.
+        now: the cluster time there.
     """
     return PositionRefusedError(
-        f"The checkpoint lies in the future: its cluster time is {timestamp(position.cluster_time)}, that of the "
-        f"watched deployment {timestamp(now)}.",
+        f"The checkpoint lies in the future: its cluster time is {position.cluster_time.timestamp}, that of the "
+        f"watched deployment {now.timestamp}.",
         "Was the deployment restored from a backup? Then go on from the moment of that backup: `watcher checkpoint set "
         "--at TIME --yes` (--now for the present), or start a new stream: WATCHER_STREAM=<another name>.",
     )

@@ -17,6 +17,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from watcher.errors import (
     DOUBTED_CODES,
     UNKNOWN_OPTION,
@@ -29,7 +30,7 @@ from watcher.errors import (
 )
 from watcher.events import event, fast_path
 from watcher.stream import damage
-from watcher.stream.batch import Batch, Lost, Position, before, timestamp
+from watcher.stream.batch import Batch, Lost, Position
 from watcher.stream.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
 from watcher.stream.large_events import TOO_LARGE, Portion
 
@@ -151,7 +152,7 @@ class Listener:
             log.warning(
                 "an event too large to be delivered whole is recorded without the values that cannot be had",
                 form=form.name.lower(),
-                cluster_time=str(timestamp(batch.position.cluster_time)),
+                cluster_time=str(batch.position.cluster_time.timestamp),
             )
 
     def close(self) -> None:
@@ -192,7 +193,7 @@ class Listener:
         position = self._lost.position if self._lost is not None else self._position
         now = damage.cluster_time(reply)
         # A stream that begins stands one tick after the server's time, where nothing has happened yet.
-        if position is None or now is None or before(position.cluster_time) <= timestamp(now):
+        if position is None or now is None or position.cluster_time.just_before <= now:
             return
         self._doubts += 1
         if self._doubts < DOUBTS:
@@ -282,8 +283,8 @@ class Listener:
     def _position_after(
         self, cursor: dict[bytes, raw.Value], events: list[bytes], operation_time: raw.Value | None
     ) -> Position:
-        now = operation_time[1] if operation_time is not None else bytes(8)
-        self.server_seconds = max(self.server_seconds, int.from_bytes(now[4:], "little"))
+        now = ClusterTime.from_payload(operation_time[1]) if operation_time is not None else BEGINNING_OF_TIME
+        self.server_seconds = max(self.server_seconds, now.seconds)
         last = raw.fields(events[-1]) if events else None
         token = cursor.get(b"postBatchResumeToken")
         if last is not None and token is None:
@@ -292,7 +293,10 @@ class Listener:
             return self._position  # a stream that is only just opened again stands where it stood
         if token is None:
             raise NoPositionError
-        return Position(token[1], event.token_time(token[1]) or (last or {}).get(b"clusterTime", (0, now))[1])
+        time = event.token_time(token[1])
+        if time is None and last is not None and b"clusterTime" in last:
+            time = ClusterTime.from_payload(last[b"clusterTime"][1])
+        return Position(token[1], now if time is None else time)
 
 
 class NoPositionError(PyMongoError):

@@ -162,7 +162,7 @@ class Memory:
 
     def _recall(self, keys: Mapping[Key, Value], first: Event) -> None:
         """Recall documents of one collection as they were before an event, as many as there is room for."""
-        for key, document in self._past.documents(keys, Place(first.cluster_time[::-1], first.token)):
+        for key, document in self._past.documents(keys, Place(first.cluster_time, first.token)):
             if len(keys) > 1 and self._size + len(document or b"") > ROOM:
                 return
             self._keep(key, document)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.reconstruct import holes, lives
 from change_history.reconstruct.belief import Hole, believed_since
-from change_history.reconstruct.places import TIME_BYTES
 from change_history.reconstruct.states import Recalled, Unknown, follow, recall_many
 from watcher.steps import Step
 from watcher.stream.inflight import InFlight
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
+    from change_history.bson.cluster_time import ClusterTime
     from change_history.bson.raw import Value
     from change_history.reconstruct.lives import Span
     from change_history.reconstruct.places import Place
@@ -36,18 +36,18 @@ class Past:
         database: the history database.
         stream: name of the stream.
         scope: what the stream covers.
-        begun: since when it has covered that, payload of a BSON timestamp.
+        begun: since when it has covered that.
         retry: tries again what fails for passing reasons.
     """
 
-    def __init__(self, database: Database[Any], stream: str, scope: Scope, begun: bytes, retry: Retry) -> None:
+    def __init__(self, database: Database[Any], stream: str, scope: Scope, begun: ClusterTime, retry: Retry) -> None:
         self._in_flight = InFlight()
         self._database = database
         self._stream = stream
         self._scope = scope
-        self._begun = begun[::-1]
+        self._begun = begun
         self._retry = retry
-        self._holes: dict[tuple[str, bytes], Hole] = {}
+        self._holes: dict[tuple[str, ClusterTime], Hole] = {}
         self._changed = True
         self._load_holes()
 
@@ -62,7 +62,7 @@ class Past:
 
     def lose(self, lost: Lost, resumed: Position) -> None:
         """Note a hole that may not stand in history yet."""
-        hole = Hole(lost.position.cluster_time[::-1], resumed.cluster_time[::-1], None, self._stream)
+        hole = Hole(lost.position.cluster_time, resumed.cluster_time, None, self._stream)
         self._holes[hole.checkpoint, hole.since] = hole
 
     def change(self) -> None:
@@ -92,8 +92,8 @@ class Past:
             told = self._recalled(spans, some)
             for key in some:
                 recalled = self._followed(key, told.get(key))
-                believed = recalled is not None and recalled.base and recalled.base[:TIME_BYTES] >= since
-                known = recalled.document if recalled is not None and believed else None
+                base = recalled.base_time if recalled is not None else None
+                known = recalled.document if recalled is not None and base is not None and base >= since else None
                 yield key, known if not isinstance(known, Unknown) else None
 
     def _recalled(self, spans: list[Span], keys: Mapping[Key, Value]) -> dict[Key, Recalled]:

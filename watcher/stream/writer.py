@@ -19,7 +19,7 @@ from change_history.stored import chunks
 from change_history.stored.names import HISTORY, REJECTED
 from watcher.errors import DUPLICATE_KEY, REJECT_CODES
 from watcher.events import event
-from watcher.stream.batch import Entry, Rejected, timestamp
+from watcher.stream.batch import Entry, Rejected
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _place(data: bytes) -> tuple[bytes, dict[str, Any]]:
         return blake2b(data, digest_size=16).digest(), {}
     return happened.id, {
         "namespace": happened.namespace.decode("utf-8", "replace"),
-        "cluster_time": timestamp(happened.cluster_time),
+        "cluster_time": happened.cluster_time.timestamp,
         "resume_token": Binary(happened.token),
     }
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import document_to_python
 from change_history.stored.reading import RAW
 from tests.support.generated.documents import IDS, documents
 from tests.support.generated.operations import COLLECTIONS, Operation, on_the_wire, operations
-from watcher.stream.batch import timestamp
 
 if TYPE_CHECKING:
     from random import Random
@@ -36,11 +36,11 @@ class Moment(NamedTuple):
     """What the server had.
 
     Attributes:
-        time: cluster time of the last event up to then, payload of a BSON timestamp.
+        time: cluster time of the last event up to then.
         collections: by name, those that are known.
     """
 
-    time: bytes
+    time: ClusterTime
     collections: dict[str, Documents]
 
 
@@ -114,7 +114,8 @@ class World:
             self.events += new
             if not new:
                 continue
-            times = list(dict.fromkeys(raw.fields(entry)[b"cluster_time"][1] for entry in new))
+            stamps = (raw.fields(entry)[b"cluster_time"][1] for entry in new)
+            times = list(dict.fromkeys(ClusterTime.from_payload(stamp) for stamp in stamps))
             if operation.kind != "collection":
                 for time in times[:-1]:
                     self.moments.append(Moment(time, self._live(time)))
@@ -131,13 +132,13 @@ class World:
         except OperationFailure:
             pass  # the server refuses; nothing happened, or a part of it
 
-    def _live(self, at: bytes | None = None) -> dict[str, Documents]:
+    def _live(self, at: ClusterTime | None = None) -> dict[str, Documents]:
         """What the collections have, or had at a cluster time; without those that cannot be read then."""
         found: dict[str, Documents] = {}
         for name in NAMES:
             command: dict[str, Any] = {"find": name, "batchSize": 10_000}
             if at is not None:
-                command["readConcern"] = {"level": "snapshot", "atClusterTime": timestamp(at)}
+                command["readConcern"] = {"level": "snapshot", "atClusterTime": at.timestamp}
             try:
                 answer: Any = self._raw.command(command, codec_options=RAW)
             except OperationFailure:

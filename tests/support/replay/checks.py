@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.image import Image
 from change_history.bson.values import ABSENT, document_to_python, to_raw
 from change_history.bson.values import UNKNOWN as UNKNOWN_VALUE
@@ -27,7 +28,7 @@ MARKER = "marker"
 Key = tuple[str, bytes]
 """A document: its collection, and its `_id` as type byte and payload."""
 
-Snapshots = dict[tuple[bytes, str], dict[Key, bytes]]
+Snapshots = dict[tuple[ClusterTime, str], dict[Key, bytes]]
 """What collections held, by cluster time and collection."""
 
 NOT_KNOWN = b""
@@ -120,10 +121,10 @@ def collection_of(fields: dict[bytes, raw.Value]) -> str:
     return raw.text_of(raw.fields(fields[b"ns"][1])[b"coll"]).decode()
 
 
-def moment_of(event: bytes) -> tuple[bytes, str]:
+def moment_of(event: bytes) -> tuple[ClusterTime, str]:
     """The cluster time, and the collection."""
     fields = raw.fields(event)
-    return fields[b"clusterTime"][1], collection_of(fields)
+    return ClusterTime.from_payload(fields[b"clusterTime"][1]), collection_of(fields)
 
 
 def is_mark(data: bytes, mark: int | None = None) -> bool:

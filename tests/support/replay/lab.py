@@ -16,7 +16,6 @@ from change_history.reconstruct import fold
 from tests.support.generated.operations import CLIENTS, COLLECTIONS, on_the_wire
 from tests.support.oracle import RAW
 from tests.support.replay.checks import MARKER, Difference, Folded, id_of, is_mark, moment_of
-from watcher.stream.batch import timestamp
 from watcher.stream.listener import Listener
 from watcher.targets.scope import Scope
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from change_history.bson.cluster_time import ClusterTime
     from tests.support.generated.operations import Command, Operation
     from tests.support.replay.checks import Key, Snapshots
 
@@ -187,13 +187,13 @@ class Server:
             found += self._listener.next_batch().events
         return [data for data in found if not is_mark(data)]
 
-    def live(self, only: str | None = None, at: bytes | None = None) -> dict[Key, bytes]:
+    def live(self, only: str | None = None, at: ClusterTime | None = None) -> dict[Key, bytes]:
         """The documents the server has, or had at a cluster time."""
         found = {}
         for collection in COLLECTIONS if only is None else [only]:
             command: dict[str, Any] = {"find": collection, "batchSize": 10_000}
             if at is not None:
-                command["readConcern"] = {"level": "snapshot", "atClusterTime": timestamp(at)}
+                command["readConcern"] = {"level": "snapshot", "atClusterTime": at.timestamp}
             answer: Any = self._raw.command(command, codec_options=RAW)
             reply = raw.fields(bytes(answer.raw))
             for _, data in raw.items(raw.fields(reply[b"cursor"][1])[b"firstBatch"][1]):
