@@ -87,11 +87,11 @@ class Past:
             namespace: `database.collection`.
             at: when.
             query: a MongoDB filter on the documents as they were. The server decides, by its own rules (see
-                `change_history.query.filters`).
+                `change_history.reconstruct.filters`).
 
         Raises:
             UnknownStateError: history cannot tell a document, or which there were. `collection` goes on in that case.
-            change_history.query.filters.FilterError: the server refuses the filter.
+            change_history.reconstruct.filters.FilterError: the server refuses the filter.
         """
         collection = self.collection(namespace, at)
         if collection.unknown is not None:

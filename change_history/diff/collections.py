@@ -10,12 +10,11 @@ from bson import Binary
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
-from change_history.query.selection import NAMESPACE_TIMELINE
 from change_history.reconstruct import holes
 from change_history.reconstruct.collection import recall_all
 from change_history.reconstruct.places import place_of
 from change_history.reconstruct.states import Unknown, follow, recall_many, timelines, unless_rejected
-from change_history.stored.names import HISTORY
+from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:

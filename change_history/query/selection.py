@@ -10,6 +10,7 @@ from change_history.query import fields, values
 from change_history.query.transactions import TRANSACTIONS
 from change_history.reconstruct import window
 from change_history.stored import operations
+from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
 from change_history.stored.reading import as_query, is_document
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     from change_history.query.transactions import Transaction
     from change_history.reconstruct.window import Moment
     from models import ChangeModel, HistoryModel
-
-DOCUMENT_TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
-"""Key of the index that answers about one document."""
-
-NAMESPACE_TIMELINE = [("namespace", 1), ("_id", 1)]
-"""Key of the index that answers about a collection."""
 
 EVERYTHING = [("_id", 1)]
 """Key of the index that answers about all that is recorded."""

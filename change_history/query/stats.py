@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.values import document_to_python
 from change_history.query import stats_pipelines
-from change_history.query.selection import EVERYTHING, NAMESPACE_TIMELINE
+from change_history.query.selection import EVERYTHING
 from change_history.reconstruct import window
 from change_history.stored import operations
-from change_history.stored.names import PARTS
+from change_history.stored.names import NAMESPACE_TIMELINE, PARTS
 from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:

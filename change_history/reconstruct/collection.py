@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
-from change_history.reconstruct import holes, lives
+from change_history.reconstruct import holes
 from change_history.reconstruct.places import before, identity, place_of
 from change_history.reconstruct.states import Recalled, fields_of, follow, unless_rejected
-from change_history.stored.names import HISTORY
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def find(database: Database[Any], spans: Iterable[Span]) -> Cursor[RawBSONDocume
         "document_id": {"$exists": True},
         "$or": [{"namespace": span.namespace, "_id": span.ids()} for span in distinct],
     }
-    return history.find(query, sort=BY_DOCUMENT, hint=lives.TIMELINE)
+    return history.find(query, sort=BY_DOCUMENT, hint=DOCUMENT_TIMELINE)
 
 
 def _ordered(stored: Iterable[Fields]) -> Iterator[Fields]:

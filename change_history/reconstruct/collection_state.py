@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.values import document_to_python, to_python
-from change_history.query.filters import Filter
 from change_history.reconstruct import cut
 from change_history.reconstruct.collection import recall_all
+from change_history.reconstruct.filters import Filter
 from change_history.reconstruct.lineage import Lineage
 from change_history.reconstruct.states import Unknown
 
@@ -84,11 +84,11 @@ class CollectionState:
         """The documents that there were, and those that history cannot tell, in the server's order of `_id`s.
 
         Args:
-            query: a MongoDB filter (see `change_history.query.filters`). It is not asked about what history cannot
+            query: a MongoDB filter (see `reconstruct.filters`). It is not asked about what history cannot
                 tell: that may match, so it comes in any case.
 
         Raises:
-            change_history.query.filters.FilterError: the server refuses the filter.
+            change_history.reconstruct.filters.FilterError: the server refuses the filter.
             pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         if not query:

@@ -18,14 +18,13 @@ from bson import Binary, DatetimeMS, Timestamp
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
-from change_history.query.selection import NAMESPACE_TIMELINE
 from change_history.reconstruct import lives, window
 from change_history.reconstruct.ids import is_id
 from change_history.reconstruct.places import BEGINNING, END, Place, after, before, place_of
 from change_history.reconstruct.together import Read, together
 from change_history.reconstruct.versions import Versions
 from change_history.reconstruct.window import Moment
-from change_history.stored.names import HISTORY
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def of_document(database: Database[Any], namespace: str, document_id: raw.Value,
     """
     if isinstance(at, int) and not isinstance(at, bool):
         return Cut(Versions(database, namespace, document_id).place(at).following)
-    timeline = _Timeline(database, {"namespace": namespace, "document_id": is_id(document_id)}, lives.TIMELINE)
+    timeline = _Timeline(database, {"namespace": namespace, "document_id": is_id(document_id)}, DOCUMENT_TIMELINE)
     return _of_moment(timeline, namespace, at)
 
 

@@ -10,10 +10,13 @@ from change_history.partition import share
 from change_history.reconstruct.belief import Hole
 from change_history.reconstruct.together import Read
 from change_history.stored.names import HISTORY, REJECTED
+from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.cursor import Cursor
     from pymongo.database import Database
 
 _MANY = 1000
@@ -57,17 +60,33 @@ def gaps(database: Database[Any], namespace: str | None = None, stream: str | No
         namespace: only those in which events of this namespace can have been lost.
         stream: only those in which events can have been lost that this checkpoint is about.
     """
-    history = database[HISTORY]
-    found = history.find({"operation": "gap"}, {"description": 1}, sort=[("_id", 1)], hint="gaps")
     return [
-        _hole(said)
-        for said in (gap["description"] for gap in found)
-        if namespace is None or globs.covers(said["include"], said["exclude"], namespace)
-        if stream is None or share(stream, said["stream"])
+        read(gap)
+        for gap in find(database, hint="gaps")
+        if namespace is None or concerns(gap, namespace)
+        if stream is None or share(stream, gap["description"]["stream"])
     ]
 
 
-def _hole(said: dict[str, Any]) -> Hole:
-    level = said.get("level_at") if said.get("level") else None
-    level_at = ClusterTime.of(level) if level is not None else None
-    return Hole(ClusterTime.of(said["from"]), ClusterTime.of(said["to"]), level_at, said["stream"])
+def find(database: Database[Any], hint: str | None = None) -> Cursor[RawBSONDocument]:
+    """The cursor over the history documents of all gaps, oldest first."""
+    history = database.get_collection(HISTORY, codec_options=RAW)
+    return history.find({"operation": "gap"}, sort=[("_id", 1)], hint=hint)
+
+
+def read(gap: RawBSONDocument) -> Hole:
+    """The interval that a gap's history document tells of."""
+    said = gap["description"]
+    level_at = said.get("level_at") if said.get("level") else None
+    return Hole(
+        ClusterTime.of(said["from"]),
+        ClusterTime.of(said["to"]),
+        ClusterTime.of(level_at) if level_at is not None else None,
+        said["stream"],
+    )
+
+
+def concerns(gap: RawBSONDocument, namespace: str) -> bool:
+    """Whether events of a namespace, `db.coll`, can have been lost in a gap."""
+    said = gap["description"]
+    return globs.covers(said["include"], said["exclude"], namespace)

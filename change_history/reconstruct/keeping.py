@@ -22,7 +22,7 @@ from change_history.reconstruct.belief import believed_since
 from change_history.reconstruct.document import recall_one
 from change_history.reconstruct.ids import is_id
 from change_history.reconstruct.places import END, identity, place_of
-from change_history.stored.names import HISTORY, SNAPSHOTS
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Keeper:
             "document_id": is_id(document_id),
             "_id": {"$gt": Binary(since), "$lte": Binary(until.last_id)},
         }
-        options: dict[str, Any] = {"sort": [("_id", 1)], "hint": lives.TIMELINE, "limit": 1}
+        options: dict[str, Any] = {"sort": [("_id", 1)], "hint": DOCUMENT_TIMELINE, "limit": 1}
         for reached in self._history.find(query, {"_id": 1}, skip=step - 1, **options):
             first = {"$gte": Binary(identity(raw.fields(bytes(reached.raw)))), "$lte": Binary(until.last_id)}
             wanted = ("namespace", "document_id", "resume_token")
@@ -134,7 +134,7 @@ class Keeper:
             "document": {"$exists": True},
         }
         wanted = {"_id": 1, "size": {"$bsonSize": "$document"}}
-        for found in self._snapshots.find(query, wanted, sort=[("_id", -1)], hint=snapshots.TIMELINE, limit=1):
+        for found in self._snapshots.find(query, wanted, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
             return bytes(found["_id"]), _spacing(found["size"])
         return _BEGINNING, SPACING
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bson import Timestamp
-
-from change_history import globs
-from change_history.bson.cluster_time import ClusterTime
-from change_history.query import gaps
-from change_history.query.selection import NAMESPACE_TIMELINE
-from change_history.reconstruct import lives
+from change_history.reconstruct import holes, lives
 from change_history.reconstruct.places import place_at
 from change_history.reconstruct.states import Unknown
-from change_history.stored.names import HISTORY
+from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.reading import RAW, to_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
+    from change_history.bson.cluster_time import ClusterTime
     from change_history.reconstruct.cut import Cut
     from change_history.reconstruct.lives import Span
     from models import HistoryModel
@@ -95,14 +91,13 @@ class Lineage:
         *_, oldest = self
         since, cut = oldest.since if base is None else base, self._until
         names = {span.namespace for span in self}
-        return [gap for gap in map(to_event, gaps.find(self._history)) if _is_across(gap, names, since, cut)]
+        return [to_event(gap) for gap in holes.find(self._database) if _is_across(gap, names, since, cut)]
 
 
-def _is_across(gap: HistoryModel, names: set[str], since: ClusterTime, cut: ClusterTime) -> bool:
-    seen = gaps.view(gap)
-    level = gap.description.get("level_at") if gap.description.get("level") else None
-    if ClusterTime.of(seen.since) >= cut or ClusterTime.of(seen.until).just_before <= since:
+def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, cut: ClusterTime) -> bool:
+    lost = holes.read(gap)
+    if lost.since >= cut or lost.until.just_before <= since:
         return False
-    if isinstance(level, Timestamp) and ClusterTime.of(level) < cut:
+    if lost.level_at is not None and lost.level_at < cut:
         return False
-    return any(globs.covers(seen.include, seen.exclude, name) for name in names)
+    return any(holes.concerns(gap, name) for name in names)

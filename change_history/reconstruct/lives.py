@@ -17,7 +17,7 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.reconstruct.places import END, Place, before, identity
 from change_history.reconstruct.together import Read, together
-from change_history.stored.names import CHECKPOINTS, HISTORY
+from change_history.stored.names import CHECKPOINTS, DOCUMENT_TIMELINE, HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,6 @@ _CONVERSION = re.compile(r"\.tmp\w{5}\.convertToCapped\.")
 """How the server names the copy that is to become a capped collection. No event tells the documents that it copies from
 the collection of that name, only those that it deletes again because they do not fit."""
 
-TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
 _OF_A_TURN = {"namespace": 1, "timestamp": 1, "description.to": 1}
 
 
@@ -130,7 +129,7 @@ def last_turn(database: Database[Any], namespace: str, until: Place) -> Turn | N
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    return turn_of(chain(*together(database, turn_reads(namespace, until), dict(TIMELINE))), namespace)
+    return turn_of(chain(*together(database, turn_reads(namespace, until), dict(DOCUMENT_TIMELINE))), namespace)
 
 
 def turn_reads(namespace: str, until: Place) -> tuple[Read, Read]:
@@ -168,7 +167,7 @@ def _is_watched(database: Database[Any], namespace: str) -> bool:
 def _was_created(database: Database[Any], namespace: str) -> bool:
     """Whether the events of a collection were recorded from its beginning."""
     query = {"namespace": namespace, "document_id": {"$exists": False}, "operation": "create"}
-    return database[HISTORY].find_one(query, {"_id": 1}, hint=TIMELINE) is not None
+    return database[HISTORY].find_one(query, {"_id": 1}, hint=DOCUMENT_TIMELINE) is not None
 
 
 def _turn(event: RawBSONDocument, namespace: str) -> Turn:

@@ -20,7 +20,7 @@ from change_history.reconstruct.places import END, before
 from change_history.reconstruct.recorded import recorded_until
 from change_history.reconstruct.states import Unknown
 from change_history.reconstruct.told import told
-from change_history.stored.names import HISTORY, SNAPSHOTS
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Snapshots:
 
     def make_index(self) -> None:
         """Make the index of the snapshots, where no daemon has done so yet."""
-        self._snapshots.create_index(snapshots.TIMELINE, name=snapshots.TIMELINE_NAME)
+        self._snapshots.create_index(DOCUMENT_TIMELINE, name=snapshots.TIMELINE_NAME)
 
     def fill(self, document: Document) -> Iterator[bool]:
         """Make all snapshots of a document that are due, in steps of some entries each, up to where history is whole.
@@ -117,7 +117,7 @@ class Snapshots:
     def verify(self, document: Document) -> Iterator[Difference]:
         """Compare the snapshots of a document, byte for byte, with the folding of its whole history."""
         query = {"namespace": document.namespace, "document_id": is_id(document.id)}
-        found = self._snapshots.find(query, {"_id": 1}, hint=snapshots.TIMELINE)
+        found = self._snapshots.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE)
         left = {bytes(item["_id"]) for item in found}
         for step in told(self._database, document.namespace, document.id):
             if step.last in left:
@@ -175,7 +175,7 @@ def _counted(
         {"$match": {"entries": {"$gte": least}}},
         {"$sort": {"_id": 1}},
     ]
-    with collection.aggregate(stages, allowDiskUse=True, hint=dict(snapshots.TIMELINE)) as cursor:
+    with collection.aggregate(stages, allowDiskUse=True, hint=dict(DOCUMENT_TIMELINE)) as cursor:
         for stored in cursor:
             fields = raw.fields(bytes(stored.raw))
             yield Document(namespace, fields[b"_id"], int(to_python(fields[b"entries"])))

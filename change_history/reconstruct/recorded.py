@@ -8,9 +8,9 @@ import bson
 from bson import Timestamp
 
 from change_history import globs, partition
+from change_history.bson.resume_token import token_time
 from change_history.bson.values import CODEC
 from change_history.stored.names import CHECKPOINTS
-from watcher.events import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,7 +73,7 @@ def _reached(database: Database[Any], namespace: str | None) -> Iterator[Reached
 def _time_of(found: Mapping[str, Any]) -> Timestamp | None:
     """The time in the resume token. The one beside it is the server's clock, ahead of a stream that is behind."""
     try:
-        time = event.token_time(bson.encode(found["token"]))
+        time = token_time(bson.encode(found["token"]))
     except (TypeError, KeyError):
         return None
     return time.timestamp if time is not None else None

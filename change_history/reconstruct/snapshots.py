@@ -16,7 +16,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct.ids import in_ids, is_id
 from change_history.reconstruct.places import Place, identity, place_of
 from change_history.reconstruct.together import Read
-from change_history.stored.names import SNAPSHOTS
+from change_history.stored.names import DOCUMENT_TIMELINE, SNAPSHOTS
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from change_history.reconstruct.lives import Span
 
-TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
 TIMELINE_NAME = "document_timeline"
 
 _MAJORITY = WriteConcern("majority")
@@ -56,12 +55,12 @@ def latest(database: Database[Any], span: Span, document_id: raw.Value) -> Start
     """
     query = latest_read(span.namespace, document_id, span.ids()).query
     snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
-    for newest in snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE, limit=1):
+    for newest in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
         start = read(raw.fields(bytes(newest.raw)))
         if start is None or start.place < span.until:
             return start
         # It stands at the span's last cluster time, and beyond its end; within that time, ids are no order.
-        for stored in snapshots.find(query, sort=[("_id", -1)], hint=TIMELINE):
+        for stored in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE):
             start = read(raw.fields(bytes(stored.raw)))
             if start is not None and start.place < span.until:
                 return start

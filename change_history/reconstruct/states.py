@@ -14,10 +14,10 @@ from bson import Binary
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
-from change_history.reconstruct import fold, holes, lives
+from change_history.reconstruct import fold, holes
 from change_history.reconstruct.ids import in_ids
 from change_history.reconstruct.places import identity, place_of
-from change_history.stored.names import HISTORY
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.parts import whole
 from change_history.stored.reading import RAW
 
@@ -111,7 +111,7 @@ def timelines(
         The `_id` as the first entry has it, and the entries, to be read before the next document is asked for.
     """
     wanted = in_ids(ids) if ids is not None else {"$exists": True}
-    with find(database, span, wanted).sort(lives.TIMELINE) as cursor:
+    with find(database, span, wanted).sort(DOCUMENT_TIMELINE) as cursor:
         for _, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
             entries = ordered(stored, span.until)
             first = next(entries, None)
@@ -174,7 +174,7 @@ def find(database: Database[Any], span: Span, document_id: Any, before: bytes | 
     history = database.get_collection(HISTORY, codec_options=RAW)
     ids = span.ids() if before is None else {**span.ids(), "$lt": Binary(before)}
     query = {"namespace": span.namespace, "document_id": document_id, "_id": ids}
-    return history.find(query, hint=lives.TIMELINE)
+    return history.find(query, hint=DOCUMENT_TIMELINE)
 
 
 def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Iterator[Fields]:

@@ -11,10 +11,9 @@ from bson import Binary
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
-from change_history.reconstruct import lives
 from change_history.reconstruct.ids import is_id
 from change_history.reconstruct.places import identity, place_of
-from change_history.stored.names import HISTORY
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class Versions:
         query = {**self._query, "_id": {"$gte": Binary(place.cluster_time.first_id)}}
         first: tuple[Place, RawBSONDocument] | None = None
         found: RawBSONDocument
-        for found in self._history.find(query, sort=[("_id", 1)], hint=lives.TIMELINE):
+        for found in self._history.find(query, sort=[("_id", 1)], hint=DOCUMENT_TIMELINE):
             at = place_of(raw.fields(bytes(found.raw)))
             if first is not None and at.cluster_time > first[0].cluster_time:
                 break
@@ -103,11 +102,11 @@ class Versions:
 
     def _count(self, ids: dict[str, Any] | None) -> int:
         query = {**self._query, "_id": ids} if ids is not None else self._query
-        return self._history.count_documents(query, hint=lives.TIMELINE)
+        return self._history.count_documents(query, hint=DOCUMENT_TIMELINE)
 
     def _find(self, more: dict[str, Any], fields: dict[str, int], direction: int, **options: Any) -> Iterator[Fields]:
         found = self._history.find(
-            {**self._query, **more}, fields, sort=[("_id", direction)], hint=lives.TIMELINE, **options
+            {**self._query, **more}, fields, sort=[("_id", direction)], hint=DOCUMENT_TIMELINE, **options
         )
         return (raw.fields(bytes(stored.raw)) for stored in found)
 

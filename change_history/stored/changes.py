@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from change_history.bson.image import Image
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
-    from watcher.events.update import Step
 
 HISTORY = FROM_HISTORY.encode()
 UNKNOWN = FROM_UNKNOWN.encode()
@@ -36,6 +35,22 @@ class Change(NamedTuple):
     old: Value | None
     new: Value | None
     old_from: bytes | None = None
+    truncated_to: int | None = None
+    at_end: bool = False
+
+
+class Step(NamedTuple):
+    """One step of an update, as the server describes it.
+
+    Attributes:
+        path: where.
+        value: what is there now; None: the path was removed, or only truncated.
+        truncated_to: the array at the path now has so many elements.
+        at_end: the field was put after all others of its document, even if it existed.
+    """
+
+    path: Path
+    value: Value | None
     truncated_to: int | None = None
     at_end: bool = False
 

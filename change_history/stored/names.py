@@ -14,6 +14,12 @@ SNAPSHOTS = "snapshots"
 REVERTS = "reverts"
 TERMS = "terms"
 
+DOCUMENT_TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
+"""Index of `history`, and of `snapshots`: the entries of one document, in order but for those of one cluster time."""
+
+NAMESPACE_TIMELINE = [("namespace", 1), ("_id", 1)]
+"""Index of `history`: the entries of one collection."""
+
 FROM_HISTORY = "history"
 """`old_value_from`: there was no pre-image; the value was derived from earlier history."""
 

@@ -9,7 +9,7 @@ from bson import Decimal128, Int64, ObjectId, Regex
 
 from change_history.bson import raw
 from change_history.bson.values import Symbol, Undefined, to_raw
-from change_history.query.filters import MOST_DOCUMENTS, Filter, FilterError
+from change_history.reconstruct.filters import MOST_DOCUMENTS, Filter, FilterError
 from tests.support.generated.documents import every_type
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.resume_token import token_time
 from change_history.partition import Partition
 from tests.support.generated.documents import every_type
-from watcher.events import event
 from watcher.operations.openings import Openings
 from watcher.stream.listener import Listener
 from watcher.targets.partition import holds
@@ -83,7 +83,7 @@ def _read(
         while True:
             batch = listener.next_batch()
             events += batch.events
-            reached = event.token_time(batch.position.token)
+            reached = token_time(batch.position.token)
             if (reached is not None and reached > last) or (most is not None and len(events) >= most):
                 return events, batch.position.token
 
@@ -192,7 +192,7 @@ def test_other_parts_go_on_from_the_least_moment(database: Database[Any], before
     whole, _ = _read(database, None, since)
     some = [len(whole) // 8 + 1, len(whole) // 6 + 1, len(whole) // 20 + 1]
     stopped = [_read(database, Partition(i + 1, before), since, some[i]) for i in range(before)]
-    times = [event.token_time(token) for _, token in stopped]
+    times = [token_time(token) for _, token in stopped]
     least = min(time for time in times if time is not None)
     again = [_read(database, Partition(i + 1, after), least.timestamp)[0] for i in range(after)]
     assert {data for part, _ in stopped for data in part} | {data for part in again for data in part} == set(whole)

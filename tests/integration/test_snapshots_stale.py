@@ -16,7 +16,7 @@ from change_history.reconstruct.document import recall_one
 from change_history.reconstruct.keeping import SPACING, Keeper
 from change_history.reconstruct.lives import spans
 from change_history.reconstruct.places import END, before
-from change_history.stored.names import HISTORY, REJECTED
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, REJECTED
 from tests.support.recording import Recording, check, fill, make_index, stored
 from watcher.events import record
 from watcher.gaps.rejected import RejectedEvents
@@ -201,10 +201,10 @@ def test_indexes_answer_whether_anything_is_due(recording: Recording, namespace:
         {"$group": {"_id": "$document_id", "entries": {"$sum": 1}}},
     ]
     history, kept = recording.history[HISTORY], recording.history.snapshots
-    due = history.find(query, {"_id": 1}, sort=[("_id", 1)], hint=snapshots.TIMELINE, skip=SPACING - 1, limit=1)
-    latest = kept.find(query, sort=[("_id", -1)], hint=snapshots.TIMELINE, limit=1)
+    due = history.find(query, {"_id": 1}, sort=[("_id", 1)], hint=DOCUMENT_TIMELINE, skip=SPACING - 1, limit=1)
+    latest = kept.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1)
     explained = recording.history.command(
-        "explain", {"aggregate": HISTORY, "pipeline": counting, "cursor": {}, "hint": dict(snapshots.TIMELINE)}
+        "explain", {"aggregate": HISTORY, "pipeline": counting, "cursor": {}, "hint": dict(DOCUMENT_TIMELINE)}
     )
 
     assert due.explain()["executionStats"]["totalDocsExamined"] == 0

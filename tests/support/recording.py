@@ -10,9 +10,9 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct.keeping import Keeper
-from change_history.reconstruct.snapshots import TIMELINE, TIMELINE_NAME, Start, read
+from change_history.reconstruct.snapshots import TIMELINE_NAME, Start, read
 from change_history.reconstruct.told import told
-from change_history.stored.names import HISTORY, SNAPSHOTS
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.reading import RAW
 from models import HistoryModel, SnapshotModel
 from watcher.events import record
@@ -103,7 +103,7 @@ def make_index(history: Database[Any]) -> None:
     """Make the index of the snapshots, as the daemon does when it starts."""
     (index,) = SnapshotModel._meta["indexes"]
     keys = [("_id" if key == "id" else key, 1) for key in index["fields"]]
-    assert (keys, index["name"]) == (TIMELINE, TIMELINE_NAME)
+    assert (keys, index["name"]) == (DOCUMENT_TIMELINE, TIMELINE_NAME)
     history[SNAPSHOTS].create_index(keys, name=index["name"])
 
 

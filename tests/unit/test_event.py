@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
+from change_history.bson.resume_token import token_bytes
 from change_history.bson.values import to_raw
 from tests.support.generated.documents import keys, values
 from tests.support.handmade_events import TOKEN
@@ -36,4 +37,4 @@ def test_the_id_of_the_document_is_what_its_key_says(key: dict[str, Any], named:
 @pytest.mark.parametrize("more", [{}, {"_typeBits": b"\x82"}])
 def test_a_token_is_read_also_with_something_beside_it(more: dict[str, Any]) -> None:
     """Servers add type bits to it; read as part of the token, the order of events and their ids would be others."""
-    assert event.token_bytes(bson.encode({"_data": TOKEN.hex().upper(), **more})) == TOKEN
+    assert token_bytes(bson.encode({"_data": TOKEN.hex().upper(), **more})) == TOKEN

@@ -22,7 +22,7 @@ from change_history.reconstruct import holes, lives
 from change_history.reconstruct.ids import in_ids
 from change_history.reconstruct.places import after
 from change_history.reconstruct.states import Unknown, recall_many
-from change_history.stored.names import HISTORY
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.reading import RAW
 from watcher.backfill.queue import BASELINE
 from watcher.events import baseline
@@ -87,7 +87,7 @@ class Entries:
                 {"$sort": {"namespace": 1, "document_id": 1}},
                 {"$group": {"_id": "$document_id"}},
             ]
-            with self._history.aggregate(stages, allowDiskUse=True, hint=dict(lives.TIMELINE)) as cursor:
+            with self._history.aggregate(stages, allowDiskUse=True, hint=dict(DOCUMENT_TIMELINE)) as cursor:
                 for found in cursor:
                     ids.append(raw.fields(bytes(found.raw))[b"_id"])
                     if len(ids) == chunk:
@@ -136,7 +136,7 @@ class Entries:
             "document_id": in_ids(ids),
             "_id": {"$gt": Binary(first.last_id), "$lte": Binary(last.last_id)},
         }
-        with self._history.find(query, {"document_id": 1, "_id": 0}, hint=lives.TIMELINE) as cursor:
+        with self._history.find(query, {"document_id": 1, "_id": 0}, hint=DOCUMENT_TIMELINE) as cursor:
             recorded = {key_of(raw.fields(bytes(found.raw))[b"document_id"]) for found in cursor}
         return {key for key in ids if key_of(key) in recorded}
 

@@ -23,6 +23,7 @@ import structlog
 from bson import Timestamp
 from pymongo.errors import OperationFailure, PyMongoError
 
+from change_history.bson.resume_token import token_time
 from change_history.partition import read
 from change_history.reconstruct.recorded import parts_before
 from watcher.backfill.plan_store import PlanStore
@@ -31,7 +32,6 @@ from watcher.backfill.queue import RECONCILE, Plan, enqueue, finish
 from watcher.backfill.readers import SNAPSHOT_GONE
 from watcher.backfill.scanner import Scanner
 from watcher.errors import name_of
-from watcher.events import event
 from watcher.leadership.lease import DeposedError
 from watcher.retry import StoppedError
 from watcher.steps import Step
@@ -178,7 +178,7 @@ class Backfill:
     def _recorded(self) -> Timestamp | None:
         """The last cluster time of which nothing can follow."""
         position = self._position()
-        reached = event.token_time(position.token) if position is not None else None
+        reached = token_time(position.token) if position is not None else None
         return reached.just_before.timestamp if reached is not None else None
 
     def _others_past(self, wanted: Timestamp) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from change_history.query.filters import FilterError
+from change_history.reconstruct.filters import FilterError
 from change_history.reconstruct.state import UnknownStateError
 from change_history.reconstruct.versions import NoSuchVersionError
 from watcher.cli import exit_codes

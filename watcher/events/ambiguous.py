@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from change_history.bson import raw
 from change_history.bson.paths import is_index, read_dotted
-from watcher.events.update import Described, Step
+from change_history.stored.changes import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from change_history.bson.image import Image
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
+    from watcher.events.update import Described
 
 
 def resolve(described: Described, before: Image | None, after: Image | None) -> list[Step]:

@@ -5,13 +5,13 @@ https://www.mongodb.com/docs/manual/reference/change-events/
 
 from __future__ import annotations
 
-from binascii import unhexlify
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.resume_token import UnreadableTokenError, token_bytes
 
 if TYPE_CHECKING:
     from change_history.bson.raw import Value
@@ -39,11 +39,6 @@ _ENVELOPE = frozenset(
 _DIGEST_BYTES = 8
 _KEY_BYTES = {raw.OBJECT_ID: 10 + 12, raw.INT32: 10 + 4, raw.INT64: 10 + 8}
 """Bytes of a `documentKey` with nothing but an `_id` of this type."""
-_TIME_BYTES = 8
-_TIMESTAMP_KEY = 0x82
-_TOKEN = b"\x02_data\x00"
-_TOKEN_BESIDE = 16
-"""Bytes of a resume token with nothing but `_data` beside those of that string."""
 
 
 class UnreadableEventError(ValueError):
@@ -105,46 +100,19 @@ def parse(data: bytes) -> Event:
     """
     found = raw.fields(data)
     try:
-        token = found[b"_id"][1]
+        token = token_bytes(found[b"_id"][1])
         operation = found[b"operationType"][1][4:-1]
         cluster_time = ClusterTime.from_payload(found[b"clusterTime"][1])
     except KeyError as error:
         raise UnreadableEventError(f"the event has no {error.args[0].decode()}") from error
+    except UnreadableTokenError as error:
+        raise UnreadableEventError(str(error)) from error
     names = found.get(b"ns")
     namespace = namespace_of(names[1]) if names is not None else b""
-    return Event(found, operation, namespace, cluster_time, token_bytes(token))
+    return Event(found, operation, namespace, cluster_time, token)
 
 
 @lru_cache(maxsize=4096)
 def namespace_of(names: bytes) -> bytes:
     """`db.coll` of the `ns` or `to` document of an event; `db` where it names no collection."""
     return b".".join([part[4:-1] for _, kind, part in raw.elements(names) if kind == raw.STRING])
-
-
-def token_bytes(token: bytes) -> bytes:
-    """The key string inside a resume token document (`{_data: <hexadecimal string>}`)."""
-    if token.startswith(_TOKEN, 4) and len(token) == _TOKEN_BESIDE + int.from_bytes(token[11:15], "little"):
-        return unhexlify(token[15:-2])
-    elements = raw.elements(token)
-    if elements:
-        key, kind, payload = elements[0]
-        if key == b"_data" and kind == raw.STRING:
-            return unhexlify(payload[4:-1])
-        if key == b"_data" and kind == raw.BINARY:
-            return payload[5:]
-    raise UnreadableEventError("the resume token has no _data")
-
-
-def token_time(token: bytes) -> ClusterTime | None:
-    """The cluster time that a resume token document stands for.
-
-    A token is a key string that begins with its cluster time (src/mongo/db/pipeline/resume_token.h).
-
-    Returns:
-        None if the token is damaged, or of a form that no known server gives.
-    """
-    try:
-        key = token_bytes(token)
-    except (ValueError, IndexError):
-        return None
-    return ClusterTime.from_id(key[1:]) if len(key) > _TIME_BYTES and key[0] == _TIMESTAMP_KEY else None

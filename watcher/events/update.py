@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
+from change_history.stored.changes import Step
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path
@@ -20,22 +21,6 @@ if TYPE_CHECKING:
 
 
 _ID_PATH = (b"_id",)
-
-
-class Step(NamedTuple):
-    """One step of an update.
-
-    Attributes:
-        path: where.
-        value: what is there now; None: the path was removed, or only truncated.
-        truncated_to: the array at the path now has so many elements.
-        at_end: the field was put after all others of its document, even if it existed.
-    """
-
-    path: Path
-    value: Value | None
-    truncated_to: int | None = None
-    at_end: bool = False
 
 
 class UnknownUpdateFormatError(ValueError):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import bson
 
 from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.resume_token import token_bytes
 from change_history.bson.values import CODEC
-from watcher.events import event
 from watcher.stream.batch import Position
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Move(NamedTuple):
         """Whether events would be skipped."""
         origin = self.stored.position
         try:
-            return event.token_bytes(self.target.token) > event.token_bytes(origin.token)
+            return token_bytes(self.target.token) > token_bytes(origin.token)
         except ValueError:  # a damaged one: what is left is its time
             return self.target.cluster_time > origin.cluster_time
 
@@ -73,7 +73,7 @@ def time_of(position: Position) -> Timestamp:
 
 
 def _time_in(token: bytes) -> ClusterTime:
-    key = event.token_bytes(token)
+    key = token_bytes(token)
     if len(key) < _TIMESTAMP_END or key[0] != _TIMESTAMP_MARK:
         raise ValueError("a resume token begins with 82 and a cluster time")
     return ClusterTime.from_id(key[1:_TIMESTAMP_END])

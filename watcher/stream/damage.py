@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.resume_token import token_time
 from watcher.errors import PositionRefusedError
-from watcher.events import event
 
 if TYPE_CHECKING:
     from watcher.stream.batch import Position
@@ -101,5 +101,5 @@ def refuse_doubtful_time(stream: str, position: Position) -> None:
     Raises:
         PositionRefusedError: the token says another time than the checkpoint.
     """
-    if event.token_time(position.token) not in {None, position.cluster_time}:
+    if token_time(position.token) not in {None, position.cluster_time}:
         raise refusal(stream, "`token` and `cluster_time` say different times")

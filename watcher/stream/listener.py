@@ -18,6 +18,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.bson.resume_token import token_time
 from watcher.errors import (
     DOUBTED_CODES,
     UNKNOWN_OPTION,
@@ -28,7 +29,7 @@ from watcher.errors import (
     is_bad_token,
     name_of,
 )
-from watcher.events import event, fast_path
+from watcher.events import fast_path
 from watcher.stream import damage
 from watcher.stream.batch import Batch, Lost, Position
 from watcher.stream.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
@@ -293,7 +294,7 @@ class Listener:
             return self._position  # a stream that is only just opened again stands where it stood
         if token is None:
             raise NoPositionError
-        time = event.token_time(token[1])
+        time = token_time(token[1])
         if time is None and last is not None and b"clusterTime" in last:
             time = ClusterTime.from_payload(last[b"clusterTime"][1])
         return Position(token[1], now if time is None else time)

@@ -1,0 +1,52 @@
+"""Resume tokens: the key string in them, by which a stream is ordered, and the cluster time it begins with."""
+
+from __future__ import annotations
+
+from binascii import unhexlify
+
+from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
+
+_TIME_BYTES = 8
+_TIMESTAMP_KEY = 0x82
+_DATA = b"\x02_data\x00"
+_BESIDE = 16
+"""Bytes of a resume token with nothing but `_data` beside those of that string."""
+
+
+class UnreadableTokenError(ValueError):
+    """The document is no resume token."""
+
+
+def token_bytes(token: bytes) -> bytes:
+    """The key string inside a resume token document (`{_data: <hexadecimal string>}`).
+
+    Raises:
+        UnreadableTokenError: there is none.
+        ValueError: it is damaged.
+    """
+    if token.startswith(_DATA, 4) and len(token) == _BESIDE + int.from_bytes(token[11:15], "little"):
+        return unhexlify(token[15:-2])
+    elements = raw.elements(token)
+    if elements:
+        key, kind, payload = elements[0]
+        if key == b"_data" and kind == raw.STRING:
+            return unhexlify(payload[4:-1])
+        if key == b"_data" and kind == raw.BINARY:
+            return payload[5:]
+    raise UnreadableTokenError("the resume token has no _data")
+
+
+def token_time(token: bytes) -> ClusterTime | None:
+    """The cluster time that a resume token document stands for.
+
+    A token is a key string that begins with its cluster time (src/mongo/db/pipeline/resume_token.h).
+
+    Returns:
+        None if the token is damaged, or of a form that no known server gives.
+    """
+    try:
+        key = token_bytes(token)
+    except (ValueError, IndexError):
+        return None
+    return ClusterTime.from_id(key[1:]) if len(key) > _TIME_BYTES and key[0] == _TIMESTAMP_KEY else None
