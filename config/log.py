@@ -1,22 +1,35 @@
-"""Logging: one chain for our own lines and for those of libraries, as console text or as JSON lines."""
+"""Logging: one chain for our own lines and for those of libraries, as console text or as JSON lines.
 
+A line never holds a document's value. The messages of many exceptions quote data: MongoDB's duplicate-key error the
+duplicate, the driver's bulk-write error whole documents, Python's ``ValueError`` the value. Local variables would be
+worse. So frames are given as file, line and function, and a message only where its author is known not to quote data.
+
+A terminal shows a line and does not obey it: names of collections may hold whatever MongoDB allows.
+"""
+
+import json
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
+from pymongo.errors import ConnectionFailure, NotPrimaryError, OperationFailure
 from structlog.typing import EventDict, Processor, WrappedLogger
-
-from config import failures, harmless
 
 # The parent of our lines in the standard library, with a level of its own. Everything else stays at warning, whatever
 # the level: at debug the driver logs each command with the documents in it.
 _OURS = "watcher"
 _LIBRARIES_LEVEL = logging.WARNING
+
+_WITHHELD = "(message withheld, it may quote data)"
+_OUR_PACKAGES = frozenset({"change_history", "config", "models", "watcher"})
+_CODE_UNIT = 2
+"""Bytes of UTF-16, which JSON escapes are made of."""
 
 
 def is_console(fmt: str, stream: TextIO | None = None) -> bool:
@@ -46,13 +59,13 @@ def configure(level: str = "info", fmt: str = "auto", stream: TextIO | None = No
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *([harmless.escape] if console else []),
-        _render_failure(failures.text if console else failures.structured),
+        *([_escape] if console else []),
+        _render_failure(text if console else structured),
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=terminal and "NO_COLOR" not in os.environ)
         if console
-        else structlog.processors.JSONRenderer(harmless.dumps)
+        else structlog.processors.JSONRenderer(_dumps)
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(
@@ -74,11 +87,16 @@ def configure(level: str = "info", fmt: str = "auto", stream: TextIO | None = No
     )
 
 
+def start(level: str, fmt: str) -> None:
+    """Set logging up for a process that has begun, uncaught errors included; the arguments are those of `configure`."""
+    configure(level, fmt)
+    guard_uncaught()
+
+
 def guard_uncaught() -> None:
     """Send exceptions that nothing caught to the log, in the main thread and in others.
 
-    Python would print them to standard error with their messages, which may quote a document. For the daemon;
-    call it after `configure`.
+    Python would print them to standard error with their messages, which may quote a document.
     """
 
     def report(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
@@ -113,3 +131,97 @@ def _render_failure(render: Callable[[BaseException], Any]) -> Processor:
         return event
 
     return processor
+
+
+def _safe_message(error: BaseException) -> str:
+    """Say what an exception says, as far as that cannot be a document's value.
+
+    That is the code and name of a server's refusal, and the message of network and operating-system errors and of ours.
+    """
+    match error:
+        case OperationFailure(code=code, details=details):
+            name = (details or {}).get("codeName")
+            return f"server error {code}" + (f" {name}" if name else "")
+        case NotPrimaryError():
+            return "the server is not primary"
+        case ConnectionFailure() | OSError():
+            return str(error)
+    return str(error) if type(error).__module__.partition(".")[0] in _OUR_PACKAGES else _WITHHELD
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Walk from an exception to its causes, outermost first, and into the members of groups; each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        if isinstance(current, BaseExceptionGroup):
+            waiting += current.exceptions
+        waiting.append(current.__cause__ or (None if current.__suppress_context__ else current.__context__))
+
+
+def structured(error: BaseException) -> list[dict[str, Any]]:
+    """Give an exception and its causes as data.
+
+    Args:
+        error: The exception that was caught.
+
+    Returns:
+        For each a ``type``, a ``message`` and its ``frames`` (``file``, ``line``, ``function``), outermost call first.
+    """
+    return [
+        {
+            "type": type(each).__qualname__,
+            "message": _safe_message(each),
+            "frames": [
+                {"file": frame.filename, "line": frame.lineno, "function": frame.name}
+                for frame in traceback.extract_tb(each.__traceback__)
+            ],
+        }
+        for each in _chain(error)
+    ]
+
+
+def text(error: BaseException) -> str:
+    """Give an exception and its causes as lines for a person.
+
+    Args:
+        error: The exception that was caught.
+
+    Returns:
+        Like Python's own traceback, without source lines and withheld messages; causes follow what they caused.
+    """
+    parts = []
+    for number, each in enumerate(structured(error)):
+        heading = "Traceback (most recent call last):" if number == 0 else "which came with:"
+        lines = [f'  File "{f["file"]}", line {f["line"]}, in {f["function"]}' for f in each["frames"]]
+        parts += [heading, *lines, f"{each['type']}: {each['message']}"]
+    return "\n".join(parts)
+
+
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape controls and marks that turn the writing around in the values of a line for people."""
+    return {key: _shown(value, key) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _dumps(value: Any, **options: Any) -> str:
+    """Write a line for machines: readable as far as it can be shown, else with JSON's own escapes."""
+    text = json.dumps(value, ensure_ascii=False, **options)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _unit(c) for c in text)
+
+
+def _shown(value: str, key: str) -> str:
+    if value.isprintable():
+        return value
+    kept = "\n" if key == "event" else ""  # libraries' warnings have several lines
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in value)
+
+
+def _unit(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    parts = (units[at : at + _CODE_UNIT] for at in range(0, len(units), _CODE_UNIT))
+    return "".join(f"\\u{part.hex()}" for part in parts)

@@ -4,20 +4,71 @@ Each one is ``WATCHER_<NAME>`` in the environment, the lower-case name in ``watc
 ``--<name-with-dashes>`` where a command offers it. `docs/configuration.md` lists them for operators.
 """
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import platformdirs
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from change_history.partition import Partition, checkpoint_of
-from config import fields, problems, sources
-from config.choices import Baseline, LogFormat, LogLevel, OnGap, PreImages, Snapshots
-
-__all__ = ["Baseline", "LogFormat", "LogLevel", "OnGap", "PreImages", "Settings", "SettingsError", "Snapshots", "load"]
+from config import fields, problems, sources, uri
 
 SettingsError = problems.SettingsError
+
+_UNSET = {
+    "mongodb_uri": "(none: an embedded replica set)",
+    "history_uri": "(as WATCHER_MONGODB_URI)",
+    "partition": "(none: the whole stream)",
+}
+
+
+class PreImages(StrEnum):
+    """What to do about change-stream pre-images of watched collections."""
+
+    ENABLE = "enable"  # turn them on, also for collections made later
+    USE = "use"  # use them where they are on already
+    OFF = "off"  # do not ask for them
+
+
+class Baseline(StrEnum):
+    """What to do about documents that exist before watching begins."""
+
+    INITIAL = "initial"  # record their state once, while streaming
+    OFF = "off"
+
+
+class OnGap(StrEnum):
+    """What to do when events were lost for good."""
+
+    RECONCILE = "reconcile"  # record the gap, then bring history level with the documents
+    RECORD = "record"  # record the gap and go on
+    STOP = "stop"  # record the gap and stop
+
+
+class Snapshots(StrEnum):
+    """What to do about long histories of single documents."""
+
+    ON = "on"  # keep whole states of long-lived documents, so that asking for one as of a moment stays fast
+    OFF = "off"  # fold the whole history every time
+
+
+class LogLevel(StrEnum):
+    """The least severe log line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line looks."""
+
+    AUTO = "auto"  # console on a terminal, JSON elsewhere
+    CONSOLE = "console"
+    JSON = "json"
 
 
 def _data_folder() -> Path:
@@ -161,3 +212,42 @@ def load(config_file: Path | None = None, **overrides: Any) -> Settings:
         raise SettingsError(found) from None
     settings._origins.update(gathered.origins)  # noqa: SLF001 - private to the readers, not to their maker
     return settings
+
+
+class Described(NamedTuple):
+    """One setting as shown to the operator."""
+
+    name: str  # as in the environment, for example WATCHER_BATCH_SIZE
+    value: str  # secrets masked
+    source: str  # for example `environment` or `default`
+
+
+def describe(settings: Settings) -> list[Described]:
+    """List every setting with its value, secrets masked, and its source.
+
+    Args:
+        settings: As made by `load`.
+
+    Returns:
+        In the order in which the settings are declared.
+    """
+    return [
+        Described(sources.PREFIX + name.upper(), _shown(name, getattr(settings, name)), settings.origin(name))
+        for name in Settings.model_fields
+    ]
+
+
+def _shown(name: str, value: object) -> str:
+    match value:
+        case None:
+            return _UNSET[name]
+        case SecretStr():
+            return uri.mask(value.get_secret_value())
+        case StrEnum():
+            return value.value
+        case Partition():
+            return str(value)
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from pymongo import ReadPreference
 
-from config.choices import Baseline, OnGap, Snapshots
-from config.choices import PreImages as PreImagesMode
+from config.settings import Baseline, OnGap, Snapshots
+from config.settings import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
 from watcher import views
 from watcher.backfill.entry_store import EntryStore
@@ -23,7 +23,7 @@ from watcher.backfill.runner import Backfill
 from watcher.gaps.gap import Gaps
 from watcher.health.oplog_window import OplogWindow
 from watcher.leadership.fence import Fence
-from watcher.leadership.leadership import Assured
+from watcher.leadership.lead import Assured
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError
 from watcher.operations.layout import Layout
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from watcher.health.progress import Progress
-    from watcher.leadership.leadership import Leadership
+    from watcher.leadership.lead import Leadership
     from watcher.stream.batch import Lost, Position
     from watcher.stream.pipeline import Writes
     from watcher.targets.identity import ReplicaSet

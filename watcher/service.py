@@ -20,9 +20,8 @@ import models
 from watcher import clients, garbage
 from watcher.composition import compose, prepare
 from watcher.errors import DeploymentRefusedError, PositionLostError, Verdict, classify, name_of, remedy_for
-from watcher.health import notify
 from watcher.health.reporter import Reporter
-from watcher.health.watchdog import Watchdog
+from watcher.health.systemd import Watchdog, notify
 from watcher.leadership.lease import DeposedError, Lease
 from watcher.leadership.standby import Standby
 from watcher.retry import Retry, StoppedError
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from watcher.composition import Ground
     from watcher.health.progress import Progress
-    from watcher.leadership.leadership import Leadership
+    from watcher.leadership.lead import Leadership
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +128,7 @@ class Service:
 
     def _asked_to_stop(self, number: signal.Signals) -> None:
         log.info("stopping: what has been read is still recorded; a second signal ends at once", signal=number.name)
-        notify.notify("STOPPING=1")
+        notify("STOPPING=1")
         self._stop.set()
         if self._leading is not None:
             self._leading.stop.set()

@@ -14,7 +14,7 @@ from watcher.backfill.plan_store import PlanStore
 from watcher.backfill.queue import RECONCILE, Plan
 from watcher.gaps.gap import Gaps
 from watcher.health.progress import Progress
-from watcher.leadership.leadership import Assured, Leadership, clock
+from watcher.leadership.lead import Assured, Leadership, clock
 from watcher.leadership.lease import DeposedError, Lease
 from watcher.signals import AbortedError
 from watcher.stream.batch import Entry, Lost, Recorded
@@ -51,7 +51,7 @@ def leadership(database: Database[Any], ttl_s: float) -> tuple[Lease, Leadership
 
 def test_a_lease_is_kept_up_and_given_up_at_the_end(database: Database[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Long after it would have run out nobody else can have it, and the moment after the end anybody can."""
-    monkeypatch.setattr("watcher.leadership.leadership.RENEW_EVERY_S", 0.05)
+    monkeypatch.setattr("watcher.leadership.lead.RENEW_EVERY_S", 0.05)
     lease, leading = leadership(database, 1.0)
     with leading:
         until = clock() + 2.0
@@ -74,7 +74,7 @@ def test_whatever_works_for_a_deposed_leader_is_stopped(
     database: Database[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And it does not take the lease away from the next leader when it ends."""
-    monkeypatch.setattr("watcher.leadership.leadership.RENEW_EVERY_S", 0.05)
+    monkeypatch.setattr("watcher.leadership.lead.RENEW_EVERY_S", 0.05)
     _, leading = leadership(database, 5.0)
     with leading:
         second = Lease(database, "default").acquire(by_force=True)

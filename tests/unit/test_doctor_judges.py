@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bson import Timestamp
 
-from config.choices import PreImages
+from config.settings import PreImages
 from watcher.doctor import clocks, coverage, embedded, features, images, installation, keeping, leader, oplog, rights
 from watcher.doctor.features import Features
 from watcher.doctor.finding import Finding, Status, could_not

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from watcher.leadership.holder import Holder, holder_of, whereabouts
+from watcher.leadership.lease import Holder, holder_of, whereabouts
 
 
 def test_only_a_process_that_is_known_to_be_gone_is_dead() -> None:

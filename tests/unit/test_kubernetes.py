@@ -12,7 +12,7 @@ import yaml
 
 from config.settings import load
 from config.sources import SECRETS_VARIABLE
-from watcher.health.answers import Answers
+from watcher.health.http import Answers
 from watcher.health.progress import Progress
 
 if TYPE_CHECKING:

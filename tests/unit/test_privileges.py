@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from config.choices import PreImages
-from config.settings import Settings
+from config.settings import PreImages, Settings
 from watcher.operations import privileges
 from watcher.operations.privileges import CLUSTER, OPLOG, Need, Resource, missing, reaches, watching
 from watcher.targets.scope import Scope

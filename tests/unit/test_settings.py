@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from config.describe import describe
-from config.settings import LogLevel, PreImages, Settings, SettingsError, load
+from config.settings import LogLevel, PreImages, Settings, SettingsError, describe, load
 
 PASSWORD = "hunter2"
 

@@ -13,7 +13,7 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from tests.support.daemon import eventually
 from watcher.health.progress import Progress
 from watcher.health.readiness import Bounds
-from watcher.health.watchdog import Watchdog
+from watcher.health.systemd import Watchdog
 from watcher.steps import Step
 from watcher.stream.batch import Position
 

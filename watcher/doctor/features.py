@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Int64
 from pymongo.errors import OperationFailure
 
-from config.choices import PreImages
+from config.settings import PreImages
 from watcher.doctor.finding import ok, problem, warning
 from watcher.errors import UNKNOWN_OPTION
 from watcher.stream.fragments import SPLIT_STAGE

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import OperationFailure
 
-from config.choices import PreImages
+from config.settings import PreImages
 from watcher.doctor.finding import ok, unchecked, warning
 from watcher.doctor.naming import listed, many
 from watcher.errors import UNAUTHORIZED, name_of

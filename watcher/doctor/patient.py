@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from change_history.bson.values import CODEC
 from change_history.stored.names import CHECKPOINTS
-from config.choices import PreImages
+from config.settings import PreImages
 from watcher import clients
 from watcher.operations.relocation import Relocation
 from watcher.targets.identity import identify

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bson import Timestamp
 
-from config.choices import OnGap
+from config.settings import OnGap
 from watcher.doctor.finding import ok, problem
 from watcher.doctor.naming import many
 from watcher.errors import FatalError, NotInitiatedError, PositionLostError, PositionRefusedError

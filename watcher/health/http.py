@@ -1,21 +1,39 @@
-"""The HTTP port of the daemon: `/live`, `/ready` and `/metrics`, for whoever looks after it."""
+"""The daemon's HTTP port: `/live`, `/ready` and `/metrics`, for whoever looks after it. Never anything of a document.
+
+HTTP/1.0, one request a connection: askers come every few seconds, and nothing has to be kept open between them.
+"""
 
 from __future__ import annotations
 
 import errno
-from threading import Thread
-from typing import TYPE_CHECKING, Self
+import json
+import socket
+import sys
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from threading import BoundedSemaphore, Thread
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
-from watcher.health.answers import Answers
-from watcher.health.http_server import Server
+import structlog
+
+from watcher.health.metrics import Metrics
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from watcher.health.progress import Progress
 
+log = structlog.get_logger(__name__)
+
 _POLL_S = 0.2
 """Closing waits at most so long for the loop to look up."""
+_MOST_AT_ONCE = 32
+"""More askers than this are turned away, lest their threads fill the memory."""
+_SILENCE_S = 5.0
+"""An asker that says nothing for so long is hung up on."""
 
 
 class PortInUseError(Exception):
@@ -87,6 +105,165 @@ class HealthServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Answer(NamedTuple):
+    """An answer, ready to be sent."""
+
+    status: HTTPStatus
+    content_type: str
+    body: bytes
+
+
+class Answers:
+    """Answers three questions about the daemon.
+
+    `/live`: should it be left running? `/ready`: can the history be relied on to be up to date, or this daemon to take
+    over from the one that leads; and if not, why?
+    `/metrics`: what has it done so far?
+
+    Args:
+        progress: what has been done.
+        stream: the name of the stream.
+    """
+
+    def __init__(self, progress: Progress, stream: str) -> None:
+        self._progress = progress
+        self._stream = stream
+        self._metrics = Metrics(progress, stream)
+        self._paths = {"/live": self._live, "/ready": self._ready, "/metrics": self._exposition}
+
+    def to(self, target: str, accept: str) -> Answer:
+        """Answer a request.
+
+        Args:
+            target: the path as it was asked for, with its query, which changes nothing.
+            accept: the header `Accept`.
+
+        Returns:
+            The answer; 404 for any other path.
+        """
+        found = self._paths.get(urlsplit(target).path)
+        return found(accept) if found else _json(HTTPStatus.NOT_FOUND, error="not found", paths=list(self._paths))
+
+    def _live(self, _accept: str) -> Answer:
+        live, reasons = self._progress.judgement()
+        return _json(_status(fine=live), live=live, **({} if live else {"reasons": reasons}))
+
+    def _ready(self, _accept: str) -> Answer:
+        progress = self._progress
+        judgement = progress.judgement()
+        return _json(
+            _status(fine=judgement.ready),
+            ready=judgement.ready,
+            role=progress.role,
+            led_by=progress.owner,
+            reasons=judgement.reasons,
+            stream=self._stream,
+            events=progress.events,
+            waiting=progress.waiting,
+            lag_seconds=progress.lag_s,
+            checkpoint_age_seconds=progress.checkpoint_age_s,
+        )
+
+    def _exposition(self, accept: str) -> Answer:
+        body, content_type = self._metrics.exposition(accept)
+        return Answer(HTTPStatus.OK, content_type, body)
+
+
+class Server(ThreadingHTTPServer):
+    """Listens at once when made; serves each request in a thread.
+
+    Args:
+        host: the address to listen on.
+        port: the TCP port; 0: any free one.
+        answers: what is said.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+
+    request_queue_size = 128  # with the five of the base class, a burst of askers waits for seconds
+
+    def __init__(self, host: str, port: int, answers: Answers) -> None:
+        (self.address_family, *_, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        self._free = BoundedSemaphore(_MOST_AT_ONCE)
+        super().__init__(address, partial(_Handler, answers))  # type: ignore[arg-type] # IPv6 addresses are longer
+
+    def server_bind(self) -> None:
+        """Bind without asking the DNS for this host's name, as `HTTPServer` does: it may take half a minute."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, if not too many are being answered."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, in the thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log what failed, unless it is only an asker who hung up."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.warning("a question about health could not be answered", exc_info=error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Reads one request and sends the answer."""
+
+    timeout = _SILENCE_S
+
+    def __init__(self, answers: Answers, *args: Any) -> None:
+        self._answers = answers
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self._send(self._answers.to(self.path, self.headers.get("Accept", "")))
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """Refuse a request in JSON. The base class calls this, with the asker's words in `message`: not repeated."""
+        # To the base class a method without a handler is unknown; ours are known and not allowed.
+        status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
+        self._send(_json(status, error=status.phrase.lower()))
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Cache-Control", "no-store")
+        if answer.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def version_string(self) -> str:
+        """Name the program, and not the versions of what it is made of."""
+        return "watcher"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing: a line for every probe would bury the log."""
+
+
+def _json(status: HTTPStatus, **facts: Any) -> Answer:
+    return Answer(status, "application/json", json.dumps(facts).encode() + b"\n")
+
+
+def _status(*, fine: bool) -> HTTPStatus:
+    return HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def _authority(host: str, port: int) -> str:

@@ -10,7 +10,7 @@ import structlog
 
 from watcher import clients
 from watcher.events import fast_path
-from watcher.health import notify
+from watcher.health.systemd import notify
 
 if TYPE_CHECKING:
     from watcher.health.progress import Progress
@@ -65,7 +65,7 @@ class Reporter:
         facts = {"events": since, "per_second": round(since / elapsed, 1), "lag_s": lag_s}
         log.info("recording", **facts, **self._totals())
         behind = f"{lag_s} s behind" if lag_s is not None else "how far behind is not known"
-        notify.notify(f"STATUS={self._progress.events} events recorded, {behind}")
+        notify(f"STATUS={self._progress.events} events recorded, {behind}")
 
     def stopped(self) -> None:
         """Say what has been done."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from watcher.health import notify
-from watcher.leadership.leadership import Leadership, clock
+from watcher.health.systemd import notify
+from watcher.leadership.lead import Leadership, clock
 from watcher.leadership.lease import LOOK_EVERY_S
 from watcher.retry import Retry
 from watcher.steps import Step
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from watcher.health.progress import Progress
-    from watcher.leadership.holder import Holder
-    from watcher.leadership.lease import Lease, Term
+    from watcher.leadership.lease import Holder, Lease, Term
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +88,7 @@ class Standby:
         self._progress.standing_by(str(holder))
         if self._leader is None or self._leader.owner != holder.owner:
             log.info("standing by", leader=str(holder), term=holder.term)
-            notify.notify(f"STATUS=standing by, {holder} leads")
+            notify(f"STATUS=standing by, {holder} leads")
         self._leader = holder
         if time.monotonic() >= self._next_check:
             self._retry.call(Step.LOAD_CHECKPOINT, self._check)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from watcher.errors import FatalError
 from watcher.health.progress import Progress
 from watcher.leadership.fence import Fence
-from watcher.leadership.leadership import Leadership, clock
+from watcher.leadership.lead import Leadership, clock
 from watcher.leadership.lease import Lease
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from watcher.leadership.holder import Holder
+    from watcher.leadership.lease import Holder
 
 
 class LedError(FatalError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history import globs
 from change_history.stored.names import HISTORY, REVERTS
-from config.choices import Baseline, OnGap, PreImages
+from config.settings import Baseline, OnGap, PreImages
 from watcher.targets.scope import is_pattern
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from watcher.leadership.fence import Fence
-    from watcher.leadership.holder import Holder
+    from watcher.leadership.lease import Holder
     from watcher.operations.moves import Move
     from watcher.stream.batch import Position
     from watcher.stream.checkpointer import StoredPosition

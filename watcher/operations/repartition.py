@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from change_history.bson.cluster_time import ClusterTime
     from watcher.backfill.queue import Plan
     from watcher.leadership.fence import Fence
-    from watcher.leadership.holder import Holder
+    from watcher.leadership.lease import Holder
     from watcher.stream.batch import Position
     from watcher.targets.identity import ReplicaSet
     from watcher.targets.scope import Scope

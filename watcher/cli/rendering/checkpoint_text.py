@@ -11,7 +11,7 @@ from change_history.bson import extended_json
 from change_history.bson.values import document_to_python
 from watcher.cli.parsing import moments
 from watcher.cli.rendering.value_text import printable
-from watcher.leadership.holder import holder_of
+from watcher.leadership.lease import holder_of
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument

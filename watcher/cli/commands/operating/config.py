@@ -6,7 +6,7 @@ import json
 
 import click
 
-from config.describe import describe
+from config.settings import describe
 
 
 @click.group()

@@ -62,7 +62,7 @@ def _examined(settings: Settings, *, as_json: bool) -> list[Finding]:
     from watcher.doctor.patient import Patient
     from watcher.embedded.server import find_running
 
-    logs.configure("critical", settings.log_format)  # the findings say what is the matter
+    logs.start("critical", settings.log_format)  # the findings say what is the matter
     uri, history = settings.mongodb_uri, settings.history_uri
     watched = uri.get_secret_value() if uri is not None else find_running(settings.embedded_dir)
     findings = []

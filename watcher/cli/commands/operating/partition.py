@@ -41,14 +41,14 @@ def partition(
     first daemon that comes with --partition splits it.
     """
     from config import log as logs
-    from config.choices import Baseline, PreImages
+    from config.settings import Baseline, PreImages
     from watcher.cli.operating import in_words, reach
     from watcher.operations.moves import time_of
     from watcher.operations.repartition import Repartition
     from watcher.targets.scope import Scope
 
     settings = context.settings(stream=stream)
-    logs.configure("critical", settings.log_format)  # the command itself says what is the matter
+    logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
         watched, history, replica_set = reach(settings, stack)
         repartition = Repartition(

@@ -83,7 +83,7 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
     from watcher.gaps.rejected import RejectedEvents
 
     settings = context.settings()
-    logs.configure("critical", settings.log_format)  # the command itself says what is the matter
+    logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with open_client(history_uri(settings)) as client:
         chance = RejectedEvents(client[settings.history_database])
         outcomes = list(_tried(chance, wanted if ids else chance.ids()))

@@ -13,7 +13,7 @@ from bson.errors import BSONError
 
 from change_history.bson.values import document_to_python
 from config import log as logs
-from config.choices import Baseline, OnGap, PreImages
+from config.settings import Baseline, OnGap, PreImages
 from watcher.cli import exit_codes
 from watcher.cli.connection import CommandError
 from watcher.cli.operating import in_words, reach
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from change_history.reconstruct.window import Moment
     from config.settings import Settings
-    from watcher.leadership.holder import Holder
+    from watcher.leadership.lease import Holder
     from watcher.stream.batch import Position
 
 
@@ -51,7 +51,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) ->
     Raises:
         CommandError: it cannot be done; says why and what to type next.
     """
-    logs.configure("critical", settings.log_format)  # the command itself says what is the matter
+    logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
         relocation = _relocation(settings, stack)
         move = _move(relocation, wish)

@@ -58,7 +58,7 @@ def run(
     nothing is lost then either, it is read again next time.
     """
     settings: Settings = ctx.obj.settings(include=include, exclude=exclude, stream=stream, partition=partition)
-    logs.configure(settings.log_level, settings.log_format)
+    logs.start(settings.log_level, settings.log_format)
     try:
         _run(settings)
     except (FatalError, MongodError, PortInUseError) as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from watcher.health.notify import notify, watchdog_interval_s
+from watcher.health.systemd import notify, watchdog_interval_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,85 @@
+"""Telling systemd how the daemon is: the sd_notify(3) protocol, one datagram a message.
+
+Twenty lines of socket code; the packages that offer it are either unmaintained or bind libsystemd.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from watcher.health.progress import Progress
+
+_MICROSECONDS = 1_000_000
+_LOOK_EVERY_S = 0.1
+
+
+def notify(message: str) -> None:
+    """Send one message, such as `READY=1`, `STOPPING=1`, `WATCHDOG=1` or `STATUS=…`; no service manager: nothing."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):  # the abstract namespace, where the first byte is NUL
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        try:
+            manager.connect(address)
+            manager.sendall(message.encode())
+        except OSError:
+            return
+
+
+def watchdog_interval_s() -> float | None:
+    """How often `WATCHDOG=1` is due, in seconds (half of `WatchdogSec=`), or None if systemd does not watch us."""
+    interval = os.environ.get("WATCHDOG_USEC", "")
+    watched = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not interval.isdigit() or watched != str(os.getpid()):
+        return None
+    return int(interval) / _MICROSECONDS / 2
+
+
+class Watchdog:
+    """A context manager: from entering to leaving, a thread tells systemd of readiness and life.
+
+    A thread of its own, since the main one may be waiting for a server. What is told is judged by durable progress.
+
+    `READY=1` is sent once, when the stream is open or another daemon is found to lead it. `WATCHDOG=1` is sent twice
+    within `WatchdogSec=`, as long as the daemon is to be left running.
+
+    Args:
+        progress: what has been done.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._interval_s = watchdog_interval_s()
+        self._ready = False
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            if not self._ready and (self._progress.opened or not self._progress.leader):
+                self._ready = True
+                notify("READY=1")
+            if self._interval_s is not None:
+                if self._progress.alive():
+                    notify("WATCHDOG=1")
+            elif self._ready:
+                return
+            self._end.wait(self._interval_s if self._ready else _LOOK_EVERY_S)
