@@ -90,8 +90,10 @@ POSITION_LOST_CODES = {
     286: "ChangeStreamHistoryLost",
     50811: "KeyString malformed",
 }
+TOO_DEEP = 15
+"""Nested deeper than a server stores."""
 REJECT_CODES = {
-    15: "Overflow",  # nested deeper than a server stores
+    TOO_DEEP: "Overflow",
     22: "InvalidBSON",
     52: "DollarPrefixedFieldName",  # servers before 5.0
     57: "DottedFieldName",

@@ -11,23 +11,33 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
 
 
+class RepeatedKeyError(ValueError):
+    """The document has a key of the path more than once."""
+
+
 class Image:
     """A document as bytes, taken apart only along the paths that are asked for, each part once."""
 
-    __slots__ = ("_inner", "fields")
+    __slots__ = ("_document", "_inner", "_repeated", "fields")
 
     def __init__(self, document: bytes) -> None:
-        self.fields: dict[bytes, Value] = raw.fields(document)
+        self._document = document
+        self.fields, repeated = raw.keyed(document)
         self._inner: dict[Path, dict[bytes, Value] | list[Value]] = {}
+        self._repeated: dict[Path, frozenset[bytes]] = {(): repeated} if repeated else {}
 
     def get(self, path: Path) -> Value | None:
-        """The value at a path, or None where the document has none."""
-        if len(path) == 1:
-            return self.fields.get(path[0])  # type: ignore[arg-type]  # a document's keys are bytes
+        """The value at a path, or None where the document has none.
+
+        Raises:
+            RepeatedKeyError: which value was meant cannot be told.
+        """
         if not path:
-            return (raw.DOCUMENT, raw.from_fields(self.fields.items()))
-        container = self._container(path[:-1])
+            return (raw.DOCUMENT, self._document)
+        container = self._container(path[:-1]) if len(path) > 1 else self.fields
         key = path[-1]
+        if self._repeated and key in self._repeated.get(path[:-1], ()):
+            raise RepeatedKeyError(f"the document has {key!r} more than once")
         if isinstance(container, dict):
             return container.get(b"%d" % key if isinstance(key, int) else key)
         if isinstance(container, list) and isinstance(key, int) and key < len(container):
@@ -41,7 +51,10 @@ class Image:
             if value is None:
                 return None
             if value[0] == raw.DOCUMENT:
-                found = self._inner[path] = raw.fields(value[1])
+                found, repeated = raw.keyed(value[1])
+                self._inner[path] = found
+                if repeated:
+                    self._repeated[path] = repeated
             elif value[0] == raw.ARRAY:
                 found = self._inner[path] = raw.items(value[1])
         return found

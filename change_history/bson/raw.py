@@ -10,6 +10,7 @@ Format: https://bsonspec.org/spec.html, version 1.1.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -143,6 +144,20 @@ def fields(document: bytes) -> dict[bytes, Value]:
     except (ValueError, struct.error) as error:
         raise MalformedBSON(str(error)) from error
     return found
+
+
+def keyed(document: bytes) -> tuple[dict[bytes, Value], frozenset[bytes]]:
+    """Take a document apart into a dictionary as `fields` does, and name the keys that it has more than once.
+
+    Raises:
+        MalformedBSON: a length or a type is impossible.
+    """
+    contents = elements(document)
+    found = {key: (kind, payload) for key, kind, payload in contents}
+    if len(found) == len(contents):
+        return found, frozenset()
+    counts = Counter(key for key, _, _ in contents)
+    return found, frozenset(key for key, count in counts.items() if count > 1)
 
 
 def items(array: bytes) -> list[Value]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from change_history.bson import raw
-from change_history.stored.changes import Change
+from change_history.stored.changes import UNKNOWN, Change
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path
@@ -15,20 +15,31 @@ def diff(before: bytes, after: bytes) -> tuple[list[Change], list[bytes] | None]
     """Compare two images of one document.
 
     Sub-documents are compared field by field, arrays as wholes (`$pull` and its kin are reported whole by the
-    server too; readers take them apart). A replacement may give `_id` another type, 1 for 1.0: then every field is
-    listed, since changes that set `_id` tell the whole document (`change_history.reconstruct.fold`).
+    server too; readers take them apart). A replacement may give `_id` another type, 1 for 1.0, or a document may have
+    a key more than once: then every field is listed, since changes that set `_id` tell the whole document
+    (`change_history.reconstruct.fold`).
 
     Returns:
         The changes, and the keys of the document in their new order if applying the changes (fields set in
         place, new ones at the end) would leave them in another.
     """
-    old, new = raw.fields(before), raw.fields(after)
-    if old.get(b"_id") != new.get(b"_id"):
+    (old, old_repeated), (new, new_repeated) = raw.keyed(before), raw.keyed(after)
+    if old.get(b"_id") != new.get(b"_id") or old_repeated or new_repeated:
         removed = [Change((key,), value, None) for key, value in old.items() if key not in new]
-        return [*removed, *(Change((key,), old.get(key), value) for key, value in new.items())], None
+        told = [
+            Change((key,), None, (kind, payload), UNKNOWN)
+            if key in old_repeated
+            else Change((key,), old.get(key), (kind, payload))
+            for key, kind, payload in raw.elements(after)
+        ]
+        return [*removed, *told], None
     changes: list[Change] = []
     ordered = _compare(before, after, (), changes)
     return changes, None if ordered else list(raw.fields(after))
+
+
+def _repeats(document: bytes) -> bool:
+    return len(raw.fields(document)) != len(raw.elements(document))
 
 
 def _compare(before: bytes, after: bytes, prefix: Path, changes: list[Change]) -> bool:
@@ -42,7 +53,7 @@ def _compare(before: bytes, after: bytes, prefix: Path, changes: list[Change]) -
         path = (*prefix, key)
         if was is not None and was[0] == value[0] == raw.DOCUMENT:
             finer: list[Change] = []
-            if _compare(was[1], value[1], path, finer):
+            if not _repeats(was[1]) and not _repeats(value[1]) and _compare(was[1], value[1], path, finer):
                 changes.extend(finer)
                 continue
         changes.append(Change(path, was, value))

@@ -7,6 +7,7 @@ beyond an array's end fills the room between with nulls. So does the server appl
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
@@ -168,17 +169,27 @@ def _is_gone(changes: list[Change]) -> bool:
 
 
 class _Node:
-    """A document or array that is being changed; what no change goes through stays bytes."""
+    """A document or array that is being changed; what no change goes through stays bytes.
 
-    __slots__ = ("fields", "items")
+    BSON allows a document to have a key twice, and an array other keys than 0, 1, 2, …. What an update did to one of
+    these, its event does not say. A key that occurs once is found as ever, and the others stay where they are.
+    """
+
+    __slots__ = ("fields", "items", "repeated")
 
     def __init__(self, value: Value) -> None:
         self.fields: dict[bytes, Value | _Node] | None = None
         self.items: list[Value | _Node] | None = None
+        self.repeated: frozenset[bytes] = frozenset()
+        contents = raw.elements(value[1]) if value[0] in (raw.DOCUMENT, raw.ARRAY) else []
         if value[0] == raw.DOCUMENT:
-            self.fields = dict(raw.fields(value[1]))
+            self.fields = {key: (kind, payload) for key, kind, payload in contents}
+            if len(self.fields) != len(contents):
+                self._tell_repeated_apart(contents)
         elif value[0] == raw.ARRAY:
-            self.items = list(raw.items(value[1]))
+            self.items = [(kind, payload) for _, kind, payload in contents]
+            if any(key != b"%d" % index for index, (key, _, _) in enumerate(contents)):
+                raise DoesNotApplyError("an update of an array whose keys are not 0, 1, 2, … in this order")
         else:
             raise DoesNotApplyError("a path leads through a value that is neither document nor array")
 
@@ -197,12 +208,27 @@ class _Node:
         else:
             node.set(last, change.new, at_end=change.at_end)
 
+    def _tell_repeated_apart(self, contents: list[raw.Element]) -> None:
+        """Keep every occurrence of a repeated key under a name of its own: no key of BSON contains a NUL."""
+        counts = Counter(key for key, _, _ in contents)
+        self.repeated = frozenset(key for key, count in counts.items() if count > 1)
+        self.fields = {
+            b"%b\0%d" % (key, position) if key in self.repeated else key: (kind, payload)
+            for position, (key, kind, payload) in enumerate(contents)
+        }
+
+    def _name(self, key: Key) -> bytes:
+        name = _as_key(key)
+        if name in self.repeated:
+            raise DoesNotApplyError("an update of a key that the document has more than once")
+        return name
+
     def open(self, key: Key) -> _Node:
         """The container below a key, opened for changes."""
         slot: Key = key
         children: dict[bytes, Value | _Node] | list[Value | _Node]
         if self.fields is not None:
-            slot, children = _as_key(key), self.fields
+            slot, children = self._name(key), self.fields
         else:
             slot, children = _as_index(key), self.items or []
         try:
@@ -215,7 +241,7 @@ class _Node:
 
     def set(self, key: Key, value: Value, *, at_end: bool) -> None:
         if self.fields is not None:
-            name = _as_key(key)
+            name = self._name(key)
             if at_end:
                 self.fields.pop(name, None)
             self.fields[name] = value
@@ -229,7 +255,7 @@ class _Node:
         self.items = array
 
     def remove(self, key: Key) -> None:
-        if self.fields is None or self.fields.pop(_as_key(key), None) is None:
+        if self.fields is None or self.fields.pop(self._name(key), None) is None:
             raise DoesNotApplyError("a removal of something that is not there")
 
     def reorder(self, keys: list[bytes]) -> None:
@@ -240,7 +266,10 @@ class _Node:
     def value(self) -> Value:
         """Write the document or array again."""
         if self.fields is not None:
-            return raw.DOCUMENT, raw.from_fields((key, _written(child)) for key, child in self.fields.items())
+            contents = ((key, _written(child)) for key, child in self.fields.items())
+            if self.repeated:
+                contents = ((key.partition(b"\0")[0], child) for key, child in contents)
+            return raw.DOCUMENT, raw.from_fields(contents)
         return raw.ARRAY, raw.from_items(_written(child) for child in self.items or [])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
+from change_history.bson.image import RepeatedKeyError
 from change_history.bson.paths import dotted, is_ambiguous, read_dotted
 from change_history.stored.names import FROM_HISTORY, FROM_UNKNOWN
 
@@ -67,7 +68,11 @@ def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None
         return [Change(path, None, value, UNKNOWN, size, at_end) for path, value, size, at_end in steps]
     found = []
     for path, value, size, at_end in steps:
-        old = before.get(path)
+        try:
+            old = before.get(path)
+        except RepeatedKeyError:
+            found.append(Change(path, None, value, UNKNOWN, size, at_end))
+            continue
         if size is not None and old is not None:
             value = (raw.ARRAY, raw.from_items(raw.items(old[1])[:size]))  # noqa: PLW2901
         found.append(Change(path, old, value, old_from, size, at_end and old is not None))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bson import Binary
-from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, OperationFailure
 
@@ -13,7 +12,7 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.reconstruct.places import identity
 from change_history.reconstruct.snapshots import forget
-from change_history.stored import chunks
+from change_history.stored import chunks, exact
 from change_history.stored.names import HISTORY
 from watcher.errors import REJECT_CODES
 from watcher.stream.batch import Entry, Position, Recorded
@@ -80,7 +79,7 @@ class EntryStore:
         for found in self._history.find(among, {"_id": 1}, session=session):
             del new[bytes(found["_id"])]
         if new:
-            self._history.insert_many([RawBSONDocument(document) for document in new.values()], session=session)
+            exact.insert(self._history, list(new.values()), session)
 
 
 def _is_refusal(error: OperationFailure) -> bool:

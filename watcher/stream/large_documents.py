@@ -36,8 +36,16 @@ class LargeDocuments:
         Raises:
             pymongo.errors.PyMongoError: a part is not acknowledged.
         """
-        if len(document) <= chunks.LARGEST_DOCUMENT:
-            return document
+        return document if len(document) <= chunks.LARGEST_DOCUMENT else self.in_parts(document)
+
+    def in_parts(self, document: bytes) -> bytes:
+        """The head of a history document, once its parts are stored.
+
+        For what is too large, and for what nests deeper with history around it than a server stores.
+
+        Raises:
+            pymongo.errors.PyMongoError: a part is not acknowledged.
+        """
         pieces = chunks.cut(raw.fields(document)[b"_id"][1][_BINARY_HEADER:], document)
         self._store(pieces)
         return chunks.head(document, pieces)

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from bson import Binary
-from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, WriteConcernError
 
-from change_history.stored import chunks
+from change_history.stored import chunks, exact
 from change_history.stored.names import HISTORY, REJECTED
-from watcher.errors import DUPLICATE_KEY, REJECT_CODES
+from watcher.errors import DUPLICATE_KEY, REJECT_CODES, TOO_DEEP
 from watcher.events import event
 from watcher.stream.batch import Entry, Rejected
 from watcher.stream.large_documents import LargeDocuments
@@ -73,11 +72,23 @@ class Writer:
         return len(rejected)
 
     def _insert(self, entries: Sequence[Entry]) -> list[Rejected]:
+        """Insert history documents; those nested too deep go into parts, and what is refused then is returned."""
+        refused = self._try_to_insert(entries)
+        deep = [entries[index] for index, (code, _) in refused.items() if code == TOO_DEEP]
+        left = [Rejected(entries[index].event, error) for index, (code, error) in refused.items() if code != TOO_DEEP]
+        if deep:
+            heads = [Entry(self._large.in_parts(document), data) for document, data in deep]
+            again = self._try_to_insert(heads)
+            left += [Rejected(heads[index].event, error) for index, (_, error) in again.items()]
+        return left
+
+    def _try_to_insert(self, entries: Sequence[Entry]) -> dict[int, tuple[int, str]]:
+        """Insert what can be inserted; what the server refused, by number: the code, and the error in words."""
         try:
-            self._history.insert_many([RawBSONDocument(entry.document) for entry in entries], ordered=False)
+            exact.insert(self._history, [entry.document for entry in entries])
         except BulkWriteError as error:
-            return _refused(error, entries)
-        return []
+            return _refused(error)
+        return {}
 
     def _set_aside(self, item: Rejected) -> None:
         identity, place = _place(item.event)
@@ -109,9 +120,9 @@ def _place(data: bytes) -> tuple[bytes, dict[str, Any]]:
     }
 
 
-def _refused(error: BulkWriteError, entries: Sequence[Entry]) -> list[Rejected]:
+def _refused(error: BulkWriteError) -> dict[int, tuple[int, str]]:
     """What the server refused for good; an event that is there already is no error."""
-    rejected = []
+    refused = {}
     for failure in error.details["writeErrors"]:
         code = failure["code"]
         if code == DUPLICATE_KEY and failure.get("keyPattern", _BY_ID) == _BY_ID:
@@ -120,7 +131,7 @@ def _refused(error: BulkWriteError, entries: Sequence[Entry]) -> list[Rejected]:
         name = "DuplicateKey" if code == DUPLICATE_KEY else REJECT_CODES.get(code)
         if name is None:
             raise error
-        rejected.append(Rejected(entries[failure["index"]].event, f"{name} ({code})"))
+        refused[failure["index"]] = (code, f"{name} ({code})")
     for concern in error.details["writeConcernErrors"]:
         raise WriteConcernError(concern.get("errmsg", ""), concern.get("code"), concern)
-    return rejected
+    return refused
