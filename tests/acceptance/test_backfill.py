@@ -75,7 +75,7 @@ def test_existing_documents_get_one_baseline_while_they_are_written_to(
     database.end.insert_one({"_id": "end"})
     daemon.recorded(f"{database.name}.end", "end")
 
-    eventually(lambda: _level(daemon, database), "history to be level", patience_s=20)
+    eventually(lambda: _level(daemon, database), "history to be level")
     baselines = list(daemon.database.history.find({"operation": "baseline"}, {"document_id": 1, "namespace": 1}))
     assert len(baselines) == len({(item["namespace"], str(item["document_id"])) for item in baselines})
     assert any("backfill done" in line["event"] for line in daemon.log_lines())
@@ -123,7 +123,7 @@ def test_after_a_gap_history_is_level_with_every_document(
     daemon.recorded("shop.end", "end")
 
     assert daemon.database.history.count_documents({"operation": "gap"}) == 1
-    eventually(lambda: _level(daemon, shop), "history to be level", patience_s=20)
+    eventually(lambda: _level(daemon, shop), "history to be level")
     entries = [oracle.entry(item) for item in oracle.history(daemon.database, {"operation": "reconcile"})]
     assert len(entries) == 20 + 10 + 10 + 1 + 3
     one = next(entry for entry in entries if entry["document_id"] == 5)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bson import Timestamp
+from pymongo.errors import OperationFailure
 
 from tests.support.backfill import backfilled, complete, entries, settled, told
 from tests.support.daemon import eventually, watcher
@@ -20,10 +21,22 @@ if TYPE_CHECKING:
     from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
+SNAPSHOT_TOO_OLD = 239
+
 
 def _plans(daemon: Daemon) -> list[str]:
     checkpoint = daemon.database.checkpoints.find_one() or {}
     return [plan["kind"] for plan in checkpoint.get("survey", [])]
+
+
+def _is_too_old(daemon: Daemon, at: Timestamp) -> bool:
+    """Whether the server has let go of what was there at a time. It looks when it is written to."""
+    daemon.client.filler.a.insert_one({})
+    try:
+        daemon.client.shop.command({"find": "a", "limit": 1, "readConcern": {"level": "snapshot", "atClusterTime": at}})
+    except OperationFailure as error:
+        return error.code == SNAPSHOT_TOO_OLD
+    return False
 
 
 def test_a_gap_in_the_middle_of_the_baseline_costs_no_collection_its_state(
@@ -114,10 +127,8 @@ def test_at_a_later_moment_what_happened_since_is_stated_whole(
     daemon.recorded("shop.a", "end")
     assert daemon.stop() == exit_codes.OK
     assert _plans(daemon) == ["reconcile"]
-    until = time.monotonic() + 3
-    while time.monotonic() < until:  # the server lets go of what nobody reads when it is written to
-        daemon.client.filler.a.insert_one({})
-        time.sleep(0.1)
+    resume_at = daemon.database.checkpoints.find()[0]["survey"][0]["at"]
+    eventually(lambda: _is_too_old(daemon, resume_at), "a server that cannot read at the end of the gap any more")
 
     daemon._environment["WATCHER_ON_GAP"] = "reconcile"
     daemon.start()

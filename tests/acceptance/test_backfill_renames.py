@@ -89,7 +89,7 @@ def test_a_kill_right_after_the_renaming_costs_nothing(
         database.other.insert_many([{"_id": number} for number in range(500)])
         database.other.rename(f"n{number}")
         renamed = {"operation": "rename", "description.to.coll": f"n{number}"}
-        eventually(lambda: daemon.database.history.find_one(renamed), "the event", patience_s=20)  # noqa: B023
+        eventually(lambda: daemon.database.history.find_one(renamed), "the event")  # noqa: B023
         daemon.kill()
         daemon.start()
 

@@ -86,7 +86,7 @@ def test_what_befalls_a_collection_is_recorded_and_so_is_every_later_write(
     case.do(window.shop)
     assert window.close() == case.expected(scope)
 
-    eventually(partial(_level, survivor, scope), "history level with the documents", patience_s=10)
+    eventually(partial(_level, survivor, scope), "history level with the documents")
     eventually(lambda: _has_images(window.shop, "coll"), "pre-images of what the collection is now")
     window.shop.coll.update_one({"_id": window.end}, {"$set": {"n": 2}})
     query = {"namespace": "shop.coll", "document_id": window.end, "operation": "update"}

@@ -29,12 +29,7 @@ KILLS = 20
 
 def _check(daemon: Daemon, plain: oracle.PlainStream, database: Database[Any]) -> None:
     """Compare history with the plain stream, and the folded history with the live documents."""
-    database.marker.insert_one({"_id": "end"})
-    daemon.recorded(f"{database.name}.marker", "end")
-    last = oracle.history(daemon.database, {"document_id": "end"})[-1]
-    token = oracle.entry(last)["resume_token"]
-    eventually(lambda: any(oracle.token_of(event) == token for event in plain.events[-3:]), "the plain stream's end")
-    eventually(lambda: daemon.database.history.count_documents({}) >= len(plain.events), "all events", patience_s=10)
+    oracle.both_have_ended(daemon, plain, database)
     recorded = oracle.history(daemon.database, {})
     oracle.compare(plain.events, recorded)
     documents = {key: data for key, data in oracle.folded(recorded).items() if data is not None}
@@ -91,9 +86,7 @@ def test_an_orderly_stop_under_load_saves_its_position_and_exits_0(
         writer = threading.Thread(target=load.driver_load, args=(database, 2 * OPERATIONS))
         writer.start()
         time.sleep(0.3)
-        stopping = time.monotonic()
         assert daemon.stop(number) == 0
-        assert time.monotonic() - stopping < 10
         writer.join()
         daemon.start()
         _check(daemon, plain, database)

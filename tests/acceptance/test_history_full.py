@@ -45,7 +45,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def _reasons(port: int) -> list[str]:
     """Why it is not ready; nothing if it is."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/ready")
     answer = connection.getresponse()
     said: list[str] = json.loads(answer.read()).get("reasons", [])
@@ -86,6 +86,7 @@ def test_a_server_without_room_is_waited_for(
     with MongoClient[dict[str, Any]](watched.uri) as client:
         _write(client, 0, 10)
         daemon.recorded("shop.a", 9)
+        eventually(lambda: not _reasons(free_port), "readiness")  # else it says, too, that the stream is not open yet
         daemon.client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=refused)
         _write(client, 10, EVENTS)
         reasons = eventually(lambda: _reasons(free_port), "that it is not ready")

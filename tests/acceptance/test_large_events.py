@@ -79,7 +79,7 @@ def _check(daemon: Daemon, database: Database[Any], events: int) -> list[dict[st
     database.large.insert_one({"_id": "end"})
     daemon.recorded("shop.large", "end")
     query = {"namespace": "shop.large", "document_id": {"$exists": True}}
-    eventually(lambda: daemon.database.history.count_documents(query) >= events + 1, "all events", patience_s=10)
+    eventually(lambda: daemon.database.history.count_documents(query) >= events + 1, "all events")
     recorded = oracle.history(daemon.database, query)
     assert len(recorded) == events + 1
     documents = {key: data for key, data in oracle.folded(recorded).items() if data is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from bson import json_util
@@ -83,7 +82,8 @@ def test_a_transaction_is_not_undone_by_halves_while_a_part_is_behind(
     with client.start_session() as session, session.start_transaction():
         database.a.update_many({}, {"$set": {"n": 1}}, session=session)
     seen = eventually(lambda: history.find_one({"operation": "update"}), "the first half")
-    time.sleep(1)
+    past = {"_id": "default:1/2", "cluster_time": {"$gte": seen["cluster_time"]}}
+    eventually(lambda: daemons[0].database.checkpoints.count_documents(past), "all of the first half")
     name = bytes(seen["_id"]).hex()
     refused = watcher(daemons[0], "revert", "--transaction", name, "--yes")
     assert refused.returncode == exit_codes.UNKNOWN, (refused.stdout, refused.stderr, seen)

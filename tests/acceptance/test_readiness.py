@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from pymongo import MongoClient
 
-from tests.support.daemon import eventually
+from tests.support.daemon import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.daemon import Daemon
     from watcher.embedded.mongod import Mongod
 
-HANGS_S = 90.0
+HANGS_S = 180.0
 """An attempt is given up after a minute of silence."""
 
 
@@ -50,7 +50,7 @@ class Watched:
 
     def ask(self, path: str) -> Asked:
         """Ask `/live` or `/ready`."""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -60,11 +60,11 @@ class Watched:
         finally:
             connection.close()
 
-    def becomes_ready(self, patience_s: float = 60.0) -> None:
+    def becomes_ready(self, patience_s: float = PATIENCE_S) -> None:
         """Wait for readiness."""
         eventually(lambda: self.ask("/ready").status == 200, "readiness", patience_s)
 
-    def becomes_unready(self, *, patience_s: float = 60.0) -> list[str]:
+    def becomes_unready(self, *, patience_s: float = PATIENCE_S) -> list[str]:
         """Wait for the contrary; the reasons. It is live all the same."""
         asked = eventually(
             lambda: (found := self.ask("/ready")).status == 503 and found, "no readiness any more", patience_s
@@ -139,7 +139,7 @@ def test_a_write_that_is_never_answered_is_named(watched: Watched) -> None:
     watched.becomes_unready(patience_s=HANGS_S)
     # A moment before, it is the checkpoint that has not moved for as long.
     named = "history deployment: writing history has come to no end for "
-    eventually(lambda: str(watched.ask("/ready").facts).count(named), "the step that hangs, named", 10)
+    eventually(lambda: str(watched.ask("/ready").facts).count(named), "the step that hangs, named")
 
     watched.becomes_ready(HANGS_S)
     watched.all_is_recorded()

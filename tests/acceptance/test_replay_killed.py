@@ -102,7 +102,6 @@ def test_history_made_under_kills_replays_exactly(
     eventually(
         lambda: daemon.database.history.count_documents({"resume_token": {"$exists": True}}) >= len(events),
         "all events",
-        patience_s=10,
     )
     recorded = oracle.history(daemon.database, {})
     compare_with_stream(events, recorded)

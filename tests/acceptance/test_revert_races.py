@@ -49,13 +49,14 @@ History.connect(uri, database).revert(namespace, 1, to=1)
 
 
 class Writer(threading.Thread):
-    """Increments fields of documents, and counts what was acknowledged."""
+    """Increments fields of documents, once a turn, and counts what was acknowledged."""
 
-    def __init__(self, uri: str, database: str, seed: int, stop: threading.Event) -> None:
+    def __init__(self, uri: str, database: str, seed: int, turns: threading.Semaphore, stop: threading.Event) -> None:
         super().__init__()
         self._uri = uri
         self._database = database
         self._dice = random.Random(seed)
+        self._turns = turns
         self._stop_now = stop
         self.made: Counter[tuple[int, str]] = Counter()
 
@@ -64,6 +65,8 @@ class Writer(threading.Thread):
         with MongoClient[dict[str, Any]](self._uri) as client:
             counters = client[self._database].counters
             while not self._stop_now.is_set():
+                if not self._turns.acquire(timeout=0.1):
+                    continue
                 key = self._dice.choice(DOCUMENTS), self._dice.choice(FIELDS)
                 found = counters.update_one({"_id": key[0]}, {"$inc": {key[1]: 1}})
                 assert found.modified_count == 1
@@ -79,16 +82,16 @@ def test_two_writers_lose_no_increment_to_reverts(
     for number in DOCUMENTS:
         database.counters.insert_one({"_id": number, **dict.fromkeys(FIELDS, 0)})
         daemon.recorded(namespace, number)
-    dice, stop = random.Random(1), threading.Event()
-    writers = [Writer(replica_set_uri, database.name, seed, stop) for seed in (1, 2)]
+    dice, turns, stop = random.Random(1), threading.Semaphore(0), threading.Event()
+    writers = [Writer(replica_set_uri, database.name, seed, turns, stop) for seed in (1, 2)]
     for writer in writers:
         writer.start()
     taken: Counter[tuple[int, str]] = Counter()
     applied = conflicts = 0
-    until = time.monotonic() + 60
     try:
         with History.connect(replica_set_uri, daemon.database.name) as history:
-            while (applied < ENOUGH or not conflicts) and time.monotonic() < until:
+            while applied < ENOUGH or not conflicts:
+                turns.release(dice.randrange(1, 7))  # however slow the machine, so many writes meet one revert
                 number = dice.choice(DOCUMENTS)
                 state = history.state(namespace, number)
                 assert state.entry is not None

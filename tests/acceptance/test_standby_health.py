@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def get(port: int, path: str) -> tuple[int, str]:
     """Ask a daemon."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

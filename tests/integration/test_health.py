@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
+from tests.support.daemon import eventually
 from tests.support.health import ask, samples_of, write
 from watcher.cli.main import watcher
 from watcher.health.http import HealthServer, PortInUseError
@@ -159,8 +160,7 @@ def test_a_flood_of_askers_is_turned_away_not_stored(server: HealthServer) -> No
     assert threading.active_count() - before <= 32
     for each in flood:
         each.close()
-    time.sleep(0.5)
-    assert ask(server, "/metrics")[0].status == 200
+    eventually(lambda: ask(server, "/metrics")[0].status == 200, "an answer")
 
 
 def test_a_taken_port_is_said_at_once_with_its_setting(progress: Progress) -> None:

@@ -148,7 +148,7 @@ def test_a_timeout_in_the_connection_string_does_not_hold_back_a_stop(
 ) -> None:
     """With timeoutMS=60000 an idle stream answers once a minute: the watchdog bites, and a stop waits as long."""
     joint = "&" if "?" in replica_set_uri else "?"
-    uri = f"{replica_set_uri}{joint}timeoutMS=5000"
+    uri = f"{replica_set_uri}{joint}timeoutMS=60000"
     with MongoClient[dict[str, Any]](uri, **clients.options(uri)) as client:
         listener = Listener(client, Scope((f"{database.name}.a",), (), "history"), 10, None, pre_images=True)
         listener.next_batch()
@@ -157,7 +157,7 @@ def test_a_timeout_in_the_connection_string_does_not_hold_back_a_stop(
         took = time.monotonic() - began
         listener.close()
 
-    assert took < 4
+    assert took < 30  # of sixty
 
 
 def test_a_closed_stream_goes_on_where_it_was(database: Database[Any], listen: Listen) -> None:

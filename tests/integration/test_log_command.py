@@ -13,6 +13,7 @@ import pytest
 from bson import ObjectId, Timestamp, json_util
 
 from models import ABSENT, ChangeModel, HistoryModel
+from tests.support.daemon import PATIENCE_S
 from watcher.cli import exit_codes
 from watcher.cli.commands.reading.log import NEWEST_ON_TERMINAL
 
@@ -61,7 +62,9 @@ def run(environment: dict[str, str]) -> Run:
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         command = [*PROGRAM, *arguments]
-        return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, env=environment | more, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
 
     return run
 
@@ -141,7 +144,7 @@ def test_follow_ends_cleanly_on_ctrl_c(environment: dict[str, str], database: Da
         record(database, 2, 42)
         second = [program.stdout.readline() for _ in range(2)]
         program.send_signal(signal.SIGINT)
-        rest, errors = program.communicate(timeout=20)
+        rest, errors = program.communicate(timeout=PATIENCE_S)
 
     assert [first[1], second[1]] == ["    n: (absent) → 1\n", "    n: (absent) → 2\n"]
     assert (program.returncode, rest, errors) == (exit_codes.OK, "", "")

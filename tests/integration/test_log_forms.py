@@ -14,6 +14,7 @@ from bson.raw_bson import RawBSONDocument
 
 from change_history.bson.cluster_time import ClusterTime
 from models import ABSENT, UNKNOWN
+from tests.support.daemon import PATIENCE_S
 from tests.support.handmade_events import START, change, event_id, stored, transaction
 from tests.support.recording import make_indexes
 from watcher.cli import exit_codes
@@ -59,7 +60,7 @@ def run(database: Database[Any], replica_set_uri: str) -> Run:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "watcher", "log", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
     return run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.support.daemon import eventually
 from tests.support.servers import secured
-from watcher.health.oplog_window import OplogWindow
+from watcher.health.oplog_window import MEASURE_EVERY_S, OplogWindow
 from watcher.health.progress import Progress
 
 if TYPE_CHECKING:
@@ -79,9 +78,8 @@ def test_it_measures_until_it_is_stopped(deployment: Secured) -> None:
         thread = threading.Thread(target=OplogWindow(client, progress, stop).run)
         thread.start()
         eventually(lambda: progress.oplog_since is not None, "a measurement")
-        begun = time.monotonic()
         stop.set()
-        thread.join(10)
+        thread.join(MEASURE_EVERY_S)
 
-    assert time.monotonic() - begun < 5
+    assert not thread.is_alive()
     assert progress.oplog_since is not None

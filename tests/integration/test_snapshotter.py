@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from structlog.testing import capture_logs
 
 from change_history.reconstruct.keeping import SPACING
-from tests.support.daemon import eventually
+from tests.support.daemon import PATIENCE_S, eventually
 from tests.support.handmade_events import an_event
 from tests.support.recording import Recording, check, make_index, stored
 from watcher import snapshotter as module
@@ -54,7 +54,7 @@ def start() -> Iterator[Callable[[Database[Any]], tuple[Snapshotter, Event]]]:
     for stop in stops:
         stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 

@@ -13,6 +13,7 @@ from bson import Timestamp, json_util
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson.cluster_time import ClusterTime
+from tests.support.daemon import PATIENCE_S
 from tests.support.handmade_events import START, change, stored
 from tests.support.recording import make_indexes
 from watcher.cli import exit_codes
@@ -51,7 +52,9 @@ def environment(database: Database[Any], replica_set_uri: str) -> dict[str, str]
 def run(environment: dict[str, str], *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     command = [*PROGRAM, *arguments]
-    return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, env=environment | more, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
 
 def lines(found: subprocess.CompletedProcess[str]) -> dict[str, list[dict[str, Any]]]:

@@ -73,7 +73,7 @@ def complete(daemon: Daemon, database: Database[Any]) -> bool:
 def settled(daemon: Daemon, database: Database[Any]) -> None:
     """Wait until every plan is carried out, and history has every document."""
     eventually(lambda: backfilled(daemon), "the end of the backfill")
-    eventually(lambda: complete(daemon, database), f"history to have every document\n{daemon.log()}", patience_s=20)
+    eventually(lambda: complete(daemon, database), f"history to have every document\n{daemon.log()}")
 
 
 def entries(daemon: Daemon, query: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bson import Timestamp
 
 from models import ABSENT, ChangeModel, HistoryModel
+from tests.support.daemon import PATIENCE_S
 from tests.support.recording import make_indexes
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Export:
     def __call__(self, *arguments: Any, **more: str) -> subprocess.CompletedProcess[str]:
         """Run it; `more` are environment variables that win."""
         command, environment = [*PROGRAM, *map(str, arguments)], self.environment | more
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
     def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
         """Start it without waiting; `options` are those of `Popen`."""

@@ -41,7 +41,7 @@ def write(progress: Progress, counts: dict[tuple[str, str], int], rejected: int 
 
 def ask(server: HealthServer, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
     """Send one request."""
-    with closing(http.client.HTTPConnection(*server.address, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection(*server.address, timeout=60)) as connection:
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
         return response, response.read()

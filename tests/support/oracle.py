@@ -169,18 +169,28 @@ def live(database: Database[Any]) -> dict[tuple[str, bytes], bytes]:
 END = "end of the test"
 
 
+def both_have_ended(daemon: Daemon, plain: PlainStream, database: Database[Any]) -> None:
+    """Write a last document, and wait until history and the plain stream have everything up to it.
+
+    Its collection has pre-images from the beginning: else the daemon would switch them on, which is an event after the
+    last, and one of the two might have it already and the other not yet.
+    """
+    database.create_collection(END, changeStreamPreAndPostImages={"enabled": True})
+    database[END].insert_one({"_id": END})
+    daemon.recorded(f"{database.name}.{END}", END)
+    token = entry(history(daemon.database, {"document_id": END})[-1])["resume_token"]
+    eventually(lambda: any(token_of(event) == token for event in plain.events[-3:]), "the plain stream's end")
+    events = {"resume_token": {"$exists": True}}
+    eventually(lambda: daemon.database.history.count_documents(events) >= len(plain.events), "all events")
+
+
 def settled(daemon: Daemon, plain: PlainStream, database: Database[Any]) -> list[bytes]:
     """Wait for a last write and compare history with a plain stream, and its folding with the live documents.
 
     Returns:
         The history of the database in the order of the stream, without that last write.
     """
-    database.create_collection(END, changeStreamPreAndPostImages={"enabled": True})  # nothing is left to be done to it
-    database[END].insert_one({"_id": END})
-    daemon.recorded(f"{database.name}.{END}", END)
-    token = entry(history(daemon.database, {"document_id": END})[-1])["resume_token"]
-    eventually(lambda: any(token_of(event) == token for event in plain.events[-3:]), "the plain stream's end")
-    eventually(lambda: daemon.database.history.count_documents({}) >= len(plain.events), "all events", patience_s=10)
+    both_have_ended(daemon, plain, database)
     recorded = history(daemon.database, {"operation": {"$ne": "baseline"}})
     compare(plain.events, recorded)
     whole = history(daemon.database, {})
@@ -191,7 +201,7 @@ def settled(daemon: Daemon, plain: PlainStream, database: Database[Any]) -> list
 
 def entries_of(recorded: list[bytes]) -> list[dict[str, Any]]:
     """History of documents."""
-    return [entry for entry in map(entry, recorded) if "document_id" in entry]
+    return [each for each in map(entry, recorded) if "document_id" in each]
 
 
 def belongs_to(entry: dict[str, Any]) -> tuple[bytes, int] | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from watcher.stream.inflight import Key
     from watcher.stream.pipeline import Checkpoints
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 Action = Callable[[], None]
 """What a stage does when it is called: nothing, wait, or raise."""

@@ -165,13 +165,8 @@ def agree(daemon: Daemon, plain: oracle.PlainStream, database: Database[Any]) ->
     Returns:
         The history, in the order of the stream.
     """
-    database.marker.insert_one({"_id": "end"})
-    daemon.recorded(f"{database.name}.marker", "end")
-    token = oracle.entry(oracle.history(daemon.database, {"document_id": "end"})[-1])["resume_token"]
-    eventually(lambda: any(oracle.token_of(event) == token for event in plain.events[-3:]), "the plain stream's end")
-    recorded = {"operation": {"$ne": "baseline"}}
-    eventually(lambda: daemon.database.history.count_documents(recorded) >= len(plain.events), "all events")
-    found = oracle.history(daemon.database, recorded)
+    oracle.both_have_ended(daemon, plain, database)
+    found = oracle.history(daemon.database, {"operation": {"$ne": "baseline"}})
     oracle.compare(plain.events, found)
     history = History(daemon.client, daemon.database.name)
     for name in database.list_collection_names():

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from tests.chaos.proxy import Proxies
+from tests.support.daemon import PATIENCE_S
 from tests.support.servers import free_ports
 from watcher.embedded.mongod import HOST
 
@@ -42,7 +43,7 @@ def test_a_proxy_closed_amid_new_connections_leaks_none(monkeypatch: pytest.Monk
             with Proxies([(port, server.getsockname()[1])]):
                 for each in callers:
                     each.start()
-                assert begun.wait(10)
+                assert begun.wait(PATIENCE_S)
             enough.set()
             for each in callers:
                 each.join()

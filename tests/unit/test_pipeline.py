@@ -76,8 +76,7 @@ def test_a_fatal_write_saves_no_position_beyond_what_was_written(run: Callable[.
     """The events of the failed write must be read again by the next start."""
     writes = iter([*[nothing] * 3, fail_with(BrokenError())])
     running = run(Stages([1] * 10, on_write=in_turn(writes)), batch_size=1)
-    running.stop.wait(1)
-    running.stop.set()
+    assert running.stop.wait(PATIENCE_S)
     with pytest.raises(BrokenError):
         running.ends()
 

@@ -66,7 +66,7 @@ def test_a_stage_that_fails_for_good_ends_the_daemon_by_itself(
 def test_a_stop_ends_all_stages_also_after_one_has_failed(run: Callable[..., Running], failing: str) -> None:
     """No thread waits for ever before a queue that nobody empties, and the first error reaches the caller."""
     running = run(_stages_that_fail(failing, 3, BrokenError(failing), on_close=nothing), batch_size=1)
-    running.stop.wait(0.2)
+    assert running.stop.wait(PATIENCE_S)
     running.stop.set()
 
     with pytest.raises(BrokenError, match=failing):
@@ -97,7 +97,7 @@ def test_a_failure_while_all_queues_are_full_blocks_nobody(run: Callable[..., Ru
         reads = len(stages.of("read"))
         time.sleep(0.05)
     full.set()
-    failed.wait(2)
+    assert failed.wait(PATIENCE_S)
     running.stop.set()
 
     with pytest.raises(BrokenError, match=failing):

@@ -21,7 +21,7 @@ from watcher.events import record
 from watcher.snapshotter import LARGEST_ID, Noticed, Snapshotter, is_candidate
 from watcher.stream.batch import Entry, Position, Recorded
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 def an_entry(document_id: Any = 7, operation: str = "update", digest: int = 0, **more: Any) -> Entry:
