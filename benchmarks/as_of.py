@@ -29,8 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import processes
 from change_history import History
 from change_history.bson.values import to_raw
-from change_history.reconstruct.rebuild import Snapshots
-from change_history.reconstruct.told import told
+from change_history.reconstruct.snapshot_maker import Snapshots, every_state
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def measure(uri: str, versions: int, moments: int) -> dict[str, Any]:
         busy, calm = (_asked(history, namespace, moments) for namespace in (NAMESPACE, spread))
         folded_at = time.perf_counter()
         last = None
-        for last in told(kept, NAMESPACE, to_raw(1)):  # noqa: B007 - the last one counts
+        for last in every_state(kept, NAMESPACE, to_raw(1)):  # noqa: B007 - the last one counts
             pass
         fold_s = time.perf_counter() - folded_at
     assert last is not None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from benchmarks.servers import Servers
     from change_history.bson.raw import Value
-    from change_history.reconstruct.places import Place
+    from change_history.stored.order import HistoryPosition
     from watcher.stream.batch import Batch, Lost, Position, Recorded
     from watcher.stream.inflight import Key
 
@@ -75,7 +75,7 @@ def main() -> None:
 class _Untold:
     """A history that is never asked: every event has its pre-image."""
 
-    def documents(self, keys: Mapping[Key, Value], _place: Place) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(self, keys: Mapping[Key, Value], _place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
         """Every document is unknown."""
         yield from dict.fromkeys(keys).items()
 

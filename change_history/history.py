@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
     from change_history.query.transactions import Name, Transaction
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from models import HistoryModel
 
 

@@ -9,9 +9,9 @@ from change_history.bson.values import document_to_python
 from change_history.diff import states
 from change_history.diff.collections import changed
 from change_history.diff.compare import compare
-from change_history.reconstruct import absence
-from change_history.reconstruct.collection_state import CollectionState, Told
-from change_history.reconstruct.state import Recollection, UnknownStateError
+from change_history.reconstruct.collection import CollectionDocument, CollectionState
+from change_history.reconstruct.lineage import arrival_after, boundary_before
+from change_history.reconstruct.state import Reconstruction, UnknownStateError, first_later
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from change_history.blame.recorded import Leaf
     from change_history.diff.collections import Changed
     from change_history.diff.difference import Difference
-    from change_history.reconstruct.cut import At
-    from change_history.reconstruct.places import Place
+    from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
-    from change_history.reconstruct.window import Moment
+    from change_history.stored.order import HistoryPosition
     from models import ChangeModel, HistoryModel
 
 
@@ -40,7 +39,7 @@ class Past:
     says why. An answer may reach across a gap, an interval of which events were lost; `state` and `collection` tell.
 
     Every method raises, besides what it says itself:
-        change_history.reconstruct.versions.NoSuchVersionError: the document has no version of this number.
+        change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         TypeError: no moment, or a version number for a collection.
         ValueError: a time without a zone.
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
@@ -52,7 +51,7 @@ class Past:
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
 
-    def as_of(self, namespace: str, document_id: Any, at: At | None) -> dict[str, Any] | None:
+    def as_of(self, namespace: str, document_id: Any, at: PointInTime | None) -> dict[str, Any] | None:
         """What a document was.
 
         Args:
@@ -66,15 +65,15 @@ class Past:
         Raises:
             UnknownStateError: history cannot tell.
         """
-        document = Recollection(self._database, namespace, document_id, at).known()
+        document = Reconstruction(self._database, namespace, document_id, at).known()
         return document_to_python(document) if document is not None else None
 
-    def state(self, namespace: str, document_id: Any, at: At | None = None) -> State:
+    def state(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> State:
         """What a document was, and what the answer rests on: the event, the version, the gaps, or why nobody can tell.
 
         Arguments are those of `as_of`.
         """
-        return Recollection(self._database, namespace, document_id, at).state()
+        return Reconstruction(self._database, namespace, document_id, at).state()
 
     def collection_as_of(
         self, namespace: str, at: Moment | None, query: dict[str, Any] | None = None
@@ -102,7 +101,7 @@ class Past:
         """A collection as it was, with what is not known of it: documents that history cannot tell, and gaps."""
         return CollectionState(self._database, namespace, at)
 
-    def diff(self, namespace: str, document_id: Any, a: At | None, b: At | None) -> list[ChangeModel]:
+    def diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> list[ChangeModel]:
         """What became of a document between two moments, as one event would have recorded it.
 
         Applied as an update is (fields in their place, new ones at the end, arrays as wholes), the changes lead from
@@ -120,7 +119,9 @@ class Past:
         """
         return states.models_of(states.changes(*self._both(namespace, document_id, a, b)))
 
-    def differences(self, namespace: str, document_id: Any, a: At | None, b: At | None) -> list[Difference]:
+    def differences(
+        self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None
+    ) -> list[Difference]:
         """What is different between two moments, down to the leaves (see `change_history.diff.compare`).
 
         Elements of arrays are matched by `_id` where they have one. `tests.support.json_patch` applies it. Arguments
@@ -142,7 +143,7 @@ class Past:
                 raise UnknownStateError(namespace, collection.unknown)
         return changed(self._database, before, after)
 
-    def blame(self, namespace: str, document_id: Any, at: At | None = None) -> dict[str, HistoryModel]:
+    def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, HistoryModel]:
         """Which event each leaf of a document has its value from (see `change_history.blame.leaves` for the rules).
 
         Args:
@@ -159,28 +160,30 @@ class Past:
         """
         return {leaf.field: leaf.event for leaf in self.blame_leaves(namespace, document_id, at)}
 
-    def blame_leaves(self, namespace: str, document_id: Any, at: At | None = None) -> list[Leaf]:
+    def blame_leaves(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> list[Leaf]:
         """The leaves of a document with exact path, value and event. Arguments and errors are those of `blame`."""
-        return recorded.leaves(self._database, Recollection(self._database, namespace, document_id, at))
+        return recorded.leaves(self._database, Reconstruction(self._database, namespace, document_id, at))
 
     def first_later(self, state: State) -> HistoryModel | None:
         """The first recorded event of a document after the moment that was asked about."""
-        return absence.first_later(self._database, state)
+        return first_later(self._database, state)
 
-    def turn_before(self, namespace: str, place: Place) -> HistoryModel | None:
+    def turn_before(self, namespace: str, place: HistoryPosition) -> HistoryModel | None:
         """The last event before a place that ended all documents of a namespace, or brought others: drop, rename."""
-        return absence.turn_before(self._database, namespace, place)
+        return boundary_before(self._database, namespace, place)
 
-    def arrival_after(self, namespace: str, place: Place) -> HistoryModel | None:
+    def arrival_after(self, namespace: str, place: HistoryPosition) -> HistoryModel | None:
         """The first rename after a place that gave its documents to a namespace: they have another name before it."""
-        return absence.arrival_after(self._database, namespace, place)
+        return arrival_after(self._database, namespace, place)
 
-    def _both(self, namespace: str, document_id: Any, a: At | None, b: At | None) -> tuple[bytes | None, bytes | None]:
-        one, other = (Recollection(self._database, namespace, document_id, at).known() for at in (a, b))
+    def _both(
+        self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None
+    ) -> tuple[bytes | None, bytes | None]:
+        one, other = (Reconstruction(self._database, namespace, document_id, at).known() for at in (a, b))
         return one, other
 
 
-def _document(told: Told) -> dict[str, Any]:
+def _document(told: CollectionDocument) -> dict[str, Any]:
     if told.data is None:
         raise UnknownStateError(told.namespace, told.unknown or "", told.document_id)
     return document_to_python(told.data)

@@ -19,9 +19,9 @@ import bson
 from mongoengine.connection import ConnectionFailure, get_db
 
 from change_history.bson.values import document_to_python
+from change_history.stored.chunks import whole
 from change_history.stored.names import ALIAS, DATABASE
 from change_history.stored.order import in_stream_order
-from change_history.stored.parts import whole
 from change_history.stored.reading import as_query, history_collection, is_document, to_event
 
 if TYPE_CHECKING:

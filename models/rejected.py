@@ -12,7 +12,7 @@ class RejectedModel(Document):
     """One event that could not be stored, as the server sent it, with its position and the reason.
 
     `id` is the one its history document would have. An event too large for a document has `parts` in the place of
-    `event`; `change_history.stored.parts.read` puts it together.
+    `event`; `change_history.stored.chunks.read` puts it together.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form

@@ -18,9 +18,9 @@ from pymongo.errors import PyMongoError
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
-from change_history.reconstruct.keeping import Keeper
-from change_history.reconstruct.places import before, place_of
-from change_history.stored.parts import MissingPartError
+from change_history.reconstruct.snapshot_maker import SnapshotMaker
+from change_history.stored.chunks import MissingPartError
+from change_history.stored.order import before, position_of
 from watcher.errors import name_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.reconstruct.places import Place
+    from change_history.stored.order import HistoryPosition
     from watcher.stream.batch import Entry, Recorded
     from watcher.stream.pipeline import Writes
 
@@ -68,7 +68,7 @@ class _Waiting(NamedTuple):
 
     namespace: str
     document_id: raw.Value
-    until: Place
+    until: HistoryPosition
 
 
 class Snapshotter:
@@ -82,7 +82,7 @@ class Snapshotter:
     """
 
     def __init__(self, database: Database[Any], behind: Callable[[], bool], stop: Event, room: int = ROOM) -> None:
-        self._keeper = Keeper(database)
+        self._keeper = SnapshotMaker(database)
         self._behind = behind
         self._stop = stop
         self._room = room
@@ -121,7 +121,7 @@ class Snapshotter:
         key = namespace, key_of(document_id)
         with self._lock:  # held for no longer than it takes to look something up
             if key in self._waiting or len(self._waiting) < self._room:
-                self._waiting[key] = _Waiting(namespace, document_id, before(place_of(entry).cluster_time))
+                self._waiting[key] = _Waiting(namespace, document_id, before(position_of(entry).cluster_time))
 
     def _next(self) -> _Waiting | None:
         with self._lock:

@@ -16,10 +16,10 @@ from change_history.bson.paths import dotted, is_ambiguous
 from change_history.bson.python_paths import decoded
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold
-from change_history.reconstruct.places import identity
 from change_history.reconstruct.state import UnknownStateError
 from change_history.reconstruct.states import timelines
 from change_history.stored.names import HISTORY
+from change_history.stored.order import identity
 from change_history.stored.reading import RAW, to_event
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from change_history.bson import raw
     from change_history.bson.paths import Path as RawPath
     from change_history.bson.python_paths import Path
-    from change_history.reconstruct.state import Recollection
+    from change_history.reconstruct.state import Reconstruction
     from models import HistoryModel
 
 _AT_ONCE = 500
@@ -52,7 +52,7 @@ class Leaf(NamedTuple):
     event: HistoryModel
 
 
-def leaves(database: Database[Any], recollection: Recollection) -> list[Leaf]:
+def leaves(database: Database[Any], recollection: Reconstruction) -> list[Leaf]:
     """The leaves of a document at a moment, in its order; none if it was not there.
 
     All its entries are read, oldest first; in memory is the document, with a number for each leaf.
@@ -80,9 +80,9 @@ def leaves(database: Database[Any], recollection: Recollection) -> list[Leaf]:
     return [Leaf(decoded(path), _field(path), to_python(value), events[ids[number]]) for path, value, number in found]
 
 
-def _entries(database: Database[Any], recollection: Recollection) -> Iterator[dict[bytes, raw.Value]]:
-    for span in reversed(list(recollection.lineage)):
-        for _, entries in timelines(database, span, [recollection.raw_id]):
+def _entries(database: Database[Any], recollection: Reconstruction) -> Iterator[dict[bytes, raw.Value]]:
+    for incarnation in reversed(list(recollection.lineage)):
+        for _, entries in timelines(database, incarnation, [recollection.raw_id]):
             yield from entries
 
 

@@ -10,11 +10,11 @@ from bson import Binary
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
-from change_history.reconstruct import holes
-from change_history.reconstruct.collection import recall_all
-from change_history.reconstruct.places import place_of
-from change_history.reconstruct.states import Unknown, follow, recall_many, timelines, unless_rejected
+from change_history.reconstruct import trust
+from change_history.reconstruct.collection import reconstruct_all
+from change_history.reconstruct.states import Unknown, follow, reconstruct_many, timelines, unless_rejected
 from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
+from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.raw import Value
-    from change_history.reconstruct.collection_state import CollectionState
-    from change_history.reconstruct.states import Recalled
+    from change_history.reconstruct.collection import CollectionState
+    from change_history.reconstruct.states import Reconstructed
 
 _AT_ONCE = 20
 """Documents that are looked at together; each may be of 16 MB."""
@@ -75,12 +75,12 @@ def changed(database: Database[Any], before: CollectionState, after: CollectionS
         cuts = [list(before.lineage), list(after.lineage)]
         found = (
             (document_id, one, other)
-            for document_id, (one, other) in recall_all(database, cuts, [before.moment, after.moment])
+            for document_id, (one, other) in reconstruct_all(database, cuts, [before.moment, after.moment])
         )
     return (item for pair in found if (item := _changed(*pair)) is not None)
 
 
-def _changed(document_id: Value, before: Recalled | None, after: Recalled | None) -> Changed | None:
+def _changed(document_id: Value, before: Reconstructed | None, after: Reconstructed | None) -> Changed | None:
     one, other = (state.document if state is not None else None for state in (before, after))
     if one == other and not isinstance(one, Unknown):
         return None
@@ -97,20 +97,20 @@ def _changed(document_id: Value, before: Recalled | None, after: Recalled | None
 
 def _between(
     database: Database[Any], before: CollectionState, after: CollectionState
-) -> Iterator[tuple[Value, Recalled | None, Recalled | None]]:
+) -> Iterator[tuple[Value, Reconstructed | None, Reconstructed | None]]:
     window = after.lineage.newest._replace(since=max(after.lineage.newest.since, before.place.cluster_time))
-    rejected = holes.rejected(database, sorted({span.namespace for span in after.lineage}))
+    rejected = trust.rejected(database, sorted({incarnation.namespace for incarnation in after.lineage}))
     with ids_between(database, before, after) as cursor:
         while some := [each for found in islice(cursor, _AT_ONCE) for each in _ids_of(found)]:
-            known = recall_many(database, before.lineage, some, before.moment)
-            later: dict[Any, Recalled] = {}
+            known = reconstruct_many(database, before.lineage, some, before.moment)
+            later: dict[Any, Reconstructed] = {}
             for document_id, entries in timelines(database, window, some):
                 key = key_of(document_id)
-                new = (fields for fields in entries if place_of(fields) >= before.place)
+                new = (fields for fields in entries if position_of(fields) >= before.place)
                 first = next(new, None)
                 if first is not None:
-                    recalled = follow(chain([first], new), known.get(key))
-                    later[key] = unless_rejected(rejected, after.moment, recalled)
+                    reconstructed = follow(chain([first], new), known.get(key))
+                    later[key] = unless_rejected(rejected, after.moment, reconstructed)
             for document_id in some:
                 key = key_of(document_id)
                 if key in later:

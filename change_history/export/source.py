@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.history import History
     from change_history.query.selection import Selection
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from models import HistoryModel
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from change_history.query import gaps, timeline
-from change_history.stored.parts import whole
+from change_history.stored.chunks import whole
 from change_history.stored.reading import as_query, to_event
 
 if TYPE_CHECKING:

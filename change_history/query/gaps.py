@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Timestamp
 
 from change_history import globs
-from change_history.reconstruct import window
+from change_history.reconstruct import point_in_time
 from change_history.stored import operations
 from change_history.stored.order import cluster_time_of
 from change_history.stored.reading import as_query, to_event
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pymongo.cursor import Cursor
 
     from change_history.query.selection import Selection
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from models import HistoryModel
 
 OPERATION = operations.GAP
@@ -88,7 +88,7 @@ def find(
     """
     conditions = condition()
     if until is not None:
-        conditions["_id"] = window.id_bounds(None, _latest(until))
+        conditions["_id"] = point_in_time.id_bounds(None, _latest(until))
     if since is not None:
         conditions["description.to"] = {"$gte": _earliest(since)}
     return collection.find(as_query(conditions), sort=[("_id", -1 if newest_first else 1)])
@@ -108,8 +108,8 @@ def read(
         ValueError: a time without a zone.
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    window.require_aware(since)
-    window.require_aware(until)
+    point_in_time.require_aware(since)
+    point_in_time.require_aware(until)
     found = find(collection, since, until, newest_first=newest_first)
     return (gap for gap in found if concerns(gap, namespace, since, until))
 

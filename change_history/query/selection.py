@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from change_history.bson.values import ABSENT
 from change_history.query import fields, values
 from change_history.query.transactions import TRANSACTIONS
-from change_history.reconstruct import window
+from change_history.reconstruct import point_in_time
 from change_history.stored import operations
 from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
 from change_history.stored.reading import as_query, is_document
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
     from change_history.query.transactions import Transaction
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from models import ChangeModel, HistoryModel
 
 EVERYTHING = [("_id", 1)]
@@ -32,7 +32,7 @@ class Selection:
         namespace: `database.collection`; None: all that is recorded.
         document_id: `_id` of one document, any BSON type; `ABSENT`: the whole collection with its own events.
         field: a field as MongoDB writes it, with everything below it (see `change_history.query.fields`).
-        since: first moment, included (see `change_history.reconstruct.window`).
+        since: first moment, included (see `change_history.reconstruct.point_in_time`).
         until: last moment, included.
         operations: only these; none: all.
         transaction: only its events (see `change_history.query.transactions`).
@@ -55,8 +55,8 @@ class Selection:
     changed_to: Any = ABSENT
 
     def __post_init__(self) -> None:
-        window.require_aware(self.since)
-        window.require_aware(self.until)
+        point_in_time.require_aware(self.since)
+        point_in_time.require_aware(self.until)
         if self.namespace is None and self.document_id is not ABSENT:
             raise ValueError("a document's id means something only within a namespace")
 
@@ -90,7 +90,7 @@ class Selection:
             conditions["namespace"] = {"$eq": self.namespace}
         if self.document_id is not ABSENT:
             conditions["document_id"] = is_document(self.document_id)
-        conditions |= window.bounds(self.since, self.until)
+        conditions |= point_in_time.bounds(self.since, self.until)
         if self.operations:
             conditions["operation"] = {"$in": list(self.operations)}
         elif self.namespace is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from change_history.bson.values import document_to_python
 from change_history.query import stats_pipelines
 from change_history.query.selection import EVERYTHING
-from change_history.reconstruct import window
+from change_history.reconstruct import point_in_time
 from change_history.stored import operations
 from change_history.stored.names import NAMESPACE_TIMELINE, PARTS
 from change_history.stored.reading import as_query
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from change_history.query.stats_pipelines import Pipeline
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
 
 
 class Numbers(NamedTuple):
@@ -55,7 +55,7 @@ class Question:
 
     Attributes:
         namespace: `database.collection`; None: all that is recorded.
-        since: first moment, included (see `change_history.reconstruct.window`).
+        since: first moment, included (see `change_history.reconstruct.point_in_time`).
         until: last moment, included.
 
     Raises:
@@ -67,8 +67,8 @@ class Question:
     until: Moment | None = None
 
     def __post_init__(self) -> None:
-        window.require_aware(self.since)
-        window.require_aware(self.until)
+        point_in_time.require_aware(self.since)
+        point_in_time.require_aware(self.until)
 
     @property
     def index(self) -> list[tuple[str, int]]:
@@ -78,7 +78,7 @@ class Question:
     def match(self) -> dict[str, Any]:
         """The conditions for the server. A gap is no event."""
         named = {"operation": {"$ne": operations.GAP}} if self.namespace is None else {"namespace": self.namespace}
-        return named | window.bounds(self.since, self.until)
+        return named | point_in_time.bounds(self.since, self.until)
 
 
 class Stats:

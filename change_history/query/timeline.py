@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from change_history.stored.chunks import whole
 from change_history.stored.order import in_stream_order
-from change_history.stored.parts import whole
 from change_history.stored.reading import to_event
 
 if TYPE_CHECKING:

@@ -1,14 +1,22 @@
-"""What one document was at a place in history, read backwards from there."""
+"""What one document was at a place in history, read backwards from there.
+
+What that most often needs is read ahead in one round trip: its last entries, its last snapshot, and what the answer
+depends on besides. What is needed beyond that is read as if nothing had been read ahead.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
 
 from change_history.bson import raw
-from change_history.reconstruct import fold, holes, snapshots
-from change_history.reconstruct.ids import is_id
-from change_history.reconstruct.places import place_of
-from change_history.reconstruct.states import Recalled, fields_of, find, follow, ordered, unless_rejected
+from change_history.reconstruct import fold, snapshots, trust
+from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads
+from change_history.reconstruct.reads import Read, is_id, read_together
+from change_history.reconstruct.states import Reconstructed, fields_of, find, follow, ordered, unless_rejected
+from change_history.stored.names import HISTORY
+from change_history.stored.order import position_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,35 +25,99 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.cluster_time import ClusterTime
-    from change_history.reconstruct.ahead import Ahead
-    from change_history.reconstruct.lives import Span
-    from change_history.reconstruct.places import Place
+    from change_history.reconstruct.lineage import Incarnation
+    from change_history.stored.order import HistoryPosition
 
     Fields = dict[bytes, raw.Value]
+
+_ENTRIES = 33
+"""A snapshot is due every 32 entries."""
+
+
+class Ahead(NamedTuple):
+    """What has been read of a document up to a place.
+
+    Attributes:
+        namespace: `db.coll`, under which it was looked for.
+        document_id: its `_id`.
+        boundary: what `change_history.reconstruct.last_boundary` says of the place.
+        entries: its last entries, newest first, as stored; some may lie at the cluster time of the place and after it.
+        complete: whether there are no earlier ones.
+        snapshot: the last one; it too may lie after the place.
+        rejected: the events of the namespace that are only in `rejected`.
+    """
+
+    namespace: str
+    document_id: raw.Value
+    boundary: Boundary | None
+    entries: list[RawBSONDocument]
+    complete: bool
+    snapshot: snapshots.Snapshot | None
+    rejected: trust.Rejected
+
+
+def read_ahead(
+    database: Database[Any],
+    namespace: str,
+    document_id: raw.Value,
+    until: HistoryPosition,
+    asked: tuple[Boundary | None] | None = None,
+) -> Ahead:
+    """Read what telling a document most often needs.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        document_id: its `_id`.
+        until: the place.
+        asked: what `change_history.reconstruct.last_boundary` has said of the place already.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    upto = {"$lte": Binary(until.last_id)}
+    query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}
+    reads = [
+        trust.rejected_read([namespace]),  # first: one that is brought into history meanwhile is here or there
+        *(boundary_reads(namespace, until) if asked is None else ()),
+        snapshots.latest_read(namespace, document_id, upto),
+        Read(HISTORY, query, {"namespace": -1, "document_id": -1, "_id": -1}, _ENTRIES),
+    ]
+    rejected, *boundaries, kept, entries = read_together(database, reads, {"_id": 1})
+    return Ahead(
+        namespace,
+        document_id,
+        asked[0] if asked is not None else boundary_of((event for found in boundaries for event in found), namespace),
+        entries,
+        len(entries) < _ENTRIES,
+        snapshots.read(raw.fields(bytes(kept[0].raw))) if kept else None,
+        trust.Rejected(rejected),
+    )
+
 
 _BATCH = 100
 _ID = slice(14, 30)
 """Where a document that begins with an `_id` of 16 bytes has it."""
 
 
-def recall_one(
+def reconstruct_one(
     database: Database[Any],
-    spans: Iterable[Span],
+    incarnations: Iterable[Incarnation],
     document_id: raw.Value,
     *,
     from_snapshots: bool = True,
     moment: ClusterTime | None = None,
     ahead: Ahead | None = None,
-) -> Recalled | None:
+) -> Reconstructed | None:
     """What one document was. Read backwards: no more than the entries since the last that told it whole.
 
     Args:
         database: the history database.
-        spans: where its entries lie, newest first (`change_history.reconstruct.lives.spans`).
+        incarnations: where its entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
         document_id: its `_id`.
         from_snapshots: whether a snapshot may stand for the entries before it.
-        moment: cluster time up to which no event may be missing; that of the end of the spans.
-        ahead: what has been read already for the newest of the spans.
+        moment: cluster time up to which no event may be missing; that of the end of the incarnations.
+        ahead: what has been read already for the newest of the incarnations.
 
     Returns:
         None where history has no entry of it.
@@ -54,61 +126,67 @@ def recall_one(
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     entries: list[Fields] = []
-    rejected: list[holes.Rejected] = []
-    start: snapshots.Start | None = None
-    for span in spans:
-        moment = span.until.cluster_time if moment is None else moment
+    rejected: list[trust.Rejected] = []
+    start: snapshots.Snapshot | None = None
+    for incarnation in incarnations:
+        moment = incarnation.until.cluster_time if moment is None else moment
         # What is rejected is looked at first: an event that is brought into history meanwhile is here or there.
-        rejected.append(ahead.rejected if ahead is not None else holes.rejected(database, [span.namespace]))
-        start = _snapshot(database, span, document_id, ahead) if from_snapshots else None
-        found = list(_since_whole(_newest_first(database, span, document_id, start.place if start else None, ahead)))
+        rejected.append(ahead.rejected if ahead is not None else trust.rejected(database, [incarnation.namespace]))
+        start = _snapshot(database, incarnation, document_id, ahead) if from_snapshots else None
+        found = list(
+            _since_whole(_newest_first(database, incarnation, document_id, start.place if start else None, ahead))
+        )
         entries += found
         ahead = None
         if start is not None or (found and _is_whole(found[-1])):
             break
     if moment is None or (not entries and start is None):
         return None
-    known = Recalled(start.document, start.base, start.id, 0) if start is not None else None
-    recalled = follow(reversed(entries), known)
+    known = Reconstructed(start.document, start.base, start.id, 0) if start is not None else None
+    reconstructed = follow(reversed(entries), known)
     for each in rejected:
-        recalled = unless_rejected(each, moment, recalled)
-    return recalled
+        reconstructed = unless_rejected(each, moment, reconstructed)
+    return reconstructed
 
 
 def _snapshot(
-    database: Database[Any], span: Span, document_id: raw.Value, ahead: Ahead | None
-) -> snapshots.Start | None:
-    if ahead is None or (ahead.snapshot is not None and ahead.snapshot.place >= span.until):
-        return snapshots.latest(database, span, document_id)
+    database: Database[Any], incarnation: Incarnation, document_id: raw.Value, ahead: Ahead | None
+) -> snapshots.Snapshot | None:
+    if ahead is None or (ahead.snapshot is not None and ahead.snapshot.place >= incarnation.until):
+        return snapshots.latest(database, incarnation, document_id)
     found = ahead.snapshot
-    return found if found is not None and found.place.cluster_time >= span.since else None
+    return found if found is not None and found.place.cluster_time >= incarnation.since else None
 
 
 def _newest_first(
-    database: Database[Any], span: Span, document_id: raw.Value, since: Place | None, ahead: Ahead | None
+    database: Database[Any],
+    incarnation: Incarnation,
+    document_id: raw.Value,
+    since: HistoryPosition | None,
+    ahead: Ahead | None,
 ) -> Iterator[Fields]:
-    bounds = span if since is None else span._replace(since=max(span.since, since.cluster_time))
+    bounds = incarnation if since is None else incarnation._replace(since=max(incarnation.since, since.cluster_time))
     stored = _read(database, bounds, is_id(document_id)) if ahead is None else _continued(database, bounds, ahead)
-    for fields in ordered(fields_of(database, stored), span.until, newest_first=True):
-        if since is not None and place_of(fields) <= since:
+    for fields in ordered(fields_of(database, stored), incarnation.until, newest_first=True):
+        if since is not None and position_of(fields) <= since:
             return
         yield fields
 
 
-def _continued(database: Database[Any], span: Span, ahead: Ahead) -> Iterator[RawBSONDocument]:
-    """What has been read ahead of a span, and what is before it."""
+def _continued(database: Database[Any], incarnation: Incarnation, ahead: Ahead) -> Iterator[RawBSONDocument]:
+    """What has been read ahead of an incarnation, and what is before it."""
     for stored in ahead.entries:
-        if bytes(stored.raw)[_ID] < span.since.prefix:
+        if bytes(stored.raw)[_ID] < incarnation.since.prefix:
             return
         yield stored
     if not ahead.complete:
-        yield from _read(database, span, is_id(ahead.document_id), before=ahead.entries[-1]["_id"])
+        yield from _read(database, incarnation, is_id(ahead.document_id), before=ahead.entries[-1]["_id"])
 
 
 def _read(
-    database: Database[Any], span: Span, condition: RawBSONDocument, before: bytes | None = None
+    database: Database[Any], incarnation: Incarnation, condition: RawBSONDocument, before: bytes | None = None
 ) -> Iterator[RawBSONDocument]:
-    with find(database, span, condition, before).sort("_id", -1) as cursor:
+    with find(database, incarnation, condition, before).sort("_id", -1) as cursor:
         cursor.batch_size(_BATCH)
         yield from cursor
 

@@ -42,7 +42,7 @@ def read(history: bytes) -> Entry:
     """Read a stored history document.
 
     Raises:
-        DoesNotApplyError: it is only the head of a document in parts (see `change_history.stored.parts`).
+        DoesNotApplyError: it is only the head of a document in parts (see `change_history.stored.chunks`).
     """
     return read_fields(raw.fields(history))
 

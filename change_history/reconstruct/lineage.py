@@ -1,26 +1,191 @@
-"""Where the documents of a namespace lie in history, and what is known of how they came there."""
+"""Lineage: since when, and under which names before, the documents of a namespace are what they are.
+
+A drop ends every document of a collection, without an event for any. A rename takes them all to another name, where it
+ends whatever was there; so does the server's own `$out` and the conversion to a capped collection.
+"""
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from change_history.reconstruct import holes, lives
-from change_history.reconstruct.places import place_at
+from bson import Binary
+
+from change_history import globs
+from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.reconstruct import trust
+from change_history.reconstruct.reads import Read, read_together
 from change_history.reconstruct.states import Unknown
-from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
+from change_history.stored.names import CHECKPOINTS, DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE
+from change_history.stored.order import END, HistoryPosition, after, before, identity, position_at
 from change_history.stored.reading import RAW, to_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
-    from change_history.bson.cluster_time import ClusterTime
-    from change_history.reconstruct.cut import Cut
-    from change_history.reconstruct.lives import Span
     from models import HistoryModel
+
+ENDS = ("drop", "dropDatabase", "rename")
+"""Operations that end a collection's documents, or take them to another name."""
+
+_CONVERSION = re.compile(r"\.tmp\w{5}\.convertToCapped\.")
+"""How the server names the copy that is to become a capped collection. No event tells the documents that it copies from
+the collection of that name, only those that it deletes again because they do not fit."""
+
+_OF_A_BOUNDARY = {"namespace": 1, "timestamp": 1, "description.to": 1}
+
+
+class Incarnation(NamedTuple):
+    """A stretch of history in which documents lie under one name.
+
+    Attributes:
+        namespace: `db.coll`.
+        since: first cluster time of it.
+        until: the place before which it ends.
+    """
+
+    namespace: str
+    since: ClusterTime
+    until: HistoryPosition
+
+    def ids(self) -> dict[str, Any]:
+        """The condition on `_id`; entries of the last cluster time may still lie beyond `until`."""
+        return {"$gte": Binary(self.since.first_id), "$lte": Binary(self.until.last_id)}
+
+
+class Boundary(NamedTuple):
+    """An event that ended or brought the documents of a namespace.
+
+    Attributes:
+        id: its `_id`, 16 bytes.
+        source: name from which it brought them; None: it ended them.
+        wall: its wall time, in milliseconds since 1970.
+    """
+
+    id: bytes
+    source: str | None
+    wall: int
+
+    @property
+    def cluster_time(self) -> ClusterTime:
+        """That of the event."""
+        return ClusterTime.from_id(self.id)
+
+
+def lineage_of(
+    database: Database[Any],
+    namespace: str,
+    until: HistoryPosition,
+    follow: Callable[[str], bool] | None = None,
+    asked: tuple[Boundary | None] | None = None,
+) -> Iterator[Incarnation]:
+    """Where the documents that a namespace has at a place lie in history, newest first.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        until: the place.
+        follow: whether what lies under a former name may be relied upon; by default, whether a stream watches it.
+        asked: what `last_boundary` has said of the place already.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    name: str | None = namespace
+    while name is not None:
+        boundary = asked[0] if asked is not None else last_boundary(database, name, until)
+        asked = None
+        since = boundary.cluster_time if boundary is not None else BEGINNING_OF_TIME
+        yield Incarnation(name, since, until)
+        until = before(since)
+        source = boundary.source if boundary is not None else None
+        if source is not None and _CONVERSION.search(source) is not None:
+            yield Incarnation(source, BEGINNING_OF_TIME, until)
+            name = name if _was_created(database, source) else None
+        else:
+            followed = source is not None and (follow(source) if follow is not None else _is_watched(database, source))
+            name = source if followed else None
+
+
+def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation]:
+    """All of a namespace's history, oldest first: the stretches between which its documents ended, or were brought.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    found: list[Incarnation] = []
+    boundary, until = last_boundary(database, namespace, END), END
+    while boundary is not None:
+        since = boundary.cluster_time
+        found.append(Incarnation(namespace, since, until))
+        until = before(since)
+        boundary = last_boundary(database, namespace, until)
+    return [Incarnation(namespace, BEGINNING_OF_TIME, until), *reversed(found)]
+
+
+def last_boundary(database: Database[Any], namespace: str, until: HistoryPosition) -> Boundary | None:
+    """The last event before a place that ended, or brought, all documents of a namespace.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    return boundary_of(
+        chain(*read_together(database, boundary_reads(namespace, until), dict(DOCUMENT_TIMELINE))), namespace
+    )
+
+
+def boundary_reads(namespace: str, until: HistoryPosition) -> tuple[Read, Read]:
+    """What to read for `boundary_of`: the last event before a place that ended, and that brought, the documents."""
+    name, _, collection = namespace.partition(".")
+    upto = {"$lte": Binary(until.last_id)}
+    ended = {
+        "namespace": {"$in": [namespace, name]},
+        "document_id": {"$exists": False},
+        "operation": {"$in": list(ENDS)},
+        "_id": upto,
+    }
+    brought = {
+        "operation": "rename",
+        "description": {"$exists": True},
+        "description.to.db": name,
+        "description.to.coll": collection,
+        "_id": upto,
+    }
+    return Read(HISTORY, ended, {"_id": -1}, 1, _OF_A_BOUNDARY), Read(HISTORY, brought, {"_id": -1}, 1, _OF_A_BOUNDARY)
+
+
+def boundary_of(found: Iterable[RawBSONDocument], namespace: str) -> Boundary | None:
+    """The later of what was found for `boundary_reads`."""
+    return max((_boundary(event, namespace) for event in found), default=None)
+
+
+def _is_watched(database: Database[Any], namespace: str) -> bool:
+    """Whether a stream covers a namespace: else writes under that name are not in history. True where none is known."""
+    kept = database[CHECKPOINTS].find({"options": {"$exists": True}}, {"options": 1})
+    scopes = [checkpoint["options"] for checkpoint in kept]
+    return not scopes or any(globs.covers(said["include"], said["exclude"], namespace) for said in scopes)
+
+
+def _was_created(database: Database[Any], namespace: str) -> bool:
+    """Whether the events of a collection were recorded from its beginning."""
+    query = {"namespace": namespace, "document_id": {"$exists": False}, "operation": "create"}
+    return database[HISTORY].find_one(query, {"_id": 1}, hint=DOCUMENT_TIMELINE) is not None
+
+
+def _boundary(event: RawBSONDocument, namespace: str) -> Boundary:
+    fields = raw.fields(bytes(event.raw))
+    source = raw.text_of(fields[b"namespace"]).decode("utf-8", "surrogateescape")
+    target = raw.fields(fields[b"description"][1]).get(b"to") if b"description" in fields else None
+    arrived = target is not None and b".".join(raw.text_of(v) for v in raw.fields(target[1]).values())
+    brought = arrived == namespace.encode("utf-8", "surrogateescape")
+    wall = int.from_bytes(fields[b"timestamp"][1], "little", signed=True)
+    return Boundary(identity(fields), source if brought else None, wall)
 
 
 _OF_EXISTING = frozenset({"baseline", "delete", "reconcile", "replace", "update"})
@@ -33,26 +198,35 @@ class Lineage:
     Args:
         database: the history database.
         namespace: `db.coll`.
-        cut: the place.
+        until: the place.
+        moment: the cluster time up to which it matters if an event is missing.
+        asked: what `last_boundary` has said of the place already.
     """
 
-    def __init__(self, database: Database[Any], namespace: str, cut: Cut) -> None:
+    def __init__(
+        self,
+        database: Database[Any],
+        namespace: str,
+        until: HistoryPosition,
+        moment: ClusterTime,
+        asked: tuple[Boundary | None] | None,
+    ) -> None:
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW)
-        self._rest = lives.spans(database, namespace, cut.place, asked=cut.turn)
-        self._found: list[Span] = []
+        self._rest = lineage_of(database, namespace, until, asked=asked)
+        self._found: list[Incarnation] = []
         self.namespace = namespace
-        self._until = cut.moment
+        self._until = moment
 
-    def __iter__(self) -> Iterator[Span]:
+    def __iter__(self) -> Iterator[Incarnation]:
         """The stretches, newest first."""
         yield from self._found
-        for span in self._rest:
-            self._found.append(span)
-            yield span
+        for incarnation in self._rest:
+            self._found.append(incarnation)
+            yield incarnation
 
     @property
-    def newest(self) -> Span:
+    def newest(self) -> Incarnation:
         """The last of the stretches."""
         return next(iter(self))
 
@@ -77,8 +251,8 @@ class Lineage:
         first = self._history.find_one(query, {"operation": 1, "resume_token": 1}, **options)
         if first is None or first["operation"] not in _OF_EXISTING:
             return None
-        place = place_at(first["_id"], first.get("resume_token"))
-        if place < self.newest.until or lives.last_turn(self._database, self.namespace, place) is not None:
+        place = position_at(first["_id"], first.get("resume_token"))
+        if place < self.newest.until or last_boundary(self._database, self.namespace, place) is not None:
             return None  # something was recorded, or they came with others, later
         return Unknown(f"nothing was recorded of it by then, and its first recorded event is {first['operation']}")
 
@@ -90,14 +264,36 @@ class Lineage:
         """
         *_, oldest = self
         since, cut = oldest.since if base is None else base, self._until
-        names = {span.namespace for span in self}
-        return [to_event(gap) for gap in holes.find(self._database) if _is_across(gap, names, since, cut)]
+        names = {incarnation.namespace for incarnation in self}
+        return [to_event(gap) for gap in trust.find(self._database) if _is_across(gap, names, since, cut)]
 
 
 def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, cut: ClusterTime) -> bool:
-    lost = holes.read(gap)
+    lost = trust.read(gap)
     if lost.since >= cut or lost.until.just_before <= since:
         return False
     if lost.level_at is not None and lost.level_at < cut:
         return False
-    return any(holes.concerns(gap, name) for name in names)
+    return any(trust.concerns(gap, name) for name in names)
+
+
+def boundary_before(database: Database[Any], namespace: str, place: HistoryPosition) -> HistoryModel | None:
+    """The last event before a place that ended all documents of a namespace, or brought others."""
+    boundary = last_boundary(database, namespace, place)
+    return _event(database, boundary.id) if boundary is not None else None
+
+
+def arrival_after(database: Database[Any], namespace: str, place: HistoryPosition) -> HistoryModel | None:
+    """The first rename after a place that gave its documents to a namespace."""
+    found: Boundary | None = None
+    boundary = last_boundary(database, namespace, END)
+    while boundary is not None and after(boundary.cluster_time) > place:
+        found = boundary if boundary.source is not None else found
+        boundary = last_boundary(database, namespace, before(boundary.cluster_time))
+    return _event(database, found.id) if found is not None else None
+
+
+def _event(database: Database[Any], event_id: bytes) -> HistoryModel | None:
+    history = database.get_collection(HISTORY, codec_options=RAW)
+    stored: RawBSONDocument | None = history.find_one({"_id": Binary(event_id)})
+    return to_event(stored) if stored is not None else None

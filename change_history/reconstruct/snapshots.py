@@ -13,10 +13,9 @@ from pymongo import DeleteMany, WriteConcern
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
-from change_history.reconstruct.ids import in_ids, is_id
-from change_history.reconstruct.places import Place, identity, place_of
-from change_history.reconstruct.together import Read
+from change_history.reconstruct.reads import Read, in_ids, is_id
 from change_history.stored.names import DOCUMENT_TIMELINE, SNAPSHOTS
+from change_history.stored.order import HistoryPosition, identity, position_of
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.reconstruct.lives import Span
+    from change_history.reconstruct.lineage import Incarnation
 
 TIMELINE_NAME = "document_timeline"
 
 _MAJORITY = WriteConcern("majority")
 
 
-class Start(NamedTuple):
+class Snapshot(NamedTuple):
     """A document after one of its entries.
 
     Attributes:
@@ -44,25 +43,25 @@ class Start(NamedTuple):
     document: bytes
     base: bytes
     id: bytes
-    place: Place
+    place: HistoryPosition
 
 
-def latest(database: Database[Any], span: Span, document_id: raw.Value) -> Start | None:
-    """The last snapshot of a document within a span.
+def latest(database: Database[Any], incarnation: Incarnation, document_id: raw.Value) -> Snapshot | None:
+    """The last snapshot of a document within an incarnation.
 
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    query = latest_read(span.namespace, document_id, span.ids()).query
+    query = latest_read(incarnation.namespace, document_id, incarnation.ids()).query
     snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
     for newest in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
         start = read(raw.fields(bytes(newest.raw)))
-        if start is None or start.place < span.until:
+        if start is None or start.place < incarnation.until:
             return start
-        # It stands at the span's last cluster time, and beyond its end; within that time, ids are no order.
+        # It stands at the incarnation's last cluster time, and beyond its end; within that time, ids are no order.
         for stored in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE):
             start = read(raw.fields(bytes(stored.raw)))
-            if start is not None and start.place < span.until:
+            if start is not None and start.place < incarnation.until:
                 return start
     return None
 
@@ -73,11 +72,11 @@ def latest_read(namespace: str, document_id: raw.Value, ids: dict[str, Any]) -> 
     return Read(SNAPSHOTS, query, {"namespace": -1, "document_id": -1, "_id": -1}, 1)
 
 
-def read(fields: dict[bytes, raw.Value]) -> Start | None:
+def read(fields: dict[bytes, raw.Value]) -> Snapshot | None:
     """A stored snapshot, given as its top-level fields; None: it is only claimed, its state is not made yet."""
     if b"document" not in fields:
         return None
-    return Start(fields[b"document"][1], fields[b"base"][1][5:], identity(fields), place_of(fields))
+    return Snapshot(fields[b"document"][1], fields[b"base"][1][5:], identity(fields), position_of(fields))
 
 
 def written(entry: dict[bytes, raw.Value], document: bytes, base: bytes) -> bytes:

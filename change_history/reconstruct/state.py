@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary
 
 from change_history.bson.values import document_to_python, to_raw
-from change_history.reconstruct import cut, lives
-from change_history.reconstruct.ahead import read_ahead
-from change_history.reconstruct.document import recall_one
-from change_history.reconstruct.lineage import Lineage
-from change_history.reconstruct.places import before, place_at
+from change_history.reconstruct import point_in_time
+from change_history.reconstruct.document import read_ahead, reconstruct_one
+from change_history.reconstruct.lineage import Lineage, last_boundary, lineage_of
+from change_history.reconstruct.point_in_time import Versions
 from change_history.reconstruct.states import Unknown
-from change_history.reconstruct.versions import Versions
+from change_history.stored.chunks import whole
 from change_history.stored.names import HISTORY
-from change_history.stored.parts import whole
+from change_history.stored.order import before, position_at
 from change_history.stored.reading import RAW, to_event
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.raw import Value
-    from change_history.reconstruct.cut import At
-    from change_history.reconstruct.places import Place
-    from change_history.reconstruct.states import Recalled
+    from change_history.reconstruct.point_in_time import PointInTime
+    from change_history.reconstruct.states import Reconstructed
+    from change_history.stored.order import HistoryPosition
     from models import HistoryModel
 
 
@@ -63,7 +62,7 @@ class State:
 
     namespace: str
     document_id: Any
-    place: Place
+    place: HistoryPosition
     data: bytes | None = None
     unknown: str | None = None
     entry: HistoryModel | None = None
@@ -88,8 +87,8 @@ class State:
         return document_to_python(self.data) if self.data is not None else None
 
 
-class Recollection:
-    """A document as it is recalled at one moment. What goes beyond the document itself is asked for when it is needed.
+class Reconstruction:
+    """A document at one point in time. What goes beyond the document itself is read when it is asked for.
 
     Args:
         database: the history database.
@@ -98,32 +97,32 @@ class Recollection:
         at: when.
 
     Raises:
-        change_history.reconstruct.versions.NoSuchVersionError: the document has no version of this number.
+        change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         TypeError: no moment and no number.
         ValueError: a time without a zone.
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
 
-    def __init__(self, database: Database[Any], namespace: str, document_id: Any, at: At | None) -> None:
+    def __init__(self, database: Database[Any], namespace: str, document_id: Any, at: PointInTime | None) -> None:
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW)
         self.namespace = namespace
         self._given_id = document_id
         self.raw_id = to_raw(document_id)
-        where = cut.of_document(database, namespace, self.raw_id, at)
+        where = point_in_time.of_document(database, namespace, self.raw_id, at)
         self.place = where.place
-        ahead = read_ahead(database, namespace, self.raw_id, where.place, where.turn)
-        self.lineage = Lineage(database, namespace, where._replace(turn=(ahead.turn,)))
-        self.recalled: Recalled | None = recall_one(
+        ahead = read_ahead(database, namespace, self.raw_id, where.place, where.boundary)
+        self.lineage = Lineage(database, namespace, where.place, where.moment, (ahead.boundary,))
+        self.reconstructed: Reconstructed | None = reconstruct_one(
             database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead
         )
 
     @property
     def data(self) -> bytes | Unknown | None:
         """The document's bytes; None: it was not there; `Unknown`: history cannot tell."""
-        if self.recalled is None:
+        if self.reconstructed is None:
             return self.lineage.unrecorded or self._unless_it_was_there()
-        return self.recalled.document
+        return self.reconstructed.document
 
     def known(self) -> bytes | None:
         """The document's bytes; None: it was not there.
@@ -139,7 +138,7 @@ class Recollection:
     def state(self) -> State:
         """The document with all that the answer rests on."""
         data = self.data
-        entry = self._event(self.recalled.last) if self.recalled is not None else None
+        entry = self._event(self.reconstructed.last) if self.reconstructed is not None else None
         return State(
             namespace=self.namespace,
             document_id=self._given_id,
@@ -149,7 +148,7 @@ class Recollection:
             entry=entry,
             version=self._version(entry),
             ended_by=self._ended_by(entry) if data is None else None,
-            gaps=tuple(self.lineage.gaps(self.recalled.base_time if self.recalled is not None else None)),
+            gaps=tuple(self.lineage.gaps(self.reconstructed.base_time if self.reconstructed is not None else None)),
         )
 
     def _unless_it_was_there(self) -> Unknown | None:
@@ -159,8 +158,8 @@ class Recollection:
         first = Versions(self._database, self.namespace, self.raw_id).first_from(self.place)
         if first is None or first["operation"] == "insert":
             return None
-        turn = lives.last_turn(self._database, self.namespace, place_at(first["_id"], first.get("resume_token")))
-        if turn is not None:
+        boundary = last_boundary(self._database, self.namespace, position_at(first["_id"], first.get("resume_token")))
+        if boundary is not None:
             return None  # it came with others, later
         return Unknown(
             f"nothing was recorded of it by then, and its first recorded event is no insert, but {first['operation']}"
@@ -173,16 +172,24 @@ class Recollection:
     def _version(self, entry: HistoryModel | None) -> int | None:
         if entry is None:
             return None
-        return Versions(self._database, entry.namespace, self.raw_id).number(place_at(entry.id, entry.resume_token))
+        return Versions(self._database, entry.namespace, self.raw_id).number(position_at(entry.id, entry.resume_token))
 
     def _ended_by(self, entry: HistoryModel | None) -> HistoryModel | None:
         if entry is not None:
             return entry
-        turn = lives.last_turn(self._database, self.namespace, self.place)
-        while turn is not None:
-            until = before(turn.cluster_time)
-            recalled = recall_one(self._database, lives.spans(self._database, self.namespace, until), self.raw_id)
-            if recalled is not None:
-                return self._event(turn.id if recalled.document is not None else recalled.last)
-            turn = lives.last_turn(self._database, self.namespace, until)
+        boundary = last_boundary(self._database, self.namespace, self.place)
+        while boundary is not None:
+            until = before(boundary.cluster_time)
+            reconstructed = reconstruct_one(
+                self._database, lineage_of(self._database, self.namespace, until), self.raw_id
+            )
+            if reconstructed is not None:
+                return self._event(boundary.id if reconstructed.document is not None else reconstructed.last)
+            boundary = last_boundary(self._database, self.namespace, until)
         return None
+
+
+def first_later(database: Database[Any], state: State) -> HistoryModel | None:
+    """The first recorded event of a document after the moment it was asked about; without values if it is large."""
+    stored = Versions(database, state.namespace, state.raw_id).first_from(state.place)
+    return to_event(stored) if stored is not None else None

@@ -14,11 +14,11 @@ from bson import Binary
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
-from change_history.reconstruct import fold, holes
-from change_history.reconstruct.ids import in_ids
-from change_history.reconstruct.places import identity, place_of
+from change_history.reconstruct import fold, trust
+from change_history.reconstruct.reads import in_ids
+from change_history.stored.chunks import whole
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
-from change_history.stored.parts import whole
+from change_history.stored.order import fields_in_order, identity
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pymongo.cursor import Cursor
     from pymongo.database import Database
 
-    from change_history.reconstruct.lives import Span
-    from change_history.reconstruct.places import Place
+    from change_history.reconstruct.lineage import Incarnation
+    from change_history.stored.order import HistoryPosition
 
     Fields = dict[bytes, raw.Value]
 
@@ -48,7 +48,7 @@ _NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when w
 _REJECTED = Unknown("an event of its collection was rejected; `watcher rejected list` shows it")
 
 
-class Recalled(NamedTuple):
+class Reconstructed(NamedTuple):
     """A document as history tells it.
 
     Attributes:
@@ -69,16 +69,19 @@ class Recalled(NamedTuple):
         return ClusterTime.from_id(self.base) if self.base else None
 
 
-def recall_many(
-    database: Database[Any], spans: Iterable[Span], ids: Sequence[raw.Value], moment: ClusterTime | None = None
-) -> dict[Hashable, Recalled]:
+def reconstruct_many(
+    database: Database[Any],
+    incarnations: Iterable[Incarnation],
+    ids: Sequence[raw.Value],
+    moment: ClusterTime | None = None,
+) -> dict[Hashable, Reconstructed]:
     """What many documents were. Read forwards: in memory are no more than the documents themselves.
 
     Args:
         database: the history database.
-        spans: where their entries lie, newest first (`change_history.reconstruct.lives.spans`).
+        incarnations: where their entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
         ids: `_id` values.
-        moment: cluster time up to which no event may be missing; that of the end of the spans.
+        moment: cluster time up to which no event may be missing; that of the end of the incarnations.
 
     Returns:
         By `change_history.bson.equality.key_of` the `_id`; those that history has no entry of are missing.
@@ -86,40 +89,40 @@ def recall_many(
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    found: dict[Hashable, Recalled] = {}
-    newest_first = list(spans)
-    rejected = holes.rejected(database, [span.namespace for span in newest_first])
-    for span in reversed(newest_first):
-        for document_id, entries in timelines(database, span, ids):
+    found: dict[Hashable, Reconstructed] = {}
+    newest_first = list(incarnations)
+    rejected = trust.rejected(database, [incarnation.namespace for incarnation in newest_first])
+    for incarnation in reversed(newest_first):
+        for document_id, entries in timelines(database, incarnation, ids):
             key = key_of(document_id)
             found[key] = follow(entries, found.get(key))
     moment = newest_first[0].until.cluster_time if moment is None else moment
-    return {key: unless_rejected(rejected, moment, recalled) for key, recalled in found.items()}
+    return {key: unless_rejected(rejected, moment, reconstructed) for key, reconstructed in found.items()}
 
 
 def timelines(
-    database: Database[Any], span: Span, ids: Sequence[raw.Value] | None = None
+    database: Database[Any], incarnation: Incarnation, ids: Sequence[raw.Value] | None = None
 ) -> Iterator[tuple[raw.Value, Iterator[Fields]]]:
-    """The entries of every document within a span, document by document, each oldest first.
+    """The entries of every document within an incarnation, document by document, each oldest first.
 
     Args:
         database: the history database.
-        span: where to read.
+        incarnation: where to read.
         ids: only these documents; None: all.
 
     Yields:
         The `_id` as the first entry has it, and the entries, to be read before the next document is asked for.
     """
     wanted = in_ids(ids) if ids is not None else {"$exists": True}
-    with find(database, span, wanted).sort(DOCUMENT_TIMELINE) as cursor:
+    with find(database, incarnation, wanted).sort(DOCUMENT_TIMELINE) as cursor:
         for _, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
-            entries = ordered(stored, span.until)
+            entries = ordered(stored, incarnation.until)
             first = next(entries, None)
             if first is not None:
                 yield first[b"document_id"], _chained(first, entries)
 
 
-def follow(entries: Iterable[Fields], known: Recalled | None = None) -> Recalled:
+def follow(entries: Iterable[Fields], known: Reconstructed | None = None) -> Reconstructed:
     """Fold the entries of one document, oldest first, onto what it was before them.
 
     Raises:
@@ -130,15 +133,15 @@ def follow(entries: Iterable[Fields], known: Recalled | None = None) -> Recalled
         following.add(fields)
     if not following.last:
         raise ValueError("no entry to follow")
-    return following.recalled()
+    return following.reconstructed()
 
 
-def steps(entries: Iterable[Fields], known: Recalled | None = None) -> Iterator[Recalled]:
+def steps(entries: Iterable[Fields], known: Reconstructed | None = None) -> Iterator[Reconstructed]:
     """What a document was after each of its entries, oldest first, given what it was before them."""
     following = _Following(known)
     for fields in entries:
         following.add(fields)
-        yield following.recalled()
+        yield following.reconstructed()
 
 
 class _Following:
@@ -148,7 +151,7 @@ class _Following:
         known: what it was before the first.
     """
 
-    def __init__(self, known: Recalled | None) -> None:
+    def __init__(self, known: Reconstructed | None) -> None:
         document, self._base, self.last, self._count = known if known is not None else (_NEVER_WHOLE, b"", b"", 0)
         self._state = document if isinstance(document, Unknown) else fold.Folding(document)
 
@@ -164,16 +167,18 @@ class _Following:
         except fold.DoesNotApplyError as error:
             self._state = Unknown(str(error))
 
-    def recalled(self) -> Recalled:
+    def reconstructed(self) -> Reconstructed:
         document = self._state if isinstance(self._state, Unknown) else self._state.document()
-        return Recalled(document, self._base, self.last, self._count)
+        return Reconstructed(document, self._base, self.last, self._count)
 
 
-def find(database: Database[Any], span: Span, document_id: Any, before: bytes | None = None) -> Cursor[RawBSONDocument]:
-    """The cursor over the entries within a span, by a condition on `document_id`; only those with a lesser `_id`."""
+def find(
+    database: Database[Any], incarnation: Incarnation, document_id: Any, before: bytes | None = None
+) -> Cursor[RawBSONDocument]:
+    """The cursor over the entries of an incarnation, by a condition on `document_id`; only those before an `_id`."""
     history = database.get_collection(HISTORY, codec_options=RAW)
-    ids = span.ids() if before is None else {**span.ids(), "$lt": Binary(before)}
-    query = {"namespace": span.namespace, "document_id": document_id, "_id": ids}
+    ids = incarnation.ids() if before is None else {**incarnation.ids(), "$lt": Binary(before)}
+    query = {"namespace": incarnation.namespace, "document_id": document_id, "_id": ids}
     return history.find(query, hint=DOCUMENT_TIMELINE)
 
 
@@ -184,13 +189,9 @@ def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Ite
         yield fields if b"parts" not in fields else raw.fields(bytes(whole(database, stored).raw))
 
 
-def ordered(stored: Iterable[Fields], until: Place, *, newest_first: bool = False) -> Iterator[Fields]:
+def ordered(stored: Iterable[Fields], until: HistoryPosition, *, newest_first: bool = False) -> Iterator[Fields]:
     """Entries sorted by `_id`, put in order within each cluster time, up to a place."""
-    for _, run in groupby(stored, key=lambda fields: ClusterTime.from_id(identity(fields))):
-        placed = [(place_of(fields), identity(fields), fields) for fields in run]
-        if len(placed) > 1:
-            placed.sort(key=lambda item: item[:2], reverse=newest_first)
-        yield from (fields for place, _, fields in placed if place < until)
+    return (fields for place, fields in fields_in_order(stored, newest_first=newest_first) if place < until)
 
 
 def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
@@ -198,7 +199,7 @@ def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
     yield from rest
 
 
-def unless_rejected(rejected: holes.Rejected, moment: ClusterTime, recalled: Recalled) -> Recalled:
-    """What was recalled up to a cluster time, or `Unknown` if an event since its base was rejected."""
-    since = recalled.base_time or BEGINNING_OF_TIME
-    return recalled._replace(document=_REJECTED) if rejected.between(since, moment) else recalled
+def unless_rejected(rejected: trust.Rejected, moment: ClusterTime, reconstructed: Reconstructed) -> Reconstructed:
+    """What was reconstructed up to a cluster time, or `Unknown` if an event since its base was rejected."""
+    since = reconstructed.base_time or BEGINNING_OF_TIME
+    return reconstructed._replace(document=_REJECTED) if rejected.between(since, moment) else reconstructed

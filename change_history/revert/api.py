@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.bson.cluster_time import ClusterTime
 from change_history.query import transactions
-from change_history.reconstruct.places import END, after
 from change_history.revert import goals, later, undelete, undo
 from change_history.revert.attempts import Attempts
 from change_history.revert.intents import Intents, Purpose
 from change_history.revert.told import Reverts
+from change_history.stored.order import END, after
 from change_history.stored.reading import history_collection
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.query.transactions import Transaction
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.intents import Unsettled
     from change_history.revert.outcome import Revert
 
@@ -53,9 +53,9 @@ class Reverting:
         namespace: str,
         document_id: Any,
         *,
-        to: At,
+        to: PointInTime,
         fields: Iterable[str] = (),
-        seen: At | None = None,
+        seen: PointInTime | None = None,
         force: bool = False,
         dry_run: bool = False,
     ) -> Revert:
@@ -80,7 +80,7 @@ class Reverting:
             change_history.revert.errors.NoSuchFieldError: it has no such field, neither now nor then, or was not there.
             UnknownStateError: history cannot tell what it was then, or what it is.
             change_history.revert.merge.InsideArrayError: a field is within an array.
-            change_history.reconstruct.versions.NoSuchVersionError: the document has no version of this number.
+            change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
             ValueError: a time without a zone.
         """
         asked = tuple(fields)
@@ -97,7 +97,13 @@ class Reverting:
         return replace(attempts.run(), to=to, seen=wanted.seen, undone=undone, unseen=unseen)
 
     def undelete(
-        self, namespace: str, document_id: Any, *, seen: At | None = None, force: bool = False, dry_run: bool = False
+        self,
+        namespace: str,
+        document_id: Any,
+        *,
+        seen: PointInTime | None = None,
+        force: bool = False,
+        dry_run: bool = False,
     ) -> Revert:
         """Bring back a document whose last recorded event is its deletion, as it was right before.
 

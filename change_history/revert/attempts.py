@@ -13,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 
 from change_history.bson.equality import key_of
 from change_history.query.transactions import Transaction
-from change_history.reconstruct.recorded import recorded_until
+from change_history.reconstruct.trust import recorded_until
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
 from change_history.revert.lag import Lag

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from change_history.reconstruct.recorded import Reached
+    from change_history.reconstruct.trust import Reached
     from models import HistoryModel
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
-from change_history.reconstruct import cut, lives
-from change_history.reconstruct.document import recall_one
-from change_history.reconstruct.lineage import Lineage
-from change_history.reconstruct.places import place_of
+from change_history.reconstruct import point_in_time
+from change_history.reconstruct.document import reconstruct_one
+from change_history.reconstruct.lineage import Lineage, last_boundary
+from change_history.reconstruct.point_in_time import Versions
 from change_history.reconstruct.state import UnknownStateError
-from change_history.reconstruct.states import Recalled, Unknown
-from change_history.reconstruct.versions import Versions
+from change_history.reconstruct.states import Reconstructed, Unknown
 from change_history.revert.errors import NoSuchFieldError, NothingRecordedError
 from change_history.revert.merge import InsideArrayError, paths_of
+from change_history.stored.order import position_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.paths import Path
-    from change_history.reconstruct.cut import At, Cut
-    from change_history.reconstruct.places import Place
+    from change_history.reconstruct.point_in_time import PointInTime, Resolved
+    from change_history.stored.order import HistoryPosition
     from models import HistoryModel
 
 
@@ -63,7 +63,7 @@ class Wanted(NamedTuple):
     """
 
     goal: Goal
-    since: Place
+    since: HistoryPosition
     seen: Timestamp | None
 
 
@@ -77,39 +77,39 @@ class Known:
         where: the place.
     """
 
-    def __init__(self, database: Database[Any], namespace: str, raw_id: raw.Value, where: Cut) -> None:
+    def __init__(self, database: Database[Any], namespace: str, raw_id: raw.Value, where: Resolved) -> None:
         self._database = database
         self._namespace = namespace
         self._raw_id = raw_id
         self.place = where.place
-        self._lineage = Lineage(database, namespace, where)
-        self.recalled: Recalled | None = recall_one(database, self._lineage, raw_id, moment=where.moment)
+        self._lineage = Lineage(database, namespace, where.place, where.moment, where.boundary)
+        self.reconstructed: Reconstructed | None = reconstruct_one(database, self._lineage, raw_id, moment=where.moment)
 
     def document(self) -> bytes | Unknown | None:
         """Its BSON; None: it was not there, and that is sure: `as_of` says so sooner, but here something is deleted."""
-        if self.recalled is not None:
-            return self.recalled.document
+        if self.reconstructed is not None:
+            return self.reconstructed.document
         return self._lineage.unrecorded or self._unless_it_was_there_before()
 
     def gaps(self) -> tuple[HistoryModel, ...]:
         """The intervals of which events were lost, so that it may have been something else."""
-        return tuple(self._lineage.gaps(self.recalled.base_time if self.recalled is not None else None))
+        return tuple(self._lineage.gaps(self.reconstructed.base_time if self.reconstructed is not None else None))
 
     def moment(self) -> Timestamp | None:
         """The cluster time of what was recorded last of it; None: nothing was."""
         since = self._lineage.newest.since
-        last = ClusterTime.from_id(self.recalled.last) if self.recalled is not None else since
+        last = ClusterTime.from_id(self.reconstructed.last) if self.reconstructed is not None else since
         return last.timestamp if last else None
 
     def _unless_it_was_there_before(self) -> Unknown | None:
         """Why it may have been there although nothing is recorded of it by then; None: it was not."""
-        if lives.last_turn(self._database, self._namespace, self.place) is not None:
+        if last_boundary(self._database, self._namespace, self.place) is not None:
             return None  # whatever there was had ended
         first = Versions(self._database, self._namespace, self._raw_id).first_from(self.place)
         if first is None:
             return Unknown("nothing is recorded of it up to then")
         operation = first["operation"]
-        brought = lives.last_turn(self._database, self._namespace, place_of(raw.fields(bytes(first.raw))))
+        brought = last_boundary(self._database, self._namespace, position_of(raw.fields(bytes(first.raw))))
         if operation == "insert" and brought is None:
             return None
         return Unknown(
@@ -117,7 +117,7 @@ class Known:
         )
 
 
-def counted(database: Database[Any], namespace: str, document_id: Any, to: At) -> At:
+def counted(database: Database[Any], namespace: str, document_id: Any, to: PointInTime) -> PointInTime:
     """A moment that means the same later: the number of a version is counted from the oldest, and others stay."""
     if not isinstance(to, int) or to >= 0:
         return to
@@ -129,10 +129,10 @@ def to_moment(
     database: Database[Any],
     namespace: str,
     document_id: Any,
-    to: At,
+    to: PointInTime,
     *,
     fields: Sequence[str] = (),
-    seen: At | None = None,
+    seen: PointInTime | None = None,
     force: bool = False,
 ) -> Wanted:
     """One document as it was.
@@ -151,14 +151,15 @@ def to_moment(
         NoSuchFieldError: it has no such field in either state.
         UnknownStateError: history cannot tell what it was, or, unless forced, what it is.
         change_history.revert.merge.InsideArrayError: a field is within an array.
-        change_history.reconstruct.versions.NoSuchVersionError: the document has no version of this number.
+        change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         ValueError: a time without a zone.
     """
     raw_id = to_raw(document_id)
     then, now = (
-        Known(database, namespace, raw_id, cut.of_document(database, namespace, raw_id, at)) for at in (to, seen)
+        Known(database, namespace, raw_id, point_in_time.of_document(database, namespace, raw_id, at))
+        for at in (to, seen)
     )
-    if then.recalled is None and now.recalled is None and not Versions(database, namespace, raw_id).count():
+    if then.reconstructed is None and now.reconstructed is None and not Versions(database, namespace, raw_id).count():
         raise NothingRecordedError(f"nothing is recorded of the document in {namespace}")
     target, expected = then.document(), now.document()
     if isinstance(target, Unknown):

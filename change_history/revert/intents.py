@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from change_history.bson.values import to_python
 from change_history.query import transactions
 from change_history.query.transactions import SessionName, Transaction
-from change_history.reconstruct.recorded import recorded_until
+from change_history.reconstruct.trust import recorded_until
 from change_history.revert.errors import NotAllowedError
 from change_history.stored.names import REVERTS
 from change_history.stored.reading import RAW, as_query, history_collection
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.live import Write
 
 LIFETIME_S = 60
@@ -49,7 +49,7 @@ class Purpose(NamedTuple):
         forced: whether what is there is overwritten whatever it is.
     """
 
-    to: At | None = None
+    to: PointInTime | None = None
     undone: Transaction | None = None
     fields: tuple[str, ...] = ()
     forced: bool = False

@@ -10,8 +10,8 @@ from change_history.bson import raw
 from change_history.bson.values import to_raw
 from change_history.query import fields, timeline
 from change_history.query.selection import Selection
-from change_history.reconstruct.places import place_of
-from change_history.reconstruct.versions import Versions
+from change_history.reconstruct.point_in_time import Versions
+from change_history.stored.order import position_of
 from change_history.stored.reading import history_collection, to_event
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.reconstruct.places import Place
+    from change_history.stored.order import HistoryPosition
     from models import HistoryModel
 
 MOST_TOLD = 10
@@ -44,8 +44,8 @@ def between(
     database: Database[Any],
     namespace: str,
     document_id: Any,
-    since: Place,
-    until: Place,
+    since: HistoryPosition,
+    until: HistoryPosition,
     *,
     names: Sequence[str] = (),
 ) -> Later:
@@ -81,10 +81,12 @@ def between(
     return Later(count, tuple(reversed(newest)))
 
 
-def _newest_first(database: Database[Any], selection: Selection, since: Place, until: Place) -> Iterator[HistoryModel]:
+def _newest_first(
+    database: Database[Any], selection: Selection, since: HistoryPosition, until: HistoryPosition
+) -> Iterator[HistoryModel]:
     collection = history_collection(database)
     first, last = since.cluster_time.timestamp, until.cluster_time.timestamp
     bounded = Selection(selection.namespace, selection.document_id, since=first, until=last)
     for stored in timeline.read(collection, bounded, newest_first=True):
-        if since <= place_of(raw.fields(bytes(stored.raw))) < until:
+        if since <= position_of(raw.fields(bytes(stored.raw))) < until:
             yield to_event(stored)

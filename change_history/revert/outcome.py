@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.diff.difference import Difference, Side
     from change_history.query.transactions import Transaction
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.lag import Lag
     from change_history.revert.later import Later
     from change_history.revert.merge import Conflict as RawConflict
@@ -119,7 +119,7 @@ class Revert:
 
     documents: tuple[Reverted, ...]
     transaction: Transaction | None = None
-    to: At | None = None
+    to: PointInTime | None = None
     seen: Timestamp | None = None
     lag: Lag | None = None
     undone: Later | None = None

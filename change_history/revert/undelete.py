@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.values import ABSENT
-from change_history.reconstruct.places import place_at
-from change_history.reconstruct.state import Recollection, UnknownStateError
-from change_history.reconstruct.versions import Versions
+from change_history.reconstruct.point_in_time import Versions
+from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from change_history.revert.errors import CollectionEndedError, NothingRecordedError
 from change_history.revert.goals import Goal
+from change_history.stored.order import position_at
 
 if TYPE_CHECKING:
     from bson import Timestamp
     from pymongo.database import Database
 
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
 
 
 class Deleted(NamedTuple):
@@ -42,7 +42,7 @@ class Living(NamedTuple):
     goal: Goal
 
 
-def find(database: Database[Any], namespace: str, document_id: Any, seen: At | None) -> Deleted | Living:
+def find(database: Database[Any], namespace: str, document_id: Any, seen: PointInTime | None) -> Deleted | Living:
     """Whether a document is deleted, and what it was before.
 
     Args:
@@ -55,10 +55,10 @@ def find(database: Database[Any], namespace: str, document_id: Any, seen: At | N
         CollectionEndedError: it is gone with its collection.
         NothingRecordedError: nothing is recorded of it.
         UnknownStateError: history cannot tell whether it is there, or nothing of it before its deletion.
-        change_history.reconstruct.versions.NoSuchVersionError: the document has no version of this number.
+        change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    state = Recollection(database, namespace, document_id, seen).state()
+    state = Reconstruction(database, namespace, document_id, seen).state()
     if state.unknown is not None:
         raise UnknownStateError(namespace, state.unknown, document_id)
     if state.data is not None:
@@ -68,7 +68,7 @@ def find(database: Database[Any], namespace: str, document_id: Any, seen: At | N
         raise NothingRecordedError(f"nothing is recorded of the document in {namespace}")
     if ended.document_id is ABSENT or ended.namespace != namespace:
         raise CollectionEndedError(ended)
-    before = Versions(database, namespace, state.raw_id).number(place_at(ended.id, ended.resume_token)) - 1
+    before = Versions(database, namespace, state.raw_id).number(position_at(ended.id, ended.resume_token)) - 1
     if not before:
         raise UnknownStateError(namespace, "nothing is recorded of it before its deletion", document_id)
     return Deleted(before, ended.cluster_time)

@@ -8,13 +8,13 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.query.selection import Selection
-from change_history.reconstruct.cut import Cut
-from change_history.reconstruct.places import place_of
-from change_history.reconstruct.recorded import parts_before
+from change_history.reconstruct.point_in_time import Resolved
 from change_history.reconstruct.states import Unknown
+from change_history.reconstruct.trust import parts_before
 from change_history.revert.errors import NotAllRecordedError
 from change_history.revert.goals import Goal, Known
 from change_history.stored.names import HISTORY
+from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.query.transactions import Transaction
-    from change_history.reconstruct.places import Place
+    from change_history.stored.order import HistoryPosition
 
 _WHERE = {"namespace": 1, "document_id": 1, "resume_token": 1}
 
@@ -33,8 +33,8 @@ class Touched(NamedTuple):
 
     namespace: str
     raw_id: raw.Value
-    first: Place
-    last: Place
+    first: HistoryPosition
+    last: HistoryPosition
 
 
 def goals(database: Database[Any], documents: Iterable[Touched], *, force: bool = False) -> list[Goal]:
@@ -82,7 +82,7 @@ def touched(database: Database[Any], transaction: Transaction) -> list[Touched]:
         if document_id is None:
             continue  # it made a collection, or an index
         namespace = raw.text_of(fields[b"namespace"]).decode("utf-8", "surrogateescape")
-        key, place = (namespace, key_of(document_id)), place_of(fields)
+        key, place = (namespace, key_of(document_id)), position_of(fields)
         if key in found:
             known = found[key]
             found[key] = known._replace(first=min(known.first, place), last=max(known.last, place))
@@ -100,7 +100,7 @@ def _events(database: Database[Any], transaction: Transaction) -> Iterator[dict[
 
 def _goal(database: Database[Any], document: Touched, *, force: bool) -> Goal:
     namespace, raw_id, first, last = document
-    before, after = (Known(database, namespace, raw_id, Cut(place)) for place in (first, last.following))
+    before, after = (Known(database, namespace, raw_id, Resolved(place)) for place in (first, last.following))
     target, expected, gaps = before.document(), after.document(), before.gaps()
     if isinstance(target, Unknown):
         return _untold(document, target)

@@ -1,23 +1,88 @@
-"""The order of history: by cluster time, and within one cluster time as the stream had it.
+"""The order of history: by cluster time, and within one cluster time by resume token, byte by byte.
 
-The server sorts by `_id`, whose first half is the cluster time and whose second is a digest, which is no order:
-the events of one transaction share a cluster time. Sorting by `resume_token` on the server would not do either,
-since BSON compares binary data by length before it looks at a byte. So each run of events with one cluster time
-is put in order here.
+The server sorts by `_id`, whose first half is the cluster time and whose second is a digest, which is no order: the
+events of one transaction share a cluster time. Sorting by `resume_token` on the server would not do either, since BSON
+compares binary data by length before it looks at a byte. So each run of entries with one cluster time is put in order
+here. What has no token is not the stream's: it tells how things were after all events of its cluster time.
 """
 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import TypeVar
 
+    from change_history.bson import raw
+
     Stored = TypeVar("Stored", bound=Mapping[str, Any])
+    Fields = dict[bytes, raw.Value]
+
+_AFTER_ALL = b"\xff"  # no resume token begins so
+_BEYOND = b"\xff\xff"
+
+
+class HistoryPosition(NamedTuple):
+    """Where an entry stands. Places compare as history is ordered.
+
+    Attributes:
+        cluster_time: that of the entry.
+        token: key string of the resume token; for entries without one, greater than any.
+    """
+
+    cluster_time: ClusterTime
+    token: bytes
+
+    @property
+    def following(self) -> HistoryPosition:
+        """The place right after this one."""
+        return HistoryPosition(self.cluster_time, self.token + b"\x00")
+
+    @property
+    def last_id(self) -> bytes:
+        """The greatest `_id`, 16 bytes, that an entry before this place can have."""
+        return self.cluster_time.last_id if self.token else self.cluster_time.first_id
+
+
+BEGINNING = HistoryPosition(BEGINNING_OF_TIME, b"")
+"""Before everything."""
+
+END = HistoryPosition(END_OF_TIME, _BEYOND)
+"""After everything."""
+
+
+def after(time: ClusterTime) -> HistoryPosition:
+    """The place after everything of a cluster time."""
+    return HistoryPosition(time, _BEYOND)
+
+
+def before(time: ClusterTime) -> HistoryPosition:
+    """The place before everything of a cluster time."""
+    return HistoryPosition(time, b"")
+
+
+def position_of(fields: dict[bytes, raw.Value]) -> HistoryPosition:
+    """Where a stored history document stands, from its top-level fields.
+
+    Raises:
+        KeyError: it has no `_id`.
+    """
+    token = fields.get(b"resume_token")
+    return position_at(identity(fields), token[1][5:] if token is not None else None)
+
+
+def position_at(identity: bytes, token: bytes | None) -> HistoryPosition:
+    """Where an entry stands, from its `_id` and its resume token, if it has one."""
+    return HistoryPosition(ClusterTime.from_id(identity), bytes(token) if token is not None else _AFTER_ALL)
+
+
+def identity(fields: dict[bytes, raw.Value]) -> bytes:
+    """The `_id`, 16 bytes, of a stored history document, from its top-level fields."""
+    return fields[b"_id"][1][5:]
 
 
 def cluster_time_of(stored: Mapping[str, Any]) -> ClusterTime:
@@ -38,10 +103,19 @@ def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> 
         The same documents.
     """
     for _, run in groupby(stored, key=cluster_time_of):
-        yield from sorted(run, key=_position, reverse=newest_first)
+        yield from sorted(run, key=_rank, reverse=newest_first)
 
 
-def _position(stored: Mapping[str, Any]) -> tuple[bool, bytes, bytes]:
-    # What has no token is not the stream's: a baseline or a gap tells how things were after all of that time's events.
-    token = bytes(stored.get("resume_token") or b"")
-    return not token, token, bytes(stored["_id"])
+def _rank(stored: Mapping[str, Any]) -> tuple[HistoryPosition, bytes]:
+    return position_at(stored["_id"], stored.get("resume_token")), bytes(stored["_id"])
+
+
+def fields_in_order(
+    stored: Iterable[Fields], *, newest_first: bool = False
+) -> Iterator[tuple[HistoryPosition, Fields]]:
+    """Put entries, given as their top-level fields and sorted by `_id`, in the stream's order, each with its place."""
+    for _, run in groupby(stored, key=lambda fields: ClusterTime.from_id(identity(fields))):
+        placed = [(position_of(fields), fields) for fields in run]
+        if len(placed) > 1:
+            placed.sort(key=lambda item: (item[0], identity(item[1])), reverse=newest_first)
+        yield from placed

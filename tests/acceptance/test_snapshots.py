@@ -11,7 +11,7 @@ import pytest
 from bson import Binary, ObjectId, json_util
 from pymongo import UpdateOne
 
-from change_history.reconstruct.keeping import SPACING
+from change_history.reconstruct.snapshot_maker import SPACING
 from tests.support.daemon import eventually, watcher
 from tests.support.recording import check, spoil, stored
 from watcher.cli import exit_codes

@@ -11,7 +11,7 @@ from change_history import History
 from change_history.bson import raw
 from change_history.bson.values import document_to_python
 from change_history.reconstruct import fold
-from change_history.reconstruct.state import Recollection, UnknownStateError
+from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from tests.chaos.differences import SHOWN, DifferenceError, compare, old_and_new, same, shown, state_of
 from tests.chaos.steps import MARKS, NAMESPACES, Key, State, mark
 from tests.support import oracle
@@ -149,7 +149,7 @@ class Verifier:
         history = History(self._keeper, self._database.name)
         for key, at, document in self._ledger.remembered:
             try:
-                told = Recollection(self._database, key.namespace, key.document_id, at).known()
+                told = Reconstruction(self._database, key.namespace, key.document_id, at).known()
             except UnknownStateError as error:
                 raise DifferenceError(f"{key}: as-of {at} is not known: {error}") from error
             if told != document:

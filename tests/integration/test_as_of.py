@@ -9,7 +9,7 @@ import pytest
 from bson import Binary, Int64, Timestamp
 
 from change_history import History, UnknownStateError
-from change_history.reconstruct.versions import NoSuchVersionError
+from change_history.reconstruct.point_in_time import NoSuchVersionError
 from tests.support.handmade_events import at, cluster, entry, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
 

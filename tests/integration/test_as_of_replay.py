@@ -21,7 +21,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.image import Image
 from change_history.bson.values import to_raw
 from change_history.reconstruct import fold
-from change_history.reconstruct.lives import ENDS
+from change_history.reconstruct.lineage import ENDS
 from change_history.stored.changes import decode
 from tests.support.generated.collections import NAMES, World, id_of, lineages, python_id
 from tests.support.json_patch import patched

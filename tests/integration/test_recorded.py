@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Timestamp
 
-from change_history.reconstruct.recorded import recorded_until
+from change_history.reconstruct.trust import recorded_until
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -11,11 +11,11 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python, to_raw
-from change_history.reconstruct import keeping, lives
-from change_history.reconstruct.document import recall_one
-from change_history.reconstruct.keeping import SPACING
-from change_history.reconstruct.lives import spans
-from change_history.reconstruct.places import END, identity, place_of
+from change_history.reconstruct import snapshot_maker
+from change_history.reconstruct.document import reconstruct_one
+from change_history.reconstruct.lineage import lineage_of
+from change_history.reconstruct.snapshot_maker import SPACING
+from change_history.stored.order import END, identity, position_of
 from change_history.stored.reading import RAW
 from tests.support.generated.documents import every_type
 from tests.support.recording import Recording, check, fill, folded, make_index, stored
@@ -66,15 +66,15 @@ def places(recording: Recording, namespace: str, document_id: Any) -> Iterator[t
     query = {"namespace": namespace, "document_id": document_id}
     for item in recording.history.get_collection("history", codec_options=RAW).find(query):
         fields = raw.fields(bytes(item.raw))
-        yield place_of(fields), identity(fields)
+        yield position_of(fields), identity(fields)
 
 
 def agree(recording: Recording, namespace: str, document_id: Any) -> None:
     """Fail unless recalling from snapshots gives at every entry of a document what folding gives."""
     expected = folded(recording.history, namespace, document_id)
     for place, entry in places(recording, namespace, document_id):
-        within = lives.spans(recording.history, namespace, place.following)
-        found = recall_one(recording.history, within, to_raw(document_id))
+        within = lineage_of(recording.history, namespace, place.following)
+        found = reconstruct_one(recording.history, within, to_raw(document_id))
         assert found is not None
         assert (found.base, found.document, found.last) == (*expected[entry], entry)
 
@@ -89,7 +89,7 @@ def test_every_snapshot_is_what_folding_gives_and_so_is_every_answer_from_it(
     assert fill(recording.history, namespace, 1) == 5
     assert len(check(recording.history, namespace, 1)) == 5
     agree(recording, namespace, 1)
-    last = recall_one(recording.history, spans(recording.history, namespace, END), to_raw(1))
+    last = reconstruct_one(recording.history, lineage_of(recording.history, namespace, END), to_raw(1))
     assert last is not None
     assert (last.entries, last.document) == (0, _stored(database, 1))
 
@@ -212,7 +212,7 @@ def test_states_beyond_the_limit_are_left_out(
     recording: Recording, database: Database[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot of 16 MB would be refused, and as much be read for every answer."""
-    monkeypatch.setattr(keeping, "LARGEST", 20_000)
+    monkeypatch.setattr(snapshot_maker, "LARGEST", 20_000)
     namespace = live(database, updates=SPACING)
     database.a.update_one({"_id": 1}, {"$set": {"text": "x" * 20_000}})
     live(database, updates=SPACING, first=SPACING)

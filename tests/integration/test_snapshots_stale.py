@@ -11,12 +11,12 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
-from change_history.reconstruct import document, keeping, snapshots
-from change_history.reconstruct.document import recall_one
-from change_history.reconstruct.keeping import SPACING, Keeper
-from change_history.reconstruct.lives import spans
-from change_history.reconstruct.places import END, before
+from change_history.reconstruct import document, snapshot_maker, snapshots
+from change_history.reconstruct.document import reconstruct_one
+from change_history.reconstruct.lineage import lineage_of
+from change_history.reconstruct.snapshot_maker import SPACING, SnapshotMaker
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, REJECTED
+from change_history.stored.order import END, before
 from tests.support.recording import Recording, check, fill, make_index, stored
 from watcher.events import record
 from watcher.gaps.rejected import RejectedEvents
@@ -51,7 +51,7 @@ def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Rem
 
 @pytest.fixture
 def namespace(database: Database[Any]) -> str:
-    """Two documents that are changed often, in turns: the namespace."""
+    """Two documents that are changed often, in boundaries: the namespace."""
     for number in range(FOUR):
         for document_id in (1, 2):
             update = {"$set": {f"f{number % 50}": number}}
@@ -115,15 +115,15 @@ def test_an_entry_that_enters_while_a_snapshot_is_made_is_not_missed(
     take_out(recording, late)
     on_their_way = [late]
 
-    def recalled(*arguments: Any, **options: Any) -> Any:
-        found = document.recall_one(*arguments, **options)
+    def reconstructed(*arguments: Any, **options: Any) -> Any:
+        found = document.reconstruct_one(*arguments, **options)
         for entry in on_their_way:
             recording.put(entry)
             snapshots.forget(recording.history, [entry])
         on_their_way.clear()
         return found
 
-    monkeypatch.setattr(keeping, "recall_one", recalled)
+    monkeypatch.setattr(snapshot_maker, "reconstruct_one", reconstructed)
     fill(recording.history, namespace, 1)
 
     assert not on_their_way
@@ -134,12 +134,12 @@ def test_an_entry_that_enters_while_a_snapshot_is_made_is_not_missed(
 def test_a_claim_that_a_kill_left_behind_tells_nothing_and_is_taken_over(recording: Recording, namespace: str) -> None:
     """It has no state; read as one, every answer after it would fail."""
     recording.catch_up()
-    entry = Keeper(recording.history).due(namespace, to_raw(1), bytes(16), END)
+    entry = SnapshotMaker(recording.history).due(namespace, to_raw(1), bytes(16), END)
     assert entry is not None
     claim = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
     claim.append((b"claim", (raw.OBJECT_ID, ObjectId().binary)))
     recording.history.snapshots.insert_one(RawBSONDocument(raw.from_fields(claim)))
-    found = recall_one(recording.history, spans(recording.history, namespace, END), to_raw(1))
+    found = reconstruct_one(recording.history, lineage_of(recording.history, namespace, END), to_raw(1))
     assert found is not None
     assert found.entries == FOUR
 
@@ -150,7 +150,7 @@ def test_a_claim_that_a_kill_left_behind_tells_nothing_and_is_taken_over(recordi
 def test_two_who_make_the_same_snapshots_do_not_hinder_each_other(recording: Recording, namespace: str) -> None:
     """Two daemons, or a daemon and `watcher snapshots rebuild`."""
     recording.catch_up()
-    one, other = (Keeper(recording.history).fill(namespace, to_raw(1)) for _ in range(2))
+    one, other = (SnapshotMaker(recording.history).fill(namespace, to_raw(1)) for _ in range(2))
     assert [(next(one), next(other)) for _ in range(4)] == [(True, True)] * 4
 
     assert len(check(recording.history, namespace, 1)) == 4
@@ -188,7 +188,7 @@ def test_nothing_after_a_place_is_looked_at(recording: Recording, namespace: str
     (*_, last) = of_document(recording.catch_up(), 1)
     until = before(ClusterTime.from_id(raw.fields(last)[b"_id"][1][5:]))
 
-    assert sum(Keeper(recording.history).fill(namespace, to_raw(1), until=until)) == 3
+    assert sum(SnapshotMaker(recording.history).fill(namespace, to_raw(1), until=until)) == 3
 
 
 def test_indexes_answer_whether_anything_is_due(recording: Recording, namespace: str) -> None:

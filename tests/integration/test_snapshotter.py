@@ -9,7 +9,7 @@ import pytest
 from pymongo import MongoClient
 from structlog.testing import capture_logs
 
-from change_history.reconstruct.keeping import SPACING
+from change_history.reconstruct.snapshot_maker import SPACING
 from tests.support.daemon import PATIENCE_S, eventually
 from tests.support.handmade_events import an_event
 from tests.support.recording import Recording, check, make_index, stored

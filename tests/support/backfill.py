@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import models
 from change_history.bson import raw
 from change_history.bson.equality import key_of
-from change_history.reconstruct import lives
-from change_history.reconstruct.places import END
-from change_history.reconstruct.states import recall_many
+from change_history.reconstruct.lineage import lineage_of
+from change_history.reconstruct.states import reconstruct_many
 from change_history.stored.names import HISTORY
+from change_history.stored.order import END
 from change_history.stored.reading import RAW
 from models import HistoryModel
 from tests.support import oracle
@@ -46,14 +46,16 @@ def backfilled(daemon: Daemon) -> bool:
 def told(daemon: Daemon, namespace: str) -> dict[raw.Value, Any]:
     """What the documents of a collection are, as history tells it; without those that are gone."""
     recorded = daemon.database.get_collection(HISTORY, codec_options=RAW)
-    spans = list(lives.spans(daemon.database, namespace, END))
+    incarnations = list(lineage_of(daemon.database, namespace, END))
     ids: dict[Hashable, raw.Value] = {}
-    for span in spans:
-        query = {"namespace": span.namespace, "document_id": {"$exists": True}, "_id": span.ids()}
+    for incarnation in incarnations:
+        query = {"namespace": incarnation.namespace, "document_id": {"$exists": True}, "_id": incarnation.ids()}
         for entry in recorded.find(query, {"document_id": 1}):
             document_id = raw.fields(bytes(entry.raw))[b"document_id"]
             ids[key_of(document_id)] = document_id
-    documents = (known.document for known in recall_many(daemon.database, spans, list(ids.values())).values())
+    documents = (
+        known.document for known in reconstruct_many(daemon.database, incarnations, list(ids.values())).values()
+    )
     unknown = uuid.uuid4().bytes  # equals no document's bytes
     return {
         raw.fields(document)[b"_id"] if isinstance(document, bytes) else (raw.BINARY, unknown): document

@@ -14,7 +14,7 @@ from change_history.bson.image import Image
 from change_history.bson.paths import read_dotted
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct import fold
-from change_history.stored.parts import whole
+from change_history.stored.chunks import whole
 from tests.support.daemon import eventually
 
 if TYPE_CHECKING:

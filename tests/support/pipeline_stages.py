@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from change_history.bson.raw import Value
-    from change_history.reconstruct.places import Place
+    from change_history.stored.order import HistoryPosition
     from watcher.stream.inflight import Key
     from watcher.stream.pipeline import Checkpoints
 
@@ -248,7 +248,7 @@ class FixedPast:
     lost: list[Lost] = field(default_factory=list)
     news: bool = False
 
-    def documents(self, keys: Mapping[Key, Value], _place: Place) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(self, keys: Mapping[Key, Value], _place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
         """Tells what the test has put in."""
         self.asked.append(tuple(keys))
         yield from dict.fromkeys(keys, self.told).items()

@@ -9,9 +9,8 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import document_to_python, to_raw
-from change_history.reconstruct.keeping import Keeper
-from change_history.reconstruct.snapshots import TIMELINE_NAME, Start, read
-from change_history.reconstruct.told import told
+from change_history.reconstruct.snapshot_maker import SnapshotMaker, every_state
+from change_history.reconstruct.snapshots import TIMELINE_NAME, Snapshot, read
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.reading import RAW
 from models import HistoryModel, SnapshotModel
@@ -109,10 +108,10 @@ def make_index(history: Database[Any]) -> None:
 
 def fill(history: Database[Any], namespace: str, document_id: Any) -> int:
     """Make all snapshots of a document that are due; how many there are more."""
-    return sum(Keeper(history).fill(namespace, to_raw(document_id)))
+    return sum(SnapshotMaker(history).fill(namespace, to_raw(document_id)))
 
 
-def stored(history: Database[Any], query: dict[str, Any] | None = None) -> list[Start]:
+def stored(history: Database[Any], query: dict[str, Any] | None = None) -> list[Snapshot]:
     """All snapshots, oldest first; claims left out."""
     found = history.get_collection(SNAPSHOTS, codec_options=RAW).find(query or {}, sort=[("_id", 1)])
     return [start for item in found if (start := read(raw.fields(bytes(item.raw)))) is not None]
@@ -120,10 +119,10 @@ def stored(history: Database[Any], query: dict[str, Any] | None = None) -> list[
 
 def folded(history: Database[Any], namespace: str, document_id: Any) -> dict[bytes, tuple[bytes, Any]]:
     """By the `_id` of each entry of a document: what it is based on and what the document is after it, by folding."""
-    return {step.last: (step.base, step.document) for step in told(history, namespace, to_raw(document_id))}
+    return {step.last: (step.base, step.document) for step in every_state(history, namespace, to_raw(document_id))}
 
 
-def check(history: Database[Any], namespace: str, document_id: Any) -> list[Start]:
+def check(history: Database[Any], namespace: str, document_id: Any) -> list[Snapshot]:
     """Fail unless every snapshot of a document says what folding does; the snapshots."""
     expected = folded(history, namespace, document_id)
     found = stored(history, {"namespace": namespace, "document_id": document_id})
@@ -132,7 +131,7 @@ def check(history: Database[Any], namespace: str, document_id: Any) -> list[Star
     return found
 
 
-def spoil(history: Database[Any], snapshot: Start, **values: Any) -> None:
+def spoil(history: Database[Any], snapshot: Snapshot, **values: Any) -> None:
     """Make a snapshot say something else."""
     document = raw.fields(snapshot.document) | {name.encode(): to_raw(value) for name, value in values.items()}
     state = RawBSONDocument(raw.from_fields(document.items()))

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.values import document_to_python, to_raw
-from change_history.reconstruct.keeping import SHARE, SPACING, _spacing
+from change_history.reconstruct.snapshot_maker import SHARE, SPACING, _spacing
 from change_history.reconstruct.snapshots import read, written
 from models import SnapshotModel
 from tests.support.handmade_events import TOKEN, an_event

@@ -15,7 +15,7 @@ from change_history.bson.python_paths import dotted
 from change_history.bson.values import document_to_python
 from change_history.query import fields
 from change_history.query.selection import Selection
-from change_history.reconstruct import window
+from change_history.reconstruct import point_in_time
 from change_history.stored.order import in_stream_order
 from models import ABSENT, UNKNOWN, ChangeModel, HistoryModel
 
@@ -76,16 +76,16 @@ def test_only_one_cluster_time_is_held_in_memory() -> None:
 
 def test_a_window_of_cluster_times_includes_both_ends_exactly() -> None:
     """Every digest fits between the bounds; the neighbours do not."""
-    bounds = window.id_bounds(Timestamp(5, 7), Timestamp(5, 7))
+    bounds = point_in_time.id_bounds(Timestamp(5, 7), Timestamp(5, 7))
 
     inside = (5).to_bytes(4, "big") + (7).to_bytes(4, "big")
     assert bounds == {"$gte": inside + b"\x00" * 8, "$lte": inside + b"\xff" * 8}
-    assert window.wall_bounds(Timestamp(5, 7), Timestamp(5, 7)) == {}
+    assert point_in_time.wall_bounds(Timestamp(5, 7), Timestamp(5, 7)) == {}
 
 
 @given(
     st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)),  # noqa: DTZ001 - the zone follows
-    st.integers(-window.SLACK_SECONDS, window.SLACK_SECONDS),
+    st.integers(-point_in_time.SLACK_SECONDS, point_in_time.SLACK_SECONDS),
     st.integers(0, 2**32 - 1),
 )
 def test_a_window_of_wall_times_loses_no_event_to_the_index(naive: datetime, drift: int, increment: int) -> None:
@@ -94,7 +94,7 @@ def test_a_window_of_wall_times_loses_no_event_to_the_index(naive: datetime, dri
     seconds = int(moment.timestamp()) + drift
     stored = seconds.to_bytes(4, "big") + increment.to_bytes(4, "big") + b"\x80" * 8
 
-    bounds = window.id_bounds(moment, moment)
+    bounds = point_in_time.id_bounds(moment, moment)
 
     assert bounds["$gte"] <= stored <= bounds["$lte"]
 
@@ -103,7 +103,7 @@ def test_a_wall_time_finer_than_a_millisecond_is_not_rounded_outwards() -> None:
     """The first millisecond inside, and the last one."""
     since, until = NOON + timedelta(microseconds=1), NOON + timedelta(microseconds=1999)
 
-    assert window.wall_bounds(since, until) == {
+    assert point_in_time.wall_bounds(since, until) == {
         "$gte": DatetimeMS(SECONDS * 1000 + 1),
         "$lte": DatetimeMS(SECONDS * 1000 + 1),
     }
@@ -112,7 +112,7 @@ def test_a_wall_time_finer_than_a_millisecond_is_not_rounded_outwards() -> None:
 @pytest.mark.parametrize("year", [1, 1969, 2107, 9999])
 def test_a_window_beyond_cluster_time_is_cut_to_it(year: int) -> None:
     """Since the beginning of the calendar is not an error."""
-    bounds = window.id_bounds(datetime(year, 1, 2, tzinfo=UTC), datetime(year, 1, 2, tzinfo=UTC))
+    bounds = point_in_time.id_bounds(datetime(year, 1, 2, tzinfo=UTC), datetime(year, 1, 2, tzinfo=UTC))
 
     assert all(len(bound) == 16 for bound in bounds.values())
 

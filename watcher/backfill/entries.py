@@ -18,11 +18,12 @@ from bson import Binary
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
-from change_history.reconstruct import holes, lives
-from change_history.reconstruct.ids import in_ids
-from change_history.reconstruct.places import after
-from change_history.reconstruct.states import Unknown, recall_many
+from change_history.reconstruct import trust
+from change_history.reconstruct.lineage import last_boundary, lineage_of
+from change_history.reconstruct.reads import in_ids
+from change_history.reconstruct.states import Unknown, reconstruct_many
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
+from change_history.stored.order import after
 from change_history.stored.reading import RAW
 from watcher.backfill.queue import BASELINE
 from watcher.events import baseline
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.partition import Partition
-    from change_history.reconstruct.lives import Span
+    from change_history.reconstruct.lineage import Incarnation
     from watcher.backfill.queue import Plan
 
 _MILLISECONDS = 1000
@@ -79,9 +80,9 @@ class Entries:
         may be gone, too.
         """
         ids: list[raw.Value] = []
-        for span in self._spans(self._plan.at):
+        for incarnation in self._incarnations(self._plan.at):
             mine = {} if self._part is None else {"$expr": holds(self._part, "$document_id")}
-            known = {"namespace": span.namespace, "document_id": {"$exists": True}, "_id": span.ids()}
+            known = {"namespace": incarnation.namespace, "document_id": {"$exists": True}, "_id": incarnation.ids()}
             stages: list[dict[str, Any]] = [
                 {"$match": known | mine},
                 {"$sort": {"namespace": 1, "document_id": 1}},
@@ -128,7 +129,7 @@ class Entries:
             return set(ids)
         if last <= first or not ids:
             return set()
-        rejected = holes.rejected(self._database, [self._namespace])
+        rejected = trust.rejected(self._database, [self._namespace])
         if self._turned(since, until) or rejected.between(first, last):
             return set(ids)
         query = {
@@ -142,14 +143,14 @@ class Entries:
 
     def _turned(self, since: Timestamp, until: Timestamp) -> bool:
         """Whether the collection was dropped, renamed or replaced after one cluster time, and up to another one."""
-        turn = lives.last_turn(self._database, self._namespace, after(ClusterTime.of(until)))
+        turn = last_boundary(self._database, self._namespace, after(ClusterTime.of(until)))
         return turn is not None and turn.cluster_time > ClusterTime.of(since)
 
     def _lost(self, since: Timestamp, until: Timestamp) -> bool:
         first, last = ClusterTime.of(since), ClusterTime.of(until)
         # A stream that goes on at a cluster time delivers what happens at that time.
         return last > first and any(
-            gap.since < last and first < gap.until.just_before for gap in holes.gaps(self._database, self._namespace)
+            gap.since < last and first < gap.until.just_before for gap in trust.gaps(self._database, self._namespace)
         )
 
     def _as_of_plan(self, found: dict[raw.Value, bytes | None]) -> list[bytes]:
@@ -157,7 +158,7 @@ class Entries:
         name, read_at = self._namespace.encode(), _snapshot(self._plan.at)
         if self._plan.kind == BASELINE:
             return [baseline.baseline(name, document, read_at) for document in found.values() if document is not None]
-        known = self._known(list(found), self._spans_before)
+        known = self._known(list(found), self._incarnations_before)
         entries = []
         for key, document in found.items():
             was = known.get(key, _NOTHING_KNOWN if document is not None else None)
@@ -170,7 +171,7 @@ class Entries:
     def _as_of_reading(self, found: dict[raw.Value, bytes | None], at: Timestamp) -> list[bytes]:
         """Entries of documents that something was recorded of since, which history does not know as they are."""
         name, read_at = self._namespace.encode(), _snapshot(at)
-        known = self._known(list(found), self._spans(at))
+        known = self._known(list(found), self._incarnations(at))
         entries = []
         for key, document in found.items():
             if known.get(key) == document:
@@ -181,17 +182,17 @@ class Entries:
                 entries.append(baseline.replaced(name, key, document, read_at))
         return entries
 
-    def _known(self, ids: list[raw.Value], spans: list[Span]) -> dict[raw.Value, bytes | Unknown | None]:
+    def _known(self, ids: list[raw.Value], incarnations: list[Incarnation]) -> dict[raw.Value, bytes | Unknown | None]:
         """What history says that documents were; those that it has no entry of are missing."""
-        found = recall_many(self._database, spans, ids) if ids else {}
+        found = reconstruct_many(self._database, incarnations, ids) if ids else {}
         return {key: found[same].document for key in ids if (same := key_of(key)) in found}
 
     @cached_property
-    def _spans_before(self) -> list[Span]:
-        return self._spans(self._plan.since or self._plan.at)
+    def _incarnations_before(self) -> list[Incarnation]:
+        return self._incarnations(self._plan.since or self._plan.at)
 
-    def _spans(self, until: Timestamp) -> list[Span]:
-        return list(lives.spans(self._database, self._namespace, after(ClusterTime.of(until))))
+    def _incarnations(self, until: Timestamp) -> list[Incarnation]:
+        return list(lineage_of(self._database, self._namespace, after(ClusterTime.of(until))))
 
 
 def _same_id(was: bytes | None, document: bytes | None) -> bool:

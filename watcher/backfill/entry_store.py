@@ -10,10 +10,10 @@ from pymongo.errors import BulkWriteError, OperationFailure
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
-from change_history.reconstruct.places import identity
 from change_history.reconstruct.snapshots import forget
 from change_history.stored import chunks, exact
 from change_history.stored.names import HISTORY
+from change_history.stored.order import identity
 from watcher.errors import REJECT_CODES
 from watcher.stream.batch import Entry, Position, Recorded
 from watcher.stream.large_documents import LargeDocuments

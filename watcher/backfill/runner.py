@@ -25,7 +25,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson.resume_token import token_time
 from change_history.partition import read
-from change_history.reconstruct.recorded import parts_before
+from change_history.reconstruct.trust import parts_before
 from watcher.backfill.plan_store import PlanStore
 from watcher.backfill.planner import Planner
 from watcher.backfill.queue import RECONCILE, Plan, enqueue, finish

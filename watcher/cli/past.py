@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from change_history.reconstruct.filters import FilterError
+from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.reconstruct.state import UnknownStateError
-from change_history.reconstruct.versions import NoSuchVersionError
 from watcher.cli import exit_codes
 from watcher.cli.connection import CommandError, open_history
 from watcher.cli.rendering import state_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history import History, State
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
     from config.settings import Settings
     from models import HistoryModel
 
@@ -42,7 +42,7 @@ def asked(settings: Settings) -> Iterator[History]:
         raise click.UsageError(f"--query: {error}") from error
 
 
-def state(history: History, namespace: str, document_id: Any, at: At | None, zone: tzinfo | None) -> State:
+def state(history: History, namespace: str, document_id: Any, at: PointInTime | None, zone: tzinfo | None) -> State:
     """What a document was, if history can tell.
 
     Raises:

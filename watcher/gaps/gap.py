@@ -11,9 +11,9 @@ from pymongo import WriteConcern
 
 from change_history.bson import raw
 from change_history.partition import share
-from change_history.reconstruct.places import place_of
 from change_history.reconstruct.snapshots import forget
 from change_history.stored.names import HISTORY
+from change_history.stored.order import position_of
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -145,7 +145,7 @@ class Gaps:
             pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
         """
         documents = [entry.document for entry in late.entries]
-        times = [place_of(raw.fields(document)).cluster_time for document in documents]
+        times = [position_of(raw.fields(document)).cluster_time for document in documents]
         if not times:
             return
         first, last = min(times).timestamp, max(times).timestamp

@@ -9,7 +9,7 @@ from pymongo import WriteConcern
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget
-from change_history.stored import parts
+from change_history.stored import chunks
 from change_history.stored.names import PARTS, REJECTED
 from watcher.events import record
 from watcher.stream.batch import Entry, Position, Recorded, Rejected
@@ -81,9 +81,9 @@ class RejectedEvents:
     def _try(self, item: dict[str, Any]) -> str | None:
         """Why the event still cannot be stored, or None once a majority has its history."""
         try:
-            data = parts.read(self._database, item["parts"]) if item.get("parts") else bytes(item["event"])
+            data = chunks.read(self._database, item["parts"]) if item.get("parts") else bytes(item["event"])
             document = record.record(data)
-        except (ValueError, parts.MissingPartError) as error:
+        except (ValueError, chunks.MissingPartError) as error:
             return f"{type(error).__name__}: {error}"
         refused = self._writer.judge(Entry(document, data))
         if refused is None:

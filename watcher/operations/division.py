@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from watcher.errors import FatalError
 
 if TYPE_CHECKING:
-    from change_history.reconstruct.belief import Hole
+    from change_history.reconstruct.trust import Gap
     from watcher.stream.batch import Position
     from watcher.stream.checkpointer import StoredPosition
 
@@ -25,7 +25,7 @@ class Division(NamedTuple):
     """
 
     positions: dict[str, StoredPosition | None]
-    gaps: tuple[Hole, ...]
+    gaps: tuple[Gap, ...]
 
     @property
     def begun(self) -> dict[str, StoredPosition]:

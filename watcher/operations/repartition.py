@@ -17,8 +17,8 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
 
 from change_history.partition import Partition, all_of, checkpoint_of
-from change_history.reconstruct.holes import gaps
 from change_history.reconstruct.snapshots import forget_since
+from change_history.reconstruct.trust import gaps
 from change_history.stored.names import CHECKPOINTS
 from watcher.backfill import plan_store
 from watcher.backfill.planner import Planner

@@ -1,6 +1,6 @@
 """History that is recorded and may not be stored yet.
 
-Until a batch is acknowledged, the history collection can hold any part of it. So what is recalled from there is cut
+Until a batch is acknowledged, the history collection can hold any part of it. So what is reconstructed from there ends
 before the first batch in flight, and what is kept here follows.
 """
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
-from change_history.reconstruct.lives import ENDS
-from change_history.reconstruct.places import place_of
+from change_history.reconstruct.lineage import ENDS
+from change_history.stored.order import position_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from change_history.reconstruct.places import Place
+    from change_history.stored.order import HistoryPosition
     from watcher.stream.batch import Recorded
 
     Fields = dict[bytes, raw.Value]
@@ -55,7 +55,7 @@ class InFlight:
         """Batches up to this number are acknowledged by a majority. May be called from another thread."""
         self._stored = number
 
-    def start(self) -> Place | None:
+    def start(self) -> HistoryPosition | None:
         """Where the first of these batches begins; None: there is no history in flight."""
         return next((place for batch in self._batches if (place := batch.start()) is not None), None)
 
@@ -74,9 +74,9 @@ class _Indexed:
         self._documents: dict[Key, list[tuple[int, Fields]]] = {}
         self._breaks: list[tuple[int, frozenset[bytes]]] = []
 
-    def start(self) -> Place | None:
+    def start(self) -> HistoryPosition | None:
         entries = self.recorded.entries
-        return place_of(raw.fields(entries[0].document)) if entries else None
+        return position_of(raw.fields(entries[0].document)) if entries else None
 
     def breaks(self) -> bool:
         return bool(self.recorded.rejected) or any(operation in ENDS for _, operation in self.recorded.counts)

@@ -1,9 +1,8 @@
 """Old values without pre-images: what history itself tells of a document, where that is sound.
 
-A document is what its history folds to, if history tells it whole and may be believed since (`watcher.stream.past`).
-It is
-recalled from the history collection, followed by what is in flight, and then kept up to date with every event of it, as
-long as there is room. Whatever cannot be told is unknown.
+A document is what its history folds to, if history tells it whole and is trusted since (`watcher.stream.past`). It is
+reconstructed from the history collection, followed by what is in flight, and then kept up to date with every event of
+it, as long as there is room. Whatever cannot be told is unknown.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.reconstruct import fold
-from change_history.reconstruct.lives import ENDS
-from change_history.reconstruct.places import Place
+from change_history.reconstruct.lineage import ENDS
+from change_history.stored.order import HistoryPosition
 from watcher.events import event
 from watcher.stream.inflight import Key
 
@@ -40,7 +39,7 @@ _WITHOUT_IMAGE = frozenset({b"update", b"replace", b"delete"})
 class Tells(Protocol):
     """History, as far as it may be believed. The implementation is `watcher.stream.past.Past`."""
 
-    def documents(self, keys: Mapping[Key, Value], place: Place, /) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(self, keys: Mapping[Key, Value], place: HistoryPosition, /) -> Iterator[tuple[Key, bytes | None]]:
         """What documents of one collection were before a place; None: unknown."""
 
     def begin(self, recorded: Recorded) -> None:
@@ -162,7 +161,7 @@ class Memory:
 
     def _recall(self, keys: Mapping[Key, Value], first: Event) -> None:
         """Recall documents of one collection as they were before an event, as many as there is room for."""
-        for key, document in self._past.documents(keys, Place(first.cluster_time, first.token)):
+        for key, document in self._past.documents(keys, HistoryPosition(first.cluster_time, first.token)):
             if len(keys) > 1 and self._size + len(document or b"") > ROOM:
                 return
             self._keep(key, document)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from change_history.reconstruct import holes, lives
-from change_history.reconstruct.belief import Hole, believed_since
-from change_history.reconstruct.states import Recalled, Unknown, follow, recall_many
+from change_history.reconstruct import trust
+from change_history.reconstruct.lineage import lineage_of
+from change_history.reconstruct.states import Reconstructed, Unknown, follow, reconstruct_many
+from change_history.reconstruct.trust import Gap, trusted_since
 from watcher.steps import Step
 from watcher.stream.inflight import InFlight
 
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
     from change_history.bson.cluster_time import ClusterTime
     from change_history.bson.raw import Value
-    from change_history.reconstruct.lives import Span
-    from change_history.reconstruct.places import Place
+    from change_history.reconstruct.lineage import Incarnation
+    from change_history.stored.order import HistoryPosition
     from watcher.retry import Retry
     from watcher.stream.batch import Lost, Position, Recorded
     from watcher.stream.inflight import Key
     from watcher.targets.scope import Scope
 
 _AT_ONCE = 20
-"""Documents recalled in one question; each may be of 16 MB."""
+"""Documents reconstructed in one question; each may be of 16 MB."""
 
 
 class Past:
@@ -47,7 +48,7 @@ class Past:
         self._scope = scope
         self._begun = begun
         self._retry = retry
-        self._holes: dict[tuple[str, ClusterTime], Hole] = {}
+        self._holes: dict[tuple[str, ClusterTime], Gap] = {}
         self._changed = True
         self._load_holes()
 
@@ -62,7 +63,7 @@ class Past:
 
     def lose(self, lost: Lost, resumed: Position) -> None:
         """Note a hole that may not stand in history yet."""
-        hole = Hole(lost.position.cluster_time, resumed.cluster_time, None, self._stream)
+        hole = Gap(lost.position.cluster_time, resumed.cluster_time, None, self._stream)
         self._holes[hole.checkpoint, hole.since] = hole
 
     def change(self) -> None:
@@ -76,41 +77,43 @@ class Past:
             self._load_holes()
         return changed
 
-    def documents(self, keys: Mapping[Key, Value], place: Place) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(self, keys: Mapping[Key, Value], place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
         """What documents of one collection were before a place; None: unknown.
 
         Raises:
             pymongo.errors.PyMongoError: the history deployment refuses.
             watcher.retry.StoppedError: a stop was asked for.
         """
-        since = believed_since(place.cluster_time, self._begun, self._holes.values())
+        since = trusted_since(place.cluster_time, self._begun, self._holes.values())
         stored = min(self._in_flight.start() or place, place)
         namespace = next(iter(keys)).namespace.decode("utf-8", "surrogateescape")
-        spans = self._ask(lambda: list(lives.spans(self._database, namespace, stored, self._covers)))
+        incarnations = self._ask(lambda: list(lineage_of(self._database, namespace, stored, self._covers)))
         rest = iter(keys.items())
         while some := dict(islice(rest, _AT_ONCE)):
-            told = self._recalled(spans, some)
+            told = self._reconstructed(incarnations, some)
             for key in some:
-                recalled = self._followed(key, told.get(key))
-                base = recalled.base_time if recalled is not None else None
-                known = recalled.document if recalled is not None and base is not None and base >= since else None
+                reconstructed = self._followed(key, told.get(key))
+                base = reconstructed.base_time if reconstructed is not None else None
+                known = (
+                    reconstructed.document if reconstructed is not None and base is not None and base >= since else None
+                )
                 yield key, known if not isinstance(known, Unknown) else None
 
-    def _recalled(self, spans: list[Span], keys: Mapping[Key, Value]) -> dict[Key, Recalled]:
-        found = self._ask(lambda: recall_many(self._database, spans, list(keys.values())))
+    def _reconstructed(self, incarnations: list[Incarnation], keys: Mapping[Key, Value]) -> dict[Key, Reconstructed]:
+        found = self._ask(lambda: reconstruct_many(self._database, incarnations, list(keys.values())))
         return {key: found[key.document] for key in keys if key.document in found}
 
-    def _followed(self, key: Key, recalled: Recalled | None) -> Recalled | None:
+    def _followed(self, key: Key, reconstructed: Reconstructed | None) -> Reconstructed | None:
         for entry in self._in_flight.of(key):
-            recalled = follow([entry], recalled) if entry is not None else None
-        return recalled
+            reconstructed = follow([entry], reconstructed) if entry is not None else None
+        return reconstructed
 
     def _covers(self, namespace: str) -> bool:
         database, _, collection = namespace.partition(".")
         return self._scope.covers(database, collection)
 
     def _load_holes(self) -> None:
-        for hole in self._ask(lambda: holes.gaps(self._database, stream=self._stream)):
+        for hole in self._ask(lambda: trust.gaps(self._database, stream=self._stream)):
             self._holes[hole.checkpoint, hole.since] = hole
 
     def _ask(self, question: Any) -> Any:

@@ -97,13 +97,14 @@ class World:
         self.moments: list[Moment] = []
 
     def begin(self) -> None:
-        """Drop what there is, and begin with empty collections."""
+        """Drop what there is, and begin with empty collections, whose creation history knows of."""
         for name in NAMES:
             self._client[self._name].drop_collection(name)
+        self._recording.catch_up()
+        self._recording.forget()
         for name in COLLECTIONS:
             self._client[self._name].create_collection(name, changeStreamPreAndPostImages={"enabled": True})
         self._recording.catch_up()
-        self._recording.forget()
         self.events, self.moments = [], []
 
     def run(self, operation: Operation) -> None:

@@ -10,7 +10,7 @@ import click
 from watcher.cli.parsing.parse import Time, zone_chosen
 
 if TYPE_CHECKING:
-    from change_history.reconstruct.cut import At as Moment
+    from change_history.reconstruct.point_in_time import PointInTime as Moment
 
 AT_HELP = """A moment is a TIME: ISO 8601 (local time if it names no zone, midnight if no time of day), words such as
     '2h ago', 'yesterday 14:00' or 'monday' (its midnight), or a cluster time, seconds:increment. The first two are

@@ -14,8 +14,7 @@ from bson import Timestamp
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from change_history.reconstruct.cut import At
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment, PointInTime
     from models import HistoryModel
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -137,7 +136,7 @@ def typed(moment: Moment, zone: tzinfo | None) -> str:
     return exact(moment) if isinstance(moment, Timestamp) else wall(moment, zone)
 
 
-def asked(at: At | None, zone: tzinfo | None) -> str:
+def asked(at: PointInTime | None, zone: tzinfo | None) -> str:
     """A moment that was asked for, in an answer about it: a time, `version 3`, or `now`."""
     if isinstance(at, Timestamp):
         return f"{clock(at, zone)}, {exact(at)}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.query.transactions import Name
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
 
 UTC_IS_CHOSEN = "cli.utc"
 """Key of `click.Context.meta`: whether a time without a zone is UTC. `watcher.cli.parsing.time_options` sets it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Function = Callable[..., Any]
 
 _SLACK_S = 60
-"""How far the two clocks of an event may be apart (`reconstruct.window.SLACK_SECONDS`, which takes the driver)."""
+"""How far the two clocks of an event may be apart (`point_in_time.SLACK_SECONDS`, which takes the driver)."""
 
 
 def utc_option(command: Function) -> Function:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from change_history import History
     from change_history.diff.collections import Changed
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
 
 _INDENT = "    "
 _STYLES = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
@@ -40,7 +40,12 @@ class Form(Enum):
 
 
 def of_document(
-    history: History, namespace: str, document_id: Any, at: tuple[At | None, At | None], form: Form, zone: tzinfo | None
+    history: History,
+    namespace: str,
+    document_id: Any,
+    at: tuple[PointInTime | None, PointInTime | None],
+    form: Form,
+    zone: tzinfo | None,
 ) -> None:
     """Print what is different between two moments of a document.
 
@@ -97,7 +102,7 @@ def of_collection(history: History, namespace: str, at: tuple[Any, Any], form: F
         raise SystemExit(exit_codes.UNKNOWN)
 
 
-def _seconds(at: At | None) -> float:
+def _seconds(at: PointInTime | None) -> float:
     """Tells which of two moments is the later one where nothing is recorded between them."""
     return inf if at is None or isinstance(at, int) else moments.seconds(at)
 

@@ -9,8 +9,8 @@ import click
 
 from change_history import Selection
 from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
+from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.reconstruct.state import UnknownStateError
-from change_history.reconstruct.versions import NoSuchVersionError
 from change_history.revert.errors import (
     CollectionEndedError,
     ContendedError,

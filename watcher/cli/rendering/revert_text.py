@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.intents import Unsettled
     from change_history.revert.outcome import Revert
     from watcher.cli.commands.operating.revert_job import Wish
@@ -115,7 +115,7 @@ def command(wish: Wish, found: Revert) -> str:
     return " ".join(["watcher revert", *words, *(["--force"] if wish.force else []), "--yes"])
 
 
-def typed(at: At | None) -> str:
+def typed(at: PointInTime | None) -> str:
     """A moment as it can be typed again and means the same."""
     if isinstance(at, datetime):
         return at.isoformat()

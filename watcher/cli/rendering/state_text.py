@@ -10,7 +10,7 @@ from change_history import Selection
 from change_history.bson.values import ABSENT
 from change_history.query import transactions
 from change_history.query.gaps import view
-from change_history.reconstruct.places import BEGINNING
+from change_history.stored.order import BEGINNING
 from watcher.cli.parsing import moments
 from watcher.cli.rendering import gap_text, heading, not_found
 from watcher.cli.rendering.value_text import printable, text_of
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history import History, State
-    from change_history.reconstruct.collection_state import CollectionState
-    from change_history.reconstruct.cut import At
-    from change_history.reconstruct.places import Place
-    from change_history.reconstruct.versions import NoSuchVersionError
+    from change_history.reconstruct.collection import CollectionState
+    from change_history.reconstruct.point_in_time import NoSuchVersionError, PointInTime
+    from change_history.stored.order import HistoryPosition
     from models import HistoryModel
 
 _MOST_GAPS = 3
@@ -65,7 +64,7 @@ def across(gaps: Sequence[HistoryModel], zone: tzinfo | None) -> Iterator[str]:
         yield f"There are {len(gaps) - _MOST_GAPS} gaps more: see `watcher gaps`."
 
 
-def unknown(state: State, at: At | None, zone: tzinfo | None) -> str:
+def unknown(state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
     """Why history cannot tell a document as of a moment."""
     of, then = named(state.namespace, state.document_id), moments.asked(at, zone)
     last = f" Its last recorded event up to {then}: {stands(state, zone)}." if state.entry is not None else ""
@@ -89,7 +88,7 @@ def no_such_version(
     return f"{named(namespace, document_id)}: {error}."
 
 
-def absent(history: History, state: State, at: At | None, zone: tzinfo | None) -> str:
+def absent(history: History, state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
     """Why a document was not there at a moment, and where it is to be found."""
     return "\n".join([*_absent(history, state, at, zone), *across(state.gaps, zone)])
 
@@ -99,7 +98,7 @@ def nothing(history: History, collection: CollectionState, zone: tzinfo | None) 
     return "\n".join([*_nothing(history, collection, zone), *across(collection.gaps, zone)])
 
 
-def _absent(history: History, state: State, at: At | None, zone: tzinfo | None) -> Iterator[str]:
+def _absent(history: History, state: State, at: PointInTime | None, zone: tzinfo | None) -> Iterator[str]:
     of, argument = named(state.namespace, state.document_id), not_found.argument(state.document_id)
     ended = state.ended_by
     if ended is not None and ended.document_id is ABSENT:
@@ -151,7 +150,7 @@ def _turned(event: HistoryModel, namespace: str, document: str, zone: tzinfo | N
     yield f"What there was right before: watcher show {command(namespace, document)} --at {moment}"
 
 
-def _arrival(history: History, namespace: str, place: Place, document: str, zone: tzinfo | None) -> list[str]:
+def _arrival(history: History, namespace: str, place: HistoryPosition, document: str, zone: tzinfo | None) -> list[str]:
     event = history.arrival_after(namespace, place)
     if event is None:
         return []

@@ -26,7 +26,7 @@ from watcher.targets.scope import Scope
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from config.settings import Settings
     from watcher.leadership.lease import Holder
     from watcher.stream.batch import Position

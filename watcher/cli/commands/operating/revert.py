@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from change_history.query.transactions import Name
-    from change_history.reconstruct.cut import At as Moment
+    from change_history.reconstruct.point_in_time import PointInTime as Moment
     from watcher.cli.main import Context
 
 _OF_DOCUMENT = {"namespace": "NS", "document_id": "ID", "fields": "--field", "seen": "--seen"}

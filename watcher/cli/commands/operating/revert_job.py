@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.query.transactions import Name
-    from change_history.reconstruct.cut import At
+    from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert
     from config.settings import Settings
 
@@ -29,11 +29,11 @@ class Wish:
 
     namespace: str
     document_id: Any
-    to: At | None
+    to: PointInTime | None
     fields: tuple[str, ...]
     transaction: Name | None
     partial: bool
-    seen: At | None
+    seen: PointInTime | None
     force: bool
     yes: bool
     undelete: bool

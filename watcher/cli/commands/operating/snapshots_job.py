@@ -14,8 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from change_history import History, Selection
 from change_history.bson import extended_json
 from change_history.bson.values import to_python, to_raw
-from change_history.reconstruct.keeping import SPACING
-from change_history.reconstruct.rebuild import Difference, Document, Snapshots
+from change_history.reconstruct.snapshot_maker import SPACING, Difference, Document, Snapshots
 from watcher.cli import exit_codes
 from watcher.cli.connection import CommandError, history_uri, open_client
 from watcher.cli.parsing import moments

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.blame.recorded import Leaf
-    from change_history.reconstruct.cut import At as Moment
+    from change_history.reconstruct.point_in_time import PointInTime as Moment
     from watcher.cli.main import Context
 
 _COLUMNS = ("field", "value", "when", "operation", "event", "transaction")

@@ -14,7 +14,7 @@ from watcher.cli.parsing.time_options import contradictions, window_options
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.main import Context
 
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}

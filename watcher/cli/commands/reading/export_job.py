@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from change_history import History, Selection
     from change_history.export.tables import Table
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from config.settings import Settings
 
 

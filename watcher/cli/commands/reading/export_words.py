@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from change_history import History
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.commands.reading.export_job import Job
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from change_history import History
     from change_history.query.transactions import Name, Transaction
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.main import Context
 
 NEWEST_ON_TERMINAL = 100

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from change_history import History
-    from change_history.reconstruct.cut import At as Moment
+    from change_history.reconstruct.point_in_time import PointInTime as Moment
     from watcher.cli.main import Context
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from change_history import History
     from change_history.query.stats import Numbers, Stats
-    from change_history.reconstruct.window import Moment
+    from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.main import Context
     from watcher.cli.rendering.stats_tables import Found
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary, Timestamp
 
 from change_history.bson.cluster_time import ClusterTime
-from change_history.reconstruct import lives
-from change_history.reconstruct.places import END
+from change_history.reconstruct.lineage import lineage_of
+from change_history.stored.order import END
 from models import HistoryModel, connect, disconnect
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def test_a_name_that_no_stream_watches_breaks_off_the_line(replica_set_uri: str,
     disconnect()
     database.history.insert_many([_renamed(100, "a", "between"), _renamed(200, "between", "b")])
 
-    names = [span.namespace for span in lives.spans(database, "shop.b", END)]
+    names = [incarnation.namespace for incarnation in lineage_of(database, "shop.b", END)]
     assert names == ["shop.b", "shop.between", "shop.a"]
 
     options = {"include": ["shop.*"], "exclude": ["shop.between"]}
     database.checkpoints.insert_one({"_id": "default", "options": options})
-    assert [span.namespace for span in lives.spans(database, "shop.b", END)] == ["shop.b"]
+    assert [incarnation.namespace for incarnation in lineage_of(database, "shop.b", END)] == ["shop.b"]

@@ -1,8 +1,8 @@
-"""Several small reads in one round trip: `$unionWith`.
+"""How history is asked: for documents by raw `_id`s, and several small reads in one round trip.
 
-A round trip, even to a server on the same machine, takes longer than what an index answers in it. No index can be named
-for any read but the first; each of the others asks for so few documents, in the order of one index, that the plan by
-this one has ended before the server, which tries several, has got anywhere with another.
+A round trip, even to a server on the same machine, takes longer than what an index answers in it: `$unionWith`.
+No index can be named for any read but the first. Each of the others asks for so few documents, in the order of one
+index, that the plan by this one has ended before the server, which tries several, has got anywhere with another.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson.raw_bson import RawBSONDocument
 
+from change_history.bson import raw
 from change_history.bson.values import to_raw
 from change_history.stored.reading import RAW
 
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
 
     from pymongo.collection import Collection
     from pymongo.database import Database
+
+
+def is_id(document_id: raw.Value) -> RawBSONDocument:
+    """The condition on `document_id` that means one document; a null id is told from entries without an id."""
+    condition = [(b"$eq", document_id)]
+    if document_id[0] in {raw.NULL, raw.UNDEFINED}:
+        condition.append((b"$exists", (raw.BOOLEAN, b"\x01")))
+    return RawBSONDocument(raw.from_fields(condition))
+
+
+def in_ids(ids: Sequence[raw.Value]) -> RawBSONDocument:
+    """The condition on `document_id` that means any of these documents."""
+    condition = [(b"$in", (raw.ARRAY, raw.from_items(ids))), (b"$exists", (raw.BOOLEAN, b"\x01"))]
+    return RawBSONDocument(raw.from_fields(condition))
+
 
 _BRANCH = "_branch"
 _MARK = b"\x10" + _BRANCH.encode() + b"\x00"
@@ -45,7 +61,7 @@ class Read(NamedTuple):
     fields: dict[str, int] | None = None
 
 
-def together(database: Database[Any], reads: Sequence[Read], hint: dict[str, int]) -> list[list[RawBSONDocument]]:
+def read_together(database: Database[Any], reads: Sequence[Read], hint: dict[str, int]) -> list[list[RawBSONDocument]]:
     """Read what several queries find, one after the other.
 
     Args:

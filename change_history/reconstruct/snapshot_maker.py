@@ -1,0 +1,368 @@
+"""Making snapshots: after which entries, in such a way that none can be stale, and compared with history afterwards.
+
+An entry that enters history late makes later snapshots wrong, and is followed by their removal (`snapshots.forget`). So
+that none slips through that is being made from a history without that entry, its place is claimed first, then history
+is read, and the state takes the claim's place only if that is still there. A claim that a kill leaves behind tells
+nothing, and is taken over by whoever comes next.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary, MinKey, ObjectId, Timestamp
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+from pymongo.errors import DuplicateKeyError, WriteError
+
+from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.bson.values import to_python
+from change_history.reconstruct import fold, snapshots, trust
+from change_history.reconstruct.document import reconstruct_one
+from change_history.reconstruct.lineage import incarnations_of, lineage_of
+from change_history.reconstruct.reads import is_id
+from change_history.reconstruct.states import Unknown, steps, timelines
+from change_history.reconstruct.trust import recorded_until, trusted_since
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
+from change_history.stored.order import END, before, identity, position_of
+from change_history.stored.reading import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
+    from change_history.reconstruct.snapshots import Snapshot
+    from change_history.reconstruct.states import Reconstructed
+    from change_history.reconstruct.trust import Gap
+    from change_history.stored.order import HistoryPosition
+
+    Fields = dict[bytes, raw.Value]
+
+SPACING = 32
+"""A snapshot stands for so many entries, or more: as-of folds no more, and those after the last snapshot."""
+
+SHARE = 512
+"""Bytes of a snapshot for each entry that it stands for, at most: large documents have them less often."""
+
+LARGEST = 12 * 1024 * 1024
+"""Bytes of the largest state that is kept; a server stores documents of 16 MB."""
+
+_BEGINNING = BEGINNING_OF_TIME.first_id
+_WIDEST = 10
+_TOLD_BY_STREAM = {"operation": {"$in": ["update", "replace"]}, "resume_token": {"$exists": True}}
+"""A snapshot stands after an event of the stream: only those have a place of their own within their cluster time."""
+
+
+class _Made(NamedTuple):
+    """A snapshot that stands: `_id` of the entry that it is based on, and its bytes."""
+
+    base: bytes
+    size: int
+
+
+class SnapshotMaker:
+    """Makes the snapshots of one document after the other.
+
+    Args:
+        database: the history database.
+    """
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, codec_options=RAW)
+        self._snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW, write_concern=WriteConcern(1))
+
+    def fill(
+        self, namespace: str, document_id: raw.Value, until: HistoryPosition = END, *, onwards: bool = False
+    ) -> Iterator[bool]:
+        """Make the snapshots of a document that are due, one a step.
+
+        Where history does not tell the document, wider and wider steps are taken until it does again; then the work is
+        taken up where it began to.
+
+        Args:
+            namespace: `db.coll`.
+            document_id: its `_id`.
+            until: the beginning of a cluster time up to which all of history is stored, in whatever order that is done.
+            onwards: only those after the last that there is.
+
+        Yields:
+            After each step, whether a snapshot stands there now.
+
+        Raises:
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        gaps: dict[str, list[Gap]] = {}
+        since, step = self._last(namespace, document_id, until) if onwards else (_BEGINNING, SPACING)
+        in_vain = 0
+        while (entry := self.due(namespace, document_id, since, until, step << in_vain)) is not None:
+            made = self._keep(namespace, entry, gaps)
+            if made is not None and in_vain and made.base > since:
+                since, step, in_vain = made.base, SPACING, 0  # what lies between is told too
+                continue
+            yield made is not None
+            since = identity(entry)
+            if made is not None:
+                step, in_vain = _spacing(made.size), 0
+            else:
+                in_vain = min(in_vain + 1, _WIDEST)
+
+    def due(
+        self, namespace: str, document_id: raw.Value, since: bytes, until: HistoryPosition, step: int = SPACING
+    ) -> Fields | None:
+        """The entry, at least so many after another, that is to be followed by the next snapshot.
+
+        Most documents have none, which the index alone says.
+        """
+        query = {
+            "namespace": namespace,
+            "document_id": is_id(document_id),
+            "_id": {"$gt": Binary(since), "$lte": Binary(until.last_id)},
+        }
+        options: dict[str, Any] = {"sort": [("_id", 1)], "hint": DOCUMENT_TIMELINE, "limit": 1}
+        for reached in self._history.find(query, {"_id": 1}, skip=step - 1, **options):
+            first = {"$gte": Binary(identity(raw.fields(bytes(reached.raw)))), "$lte": Binary(until.last_id)}
+            wanted = ("namespace", "document_id", "resume_token")
+            for stored in self._history.find({**query, "_id": first, **_TOLD_BY_STREAM}, wanted, **options):
+                return raw.fields(bytes(stored.raw))
+        return None
+
+    def _last(self, namespace: str, document_id: raw.Value, until: HistoryPosition) -> tuple[bytes, int]:
+        """`_id` of a document's last snapshot before a place, and after how many entries the next one is due."""
+        query = {
+            "namespace": namespace,
+            "document_id": is_id(document_id),
+            "_id": {"$lte": Binary(until.last_id)},
+            "document": {"$exists": True},
+        }
+        wanted = {"_id": 1, "size": {"$bsonSize": "$document"}}
+        for found in self._snapshots.find(query, wanted, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
+            return bytes(found["_id"]), _spacing(found["size"])
+        return _BEGINNING, SPACING
+
+    def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[Gap]]) -> _Made | None:
+        """Make one snapshot; None if there can be none."""
+        place = {"_id": Binary(identity(entry))}
+        nonce = ObjectId()
+        mine = {**place, "claim": nonce}
+        claim = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
+        claim.append((b"claim", (raw.OBJECT_ID, nonce.binary)))
+        try:
+            unmade = {**place, "document": {"$exists": False}}
+            self._snapshots.replace_one(unmade, RawBSONDocument(raw.from_fields(claim)), upsert=True)
+        except DuplicateKeyError:
+            stored = self._snapshots.find_one(place)
+            start = snapshots.read(raw.fields(bytes(stored.raw))) if stored is not None else None
+            return _Made(start.base, len(start.document)) if start is not None else None
+        lineage = list(lineage_of(self._database, namespace, position_of(entry).following))
+        reconstructed = reconstruct_one(self._database, lineage, entry[b"document_id"])
+        for incarnation in lineage:
+            if incarnation.namespace not in gaps:
+                gaps[incarnation.namespace] = trust.gaps(self._database, incarnation.namespace)
+        state = _believed(
+            reconstructed, identity(entry), [hole for incarnation in lineage for hole in gaps[incarnation.namespace]]
+        )
+        if state is not None and self._fulfil(mine, snapshots.written(entry, *state)):
+            return _Made(state[1], len(state[0]))
+        self._snapshots.delete_one(mine)
+        return None
+
+    def _fulfil(self, claim: dict[str, Any], snapshot: bytes) -> bool:
+        """Put a snapshot in the place of a claim; whether that was still there, and the server took it."""
+        try:
+            return self._snapshots.replace_one(claim, RawBSONDocument(snapshot)).matched_count == 1
+        except WriteError:
+            return False
+
+
+def _spacing(size: int) -> int:
+    """After how many entries a snapshot is due that follows one of so many bytes."""
+    return max(SPACING, size // SHARE)
+
+
+def _believed(reconstructed: Reconstructed | None, entry: bytes, gaps: list[Gap]) -> tuple[bytes, bytes] | None:
+    """The state after an entry and what it is based on, if it can be relied upon and is no larger than it may be."""
+    if reconstructed is None or reconstructed.last != entry or not isinstance(reconstructed.document, bytes):
+        return None
+    since = trusted_since(ClusterTime.from_id(entry), BEGINNING_OF_TIME, gaps)
+    if reconstructed.base_time is None or reconstructed.base_time < since or len(reconstructed.document) > LARGEST:
+        return None
+    return reconstructed.document, reconstructed.base
+
+
+class Document(NamedTuple):
+    """A document in history.
+
+    Attributes:
+        namespace: `db.coll`.
+        id: its `_id`.
+        entries: how many there are of it, in its history or among the snapshots.
+    """
+
+    namespace: str
+    id: raw.Value
+    entries: int
+
+
+class Difference(NamedTuple):
+    """A snapshot that does not say what history says.
+
+    Attributes:
+        document: of which it is.
+        snapshot: its `_id`, 16 bytes, that of the entry after which it stands.
+        said: what is wrong with it, in words.
+    """
+
+    document: Document
+    snapshot: bytes
+    said: str
+
+    @property
+    def cluster_time(self) -> Timestamp:
+        """When it stands."""
+        return ClusterTime.from_id(self.snapshot).timestamp
+
+
+class Snapshots:
+    """The snapshots of a history.
+
+    Args:
+        database: the history database; its primary is to be read.
+
+    Every method raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+        self._snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
+        self._keeper = SnapshotMaker(database)
+
+    def namespaces(self) -> list[str]:
+        """Every namespace that has history or snapshots, sorted."""
+        found = {*self._database[HISTORY].distinct("namespace"), *self._database[SNAPSHOTS].distinct("namespace")}
+        return sorted(name for name in found if name)
+
+    def long_lived(self, namespace: str, document_id: raw.Value | None = None) -> Iterator[Document]:
+        """The documents of a namespace that have entries enough for a snapshot; with an id, no more than that one."""
+        history = self._database.get_collection(HISTORY, codec_options=RAW)
+        return _counted(history, namespace, document_id, SPACING)
+
+    def discard(self, namespace: str, document_id: raw.Value | None = None) -> None:
+        """Throw away the snapshots of a namespace, or of one document."""
+        of_one = {"document_id": is_id(document_id)} if document_id is not None else {}
+        self._snapshots.delete_many({"namespace": namespace, **of_one})
+
+    def make_index(self) -> None:
+        """Make the index of the snapshots, where no daemon has done so yet."""
+        self._snapshots.create_index(DOCUMENT_TIMELINE, name=snapshots.TIMELINE_NAME)
+
+    def fill(self, document: Document) -> Iterator[bool]:
+        """Make all snapshots of a document that are due, in steps of some entries each, up to where history is whole.
+
+        Yields:
+            After each step, whether a snapshot stands there now.
+        """
+        until = _recorded_until(self._database, document.namespace)
+        return self._keeper.fill(document.namespace, document.id, until=until)
+
+    def documents(self, namespace: str) -> Iterator[Document]:
+        """The documents of a namespace that have snapshots."""
+        return _counted(self._snapshots, namespace, None, 1)
+
+    def verify(self, document: Document) -> Iterator[Difference]:
+        """Compare the snapshots of a document, byte for byte, with the folding of its whole history."""
+        query = {"namespace": document.namespace, "document_id": is_id(document.id)}
+        found = self._snapshots.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE)
+        left = {bytes(item["_id"]) for item in found}
+        for step in every_state(self._database, document.namespace, document.id):
+            if step.last in left:
+                left.remove(step.last)
+                yield from self._judged(document, step.last, step)
+        for snapshot in sorted(left):
+            yield from self._judged(document, snapshot, None)
+
+    def remove(self, difference: Difference) -> None:
+        """Throw away a snapshot that says something wrong."""
+        self._snapshots.delete_one({"_id": Binary(difference.snapshot)})
+
+    def _judged(self, document: Document, snapshot: bytes, step: Reconstructed | None) -> Iterator[Difference]:
+        start = self._read(snapshot)
+        if start is None or _wrong(start, step) is None:
+            return
+        # History may have grown in between, or the snapshot have been made again.
+        start = self._read(snapshot)
+        if start is None:
+            return
+        lineage = lineage_of(self._database, document.namespace, start.place.following)
+        again = reconstruct_one(self._database, lineage, document.id, from_snapshots=False)
+        said = _wrong(start, again if again is not None and again.last == snapshot else None)
+        if said is not None:
+            yield Difference(document, snapshot, said)
+
+    def _read(self, snapshot: bytes) -> Snapshot | None:
+        stored = self._snapshots.find_one({"_id": Binary(snapshot)})
+        return snapshots.read(raw.fields(bytes(stored.raw))) if stored is not None else None
+
+
+def _wrong(start: Snapshot, step: Reconstructed | None) -> str | None:
+    """What is wrong with a snapshot, given what history says at its place; None: nothing."""
+    if step is None:
+        return "no entry of the document stands there"
+    if step.document is None:
+        return "the document was not there"
+    if isinstance(step.document, Unknown):
+        return f"history does not tell the document there: {step.document.reason}"
+    if start.document != step.document:
+        return "the document was another"
+    if start.base != step.base:
+        return "it is based on another entry"
+    return None
+
+
+def _counted(
+    collection: Collection[Any], namespace: str, document_id: raw.Value | None, least: int
+) -> Iterator[Document]:
+    """Documents by the number of their entries in a collection; its index alone tells."""
+    wanted = is_id(document_id) if document_id is not None else {"$gt": MinKey()}
+    stages: list[dict[str, Any]] = [
+        {"$match": {"namespace": namespace, "document_id": wanted}},
+        {"$group": {"_id": "$document_id", "entries": {"$sum": 1}}},
+        {"$match": {"entries": {"$gte": least}}},
+        {"$sort": {"_id": 1}},
+    ]
+    with collection.aggregate(stages, allowDiskUse=True, hint=dict(DOCUMENT_TIMELINE)) as cursor:
+        for stored in cursor:
+            fields = raw.fields(bytes(stored.raw))
+            yield Document(namespace, fields[b"_id"], int(to_python(fields[b"entries"])))
+
+
+def _recorded_until(database: Database[Any], namespace: str) -> HistoryPosition:
+    """Up to where all events of a namespace are in history. Behind it a batch may be stored in part, in any order."""
+    reached = recorded_until(database, namespace)
+    return before(ClusterTime.of(reached)) if reached is not None else END
+
+
+def every_state(database: Database[Any], namespace: str, document_id: raw.Value) -> Iterator[Reconstructed]:
+    """What a document was after each of its entries under one name, oldest first. Snapshots are not looked at.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        document_id: its `_id`.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    for era in incarnations_of(database, namespace):
+        for _, entries in timelines(database, era, [document_id]):
+            first = next(entries)
+            known = None
+            if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
+                before = lineage_of(database, namespace, position_of(first))
+                known = reconstruct_one(database, before, document_id, from_snapshots=False)
+            yield from steps(chain([first], entries), known)
