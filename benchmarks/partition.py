@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import processes, workloads
 from benchmarks.servers import HISTORY, scope, servers
+from config.settings import Baseline, Settings
+from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Repartition
 from watcher.targets.identity import identify
 
@@ -48,9 +50,8 @@ def _measured(started: Servers, parts: int, events: int) -> tuple[float, float, 
     client = started.client
     workload = workloads.updates(events)
     workload.prepare(client)
-    repartition = Repartition(
-        client, client[HISTORY], "default", scope(), identify(client), pre_images=True, baseline=False
-    )
+    settings = Settings(baseline=Baseline.OFF)
+    repartition = Repartition(StreamContext(settings, scope(), client, client[HISTORY], identify(client)))
     named: list[dict[str, str]] = [{}]
     repartition.begin(max(parts, 2))
     if parts > 1:
@@ -60,7 +61,7 @@ def _measured(started: Servers, parts: int, events: int) -> tuple[float, float, 
     workload.load_and_more(client)
     pid = int(client.admin.command("serverStatus")["pid"])
     history = client[HISTORY].history
-    running = [processes.daemon(started.uri, **settings) for settings in named]
+    running = [processes.daemon(started.uri, **given) for given in named]
     _reach(history, events // 10)  # they are warm by then
     first, begun = history.estimated_document_count(), time.perf_counter()
     server, daemons = _cpu_s(pid), sum(_cpu_s(process.pid) for process in running)

@@ -9,12 +9,12 @@ first event.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from pymongo import ReadPreference
 
-from config.settings import Baseline, OnGap, Snapshots
+from config.settings import OnGap, Snapshots
 from config.settings import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
 from watcher import views
@@ -26,12 +26,11 @@ from watcher.leadership.fence import Fence
 from watcher.leadership.lead import Assured
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError
-from watcher.operations.layout import Layout
-from watcher.operations.repartition import Repartition
+from watcher.operations.context import StreamContext
+from watcher.operations.repartition import Layout, Repartition
 from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
 from watcher.steps import Step
-from watcher.stream.checkpointer import Checkpointer
 from watcher.stream.listener import Listener
 from watcher.stream.memory import Memory
 from watcher.stream.past import Past
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from watcher.leadership.lead import Leadership
     from watcher.stream.batch import Lost, Position
     from watcher.stream.pipeline import Writes
-    from watcher.targets.identity import ReplicaSet
     from watcher.targets.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -63,22 +61,8 @@ _BEHIND_AT_MOST = 1000
 """So many events under way mean that the stream needs all there is."""
 
 
-class Ground(NamedTuple):
-    """What every daemon of a stream stands on, whether it leads or not.
-
-    Attributes:
-        settings: what the operator says.
-        scope: what is watched.
-        watched: client of the watched deployment.
-        history: the history database.
-        replica_set: the watched deployment.
-    """
-
-    settings: Settings
-    scope: Scope
-    watched: MongoClient[Any]
-    history: Database[Any]
-    replica_set: ReplicaSet
+class Ground(StreamContext):
+    """What every daemon of a stream stands on, whether it leads or not."""
 
     def check(self) -> None:
         """See whether this daemon could lead from the checkpoint that there is.
@@ -89,24 +73,11 @@ class Ground(NamedTuple):
             pymongo.errors.PyMongoError: no answer.
         """
         self.check_layout()
-        Checkpointer(self.history, self.settings.checkpoint, self.scope, self.replica_set).load()
+        self.checkpointer().load()
 
     def check_layout(self) -> None:
         """See whether the stream is split as this daemon takes it to be; raises as `check` does."""
         Layout(self.history, self.settings.stream).check(self.settings.recorded_partition)
-
-    def repartition(self) -> Repartition:
-        """What splits the stream."""
-        settings = self.settings
-        return Repartition(
-            self.watched,
-            self.history,
-            settings.stream,
-            self.scope,
-            self.replica_set,
-            pre_images=settings.pre_images is not PreImagesMode.OFF,
-            baseline=settings.baseline is Baseline.INITIAL,
-        )
 
 
 def prepare(
@@ -156,12 +127,12 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         watcher.leadership.lease.DeposedError: another daemon leads by now.
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
-    settings, scope, watched, history, replica_set = ground
+    settings, scope, watched, history = ground.settings, ground.scope, ground.watched, ground.history
     stop = leading.stop
     retry = Retry(stop, progress.retrying, progress.recovered)
     retry.call(Step.CHECK_LAYOUT, ground.check_layout)  # none may change it from here on
     fence = Fence(history, settings.checkpoint, leading.term)
-    checkpointer = Checkpointer(history, settings.checkpoint, scope, replica_set, leading.term)
+    checkpointer = ground.checkpointer(term=leading.term)
     stored = retry.call(Step.LOAD_CHECKPOINT, checkpointer.load)
     images = PreImages(watched, scope)
     enable_images = settings.pre_images is PreImagesMode.ENABLE
@@ -172,7 +143,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         scope,
         settings.batch_size,
         stored.position if stored is not None else None,
-        pre_images=settings.pre_images is not PreImagesMode.OFF,
+        pre_images=ground.pre_images,
         intact=stored is None or stored.intact,
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
@@ -185,8 +156,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         EntryStore(history, fence, writer).store,
         retry,
         stop,
-        baseline=settings.baseline is Baseline.INITIAL,
-        reconcile=settings.on_gap is OnGap.RECONCILE,
+        baseline=ground.baseline,
+        reconcile=ground.reconciles,
         recorded=lambda: pipeline.recorded,
         on_done=lambda: past.change(),  # noqa: PLW0108 - it is made below
     )
@@ -233,7 +204,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
 
 def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:
     """Whichever part comes first to a stream that has not begun gives all parts the same beginning."""
-    repartition = ground.repartition()
+    repartition = Repartition(ground)
     if not retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         return
     if ground.settings.pre_images is PreImagesMode.ENABLE:

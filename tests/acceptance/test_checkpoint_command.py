@@ -10,7 +10,7 @@ from bson import json_util
 from tests.support.daemon import eventually, watcher
 from tests.support.servers import overrun
 from watcher.cli import exit_codes
-from watcher.operations.relocation import CAUSE
+from watcher.operations.position import CAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

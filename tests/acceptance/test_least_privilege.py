@@ -11,7 +11,7 @@ from config.settings import Settings
 from tests.support.daemon import eventually, watcher
 from tests.support.servers import KEPT, clean, daemon_of, give, live, secured
 from watcher.cli import exit_codes
-from watcher.operations import mongosh, privileges, roles
+from watcher.operations import privileges
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def test_wider_and_narrower_streams_have_roles_that_suffice(one: Secured, tmp_pa
 
 def needed() -> list[tuple[str, Need]]:
     """All that is printed as essential, with the role that it is in."""
-    (place,) = roles.plan(Settings(include=("shop.*",)), Scope(("shop.*",), (), KEPT), [roles.DAEMON], minimal=True)
+    (place,) = privileges.plan(
+        Settings(include=("shop.*",)), Scope(("shop.*",), (), KEPT), [privileges.DAEMON], minimal=True
+    )
     return [(role.name, need) for role in place.roles for need in role.needs]
 
 
@@ -107,11 +109,11 @@ def test_without_an_essential_privilege_the_daemon_ends_or_complains(
 def test_the_minimal_roles_suffice_to_record(one: Secured, tmp_path: Path) -> None:
     """What is marked as `can be left out` can be."""
     settings = Settings(include=("shop.*",))
-    for place in roles.plan(settings, Scope(("shop.*",), (), KEPT), [roles.DAEMON], minimal=True):
+    for place in privileges.plan(settings, Scope(("shop.*",), (), KEPT), [privileges.DAEMON], minimal=True):
         for role in place.roles:
-            one.admin(mongosh.role_document(role))
+            one.admin(privileges.role_document(role))
         for user in place.users:
-            one.admin(mongosh.user_document(user))
+            one.admin(privileges.user_document(user))
     one.root.shop.users.insert_one({"_id": "old"})
     with daemon_of(one, tmp_path) as daemon:
         daemon.ready()

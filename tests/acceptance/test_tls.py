@@ -13,7 +13,7 @@ from config.settings import Settings
 from tests.support.daemon import Daemon, eventually, watcher
 from tests.support.servers import Authority, secured
 from watcher.cli import exit_codes
-from watcher.operations import mongosh, roles
+from watcher.operations import privileges
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def test_a_certificate_is_a_user(deployment: Secured, authority: Authority, make
     assert examined.returncode == exit_codes.UNHEALTHY
     assert f'db.getSiblingDB("$external").grantRolesToUser("{caller.subject}"' in examined.stdout
 
-    for place in roles.plan(Settings(include=("shop.*",)), Scope(("shop.*",), (), KEPT), [roles.DAEMON]):
+    for place in privileges.plan(Settings(include=("shop.*",)), Scope(("shop.*",), (), KEPT), [privileges.DAEMON]):
         for role in place.roles:
-            deployment.admin(mongosh.role_document(role))
+            deployment.admin(privileges.role_document(role))
             external.command("grantRolesToUser", caller.subject, roles=[{"role": role.name, "db": "admin"}])
     records(deployment, daemon)
     examined = watcher(daemon, "doctor", "--strict")

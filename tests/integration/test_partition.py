@@ -16,7 +16,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.resume_token import token_time
 from change_history.partition import Partition
 from tests.support.generated.documents import every_type
-from watcher.operations.openings import Openings
+from watcher.operations.position import StreamProbe
 from watcher.stream.listener import Listener
 from watcher.targets.partition import holds
 from watcher.targets.scope import Scope
@@ -78,7 +78,7 @@ def _read(
     database.client["elsewhere"]["nudge"].insert_one({})
     last = ClusterTime.of(until)
     events: list[bytes] = []
-    start = Openings(database.client, _scope(database, part), pre_images=True).at(since)
+    start = StreamProbe(database.client, _scope(database, part), pre_images=True).at(since)
     with closing(Listener(database.client, _scope(database, part), 200, start, pre_images=True)) as listener:
         while True:
             batch = listener.next_batch()

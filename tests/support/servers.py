@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from tests.support.daemon import Daemon, eventually, watcher
 from watcher.cli import exit_codes
 from watcher.embedded.mongod import Mongod, port_free
-from watcher.operations import roles
+from watcher.operations import privileges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,7 +211,7 @@ def give(daemon: Daemon, watched: Secured, kept: Secured | None = None) -> None:
     assert printed.returncode == exit_codes.OK, printed.stderr
     for line in printed.stdout.splitlines():
         found = json.loads(line)
-        (watched if found["deployment"] == roles.WATCHED or kept is None else kept).admin(found["command"])
+        (watched if found["deployment"] == privileges.WATCHED or kept is None else kept).admin(found["command"])
 
 
 def live(watched: Secured, daemon: Daemon) -> None:

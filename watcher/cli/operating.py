@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from pymongo import ReadPreference
 
@@ -14,18 +14,16 @@ from watcher.embedded.server import EmbeddedServer, find_running
 from watcher.errors import FatalError, PositionLostError, PositionRefusedError
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError
-from watcher.operations.relocation import NoCheckpointError
+from watcher.operations.context import StreamContext
+from watcher.operations.position import NoCheckpointError
 from watcher.targets.identity import identify
+from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
 
-    from pymongo import MongoClient
-    from pymongo.database import Database
-
     from config.settings import Settings
-    from watcher.targets.identity import ReplicaSet
 
 _EXIT_CODES: dict[type[FatalError], int] = {
     NoCheckpointError: exit_codes.NOT_FOUND,
@@ -35,21 +33,7 @@ _EXIT_CODES: dict[type[FatalError], int] = {
 }
 
 
-class Deployments(NamedTuple):
-    """Both deployments.
-
-    Attributes:
-        watched: client of the watched one.
-        history: the history database.
-        replica_set: who the watched one is.
-    """
-
-    watched: MongoClient[Any]
-    history: Database[Any]
-    replica_set: ReplicaSet
-
-
-def reach(settings: Settings, stack: ExitStack) -> Deployments:
+def reach(settings: Settings, stack: ExitStack) -> StreamContext:
     """Connect to both deployments, until the stack is closed.
 
     Raises:
@@ -68,7 +52,7 @@ def reach(settings: Settings, stack: ExitStack) -> Deployments:
     keeper = stack.enter_context(open_client(history_uri(settings)))
     # A secondary may lag, and what an old checkpoint says be acted upon.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
-    return Deployments(watched, history, replica_set)
+    return StreamContext(settings, Scope.of(settings), watched, history, replica_set)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from config.settings import PreImages
 from watcher.doctor.finding import ok, unchecked, warning
 from watcher.doctor.naming import listed, many
 from watcher.errors import UNAUTHORIZED, name_of
-from watcher.operations import mongosh
+from watcher.operations import privileges
 from watcher.stream.listener import IMAGES_WIRE_VERSION
 
 if TYPE_CHECKING:
@@ -91,6 +91,6 @@ def judge_expiry(expires: Any) -> Finding:
 
 def _switch_on(namespace: str) -> str:
     database, _, collection = namespace.partition(".")
-    name = mongosh.literal(database)
+    name = privileges.literal(database)
     command = {"collMod": collection, "changeStreamPreAndPostImages": {"enabled": True}}
-    return f"db.getSiblingDB({name}).runCommand({mongosh.literal(command)})"
+    return f"db.getSiblingDB({name}).runCommand({privileges.literal(command)})"

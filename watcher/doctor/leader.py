@@ -9,7 +9,7 @@ from change_history.partition import read
 from watcher.doctor.finding import ok, warning
 from watcher.doctor.naming import span
 from watcher.leadership.takeover import leader
-from watcher.operations.layout import Layout
+from watcher.operations.repartition import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

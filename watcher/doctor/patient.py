@@ -11,9 +11,9 @@ from pymongo.errors import PyMongoError
 
 from change_history.bson.values import CODEC
 from change_history.stored.names import CHECKPOINTS
-from config.settings import PreImages
 from watcher import clients
-from watcher.operations.relocation import Relocation
+from watcher.operations.context import StreamContext
+from watcher.operations.position import Relocation
 from watcher.targets.identity import identify
 from watcher.targets.namespaces import COLLECTION
 from watcher.targets.scope import Scope
@@ -161,14 +161,8 @@ class Patient:
         Raises:
             watcher.errors.NotAReplicaSetError: the watched deployment has no change streams.
         """
-        return Relocation(
-            self.watched,
-            self.history,
-            self.settings.checkpoint,
-            self.scope,
-            identify(self.watched),
-            pre_images=self.settings.pre_images is not PreImages.OFF,
-        )
+        context = StreamContext(self.settings, self.scope, self.watched, self.history, identify(self.watched))
+        return Relocation(context)
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ from config.settings import OnGap
 from watcher.doctor.finding import ok, problem
 from watcher.doctor.naming import many
 from watcher.errors import FatalError, NotInitiatedError, PositionLostError, PositionRefusedError
-from watcher.operations.layout import Layout
+from watcher.operations.repartition import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pymongo.errors import OperationFailure
 
 from watcher.doctor.finding import ok, problem, warning
-from watcher.operations import mongosh, privileges, roles
+from watcher.operations import privileges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,13 +47,13 @@ class Person(NamedTuple):
 def watched(patient: Patient) -> Iterator[Finding]:
     """What is missing on the watched deployment."""
     needs = privileges.watching(patient.settings, patient.scope)
-    yield from judge(WATCHED, whoami(patient.watched), needs, (roles.WATCH_CHANGES, roles.KEEP_HISTORY))
+    yield from judge(WATCHED, whoami(patient.watched), needs, (privileges.WATCH_CHANGES, privileges.KEEP_HISTORY))
 
 
 def history(patient: Patient) -> Iterator[Finding]:
     """What is missing on the deployment that keeps the history."""
     needs = privileges.keeping(patient.settings.history_database)
-    yield from judge(HISTORY, whoami(patient.keeper), needs, (roles.KEEP_HISTORY, roles.WATCH_CHANGES))
+    yield from judge(HISTORY, whoami(patient.keeper), needs, (privileges.KEEP_HISTORY, privileges.WATCH_CHANGES))
 
 
 def judge(check: str, person: Person, needs: Sequence[Need], ours: Sequence[str]) -> Iterator[Finding]:
@@ -80,16 +80,16 @@ def judge(check: str, person: Person, needs: Sequence[Need], ours: Sequence[str]
     if not lacking:
         yield ok(check, f"{person} has all {len(needs)} that are needed", missing=[])
         return
-    held = [name for name in (*ours, mongosh.MORE) if name in person.roles]
+    held = [name for name in (*ours, privileges.MORE) if name in person.roles]
     for found, lacks in ((problem, _part(lacking, essential=True)), (warning, _part(lacking, essential=False))):
         if lacks:
             yield found(
                 check,
                 f"{person} lacks " + "; ".join(f"{need.action} on {need.resource} ({need.use})" for need in lacks),
-                "As an administrator, in mongosh:\n" + mongosh.grant(person.name, person.database, held, lacks),
+                "As an administrator, in mongosh:\n" + privileges.grant(person.name, person.database, held, lacks),
                 missing=privileges.documents(lacks),
                 role={
-                    "role": held[0] if held else mongosh.MORE,
+                    "role": held[0] if held else privileges.MORE,
                     "privileges": privileges.documents(lacks),
                     "roles": [],
                 },

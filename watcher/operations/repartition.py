@@ -1,17 +1,16 @@
-"""Splitting a stream into another number of parts, or putting it together again.
+"""Splitting a stream into another number of partitions, or putting it together again.
 
-Every part has read up to somewhere. A resume token of one part is refused for another, whose filter hides the very
-event that the server looks for. So the new parts begin at the cluster time up to which all former ones have read: some
-events are read again, and since the same event is the same history, none is recorded twice.
+Every partition has read up to somewhere. A resume token of one partition is refused for another, whose filter hides the
+very event that the server looks for. So the new partitions begin at the cluster time up to which all former ones have
+read. Some events are read again, and since the same event is the same history, none is recorded twice.
 
-All of it is one transaction: until it is done the former parts stand, and after it only the new ones. The former
+All of it is one transaction: until it is done the former partitions stand, and after it only the new ones. The former
 checkpoints are gone then, and with them whatever a former daemon could move.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
@@ -19,82 +18,178 @@ from pymongo.errors import PyMongoError
 from change_history.partition import Partition, all_of, checkpoint_of
 from change_history.reconstruct.snapshots import forget_since
 from change_history.reconstruct.trust import gaps
-from change_history.stored.names import CHECKPOINTS
+from change_history.stored.names import CHECKPOINTS, TERMS
 from watcher.backfill import plan_store
 from watcher.backfill.planner import Planner
 from watcher.backfill.queue import BASELINE, enqueue
-from watcher.errors import PositionLostError, Verdict, classify, name_of
+from watcher.errors import FatalError, PositionLostError, PositionRefusedError, Verdict, classify, name_of
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError, leader, taken
-from watcher.operations.division import CannotSplitError, Division, refuse_what_cannot_be
-from watcher.operations.layout import Layout
-from watcher.operations.moves import true_to_token
-from watcher.operations.openings import Openings
+from watcher.operations.position import StreamProbe, true_to_token
 from watcher.stream.checkpointer import Checkpointer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pymongo import MongoClient
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from change_history.bson.cluster_time import ClusterTime
+    from change_history.reconstruct.trust import Gap
     from watcher.backfill.queue import Plan
     from watcher.leadership.fence import Fence
     from watcher.leadership.lease import Holder
+    from watcher.operations.context import StreamContext
     from watcher.stream.batch import Position
-    from watcher.targets.identity import ReplicaSet
-    from watcher.targets.scope import Scope
+    from watcher.stream.checkpointer import StoredPosition
 
 _MAJORITY = WriteConcern("majority")
 _ATTEMPTS = 20
 
 
-class Repartition:
-    """Changes into how many parts a stream is split.
+class CannotSplitError(FatalError):
+    """The stream cannot be divided so."""
 
-    Args:
-        watched: client of the watched deployment.
-        history: the history database.
-        stream: name of the stream, without a part.
-        scope: what is watched, without a part.
-        replica_set: the watched deployment.
-        pre_images: whether the daemons ask for the images before each change.
-        baseline: whether a stream that begins records the state of the documents there are.
+
+class Division(NamedTuple):
+    """What a stream is split into, and how far it is.
+
+    Attributes:
+        positions: by the names of the checkpoints, where they stand; None: it has not begun.
+        gaps: what was lost of it.
     """
 
-    def __init__(
-        self,
-        watched: MongoClient[Any],
-        history: Database[Any],
-        stream: str,
-        scope: Scope,
-        replica_set: ReplicaSet,
-        *,
-        pre_images: bool,
-        baseline: bool,
-    ) -> None:
-        self._watched = watched
-        self._history = history
-        self._checkpoints = history.get_collection(
+    positions: dict[str, StoredPosition | None]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def begun(self) -> dict[str, StoredPosition]:
+        """The positions that there are."""
+        return {name: stored for name, stored in self.positions.items() if stored is not None}
+
+    @property
+    def since(self) -> Position | None:
+        """Up to where all partitions have read; None: none has."""
+        return min((each.position for each in self.begun.values()), key=_when, default=None)
+
+    @property
+    def open_gaps(self) -> int:
+        """How many gaps are not reconciled."""
+        return sum(gap.level_at is None for gap in self.gaps)
+
+
+def _refuse_what_cannot_be(stream: str, division: Division, partitions: int) -> None:
+    """Raise `CannotSplitError`, with what has to be done before, if a stream cannot be split so."""
+    if len(division.positions) == partitions:
+        raise CannotSplitError(f"Stream {stream!r} is divided so already.", "`watcher partition` shows its partitions.")
+    if missing := [name for name in division.positions if name not in division.begun]:
+        raise CannotSplitError(
+            f"{', '.join(missing)} of stream {stream!r} has no position.",
+            "Start its daemon, so that it makes one, and try again.",
+        )
+    if doubtful := [name for name, stored in division.begun.items() if not stored.intact]:
+        raise CannotSplitError(
+            f"The position of {', '.join(doubtful)} is not what was saved.",
+            "Start its daemon, which records the gap, as WATCHER_ON_GAP says; then try again.",
+        )
+    # What a gap has passed over must not come after it has been reconciled: its entries tell differences.
+    for name, stored in division.begun.items():
+        for gap in division.gaps:
+            if gap.checkpoint in division.positions and _when(stored.position) < gap.until:
+                raise CannotSplitError(
+                    f"{name} has not come yet to where {gap.checkpoint} goes on after its gap.",
+                    f"Start the daemon of {name} until it is past that (`watcher partition` says), and try again.",
+                )
+
+
+def _when(position: Position) -> ClusterTime:
+    return position.cluster_time
+
+
+class Layout:
+    """Into how many partitions one stream is split: noted beside its terms, and changed with its checkpoints.
+
+    Documents are divided by their `_id`, so partitions of two divisions must never be at work at once: each would have
+    recorded up to somewhere of what the other one takes over. A daemon looks here before it begins, and again once it
+    leads.
+
+    Args:
+        history: the history database.
+        stream: name of the stream, without a partition.
+    """
+
+    def __init__(self, history: Database[Any], stream: str) -> None:
+        options: dict[str, Any] = {"read_preference": ReadPreference.PRIMARY, "write_concern": _MAJORITY}
+        self._terms = history.get_collection(TERMS, **options)
+        self._checkpoints = history.get_collection(CHECKPOINTS, **options)
+        self._stream = stream
+        self._id = f"{stream}:layout"
+
+    def partitions(self) -> int:
+        """How many partitions there are; 1 for a stream that was never split."""
+        found = self._terms.find_one({"_id": self._id}) or {}
+        return int(found.get("parts", 1))
+
+    def checkpoints(self) -> tuple[str, ...]:
+        """The names of the stream's checkpoints."""
+        return tuple(checkpoint_of(self._stream, each) for each in all_of(self.partitions()))
+
+    def is_open(self) -> bool:
+        """Whether the stream has neither been split nor begun as a whole."""
+        if self._terms.find_one({"_id": self._id}) is not None:
+            return False
+        return self._checkpoints.find_one({"_id": self._stream, "token": {"$exists": True}}) is None
+
+    def change(self, partitions: int, session: ClientSession) -> None:
+        """Note another number of partitions, within the transaction that changes the checkpoints."""
+        said = {"$set": {"parts": partitions}, "$currentDate": {"changed_at": True}}
+        self._terms.update_one({"_id": self._id}, said, upsert=True, session=session)
+
+    def check(self, partition: Partition | None) -> None:
+        """See whether a daemon of this partition, or of the whole, has a place in it.
+
+        Raises:
+            watcher.errors.PositionRefusedError: it has not.
+        """
+        total = self.partitions()
+        wanted = partition.total if partition is not None else 1
+        if wanted == total:
+            return
+        stands = "is not split" if total == 1 else f"is split into {total} partitions"
+        mine = "the whole of it" if partition is None else f"partition {partition}"
+        fits = "leave WATCHER_PARTITION out" if total == 1 else f"WATCHER_PARTITION=I/{total}, one daemon for each I"
+        raise PositionRefusedError(
+            f"Stream {self._stream!r} {stands}, but this daemon is to record {mine}.",
+            f"Start what fits ({fits}), or change the stream: `watcher partition {wanted}` says what that means, and "
+            "does it with --yes.",
+        )
+
+
+class Repartition:
+    """Changes into how many partitions a stream is split.
+
+    Every method raises `PyMongoError` if a deployment does not answer.
+    """
+
+    def __init__(self, context: StreamContext) -> None:
+        self._context = context
+        self._history = context.history
+        self._checkpoints = context.history.get_collection(
             CHECKPOINTS, write_concern=_MAJORITY, read_preference=ReadPreference.PRIMARY
         )
-        self._stream, self._scope, self._replica_set = stream, replace(scope, partition=None), replica_set
-        self._pre_images, self._baseline = pre_images, baseline
-        self.layout = Layout(history, stream)
+        self._stream = context.settings.stream
+        self.layout = Layout(context.history, self._stream)
 
     def division(self) -> Division:
-        """How the stream is divided now, and where its parts stand.
+        """How the stream is divided now, and where its partitions stand.
 
         Raises:
             watcher.errors.PositionRefusedError: a checkpoint is damaged, another deployment's, or of other options.
-            pymongo.errors.PyMongoError: no answer.
         """
         positions = {}
-        for part in all_of(self.layout.parts()):
-            name = checkpoint_of(self._stream, part)
-            stored = self._checkpointer(part, name).load()
+        for partition in all_of(self.layout.partitions()):
+            name = checkpoint_of(self._stream, partition)
+            stored = self._checkpointer(partition, name).load()
             positions[name] = stored and stored._replace(position=true_to_token(stored.position))
         return Division(positions, tuple(gaps(self._history, stream=self._stream)))
 
@@ -103,40 +198,37 @@ class Repartition:
         found = {name: leader(self._history, name) for name in self.layout.checkpoints()}
         return {name: holder for name, holder in found.items() if holder is not None}
 
-    def target(self, division: Division, parts: int) -> Position:
-        """The position at which the new parts would begin; the stream is opened there.
+    def target(self, division: Division, partitions: int) -> Position:
+        """The position at which the new partitions would begin; the stream is opened there.
 
         Raises:
             CannotSplitError: the stream cannot be divided so.
             watcher.errors.PositionLostError: the oplog does not reach back so far.
-            pymongo.errors.PyMongoError: no answer.
         """
         if division.since is None:
             raise CannotSplitError(
                 f"Stream {self._stream!r} has not begun.",
-                f"The first daemon that is started splits it: watcher run --partition 1/{parts}",
+                f"The first daemon that is started splits it: watcher run --partition 1/{partitions}",
             )
-        refuse_what_cannot_be(self._stream, division, parts)
-        openings = Openings(
-            self._watched, replace(self._scope, partition=all_of(parts)[0]), pre_images=self._pre_images
-        )
-        moment = division.since.cluster_time.timestamp
+        _refuse_what_cannot_be(self._stream, division, partitions)
+        probe = self._probe(all_of(partitions)[0])
+        wanted = division.since.cluster_time.timestamp
         try:
-            position = openings.at(moment)
-            openings.check(position)  # it is a time, and no event's token: what holds for one part does for the others
+            position = probe.at(wanted)
+            probe.check(position)  # a time, and no event's token: what holds for one partition does for the others
         except PyMongoError as error:
             if classify(error) is not Verdict.POSITION_LOST:
                 raise
             raise PositionLostError(
-                f"The server cannot go on from {moment.time}:{moment.inc}, up to where all parts have read: "
+                f"The server cannot go on from {wanted.time}:{wanted.inc}, up to where all partitions have read: "
                 f"{name_of(error)}.",
                 "Start the daemons as the stream is divided now: they record the gap, as WATCHER_ON_GAP says. Then "
                 "try again.",
             ) from error
         return position
 
-    def begin(self, parts: int) -> None:
-        """Give a stream that has not begun one beginning in so many parts: now. One that has is left as it is.
+    def begin(self, partitions: int) -> None:
+        """Give a stream that has not begun one beginning in so many partitions: now. One that has is left as it is.
 
         Raises: as `change` does.
         """
@@ -145,28 +237,27 @@ class Repartition:
                 return
             fence = mine.fences[self._stream]
             fence.hold()
-            now = Openings(self._watched, self._scope, pre_images=self._pre_images).now()
+            now = self._probe(None).now()
             queue: tuple[Plan, ...] = ()
-            if self._baseline:
-                queue = (Planner(self._watched, self._history, self._scope).baseline(now),)
-            self._write(self._checkpoints_at(now, now.cluster_time, queue, parts), mine.fences)
+            if self._context.baseline:
+                queue = (Planner(self._context.watched, self._history, self._context.scope_of(None)).baseline(now),)
+            self._write(self._checkpoints_at(now, now.cluster_time, queue, partitions), mine.fences)
 
-    def change(self, parts: int, *, by_force: bool = False) -> Position:
-        """Divide a stream into another number of parts; all of it, or nothing.
+    def change(self, partitions: int, *, by_force: bool = False) -> Position:
+        """Divide a stream into another number of partitions; all of it, or nothing.
 
         Args:
-            parts: how many; 1: put it together.
+            partitions: how many; 1: put it together.
             by_force: depose daemons that are at work on it. They find out, and end.
 
         Returns:
-            Where the new parts begin.
+            Where the new partitions begin.
 
         Raises:
             watcher.leadership.takeover.LedError: a daemon is at work on it.
             CannotSplitError: it cannot be divided so.
             watcher.leadership.lease.DeposedError: somebody else has taken the lead meanwhile; nothing was changed.
             watcher.errors.FatalError: it cannot go on from where it stands; says why.
-            pymongo.errors.PyMongoError: no answer; safe to repeat.
         """
         with taken(self._history, self.layout.checkpoints(), by_force=by_force) as mine:
             if set(self.layout.checkpoints()) != set(mine.fences):
@@ -174,9 +265,9 @@ class Repartition:
             for fence in mine.fences.values():
                 fence.hold()  # from here on, nothing of the former daemons counts but events
             division = self.division()
-            target = self.target(division, parts)
+            target = self.target(division, partitions)
             begun = max(each.begun for each in division.begun.values())
-            checkpoints = self._checkpoints_at(target, begun, self._waiting(target, mine.fences.values()), parts)
+            checkpoints = self._checkpoints_at(target, begun, self._waiting(target, mine.fences.values()), partitions)
             forget_since(self._history, target.cluster_time)
             self._write(checkpoints, mine.fences)
         return target
@@ -210,29 +301,34 @@ class Repartition:
                 return
 
     def _checkpoints_at(
-        self, target: Position, begun: ClusterTime, queue: tuple[Plan, ...], parts: int
+        self, target: Position, begun: ClusterTime, queue: tuple[Plan, ...], partitions: int
     ) -> list[dict[str, Any]]:
-        survey = {"survey": [plan_store.document(plan) for plan in queue]} if queue else {}
+        backfill = {"survey": [plan_store.document(plan) for plan in queue]} if queue else {}
         checkpoints = []
-        for part in all_of(parts):
-            name = checkpoint_of(self._stream, part)
-            said = self._checkpointer(part, name).said(target, 0)
-            checkpoints.append({"_id": name, **said, "begun": begun.timestamp, **survey})
+        for partition in all_of(partitions):
+            name = checkpoint_of(self._stream, partition)
+            said = self._checkpointer(partition, name).said(target, 0)
+            checkpoints.append({"_id": name, **said, "begun": begun.timestamp, **backfill})
         return checkpoints
 
     def _waiting(self, target: Position, fences: Iterable[Fence]) -> tuple[Plan, ...]:
-        """The baseline that is not done yet: begun again by each new part, whose documents are others."""
+        """The baseline that is not done yet: begun again by each new partition, whose documents are others."""
         queue: tuple[Plan, ...] = ()
         for fence in fences:
             for plan in plan_store.PlanStore(self._history, fence).load():
                 if plan.kind != BASELINE or plan.at > target.cluster_time.timestamp:
                     raise CannotSplitError(
-                        f"Existing documents are still to be surveyed for {fence.stream!r}.",
-                        "Let its daemon finish: `watcher checkpoint show` says `survey` as long as it has not. What is "
-                        "left of a gap waits for WATCHER_ON_GAP=reconcile.",
+                        f"The backfill of {fence.stream!r} is not done.",
+                        "Let its daemon finish: `watcher checkpoint show` says `backfill` as long as it has not. What "
+                        "is left of a gap waits for WATCHER_ON_GAP=reconcile.",
                     )
                 queue = enqueue(queue, plan.from_the_beginning())
         return queue
 
-    def _checkpointer(self, part: Partition | None, name: str) -> Checkpointer:
-        return Checkpointer(self._history, name, replace(self._scope, partition=part), self._replica_set)
+    def _checkpointer(self, partition: Partition | None, name: str) -> Checkpointer:
+        scope = self._context.scope_of(partition)
+        return Checkpointer(self._history, name, scope, self._context.replica_set)
+
+    def _probe(self, partition: Partition | None) -> StreamProbe:
+        context = self._context
+        return StreamProbe(context.watched, context.scope_of(partition), pre_images=context.pre_images)

@@ -68,7 +68,7 @@ def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[s
     if "survey" in found:
         kept = found["survey"]
         plans = kept if isinstance(kept, list) else [kept]
-        facts.append(("survey", f"{', '.join(str(_document(plan).get('kind')) for plan in plans)} under way"))
+        facts.append(("backfill", f"{', '.join(str(_document(plan).get('kind')) for plan in plans)} under way"))
     return facts
 
 

@@ -13,7 +13,7 @@ from watcher.cli.rendering import output
 
 if TYPE_CHECKING:
     from watcher.cli.main import Context
-    from watcher.operations.division import Division
+    from watcher.operations.repartition import Division
 
 
 @click.command(
@@ -41,25 +41,14 @@ def partition(
     first daemon that comes with --partition splits it.
     """
     from config import log as logs
-    from config.settings import Baseline, PreImages
     from watcher.cli.operating import in_words, reach
-    from watcher.operations.moves import time_of
+    from watcher.operations.position import time_of
     from watcher.operations.repartition import Repartition
-    from watcher.targets.scope import Scope
 
     settings = context.settings(stream=stream)
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
-        watched, history, replica_set = reach(settings, stack)
-        repartition = Repartition(
-            watched,
-            history,
-            settings.stream,
-            Scope(settings.include, settings.exclude, settings.history_database),
-            replica_set,
-            pre_images=settings.pre_images is not PreImages.OFF,
-            baseline=settings.baseline is Baseline.INITIAL,
-        )
+        repartition = Repartition(reach(settings, stack))
         division = repartition.division()
         document: dict[str, Any] = {"stream": settings.stream, **_document(division)}
         if parts == len(division.positions) and division.begun:
@@ -83,7 +72,7 @@ def partition(
 
 
 def _document(division: Division) -> dict[str, Any]:
-    from watcher.operations.moves import time_of
+    from watcher.operations.position import time_of
 
     return {
         "parts": [

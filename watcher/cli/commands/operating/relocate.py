@@ -13,15 +13,13 @@ from bson.errors import BSONError
 
 from change_history.bson.values import document_to_python
 from config import log as logs
-from config.settings import Baseline, OnGap, PreImages
+from config.settings import Baseline
 from watcher.cli import exit_codes
 from watcher.cli.connection import CommandError
 from watcher.cli.operating import in_words, reach
 from watcher.cli.parsing import moments
 from watcher.cli.rendering import checkpoint_text
-from watcher.operations.moves import Move, position_of, time_of
-from watcher.operations.relocation import CAUSE, Relocation
-from watcher.targets.scope import Scope
+from watcher.operations.position import CAUSE, Move, Relocation, position_of, time_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -53,7 +51,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) ->
     """
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
-        relocation = _relocation(settings, stack)
+        relocation = Relocation(reach(settings, stack))
         move = _move(relocation, wish)
         leader = relocation.leader()
         if yes and not force:
@@ -68,20 +66,6 @@ def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) ->
         if leader is not None:
             click.echo(f"{leader} is at work on this stream. Stop it first, or depose it with --force.")
         click.echo("Nothing was changed. To do it, add --yes.")
-
-
-def _relocation(settings: Settings, stack: ExitStack) -> Relocation:
-    watched, history, replica_set = reach(settings, stack)
-    return Relocation(
-        watched,
-        history,
-        settings.checkpoint,
-        Scope.of(settings),
-        replica_set,
-        pre_images=settings.pre_images is not PreImages.OFF,
-        reconcile=settings.on_gap is OnGap.RECONCILE,
-        baseline=settings.baseline is Baseline.INITIAL,
-    )
 
 
 def _move(relocation: Relocation, wish: Wish) -> Move:

@@ -11,7 +11,7 @@ from watcher.cli.rendering import output
 if TYPE_CHECKING:
     from config.settings import Settings
     from watcher.cli.main import Context
-    from watcher.operations.roles import Place
+    from watcher.operations.privileges import Grants
 
 _PURPOSES = ("daemon", "reader", "revert")
 
@@ -35,43 +35,42 @@ def roles(
     `daemon` is for `watcher run`, `checkpoint`, `rejected`, `snapshots` and `doctor`; `reader` for the commands that
     read; `revert` for `watcher revert --yes`, the only one that writes watched documents. Without any: all three.
     """
-    from watcher.operations.roles import PURPOSES, plan
+    from watcher.operations.privileges import PURPOSES, plan
     from watcher.targets.scope import Scope
 
     settings = context.settings(include=include)
     scope = Scope.of(settings)
-    places = plan(settings, scope, purposes or PURPOSES, minimal=minimal)
+    grants = plan(settings, scope, purposes or PURPOSES, minimal=minimal)
     if as_json:
         output.speak_utf8()
-        _print_json(places, update=update)
+        _print_json(grants, update=update)
     else:
         output.survive_any_character()
-        click.echo("\n\n".join(_script(settings, place, update=update) for place in places))
+        click.echo("\n\n".join(_script(settings, place, update=update) for place in grants))
 
 
-def _print_json(places: tuple[Place, ...], *, update: bool) -> None:
+def _print_json(grants: tuple[Grants, ...], *, update: bool) -> None:
     from change_history.bson import extended_json
-    from watcher.operations import mongosh
+    from watcher.operations import privileges
 
-    for place in places:
-        documents = [mongosh.role_document(role) for role in place.roles]
+    for place in grants:
+        documents = [privileges.role_document(role) for role in place.roles]
         if update:
             documents = [{"updateRole": each.pop("createRole"), **each} for each in documents]
         else:
-            documents += [mongosh.user_document(user) for user in place.users]
+            documents += [privileges.user_document(user) for user in place.users]
         for document in documents:
             click.echo(extended_json.dumps({"deployment": place.deployment, "command": document}))
 
 
-def _script(settings: Settings, place: Place, *, update: bool) -> str:
+def _script(settings: Settings, place: Grants, *, update: bool) -> str:
     from config.uri import mask
-    from watcher.operations import mongosh
-    from watcher.operations.roles import HISTORY
+    from watcher.operations import privileges
 
-    uri = settings.history_uri if place.deployment == HISTORY else settings.mongodb_uri
+    uri = settings.history_uri if place.deployment == privileges.KEEPER else settings.mongodb_uri
     where = mask(uri.get_secret_value()) if uri is not None else "the embedded server, which asks for no password"
-    whose = "keeps the history" if place.deployment == HISTORY else "is watched"
-    commands = [mongosh.make_role(role, update=update) for role in place.roles]
+    whose = "keeps the history" if place.deployment == privileges.KEEPER else "is watched"
+    commands = [privileges.make_role(role, update=update) for role in place.roles]
     if not update:
-        commands += [mongosh.make_user(user) for user in place.users]
+        commands += [privileges.make_user(user) for user in place.users]
     return "\n\n".join([f"// On the deployment that {whose}: {where}", *commands])
