@@ -12,7 +12,6 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from change_history import History
 from config.uri import mask
 from watcher.cli import exit_codes
-from watcher.embedded.server import find_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +47,8 @@ def history_uri(settings: Settings) -> str:
     chosen = settings.history_uri or settings.mongodb_uri
     if chosen is not None:
         return chosen.get_secret_value()
+    from watcher.embedded.server import find_running
+
     running = find_running(settings.embedded_dir)
     if running is None:
         raise CommandError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ class Lazy(click.Group):
         """The command of that name, from the module of that name."""
         if cmd_name not in _COMMANDS:
             return None
-        folder = "operating" if cmd_name in _OPERATING else "reading"
+        folder = _folder(cmd_name)
         command: click.Command = getattr(
             importlib.import_module(f"{__package__}.commands.{folder}.{cmd_name}"), cmd_name
         )
@@ -95,6 +96,10 @@ class Lazy(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _folder(command: str) -> str:
+    return "operating" if command in _OPERATING else "reading"
 
 
 @click.group(
@@ -109,7 +114,7 @@ class Lazy(click.Group):
     metavar="FILE",
     help="Read settings from this TOML file instead of ./watcher.toml.",
 )
-@click.version_option(version("mongo-change-watcher"), prog_name="watcher")
+@click.version_option(package_name="mongo-change-watcher", prog_name="watcher")
 @click.pass_context
 def watcher(ctx: click.Context, config_file: Path | None) -> None:
     """Every change of every MongoDB document, recorded field by field and read like git."""
@@ -117,5 +122,29 @@ def watcher(ctx: click.Context, config_file: Path | None) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
-    watcher.main(prog_name="watcher")
+    """Run the command line.
+
+    A reading command leaves as soon as its output is written: the driver would keep the process for another half
+    second, until its monitors wake up. By then the command has closed its files, its progress and its client.
+    """
+    try:
+        watcher.main(prog_name="watcher")
+    except SystemExit as end:
+        if _is_reading() and (end.code is None or isinstance(end.code, int)) and _flushed():
+            os._exit(end.code or 0)
+        raise
+
+
+def _is_reading() -> bool:
+    return any(name.startswith(f"{__package__}.commands.reading.") for name in sys.modules)
+
+
+def _flushed() -> bool:
+    """Whether all output is written; if not, Python says why when it ends."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.parse import Time, zone_chosen
+from watcher.cli.parsing.parse import Time, Type, zone_chosen
 
 if TYPE_CHECKING:
     from change_history.reconstruct.point_in_time import PointInTime as Moment
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+")
 _NOW = "now"
 
 
-class At(click.ParamType[Any]):
+class At(Type[Any]):
     """A moment of a document, or with `versions=False` of a collection; None is now.
 
     Args:
@@ -63,7 +63,7 @@ class At(click.ParamType[Any]):
         return moment
 
 
-class Query(click.ParamType[dict[str, Any]]):
+class Query(Type[dict[str, Any]]):
     """A MongoDB filter on the command line."""
 
     name = "filter"

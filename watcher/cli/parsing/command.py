@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource, iter_params_for_processing
+from click.core import ParameterSource
 
 from watcher.cli.parsing.parse import Time
 
@@ -24,10 +25,14 @@ TIME_HELP = (
 
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _MARK = "\0"  # no argument of a program can hold it
+_PROBLEMS = "watcher.problems"
+_UNREADABLE = object()  # stands for a value that could not be read; no command ever sees it
 
 
 class Command(click.Command):
     """A command that refuses wrong arguments all at once, and takes `-1` for a number, not for an option.
+
+    Its parameters are made by `argument` and `option` of this module.
 
     Args:
         check: finds what is contradictory; is given the parameters named on the command line, by name, and yields a
@@ -48,48 +53,68 @@ class Command(click.Command):
             with formatter.indentation():
                 formatter.write_text(TIME_HELP)
 
-    def make_parser(self, ctx: click.Context) -> Any:
-        """Make Click's parser, blind to the minus of numbers."""
-        parser: Any = super().make_parser(ctx)
-        parse = parser.parse_args
-
-        def parse_args(args: list[str]) -> tuple[dict[str, Any], list[Any], list[click.Parameter]]:
-            options, rest, order = parse(args=[_marked(argument) for argument in args])
-            return {name: _unmarked(value) for name, value in options.items()}, _unmarked(rest), order
-
-        parser.parse_args = parse_args
-        return parser
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments.
 
         Raises:
             click.UsageError: something is wrong; tells all that is.
         """
-        given = list(args)
+        problems: list[str] = ctx.meta.setdefault(_PROBLEMS, [])
         rest: list[str] = []
-        problems: list[str] = []
         try:
-            rest = super().parse_args(ctx, args)
-        except click.BadParameter:
-            problems += self._unreadable(ctx, given)
+            rest = super().parse_args(ctx, [_marked(argument) for argument in args])
+        except click.MissingParameter as missing:
+            problems += self._missing(ctx, missing)
+        except click.UsageError as error:
+            if not problems and _MARK not in error.format_message():
+                raise
+            told = [*problems, error.format_message().replace(_MARK, "")]
+            raise click.UsageError("\n".join(told), ctx) from error
+        for name in [name for name, value in ctx.params.items() if value is _UNREADABLE]:
+            del ctx.params[name]
         if self._check is not None and not ctx.resilient_parsing:
             problems += self._check({name: ctx.params[name] for name in ctx.params if _is_given(ctx, name)})
         if problems:
             raise click.UsageError("\n".join(problems), ctx)
         return rest
 
-    def _unreadable(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """What is wrong with each of the parameters. Click itself stops at the first."""
-        options, rest, order = self.make_parser(ctx).parse_args(args)
-        problems = []
-        for parameter in iter_params_for_processing(order, self.get_params(ctx)):
-            try:
-                _, rest = parameter.handle_parse_result(ctx, options, rest)
-            except click.BadParameter as problem:
-                problems.append(problem.format_message())
-                ctx.params.pop(parameter.name or "", None)
-        return problems
+    def _missing(self, ctx: click.Context, first: click.MissingParameter) -> list[str]:
+        """What is missing: Click stops at the first, and the required arguments after it are missing too."""
+        parameters = self.get_params(ctx)
+        after = parameters[parameters.index(first.param) + 1 :] if first.param in parameters else []
+        also = [each for each in after if isinstance(each, click.Argument) and each.required]
+        return [
+            first.format_message(),
+            *(click.MissingParameter(ctx=ctx, param=each).format_message() for each in also),
+        ]
+
+
+class _Gathering(click.Parameter):
+    """A parameter of a `Command`: an unreadable value is a problem to be told with the others, not the end."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Convert what was typed."""
+        try:
+            return super().type_cast_value(ctx, _unmarked(value))
+        except click.BadParameter as problem:
+            if ctx.resilient_parsing or not isinstance(ctx.command, Command):
+                raise
+            problem.ctx = problem.ctx or ctx
+            problem.param = problem.param or self
+            ctx.meta.setdefault(_PROBLEMS, []).append(problem.format_message())
+            return _UNREADABLE
+
+
+class _Argument(_Gathering, click.Argument):
+    pass
+
+
+class _Option(_Gathering, click.Option):
+    pass
+
+
+argument = partial(click.argument, cls=_Argument)
+option = partial(click.option, cls=_Option)
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
+from watcher.cli.parsing.parse import Type
+
+if TYPE_CHECKING:
+    import click
 
 _EVERYTHING_BELOW = ".*"
 _ELEMENT = re.compile(r"\.\$(\[[^\]]*\])?(?=\.|$)|\[[^\]]*\]")
 
 
-class Field(click.ParamType[str]):
+class Field(Type[str]):
     """A field on the command line. `address.*` is `address`: a field always means what is below it, too."""
 
     name = "field"

@@ -6,7 +6,7 @@ must be quick.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -53,7 +53,22 @@ def zone_chosen(ctx: click.Context | None) -> tzinfo | None:
     return moments.zone_of(utc=ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True)
 
 
-class DocumentId(click.ParamType[Any]):
+if TYPE_CHECKING:
+    Parsed_co = TypeVar("Parsed_co", covariant=True)
+
+    class Type(click.ParamType[Parsed_co]):
+        """A type of parameters."""
+
+else:
+
+    class Type(click.ParamType):
+        """A type of parameters. Click's own is generic only from 8.4 on."""
+
+        def __class_getitem__(cls, _: object) -> type[Type]:
+            return cls
+
+
+class DocumentId(Type[Any]):
     """A document id on the command line."""
 
     name = "id"
@@ -70,7 +85,7 @@ class DocumentId(click.ParamType[Any]):
             self.fail(f"{value!r} is no document id ({error}); {_ID_FORMS}", param, ctx)
 
 
-class Value(click.ParamType[Any]):
+class Value(Type[Any]):
     """A value of a field on the command line."""
 
     name = "value"
@@ -87,7 +102,7 @@ class Value(click.ParamType[Any]):
             self.fail(f"{value!r} is no value ({error}); {_VALUE_FORMS}", param, ctx)
 
 
-class Operation(click.ParamType[str]):
+class Operation(Type[str]):
     """An operation on the command line."""
 
     name = "operation"
@@ -100,7 +115,7 @@ class Operation(click.ParamType[str]):
         return known or self.fail(f"{value!r} is no operation; there are: {', '.join(ALL)}", param, ctx)
 
 
-class TransactionName(click.ParamType[Any]):
+class TransactionName(Type[Any]):
     """The name of a transaction on the command line."""
 
     name = "transaction"
@@ -115,7 +130,7 @@ class TransactionName(click.ParamType[Any]):
             self.fail(f"{value!r} names no transaction; {_TRANSACTION_FORMS}", param, ctx)
 
 
-class Time(click.ParamType[Any]):
+class Time(Type[Any]):
     """A moment on the command line.
 
     Args:
@@ -143,7 +158,7 @@ class Time(click.ParamType[Any]):
         return moment
 
 
-class Namespace(click.ParamType[str]):
+class Namespace(Type[str]):
     """A namespace on the command line: `database.collection`."""
 
     name = "namespace"

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from watcher.cli.parsing.command import option
 from watcher.cli.parsing.parse import UTC_IS_CHOSEN, Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    import click
 
     Function = Callable[..., Any]
 
@@ -27,7 +28,7 @@ _SLACK_S = 60
 
 def utc_option(command: Function) -> Function:
     """Add `--utc`: times are read and shown in UTC. The function gets `utc`."""
-    return click.option(
+    return option(
         "--utc",
         is_flag=True,
         is_eager=True,  # it decides how the others are read
@@ -38,8 +39,8 @@ def utc_option(command: Function) -> Function:
 
 def window_options(command: Function) -> Function:
     """Add `--since`, `--until` and `--utc`. The function gets `since`, `until` (None: no bound) and `utc`."""
-    until = click.option("--until", metavar="TIME", type=Time(), help="Only up to this moment, the moment included.")
-    since = click.option("--since", metavar="TIME", type=Time(), help="Only from this moment on, the moment included.")
+    until = option("--until", metavar="TIME", type=Time(), help="Only up to this moment, the moment included.")
+    since = option("--since", metavar="TIME", type=Time(), help="Only from this moment on, the moment included.")
     return since(until(utc_option(command)))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.parsing.at import AT_HELP, At
-from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.command import Command, argument, option
 from watcher.cli.parsing.field_words import Field
 from watcher.cli.parsing.parse import DocumentId, Namespace, TransactionName
 from watcher.cli.parsing.time_options import utc_option
@@ -76,11 +76,11 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     records it as any other write, and `watcher log` says what it put back.
     """,
 )
-@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
-@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@click.option("--to", metavar="MOMENT", type=At(), help="Make the document what it was at this moment.")
-@click.option("--undelete", is_flag=True, help="Bring a deleted document back, as it was right before its deletion.")
-@click.option(
+@argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@option("--to", metavar="MOMENT", type=At(), help="Make the document what it was at this moment.")
+@option("--undelete", is_flag=True, help="Bring a deleted document back, as it was right before its deletion.")
+@option(
     "--field",
     "fields",
     metavar="PATH",
@@ -88,23 +88,23 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     multiple=True,
     help="Only this field and what is below it; may be given several times.",
 )
-@click.option(
+@option(
     "--transaction",
     "transaction_name",
     metavar="NAME",
     type=TransactionName(),
     help="Undo this transaction: session:number as `watcher log` prints it, or the id of any event in it.",
 )
-@click.option("--partial", is_flag=True, help="Of a transaction, undo what can be undone.")
-@click.option(
+@option("--partial", is_flag=True, help="Of a transaction, undo what can be undone.")
+@option(
     "--seen",
     metavar="MOMENT",
     type=At(),
     help="Do not undo what was recorded after this moment, either. A dry run names it. [default: what is recorded now]",
 )
-@click.option("--force", is_flag=True, help="Overwrite conflicts, and do not mind events that were lost.")
-@click.option("--yes", is_flag=True, help="Do it.")
-@click.option("--json", "as_json", is_flag=True, help="One document a line, with its differences and conflicts.")
+@option("--force", is_flag=True, help="Overwrite conflicts, and do not mind events that were lost.")
+@option("--yes", is_flag=True, help="Do it.")
+@option("--json", "as_json", is_flag=True, help="One document a line, with its differences and conflicts.")
 @utc_option
 @click.pass_obj
 def revert(

@@ -9,7 +9,7 @@ import click
 
 from watcher.cli import exit_codes
 from watcher.cli.parsing.at import AT_HELP, At
-from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.command import Command, argument, option
 from watcher.cli.parsing.parse import DocumentId, Namespace
 from watcher.cli.parsing.time_options import utc_option
 from watcher.cli.rendering import output
@@ -42,10 +42,10 @@ _VALUE_WIDTH = 40
     {AT_HELP}
     """,
 )
-@click.argument("namespace", metavar="NS", type=Namespace())
-@click.argument("document_id", metavar="ID", type=DocumentId())
-@click.option("--at", metavar="MOMENT", type=At(), help="When. [default: now, the last that is recorded]")
-@click.option("--json", "as_json", is_flag=True, help="One leaf a line, in canonical Extended JSON.")
+@argument("namespace", metavar="NS", type=Namespace())
+@argument("document_id", metavar="ID", type=DocumentId())
+@option("--at", metavar="MOMENT", type=At(), help="When. [default: now, the last that is recorded]")
+@option("--json", "as_json", is_flag=True, help="One leaf a line, in canonical Extended JSON.")
 @utc_option
 @click.pass_obj
 def blame(context: Context, *, namespace: str, document_id: Any, at: Moment | None, as_json: bool, utc: bool) -> None:

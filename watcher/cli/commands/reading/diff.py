@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.parsing.at import AT_HELP, At
-from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.command import Command, argument, option
 from watcher.cli.parsing.parse import DocumentId, Namespace
 from watcher.cli.parsing.time_options import utc_option
 
@@ -62,10 +62,10 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
     {AT_HELP}
     """,
 )
-@click.argument("namespace", metavar="NS", type=Namespace())
-@click.argument("words", metavar="[ID] A B", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="One difference a line, in canonical Extended JSON.")
-@click.option("--patch", is_flag=True, help="RFC 6902 JSON Patch of the documents in canonical Extended JSON.")
+@argument("namespace", metavar="NS", type=Namespace())
+@argument("words", metavar="[ID] A B", nargs=-1, required=True)
+@option("--json", "as_json", is_flag=True, help="One difference a line, in canonical Extended JSON.")
+@option("--patch", is_flag=True, help="RFC 6902 JSON Patch of the documents in canonical Extended JSON.")
 @utc_option
 @click.pass_obj
 def diff(context: Context, *, namespace: str, words: tuple[str, ...], as_json: bool, patch: bool, utc: bool) -> None:

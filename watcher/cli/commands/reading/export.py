@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.command import Command, argument, option
 from watcher.cli.parsing.parse import DocumentId, Namespace, Time
 from watcher.cli.parsing.time_options import contradictions, window_options
 
@@ -30,9 +30,9 @@ def _format(given: Mapping[str, Any]) -> str:
 
 def _check(given: Mapping[str, Any]) -> Iterator[str]:
     yield from contradictions(given)
-    for option in _OF_HISTORY:
-        if "at" in given and option in given:
-            yield f"--at is about documents as they were, --{option} about their history; leave one of them out."
+    for name in _OF_HISTORY:
+        if "at" in given and name in given:
+            yield f"--at is about documents as they were, --{name} about their history; leave one of them out."
     if "resume" in given and given.get("path", _STDOUT) == _STDOUT:
         yield "--resume goes on with a file; name it with --output."
     path = given.get("path", _STDOUT)
@@ -50,15 +50,15 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     epilog="Exit status: 0 written, 1 the file cannot be written, 2 wrong usage, no such directory too, 3 nothing "
     "recorded, 4 the deployment does not answer, 8 another export writes to the same file, 130 stopped by Ctrl-C.",
 )
-@click.argument("namespace", metavar="NS", type=Namespace())
-@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@click.option(
+@argument("namespace", metavar="NS", type=Namespace())
+@argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@option(
     "--format",
     "chosen",
     type=click.Choice(["ndjson", "csv", "parquet"]),
     help="Of the file. [default: as its name ends: .csv, .parquet, .ndjson; ndjson without an ending]",
 )
-@click.option(
+@option(
     "-o",
     "--output",
     "path",
@@ -68,14 +68,14 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     show_default="-, standard output",
     help="Where to.",
 )
-@click.option(
+@option(
     "--rows",
     type=click.Choice(["events", "changes"]),
     help="One row for each event, or for each field that it changed. [default: events in NDJSON, else changes]",
 )
 @window_options
-@click.option("--at", metavar="TIME", type=Time(), help="The documents as they were at this moment, not their history.")
-@click.option("--resume", is_flag=True, help="Go on with FILE.part where it was cut off; its window of time holds.")
+@option("--at", metavar="TIME", type=Time(), help="The documents as they were at this moment, not their history.")
+@option("--resume", is_flag=True, help="Go on with FILE.part where it was cut off; its window of time holds.")
 @click.pass_obj
 def export(
     context: Context,

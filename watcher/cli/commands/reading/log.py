@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from watcher.cli import exit_codes
-from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.command import Command, argument, option
 from watcher.cli.parsing.field_words import Field
 from watcher.cli.parsing.parse import DocumentId, Namespace, Operation, TransactionName, Value
 from watcher.cli.parsing.time_options import contradictions, window_options
@@ -47,15 +47,15 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     check=_check,
     epilog="Exit status: 0 found, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer.",
 )
-@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
-@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@click.option(
+@argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@option(
     "--field",
     metavar="PATH",
     type=Field(),
     help="Only this field and what is below it: address includes address.city.",
 )
-@click.option(
+@option(
     "--operation",
     "operations",
     metavar="NAME",
@@ -63,38 +63,38 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     multiple=True,
     help="Only insert, update, replace, delete, …; may be given several times.",
 )
-@click.option(
+@option(
     "--transaction",
     "transaction_name",
     metavar="NAME",
     type=TransactionName(),
     help="Only this transaction: session:number as printed here, or an id of --oneline, of any event in it.",
 )
-@click.option("--changed-from", metavar="VALUE", type=Value(), help="Only changes from this value.")
-@click.option(
+@option("--changed-from", metavar="VALUE", type=Value(), help="Only changes from this value.")
+@option(
     "--changed-to",
     metavar="VALUE",
     type=Value(),
     help="Only changes to this value. With --changed-from, both must hold of one change.",
 )
 @window_options
-@click.option(
+@option(
     "-n",
     "--limit",
     metavar="N",
     type=click.IntRange(min=1),
     help=f"Only the newest N events. [default: {NEWEST_ON_TERMINAL} on a terminal, else all]",
 )
-@click.option("--reverse", is_flag=True, help="Newest first.")
-@click.option("--oneline", is_flag=True, help="One line an event: its id, time, operation, document and fields.")
-@click.option("--stat", is_flag=True, help="Only count: changes by field, by hour, by collection.")
-@click.option(
+@option("--reverse", is_flag=True, help="Newest first.")
+@option("--oneline", is_flag=True, help="One line an event: its id, time, operation, document and fields.")
+@option("--stat", is_flag=True, help="Only count: changes by field, by hour, by collection.")
+@option(
     "--json",
     "as_json",
     is_flag=True,
     help="One history document a line, in canonical Extended JSON; with --stat, one count.",
 )
-@click.option(
+@option(
     "-f",
     "--follow",
     is_flag=True,

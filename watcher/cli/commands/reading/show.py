@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from watcher.cli import exit_codes
 from watcher.cli.parsing.at import AT_HELP, At, Query
-from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.command import Command, argument, option
 from watcher.cli.parsing.parse import DocumentId, Namespace
 from watcher.cli.parsing.time_options import utc_option
 from watcher.cli.rendering import output
@@ -45,16 +45,16 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     Nothing is invented: where events were lost, that is said, and what history cannot tell is not shown.
     """,
 )
-@click.argument("namespace", metavar="NS", type=Namespace())
-@click.argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@click.option("--at", metavar="MOMENT", type=At(), help="When. [default: now, the last that is recorded]")
-@click.option(
+@argument("namespace", metavar="NS", type=Namespace())
+@argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@option("--at", metavar="MOMENT", type=At(), help="When. [default: now, the last that is recorded]")
+@option(
     "--query",
     metavar="FILTER",
     type=Query(),
     help="Only documents that match this MongoDB filter, as they were then; Extended JSON.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One document a line, in canonical Extended JSON.")
+@option("--json", "as_json", is_flag=True, help="One document a line, in canonical Extended JSON.")
 @utc_option
 @click.pass_obj
 def show(

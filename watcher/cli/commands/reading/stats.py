@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from watcher.cli import exit_codes
-from watcher.cli.parsing.command import Command
+from watcher.cli.parsing.command import Command, argument, option
 from watcher.cli.parsing.parse import Namespace
 from watcher.cli.parsing.time_options import contradictions, window_options
 
@@ -31,9 +31,9 @@ _UNKNOWN_ZONE = 40485
     check=contradictions,
     epilog="Exit status: 0 found, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer.",
 )
-@click.argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@argument("namespace", metavar="[NS]", type=Namespace(), required=False)
 @window_options
-@click.option(
+@option(
     "--top",
     metavar="N",
     type=click.IntRange(1, 1000),
@@ -41,7 +41,7 @@ _UNKNOWN_ZONE = 40485
     show_default=True,
     help="So many of the busiest documents and fields.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One count a line, in canonical Extended JSON.")
+@option("--json", "as_json", is_flag=True, help="One count a line, in canonical Extended JSON.")
 @click.pass_obj
 def stats(
     context: Context,
