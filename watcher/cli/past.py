@@ -13,7 +13,7 @@ from change_history.reconstruct.state import UnknownStateError
 from watcher.cli import exit_codes
 from watcher.cli.connection import CommandError, open_history
 from watcher.cli.rendering import state_text
-from watcher.cli.rendering.pipes import until_closed
+from watcher.cli.rendering.output import until_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

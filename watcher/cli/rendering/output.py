@@ -5,6 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def speak_utf8() -> None:
@@ -24,3 +29,12 @@ def let_go() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+@contextmanager
+def until_closed() -> Iterator[None]:
+    """End the block when the pipe that it prints to is closed: its reader has seen enough, which is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        let_go()

@@ -12,7 +12,7 @@ from change_history.bson.paths import dotted
 from change_history.bson.values import ABSENT, Missing, to_python, to_raw
 from change_history.diff.compare import compare
 from change_history.query import transactions
-from watcher.cli.rendering import diff_json, diff_text, output, revert_later, state_text, value_text
+from watcher.cli.rendering import diff_json, diff_text, output, revert_text, state_text, value_text
 from watcher.cli.rendering.render import PipedConsole
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def _members(found: Revert, document: Reverted) -> Iterator[tuple[bytes, raw.Val
     yield b"conflicts", _array(map(_conflict_document, document.raw_conflicts))
     if document.raw_overwritten:
         yield b"overwritten", _array(map(_conflict_document, document.raw_overwritten))
-    for name, later in ((b"undone", revert_later.undone(found)), (b"left_alone", revert_later.left_alone(found))):
+    for name, later in ((b"undone", revert_text.undone(found)), (b"left_alone", revert_text.left_alone(found))):
         if later is not None:
-            yield name, (raw.DOCUMENT, revert_later.document(later))
+            yield name, (raw.DOCUMENT, revert_text.later_document(later))
     if found.seen is not None:
         yield b"seen", to_raw(found.seen)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from change_history import History
     from change_history.revert.outcome import Revert
     from models import HistoryModel
-    from watcher.cli.commands.operating.revert_job import Wish
+    from watcher.cli.rendering.revert_text import Wish
 
 _EXIT_CODES: dict[type[Exception], int] = {
     UnknownTransactionError: exit_codes.NOT_FOUND,

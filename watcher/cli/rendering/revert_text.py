@@ -1,31 +1,52 @@
-"""What is said about reverts: beside their outcome, and in a log at the events that they were."""
+"""What is said about reverts: beside their outcome, at their events in a log, and about later events they undo."""
 
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bson import Timestamp
+from bson import Int64, Timestamp
 
-from change_history.bson.values import ABSENT
+from change_history.bson.values import ABSENT, to_raw
 from change_history.query import transactions
 from models.revert import ABANDONED, DONE, RevertModel
 from watcher.cli.parsing import moments
-from watcher.cli.rendering import not_found, revert_later, state_text
+from watcher.cli.rendering import not_found, oneline, state_text
 from watcher.cli.rendering.value_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
+    from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.intents import Unsettled
+    from change_history.revert.later import Later
     from change_history.revert.outcome import Revert
-    from watcher.cli.commands.operating.revert_job import Wish
+
 
 _IDLE_S = 10
 """An idle daemon saves its position so often, in seconds; it is not behind then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be put back: one of `to`, `undelete`, `transaction`. The names are those of the command's options."""
+
+    namespace: str
+    document_id: Any
+    to: PointInTime | None
+    fields: tuple[str, ...]
+    transaction: Name | None
+    partial: bool
+    seen: PointInTime | None
+    force: bool
+    yes: bool
+    undelete: bool
 
 
 def of_event(revert: RevertModel, zone: tzinfo | None) -> str:
@@ -57,7 +78,7 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
         yield "With --force it is put back even so."
     if any(document.raw_conflicts for document in found.documents):
         yield "What is marked ! is only overwritten with --force."
-    yield from revert_later.lines(found, zone)
+    yield from _later_lines(found, zone)
     lag = found.lag
     if lag is None:
         return
@@ -138,3 +159,55 @@ def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
 
 def _transaction(undone: Any) -> transactions.Transaction:
     return transactions.Transaction(undone["session"], int(undone["number"]))
+
+
+_INDENT = "  "
+_MOST_FIELDS = 100
+
+
+def undone(found: Revert) -> Later | None:
+    """The later events that are undone, by what is written or would be; None: none is."""
+    writes = any(document.writes for document in found.documents)
+    return found.undone if writes and found.undone is not None and found.undone.count else None
+
+
+def left_alone(found: Revert) -> Later | None:
+    """The events after `--seen` that are in the way; None: none is."""
+    conflicts = any(document.raw_conflicts for document in found.documents)
+    return found.unseen if conflicts and found.unseen is not None and found.unseen.count else None
+
+
+def _later_lines(found: Revert, zone: tzinfo | None) -> Iterator[str]:
+    """What is undone by an outcome and what is left alone, briefly: id, time, operation, fields of each event."""
+    if (later := undone(found)) is not None:
+        tense = "were" if found.applied else "will be"
+        but = ", but for what is marked !" if any(document.raw_conflicts for document in found.documents) else ""
+        yield f"Later recorded events that {tense} undone{but}:"
+        yield from _events(later, zone)
+    if (later := left_alone(found)) is not None:
+        since = f" after {moments.exact(found.seen)}" if found.seen is not None else ""
+        yield f"Recorded{since}, and so left alone:"
+        yield from _events(later, zone)
+
+
+def later_document(later: Later) -> bytes:
+    """The same as BSON: how many events there are, and the newest of them, oldest first."""
+    events = [
+        {
+            "_id": event.id,
+            "timestamp": event.timestamp,
+            "operation": event.operation,
+            "fields": list(dict.fromkeys(change.field for change in event.changes))[:_MOST_FIELDS],
+        }
+        for event in later.events
+    ]
+    return to_raw({"count": Int64(later.count), "events": events})[1]
+
+
+def _events(later: Later, zone: tzinfo | None) -> Iterator[str]:
+    width = shutil.get_terminal_size().columns - len(_INDENT) if sys.stderr.isatty() else None
+    if later.count > len(later.events):
+        yield f"{_INDENT}{later.count - len(later.events)} earlier ones, and"
+    for event in later.events:
+        said = oneline.line(event, event.changes, zone=zone, width=width, with_ids=False, with_namespaces=False)
+        yield f"{_INDENT}{said.plain}"

@@ -13,7 +13,7 @@ from bson import Int64
 
 from change_history.bson import extended_json
 from change_history.query.stats import Numbers
-from watcher.cli.rendering import counts
+from watcher.cli.rendering import tables
 from watcher.cli.rendering.value_text import printable, text_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def print_tables(found: Found, zone: tzinfo | None, *, with_namespaces: bool) ->
     rest = (
         f"  the last {len(shown)} of {len(days):,} days; a pipe to `less` shows all" if len(shown) < len(days) else ""
     )
-    counts.show("By day", ["day", *_NUMBERS], shown, rest=rest)
+    tables.show_bars("By day", ["day", *_NUMBERS], shown, rest=rest)
     about = ["collection"] if with_namespaces else []
 
     def labels(namespace: str, *more: str) -> list[str]:
@@ -82,32 +82,32 @@ def print_tables(found: Found, zone: tzinfo | None, *, with_namespaces: bool) ->
     documents = [_row(labels(name, text_of(key, _CELLS)), numbers) for name, key, numbers in found.documents]
     if documents:
         columns = [*about, "document", *_NUMBERS[1:]]
-        counts.show("Busiest documents", columns, [row._replace(numbers=row.numbers[1:]) for row in documents])
+        tables.show_bars("Busiest documents", columns, [row._replace(numbers=row.numbers[1:]) for row in documents])
     fields = [
-        counts.Row(labels(name, printable(field) or "(whole document)"), [counts.number(changes)], changes)
+        tables.Row(labels(name, printable(field) or "(whole document)"), [tables.number(changes)], changes)
         for name, field, changes in found.fields
     ]
     if fields:
-        counts.show("Busiest fields", [*about, "field", "changes"], fields)
+        tables.show_bars("Busiest fields", [*about, "field", "changes"], fields)
     total = _total(found)
-    said = (counts.words(total.documents, "document"), counts.words(total.events, "event"))
-    click.echo(f"{', '.join(said)}, {counts.words(total.changes, 'change')}, {counts.size(total.bytes)}")
+    said = (tables.words(total.documents, "document"), tables.words(total.events, "event"))
+    click.echo(f"{', '.join(said)}, {tables.words(total.changes, 'change')}, {tables.size(total.bytes)}")
 
 
-def _show(title: str, labels: list[str], rows: list[counts.Row], *, whole: bool) -> None:
+def _show(title: str, labels: list[str], rows: list[tables.Row], *, whole: bool) -> None:
     shown = rows if whole else rows[:_MOST_ROWS]
     rest = f"  … and {len(rows) - len(shown):,} more; a pipe to `less` shows all" if len(shown) < len(rows) else ""
-    counts.show(title, [*labels, *_NUMBERS], shown, rest=rest)
+    tables.show_bars(title, [*labels, *_NUMBERS], shown, rest=rest)
 
 
-def _days(found: Found, zone: tzinfo | None) -> Iterator[counts.Row]:
+def _days(found: Found, zone: tzinfo | None) -> Iterator[tables.Row]:
     """A row for each day; days without events too, so that the bars stand in their places, but no long pauses."""
     last: date | None = None
     for start, of_day in groupby(found.days, key=lambda item: item[0]):
         # Noon is in the same day, also where midnight is skipped or comes twice.
         day = (start + timedelta(hours=12)).astimezone(zone).date()
         if last is not None and day - last > _LONGEST_PAUSE:
-            yield counts.Row(["…"], [""] * len(_NUMBERS), 0)
+            yield tables.Row(["…"], [""] * len(_NUMBERS), 0)
         elif last is not None:
             for number in range(1, (day - last).days):
                 yield _row([(last + timedelta(days=number)).isoformat()], _NOTHING)
@@ -115,9 +115,9 @@ def _days(found: Found, zone: tzinfo | None) -> Iterator[counts.Row]:
         last = day
 
 
-def _row(labels: list[str], numbers: Numbers) -> counts.Row:
+def _row(labels: list[str], numbers: Numbers) -> tables.Row:
     *small, size = numbers
-    return counts.Row(labels, [*map(counts.number, small), counts.size(size)], numbers.events)
+    return tables.Row(labels, [*map(tables.number, small), tables.size(size)], numbers.events)
 
 
 def _total(found: Found) -> Numbers:

@@ -8,7 +8,7 @@ import click
 from bson import Int64
 
 from change_history.bson import extended_json
-from watcher.cli.rendering import counts
+from watcher.cli.rendering import tables
 from watcher.cli.rendering.value_text import printable
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def print_tables(summary: Summary, *, whole: bool) -> None:
         whole: all rows; otherwise the first of each, for a terminal.
     """
     fields = [
-        counts.Row([printable(name) or _WHOLE], [counts.number(count)], count)
+        tables.Row([printable(name) or _WHOLE], [tables.number(count)], count)
         for name, count in summary.fields.most_common()
     ]
     if summary.other_fields:
-        fields.append(counts.Row(["(others)"], [counts.number(summary.other_fields)], summary.other_fields))
+        fields.append(tables.Row(["(others)"], [tables.number(summary.other_fields)], summary.other_fields))
     hours = [_row(_hour_text(hour, summary), count) for hour, count in _hours(summary)]
     collections = [_row(printable(name), count) for name, count in sorted(summary.collections.items())]
     for title, columns, rows in (
@@ -62,10 +62,10 @@ def print_tables(summary: Summary, *, whole: bool) -> None:
             rest = (
                 f"  … and {len(rows) - len(some):,} more; a pipe to `less` shows all" if len(some) < len(rows) else ""
             )
-            counts.show(title, columns, some, rest=rest)
-    click.echo(f"{counts.words(summary.total.changes, 'change')} in {counts.words(summary.total.events, 'event')}")
+            tables.show_bars(title, columns, some, rest=rest)
+    click.echo(f"{tables.words(summary.total.changes, 'change')} in {tables.words(summary.total.events, 'event')}")
     if summary.gaps:
-        click.echo(f"What happened in {counts.words(summary.gaps, 'gap')} is not known: see `watcher gaps`.")
+        click.echo(f"What happened in {tables.words(summary.gaps, 'gap')} is not known: see `watcher gaps`.")
 
 
 def _hours(summary: Summary) -> list[tuple[datetime | None, Count]]:
@@ -76,8 +76,8 @@ def _hour_text(hour: datetime | None, summary: Summary) -> str:
     return hour.astimezone(summary.zone).isoformat(" ", "minutes") if hour is not None else _NO_TIME
 
 
-def _row(label: str, count: Count) -> counts.Row:
-    return counts.Row([label], [counts.number(count.events), counts.number(count.changes)], count.changes)
+def _row(label: str, count: Count) -> tables.Row:
+    return tables.Row([label], [tables.number(count.events), tables.number(count.changes)], count.changes)
 
 
 def _both(count: Count) -> dict[str, Int64]:

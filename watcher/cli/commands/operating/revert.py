@@ -126,8 +126,9 @@ def revert(
     """Make a document what it was, or undo a transaction."""
     from watcher.cli.commands.operating import revert_job
     from watcher.cli.parsing.moments import zone_of
+    from watcher.cli.rendering import revert_text
 
-    wish = revert_job.Wish(
+    wish = revert_text.Wish(
         namespace or "",
         document_id,
         to,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from change_history import History
@@ -11,32 +11,15 @@ from watcher.cli import exit_codes
 from watcher.cli.connection import CommandError, history_uri, open_client
 from watcher.cli.past import say
 from watcher.cli.rendering import revert_output, revert_refusals, revert_text
-from watcher.cli.rendering.pipes import until_closed
+from watcher.cli.rendering.output import until_closed
 from watcher.embedded.server import find_running
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from change_history.query.transactions import Name
-    from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert
     from config.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be put back: one of `to`, `undelete`, `transaction`. The names are those of the command's options."""
-
-    namespace: str
-    document_id: Any
-    to: PointInTime | None
-    fields: tuple[str, ...]
-    transaction: Name | None
-    partial: bool
-    seen: PointInTime | None
-    force: bool
-    yes: bool
-    undelete: bool
+    from watcher.cli.rendering.revert_text import Wish
 
 
 def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -> None:

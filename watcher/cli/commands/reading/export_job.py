@@ -1,32 +1,40 @@
-"""Doing an export: from history into a file or a pipe."""
+"""Doing an export: from history into a file or a pipe, and what is said beside the data."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from change_history.bson import extended_json
 from change_history.bson.values import ABSENT
 from change_history.export import resume as resuming
 from change_history.export import rows, source, tables
-from change_history.export.part_file import PartFile
+from change_history.export.parquet import NoParquetError
+from change_history.export.part_file import BusyError, PartFile
+from change_history.export.resume import NotResumableError
 from change_history.export.tables import Format
 from change_history.export.writers import writer_of
+from change_history.reconstruct.state import UnknownStateError
 from watcher.cli import exit_codes
-from watcher.cli.commands.reading import export_progress
-from watcher.cli.commands.reading import export_words as words
 from watcher.cli.connection import CommandError, open_history
 from watcher.cli.parsing import moments
-from watcher.cli.rendering import pipes, progress
+from watcher.cli.rendering import output, progress, value_text
+from watcher.cli.rendering.not_found import message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import tzinfo
     from pathlib import Path
+
+    from bson.raw_bson import RawBSONDocument
 
     from change_history import History, Selection
     from change_history.export.tables import Table
@@ -69,7 +77,7 @@ class Job:
             yield from self._documents(history, self.at)
             return
         make = rows.of_changes if self.changes else rows.of_event
-        for stored in export_progress.of_events(source.events(history, self.selection, first), history, self.selection):
+        for stored in _shown(source.events(history, self.selection, first), history, self.selection):
             yield from make(bytes(stored.raw))
 
     def _documents(self, history: History, at: Moment) -> Iterator[bytes]:
@@ -92,12 +100,12 @@ def to_stdout(settings: Settings, job: Job) -> None:
     """
     if job.format is Format.PARQUET and sys.stdout.isatty():
         raise CommandError("a Parquet file is nothing for a terminal; name a file with --output", exit_codes.USAGE)
-    with open_history(settings) as history, words.errors(), pipes.until_closed():
+    with open_history(settings) as history, _errors(), output.until_closed():
         written = _write(job, job.rows(history), sys.stdout.buffer)
         sys.stdout.buffer.flush()
         if not written:
-            raise words.nothing(history, job)
-        words.remarks(job)
+            raise _nothing(history, job)
+        _remarks(job)
 
 
 def to_file(settings: Settings, job: Job, path: Path, *, resume: bool) -> None:
@@ -106,7 +114,7 @@ def to_file(settings: Settings, job: Job, path: Path, *, resume: bool) -> None:
     Raises:
         CommandError: it cannot be done.
     """
-    with open_history(settings) as history, words.errors(), PartFile(path) as part:
+    with open_history(settings) as history, _errors(), PartFile(path) as part:
         first = _begin(part, job, resume=resume)
         try:
             written = _write(job, job.rows(history, first), part.file, begun=first is not None)
@@ -119,9 +127,9 @@ def to_file(settings: Settings, job: Job, path: Path, *, resume: bool) -> None:
             raise
         if not written:
             part.discard()
-            raise words.nothing(history, job)
+            raise _nothing(history, job)
         part.finish()
-        words.remarks(job)
+        _remarks(job)
         click.echo(f"{written} rows {'more, ' if first is not None else ''}written to {path}", err=True)
 
 
@@ -156,8 +164,8 @@ def _about(job: Job) -> dict[str, str]:
         "id": extended_json.dumps(selection.document_id) if selection.document_id is not ABSENT else "",
         "format": job.format.value,
         "rows": "changes" if job.changes else "events",
-        "since": words.typed(selection.since),
-        "until": words.typed(selection.until),
+        "since": _typed(selection.since),
+        "until": _typed(selection.until),
     }
 
 
@@ -174,3 +182,94 @@ def _write(job: Job, found: Iterator[bytes], file: BinaryIO, *, begun: bool = Fa
         count += 1
     writer.close()
     return count
+
+
+def _typed(moment: Moment | None) -> str:
+    """A moment as it can be typed again, exactly; nothing for None."""
+    if moment is None:
+        return ""
+    return moment.isoformat() if isinstance(moment, datetime) else moments.exact(moment)
+
+
+def _remarks(job: Job) -> None:
+    """Tell, beside the data, what it does not say."""
+    if lost := tables.loss(job.format, job.table):
+        click.echo(f"{job.format}: {lost}", err=True)
+    for reason, count in job.untold.items():
+        click.echo(f"{count} documents cannot be told, and are {_UNTOLD[job.format]}: {reason}", err=True)
+    if job.gaps:
+        click.echo(f"{job.gaps} gaps lie before that moment: what was lost is unknown; see `watcher gaps`", err=True)
+
+
+_UNTOLD = {Format.NDJSON: "left out", Format.CSV: "rows without a document", Format.PARQUET: "rows without a document"}
+
+
+def _nothing(history: History, job: Job) -> CommandError:
+    """What to say of an empty answer."""
+    selection = job.selection if job.at is None else replace(job.selection, until=job.at)
+    if job.untold:
+        return CommandError(f"history cannot tell it: {next(iter(job.untold))}", exit_codes.NOT_FOUND)
+    if job.at is not None and next(history.stored(selection, limit=1), None) is not None:
+        which = "no documents" if selection.document_id is ABSENT else "no such document"
+        namespace = value_text.printable(selection.namespace or "")
+        return CommandError(f"{namespace} had {which} at {moments.asked(job.at, job.zone)}.", exit_codes.NOT_FOUND)
+    return CommandError(message(history, selection, job.zone), exit_codes.NOT_FOUND)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn what can go wrong into advice.
+
+    Raises:
+        CommandError: instead.
+    """
+    try:
+        yield
+    except NoParquetError as error:
+        advice = f"{sys.executable} -m pip install pyarrow (the extra mongo-change-watcher[export] brings it)"
+        raise CommandError(f"{error}; install it: {advice}", exit_codes.USAGE) from error
+    except NotResumableError as error:
+        raise CommandError(f"cannot go on: {error}; without --resume it begins anew", exit_codes.USAGE) from error
+    except UnknownStateError as error:
+        raise CommandError(str(error), exit_codes.NOT_FOUND) from error
+    except BusyError as error:
+        raise CommandError(str(error), exit_codes.BUSY) from error
+    except OSError as error:
+        raise CommandError(f"cannot write: {error}", exit_codes.UNEXPECTED) from error
+    except KeyboardInterrupt as error:
+        raise CommandError("stopped", exit_codes.ABORTED) from error
+
+
+_EVERY = 200
+"""So many events pass between two looks at the clock."""
+
+
+def _shown(events: Iterable[RawBSONDocument], history: History, selection: Selection) -> Iterator[RawBSONDocument]:
+    """Show how far events are, by their time: counting them first would take as long as a good part of the export.
+
+    Args:
+        events: in order.
+        history: where they are.
+        selection: which they are.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from events
+        return
+    newest = next(history.stored(selection, limit=1), None)
+    end = _second(newest) if newest is not None else 0
+    columns = (TextColumn("exporting"), BarColumn(), TextColumn("{task.fields[count]:,}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, count=0)
+        begin = end
+        for count, stored in enumerate(events, start=1):
+            if count == 1:
+                begin = _second(stored)
+                bar.update(task, total=max(end - begin, 1))
+            if count % _EVERY == 0:
+                bar.update(task, count=count, completed=max(_second(stored) - begin, 0))
+            yield stored
+
+
+def _second(stored: RawBSONDocument) -> int:
+    return int(stored["cluster_time"].time)

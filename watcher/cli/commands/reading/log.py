@@ -137,7 +137,7 @@ def log(
     from change_history.bson.values import ABSENT
     from watcher.cli.connection import CommandError, open_history
     from watcher.cli.parsing import moments
-    from watcher.cli.rendering import log_answer, log_forms, progress
+    from watcher.cli.rendering import log_forms, progress
     from watcher.cli.rendering.not_found import message
 
     def given(name: str, value: Any) -> Any:
@@ -159,7 +159,7 @@ def log(
         )
         form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, utc=utc)
         default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
-        answer = log_answer.Answer(history, selection, newest_first=reverse)
+        answer = log_forms.Answer(history, selection, newest_first=reverse)
         events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
         found = log_forms.print_all(progress.counted(events, "counting") if stat else events, form, endless=follow)
         answer.say_what_is_unknown()

@@ -81,7 +81,7 @@ def stats(
         output.survive_any_character()
         stats_tables.print_tables(found, moments.zone_of(utc=utc), with_namespaces=namespace is None)
     if lost:
-        from watcher.cli.rendering.counts import words
+        from watcher.cli.rendering.tables import words
 
         click.echo(f"What happened in {words(lost, 'gap')} is not known: see `watcher gaps`.", err=True)
 
