@@ -24,7 +24,7 @@ from models import HistoryModel
 from watcher import garbage
 from watcher.events import fast_path, record
 from watcher.stream.listener import Listener
-from watcher.stream.memory import Memory
+from watcher.stream.pre_image_cache import PreImageCache
 from watcher.stream.recorder import Recorder
 from watcher.stream.writer import Writer
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from benchmarks.servers import Servers
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
-    from watcher.stream.batch import Batch, Lost, Position, Recorded
-    from watcher.stream.inflight import Key
+    from watcher.events.event import Key
+    from watcher.stream.batch import Batch, Recorded
 
 HISTORY = "bench_budget"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -59,7 +59,7 @@ def main() -> None:
                 batches.append(listener.next_batch())
         listener.close()
         way = "the fast path" if fast_path.COMPILED else "not compiled"
-        recorder = Recorder(Memory(_Untold()))
+        recorder = Recorder(PreImageCache(_NoHistory()))
         with _measured(f"record: the event becomes history ({way})", started, events):
             recorded = [recorder.record(batch) for batch in batches]
         with _measured("record: the same without the fast path", started, events):
@@ -72,21 +72,15 @@ def main() -> None:
                 writer.write(target)
 
 
-class _Untold:
+class _NoHistory:
     """A history that is never asked: every event has its pre-image."""
 
     def documents(self, keys: Mapping[Key, Value], _place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
         """Every document is unknown."""
         yield from dict.fromkeys(keys).items()
 
-    def begin(self, recorded: Recorded) -> None:
+    def begin(self, recorded: Recorded, _stored: int) -> None:
         """Nothing is kept in sight."""
-
-    def lose(self, lost: Lost, resumed: Position) -> None:
-        """Nothing is lost here."""
-
-    def stored(self, number: int) -> None:
-        """Nothing waits for it."""
 
     def learned(self) -> bool:
         """There are no news."""

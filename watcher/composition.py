@@ -32,9 +32,9 @@ from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
 from watcher.steps import Step
 from watcher.stream.listener import Listener
-from watcher.stream.memory import Memory
-from watcher.stream.past import Past
 from watcher.stream.pipeline import Pipeline
+from watcher.stream.pre_image_cache import PreImageCache
+from watcher.stream.pre_images_from_history import PreImagesFromHistory
 from watcher.stream.recorder import Recorder
 from watcher.stream.writer import Writer
 from watcher.targets import namespaces
@@ -159,7 +159,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         baseline=ground.baseline,
         reconcile=ground.reconciles,
         recorded=lambda: pipeline.recorded,
-        on_done=lambda: past.change(),  # noqa: PLW0108 - it is made below
+        on_done=lambda: from_history.change(),  # noqa: PLW0108 - it is made below
     )
     gaps = Gaps(history, fence, scope)
 
@@ -181,11 +181,11 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         progress.starts_with(stored.events)
         begun = stored.begun
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
-    past = Past(history, settings.checkpoint, scope, begun, retry)
+    from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, retry)
     writes, beside = _noticed(Assured(writer, leading.assure, gaps.distrust), settings, history, progress, stop)
     pipeline = Pipeline(
         listener,
-        Recorder(Memory(past)),
+        Recorder(PreImageCache(from_history)),
         writes,
         checkpointer,
         on_new_collection=images.enable if enable_images else _nothing,

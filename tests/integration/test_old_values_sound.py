@@ -27,8 +27,8 @@ from watcher.gaps import gap
 from watcher.retry import Retry
 from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded
 from watcher.stream.listener import Listener
-from watcher.stream.memory import Memory
-from watcher.stream.past import Past
+from watcher.stream.pre_image_cache import PreImageCache
+from watcher.stream.pre_images_from_history import PreImagesFromHistory
 from watcher.stream.recorder import Recorder
 from watcher.stream.writer import Writer
 from watcher.targets.scope import Scope
@@ -72,12 +72,15 @@ class Track:
         """Start, knowing nothing but what is stored."""
         self._waiting = []
         retry = Retry(threading.Event(), lambda *_: None, lambda *_: None)
-        self._recorder = Recorder(Memory(Past(self._history, "default", self._scope, self._begun, retry)))
+        self._stored = 0
+        self._recorder = Recorder(
+            PreImageCache(PreImagesFromHistory(self._history, "default", self._scope, self._begun, retry))
+        )
 
     def record(self, events: list[bytes], lost: Lost | None = None) -> None:
         """Record a batch; store what waits, now or later, whole or in part."""
         at = Position(NOWHERE.token, event.parse(events[0]).cluster_time)
-        recorded = self._recorder.record(Batch(events, at, lost))
+        recorded = self._recorder.record(Batch(events, at, lost), self._stored)
         for entry in recorded.entries:
             fields = raw.fields(entry.document)
             self.made.setdefault(fields[b"_id"][1][5:], entry.document)
@@ -94,7 +97,7 @@ class Track:
             hole = gap.Gap("default", b"", lost, until, recorded.lost.cause, ("*.*",), ())
             self._writer.write(Recorded([Entry(gap.document(hole, bytes(8)), b"")], [], recorded.position))
         self._writer.write(recorded)
-        self._recorder.stored(recorded)
+        self._stored = recorded.number
 
     @property
     def unstored(self) -> int:
@@ -145,7 +148,7 @@ def test_no_old_value_that_history_tells_is_wrong(
     while not events or b"\x04coll\x00\x00\x00end" in events[-1] or event.parse(events[-1]).namespace[-4:] != b".end":
         events += listener.next_batch().events
     listener.close()
-    monkeypatch.setattr("watcher.stream.memory.ROOM", 20_000)
+    monkeypatch.setattr("watcher.stream.pre_image_cache.ROOM", 20_000)
     given = [data if dice.random() < 0.2 else _without_image(data) for data in events]
 
     history = watched.client[f"{watched.name}_history"]

@@ -14,13 +14,13 @@ from pymongo.errors import PyMongoError
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from tests.support.handmade_events import an_event
-from tests.support.pipeline_stages import FixedPast
+from tests.support.pipeline_stages import FixedHistory
 from watcher.errors import Verdict, classify
 from watcher.events import event
 from watcher.stream import writer as module
 from watcher.stream.batch import Batch, Position
 from watcher.stream.listener import Listener
-from watcher.stream.memory import Memory
+from watcher.stream.pre_image_cache import PreImageCache
 from watcher.stream.recorder import Recorder
 from watcher.stream.writer import LARGEST_DOCUMENT, Writer
 from watcher.targets.scope import Scope
@@ -54,7 +54,7 @@ def an_insert(number: int, again: int | None = None, **fields: Any) -> bytes:
 
 def recorded(*events: bytes) -> Recorded:
     """What the recorder makes of events."""
-    return Recorder(Memory(FixedPast())).record(Batch(list(events), AT))
+    return Recorder(PreImageCache(FixedHistory())).record(Batch(list(events), AT))
 
 
 def ids(database: Database[Any], collection: str = "history") -> list[int]:

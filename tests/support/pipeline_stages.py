@@ -1,4 +1,4 @@
-"""Pipelines that run over stages in memory, and a past that says what a test puts into it."""
+"""Pipelines that run over stages in memory, and a history that says what a test puts into it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
-    from watcher.stream.inflight import Key
+    from watcher.events.event import Key
     from watcher.stream.pipeline import Checkpoints
 
 PATIENCE_S = 60.0
@@ -115,7 +115,7 @@ class Stages:
         self.on_close()
         self._called("close", 0)
 
-    def record(self, batch: Batch) -> Recorded:
+    def record(self, batch: Batch, _stored: int = 0) -> Recorded:
         """Records."""
         self.on_record()
         self._called("record", number_of(batch.position))
@@ -127,9 +127,6 @@ class Stages:
             recorded.appeared.add(name)
             recorded.renamed.append(Renamed("shop.a", name, batch.position.cluster_time))
         return recorded
-
-    def stored(self, recorded: Recorded) -> None:
-        """Is told of what a majority has."""
 
     def write(self, recorded: Recorded) -> int:
         """Writes."""
@@ -234,8 +231,8 @@ class Running:
 
 
 @dataclass
-class FixedPast:
-    """Stands for `watcher.stream.past.Past` where no history is stored.
+class FixedHistory:
+    """Stands for `watcher.stream.pre_images_from_history` where no history is stored.
 
     Attributes:
         told: what it tells of every document that it is asked about; None: unknown.
@@ -253,15 +250,10 @@ class FixedPast:
         self.asked.append(tuple(keys))
         yield from dict.fromkeys(keys, self.told).items()
 
-    def begin(self, recorded: Recorded) -> None:
-        """Nothing is ever stored."""
-
-    def lose(self, lost: Lost, _resumed: Position) -> None:
-        """Keeps it for the test to see."""
-        self.lost.append(lost)
-
-    def stored(self, number: int) -> None:
-        """Nothing is ever stored."""
+    def begin(self, recorded: Recorded, _stored: int) -> None:
+        """Nothing is ever stored; what was lost is kept for the test to see."""
+        if recorded.lost is not None:
+            self.lost.append(recorded.lost)
 
     def learned(self) -> bool:
         """Tells once that there are news."""

@@ -16,7 +16,7 @@ from change_history.stored.reading import to_event
 from models import ABSENT, UNKNOWN
 from tests.support.handmade_events import an_event
 from watcher.events import record
-from watcher.events.event import VALUES_LEFT_OUT
+from watcher.events.event import WITHOUT_VALUES
 from watcher.stream.large_events import LIGHT_BYTES, Form, Portion
 
 MB = 1024 * 1024
@@ -29,7 +29,7 @@ IDENTITY = document_to_python(LARGE)["_id"]
 
 def bare(operation: str) -> bytes:
     """The history of an event that was delivered without its values."""
-    return record.record(an_event(operation, **{VALUES_LEFT_OUT.decode(): True}))
+    return record.record(an_event(operation, **{WITHOUT_VALUES: True}))
 
 
 def test_parts_joined_are_the_document_to_the_byte() -> None:

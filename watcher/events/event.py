@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.equality import key_of
 from change_history.bson.resume_token import UnreadableTokenError, token_bytes
+from change_history.stored.order import HistoryPosition
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from change_history.bson.raw import Value
 
 DOCUMENT_OPERATIONS = frozenset({b"insert", b"update", b"replace", b"delete"})
 """Operations on one document; everything else is about a collection, a database or the stream."""
 
-VALUES_LEFT_OUT = b"valuesLeftOut"
-"""Set by the listener on an event that was too large to be delivered with any value."""
+WITHOUT_VALUES = "valuesLeftOut"
+"""The field by which the listener lets the server mark an event that is too large to be delivered with any value."""
 
+_WITHOUT_VALUES = WITHOUT_VALUES.encode()
+_OF_A_DOCUMENT_THAT_WAS = frozenset({b"update", b"replace", b"delete"})
 _ENVELOPE = frozenset(
     {
         b"_id",
@@ -45,6 +51,13 @@ class UnreadableEventError(ValueError):
     """The event lacks something without which it has no place in history."""
 
 
+class Key(NamedTuple):
+    """One document: its namespace, and its `_id` as the server compares it."""
+
+    namespace: bytes
+    document: Hashable
+
+
 class Event(NamedTuple):
     """One change event.
 
@@ -54,6 +67,7 @@ class Event(NamedTuple):
         namespace: `db.coll`, or `db` for an event about a database, or empty.
         cluster_time: `clusterTime`.
         token: the resume token's key string, 45 bytes and more; it sorts as the stream does.
+        without_values: it was too large to be delivered with any value, so what it did is not known.
     """
 
     fields: dict[bytes, Value]
@@ -61,6 +75,7 @@ class Event(NamedTuple):
     namespace: bytes
     cluster_time: ClusterTime
     token: bytes
+    without_values: bool = False
 
     @property
     def id(self) -> bytes:
@@ -80,6 +95,25 @@ class Event(NamedTuple):
         if key.startswith(b"_id\x00", 5) and _KEY_BYTES.get(key[4]) == len(key):
             return key[4], key[9:-1]  # the usual one, and nothing beside it
         return raw.fields(key).get(b"_id")
+
+    @property
+    def position(self) -> HistoryPosition:
+        """Where it stands in history."""
+        return HistoryPosition(self.cluster_time, self.token)
+
+    @property
+    def lacks_pre_image(self) -> bool:
+        """Whether it comes without the pre-image that an event of its operation should have."""
+        return self.operation in _OF_A_DOCUMENT_THAT_WAS and self.document(b"fullDocumentBeforeChange") is None
+
+    def key(self) -> Key | None:
+        """Which document it is about; None: it is about a collection, a database or the stream.
+
+        Raises:
+            change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
+        """
+        document_id = self.document_id()
+        return Key(self.namespace, key_of(document_id)) if document_id is not None else None
 
     def description(self) -> dict[bytes, Value]:
         """What the event says beyond its envelope: `operationDescription` laid open, then the rest by name."""
@@ -109,7 +143,8 @@ def parse(data: bytes) -> Event:
         raise UnreadableEventError(str(error)) from error
     names = found.get(b"ns")
     namespace = namespace_of(names[1]) if names is not None else b""
-    return Event(found, operation, namespace, cluster_time, token)
+    without_values = found.pop(_WITHOUT_VALUES, None) is not None
+    return Event(found, operation, namespace, cluster_time, token, without_values)
 
 
 @lru_cache(maxsize=4096)

@@ -9,13 +9,18 @@ two was taken can be told by nothing but the time.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.stored.order import position_of
 from watcher.events._sources import digest
+from watcher.events.event import Key
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from change_history.stored.order import HistoryPosition
 
 _compiled: ModuleType | None
 try:
@@ -27,8 +32,42 @@ if _compiled is not None and (sources := digest(Path(__file__).parent)) and sour
 
 COMPILED = _compiled is not None
 
-Usual: TypeAlias = tuple[bytes, bytes, bytes]
-"""The history of a usual event: its document as `watcher.events.record` writes it, its namespace, its operation."""
+
+class Usual(NamedTuple):
+    """A usual event, recorded. Of `watcher.events.event.Event` it has what the recording stage asks for.
+
+    Attributes:
+        history: its history document, as `watcher.events.record` writes it.
+        namespace: `db.coll`.
+        operation: `operationType`.
+    """
+
+    history: bytes
+    namespace: bytes
+    operation: bytes
+
+    @property
+    def position(self) -> HistoryPosition:
+        """Where it stands in history."""
+        return position_of(raw.fields(self.history))
+
+    @property
+    def lacks_pre_image(self) -> bool:
+        """Whether it comes without the pre-image that an event of its operation should have."""
+        return False
+
+    def document_id(self) -> raw.Value | None:
+        """`documentKey._id`."""
+        return raw.fields(self.history).get(b"document_id")
+
+    def key(self) -> Key | None:
+        """Which document it is about.
+
+        Raises:
+            change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
+        """
+        document_id = self.document_id()
+        return Key(self.namespace, key_of(document_id)) if document_id is not None else None
 
 
 def record(data: bytes) -> Usual | None:
@@ -40,7 +79,8 @@ def record(data: bytes) -> Usual | None:
     Returns:
         None: it is for `watcher.events.record`, which also says what is wrong with it.
     """
-    return _compiled.record(data) if _compiled is not None else None
+    found = _compiled.record(data) if _compiled is not None else None
+    return Usual._make(found) if found is not None else None
 
 
 def documents(array: bytes) -> list[bytes]:

@@ -46,7 +46,7 @@ def record(data: bytes, known: bytes | None = None) -> bytes:
 
 def document(happened: Event, known: bytes | None = None) -> bytes:
     """Turn one parsed change event into its history document. Arguments and errors are those of `record`."""
-    fields, operation, namespace, cluster_time, token = happened
+    fields, operation, namespace, cluster_time, token, _ = happened
     parts = [_ID, happened.id]
     if namespace:
         parts += (b"\x02namespace\x00", raw.string(namespace))
@@ -57,7 +57,7 @@ def document(happened: Event, known: bytes | None = None) -> bytes:
     wall_time = fields.get(b"wallTime")
     parts += (b"\x09timestamp\x00", wall_time[1] if wall_time is not None else _date_of(cluster_time))
     parts += (b"\x11cluster_time\x00", cluster_time.payload, b"\x04changes\x00")
-    if event.VALUES_LEFT_OUT in fields:
+    if happened.without_values:
         parts.append(raw.from_items([(raw.DOCUMENT, changes.untold(operation))]))
     elif operation in event.DOCUMENT_OPERATIONS:
         found, key_order = _CHANGES[operation](happened, known)
@@ -75,6 +75,39 @@ def document(happened: Event, known: bytes | None = None) -> bytes:
         parts += (b"\x03transaction\x00", raw.from_fields([(b"session", session), (b"number", number)]))
     parts += (b"\x05resume_token\x00", raw.int32(len(token)), b"\x00", token)
     return raw.document(parts)
+
+
+def followed(happened: Event, known: bytes | None) -> tuple[bytes, bytes | None]:
+    """The history of an event, and the document after it; None: unknown, or there is none.
+
+    An event that cannot have happened to the document that history tells shows a gap that nobody knew of. Then the old
+    values are unknown, and so is the document from here on.
+
+    Args:
+        happened: the event.
+        known: the document before it, as history tells it; None: unknown.
+    """
+    written = document(happened, known)
+    if happened.without_values:
+        return written, None
+    try:
+        return written, after(written, known)
+    except fold.DoesNotApplyError:
+        return document(happened), None
+
+
+def after(history: bytes, before: bytes | None) -> bytes | None:
+    """The document after an event; None: unknown, or there is none.
+
+    Args:
+        history: the event's history document.
+        before: the document before it; None: unknown.
+
+    Raises:
+        change_history.reconstruct.fold.DoesNotApplyError: the event cannot have happened to that document.
+    """
+    entry = fold.read(history)
+    return fold.apply(before, entry) if before is not None or fold.tells_all(entry) else None
 
 
 def _date_of(cluster_time: ClusterTime) -> bytes:

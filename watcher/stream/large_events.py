@@ -25,7 +25,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from watcher.events.event import VALUES_LEFT_OUT
+from watcher.events.event import WITHOUT_VALUES
 
 TOO_LARGE = 10334
 """BSONObjectTooLarge."""
@@ -57,7 +57,7 @@ class Form(IntEnum):
         """Stages for the end of the stream's pipeline."""
         if self is not Form.BARE:
             return []
-        return [{"$unset": _VALUES}, {"$set": {VALUES_LEFT_OUT.decode(): True}}]
+        return [{"$unset": _VALUES}, {"$set": {WITHOUT_VALUES: True}}]
 
 
 class Portion:

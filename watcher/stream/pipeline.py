@@ -54,9 +54,8 @@ class Listens(Protocol):
 class Records(Protocol):
     """Turns events into history documents."""
 
-    def record(self, batch: Batch) -> Recorded: ...  # noqa: D102
-    def stored(self, recorded: Recorded) -> None:
-        """A majority has this history, and all before it. Called by the writing stage."""
+    def record(self, batch: Batch, stored: int, /) -> Recorded:
+        """Record a batch. A majority has the history of all batches up to the number `stored`."""
 
 
 class Writes(Protocol):
@@ -113,6 +112,7 @@ class Pipeline:
         self._stop = stop
         self.recorded: Position | None = None
         """Everything up to here is acknowledged by a majority."""
+        self._stored = 0  # the number of the last batch of which that is so
         self._retry = Retry(self._stop, progress.retrying, progress.recovered)
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
@@ -172,7 +172,7 @@ class Pipeline:
             with closing(_until_end(self._heard, self._stop)) as batches:
                 for batch in batches:
                     with self._progress.at_work(Step.RECORD):
-                        recorded = self._recorder.record(batch)
+                        recorded = self._recorder.record(batch, self._stored)
                     self._progress.turned(recorded)
                     for namespace in sorted(recorded.appeared):
                         self._call(Step.ENABLE_PRE_IMAGES, partial(self._on_new_collection, namespace))
@@ -197,7 +197,7 @@ class Pipeline:
                     rejected = self._call(Step.WRITE, partial(self._writer.write, batch))
                     dirty = True
                 self._progress.written(batch, rejected)
-                self._recorder.stored(batch)
+                self._stored = batch.number
                 for renamed in batch.renamed:
                     self._call(Step.PLAN_BACKFILL, partial(self._on_renamed, renamed))
                 self.recorded = reached = batch.position

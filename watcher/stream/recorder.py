@@ -1,117 +1,127 @@
-"""The second stage: events become history documents. What cannot become one is set aside, whole."""
+"""The second stage: events become history documents. What cannot become one is set aside, whole.
+
+An event's way: it is read once, its pre-image is resolved (`watcher.stream.pre_image_cache`), and its history is a pure
+function of the two (`watcher.events.record`).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias
 
 from change_history.reconstruct import fold
+from change_history.reconstruct.lineage import ENDS
 from watcher.events import event, fast_path, record
+from watcher.events.fast_path import Usual
 from watcher.stream.batch import Entry, Recorded, Rejected, Renamed
-from watcher.stream.memory import without_image
+from watcher.stream.pre_image_cache import Lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from watcher.events.fast_path import Usual
     from watcher.stream.batch import Batch
-    from watcher.stream.memory import Memory
+    from watcher.stream.pre_image_cache import PreImageCache
+
+Readable: TypeAlias = event.Event | Usual
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
 """Also the end of an index build: while it lasts, the server refuses to alter the collection."""
-_UNREADABLE = (ValueError, KeyError, IndexError)  # those of `core` and `change_history.bson.raw` are ValueErrors
+_ENDING = frozenset(name.encode() for name in ENDS)
+_UNREADABLE = (ValueError, KeyError, IndexError)  # those of `events` and `change_history.bson` are ValueErrors
 
 
 class Recorder:
     """Turns batches of events into batches of history; what an event means is in `watcher.events.record`.
 
     Args:
-        memory: tells the old values of events that come without a pre-image.
+        pre_images: the documents before events that come without a pre-image.
     """
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, pre_images: PreImageCache) -> None:
+        self._pre_images = pre_images
         self._batches = 0
 
-    def record(self, batch: Batch) -> Recorded:
+    def record(self, batch: Batch, stored: int = 0) -> Recorded:
         """Turn the events of a batch into history documents; the position goes along.
 
+        Args:
+            batch: the events.
+            stored: batches up to this number, as recorded here, are acknowledged by a majority.
+
         Raises:
-            Exception: whatever recalling documents from history raises.
+            Exception: whatever reconstructing documents from history raises.
         """
         self._batches += 1
         recorded = Recorded([], [], batch.position, lost=batch.lost, number=self._batches)
-        readable = self._read(batch.events, recorded)
-        taken_apart = [happened for _, happened in readable if isinstance(happened, event.Event)]
-        self._memory.begin(recorded, taken_apart, batch.lost)
-        if recorded.rejected:
-            self._memory.forget_all()
-        for data, happened in readable:
+        events, lacking = _read(batch.events)
+        self._pre_images.begin(recorded, lacking, stored)
+        for data, happened in zip(batch.events, events, strict=True):
+            if isinstance(happened, Rejected):
+                self._reject(happened, recorded)
+                continue
+            try:
+                history = self._history(happened)
+            except _UNREADABLE as error:
+                self._reject(_rejected(data, error), recorded)
+                continue
+            recorded.add(Entry(history, data), happened.namespace, happened.operation)
             if isinstance(happened, event.Event):
-                self._add(data, happened, recorded)
-            else:
-                document, namespace, operation = happened
-                recorded.add(Entry(document, data), namespace, operation)
+                self._notice(happened, recorded)
         return recorded
 
-    def stored(self, recorded: Recorded) -> None:
-        """A majority has this history, and all before it."""
-        self._memory.stored(recorded.number)
+    def _history(self, happened: Readable) -> bytes:
+        if not self._pre_images.follows(happened):  # it has its pre-image, and so have the others of its collection
+            return happened.history if isinstance(happened, Usual) else record.document(happened)
+        before = self._pre_images.before(happened)
+        if isinstance(happened, Usual):
+            history, after = happened.history, _after(happened, before)
+        else:
+            history, after = record.followed(happened, before)
+        self._pre_images.keep(happened, after)
+        return history
 
-    def _read(self, events: Iterable[bytes], recorded: Recorded) -> list[tuple[bytes, event.Event | Usual]]:
-        """Record what is usual; take apart the rest, and what the memory follows. Reject what cannot be read."""
-        read = [(data, fast_path.record(data) or _parsed(data, recorded)) for data in events]
-        followed = self._memory.follows([happened for _, happened in read if isinstance(happened, event.Event)])
-        if followed:
-            read = [
-                (data, _parsed(data, recorded) if _is_short(happened) and happened[1] in followed else happened)
-                for data, happened in read
-            ]
-        return [(data, happened) for data, happened in read if happened is not None]
-
-    def _add(self, data: bytes, happened: event.Event, recorded: Recorded) -> None:
-        try:
-            document = self._document(happened)
-        except _UNREADABLE as error:
-            recorded.rejected.append(_rejected(data, error))
-            self._memory.forget_all()
-            return
-        recorded.add(Entry(document, data), happened.namespace, happened.operation)
+    def _notice(self, happened: event.Event, recorded: Recorded) -> None:
+        """What an event does to whole collections."""
         if happened.operation in _APPEARING:
-            recorded.appeared.add(_new_name(happened))
+            recorded.appeared.add(_new_name(happened).decode("utf-8", "replace"))
         if happened.operation == b"rename":
-            former = happened.namespace.decode("utf-8", "replace")
-            recorded.renamed.append(Renamed(former, _new_name(happened), happened.cluster_time))
+            names = (happened.namespace, _new_name(happened))
+            source, target = (name.decode("utf-8", "replace") for name in names)
+            recorded.renamed.append(Renamed(source, target, happened.cluster_time))
+        if happened.operation in _ENDING:
+            self._pre_images.end_collections({happened.namespace, _new_name(happened)})
 
-    def _document(self, happened: event.Event) -> bytes:
-        document = record.document(happened, self._memory.before(happened))
+    def _reject(self, rejected: Rejected, recorded: Recorded) -> None:
+        recorded.rejected.append(rejected)
+        self._pre_images.clear()
+
+
+def _read(batch: Iterable[bytes]) -> tuple[list[Readable | Rejected], Lacking]:
+    """Take events apart; tell what is to be known of documents before the first of them."""
+    events: list[Readable | Rejected] = []
+    lacking = Lacking({}, None)
+    for data in batch:
         try:
-            self._memory.after(happened, document)
-        except fold.DoesNotApplyError:
-            # History has a hole that it does not know of; what it told was not the document.
-            return record.document(happened)
-        return document
+            happened = fast_path.record(data) or event.parse(data)
+            lacking.add(happened)
+        except _UNREADABLE as error:
+            events.append(_rejected(data, error))
+        else:
+            events.append(happened)
+    return events, lacking
 
 
-def _parsed(data: bytes, recorded: Recorded) -> event.Event | None:
+def _after(happened: Usual, before: bytes | None) -> bytes | None:
     try:
-        happened = event.parse(data)
-        without_image(happened)  # the memory will ask
-    except _UNREADABLE as error:
-        recorded.rejected.append(_rejected(data, error))
+        return record.after(happened.history, before)
+    except fold.DoesNotApplyError:
         return None
-    return happened
-
-
-def _is_short(happened: event.Event | Usual | None) -> TypeGuard[Usual]:
-    return happened is not None and not isinstance(happened, event.Event)
 
 
 def _rejected(data: bytes, error: Exception) -> Rejected:
     return Rejected(data, f"{type(error).__name__}: {error}")
 
 
-def _new_name(happened: event.Event) -> str:
+def _new_name(happened: event.Event) -> bytes:
     """The namespace that now exists: of a rename the new name, else the event's own."""
     target = happened.document(b"to")
-    parts = event.namespace_of(target) if target is not None else happened.namespace
-    return parts.decode("utf-8", "replace")
+    return event.namespace_of(target) if target is not None else happened.namespace

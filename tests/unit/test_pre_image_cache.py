@@ -13,11 +13,11 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python, to_raw
 from tests.support.handmade_events import an_event
-from tests.support.pipeline_stages import FixedPast
-from watcher.stream import memory
+from tests.support.pipeline_stages import FixedHistory
+from watcher.events.event import Key
+from watcher.stream import pre_image_cache
 from watcher.stream.batch import Batch, Lost, Position
-from watcher.stream.inflight import Key
-from watcher.stream.memory import ROOM, Memory
+from watcher.stream.pre_image_cache import ROOM, PreImageCache
 from watcher.stream.recorder import Recorder
 
 AT = Position(b"", BEGINNING_OF_TIME)
@@ -47,24 +47,24 @@ def _from_history(old: int, new: int) -> list[dict[str, Any]]:
 
 def test_a_recalled_document_tells_the_old_value() -> None:
     """Asked for once; what follows is known."""
-    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
-    recorder = Recorder(Memory(past))
+    history = FixedHistory(bson.encode({"_id": 7, "n": 1}))
+    recorder = Recorder(PreImageCache(history))
 
     assert _told(recorder, _set(2)) == _from_history(1, 2)
     assert _told(recorder, _set(3)) == _from_history(2, 3)
-    assert past.asked == [(SEVEN,)]
+    assert history.asked == [(SEVEN,)]
 
 
 def test_an_insert_in_the_same_batch_is_not_overlooked() -> None:
     """It is not stored yet, so history cannot tell it."""
-    recorder = Recorder(Memory(FixedPast()))
+    recorder = Recorder(PreImageCache(FixedHistory()))
 
     assert _told(recorder, _insert(n=1), _set(2)) == _from_history(1, 2)
 
 
 def test_a_pre_image_comes_first_and_keeps_what_is_known_up_to_date() -> None:
     """The server's own word needs no marking; an event with an image changes the document too."""
-    recorder = Recorder(Memory(FixedPast(bson.encode({"_id": 7, "n": 0}))))
+    recorder = Recorder(PreImageCache(FixedHistory(bson.encode({"_id": 7, "n": 0}))))
 
     assert _told(recorder, _set(1)) == _from_history(0, 1)
     image = {"fullDocumentBeforeChange": {"_id": 7, "n": 1}}
@@ -74,7 +74,7 @@ def test_a_pre_image_comes_first_and_keeps_what_is_known_up_to_date() -> None:
 
 def test_what_cannot_have_happened_shows_a_hole_and_is_not_believed() -> None:
     """History said there was no array; the event truncates one. Neither its old values nor the next ones are told."""
-    recorder = Recorder(Memory(FixedPast(bson.encode({"_id": 7, "n": 1}))))
+    recorder = Recorder(PreImageCache(FixedHistory(bson.encode({"_id": 7, "n": 1}))))
     truncation = an_event("update", rawUpdateDescription={"$v": 2, "diff": {"sn": {"a": True, "l": 1}}})
 
     assert _told(recorder, truncation) == [{"field": "n", "truncated_to": 1, "old_value_from": "unknown"}]
@@ -83,13 +83,13 @@ def test_what_cannot_have_happened_shows_a_hole_and_is_not_believed() -> None:
 
 def test_the_unknown_is_not_asked_for_again_until_there_is_news() -> None:
     """A hot document that history does not know would have its whole history read for every batch."""
-    past = FixedPast()
-    recorder = Recorder(Memory(past))
+    history = FixedHistory()
+    recorder = Recorder(PreImageCache(history))
     for _ in range(5):
         assert _told(recorder, _set(3)) == [UNKNOWN]
-    assert past.asked == [(SEVEN,)]
+    assert history.asked == [(SEVEN,)]
 
-    past.told, past.news = bson.encode({"_id": 7, "n": 3}), True
+    history.told, history.news = bson.encode({"_id": 7, "n": 3}), True
     assert _told(recorder, _set(4)) == _from_history(3, 4)
 
 
@@ -105,33 +105,33 @@ def test_the_unknown_is_not_asked_for_again_until_there_is_news() -> None:
 )
 def test_the_end_of_a_collection_is_the_end_of_what_is_known(ending: bytes) -> None:
     """No event tells that its documents are gone, or others: the next of the same id is another document."""
-    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
-    recorder = Recorder(Memory(past))
+    history = FixedHistory(bson.encode({"_id": 7, "n": 1}))
+    recorder = Recorder(PreImageCache(history))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
     _told(recorder, ending)
-    past.told = None
+    history.told = None
 
     assert _told(recorder, _set(3)) == [UNKNOWN]
 
 
 def test_nothing_is_known_any_more_after_a_gap() -> None:
     """Whatever was lost may have changed any document."""
-    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
-    recorder = Recorder(Memory(past))
+    history = FixedHistory(bson.encode({"_id": 7, "n": 1}))
+    recorder = Recorder(PreImageCache(history))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
-    past.told = None
+    history.told = None
     lost = Lost(AT, "ChangeStreamHistoryLost (286)")
 
     assert _told(recorder, _set(3), lost=lost) == [UNKNOWN]
-    assert past.lost == [lost]
+    assert history.lost == [lost]
 
 
 def test_an_event_set_aside_leaves_nothing_known() -> None:
     """It may have changed the document; only what is said after it counts."""
-    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
-    recorder = Recorder(Memory(past))
+    history = FixedHistory(bson.encode({"_id": 7, "n": 1}))
+    recorder = Recorder(PreImageCache(history))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
-    past.told = None
+    history.told = None
     unreadable = an_event("update", rawUpdateDescription={"$v": 3})
 
     assert _told(recorder, unreadable, _set(3)) == [UNKNOWN]
@@ -139,7 +139,7 @@ def test_an_event_set_aside_leaves_nothing_known() -> None:
 
 def test_an_event_without_values_leaves_the_document_unknown() -> None:
     """It was too large to be delivered: what it did is not told."""
-    recorder = Recorder(Memory(FixedPast(bson.encode({"_id": 7, "n": 1}))))
+    recorder = Recorder(PreImageCache(FixedHistory(bson.encode({"_id": 7, "n": 1}))))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
     _told(recorder, an_event("update", valuesLeftOut=True))
 
@@ -148,54 +148,54 @@ def test_an_event_without_values_leaves_the_document_unknown() -> None:
 
 def test_numbers_of_other_types_are_the_same_document() -> None:
     """To the server, 7 and 7.0 are one id: a deleted 7 and a new 7.0 are one timeline."""
-    past = FixedPast(bson.encode({"_id": 7, "n": 1}))
-    recorder = Recorder(Memory(past))
+    history = FixedHistory(bson.encode({"_id": 7, "n": 1}))
+    recorder = Recorder(PreImageCache(history))
     assert _told(recorder, _set(2)) == _from_history(1, 2)
 
     assert _told(recorder, _set(3, documentKey={"_id": 7.0})) == _from_history(2, 3)
-    assert len(past.asked) == 1
+    assert len(history.asked) == 1
 
 
 def test_memory_is_bounded_by_bytes_also_of_what_is_unknown_or_gone() -> None:
     """A million documents pass; what does not fit is recalled again."""
-    past = FixedPast(bson.encode({"_id": 7, "n": 1, "text": "x" * (ROOM // 10)}))
-    memory = Memory(past)
-    recorder = Recorder(memory)
+    history = FixedHistory(bson.encode({"_id": 7, "n": 1, "text": "x" * (ROOM // 10)}))
+    cache = PreImageCache(history)
+    recorder = Recorder(cache)
     events = [_set(2, documentKey={"_id": number}) for number in range(40)]
 
     recorded = recorder.record(Batch(events, AT))
     changes = [document_to_python(entry.document)["changes"] for entry in recorded.entries]
     assert changes == [_from_history(1, 2)] * 40
-    assert memory._size <= ROOM
+    assert cache._size <= ROOM
 
-    past.told = None
+    history.told = None
     for first in range(0, 200_000, 10_000):
         recorder.record(Batch([_set(2, documentKey={"_id": f"{first + n}"}) for n in range(10_000)], AT))
-    assert memory._size <= ROOM
-    assert len(memory._known) < 150_000
+    assert cache._size <= ROOM
+    assert len(cache._known) < 150_000
 
 
 def test_a_collection_that_has_its_pre_images_again_is_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """One event without, perhaps from before they were switched on, would make all of its events slow for good."""
-    monkeypatch.setattr(memory, "PATIENCE", 2)
-    past = FixedPast(bson.encode({"_id": 7, "n": 0}))
-    recorder = Recorder(followed := Memory(past))
+    monkeypatch.setattr(pre_image_cache, "PATIENCE", 2)
+    history = FixedHistory(bson.encode({"_id": 7, "n": 0}))
+    recorder = Recorder(followed := PreImageCache(history))
     assert _told(recorder, _set(1)) == _from_history(0, 1)
     for number in range(3):
-        assert followed.follows([]) == {b"shop.users"}
+        assert followed._followed.keys() == {b"shop.users"}
         image = {"fullDocumentBeforeChange": {"_id": 7, "n": 1 + number}}
         assert _told(recorder, _set(2 + number, **image))[0]["old_value"] == 1 + number
-    assert followed.follows([]) == set()
+    assert not followed._followed
 
     # What was known of it then is not what it is now.
-    past.told = bson.encode({"_id": 7, "n": 9})
+    history.told = bson.encode({"_id": 7, "n": 9})
     assert _told(recorder, _set(10)) == _from_history(9, 10)
-    assert past.asked == [(SEVEN,), (SEVEN,)]
+    assert history.asked == [(SEVEN,), (SEVEN,)]
 
 
 def test_an_id_that_cannot_be_read_is_set_aside() -> None:
     """It would end the daemon, again after every start."""
-    recorder = Recorder(Memory(FixedPast()))
+    recorder = Recorder(PreImageCache(FixedHistory()))
     key = RawBSONDocument(raw.from_fields([(b"_id", (raw.DOCUMENT, b"\x08\x00\x00\x00\x63a\x00\x00"))]))
     damaged = an_event("delete", documentKey=key)
 

@@ -1,0 +1,175 @@
+"""Documents as they were before events that come without a pre-image, where history tells them soundly.
+
+A document is reconstructed from history (`watcher.stream.pre_images_from_history`) and then kept up to date with every
+event of it, as long as there is room. Whatever history does not tell is unknown.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from change_history.bson import raw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from change_history.bson.raw import Value
+    from change_history.stored.order import HistoryPosition
+    from watcher.events.event import Event, Key
+    from watcher.events.fast_path import Usual
+    from watcher.stream.batch import Recorded
+
+ROOM = 32 * 1024 * 1024
+"""Bytes that are kept at most."""
+
+PATIENCE = 100
+"""So many batches after its last event without a pre-image, a collection is no longer followed."""
+
+_OVERHEAD = 300  # of one document: keys, objects
+
+
+class Reconstructs(Protocol):
+    """History, as far as it may be trusted: `watcher.stream.pre_images_from_history`."""
+
+    def begin(self, recorded: Recorded, stored: int, /) -> None:
+        """Begin a batch, whose history is in flight from now on; up to the batch of the number, all is stored."""
+
+    def learned(self) -> bool:
+        """Whether history has come to tell more than when this was last asked."""
+
+    def documents(self, keys: Mapping[Key, Value], place: HistoryPosition, /) -> Iterator[tuple[Key, bytes | None]]:
+        """What documents of one collection were before a place; None: unknown."""
+
+
+@dataclass(slots=True)
+class Lacking:
+    """The documents of a batch's events that come without their pre-image.
+
+    Attributes:
+        documents: their `_id`s.
+        first: the first event of the batch.
+    """
+
+    documents: dict[Key, Value]
+    first: Event | Usual | None
+
+    def add(self, event: Event | Usual) -> None:
+        """Note the next event of the batch.
+
+        Raises:
+            change_history.bson.raw.MalformedBSON: its `_id` cannot be read.
+        """
+        if event.lacks_pre_image and (key := event.key()) is not None:
+            self.documents[key] = event.document_id() or raw.NULL_VALUE
+        self.first = self.first or event
+
+
+class PreImageCache:
+    """The documents of events that come without a pre-image.
+
+    Args:
+        history: tells what is not known yet.
+    """
+
+    def __init__(self, history: Reconstructs) -> None:
+        self._history = history
+        self._known: OrderedDict[Key, bytes | None] = OrderedDict()  # None: unknown
+        self._size = 0
+        self._followed: dict[bytes, int] = {}  # collections, and the last batch with an event without its pre-image
+        self._batches = 0
+
+    def begin(self, recorded: Recorded, lacking: Lacking, stored: int) -> None:
+        """Begin a batch: reconstruct, all at once, the documents that its events lack.
+
+        Args:
+            recorded: the batch's history, to be filled.
+            lacking: the documents.
+            stored: batches up to this number are acknowledged by a majority.
+
+        Raises:
+            Exception: whatever reading history raises.
+        """
+        self._history.begin(recorded, stored)
+        self._batches += 1
+        self._give_up_following()
+        if recorded.lost is not None:
+            self.clear()
+        if self._followed and self._history.learned():
+            self._forget(key for key, document in self._known.items() if document is None)
+        wanted: dict[bytes, dict[Key, Value]] = {}
+        for key, document_id in lacking.documents.items():
+            self._followed[key.namespace] = self._batches
+            if key not in self._known:
+                wanted.setdefault(key.namespace, {})[key] = document_id
+        if lacking.first is not None:
+            for keys in wanted.values():
+                self._reconstruct(keys, lacking.first.position)
+
+    def follows(self, event: Event | Usual) -> bool:
+        """Whether the documents of the event's collection are kept up to date here."""
+        return event.namespace in self._followed
+
+    def before(self, event: Event | Usual) -> bytes | None:
+        """The document before an event that lacks its pre-image, or None if history does not tell it."""
+        key = event.key()
+        if key is None:
+            return None
+        if key not in self._known:
+            if not event.lacks_pre_image:
+                return None
+            # There was no room for it.
+            self._reconstruct({key: event.document_id() or raw.NULL_VALUE}, event.position)
+        return self._known.get(key)
+
+    def keep(self, event: Event | Usual, after: bytes | None) -> None:
+        """Keep the document after an event; None: unknown, or there is none.
+
+        Only documents that are known already, or appear, are kept: most never need it.
+        """
+        key = event.key()
+        if key is not None and (key in self._known or event.operation == b"insert"):
+            self._keep(key, after)
+
+    def end_collections(self, names: set[bytes]) -> None:
+        """Forget the documents of collections, or of all collections of a database: they are gone, or others."""
+        if self._known:
+            self._forget(
+                key for key in self._known if key.namespace in names or key.namespace.partition(b".")[0] in names
+            )
+
+    def clear(self) -> None:
+        """Forget every document: an event was lost, or could not be recorded, and what it changed is not known."""
+        self._known.clear()
+        self._size = 0
+
+    def _give_up_following(self) -> None:
+        """Follow no longer what has its pre-images again: whatever is kept of it would have to be kept up to date."""
+        given_up = {namespace for namespace, last in self._followed.items() if self._batches - last > PATIENCE}
+        if given_up:
+            self._followed = {name: last for name, last in self._followed.items() if name not in given_up}
+            self._forget(key for key in self._known if key.namespace in given_up)
+
+    def _reconstruct(self, keys: Mapping[Key, Value], position: HistoryPosition) -> None:
+        """Reconstruct documents of one collection as they were at a position, as many as there is room for."""
+        for key, document in self._history.documents(keys, position):
+            if len(keys) > 1 and self._size + len(document or b"") > ROOM:
+                return
+            self._keep(key, document)
+
+    def _keep(self, key: Key, document: bytes | None) -> None:
+        if key in self._known:
+            self._size -= _weight(key, self._known.pop(key))
+        self._known[key] = document
+        self._size += _weight(key, document)
+        while self._size > ROOM and len(self._known) > 1:
+            self._size -= _weight(*self._known.popitem(last=False))
+
+    def _forget(self, keys: Iterable[Key]) -> None:
+        for key in list(keys):
+            self._size -= _weight(key, self._known.pop(key))
+
+
+def _weight(key: Key, document: bytes | None) -> int:
+    return _OVERHEAD + len(key.namespace) + len(str(key.document)) + len(document or b"")

@@ -1,0 +1,209 @@
+"""What documents were before an event, as history tells it: what is stored, then what is in flight, where trusted."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.reconstruct import trust
+from change_history.reconstruct.lineage import ENDS, lineage_of
+from change_history.reconstruct.states import Reconstructed, Unknown, follow, reconstruct_many
+from change_history.reconstruct.trust import Gap, trusted_since
+from change_history.stored.order import position_of
+from watcher.events.event import Key
+from watcher.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pymongo.database import Database
+
+    from change_history.bson.cluster_time import ClusterTime
+    from change_history.bson.raw import Value
+    from change_history.reconstruct.lineage import Incarnation
+    from change_history.stored.order import HistoryPosition
+    from watcher.retry import Retry
+    from watcher.stream.batch import Recorded
+    from watcher.targets.scope import Scope
+
+    Fields = dict[bytes, raw.Value]
+
+_ENDS = frozenset(name.encode() for name in ENDS)
+_AT_ONCE = 20
+"""Documents reconstructed in one question; each may be of 16 MB."""
+
+
+class PreImagesFromHistory:
+    """History as one stream may rely on it.
+
+    Args:
+        database: the history database.
+        stream: name of the stream.
+        scope: what the stream covers.
+        begun: since when it has covered that.
+        retry: tries again what fails for passing reasons.
+    """
+
+    def __init__(self, database: Database[Any], stream: str, scope: Scope, begun: ClusterTime, retry: Retry) -> None:
+        self._in_flight = InFlight()
+        self._database = database
+        self._stream = stream
+        self._scope = scope
+        self._begun = begun
+        self._retry = retry
+        self._gaps: dict[tuple[str, ClusterTime], Gap] = {}
+        self._changed = True
+        self._load_gaps()
+
+    def begin(self, recorded: Recorded, stored: int) -> None:
+        """Begin a batch, which is in flight from now on.
+
+        Args:
+            recorded: its history, to be filled.
+            stored: batches up to this number are acknowledged by a majority.
+        """
+        if self._in_flight.add(recorded, stored):
+            self._changed = True
+        if recorded.lost is not None:  # the gap may not stand in history yet
+            resumed = recorded.lost.resumed or recorded.position
+            gap = Gap(recorded.lost.position.cluster_time, resumed.cluster_time, None, self._stream)
+            self._gaps[gap.checkpoint, gap.since] = gap
+
+    def change(self) -> None:
+        """History has come to tell more: a backfill has got somewhere. May be called from any thread."""
+        self._changed = True
+
+    def learned(self) -> bool:
+        """Whether history has come to tell more than when this was last asked."""
+        changed, self._changed = self._changed, False
+        if changed:
+            self._load_gaps()
+        return changed
+
+    def documents(self, keys: Mapping[Key, Value], place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+        """What documents of one collection were before a place; None: unknown.
+
+        Raises:
+            pymongo.errors.PyMongoError: the history deployment refuses.
+            watcher.retry.StoppedError: a stop was asked for.
+        """
+        since = trusted_since(place.cluster_time, self._begun, self._gaps.values())
+        stored = min(self._in_flight.start() or place, place)
+        namespace = next(iter(keys)).namespace.decode("utf-8", "surrogateescape")
+        incarnations = self._ask(lambda: list(lineage_of(self._database, namespace, stored, self._covers)))
+        rest = iter(keys.items())
+        while some := dict(islice(rest, _AT_ONCE)):
+            told = self._reconstructed(incarnations, some)
+            for key in some:
+                reconstructed = self._followed(key, told.get(key))
+                base = reconstructed.base_time if reconstructed is not None else None
+                known = (
+                    reconstructed.document if reconstructed is not None and base is not None and base >= since else None
+                )
+                yield key, known if not isinstance(known, Unknown) else None
+
+    def _reconstructed(self, incarnations: list[Incarnation], keys: Mapping[Key, Value]) -> dict[Key, Reconstructed]:
+        found = self._ask(lambda: reconstruct_many(self._database, incarnations, list(keys.values())))
+        return {key: found[key.document] for key in keys if key.document in found}
+
+    def _followed(self, key: Key, reconstructed: Reconstructed | None) -> Reconstructed | None:
+        for entry in self._in_flight.of(key):
+            reconstructed = follow([entry], reconstructed) if entry is not None else None
+        return reconstructed
+
+    def _covers(self, namespace: str) -> bool:
+        database, _, collection = namespace.partition(".")
+        return self._scope.covers(database, collection)
+
+    def _load_gaps(self) -> None:
+        for gap in self._ask(lambda: trust.gaps(self._database, stream=self._stream)):
+            self._gaps[gap.checkpoint, gap.since] = gap
+
+    def _ask(self, question: Any) -> Any:
+        return self._retry.call(Step.READ_HISTORY, question)
+
+
+class InFlight:
+    """History that is recorded and may not be stored yet, by batches, oldest first.
+
+    Until a batch is acknowledged, the history collection can hold any part of it. So what is reconstructed from there
+    ends before the first batch in flight, and what is kept here follows.
+    """
+
+    def __init__(self) -> None:
+        self._batches: deque[_Indexed] = deque()
+
+    def add(self, recorded: Recorded, stored: int) -> bool:
+        """Keep a batch, whose history may still grow; let go of those that are stored.
+
+        Args:
+            recorded: the batch.
+            stored: batches up to this number are.
+
+        Returns:
+            Whether what broke off the history of documents in flight is stored by now, so that it can be followed.
+        """
+        mended = False
+        while self._batches and self._batches[0].recorded.number <= stored:
+            mended |= self._batches.popleft().breaks()
+        self._batches.append(_Indexed(recorded))
+        return mended
+
+    def start(self) -> HistoryPosition | None:
+        """Where the first of these batches begins; None: there is no history in flight."""
+        return next((place for batch in self._batches if (place := batch.start()) is not None), None)
+
+    def of(self, key: Key) -> Iterator[Fields | None]:
+        """What is in flight of one document, oldest first; None where its collection or an event was lost to it."""
+        for batch in self._batches:
+            yield from batch.of(key)
+
+
+class _Indexed:
+    """A batch whose history is looked through only when it is asked for, each entry once."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self.recorded = recorded
+        self._looked_through = 0
+        self._documents: dict[Key, list[tuple[int, Fields]]] = {}
+        self._breaks: list[tuple[int, frozenset[bytes]]] = []
+
+    def start(self) -> HistoryPosition | None:
+        entries = self.recorded.entries
+        return position_of(raw.fields(entries[0].document)) if entries else None
+
+    def breaks(self) -> bool:
+        return bool(self.recorded.rejected) or any(operation in ENDS for _, operation in self.recorded.counts)
+
+    def of(self, key: Key) -> Iterator[Fields | None]:
+        self._look_through()
+        database = key.namespace.partition(b".")[0]
+        steps: list[tuple[int, Fields | None]] = list(self._documents.get(key, ()))
+        steps += [(number, None) for number, names in self._breaks if not names.isdisjoint((key.namespace, database))]
+        if self.recorded.rejected:
+            yield None  # nobody knows which document it was about; only what is stated whole counts from here on
+        yield from (fields for _, fields in sorted(steps, key=lambda step: step[0]))
+        if self.recorded.rejected:
+            yield None
+
+    def _look_through(self) -> None:
+        entries = self.recorded.entries
+        for number in range(self._looked_through, len(entries)):
+            fields = raw.fields(entries[number].document)
+            document_id = fields.get(b"document_id")
+            namespace = raw.text_of(fields[b"namespace"]) if b"namespace" in fields else b""
+            if document_id is not None:
+                self._documents.setdefault(Key(namespace, key_of(document_id)), []).append((number, fields))
+            elif raw.text_of(fields[b"operation"]) in _ENDS:
+                self._breaks.append((number, frozenset((namespace, _target(fields)))))
+        self._looked_through = len(entries)
+
+
+def _target(fields: Fields) -> bytes:
+    """The name that a rename gives; empty for everything else."""
+    described = raw.fields(fields[b"description"][1]) if b"description" in fields else {}
+    target = described.get(b"to")
+    return b".".join(raw.text_of(part) for part in raw.fields(target[1]).values()) if target is not None else b""
