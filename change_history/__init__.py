@@ -6,17 +6,89 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from change_history.bson.values import ABSENT, UNKNOWN, Missing
+    from change_history.errors import HistoryError
+    from change_history.export.parquet import NoParquetError
+    from change_history.export.part_file import BusyError
+    from change_history.export.resume import NotResumableError
     from change_history.history import History
     from change_history.query.selection import Selection
+    from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
+    from change_history.reconstruct.filters import FilterError
+    from change_history.reconstruct.point_in_time import NoSuchVersionError
     from change_history.reconstruct.state import State, UnknownStateError
+    from change_history.revert.errors import (
+        CollectionEndedError,
+        ContendedError,
+        NoSuchFieldError,
+        NotAllowedError,
+        NotAllRecordedError,
+        NothingRecordedError,
+        UnsureError,
+    )
+    from change_history.revert.live import RefusedWriteError
+    from change_history.revert.merge import InsideArrayError
+    from change_history.stored.chunks import MissingPartError
+    from change_history.stored.event import Change, Event
 
-__all__ = ["History", "Selection", "State", "UnknownStateError"]
+__all__ = [
+    "ABSENT",
+    "UNKNOWN",
+    "AmbiguousTransactionError",
+    "BusyError",
+    "Change",
+    "CollectionEndedError",
+    "ContendedError",
+    "Event",
+    "FilterError",
+    "History",
+    "HistoryError",
+    "InsideArrayError",
+    "Missing",
+    "MissingPartError",
+    "NoParquetError",
+    "NoSuchFieldError",
+    "NoSuchVersionError",
+    "NotAllRecordedError",
+    "NotAllowedError",
+    "NotResumableError",
+    "NothingRecordedError",
+    "RefusedWriteError",
+    "Selection",
+    "State",
+    "UnknownStateError",
+    "UnknownTransactionError",
+    "UnsureError",
+]
 
 _WHERE = {
+    "ABSENT": "bson.values",
+    "AmbiguousTransactionError": "query.transactions",
+    "BusyError": "export.part_file",
+    "Change": "stored.event",
+    "CollectionEndedError": "revert.errors",
+    "ContendedError": "revert.errors",
+    "Event": "stored.event",
+    "FilterError": "reconstruct.filters",
     "History": "history",
+    "HistoryError": "errors",
+    "InsideArrayError": "revert.merge",
+    "Missing": "bson.values",
+    "MissingPartError": "stored.chunks",
+    "NoParquetError": "export.parquet",
+    "NoSuchFieldError": "revert.errors",
+    "NoSuchVersionError": "reconstruct.point_in_time",
+    "NotAllRecordedError": "revert.errors",
+    "NotAllowedError": "revert.errors",
+    "NotResumableError": "export.resume",
+    "NothingRecordedError": "revert.errors",
+    "RefusedWriteError": "revert.live",
     "Selection": "query.selection",
     "State": "reconstruct.state",
+    "UNKNOWN": "bson.values",
     "UnknownStateError": "reconstruct.state",
+    "UnknownTransactionError": "query.transactions",
+    "UnsureError": "revert.errors",
 }
 
 

@@ -12,18 +12,19 @@ from change_history.query import follow, gaps, timeline, transactions
 from change_history.query.selection import Selection
 from change_history.query.stats import Question, Stats
 from change_history.revert.api import Reverting
+from change_history.stored.event import to_event
 from change_history.stored.names import DATABASE
-from change_history.stored.reading import as_query, history_collection, is_document, to_event
+from change_history.stored.reading import as_query, history_collection, is_document
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator
-    from threading import Event
 
     from bson.raw_bson import RawBSONDocument
 
     from change_history.query.transactions import Name, Transaction
     from change_history.reconstruct.point_in_time import Moment
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 
 class History(Past, Reverting):
@@ -73,7 +74,7 @@ class History(Past, Reverting):
         changed_to: Any = ABSENT,
         limit: int | None = None,
         reverse: bool = False,
-    ) -> Iterator[HistoryModel]:
+    ) -> Iterator[Event]:
         """Read recorded events, oldest first.
 
         Args:
@@ -123,7 +124,7 @@ class History(Past, Reverting):
 
     def gaps(
         self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
-    ) -> Iterator[HistoryModel]:
+    ) -> Iterator[Event]:
         """Read the gaps: intervals of which events were lost for good, oldest first. `query.gaps.view` reads one.
 
         Args:
@@ -153,7 +154,7 @@ class History(Past, Reverting):
         self,
         selection: Selection,
         *,
-        stop: Event,
+        stop: threading.Event,
         limit: int | None = None,
         on_unknown: Callable[[], object] = timeline.nothing,
     ) -> Iterator[RawBSONDocument]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from change_history.diff.difference import Difference
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
+    from change_history.stored.event import Change, Event
     from change_history.stored.order import HistoryPosition
-    from models import ChangeModel, HistoryModel
 
 
 class Past:
@@ -101,7 +101,7 @@ class Past:
         """A collection as it was, with what is not known of it: documents that history cannot tell, and gaps."""
         return CollectionState(self._database, namespace, at)
 
-    def diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> list[ChangeModel]:
+    def diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> list[Change]:
         """What became of a document between two moments, as one event would have recorded it.
 
         Applied as an update is (fields in their place, new ones at the end, arrays as wholes), the changes lead from
@@ -117,7 +117,7 @@ class Past:
         Raises:
             UnknownStateError: history cannot tell the document at one of them.
         """
-        return states.models_of(states.changes(*self._both(namespace, document_id, a, b)))
+        return states.read(states.changes(*self._both(namespace, document_id, a, b)))
 
     def differences(
         self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None
@@ -143,7 +143,7 @@ class Past:
                 raise UnknownStateError(namespace, collection.unknown)
         return changed(self._database, before, after)
 
-    def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, HistoryModel]:
+    def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Event]:
         """Which event each leaf of a document has its value from (see `change_history.blame.leaves` for the rules).
 
         Args:
@@ -164,15 +164,15 @@ class Past:
         """The leaves of a document with exact path, value and event. Arguments and errors are those of `blame`."""
         return recorded.leaves(self._database, Reconstruction(self._database, namespace, document_id, at))
 
-    def first_later(self, state: State) -> HistoryModel | None:
+    def first_later(self, state: State) -> Event | None:
         """The first recorded event of a document after the moment that was asked about."""
         return first_later(self._database, state)
 
-    def turn_before(self, namespace: str, place: HistoryPosition) -> HistoryModel | None:
+    def turn_before(self, namespace: str, place: HistoryPosition) -> Event | None:
         """The last event before a place that ended all documents of a namespace, or brought others: drop, rename."""
         return boundary_before(self._database, namespace, place)
 
-    def arrival_after(self, namespace: str, place: HistoryPosition) -> HistoryModel | None:
+    def arrival_after(self, namespace: str, place: HistoryPosition) -> Event | None:
         """The first rename after a place that gave its documents to a namespace: they have another name before it."""
         return arrival_after(self._database, namespace, place)
 

@@ -8,10 +8,8 @@ from bson.raw_bson import RawBSONDocument
 from mongoengine import BinaryField, BooleanField, DateTimeField, Document, IntField, ListField, StringField
 
 from change_history.bson.values import ABSENT, document_to_python
-from change_history.stored.names import ALIAS, REVERTS
+from change_history.stored.names import ABANDONED, ALIAS, DONE, INTENDED, REVERTS
 from models.fields import BSONField, TimestampField, drop_missing
-
-INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 
 
 class RevertModel(Document):

@@ -13,14 +13,15 @@ from bson import Binary
 
 from change_history.blame import leaves as blame
 from change_history.bson.paths import dotted, is_ambiguous
-from change_history.bson.python_paths import decoded
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold
 from change_history.reconstruct.state import UnknownStateError
 from change_history.reconstruct.states import timelines
+from change_history.stored.event import to_event
+from change_history.stored.event_paths import decoded
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
-from change_history.stored.reading import RAW, to_event
+from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
     from change_history.bson import raw
     from change_history.bson.paths import Path as RawPath
-    from change_history.bson.python_paths import Path
     from change_history.reconstruct.state import Reconstruction
-    from models import HistoryModel
+    from change_history.stored.event import Event
+    from change_history.stored.event_paths import Path
 
 _AT_ONCE = 500
 
@@ -49,7 +50,7 @@ class Leaf(NamedTuple):
     path: Path
     field: str
     value: Any
-    event: HistoryModel
+    event: Event
 
 
 def leaves(database: Database[Any], recollection: Reconstruction) -> list[Leaf]:
@@ -86,9 +87,9 @@ def _entries(database: Database[Any], recollection: Reconstruction) -> Iterator[
             yield from entries
 
 
-def _events(database: Database[Any], ids: Iterable[bytes]) -> dict[bytes, HistoryModel]:
+def _events(database: Database[Any], ids: Iterable[bytes]) -> dict[bytes, Event]:
     history = database.get_collection(HISTORY, codec_options=RAW)
-    found: dict[bytes, HistoryModel] = {}
+    found: dict[bytes, Event] = {}
     rest = iter(ids)
     while some := list(islice(rest, _AT_ONCE)):
         stored = history.find({"_id": {"$in": [Binary(event_id) for event_id in some]}})

@@ -10,23 +10,23 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from change_history.bson.python_paths import change_at, decoded, path_of
 from change_history.bson.values import ABSENT, to_python, to_raw
 from change_history.diff.images import diff
 from change_history.diff.matching import longest_rise
+from change_history.stored.event_paths import change_at, decoded, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from change_history.bson.python_paths import Path
     from change_history.bson.raw import Value
-    from models import ChangeModel
+    from change_history.stored.event import Change
+    from change_history.stored.event_paths import Path
 
 MOST_COMPARISONS = 1_000_000
 """Arrays whose differing parts would need more comparisons than this are left whole."""
 
 
-def element_changes(change: ChangeModel) -> list[ChangeModel]:
+def element_changes(change: Change) -> list[Change]:
     """Take a change of a whole array apart.
 
     Args:
@@ -56,9 +56,7 @@ def _identified(array: list[Any]) -> dict[Value, Value] | None:
     return found if len(found) == len(array) else None
 
 
-def _by_identity(
-    change: ChangeModel, path: Path, before: dict[Value, Value], after: dict[Value, Value]
-) -> Iterator[ChangeModel]:
+def _by_identity(change: Change, path: Path, before: dict[Value, Value], after: dict[Value, Value]) -> Iterator[Change]:
     places = {identity: index for index, identity in enumerate(before)}
     kept = [places[identity] for identity in after if identity in places]
     if not kept:
@@ -75,14 +73,14 @@ def _by_identity(
             yield _element(change, path, index, was, now)
 
 
-def _inside(change: ChangeModel, path: Path, old: Value, new: Value) -> Iterator[ChangeModel]:
+def _inside(change: Change, path: Path, old: Value, new: Value) -> Iterator[Change]:
     for finer in diff(old[1], new[1])[0]:
         values = {"old_value": finer.old, "new_value": finer.new}
         known = {name: to_python(value) for name, value in values.items() if value is not None}
         yield change_at((*path, *decoded(finer.path)), change, **known)
 
 
-def _by_sequence(change: ChangeModel, path: Path, before: list[Value], after: list[Value]) -> list[ChangeModel]:
+def _by_sequence(change: Change, path: Path, before: list[Value], after: list[Value]) -> list[Change]:
     start = 0
     while start < min(len(before), len(after)) and before[start] == after[start]:
         start += 1
@@ -95,7 +93,7 @@ def _by_sequence(change: ChangeModel, path: Path, before: list[Value], after: li
     steps = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     if not (start or end or any(tag == "equal" for tag, *_ in steps)):
         return []
-    found: list[ChangeModel] = []
+    found: list[Change] = []
     for tag, old_from, old_to, new_from, new_to in steps:
         if tag == "equal":
             continue
@@ -108,7 +106,7 @@ def _by_sequence(change: ChangeModel, path: Path, before: list[Value], after: li
     return found
 
 
-def _element(change: ChangeModel, path: Path, index: int, old: Value | None, new: Value | None) -> ChangeModel:
+def _element(change: Change, path: Path, index: int, old: Value | None, new: Value | None) -> Change:
     return change_at(
         (*path, index),
         change,

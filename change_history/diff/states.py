@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from change_history.bson import raw
 from change_history.bson.values import document_to_python
 from change_history.diff import images
+from change_history.stored import event
 from change_history.stored.changes import Change, encode
-from models.change import ChangeModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,9 @@ def changes(before: bytes | None, after: bytes | None) -> list[Change]:
     ]
 
 
-def models_of(found: list[Change]) -> list[ChangeModel]:
+def read(found: list[Change]) -> list[event.Change]:
     """Changes as Python sees them. They have no time of their own."""
-    return [ChangeModel._from_son(document_to_python(encode(change))) for change in found]  # noqa: SLF001 - as in `models`
+    return [event.to_change(document_to_python(encode(change))) for change in found]
 
 
 def _out_of_order(old: list[bytes], new: list[bytes]) -> Iterator[bytes]:

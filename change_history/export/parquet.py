@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from change_history.errors import HistoryError
 from change_history.export import tables
 from change_history.export.tables import Form
 
@@ -19,7 +20,7 @@ BYTES_PER_GROUP = 32 * 1024 * 1024
 """So much is held in memory before it is written: the first of both that is reached."""
 
 
-class NoParquetError(ImportError):
+class NoParquetError(HistoryError, ImportError):
     """`pyarrow` is not installed."""
 
 

@@ -7,11 +7,13 @@ import json
 import os
 from typing import TYPE_CHECKING, BinaryIO, Self
 
+from change_history.errors import HistoryError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class BusyError(OSError):
+class BusyError(HistoryError, OSError):
     """Another export writes to the same file."""
 
 

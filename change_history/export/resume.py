@@ -8,6 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from change_history.errors import HistoryError
 from change_history.export.tables import Format
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _EVENT = re.compile(rb'\{"(?:_id|event)": \{"\$binary": \{"base64": "([A-Za-z0-9
 _HEX_DIGITS = 32
 
 
-class NotResumableError(ValueError):
+class NotResumableError(HistoryError, ValueError):
     """The file is not what an export of this kind left behind."""
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from change_history.history import History
     from change_history.query.selection import Selection
     from change_history.reconstruct.point_in_time import Moment
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 
 def events(history: History, selection: Selection, first: bytes | None = None) -> Iterator[RawBSONDocument]:
@@ -59,7 +59,7 @@ class Documents(NamedTuple):
     """
 
     found: Iterator[tuple[Value, bytes | None, str | None]]
-    gaps: Sequence[HistoryModel]
+    gaps: Sequence[Event]
 
 
 def documents(history: History, namespace: str, document_id: Any, at: Moment) -> Documents:

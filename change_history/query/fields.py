@@ -9,15 +9,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from change_history.bson.python_paths import change_at, dotted, path_of, read
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_raw
+from change_history.stored.event_paths import change_at, dotted, path_of, read
 from change_history.stored.names import FROM_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from change_history.bson.python_paths import Path
-    from models import ChangeModel, HistoryModel
+    from change_history.stored.event import Change, Event
+    from change_history.stored.event_paths import Path
 
 _WHOLE_DOCUMENT = ""
 
@@ -46,13 +46,13 @@ def condition(field: str, below: str = "", values: dict[str, Any] | None = None)
     return {"$or": found}
 
 
-def changes_of(event: HistoryModel, field: str) -> list[ChangeModel]:
+def changes_of(event: Event, field: str) -> list[Change]:
     """The changes of an event that concern a field, those above it reduced to their part of it.
 
     A change above the field counts if the values there differ, or if one of them is unknown. A document replaced
     without a pre-image may have lost any field that its new version lacks, so that counts too.
     """
-    found: list[ChangeModel] = []
+    found: list[Change] = []
     covered = False
     for change in event.changes:
         path = path_of(change)
@@ -67,7 +67,7 @@ def changes_of(event: HistoryModel, field: str) -> list[ChangeModel]:
     return found
 
 
-def _below(change: ChangeModel, path: Path, rest: str) -> Iterator[ChangeModel]:
+def _below(change: Change, path: Path, rest: str) -> Iterator[Change]:
     old_value, new_value = change.old_value, change.new_value
     unknown = old_value is UNKNOWN or new_value is UNKNOWN
     if unknown and (not path or change.truncated_to is not None):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.query import gaps, timeline
 from change_history.stored.chunks import whole
-from change_history.stored.reading import as_query, to_event
+from change_history.stored.event import to_event
+from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator
-    from threading import Event
 
     from bson import Timestamp
     from bson.raw_bson import RawBSONDocument
@@ -31,7 +32,7 @@ def follow(
     collection: Collection[RawBSONDocument],
     selection: Selection,
     *,
-    stop: Event,
+    stop: threading.Event,
     limit: int | None = None,
     on_unknown: Callable[[], object] = timeline.nothing,
 ) -> Iterator[RawBSONDocument]:
@@ -82,7 +83,7 @@ def _now(collection: Collection[RawBSONDocument]) -> Timestamp | None:
 
 
 def _new(
-    stream: ChangeStream[RawBSONDocument], stop: Event, seen: set[bytes], until: Timestamp | None
+    stream: ChangeStream[RawBSONDocument], stop: threading.Event, seen: set[bytes], until: Timestamp | None
 ) -> Iterator[RawBSONDocument]:
     while stream.alive and not stop.is_set():
         change = stream.try_next()

@@ -15,8 +15,9 @@ from bson import Timestamp
 from change_history import globs
 from change_history.reconstruct import point_in_time
 from change_history.stored import operations
+from change_history.stored.event import to_event
 from change_history.stored.order import cluster_time_of
-from change_history.stored.reading import as_query, to_event
+from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from change_history.query.selection import Selection
     from change_history.reconstruct.point_in_time import Moment
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 OPERATION = operations.GAP
 
@@ -54,7 +55,7 @@ class View(NamedTuple):
     exclude: tuple[str, ...]
 
 
-def view(gap: HistoryModel) -> View:
+def view(gap: Event) -> View:
     """Read a gap.
 
     Raises:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from change_history.query.transactions import Transaction
     from change_history.reconstruct.point_in_time import Moment
-    from models import ChangeModel, HistoryModel
+    from change_history.stored.event import Change, Event
 
 EVERYTHING = [("_id", 1)]
 """Key of the index that answers about all that is recorded."""
@@ -108,19 +108,19 @@ class Selection:
             conditions["$or"] = [{f"{below}changes": {"$elemMatch": of_changes}}, parts]
         return as_query(conditions)
 
-    def changes_of(self, event: HistoryModel) -> list[ChangeModel]:
+    def changes_of(self, event: Event) -> list[Change]:
         """The changes of an event that are asked for: of the field, with the values."""
         concerned = event.changes if self.field is None else fields.changes_of(event, self.field)
         if not self.by_value:
             return list(concerned)
         return [change for change in concerned if self._verdict(change)]
 
-    def verdict(self, event: HistoryModel) -> bool | None:
+    def verdict(self, event: Event) -> bool | None:
         """Decide what the server cannot: whether an event that it let through belongs here; None: nobody knows."""
         if not self.narrows:
             return True
         concerned = event.changes if self.field is None else fields.changes_of(event, self.field)
         return values.of_any(map(self._verdict, concerned))
 
-    def _verdict(self, change: ChangeModel) -> bool | None:
+    def _verdict(self, change: Change) -> bool | None:
         return values.verdict(change, self.changed_from, self.changed_to)

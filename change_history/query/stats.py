@@ -116,7 +116,7 @@ class Stats:
             yield row["_id"]["namespace"], row["_id"]["id"], _numbers(row | {"documents": 1})
 
     def busiest_fields(self, top: int) -> Iterator[tuple[str, str, int]]:
-        """The fields with the most changes: namespace, field as `python_paths.pattern` writes it, changes."""
+        """The fields with the most changes: namespace, field as `event_paths.pattern` writes it, changes."""
         pipeline = stats_pipelines.busiest_fields([{"$match": self._question.match()}], top)
         for row in self._rows(pipeline):
             yield row["_id"].get("namespace", ""), row["_id"]["field"], row["changes"]

@@ -90,7 +90,7 @@ def busiest_fields(selected: Pipeline, top: int) -> Pipeline:
 
 
 def _pattern() -> dict[str, Any]:
-    """The path of a change as `python_paths.pattern` writes it: by `path` if there is one, else by the rule."""
+    """The path of a change as `event_paths.pattern` writes it: by `path` if there is one, else by the rule."""
     exact = _joined("$_id.path", {"$isNumber": "$$this"})
     number = {"$convert": {"input": "$$this", "to": "long", "onError": -1}}
     plain = {"$and": [{"$gte": [number, 0]}, {"$eq": [{"$toString": number}, "$$this"]}]}

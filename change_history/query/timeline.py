@@ -6,8 +6,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from change_history.stored.chunks import whole
+from change_history.stored.event import to_event
 from change_history.stored.order import in_stream_order
-from change_history.stored.reading import to_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,13 +13,14 @@ from bson import Binary, MaxKey
 from bson.binary import UUID_SUBTYPE
 
 from change_history.bson.values import document_to_python
+from change_history.errors import HistoryError
 from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
-    from models import TransactionModel
+    from change_history.stored.event import TransactionOfEvent
 
 SHORT_SESSION = 8
 """So many hexadecimal digits of a session's UUID name it."""
@@ -66,11 +67,11 @@ class EventName(NamedTuple):
 Name: TypeAlias = SessionName | EventName
 
 
-class UnknownTransactionError(LookupError):
+class UnknownTransactionError(HistoryError, LookupError):
     """No transaction has this name; the message says why."""
 
 
-class AmbiguousTransactionError(LookupError):
+class AmbiguousTransactionError(HistoryError, LookupError):
     """Several transactions, or events, have this name; the message names some of them."""
 
 
@@ -88,7 +89,7 @@ def read_name(text: str) -> Name:
     raise ValueError("it is neither session:number nor the beginning of an event's id")
 
 
-def name_of(transaction: TransactionModel | Transaction, digits: int = SHORT_SESSION) -> str:
+def name_of(transaction: TransactionOfEvent | Transaction, digits: int = SHORT_SESSION) -> str:
     """The name of a transaction; only its number where the server names sessions in another way."""
     session = transaction.session
     uuid = session.get("id") if isinstance(session, dict) else None

@@ -15,7 +15,7 @@ from change_history.stored.names import FROM_UNKNOWN
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from models import ChangeModel
+    from change_history.stored.event import Change
 
 
 def condition(old: Any, new: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def condition(old: Any, new: Any) -> dict[str, Any]:
     return {"$and": wanted} if wanted else {}
 
 
-def verdict(change: ChangeModel, old: Any, new: Any) -> bool | None:
+def verdict(change: Change, old: Any, new: Any) -> bool | None:
     """Whether a change has these values; None: nobody knows.
 
     Args:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.reconstruct.lineage import Incarnation
     from change_history.reconstruct.point_in_time import Moment
+    from change_history.stored.event import Event
     from change_history.stored.order import HistoryPosition
-    from models import HistoryModel
 
     Fields = dict[bytes, raw.Value]
 
@@ -88,7 +88,7 @@ class CollectionState:
         return unknown.reason if unknown is not None else None
 
     @property
-    def gaps(self) -> list[HistoryModel]:
+    def gaps(self) -> list[Event]:
         """The intervals since the collection's beginning of which events were lost, and that are not level yet."""
         return self.lineage.gaps(None)
 

@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
+from change_history.errors import HistoryError
 from change_history.stored.reading import RAW, as_query
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _NOT_ABOUT_THE_FILTER = frozenset({13, 18, 8000})  # not authorized, authenticat
 _UNKNOWN_STAGE = 40324
 
 
-class FilterError(ValueError):
+class FilterError(HistoryError, ValueError):
     """The server refuses the filter; the message has its words."""
 
 

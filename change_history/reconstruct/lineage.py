@@ -19,9 +19,10 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.reconstruct import trust
 from change_history.reconstruct.reads import Read, read_together
 from change_history.reconstruct.states import Unknown
+from change_history.stored.event import to_event
 from change_history.stored.names import CHECKPOINTS, DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.order import END, HistoryPosition, after, before, identity, position_at
-from change_history.stored.reading import RAW, to_event
+from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 ENDS = ("drop", "dropDatabase", "rename")
 """Operations that end a collection's documents, or take them to another name."""
@@ -256,7 +257,7 @@ class Lineage:
             return None  # something was recorded, or they came with others, later
         return Unknown(f"nothing was recorded of it by then, and its first recorded event is {first['operation']}")
 
-    def gaps(self, base: ClusterTime | None) -> list[HistoryModel]:
+    def gaps(self, base: ClusterTime | None) -> list[Event]:
         """The gaps that an answer reaches across: in them an event may be lost that would make it another one.
 
         Args:
@@ -277,13 +278,13 @@ def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, cut: C
     return any(trust.concerns(gap, name) for name in names)
 
 
-def boundary_before(database: Database[Any], namespace: str, place: HistoryPosition) -> HistoryModel | None:
+def boundary_before(database: Database[Any], namespace: str, place: HistoryPosition) -> Event | None:
     """The last event before a place that ended all documents of a namespace, or brought others."""
     boundary = last_boundary(database, namespace, place)
     return _event(database, boundary.id) if boundary is not None else None
 
 
-def arrival_after(database: Database[Any], namespace: str, place: HistoryPosition) -> HistoryModel | None:
+def arrival_after(database: Database[Any], namespace: str, place: HistoryPosition) -> Event | None:
     """The first rename after a place that gave its documents to a namespace."""
     found: Boundary | None = None
     boundary = last_boundary(database, namespace, END)
@@ -293,7 +294,7 @@ def arrival_after(database: Database[Any], namespace: str, place: HistoryPositio
     return _event(database, found.id) if found is not None else None
 
 
-def _event(database: Database[Any], event_id: bytes) -> HistoryModel | None:
+def _event(database: Database[Any], event_id: bytes) -> Event | None:
     history = database.get_collection(HISTORY, codec_options=RAW)
     stored: RawBSONDocument | None = history.find_one({"_id": Binary(event_id)})
     return to_event(stored) if stored is not None else None

@@ -23,6 +23,7 @@ from bson import Binary, DatetimeMS, Timestamp
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.errors import HistoryError
 from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads, last_boundary
 from change_history.reconstruct.reads import Read, is_id, read_together
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE
@@ -233,7 +234,7 @@ def _milliseconds(fields: dict[bytes, raw.Value]) -> int:
 _PLACE = {"_id": 1, "resume_token": 1}
 
 
-class NoSuchVersionError(LookupError):
+class NoSuchVersionError(HistoryError, LookupError):
     """The document has no version of this number; the message says how many it has.
 
     Attributes:

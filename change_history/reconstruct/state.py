@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary
 
 from change_history.bson.values import document_to_python, to_raw
+from change_history.errors import HistoryError
 from change_history.reconstruct import point_in_time
 from change_history.reconstruct.document import read_ahead, reconstruct_one
 from change_history.reconstruct.lineage import Lineage, last_boundary, lineage_of
 from change_history.reconstruct.point_in_time import Versions
 from change_history.reconstruct.states import Unknown
 from change_history.stored.chunks import whole
+from change_history.stored.event import to_event
 from change_history.stored.names import HISTORY
 from change_history.stored.order import before, position_at
-from change_history.stored.reading import RAW, to_event
+from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.reconstruct.states import Reconstructed
+    from change_history.stored.event import Event
     from change_history.stored.order import HistoryPosition
-    from models import HistoryModel
 
 
-class UnknownStateError(LookupError):
+class UnknownStateError(HistoryError, LookupError):
     """History cannot tell what was asked for; the message says why. It never guesses.
 
     Attributes:
@@ -65,10 +67,10 @@ class State:
     place: HistoryPosition
     data: bytes | None = None
     unknown: str | None = None
-    entry: HistoryModel | None = None
+    entry: Event | None = None
     version: int | None = None
-    ended_by: HistoryModel | None = None
-    gaps: tuple[HistoryModel, ...] = ()
+    ended_by: Event | None = None
+    gaps: tuple[Event, ...] = ()
 
     @property
     def raw_id(self) -> Value:
@@ -165,16 +167,16 @@ class Reconstruction:
             f"nothing was recorded of it by then, and its first recorded event is no insert, but {first['operation']}"
         )
 
-    def _event(self, event_id: bytes) -> HistoryModel | None:
+    def _event(self, event_id: bytes) -> Event | None:
         stored: RawBSONDocument | None = self._history.find_one({"_id": Binary(event_id)})
         return to_event(whole(self._database, stored)) if stored is not None else None
 
-    def _version(self, entry: HistoryModel | None) -> int | None:
+    def _version(self, entry: Event | None) -> int | None:
         if entry is None:
             return None
         return Versions(self._database, entry.namespace, self.raw_id).number(position_at(entry.id, entry.resume_token))
 
-    def _ended_by(self, entry: HistoryModel | None) -> HistoryModel | None:
+    def _ended_by(self, entry: Event | None) -> Event | None:
         if entry is not None:
             return entry
         boundary = last_boundary(self._database, self.namespace, self.place)
@@ -189,7 +191,7 @@ class Reconstruction:
         return None
 
 
-def first_later(database: Database[Any], state: State) -> HistoryModel | None:
+def first_later(database: Database[Any], state: State) -> Event | None:
     """The first recorded event of a document after the moment it was asked about; without values if it is large."""
     stored = Versions(database, state.namespace, state.raw_id).first_from(state.place)
     return to_event(stored) if stored is not None else None

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from change_history.errors import HistoryError
+
 if TYPE_CHECKING:
     from change_history.reconstruct.trust import Reached
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 
-class NothingRecordedError(LookupError):
+class NothingRecordedError(HistoryError, LookupError):
     """Nothing at all is recorded of the document."""
 
 
-class CollectionEndedError(LookupError):
+class CollectionEndedError(HistoryError, LookupError):
     """The document is not deleted: it went with its collection.
 
     Attributes:
         event: what ended the collection.
     """
 
-    def __init__(self, event: HistoryModel) -> None:
+    def __init__(self, event: Event) -> None:
         super().__init__(f"the document went with its collection: {event.operation} of {event.namespace}")
         self.event = event
 
 
-class NoSuchFieldError(LookupError):
+class NoSuchFieldError(HistoryError, LookupError):
     """The document has no such field, neither now nor then."""
 
 
-class NotAllRecordedError(Exception):
+class NotAllRecordedError(HistoryError):
     """A part of the stream has not come so far yet: the transaction may have written what history does not know of.
 
     Attributes:
@@ -44,13 +46,13 @@ class NotAllRecordedError(Exception):
         self.behind = behind
 
 
-class ContendedError(Exception):
+class ContendedError(HistoryError):
     """Others wrote to the documents all the time; nothing was changed."""
 
 
-class NotAllowedError(Exception):
+class NotAllowedError(HistoryError):
     """A user lacks a privilege; the message says which. Nothing was changed."""
 
 
-class UnsureError(Exception):
+class UnsureError(HistoryError):
     """The deployment went away during the commit: whether it was done will be seen in the history."""

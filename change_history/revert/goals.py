@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import Path
     from change_history.reconstruct.point_in_time import PointInTime, Resolved
+    from change_history.stored.event import Event
     from change_history.stored.order import HistoryPosition
-    from models import HistoryModel
 
 
 class Goal(NamedTuple):
@@ -50,7 +50,7 @@ class Goal(NamedTuple):
     only: frozenset[Path] | None = None
     undo: bool = False
     refused: str | None = None
-    gaps: tuple[HistoryModel, ...] = ()
+    gaps: tuple[Event, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -91,7 +91,7 @@ class Known:
             return self.reconstructed.document
         return self._lineage.unrecorded or self._unless_it_was_there_before()
 
-    def gaps(self) -> tuple[HistoryModel, ...]:
+    def gaps(self) -> tuple[Event, ...]:
         """The intervals of which events were lost, so that it may have been something else."""
         return tuple(self._lineage.gaps(self.reconstructed.base_time if self.reconstructed is not None else None))
 

@@ -7,6 +7,7 @@ process ended in between, means nothing; `unsettled` finds those, and `settle` s
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,18 +15,18 @@ from bson import Binary, Int64, Timestamp
 from pymongo import WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
 
-from change_history.bson.values import to_python
+from change_history.bson.values import ABSENT, document_to_python, to_python
 from change_history.query import transactions
 from change_history.query.transactions import SessionName, Transaction
 from change_history.reconstruct.trust import recorded_until
 from change_history.revert.errors import NotAllowedError
-from change_history.stored.names import REVERTS
+from change_history.stored.names import ABANDONED, DONE, INTENDED, REVERTS
 from change_history.stored.reading import RAW, as_query, history_collection
-from models.revert import ABANDONED, DONE, INTENDED, RevertModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
     from change_history.reconstruct.point_in_time import PointInTime
@@ -55,6 +56,52 @@ class Purpose(NamedTuple):
     forced: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRevert:
+    """A revert as it was written down. Names and meaning of the attributes are those of the stored fields.
+
+    Attributes:
+        id: the transaction that does it: the 16 bytes of its session's UUID and its number, 8 bytes, big-endian.
+        state: `intended`, `done` or `abandoned`.
+        to: what was asked for: a date, a timestamp (a cluster time), or the number of a version.
+        undone: instead, `session` and `number` of the transaction that was undone.
+        fields: those that were asked for; none: all.
+        forced: whether what was there was to be overwritten whatever it was.
+        documents: namespace and `_id` of the first of those that were written.
+        count: how many were written.
+        begun_at: when, by the clock of who reverted.
+        cluster_time: of the deployment, before the commit.
+    """
+
+    id: bytes
+    state: str
+    to: Any = ABSENT
+    undone: Any = ABSENT
+    fields: tuple[str, ...] = ()
+    forced: bool = False
+    documents: Any = ABSENT
+    count: int
+    begun_at: datetime
+    cluster_time: Timestamp
+
+
+def to_revert(stored: RawBSONDocument | bytes) -> RecordedRevert:
+    """The revert of a stored document, its values exact to the BSON type."""
+    found = document_to_python(stored)
+    return RecordedRevert(
+        id=found["_id"],
+        state=found["state"],
+        to=found.get("to", ABSENT),
+        undone=found.get("undone", ABSENT),
+        fields=tuple(found.get("fields", ())),
+        forced=found.get("forced", False),
+        documents=found.get("documents", ABSENT),
+        count=found["count"],
+        begun_at=found["begun_at"],
+        cluster_time=found["cluster_time"],
+    )
+
+
 class Unsettled(NamedTuple):
     """An intent that was never confirmed.
 
@@ -64,7 +111,7 @@ class Unsettled(NamedTuple):
             not reach so far yet.
     """
 
-    revert: RevertModel
+    revert: RecordedRevert
     state: str
 
 
@@ -132,7 +179,7 @@ class Intents:
         Raises:
             pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
-        found = [RevertModel._from_son(stored) for stored in self._reverts.find({"state": INTENDED})]  # noqa: SLF001 - mongoengine has no public way
+        found = [to_revert(stored) for stored in self._reverts.find({"state": INTENDED})]
         return [Unsettled(revert, self._became(revert)) for revert in found]
 
     def settle(self, unsettled: Sequence[Unsettled]) -> None:
@@ -144,7 +191,7 @@ class Intents:
     def _mark(self, revert_id: bytes, state: str) -> None:
         self._reverts.update_one({"_id": Binary(revert_id)}, {"$set": {"state": state}})
 
-    def _became(self, revert: RevertModel) -> str:
+    def _became(self, revert: RecordedRevert) -> str:
         name = SessionName(bytes(revert.id)[:_UUID_BYTES].hex(), int.from_bytes(revert.id[_UUID_BYTES:], "big"))
         query = as_query(transactions.session_query(name))
         history = history_collection(self._database)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,17 @@ from change_history.bson.values import to_raw
 from change_history.query import fields, timeline
 from change_history.query.selection import Selection
 from change_history.reconstruct.point_in_time import Versions
+from change_history.stored.event import to_event
 from change_history.stored.order import position_of
-from change_history.stored.reading import history_collection, to_event
+from change_history.stored.reading import history_collection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pymongo.database import Database
 
+    from change_history.stored.event import Event
     from change_history.stored.order import HistoryPosition
-    from models import HistoryModel
 
 MOST_TOLD = 10
 """So many of them are told."""
@@ -37,7 +38,7 @@ class Later:
     """
 
     count: int = 0
-    events: tuple[HistoryModel, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 def between(
@@ -68,11 +69,10 @@ def between(
     if names:
         count, newest = 0, []
         for event in found:
-            concerned: Any = [change for name in names for change in fields.changes_of(event, name)]
+            concerned = tuple([change for name in names for change in fields.changes_of(event, name)])
             if concerned:
                 count += 1
-                event.changes = concerned
-                newest += [event] if count <= MOST_TOLD else []
+                newest += [replace(event, changes=concerned)] if count <= MOST_TOLD else []
     else:
         newest = list(islice(found, MOST_TOLD))
         versions = Versions(database, namespace, to_raw(document_id))
@@ -83,7 +83,7 @@ def between(
 
 def _newest_first(
     database: Database[Any], selection: Selection, since: HistoryPosition, until: HistoryPosition
-) -> Iterator[HistoryModel]:
+) -> Iterator[Event]:
     collection = history_collection(database)
     first, last = since.cluster_time.timestamp, until.cluster_time.timestamp
     bounded = Selection(selection.namespace, selection.document_id, since=first, until=last)

@@ -12,6 +12,7 @@ from pymongo.errors import BulkWriteError
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
+from change_history.errors import HistoryError
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Write(NamedTuple):
     after: bytes | None
 
 
-class RefusedWriteError(Exception):
+class RefusedWriteError(HistoryError):
     """The server does not store a document as it is to be, and will not the next time; the message says why.
 
     Attributes:
@@ -54,7 +55,7 @@ class RefusedWriteError(Exception):
         self.document = document
 
 
-class LostRaceError(Exception):
+class LostRaceError(HistoryError):
     """Somebody else put a document where there was none."""
 
 

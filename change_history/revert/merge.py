@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from change_history.bson import raw
 from change_history.bson.paths import is_index
 from change_history.bson.values import ABSENT
+from change_history.errors import HistoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ Chosen: TypeAlias = "dict[bytes, Chosen]"
 """Which fields are to be put back, as a tree of keys; an empty one means everything from there on."""
 
 
-class InsideArrayError(ValueError):
+class InsideArrayError(HistoryError, ValueError):
     """A field within an array was named; arrays are put back as wholes."""
 
 

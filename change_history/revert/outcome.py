@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from change_history.bson.python_paths import decoded
 from change_history.bson.values import Missing, to_python
 from change_history.diff import states
 from change_history.diff.compare import compare
+from change_history.stored.event_paths import decoded
 
 if TYPE_CHECKING:
     from bson import Timestamp
 
-    from change_history.bson.python_paths import Path
     from change_history.bson.raw import Value
     from change_history.diff.difference import Difference, Side
     from change_history.query.transactions import Transaction
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     from change_history.revert.lag import Lag
     from change_history.revert.later import Later
     from change_history.revert.merge import Conflict as RawConflict
-    from models import ChangeModel, HistoryModel
+    from change_history.stored.event import Change, Event
+    from change_history.stored.event_paths import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Reverted:
     raw_conflicts: tuple[RawConflict, ...] = ()
     raw_overwritten: tuple[RawConflict, ...] = ()
     refused: str | None = None
-    gaps: tuple[HistoryModel, ...] = ()
+    gaps: tuple[Event, ...] = ()
 
     @property
     def document_id(self) -> Any:
@@ -86,9 +86,9 @@ class Reverted:
         return compare(self.before, self.after)
 
     @property
-    def changes(self) -> list[ChangeModel]:
+    def changes(self) -> list[Change]:
         """What becomes of it, as one event would record it (see `History.diff`)."""
-        return states.models_of(states.changes(self.before, self.after))
+        return states.read(states.changes(self.before, self.after))
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -136,7 +136,7 @@ class Revert:
         return all(document.complete for document in self.documents)
 
     @property
-    def changes(self) -> list[ChangeModel]:
+    def changes(self) -> list[Change]:
         """What becomes of the documents, one after the other."""
         return [change for document in self.documents for change in document.changes]
 

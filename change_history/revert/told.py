@@ -5,20 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from bson.raw_bson import RawBSONDocument
-
 from change_history.bson import raw
 from change_history.bson.values import to_python
 from change_history.query.transactions import Transaction
-from change_history.revert.intents import id_of
+from change_history.revert.intents import RecordedRevert, id_of, to_revert
 from change_history.stored.names import REVERTS
 from change_history.stored.reading import RAW
-from models.revert import RevertModel
 
 if TYPE_CHECKING:
+    from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 _SLACK = timedelta(minutes=1)
 """How far the clock of who reads and that of an event may be apart."""
@@ -36,7 +34,7 @@ class Reverts:
         self._known: dict[bytes, bytes | None] | None = None
         self._read_at = datetime.now(UTC)
 
-    def of(self, event: HistoryModel) -> RevertModel | None:
+    def of(self, event: Event) -> RecordedRevert | None:
         """The revert that an event belongs to; None: it is another write.
 
         Raises:
@@ -45,7 +43,7 @@ class Reverts:
         if event.transaction is None:
             return None
         found = self._find(event.transaction.session, int(event.transaction.number), event.timestamp)
-        return RevertModel._from_son(RawBSONDocument(found)) if found is not None else None  # noqa: SLF001 - mongoengine has no public way
+        return to_revert(found) if found is not None else None
 
     def of_stored(self, stored: RawBSONDocument) -> bytes | None:
         """The same of a stored history document, as BSON. Raises as `of` does."""

@@ -16,6 +16,7 @@ from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
 from change_history.bson.values import CODEC
+from change_history.errors import HistoryError
 from change_history.stored.names import PARTS
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _binary(data: bytes) -> raw.Value:
 _RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
 
 
-class MissingPartError(LookupError):
+class MissingPartError(HistoryError, LookupError):
     """A part of a document is not there: somebody removed it."""
 
 

@@ -14,6 +14,9 @@ SNAPSHOTS = "snapshots"
 REVERTS = "reverts"
 TERMS = "terms"
 
+INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
+"""States of a revert."""
+
 DOCUMENT_TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
 """Index of `history`, and of `snapshots`: the entries of one document, in order but for those of one cluster time."""
 

@@ -1,4 +1,4 @@
-"""Reading history documents back: the query for one document, and the model of what is stored."""
+"""Reading history documents back: how they are read, and the query for one document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    from models.history import HistoryModel
 
 # Looking at one field of a raw document decodes its neighbours: an id may be a date of the year 20000.
 RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
@@ -43,11 +42,3 @@ def as_query(conditions: dict[str, Any]) -> RawBSONDocument:
         ValueError: a `uuid.UUID`, which could mean several values; use `bson.Binary.from_uuid`.
     """
     return RawBSONDocument(to_raw(conditions)[1])
-
-
-def to_event(stored: RawBSONDocument) -> HistoryModel:
-    """The model of a stored history document, its values exact to the BSON type."""
-    from models.history import HistoryModel
-
-    event: HistoryModel = HistoryModel._from_son(stored)  # noqa: SLF001 - mongoengine has no public way
-    return event

@@ -9,8 +9,9 @@ import mongoengine
 import pytest
 from mongoengine import Document, StringField
 
-import models
-from models import ABSENT, HistoryMixin
+from change_history import ABSENT
+from change_history import mongoengine as history_of_models
+from change_history.mongoengine import HistoryMixin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +34,9 @@ class UserModel(HistoryMixin, Document):
 def _connected(replica_set_uri: str, database: Database[Any], daemon: Daemon) -> Iterator[None]:
     """The application's connection, and where its history is."""
     mongoengine.connect(db=database.name, host=replica_set_uri, alias="classic", uuidRepresentation="standard")
-    models.connect(replica_set_uri, daemon.database.name)
+    history_of_models.connect(replica_set_uri, daemon.database.name)
     yield
-    models.disconnect()
+    history_of_models.disconnect()
     mongoengine.disconnect("classic")
 
 

@@ -13,8 +13,9 @@ from bson.raw_bson import RawBSONDocument
 
 from change_history.bson.values import document_to_python
 from change_history.stored import chunks
+from change_history.stored.event import to_event
 from change_history.stored.names import PARTS
-from change_history.stored.reading import RAW, to_event
+from change_history.stored.reading import RAW
 from models import ABSENT, UNKNOWN
 from models.changes_view import NAME
 from tests.support import query_plans

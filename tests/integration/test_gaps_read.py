@@ -15,7 +15,8 @@ from change_history import History, Selection
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import document_to_python
 from change_history.query import gaps as module
-from change_history.stored.reading import history_collection, to_event
+from change_history.stored.event import to_event
+from change_history.stored.reading import history_collection
 from models import HistoryModel
 from watcher.gaps import gap
 

@@ -11,9 +11,9 @@ import mongoengine
 import pytest
 from bson import Binary, Timestamp
 
-import models
+from change_history import mongoengine as history_of_models
+from change_history.mongoengine import HistoryMixin
 from models import ABSENT, ChangeModel, HistoryModel
-from models.mixin import HistoryMixin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +61,9 @@ def _connected(database: Database[Any], replica_set_uri: str) -> Iterator[None]:
     """An application's own connections, made the application's own way, and the history's."""
     mongoengine.connect(db=database.name, host=replica_set_uri, uuidRepresentation="standard")
     mongoengine.connect(db="helper_c_parts", host=replica_set_uri, alias=ALIAS, uuidRepresentation="standard")
-    models.connect(replica_set_uri, database.name)
+    history_of_models.connect(replica_set_uri, database.name)
     yield
-    models.disconnect()
+    history_of_models.disconnect()
     mongoengine.disconnect_all()
     for model in (UserModel, Part, Screw, Keyed):
         model._collection = None
@@ -147,8 +147,8 @@ def test_without_set_up_history_is_read_beside_the_data(
     database: Database[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The application called nothing of ours: the deployment of the document, the default database."""
-    models.disconnect()
-    monkeypatch.setattr("models.mixin.DATABASE", f"{database.name}")
+    history_of_models.disconnect()
+    monkeypatch.setattr("change_history.mongoengine.DATABASE", f"{database.name}")
     user = UserModel(name="Anna").save()
     record(database.history, 10, f"{database.name}.users", user.id, ChangeModel(field="a", new_value=1))
 

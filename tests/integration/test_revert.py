@@ -36,8 +36,8 @@ def transact(client: MongoClient[Any], recording: Recording, history: History) -
         with client.start_session() as session, session.start_transaction():
             what(session)
         recording.catch_up()
-        last = next(event for event in history.log(None, reverse=True) if event.transaction is not None)
-        return name_of(last.transaction)
+        events = history.log(None, reverse=True)
+        return name_of(next(event.transaction for event in events if event.transaction is not None))
 
     return run
 

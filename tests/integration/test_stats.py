@@ -19,8 +19,9 @@ from change_history.bson.python_paths import dotted, path_of, pattern
 from change_history.query import stats_pipelines
 from change_history.query.stats import Numbers, Question
 from change_history.stored import chunks
+from change_history.stored.event import to_event
 from change_history.stored.names import PARTS
-from change_history.stored.reading import as_query, to_event
+from change_history.stored.reading import as_query
 from models import ABSENT, ChangeModel
 from tests.support import query_plans
 from tests.support.handmade_events import START, change, event_id, stored

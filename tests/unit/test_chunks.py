@@ -12,7 +12,7 @@ from change_history.bson.values import document_to_python
 from change_history.reconstruct import fold
 from change_history.reconstruct.fold import DoesNotApplyError
 from change_history.stored import chunks
-from change_history.stored.reading import to_event
+from change_history.stored.event import to_event
 from models import ABSENT, UNKNOWN
 from tests.support.handmade_events import an_event
 from watcher.events import record

@@ -8,16 +8,17 @@ from bson import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from change_history.bson.python_paths import path_of
 from change_history.bson.values import to_raw
 from change_history.diff import elements
 from change_history.diff.elements import element_changes
-from models import ABSENT, UNKNOWN, ChangeModel
+from change_history.stored.event import Change
+from change_history.stored.event_paths import path_of
+from models import ABSENT, UNKNOWN
 
 
 def changes(old: Any, new: Any, field: str = "a") -> list[tuple[str, Any, Any]]:
     """Field, old and new value of every element change."""
-    found = element_changes(ChangeModel(field=field, old_value=old, new_value=new))
+    found = element_changes(Change(field=field, old_value=old, new_value=new))
     return [(change.field, change.old_value, change.new_value) for change in found]
 
 
@@ -92,7 +93,7 @@ SCALARS = st.integers(0, 3)
 @given(st.lists(SCALARS, max_size=12), st.lists(SCALARS, max_size=12))
 def test_the_elements_lead_from_the_old_array_to_the_new_one(old: list[int], new: list[int]) -> None:
     """Remove, then add and change at the indexes given: the result is the new array."""
-    found = element_changes(ChangeModel(field="a", old_value=old, new_value=new))
+    found = element_changes(Change(field="a", old_value=old, new_value=new))
     if not found:
         return
     removed = {path_of(c)[1] for c in found if c.new_value is ABSENT}
@@ -111,7 +112,7 @@ def test_the_elements_lead_from_the_old_array_to_the_new_one(old: list[int], new
 
 def test_an_element_below_a_dotted_key_keeps_its_exact_path() -> None:
     """`a.b` as one key must not become two."""
-    change = ChangeModel(field="a.b", path=["a.b"], old_value=[1, 2], new_value=[1])
+    change = Change(field="a.b", path=["a.b"], old_value=[1, 2], new_value=[1])
 
     (element,) = element_changes(change)
 

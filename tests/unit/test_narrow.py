@@ -10,7 +10,7 @@ from bson import Binary, ObjectId, Timestamp
 from rich.cells import cell_len
 
 from change_history.blame.recorded import Leaf
-from models import ChangeModel, HistoryModel, TransactionModel
+from change_history.stored.event import Change, Event, TransactionOfEvent
 from watcher.cli.rendering import blame_text, oneline
 
 NAME = "6b04bf1a0000000265ab"
@@ -19,21 +19,21 @@ WHEN = datetime(2024, 5, 1, 12, 3, 22, 123000, tzinfo=UTC)
 COLUMNS = 80
 
 
-def event(operation: str = "update", **more: Any) -> HistoryModel:
+def event(operation: str = "update", **more: Any) -> Event:
     """An event of shop.orders."""
-    return HistoryModel(
+    return Event(
         id=Binary(bytes.fromhex(NAME).ljust(16, b"\0")),
         operation=operation,
         namespace="shop.orders",
         document_id=OBJECT_ID,
         timestamp=WHEN,
         cluster_time=Timestamp(5, 6),
-        changes=[ChangeModel(field="qty", old_value=1, new_value=2)],
+        changes=(Change(field="qty", old_value=1, new_value=2),),
         **more,
     )
 
 
-def line(width: int | None, happened: HistoryModel | None = None, *, with_namespaces: bool = False) -> str:
+def line(width: int | None, happened: Event | None = None, *, with_namespaces: bool = False) -> str:
     """An event on one line."""
     happened = happened or event()
     return oneline.line(
@@ -58,7 +58,7 @@ def test_a_wide_line_and_a_file_have_everything() -> None:
 @pytest.mark.parametrize("with_namespaces", [False, True])
 def test_no_line_runs_over(width: int, with_namespaces: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """It would be two lines, and `git log` has one."""
-    transaction = TransactionModel(session={"id": Binary(bytes(16), 4)}, number=7)
+    transaction = TransactionOfEvent(session={"id": Binary(bytes(16), 4)}, number=7)
 
     assert cell_len(line(width, event(transaction=transaction), with_namespaces=with_namespaces)) <= width
 
@@ -101,8 +101,8 @@ def test_blame_of_nothing_is_nothing() -> None:
 
 
 def test_an_event_shown_in_a_debugger_says_what_it_is_and_no_values() -> None:
-    """`HistoryModel object` says nothing, and values are large or secret."""
+    """`Event object` says nothing, and values are large or secret."""
     happened = event()
 
     assert str(happened) == f"shop.orders {OBJECT_ID!r}: update at 2024-05-01 12:03:22.123+00:00, 1 change"
-    assert repr(happened) == f"<HistoryModel: {happened}>"
+    assert repr(happened) == f"<Event: {happened}>"

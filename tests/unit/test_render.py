@@ -15,7 +15,8 @@ from rich.cells import cell_len
 
 from change_history import Selection
 from change_history.bson.values import Symbol, Undefined
-from models import ABSENT, UNKNOWN, ChangeModel, HistoryModel, TransactionModel
+from change_history.stored.event import Change, Event, TransactionOfEvent
+from models import ABSENT, UNKNOWN
 from watcher.cli.rendering.render import PipedConsole, Renderer
 from watcher.cli.rendering.value_text import text_of
 
@@ -23,18 +24,18 @@ WHEN = datetime(2024, 5, 1, 12, 3, 22, 123000, tzinfo=UTC)
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def event(operation: str, *changes: ChangeModel, **values: Any) -> HistoryModel:
+def event(operation: str, *changes: Change, **values: Any) -> Event:
     """An event about document 1 of shop.users."""
-    about = {"namespace": "shop.users", "document_id": 1, "timestamp": WHEN, "cluster_time": Timestamp(5, 6)}
-    return HistoryModel(operation=operation, changes=list(changes), **(about | values))
+    about: dict[str, Any] = {"namespace": "shop.users", "document_id": 1, "timestamp": WHEN, "id": bytes(16)}
+    return Event(operation=operation, changes=changes, cluster_time=Timestamp(5, 6), **(about | values))
 
 
-def change(field: str, old: Any, new: Any, **values: Any) -> ChangeModel:
+def change(field: str, old: Any, new: Any, **values: Any) -> Change:
     """A change of one field."""
-    return ChangeModel(field=field, old_value=old, new_value=new, **values)
+    return Change(field=field, old_value=old, new_value=new, **values)
 
 
-def rendered(happened: HistoryModel, width: int | None = None, **options: Any) -> str:
+def rendered(happened: Event, width: int | None = None, **options: Any) -> str:
     """What is printed, without colours: whole, or as on a terminal of a width."""
     out = io.StringIO()
     console = PipedConsole(file=out, width=width or 80, force_terminal=width is not None, color_system=None)
@@ -181,7 +182,7 @@ def test_collection_events_read_as_words() -> None:
 
 def test_a_transaction_and_the_document_are_named() -> None:
     """In a collection's log."""
-    found = rendered(event("insert", transaction=TransactionModel(session={}, number=Int64(7))), with_ids=True)
+    found = rendered(event("insert", transaction=TransactionOfEvent(session={}, number=Int64(7))), with_ids=True)
 
     assert found.endswith("  insert  1  transaction 7\n")
 

@@ -11,28 +11,35 @@ from bson import DatetimeMS, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from change_history.bson.python_paths import dotted
 from change_history.bson.values import document_to_python
 from change_history.query import fields
 from change_history.query.selection import Selection
 from change_history.reconstruct import point_in_time
+from change_history.stored.event import Change, Event
+from change_history.stored.event_paths import dotted
 from change_history.stored.order import in_stream_order
-from models import ABSENT, UNKNOWN, ChangeModel, HistoryModel
+from models import ABSENT, UNKNOWN
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SECONDS = int(NOON.timestamp())
 
 
-def event(operation: str = "update", /, **changes: Any) -> HistoryModel:
-    """An event with one change for each keyword: a pair of old and new value, or a ChangeModel."""
+def event(operation: str = "update", /, **changes: Any) -> Event:
+    """An event with one change for each keyword: a pair of old and new value, or a Change."""
     found = [
-        change if isinstance(change, ChangeModel) else ChangeModel(field=name, old_value=change[0], new_value=change[1])
+        change if isinstance(change, Change) else Change(field=name, old_value=change[0], new_value=change[1])
         for name, change in changes.items()
     ]
-    return HistoryModel(operation=operation, changes=found)
+    return _event(operation, *found)
 
 
-def narrowed(happened: HistoryModel, field: str) -> list[tuple[str, Any, Any]]:
+def _event(operation: str, *changes: Change) -> Event:
+    return Event(
+        id=bytes(16), operation=operation, timestamp=NOON, cluster_time=Timestamp(SECONDS, 1), changes=tuple(changes)
+    )
+
+
+def narrowed(happened: Event, field: str) -> list[tuple[str, Any, Any]]:
     """Field, old and new value of what concerns a field."""
     return [(c.field, c.old_value, c.new_value) for c in fields.changes_of(happened, field)]
 
@@ -145,7 +152,7 @@ def test_a_field_includes_what_is_below_it() -> None:
 
 def test_one_key_with_a_dot_is_not_below_its_first_half() -> None:
     """`path` says it exactly."""
-    happened = event(a=ChangeModel(field="a.b", path=["a.b"], old_value=1, new_value=2))
+    happened = event(a=Change(field="a.b", path=["a.b"], old_value=1, new_value=2))
 
     assert narrowed(happened, "a") == []
     assert narrowed(happened, "a.b") == [("a.b", 1, 2)]
@@ -170,8 +177,8 @@ def test_below_an_insert_the_field_is_found_through_arrays_and_dotted_keys() -> 
 
 def test_unknown_is_shown_for_every_field_and_never_as_absent() -> None:
     """A delete or a replacement without a pre-image may have taken the field away."""
-    whole = ChangeModel(field="", path=[], old_value=UNKNOWN, old_value_from="unknown")
-    kept = ChangeModel(field="name", old_value=UNKNOWN, new_value="x", old_value_from="unknown")
+    whole = Change(field="", path=[], old_value=UNKNOWN, old_value_from="unknown")
+    kept = Change(field="name", old_value=UNKNOWN, new_value="x", old_value_from="unknown")
 
     assert narrowed(event("delete", whole=whole), "email") == [("", UNKNOWN, ABSENT)]
     assert narrowed(event("replace", kept=kept), "email") == [("email", UNKNOWN, ABSENT)]
@@ -186,8 +193,8 @@ PATHS = st.lists(st.one_of(st.sampled_from(["a", "b", "a.b", "0", "1"]), st.inte
 def test_the_server_lets_through_whatever_concerns_the_field(path: list[str | int], field: str) -> None:
     """The exact decision is made here, so the condition sent must never be the narrower one."""
     name = dotted(tuple(path))
-    change = ChangeModel(field=name, path=path, old_value=ABSENT, new_value=1)
-    if not narrowed(HistoryModel(operation="update", changes=[change]), field):
+    change = Change(field=name, path=path, old_value=ABSENT, new_value=1)
+    if not narrowed(_event("update", change), field):
         return
     above, at_or_below = fields.condition(field)["$or"][0]["changes"]["$elemMatch"]["$or"]
 

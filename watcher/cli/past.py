@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from change_history import History, State
     from change_history.reconstruct.point_in_time import PointInTime
+    from change_history.stored.event import Event
     from config.settings import Settings
-    from models import HistoryModel
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def say_gaps(gaps: Iterable[HistoryModel], zone: tzinfo | None) -> None:
+def say_gaps(gaps: Iterable[Event], zone: tzinfo | None) -> None:
     """Say which gaps an answer reaches across, each once."""
     for line in state_text.across(list({bytes(gap.id): gap for gap in gaps}.values()), zone):
         say(line)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.reconstruct.point_in_time import Moment, PointInTime
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _CLUSTER_TIME = re.compile(r"([0-9]{3,}):([0-9]+)")  # two digits before the colon are an hour
@@ -145,7 +145,7 @@ def asked(at: PointInTime | None, zone: tzinfo | None) -> str:
     return wall(at, zone) if isinstance(at, datetime) else f"version {at}"
 
 
-def of_event(event: HistoryModel, zone: tzinfo | None) -> str:
+def of_event(event: Event, zone: tzinfo | None) -> str:
     """When an event happened: its wall time, or its cluster time where the wall time is none that a calendar has."""
     when = event.timestamp
     return wall(when, zone) if isinstance(when, datetime) else exact(event.cluster_time)

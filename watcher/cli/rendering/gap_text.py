@@ -13,10 +13,10 @@ from watcher.cli.rendering.value_text import printable
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 
-def interval(gap: HistoryModel, zone: tzinfo | None) -> str:
+def interval(gap: Event, zone: tzinfo | None) -> str:
     """From when to when, and how long: `2024-05-01 14:00:00+02:00 to 2024-05-01 15:00:00+02:00 (1 h)`."""
     found = gaps.view(gap)
     return f"{moments.clock(found.since, zone)} to {moments.clock(found.until, zone)} ({length(found)})"
@@ -32,7 +32,7 @@ def watched(gap: gaps.View) -> str:
     return printable(",".join(gap.include) + "".join(f" but not {glob}" for glob in gap.exclude))
 
 
-def line(gap: HistoryModel, zone: tzinfo | None) -> Text:
+def line(gap: Event, zone: tzinfo | None) -> Text:
     """The line that stands in a log where a gap begins.
 
     Args:

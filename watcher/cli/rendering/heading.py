@@ -15,7 +15,7 @@ from watcher.cli.rendering import value_text
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 ARROW = " → "
 STYLES = {"insert": "green", "update": "yellow", "replace": "yellow", "delete": "red", "gap": "bold red"}
@@ -28,7 +28,7 @@ _NARROW = 100
 _CLUSTER_TIME_DIGITS = 16
 
 
-def transaction(event: HistoryModel) -> str:
+def transaction(event: Event) -> str:
     """The name of an event's transaction, as it can be typed; empty without one."""
     return "" if event.transaction is None else transactions.name_of(event.transaction)
 
@@ -38,13 +38,13 @@ def is_narrow(width: int | None) -> bool:
     return width is not None and width < _NARROW
 
 
-def brief_name(event: HistoryModel, width: int | None) -> str:
+def brief_name(event: Event, width: int | None) -> str:
     """The name of an event; on a narrow terminal its beginning, which names its cluster time."""
     name = transactions.event_name(event.id)
     return name[:_CLUSTER_TIME_DIGITS] if is_narrow(width) else name
 
 
-def brief_time(event: HistoryModel, zone: tzinfo | None, width: int | None) -> str:
+def brief_time(event: Event, zone: tzinfo | None, width: int | None) -> str:
     """When an event happened; on all but wide terminals to the second, and without the zone."""
     when = event.timestamp
     if width is None or width >= WIDE or not isinstance(when, datetime):
@@ -52,9 +52,7 @@ def brief_time(event: HistoryModel, zone: tzinfo | None, width: int | None) -> s
     return f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
-def subject(
-    event: HistoryModel, width: int | None, *, with_ids: bool, with_namespaces: bool, bare: bool = False
-) -> str:
+def subject(event: Event, width: int | None, *, with_ids: bool, with_namespaces: bool, bare: bool = False) -> str:
     """What an event is about: its document, as far as that is not plain from the question, or its collection.
 
     Args:
@@ -78,7 +76,7 @@ def subject(
     return f"{namespace} {identity}" if namespace else identity
 
 
-def _in_words(event: HistoryModel) -> str:
+def _in_words(event: Event) -> str:
     """What an event about a collection says."""
     said: dict[str, Any] = event.description if isinstance(event.description, dict) else {}
     namespace = value_text.printable(event.namespace or "everything")

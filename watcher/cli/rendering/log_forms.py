@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from threading import Event
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from change_history.bson.values import ABSENT
 from change_history.query.summary import Summary
-from change_history.stored.reading import to_event
+from change_history.stored.event import to_event
 from watcher.cli.parsing import moments
 from watcher.cli.rendering import output, render, revert_text, summary
 from watcher.cli.rendering.tables import words
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from change_history import History, Selection
     from change_history.revert.told import Reverts
-    from models import HistoryModel
+    from change_history.stored.event import Event
 
 
 class Form(Protocol):
@@ -94,7 +94,7 @@ class _Text:
     def end(self) -> None:
         """Every line is out."""
 
-    def _remark(self, event: HistoryModel) -> str:
+    def _remark(self, event: Event) -> str:
         revert = self._reverts.of(event)
         return "" if revert is None else revert_text.of_event(revert, self._zone)
 
@@ -131,7 +131,7 @@ class Answer:
 
     def followed(self, limit: int | None) -> Iterator[RawBSONDocument]:
         """What is recorded, of that the newest so many, then what comes."""
-        return self._history.follow(self._selection, stop=Event(), limit=limit, on_unknown=self._leave_out)
+        return self._history.follow(self._selection, stop=threading.Event(), limit=limit, on_unknown=self._leave_out)
 
     def recorded(self, limit: int | None, default: int | None) -> Iterator[RawBSONDocument]:
         """What is recorded.

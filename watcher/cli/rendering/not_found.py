@@ -13,7 +13,7 @@ from change_history import Selection
 from change_history.bson import extended_json
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query import transactions
-from change_history.stored.reading import to_event
+from change_history.stored.event import to_event
 from watcher.cli.parsing import field_words, literals, moments
 from watcher.cli.rendering import gap_text, value_text
 

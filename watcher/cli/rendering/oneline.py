@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import tzinfo
 
-    from models import ChangeModel, HistoryModel
+    from change_history.stored.event import Change, Event
 
 _BETWEEN = "  "
 _LEAST_ROOM = 8
 
 
 def line(
-    event: HistoryModel,
-    changes: Sequence[ChangeModel],
+    event: Event,
+    changes: Sequence[Change],
     *,
     zone: tzinfo | None,
     width: int | None,
@@ -72,7 +72,7 @@ def _room(written: Text, width: int | None) -> int | None:
     return None if width is None else max(width - written.cell_len - len(_BETWEEN), _LEAST_ROOM)
 
 
-def _fields(changes: Sequence[ChangeModel], room: int | None) -> str:
+def _fields(changes: Sequence[Change], room: int | None) -> str:
     # Of each change its name only, and of many only as many as there is room for.
     some = changes if room is None else changes[:room]
     names = ", ".join(dict.fromkeys(value_text.printable(change.field) or '""' for change in some))

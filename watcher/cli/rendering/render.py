@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.text import Text
 
 from change_history.bson import extended_json, raw
-from change_history.bson.python_paths import path_of
 from change_history.bson.values import ABSENT, UNKNOWN, Missing
 from change_history.diff.elements import element_changes
 from change_history.query import gaps
 from change_history.query.fields import same
+from change_history.stored.event_paths import path_of
 from watcher.cli.parsing import moments
 from watcher.cli.rendering import gap_text, heading, oneline, value_text
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bson.raw_bson import RawBSONDocument
 
-    from models import ChangeModel, HistoryModel
+    from change_history.stored.event import Change, Event
 
 _INDENT = "    "
 _MOST_ELEMENTS = 20
@@ -64,11 +64,11 @@ def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
     click.echo(extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data))
 
 
-def _all(event: HistoryModel) -> Sequence[ChangeModel]:
+def _all(event: Event) -> Sequence[Change]:
     return list(event.changes)
 
 
-def _nothing(_: HistoryModel) -> str:
+def _nothing(_: Event) -> str:
     return ""
 
 
@@ -91,8 +91,8 @@ class Renderer:
         utc: bool = False,
         with_ids: bool = False,
         with_namespaces: bool = False,
-        narrow: Callable[[HistoryModel], Sequence[ChangeModel]] = _all,
-        remark: Callable[[HistoryModel], str] = _nothing,
+        narrow: Callable[[Event], Sequence[Change]] = _all,
+        remark: Callable[[Event], str] = _nothing,
     ) -> None:
         self._console = console
         self._zone = moments.zone_of(utc=utc)
@@ -102,7 +102,7 @@ class Renderer:
         self._remark = remark
         self._width = console.width if console.is_terminal else None
 
-    def event(self, event: HistoryModel) -> None:
+    def event(self, event: Event) -> None:
         """Print one event."""
         if event.operation == gaps.OPERATION:
             self._print(gap_text.line(event, self._zone))
@@ -111,7 +111,7 @@ class Renderer:
         for change in self._narrow(event):
             self._change(event.operation, change)
 
-    def oneline(self, event: HistoryModel) -> None:
+    def oneline(self, event: Event) -> None:
         """Print one event on one line."""
         options = {"with_ids": self._with_ids, "with_namespaces": self._with_namespaces}
         remark = self._remark(event)
@@ -122,7 +122,7 @@ class Renderer:
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True, highlight=False)
 
-    def _heading(self, event: HistoryModel) -> Text:
+    def _heading(self, event: Event) -> Text:
         operation = value_text.printable(event.operation)
         style = f"bold {heading.STYLES.get(operation, heading.OTHER_STYLE)}"
         line = Text.assemble((moments.of_event(event, self._zone), "cyan"), "  ", (operation, style))
@@ -137,7 +137,7 @@ class Renderer:
             line.append(f"  {remark}", "bold")
         return line
 
-    def _change(self, operation: str, change: ChangeModel) -> None:
+    def _change(self, operation: str, change: Change) -> None:
         if not path_of(change) and change.new_value is UNKNOWN:
             self._print(Text(_INDENT + "what it did is unknown: so large an event could not be delivered", "italic"))
             return
@@ -158,7 +158,7 @@ class Renderer:
         if len(elements) > len(shown):
             self._print(Text(f"{_INDENT * 2}… and {len(elements) - len(shown)} more; --json shows all", "dim"))
 
-    def _values(self, indent: str, name: str, change: ChangeModel, mark: tuple[str, str] | None) -> None:
+    def _values(self, indent: str, name: str, change: Change, mark: tuple[str, str] | None) -> None:
         old, new = change.old_value, change.new_value
         sign, style = mark or ("", "")
         line = Text(indent).append(sign, style).append(f"{name}: ", style or "bold")
@@ -204,7 +204,7 @@ def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
     return value_text.shorten(next(tails), half), value_text.shorten(next(tails), half)
 
 
-def _place(element: ChangeModel, depth: int) -> str:
+def _place(element: Change, depth: int) -> str:
     """Where in its array an element is: `[3].city`."""
     first, *rest = path_of(element)[depth:]
     return f"[{first}]" + "".join(

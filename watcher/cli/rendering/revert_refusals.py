@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from change_history import History
     from change_history.revert.outcome import Revert
-    from models import HistoryModel
+    from change_history.stored.event import Event
     from watcher.cli.rendering.revert_text import Wish
 
 _EXIT_CODES: dict[type[Exception], int] = {
@@ -120,7 +120,7 @@ def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
     )
 
 
-def _with_its_collection(wish: Wish, event: HistoryModel, zone: tzinfo | None) -> str:
+def _with_its_collection(wish: Wish, event: Event, zone: tzinfo | None) -> str:
     of = state_text.named(wish.namespace, wish.document_id)
     before = state_text.just_before(event.cluster_time)
     subject = state_text.command(wish.namespace, not_found.argument(wish.document_id))

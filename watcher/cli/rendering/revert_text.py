@@ -13,7 +13,7 @@ from bson import Int64, Timestamp
 
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query import transactions
-from models.revert import ABANDONED, DONE, RevertModel
+from change_history.stored.names import ABANDONED, DONE
 from watcher.cli.parsing import moments
 from watcher.cli.rendering import not_found, oneline, state_text
 from watcher.cli.rendering.value_text import printable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime
-    from change_history.revert.intents import Unsettled
+    from change_history.revert.intents import RecordedRevert, Unsettled
     from change_history.revert.later import Later
     from change_history.revert.outcome import Revert
 
@@ -49,7 +49,7 @@ class Wish:
     undelete: bool
 
 
-def of_event(revert: RevertModel, zone: tzinfo | None) -> str:
+def of_event(revert: RecordedRevert, zone: tzinfo | None) -> str:
     """What a revert did, in few words: `revert to version 3, field email`."""
     if revert.undone is not ABSENT:
         said = f"revert of transaction {transactions.name_of(_transaction(revert.undone))}"

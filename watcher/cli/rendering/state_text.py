@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from change_history import History, State
     from change_history.reconstruct.collection import CollectionState
     from change_history.reconstruct.point_in_time import NoSuchVersionError, PointInTime
+    from change_history.stored.event import Event
     from change_history.stored.order import HistoryPosition
-    from models import HistoryModel
 
 _MOST_GAPS = 3
 _LAST_INCREMENT = 2**32 - 1
@@ -44,7 +44,7 @@ def stands(state: State, zone: tzinfo | None) -> str:
     return f"version {state.version}{elsewhere}, {of_event(event, zone)}"
 
 
-def of_event(event: HistoryModel, zone: tzinfo | None) -> str:
+def of_event(event: Event, zone: tzinfo | None) -> str:
     """An event in few words: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6`."""
     transaction = heading.transaction(event)
     return (
@@ -53,7 +53,7 @@ def of_event(event: HistoryModel, zone: tzinfo | None) -> str:
     )
 
 
-def across(gaps: Sequence[HistoryModel], zone: tzinfo | None) -> Iterator[str]:
+def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:
     """Lines about the gaps that an answer reaches across."""
     for gap in gaps[:_MOST_GAPS]:
         yield (
@@ -137,7 +137,7 @@ def _nothing(history: History, collection: CollectionState, zone: tzinfo | None)
     yield from arrival
 
 
-def _turned(event: HistoryModel, namespace: str, document: str, zone: tzinfo | None) -> Iterator[str]:
+def _turned(event: Event, namespace: str, document: str, zone: tzinfo | None) -> Iterator[str]:
     """What became of the documents of a collection, and how to see them."""
     subject = heading.subject(event, None, with_ids=True, with_namespaces=True)
     yield f"What the collection had ended with {of_event(event, zone)}: {subject}."
@@ -164,7 +164,7 @@ def command(namespace: str, document: str) -> str:
     return f"{printable(namespace)} {document}".rstrip()
 
 
-def _target(rename: HistoryModel) -> str:
+def _target(rename: Event) -> str:
     to = rename.description["to"]
     return f"{to['db']}.{to['coll']}"
 

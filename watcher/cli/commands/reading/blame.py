@@ -105,7 +105,7 @@ def _json_line(leaf: Leaf) -> str:
     from change_history.bson import extended_json
 
     event = leaf.event
-    about = {
+    about: dict[str, Any] = {
         "_id": event.id,
         "namespace": event.namespace,
         "operation": event.operation,

@@ -26,7 +26,7 @@ def gaps(context: Context, *, as_json: bool, utc: bool) -> None:
     them in its place.
     """
     from change_history.query.gaps import view
-    from change_history.stored.reading import to_event
+    from change_history.stored.event import to_event
     from watcher.cli.connection import open_history
     from watcher.cli.parsing import moments
     from watcher.cli.rendering import gap_text, render, tables

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 from change_history.bson import paths
 from change_history.bson.values import ABSENT
-from models.change import ChangeModel
+from change_history.stored.event import Change
 
 Path: TypeAlias = tuple[str | int, ...]
 
 
-def path_of(change: ChangeModel) -> Path:
+def path_of(change: Change) -> Path:
     """The exact path of a change; the empty path is the whole document."""
     if change.path is not ABSENT:
         return tuple(change.path)
@@ -41,17 +41,15 @@ def pattern(path: Path) -> str:
     return ".".join("$[]" if isinstance(key, int) else key for key in path)
 
 
-def change_at(path: Path, like: ChangeModel, **values: Any) -> ChangeModel:
+def change_at(path: Path, like: Change, **values: Any) -> Change:
     """A change of one path, made out of a recorded one.
 
     Args:
         path: where.
         like: the recorded change: when, and where its old value comes from.
-        values: fields of `ChangeModel`, such as `old_value`.
+        values: fields of `Change`, such as `old_value`.
     """
     encoded = tuple(key if isinstance(key, int) else key.encode("utf-8", "surrogateescape") for key in path)
     if paths.is_ambiguous(encoded):
         values["path"] = list(path)
-    change = ChangeModel(field=dotted(path), old_value_from=like.old_value_from, **values)
-    change.timestamp = like.timestamp
-    return change
+    return Change(field=dotted(path), old_value_from=like.old_value_from, timestamp=like.timestamp, **values)

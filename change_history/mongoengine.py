@@ -16,31 +16,62 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import bson
-from mongoengine.connection import ConnectionFailure, get_db
+from pymongo import MongoClient
 
 from change_history.bson.values import document_to_python
 from change_history.stored.chunks import whole
-from change_history.stored.names import ALIAS, DATABASE
+from change_history.stored.event import to_event
+from change_history.stored.names import DATABASE
 from change_history.stored.order import in_stream_order
-from change_history.stored.reading import as_query, history_collection, is_document, to_event
+from change_history.stored.reading import as_query, history_collection, is_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
+    from pymongo.database import Database
 
-    from models.change import ChangeModel
-    from models.history import HistoryModel
+    from change_history.stored.event import Change, Event
 
 T = TypeVar("T")
+
+_chosen: list[Database[Any]] = []
+"""The history database that the application named, if it did."""
+
+
+def connect(uri: str, database: str = DATABASE, **options: Any) -> MongoClient[Any]:
+    """Read history from this database from now on, whatever deployment a document lives in.
+
+    Args:
+        uri: MongoDB connection string of the deployment that keeps the history.
+        database: name of the history database.
+        options: passed on to `pymongo.MongoClient`.
+
+    Returns:
+        The client, connected lazily: no server is asked anything yet.
+
+    Raises:
+        pymongo.errors.ConfigurationError: the connection string is malformed.
+    """
+    disconnect()
+    client: MongoClient[Any] = MongoClient(uri, **options)
+    _chosen.append(client.get_database(database))
+    return client
+
+
+def disconnect() -> None:
+    """Forget the history database that was chosen, and close its client."""
+    while _chosen:
+        _chosen.pop().client.close()
 
 
 class HistoryMixin:
     """Gives a mongoengine document class the property `history`.
 
-    Nothing about the class or how it is saved changes. History is read from where `models.connect` points; if
-    the application never called it, from the database `change_history` of the deployment the document lives in.
+    Nothing about the class or how it is saved changes, and nothing is registered with mongoengine. History is read
+    from where `connect` points; if the application never called it, from the database `change_history` of the
+    deployment that the document lives in.
     """
 
     @property
@@ -135,31 +166,28 @@ class _Reading(Sequence[T]):
         )
         return as_query({"namespace": namespace, "document_id": is_document(document_to_python(stored)["_id"])})
 
-    def _items(self, event: HistoryModel) -> Sequence[T]:
+    def _items(self, event: Event) -> Sequence[T]:
         raise NotImplementedError
 
 
-class Events(_Reading["HistoryModel"]):
+class Events(_Reading["Event"]):
     """The events of one document, oldest first."""
 
     _size = 1
 
-    def _items(self, event: HistoryModel) -> Sequence[HistoryModel]:
+    def _items(self, event: Event) -> Sequence[Event]:
         return [event]
 
 
-class Changes(_Reading["ChangeModel"]):
+class Changes(_Reading["Change"]):
     """The changes of one document, oldest first; within an event in the order the server gave."""
 
     _size: Any = {"$ifNull": ["$change_count", {"$size": "$changes"}]}  # noqa: RUF012 - never changed
 
-    def _items(self, event: HistoryModel) -> Sequence[ChangeModel]:
+    def _items(self, event: Event) -> Sequence[Change]:
         return list(event.changes)
 
 
 def _collection_of(document: Any) -> Collection[RawBSONDocument]:
-    try:
-        return history_collection(get_db(ALIAS))
-    except ConnectionFailure:
-        # The application never chose one. Its document's own deployment is where the daemon keeps history.
-        return history_collection(document._get_db().client[DATABASE])  # noqa: SLF001
+    # Where the application never chose one, its document's own deployment is where the daemon keeps history.
+    return history_collection(_chosen[0] if _chosen else document._get_db().client[DATABASE])  # noqa: SLF001

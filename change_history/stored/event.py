@@ -1,0 +1,149 @@
+"""Recorded events and their changes as Python sees them: what every read gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.values import ABSENT, UNKNOWN, document_to_python
+from change_history.stored.names import FROM_UNKNOWN
+
+if TYPE_CHECKING:
+    from bson import Timestamp
+    from bson.raw_bson import RawBSONDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What became of one field.
+
+    Attributes:
+        field: the dotted path as MongoDB writes it, read by this rule: the parts between dots are keys, and a part
+            after the first that is a plain decimal number is an array index.
+        old_value: before; `ABSENT`: the path did not exist; `UNKNOWN`: nobody knows.
+        new_value: after; `ABSENT`: the path was removed; `UNKNOWN`: it was not recorded, or only a length was.
+        timestamp: wall time of the event (UTC); of a difference between two states, None.
+        path: the exact path as a list of keys (`str`) and indexes (`int`) where reading `field` by the rule would be
+            wrong; the empty list is the whole document. Otherwise `ABSENT`.
+        old_value_from: where the old value comes from: None is the server's pre-image, else `history` or `unknown`.
+        new_value_from: `unknown` of an event that was too large to be delivered with its values.
+        truncated_to: new length of the array at the path, in elements.
+        at_end: the server put the field after all others of its document, though it may have existed before.
+    """
+
+    field: str
+    old_value: Any = ABSENT
+    new_value: Any = ABSENT
+    timestamp: datetime | None = None
+    path: Any = ABSENT
+    old_value_from: str | None = None
+    new_value_from: str | None = None
+    truncated_to: int | None = None
+    at_end: bool | None = None
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.old_value!r} → {self.new_value!r}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionOfEvent:
+    """The transaction an event belongs to: logical session (`lsid` as the server gives it) and number."""
+
+    session: Any
+    number: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One recorded event, whole. Names and meaning of the attributes are those of the stored fields.
+
+    `id` is the cluster time (8 bytes, big-endian) followed by 8 bytes of BLAKE2b of the resume token: the same event
+    has the same `id` wherever and however often it is read, and ids are in time order. Within one cluster time, events
+    are ordered by `resume_token`, byte by byte.
+    """
+
+    id: bytes
+    operation: str
+    timestamp: datetime
+    cluster_time: Timestamp
+    namespace: str = ""
+    document_id: Any = ABSENT
+    changes: tuple[Change, ...] = ()
+    key_order: list[str] | None = None
+    description: Any = ABSENT
+    transaction: TransactionOfEvent | None = None
+    resume_token: bytes | None = None
+    version: int | None = None
+    change_count: int | None = None
+    parts: list[bytes] | None = None
+
+    def __str__(self) -> str:
+        """The event on one line, without its values: they may be large, and secret."""
+        when = self.timestamp.isoformat(" ", "milliseconds") if isinstance(self.timestamp, datetime) else self.timestamp
+        about = self.namespace or "everything"
+        if self.document_id is not ABSENT:
+            about += f" {self.document_id!r}"
+        count = self.change_count if self.change_count is not None else len(self.changes)
+        return f"{about}: {self.operation} at {when}, {count} {'change' if count == 1 else 'changes'}"
+
+    def __repr__(self) -> str:
+        return f"<Event: {self}>"
+
+
+def to_event(stored: RawBSONDocument | bytes) -> Event:
+    """The event of a stored history document, its values exact to the BSON type.
+
+    Of the head of an event that is kept in chunks, the values are `UNKNOWN`.
+    """
+    fields = document_to_python(stored)
+    timestamp, transaction = fields.get("timestamp"), fields.get("transaction")
+    if timestamp is None:  # not from this product
+        timestamp = fields["cluster_time"].as_datetime()
+    in_parts = fields.get("parts") is not None
+    return Event(
+        id=fields["_id"],
+        operation=fields["operation"],
+        namespace=fields.get("namespace", ""),
+        document_id=fields.get("document_id", ABSENT),
+        timestamp=timestamp,
+        cluster_time=fields["cluster_time"],
+        changes=tuple([to_change(change, timestamp, untold=in_parts) for change in fields.get("changes", ())]),
+        key_order=fields.get("key_order"),
+        description=fields.get("description", ABSENT),
+        transaction=TransactionOfEvent(session=transaction.get("session"), number=transaction.get("number"))
+        if transaction is not None
+        else None,
+        resume_token=fields.get("resume_token"),
+        version=fields.get("version"),
+        change_count=fields.get("change_count"),
+        parts=fields.get("parts"),
+    )
+
+
+def to_change(fields: dict[str, Any], timestamp: datetime | None = None, *, untold: bool = False) -> Change:
+    """The change of a stored one, decoded.
+
+    Args:
+        fields: its stored fields.
+        timestamp: of its event.
+        untold: whether its values are elsewhere.
+    """
+    old_value_from, new_value_from = fields.get("old_value_from"), fields.get("new_value_from")
+    truncated_to = fields.get("truncated_to")
+    old_value, new_value = fields.get("old_value", ABSENT), fields.get("new_value", ABSENT)
+    if untold or (old_value is ABSENT and old_value_from == FROM_UNKNOWN):
+        old_value = UNKNOWN
+    if untold or (new_value is ABSENT and (truncated_to is not None or new_value_from == FROM_UNKNOWN)):
+        new_value = UNKNOWN
+    return Change(
+        field=fields["field"],
+        old_value=old_value,
+        new_value=new_value,
+        timestamp=timestamp,
+        path=fields.get("path", ABSENT),
+        old_value_from=old_value_from,
+        new_value_from=new_value_from,
+        truncated_to=truncated_to,
+        at_end=fields.get("at_end"),
+    )
