@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from change_history import History
 from change_history.bson.paths import is_ambiguous
-from change_history.bson.python_paths import dotted, path_of, pattern
 from change_history.query import stats_pipelines
 from change_history.query.stats import Numbers, Question
 from change_history.stored import chunks
 from change_history.stored.event import to_event
+from change_history.stored.event_paths import dotted, path_of, pattern
 from change_history.stored.names import PARTS
 from change_history.stored.reading import as_query
 from models import ABSENT, ChangeModel
