@@ -57,11 +57,11 @@ def test_a_daemon_of_another_division_does_not_start(
     daemons = started(parts(2))
     for other in (*parts(1), *parts(3)):
         assert other.start().wait() == exit_codes.POSITION_REFUSED
-        assert "is split into 2 parts" in other.log()
+        assert "is split into 2 partitions" in other.log()
     assert positions(daemons[0]) == ["default:1/2", "default:2/2"]
     examined = watcher(daemons[0], "doctor", "--partition", "3/3")
     assert examined.returncode == exit_codes.UNHEALTHY
-    assert "is split into 2 parts" in examined.stdout
+    assert "is split into 2 partitions" in examined.stdout
     assert "default:1/2" in watcher(daemons[0], "doctor").stdout
     shown = watcher(daemons[0], "checkpoint", "show", "--stream", "default").stdout
     assert "default:1/2" in shown

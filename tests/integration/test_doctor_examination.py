@@ -8,7 +8,7 @@ from config.settings import load
 from watcher.doctor import examination
 from watcher.doctor.examination import Check, examine
 from watcher.doctor.finding import Status
-from watcher.doctor.patient import Patient
+from watcher.doctor.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,8 +32,8 @@ def test_a_server_that_goes_away_in_between_is_asked_no_more(own_server: Callabl
         if check == "server version":
             server.kill()
 
-    with Patient(load(mongodb_uri=uri), uri, uri) as patient:
-        findings = list(examine(patient, at_work))
+    with Subject(load(mongodb_uri=uri), uri, uri) as subject:
+        findings = list(examine(subject, at_work))
     at = [each.check for each in findings].index("server version")
 
     assert {each.status for each in findings[:at]} == {Status.OK}
@@ -47,12 +47,12 @@ def test_a_server_that_goes_away_in_between_is_asked_no_more(own_server: Callabl
 def test_a_defect_of_ours_is_one_line_of_the_report(replica_set_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a traceback instead of it."""
 
-    def broken(_: Patient) -> Iterator[Finding]:
+    def broken(_: Subject) -> Iterator[Finding]:
         raise KeyError("surprise")
 
     monkeypatch.setattr(examination, "CHECKS", (Check("broken", (), broken), *examination.CHECKS))
-    with Patient(load(mongodb_uri=replica_set_uri), replica_set_uri, replica_set_uri) as patient:
-        findings = list(examine(patient, nothing))
+    with Subject(load(mongodb_uri=replica_set_uri), replica_set_uri, replica_set_uri) as subject:
+        findings = list(examine(subject, nothing))
     (found,) = [each for each in findings if each.check == "broken"]
 
     assert (found.status, found.remedy) == (Status.UNCHECKED, "Please report this.")

@@ -10,11 +10,22 @@ import pytest
 from bson import Timestamp
 
 from config.settings import PreImages
-from watcher.doctor import clocks, coverage, embedded, features, images, installation, keeping, leader, oplog, rights
+from watcher.doctor import (
+    clocks,
+    coverage,
+    embedded,
+    features,
+    history,
+    installation,
+    leader,
+    oplog,
+    pre_images,
+    privileges,
+)
 from watcher.doctor.features import Features
 from watcher.doctor.finding import Finding, Status, could_not
 from watcher.doctor.oplog import Window
-from watcher.doctor.rights import Person
+from watcher.doctor.privileges import Person
 from watcher.operations.privileges import Need, Resource
 from watcher.targets.scope import Scope
 
@@ -97,7 +108,7 @@ def test_missing_pre_images_matter_only_to_who_wants_them(
     wanted: PreImages, lacking: list[str], status: Status
 ) -> None:
     """Switched off on purpose is not a fault."""
-    found = images.judge(wanted, 3, lacking)
+    found = pre_images.judge(wanted, 3, lacking)
 
     assert found.status is status
     assert found.facts["without"] == lacking
@@ -105,7 +116,7 @@ def test_missing_pre_images_matter_only_to_who_wants_them(
 
 def test_pre_images_are_switched_on_by_what_can_be_pasted() -> None:
     """Also for a name full of quotes."""
-    found = images.judge(PreImages.USE, 1, ['shop.a"b'])
+    found = pre_images.judge(PreImages.USE, 1, ['shop.a"b'])
 
     assert r'db.getSiblingDB("shop").runCommand({ collMod: "a\"b", changeStreamPreAndPostImages:' in found.remedy
 
@@ -113,7 +124,7 @@ def test_pre_images_are_switched_on_by_what_can_be_pasted() -> None:
 @pytest.mark.parametrize(("expires", "status"), [("off", OK), (86_400, OK), (60, WARNING)])
 def test_pre_images_that_expire_soon_are_told(expires: Any, status: Status) -> None:
     """A daemon that was away for longer would record unknown values."""
-    assert images.judge_expiry(expires).status is status
+    assert pre_images.judge_expiry(expires).status is status
 
 
 def test_an_old_server_is_no_problem_unless_it_is_asked_for_too_much() -> None:
@@ -138,7 +149,7 @@ def test_an_index_of_the_right_name_may_be_the_wrong_one() -> None:
     ]
     there = {"a": {"key": {"_id": 1, "x": 1}}, "b": {"key": {"y": 1}}}
 
-    assert keeping.judge_indexes(wanted, there) == ["a is of other fields", "b is of other documents", "c is missing"]
+    assert history.judge_indexes(wanted, there) == ["a is of other fields", "b is of other documents", "c is missing"]
 
 
 def test_disk_runs_out_with_a_warning_first() -> None:
@@ -160,7 +171,7 @@ def test_a_leader_whose_lease_has_run_out_leads_no_more() -> None:
 
 def judged(person: Person, *needs: Need) -> list[Finding]:
     """What is found of someone's privileges."""
-    return list(rights.judge("privileges", person, needs, ("watchChanges", "keepHistory")))
+    return list(privileges.judge("privileges", person, needs, ("watchChanges", "keepHistory")))
 
 
 def test_missing_privileges_are_granted_to_the_role_that_is_there() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 TOLERATED_S = 1.0
 
@@ -37,14 +37,14 @@ def judge(name: str, skew_s: float, unsure_s: float) -> Finding:
     )
 
 
-def watched(patient: Patient) -> Iterator[Finding]:
+def watched(subject: Subject) -> Iterator[Finding]:
     """The watched deployment's clock."""
-    yield judge("clock of the watched deployment", *_measured(patient.watched))
+    yield judge("clock of the watched deployment", *_measured(subject.watched))
 
 
-def history(patient: Patient) -> Iterator[Finding]:
+def history(subject: Subject) -> Iterator[Finding]:
     """The history deployment's clock."""
-    yield judge("clock of the history deployment", *_measured(patient.keeper))
+    yield judge("clock of the history deployment", *_measured(subject.keeper))
 
 
 def _measured(client: MongoClient[Any]) -> tuple[float, float]:

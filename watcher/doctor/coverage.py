@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from watcher.doctor.finding import ok, problem, warning
-from watcher.doctor.naming import listed, many
+from watcher.doctor.finding import listed, many, ok, problem, warning
 from watcher.targets.namespaces import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
     from watcher.targets.scope import Scope
 
 NAME, EXACT = "what is watched", "included by name"
 _ADOPT = "To go on with them: watcher checkpoint set --adopt-options --yes. Else set them back to "
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """The collections that there are, against the settings and against the checkpoint."""
-    names = [(each.database, each.name) for each in patient.collections]
-    yield judge(patient.scope, patient.former_scope, names)
+    names = [(each.database, each.name) for each in subject.collections]
+    yield judge(subject.scope, subject.former_scope, names)
 
 
 def judge(now: Scope, former: Scope | None, names: Sequence[tuple[str, str]]) -> Finding:
@@ -60,12 +59,12 @@ def judge(now: Scope, former: Scope | None, names: Sequence[tuple[str, str]]) ->
     return ok(NAME, f"{many(len(watched), 'collection')}: {listed(watched)}", **facts)
 
 
-def exact(patient: Patient) -> Iterator[Finding]:
+def exact(subject: Subject) -> Iterator[Finding]:
     """Names without wildcards that nothing can be recorded of."""
-    for namespace in patient.scope.exact:
-        found = problem_of(patient.watched, patient.scope, namespace)
+    for namespace in subject.scope.exact:
+        found = problem_of(subject.watched, subject.scope, namespace)
         if found is not None:
-            said = warning if patient.scope.collection is None else problem
+            said = warning if subject.scope.collection is None else problem
             yield said(EXACT, f"{namespace}: {found[0]}", f"{found[1][0].upper()}{found[1][1:]}.", namespace=namespace)
 
 

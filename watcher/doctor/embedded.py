@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 DISK, BINARY = "disk of the embedded server", "embedded server"
 _GB = 1_000_000_000
@@ -23,13 +23,13 @@ LITTLE, TOO_LITTLE = 5 * _GB, _GB
 """Bytes: the oplog alone may take 1 GB, and mongod ends when the disk is full."""
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """What the daemon needs to start a server of its own."""
     try:
         yield ok(BINARY, f"{find_mongod()}")
     except MongodError as error:
         yield problem(BINARY, "there is no mongod to run", str(error))
-    folder = patient.settings.embedded_dir
+    folder = subject.settings.embedded_dir
     existing = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         yield problem(

@@ -11,23 +11,23 @@ from watcher.doctor import (
     coverage,
     embedded,
     features,
-    images,
+    history,
     installation,
-    keeping,
     leader,
     oplog,
     position,
+    pre_images,
+    privileges,
     reach,
-    rights,
 )
 from watcher.doctor.finding import Status, could_not, unchecked
-from watcher.doctor.patient import HISTORY, WATCHED
+from watcher.doctor.subject import HISTORY, WATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 
 class Check(NamedTuple):
@@ -35,72 +35,72 @@ class Check(NamedTuple):
 
     Attributes:
         name: said where it cannot be done.
-        asks: names of deployments, as of `patient`.
+        asks: names of deployments, as of `subject`.
         look: does it.
         applies: whether there is anything to look at.
     """
 
     name: str
     asks: tuple[str, ...]
-    look: Callable[[Patient], Iterable[Finding]]
-    applies: Callable[[Patient], bool] = lambda _: True
+    look: Callable[[Subject], Iterable[Finding]]
+    applies: Callable[[Subject], bool] = lambda _: True
 
 
 _WATCHED, _HISTORY, _BOTH = (WATCHED,), (HISTORY,), (WATCHED, HISTORY)
 
 CHECKS = (
-    Check(embedded.BINARY, (), embedded.check, lambda patient: patient.settings.mongodb_uri is None),
+    Check(embedded.BINARY, (), embedded.check, lambda subject: subject.settings.mongodb_uri is None),
     Check(installation.NAME, (), installation.check),
     Check("replica set", _WATCHED, reach.kind),
-    Check(rights.WATCHED, _WATCHED, rights.watched),
-    Check(rights.HISTORY, _HISTORY, rights.history),
+    Check(privileges.WATCHED, _WATCHED, privileges.watched),
+    Check(privileges.HISTORY, _HISTORY, privileges.history),
     Check(features.NAME, _WATCHED, features.check),
     Check("clock of the watched deployment", _WATCHED, clocks.watched),
-    Check("clock of the history deployment", _HISTORY, clocks.history, lambda patient: not patient.one_user),
+    Check("clock of the history deployment", _HISTORY, clocks.history, lambda subject: not subject.one_user),
     Check(position.CHECKPOINT, _HISTORY, position.checkpoint),
     Check(coverage.NAME, _WATCHED, coverage.check),
-    Check(coverage.EXACT, _WATCHED, coverage.exact, lambda patient: bool(patient.scope.exact)),
-    Check(images.NAME, _WATCHED, images.check),
-    Check(images.KEPT, _WATCHED, images.kept),
+    Check(coverage.EXACT, _WATCHED, coverage.exact, lambda subject: bool(subject.scope.exact)),
+    Check(pre_images.NAME, _WATCHED, pre_images.check),
+    Check(pre_images.KEPT, _WATCHED, pre_images.kept),
     Check(oplog.NAME, _WATCHED, oplog.check),
     Check(position.NAME, _BOTH, position.check),
     Check(leader.NAME, _HISTORY, leader.check),
-    Check(keeping.INDEXES, _HISTORY, keeping.indexes),
-    Check(keeping.VIEW_CHECK, _HISTORY, keeping.view),
-    Check(keeping.HOLES, _HISTORY, keeping.holes),
+    Check(history.INDEXES, _HISTORY, history.indexes),
+    Check(history.VIEW_CHECK, _HISTORY, history.view),
+    Check(history.COMPLETE, _HISTORY, history.complete),
 )
 
 
-def examine(patient: Patient, at_work: Callable[[str], None]) -> Iterator[Finding]:
+def examine(subject: Subject, at_work: Callable[[str], None]) -> Iterator[Finding]:
     """Do all checks.
 
     Args:
-        patient: what is examined.
+        subject: what is examined.
         at_work: told the name of each check before it is done.
     """
-    deployments = {WATCHED: patient.watched_uri, HISTORY: patient.history_uri}
+    deployments = {WATCHED: subject.watched_uri, HISTORY: subject.history_uri}
     for name, uri in deployments.items():
-        if name == HISTORY and patient.one_user:
+        if name == HISTORY and subject.one_user:
             continue
         at_work(name)
-        answer = reach.answers(name, patient, uri)
+        answer = reach.answers(name, subject, uri)
         yield answer
         if answer.status is not Status.OK:
-            _gone(patient, (name,))
-    for check in [each for each in CHECKS if each.applies(patient)]:
-        away = [name for name in check.asks if name in patient.away]
+            _gone(subject, (name,))
+    for check in [each for each in CHECKS if each.applies(subject)]:
+        away = [name for name in check.asks if name in subject.away]
         if away:
             yield unchecked(check.name, f"the {away[0]} cannot be asked")
             continue
         at_work(check.name)
         try:
-            yield from check.look(patient)
+            yield from check.look(subject)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be done
             yield could_not(check.name, error)
             if isinstance(error, ConnectionFailure) and len(check.asks) == 1:
-                _gone(patient, check.asks)
+                _gone(subject, check.asks)
 
 
-def _gone(patient: Patient, names: Iterable[str]) -> None:
+def _gone(subject: Subject, names: Iterable[str]) -> None:
     """Ask a deployment nothing more, so that the report does not take a time-out for every check."""
-    patient.away |= {WATCHED, HISTORY} if patient.one_user else {*names}
+    subject.away |= {WATCHED, HISTORY} if subject.one_user else {*names}

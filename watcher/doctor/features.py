@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 NAME = "server version"
 _UPGRADE = "Upgrade to MongoDB 6.0 or later, and set its featureCompatibilityVersion."
@@ -37,17 +37,17 @@ class Features(NamedTuple):
     splits: bool
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """The version of the watched deployment, and what it offers."""
-    version = str(patient.watched.admin.command("buildInfo")["version"])
-    images = int(patient.hello["maxWireVersion"]) >= IMAGES_WIRE_VERSION
+    version = str(subject.watched.admin.command("buildInfo")["version"])
+    images = int(subject.hello["maxWireVersion"]) >= IMAGES_WIRE_VERSION
     expanded = {"showExpandedEvents": True} if images else {}
     offered = Features(
         images,
-        images and _opens(patient, {**expanded, "showRawUpdateDescription": True}),
-        _opens(patient, expanded, SPLIT_STAGE),
+        images and _opens(subject, {**expanded, "showRawUpdateDescription": True}),
+        _opens(subject, expanded, SPLIT_STAGE),
     )
-    yield judge(version, offered, patient.settings.pre_images)
+    yield judge(version, offered, subject.settings.pre_images)
 
 
 def judge(version: str, offered: Features, wanted: PreImages) -> Finding:
@@ -68,10 +68,10 @@ def judge(version: str, offered: Features, wanted: PreImages) -> Finding:
     return ok(NAME, f"MongoDB {version}" + (f", without {', and without '.join(lacks)}" if lacks else ""), **facts)
 
 
-def _opens(patient: Patient, options: dict[str, Any], *stages: dict[str, Any]) -> bool:
-    scope = patient.scope
+def _opens(subject: Subject, options: dict[str, Any], *stages: dict[str, Any]) -> bool:
+    scope = subject.scope
     whole = {"allChangesForCluster": True} if scope.database is None else {}
-    database = patient.watched[scope.database or "admin"]
+    database = subject.watched[scope.database or "admin"]
     command = {
         "aggregate": scope.collection or 1,
         "pipeline": [{"$changeStream": {**whole, **options}}, *stages],

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 NAME = "fast path"
 
@@ -34,6 +34,6 @@ def judge(*, compiled: bool) -> Finding:
     )
 
 
-def check(_patient: Patient) -> Iterator[Finding]:
+def check(_patient: Subject) -> Iterator[Finding]:
     """The daemon that is installed here."""
     yield judge(compiled=fast_path.COMPILED)

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from change_history.partition import read
-from watcher.doctor.finding import ok, warning
-from watcher.doctor.naming import span
+from watcher.doctor.finding import ok, span, warning
 from watcher.leadership.takeover import leader
 from watcher.operations.repartition import Layout
 
@@ -15,24 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 NAME = "leader"
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """The lease in the checkpoint, if there is one."""
-    lease = (patient.checkpoint or {}).get("lease")
+    lease = (subject.checkpoint or {}).get("lease")
     if isinstance(lease, dict):
-        yield judge(lease, patient.keeper.admin.command("hello")["localTime"])
-    if patient.settings.recorded_partition is None:
+        yield judge(lease, subject.keeper.admin.command("hello")["localTime"])
+    if subject.settings.recorded_partition is None:
         return
-    for name in Layout(patient.history, patient.settings.stream).checkpoints():
-        if name != patient.settings.checkpoint and leader(patient.history, name) is None:
+    for name in Layout(subject.history, subject.settings.stream).checkpoints():
+        if name != subject.settings.checkpoint and leader(subject.history, name) is None:
             yield warning(
                 NAME,
                 f"nobody records {name}: changes of its documents are missing",
-                f"watcher run --stream {patient.settings.stream} --partition {read(name)[1]}",
+                f"watcher run --stream {subject.settings.stream} --partition {read(name)[1]}",
             )
 
 

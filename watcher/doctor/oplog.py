@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from bson import Timestamp
 from pymongo.errors import OperationFailure
 
-from watcher.doctor.finding import ok, problem, unchecked, warning
-from watcher.doctor.naming import span
+from watcher.doctor.finding import ok, problem, span, unchecked, warning
 from watcher.errors import UNAUTHORIZED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 NAME = "oplog"
 _SHORT_S = 24 * 3600
@@ -38,24 +37,24 @@ class Window(NamedTuple):
     whole: bool
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """The oplog of the member that answers."""
-    if patient.hello.get("msg") == "isdbgrid":
+    if subject.hello.get("msg") == "isdbgrid":
         yield unchecked(NAME, "each shard has an oplog of its own, which cannot be asked for from here")
         return
     try:
-        window = _window(patient)
+        window = _window(subject)
     except OperationFailure as error:
         if error.code not in UNAUTHORIZED:
             raise
         yield unchecked(NAME, "find on local.oplog.rs is not granted", "See the finding about privileges.")
         return
-    yield judge(window, position(patient))
+    yield judge(window, position(subject))
 
 
-def position(patient: Patient) -> Timestamp | None:
+def position(subject: Subject) -> Timestamp | None:
     """The stored position of the stream, if there is one that can be read."""
-    found = patient.known.get("cluster_time")
+    found = subject.known.get("cluster_time")
     return found if isinstance(found, Timestamp) else None
 
 
@@ -92,8 +91,8 @@ def judge(window: Window, stands: Timestamp | None) -> Finding:
     return ok(NAME, reach, **facts)
 
 
-def _window(patient: Patient) -> Window:
-    oplog = patient.watched.local["oplog.rs"]
+def _window(subject: Subject) -> Window:
+    oplog = subject.watched.local["oplog.rs"]
     wanted = {"ts": 1, "o.msg": 1}
     first = oplog.find_one({}, wanted, sort=[("$natural", 1)]) or {}
     last = oplog.find_one({}, wanted, sort=[("$natural", -1)]) or {}

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from bson import Timestamp
 
 from config.settings import OnGap
-from watcher.doctor.finding import ok, problem
-from watcher.doctor.naming import many
+from watcher.doctor.finding import many, ok, problem
 from watcher.errors import FatalError, NotInitiatedError, PositionLostError, PositionRefusedError
 from watcher.operations.repartition import Layout
 
@@ -16,28 +15,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 CHECKPOINT, NAME = "checkpoint", "position"
 _WHAT_FOLLOWS = {
-    OnGap.RECONCILE: "`watcher run` will record the gap, go on from now, and bring history level with the documents",
+    OnGap.RECONCILE: "`watcher run` will record the gap, go on from now, and reconcile history with the documents",
     OnGap.RECORD: "`watcher run` will record the gap and go on from now",
     OnGap.STOP: "`watcher run` will not start",
 }
 
 
-def checkpoint(patient: Patient) -> Iterator[Finding]:
+def checkpoint(subject: Subject) -> Iterator[Finding]:
     """What is stored of the stream."""
-    stream, found = patient.settings.checkpoint, patient.checkpoint
-    layout = Layout(patient.history, patient.settings.stream)
+    stream, found = subject.settings.checkpoint, subject.checkpoint
+    layout = Layout(subject.history, subject.settings.stream)
     try:
-        layout.check(patient.settings.recorded_partition)
+        layout.check(subject.settings.recorded_partition)
     except PositionRefusedError as error:
-        if patient.settings.recorded_partition is None or not layout.is_open():
+        if subject.settings.recorded_partition is None or not layout.is_open():
             yield problem(CHECKPOINT, error.problem, error.remedy)
             return
     if found is None or "token" not in found:
-        others = [str(name) for name in patient.history.checkpoints.distinct("_id") if name != stream]
+        others = [str(name) for name in subject.history.checkpoints.distinct("_id") if name != stream]
         also = f"; other streams there: {', '.join(sorted(others))}" if others else ""
         yield ok(CHECKPOINT, f"stream {stream!r} has never run: it will begin from now{also}", streams=sorted(others))
         return
@@ -47,18 +46,18 @@ def checkpoint(patient: Patient) -> Iterator[Finding]:
     yield ok(CHECKPOINT, f"stream {stream!r} stands at {stands}, {many(facts['events'], 'event')} recorded", **facts)
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """Whether the server goes on from there, with the settings' own pipeline."""
-    if "token" not in (patient.checkpoint or {}):
+    if "token" not in (subject.checkpoint or {}):
         return
     try:
-        stored = patient.relocation.stored(whatever_options=True)
-        patient.relocation.at_token(stored.position)
+        stored = subject.relocation.stored(whatever_options=True)
+        subject.relocation.at_token(stored.position)
     except PositionLostError as error:
-        follows = _WHAT_FOLLOWS[patient.settings.on_gap]
+        follows = _WHAT_FOLLOWS[subject.settings.on_gap]
         yield problem(
             NAME,
-            f"{error.problem.removesuffix('.')}; {follows} (WATCHER_ON_GAP={patient.settings.on_gap})",
+            f"{error.problem.removesuffix('.')}; {follows} (WATCHER_ON_GAP={subject.settings.on_gap})",
             "watcher checkpoint set --now --yes, or --at TIME for as far back as the oplog reaches.",
         )
     except FatalError as error:

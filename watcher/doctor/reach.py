@@ -8,29 +8,29 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from config.uri import mask
 from watcher.doctor.finding import Finding, ok, problem, unchecked, warning
-from watcher.doctor.patient import HISTORY
+from watcher.doctor.subject import HISTORY
 from watcher.errors import UNAUTHORIZED, FatalError, NotInitiatedError, name_of, words_of
 from watcher.targets.identity import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 _EMBEDDED = "Start it, and leave it running: watcher run"
 
 
-def answers(name: str, patient: Patient, uri: str | None) -> Finding:
+def answers(name: str, subject: Subject, uri: str | None) -> Finding:
     """Whether a deployment answers; anything but `ok` means that nothing else can be asked of it."""
     if uri is None:
         return unchecked(name, "the embedded server does not run; it runs as long as the daemon does", _EMBEDDED)
     facts = {"uri": mask(uri)}
-    variable = "WATCHER_HISTORY_URI" if name == HISTORY and not patient.one_user else "WATCHER_MONGODB_URI"
+    variable = "WATCHER_HISTORY_URI" if name == HISTORY and not subject.one_user else "WATCHER_MONGODB_URI"
     try:
-        patient.client(uri).admin.command("ping")
+        subject.client(uri).admin.command("ping")
         # A ping is answered before anybody has said who they are.
-        patient.client(uri).admin.command("connectionStatus")
-        hello = patient.client(uri).admin.command("hello")
+        subject.client(uri).admin.command("connectionStatus")
+        hello = subject.client(uri).admin.command("hello")
     except OperationFailure as error:
         remedy = f"Check user, password and authSource in {variable}." if error.code in UNAUTHORIZED else ""
         return problem(name, f"{mask(uri)} refuses: {name_of(error)}", remedy or f"Check {variable}.", **facts)
@@ -55,11 +55,11 @@ def _remedy(error: Exception, variable: str) -> str:
     return f"Is it running, and may this machine reach it? If so, check {variable}."
 
 
-def kind(patient: Patient) -> Iterator[Finding]:
+def kind(subject: Subject) -> Iterator[Finding]:
     """Whether the watched deployment can have change streams, and by what a position is bound to it."""
     name = "replica set"
     try:
-        found = identify(patient.watched)
+        found = identify(subject.watched)
     except FatalError as error:
         yield problem(name, error.problem, error.remedy)
         return
@@ -67,7 +67,7 @@ def kind(patient: Patient) -> Iterator[Finding]:
         yield problem(name, str(error), "Run rs.initiate() once in mongosh.")
         return
     facts = {"name": found.name, "id": found.id}
-    if patient.hello.get("msg") == "isdbgrid":
+    if subject.hello.get("msg") == "isdbgrid":
         yield ok(name, "a sharded cluster", **facts)
     elif found.id is None:
         yield warning(

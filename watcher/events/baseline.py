@@ -1,4 +1,4 @@
-"""A document's state as history: what it was when watching began, or when it was level again after a gap.
+"""A document's state as history: what it was when watching began, or when history was reconciled after a gap.
 
 Such an entry stands in history at the cluster time of the snapshot it was read from, before every event after it.
 """
@@ -44,7 +44,7 @@ def baseline(namespace: bytes, document: bytes, snapshot: Snapshot) -> bytes:
 def reconcile(
     namespace: bytes, document_id: raw.Value, known: bytes | None, found: bytes | None, snapshot: Snapshot
 ) -> bytes | None:
-    """The history document that makes history level with what was found after a gap.
+    """The history document that reconciles history with what was found after a gap.
 
     Args:
         namespace: `db.coll`.
@@ -54,7 +54,7 @@ def reconcile(
         snapshot: when that was read.
 
     Returns:
-        None if history is level already. The old values are history's.
+        None if history says the same already. The old values are history's.
     """
     if known == found:
         return None

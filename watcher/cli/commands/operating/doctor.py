@@ -59,18 +59,18 @@ def _examined(settings: Settings, *, as_json: bool) -> list[Finding]:
     from config import log as logs
     from watcher.cli.rendering import progress
     from watcher.doctor.examination import examine
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
     from watcher.embedded.server import find_running
 
     logs.start("critical", settings.log_format)  # the findings say what is the matter
     uri, history = settings.mongodb_uri, settings.history_uri
     watched = uri.get_secret_value() if uri is not None else find_running(settings.embedded_dir)
     findings = []
-    with Patient(settings, watched, history.get_secret_value() if history is not None else watched) as patient:
+    with Subject(settings, watched, history.get_secret_value() if history is not None else watched) as subject:
         if as_json:
             output.speak_utf8()
         with progress.step_by_step() as at_work:
-            for finding in examine(patient, at_work):
+            for finding in examine(subject, at_work):
                 findings.append(finding)
                 if as_json:
                     click.echo(extended_json.dumps(finding.document()))

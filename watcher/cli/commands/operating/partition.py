@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 def partition(
     context: Context, *, parts: int | None, stream: str | None, yes: bool, force: bool, as_json: bool, utc: bool
 ) -> None:
-    """Show how a stream is split, or split it into N parts; 1 puts it together.
+    """Show how a stream is split, or split it into N partitions; 1 puts it together.
 
-    Each part has the documents whose `_id` hashes to it, a checkpoint and a lease of its own, and is recorded by
+    Each partition has the documents whose `_id` hashes to it, a checkpoint and a lease of its own, and is recorded by
     `watcher run --partition I/N`. Stop the daemons first, and start N of them afterwards, for I from 1 to N.
 
-    The new parts begin where all former ones have read to. Some events are read again; none is lost, and none is
+    The new partitions begin where all former ones have read to. Some events are read again; none is lost, and none is
     recorded twice. It is done as a whole or not at all. A stream that has not begun yet needs no such command: the
     first daemon that comes with --partition splits it.
     """
@@ -107,7 +107,7 @@ def _show(document: dict[str, Any], *, utc: bool) -> None:
         click.echo(f"To be {_so_many(target['parts'])}, from {moments.place(target['at'], zone)} on.")
         if gaps := document["gaps_not_level"]:
             verb = "gap is" if gaps == 1 else "gaps are"
-            click.echo(f"{gaps} {verb} not level (`watcher gaps`). The new parts do not make them so.")
+            click.echo(f"{gaps} {verb} not reconciled (`watcher gaps`). Splitting the stream does not do that.")
 
 
 def _conclude(stream: str, document: dict[str, Any]) -> None:
@@ -123,4 +123,4 @@ def _conclude(stream: str, document: dict[str, Any]) -> None:
 
 
 def _so_many(parts: int) -> str:
-    return f"{parts} parts" if parts > 1 else "one whole"
+    return f"{parts} partitions" if parts > 1 else "one whole"

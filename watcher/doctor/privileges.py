@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
     from watcher.operations.privileges import Need
 
 WATCHED, HISTORY = "privileges, watched", "privileges, history"
@@ -44,16 +44,16 @@ class Person(NamedTuple):
         return f"user {self.name!r} of {self.database!r}" if self.name else "without a user"
 
 
-def watched(patient: Patient) -> Iterator[Finding]:
+def watched(subject: Subject) -> Iterator[Finding]:
     """What is missing on the watched deployment."""
-    needs = privileges.watching(patient.settings, patient.scope)
-    yield from judge(WATCHED, whoami(patient.watched), needs, (privileges.WATCH_CHANGES, privileges.KEEP_HISTORY))
+    needs = privileges.watching(subject.settings, subject.scope)
+    yield from judge(WATCHED, whoami(subject.watched), needs, (privileges.WATCH_CHANGES, privileges.KEEP_HISTORY))
 
 
-def history(patient: Patient) -> Iterator[Finding]:
+def history(subject: Subject) -> Iterator[Finding]:
     """What is missing on the deployment that keeps the history."""
-    needs = privileges.keeping(patient.settings.history_database)
-    yield from judge(HISTORY, whoami(patient.keeper), needs, (privileges.KEEP_HISTORY, privileges.WATCH_CHANGES))
+    needs = privileges.keeping(subject.settings.history_database)
+    yield from judge(HISTORY, whoami(subject.keeper), needs, (privileges.KEEP_HISTORY, privileges.WATCH_CHANGES))
 
 
 def judge(check: str, person: Person, needs: Sequence[Need], ours: Sequence[str]) -> Iterator[Finding]:

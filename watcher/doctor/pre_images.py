@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo.errors import OperationFailure
 
 from config.settings import PreImages
-from watcher.doctor.finding import ok, unchecked, warning
-from watcher.doctor.naming import listed, many
+from watcher.doctor.finding import listed, many, ok, unchecked, warning
 from watcher.errors import UNAUTHORIZED, name_of
 from watcher.operations import privileges
 from watcher.stream.listener import IMAGES_WIRE_VERSION
@@ -17,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
 NAME, KEPT = "pre-images", "pre-images are kept"
 _SHORT_S = 3600
 _MOST_COMMANDS = 20
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def check(subject: Subject) -> Iterator[Finding]:
     """The collections that are watched."""
-    if int(patient.hello["maxWireVersion"]) < IMAGES_WIRE_VERSION:
+    if int(subject.hello["maxWireVersion"]) < IMAGES_WIRE_VERSION:
         return  # the finding about the version says it
-    mine = [each for each in patient.collections if patient.scope.covers(each.database, each.name)]
+    mine = [each for each in subject.collections if subject.scope.covers(each.database, each.name)]
     lacking = [each.namespace for each in mine if not each.images]
-    yield judge(patient.settings.pre_images, len(mine), lacking)
+    yield judge(subject.settings.pre_images, len(mine), lacking)
 
 
 def judge(wanted: PreImages, watched: int, lacking: Sequence[str]) -> Finding:
@@ -56,12 +55,12 @@ def judge(wanted: PreImages, watched: int, lacking: Sequence[str]) -> Finding:
     return warning(NAME, f"{said}; their old values are told by history", f"In mongosh:\n{commands}{more}", **facts)
 
 
-def kept(patient: Patient) -> Iterator[Finding]:
+def kept(subject: Subject) -> Iterator[Finding]:
     """How long the server keeps them."""
-    if int(patient.hello["maxWireVersion"]) < IMAGES_WIRE_VERSION or patient.settings.pre_images is PreImages.OFF:
+    if int(subject.hello["maxWireVersion"]) < IMAGES_WIRE_VERSION or subject.settings.pre_images is PreImages.OFF:
         return
     try:
-        reply = patient.watched.admin.command("getClusterParameter", "changeStreamOptions")
+        reply = subject.watched.admin.command("getClusterParameter", "changeStreamOptions")
     except OperationFailure as error:
         why = "getClusterParameter on the cluster is not granted" if error.code in UNAUTHORIZED else name_of(error)
         yield unchecked(KEPT, why)

@@ -46,7 +46,7 @@ class Watched(NamedTuple):
 
 
 @dataclass
-class Patient:
+class Subject:
     """Whatever is asked of a deployment is asked once. Everything here may raise what the driver raises.
 
     Attributes:

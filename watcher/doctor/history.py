@@ -10,24 +10,23 @@ from change_history.stored.names import HISTORY, REJECTED
 from models import HistoryModel, SnapshotModel
 from models.changes_view import NAME as VIEW
 from models.changes_view import PIPELINE
-from watcher.doctor.finding import could_not, ok, unchecked, warning
-from watcher.doctor.naming import listed, many
+from watcher.doctor.finding import could_not, listed, many, ok, unchecked, warning
 from watcher.errors import UNAUTHORIZED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from watcher.doctor.finding import Finding
-    from watcher.doctor.patient import Patient
+    from watcher.doctor.subject import Subject
 
-INDEXES, VIEW_CHECK, HOLES = "history indexes", "view of the changes", "completeness"
+INDEXES, VIEW_CHECK, COMPLETE = "history indexes", "view of the changes", "completeness"
 _MAKES = "`watcher run` makes them when it starts."
 _MOST = 1000
 
 
-def indexes(patient: Patient) -> Iterator[Finding]:
+def indexes(subject: Subject) -> Iterator[Finding]:
     """The indexes of history and of the snapshots."""
-    kinds = _kinds(patient)
+    kinds = _kinds(subject)
     if isinstance(kinds, dict) and HISTORY not in kinds:
         yield ok(INDEXES, "no history yet: `watcher run` makes them when it first starts")
         return
@@ -35,7 +34,7 @@ def indexes(patient: Patient) -> Iterator[Finding]:
     for model in (HistoryModel, SnapshotModel):
         meta = model._meta  # noqa: SLF001 - where mongoengine keeps what a model says of itself
         try:
-            there = {each["name"]: dict(each) for each in patient.history[meta["collection"]].list_indexes()}
+            there = {each["name"]: dict(each) for each in subject.history[meta["collection"]].list_indexes()}
         except OperationFailure as error:
             if error.code not in UNAUTHORIZED:
                 raise
@@ -75,14 +74,14 @@ def _of_indexes(wrong: list[str]) -> Finding:
     return warning(INDEXES, f"{listed(wrong)}; questions are slow, or refused, without", remedy, wrong=wrong)
 
 
-def view(patient: Patient) -> Iterator[Finding]:
+def view(subject: Subject) -> Iterator[Finding]:
     """The view with a row for each change."""
-    kinds = _kinds(patient)
+    kinds = _kinds(subject)
     if not isinstance(kinds, dict):
         yield kinds
         return
     found = kinds.get(VIEW)
-    name = f"{patient.settings.history_database}.{VIEW}"
+    name = f"{subject.settings.history_database}.{VIEW}"
     if found is None:
         made = "`watcher run` makes it when it starts."
         yield (
@@ -98,25 +97,25 @@ def view(patient: Patient) -> Iterator[Finding]:
         yield ok(VIEW_CHECK, f"{name} is there")
 
 
-def holes(patient: Patient) -> Iterator[Finding]:
+def complete(subject: Subject) -> Iterator[Finding]:
     """What history says it does not have."""
-    rejected = patient.history[REJECTED].count_documents({}, limit=_MOST)
-    query = {"operation": "gap", "description.stream": patient.settings.checkpoint, "description.level": {"$ne": True}}
-    gaps = patient.history[HISTORY].count_documents(query, limit=_MOST)
+    rejected = subject.history[REJECTED].count_documents({}, limit=_MOST)
+    query = {"operation": "gap", "description.stream": subject.settings.checkpoint, "description.level": {"$ne": True}}
+    gaps = subject.history[HISTORY].count_documents(query, limit=_MOST)
     facts = {"rejected": rejected, "gaps": gaps}
     if not rejected and not gaps:
-        yield ok(HOLES, "no rejected events, no gaps that are not level", **facts)
+        yield ok(COMPLETE, "no rejected events, no gaps that are not reconciled", **facts)
     if rejected:
-        yield warning(HOLES, f"{many(rejected, 'event')} could not be stored", "watcher rejected list", **facts)
+        yield warning(COMPLETE, f"{many(rejected, 'event')} could not be stored", "watcher rejected list", **facts)
     if gaps:
         said = f"{many(gaps, 'gap')} not reconciled"
-        yield warning(HOLES, said, "watcher gaps; with WATCHER_ON_GAP=reconcile new ones are.", **facts)
+        yield warning(COMPLETE, said, "watcher gaps; with WATCHER_ON_GAP=reconcile new ones are.", **facts)
 
 
-def _kinds(patient: Patient) -> dict[str, Any] | Finding:
+def _kinds(subject: Subject) -> dict[str, Any] | Finding:
     """What there is in the history database, by name; or why that is not known."""
     try:
-        return {each["name"]: each for each in patient.history.list_collections()}
+        return {each["name"]: each for each in subject.history.list_collections()}
     except OperationFailure as error:
         if error.code in UNAUTHORIZED:
             return unchecked(
