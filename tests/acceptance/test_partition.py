@@ -154,7 +154,7 @@ def test_a_gap_of_one_part_is_made_good_for_its_own_documents_only(
     moved = watcher(daemons[0], "checkpoint", "set", "--now", "--yes")
     assert moved.returncode == exit_codes.OK, moved.stderr
     daemons[0].start()
-    eventually(lambda: "once the other parts are past the gap" in daemons[0].log(), "a part that waits")
+    eventually(lambda: "once the other partitions are past the gap" in daemons[0].log(), "a partition that waits")
     assert not history.count_documents({"operation": "reconcile"})
     refused = watcher(daemons[0], "partition", "3", "--yes", "--force")
     assert refused.returncode == exit_codes.FATAL
