@@ -31,6 +31,7 @@ from watcher.operations.repartition import Layout, Repartition
 from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
 from watcher.steps import Step
+from watcher.stream.batch import Standing
 from watcher.stream.listener import Listener
 from watcher.stream.pipeline import Pipeline
 from watcher.stream.pre_image_cache import PreImageCache
@@ -43,10 +44,8 @@ from watcher.targets.pre_images import PreImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event
 
     from pymongo import MongoClient
-    from pymongo.database import Database
 
     from config.settings import Settings
     from watcher.health.progress import Progress
@@ -148,6 +147,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
     writer = Writer(history, settings.checkpoint)
+    standing = Standing()
     backfill = Backfill(
         watched,
         history,
@@ -158,8 +158,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         stop,
         baseline=ground.baseline,
         reconcile=ground.reconciles,
-        recorded=lambda: pipeline.recorded,
-        on_done=lambda: from_history.change(),  # noqa: PLW0108 - it is made below
+        standing=standing,
     )
     gaps = Gaps(history, fence, scope)
 
@@ -181,8 +180,14 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         progress.starts_with(stored.events)
         begun = stored.begun
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
-    from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, retry)
-    writes, beside = _noticed(Assured(writer, leading.assure, gaps.distrust), settings, history, progress, stop)
+    from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry)
+    writes: Writes = Assured(writer, leading.assure, gaps.distrust)
+    beside: dict[str, Callable[[], None]] = {}
+    if settings.snapshots is Snapshots.ON:
+        most = min(settings.batch_size, _BEHIND_AT_MOST)
+        snapshotter = Snapshotter(history, lambda: progress.waiting >= most, stop)
+        writes = Noticed(writes, snapshotter)
+        beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
     pipeline = Pipeline(
         listener,
         Recorder(PreImageCache(from_history)),
@@ -191,15 +196,18 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         on_new_collection=images.enable if enable_images else _nothing,
         on_renamed=backfill.after_rename,
         on_lost=on_lost,
-        progress=progress,
+        standing=standing,
+        recorded_before=stored.events if stored is not None else 0,
+        observer=progress,
         stop=stop,
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
-    oplog = OplogWindow(watched, progress, stop)
+    beside["backfill"] = partial(retry.keep_up, Step.BACKFILL, backfill.run)
+    beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
     if enable_images:
-        beside["pre-images"] = partial(images.look_again, stop, retry)
-    return pipeline, {"backfill": backfill.run, "oplog": oplog.run, **beside}
+        beside["pre-images"] = partial(retry.keep_up, Step.ENABLE_PRE_IMAGES, partial(images.look_again, stop, retry))
+    return pipeline, beside
 
 
 def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:
@@ -215,17 +223,6 @@ def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:
         except (LedError, DeposedError) as error:  # another part is at it, most likely
             log.info("waiting for whoever is splitting the stream, or begins it as a whole", reason=str(error))
             retry.pause(Step.SPLIT)
-
-
-def _noticed(
-    writer: Writes, settings: Settings, history: Database[Any], progress: Progress, stop: Event
-) -> tuple[Writes, dict[str, Callable[[], None]]]:
-    """The writing stage, whose work is noticed by what makes snapshots, if the settings want any."""
-    if settings.snapshots is Snapshots.OFF:
-        return writer, {}
-    most = min(settings.batch_size, _BEHIND_AT_MOST)
-    snapshotter = Snapshotter(history, lambda: progress.waiting >= most, stop)
-    return Noticed(writer, snapshotter), {"snapshots": snapshotter.run}
 
 
 def _ensure_indexes() -> None:

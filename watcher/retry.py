@@ -58,6 +58,31 @@ class Retry:
         if self._stop.wait(_PAUSE_S):
             raise StoppedError(step)
 
+    def keep_up(self, step: Step, work: Callable[[], object]) -> None:
+        """Run what ends only with the daemon, and begin it again when it fails for a passing reason.
+
+        Args:
+            step: what it does.
+            work: returns when it is asked to stop, or has nothing more to do; it must be safe to begin again.
+
+        Raises:
+            Exception: whatever it raised that does not pass.
+        """
+        while True:
+            try:
+                work()
+            except Exception as error:
+                if classify(error) is not Verdict.TRANSIENT:
+                    raise
+                self._on_retry(step, error)
+                log.warning("failed, beginning again", doing=str(step), error=words_of(error))
+                stopped = self._stop.wait(self._longest_delay_s * random.uniform(_JITTER, 1))  # noqa: S311
+                self._on_recovered(step)
+                if stopped:
+                    return
+            else:
+                return
+
     def call(self, step: Step, attempt: Callable[[], T]) -> T:
         """Call until it succeeds.
 

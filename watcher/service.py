@@ -7,9 +7,8 @@ stands by again.
 
 from __future__ import annotations
 
-import contextvars
 from contextlib import ExitStack, suppress
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -118,9 +117,7 @@ class Service:
             leading.raise_failure()
             raise
         garbage.search_less()
-        pipeline.start()
-        for name, work in beside.items():
-            Thread(target=contextvars.copy_context().run, args=(work,), name=name, daemon=True).start()
+        pipeline.start(beside)
         reporter.started(self._scope)
         while not pipeline.wait(reporter.due_in_s()):
             reporter.report()

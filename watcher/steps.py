@@ -45,6 +45,10 @@ class Step(Enum):
     WRITE = "writing history", Deployment.HISTORY
     RECORD_GAP = "recording a gap", Deployment.EITHER
 
+    MEASURE_OPLOG = "measuring how far back the oplog reaches", Deployment.WATCHED
+    MAKE_SNAPSHOTS = "making snapshots", Deployment.HISTORY
+
+    BACKFILL = "the backfill", Deployment.EITHER
     PLAN_BACKFILL = "planning a backfill", Deployment.EITHER
     LOAD_BACKFILLS = "loading the planned backfills", Deployment.HISTORY
     TAKE_OVER_BACKFILL = "taking over the backfill", Deployment.HISTORY

@@ -25,7 +25,7 @@ from tests.support.generated.collections import RandomWrites
 from watcher.events import event, record
 from watcher.gaps import gap
 from watcher.retry import Retry
-from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded
+from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Standing
 from watcher.stream.listener import Listener
 from watcher.stream.pre_image_cache import PreImageCache
 from watcher.stream.pre_images_from_history import PreImagesFromHistory
@@ -74,7 +74,7 @@ class Track:
         retry = Retry(threading.Event(), lambda *_: None, lambda *_: None)
         self._stored = 0
         self._recorder = Recorder(
-            PreImageCache(PreImagesFromHistory(self._history, "default", self._scope, self._begun, retry))
+            PreImageCache(PreImagesFromHistory(self._history, "default", self._scope, self._begun, Standing(), retry))
         )
 
     def record(self, events: list[bytes], lost: Lost | None = None) -> None:

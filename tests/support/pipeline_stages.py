@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from bson import Timestamp
 
 from change_history.bson.cluster_time import ClusterTime
 from tests.support.daemon import eventually
 from watcher.health.progress import Progress
-from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Renamed
+from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Renamed, Standing
 from watcher.stream.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
     from watcher.events.event import Key
-    from watcher.stream.pipeline import Checkpoints
 
 PATIENCE_S = 60.0
 
@@ -88,6 +87,7 @@ class Stages:
     bytes_an_event: int = 1
     calls: list[Call] = field(default_factory=list)
     server_seconds: int = 0
+    saved_events: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._left: Iterator[int] = iter(self.batches)
@@ -150,9 +150,10 @@ class Stages:
         """Is told of a gap."""
         self._called("lost", number_of(lost.position))
 
-    def save(self, position: Position, _events: int) -> None:
+    def save(self, position: Position, events: int) -> None:
         """Checkpoints."""
         self.on_save()
+        self.saved_events.append(events)
         self._called("save", number_of(position))
 
     def of(self, what: str) -> list[Call]:
@@ -204,11 +205,13 @@ class Running:
             stages,
             stages,
             stages,
-            cast("Checkpoints", stages),  # its arguments have other names, being unused
+            stages,
             on_new_collection=stages.appeared,
             on_renamed=stages.renamed,
             on_lost=stages.lost,
-            progress=self.progress,
+            standing=Standing(),
+            recorded_before=100,
+            observer=self.progress,
             stop=self.stop,
             batch_size=batch_size,
             flush_interval_s=flush_interval_s,
@@ -217,7 +220,7 @@ class Running:
     def ends(self, patience_s: float = PATIENCE_S) -> None:
         """Wait for the end; raises what made a stage fail."""
         ended = self.pipeline.wait(patience_s)
-        assert ended, f"these stages never ended: {[t.name for t in self.pipeline._threads if t.is_alive()]}"
+        assert ended, f"these stages never ended: {[t.name for t in self.pipeline._stages if t.is_alive()]}"
 
     def written(self, events: int) -> None:
         """Wait until so many events are written."""

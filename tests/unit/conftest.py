@@ -11,7 +11,7 @@ from watcher import retry
 from watcher.stream import pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.support.pipeline_stages import Stages
 
@@ -21,16 +21,16 @@ def run() -> Iterator[Callable[..., Running]]:
     """A function that starts a pipeline. At the end all are told to stop, and no thread may be left."""
     runs: list[Running] = []
 
-    def start(stages: Stages, **options: Any) -> Running:
+    def start(stages: Stages, beside: Mapping[str, Callable[[], None]] | None = None, **options: Any) -> Running:
         running = Running(stages, **options)
         runs.append(running)
-        running.pipeline.start()
+        running.pipeline.start(beside)
         return running
 
     yield start
     for running in runs:
         running.stop.set()
-        for thread in running.pipeline._threads:
+        for thread in running.pipeline._stages:
             thread.join(PATIENCE_S)
             assert not thread.is_alive(), f"{thread.name} is left behind"
 

@@ -111,3 +111,41 @@ def test_the_error_of_the_first_read_is_not_hidden_by_another(run: Callable[...,
 
     with pytest.raises(OperationFailure, match="lost"):
         run(stages).ends()
+
+
+def test_what_fails_beside_the_stages_ends_the_daemon_in_order(run: Callable[..., Running]) -> None:
+    """Unnoticed, nothing would be read of existing documents any more, or no snapshot be made, until the next start."""
+    failed = threading.Event()
+
+    def work() -> None:
+        assert failed.wait(PATIENCE_S)
+        raise BrokenError("backfill")
+
+    running = run(Stages(iter(lambda: 1, 0)), beside={"backfill": work})
+    running.written(3)
+    failed.set()
+
+    with pytest.raises(BrokenError, match="backfill"):
+        running.ends()
+    stages = running.stages
+    check_order(stages.calls)
+    assert stages.of("save")[-1].number == stages.written()[-1] == stages.of("record")[-1].number
+
+
+def test_what_is_done_beside_the_stages_may_end_before_them(run: Callable[..., Running]) -> None:
+    """A backfill that has nothing left to do must not stop the recording."""
+    ended = threading.Event()
+    running = run(Stages([1, 2]), beside={"backfill": ended.set})
+
+    assert ended.wait(PATIENCE_S)
+    running.written(3)
+    assert not running.stop.is_set()
+    assert running.stopped().written() == [1, 2, 3]
+
+
+def test_the_checkpoint_counts_on_from_what_was_recorded_before(run: Callable[..., Running]) -> None:
+    """The number of events would begin anew with every start."""
+    running = run(Stages([1, 2, 3]))
+    running.written(6)
+
+    assert running.stopped().saved_events[-1] == 100 + 6

@@ -165,3 +165,31 @@ def test_a_retry_is_over_when_another_error_has_ended_it() -> None:
         telling(told).call(Step.READ_DOCUMENTS, attempt)
 
     assert told == ["retrying reading existing documents", "reading existing documents"]
+
+
+def test_work_that_fails_for_a_passing_reason_begins_again() -> None:
+    """A server that is away for a moment must not end what runs beside the stream."""
+    stop, told = Stop(), list[str]()
+    retrying = Retry(stop, lambda step, _: told.append(f"retrying {step}"), lambda step: told.append(str(step)))
+
+    retrying.keep_up(Step.MAKE_SNAPSHOTS, failing(3))
+
+    assert told == ["retrying making snapshots", "making snapshots"] * 3
+    assert len(stop.waits) == 3
+
+
+def test_work_that_fails_in_an_unforeseen_way_is_raised_not_begun_again() -> None:
+    """It would fail again and again, and nobody would look."""
+    stop = Stop()
+
+    with pytest.raises(KeyError):
+        retrying(stop).keep_up(Step.MAKE_SNAPSHOTS, failing(1, KeyError("bug")))
+    assert stop.waits == []
+
+
+def test_work_that_fails_when_a_stop_was_asked_for_is_left_alone() -> None:
+    """A stop must not wait for a server that is away."""
+    stop = Stop(stopped_by_wait=1)
+
+    retrying(stop).keep_up(Step.MAKE_SNAPSHOTS, failing(10))
+    assert len(stop.waits) == 1

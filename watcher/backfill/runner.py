@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from watcher.leadership.fence import Fence
     from watcher.retry import Retry
-    from watcher.stream.batch import Lost, Position, Renamed
+    from watcher.stream.batch import Lost, Position, Renamed, Standing
     from watcher.targets.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -69,10 +69,9 @@ class Backfill:
         store: stores history documents; returns when a majority has them.
         retry: tries again what fails for passing reasons.
         stop: set when the daemon is asked to stop.
-        recorded: how far everything is acknowledged by a majority; None: nothing yet.
+        standing: says how far everything is recorded, and is told of every plan that is carried out.
         baseline: whether the state of documents is recorded that were there before the stream.
         reconcile: whether history is reconciled with the documents after a gap.
-        on_done: called when a plan is carried out, from the backfill's thread.
     """
 
     def __init__(
@@ -85,10 +84,9 @@ class Backfill:
         retry: Retry,
         stop: threading.Event,
         *,
-        recorded: Callable[[], Position | None],
+        standing: Standing,
         baseline: bool,
         reconcile: bool,
-        on_done: Callable[[], None],
     ) -> None:
         self._planner = Planner(client, history, scope)
         self._fence = fence
@@ -97,8 +95,7 @@ class Backfill:
         self._stop = stop
         self._kept = PlanStore(history, fence)
         self._baseline, self._reconcile = baseline, reconcile
-        self._position = recorded
-        self._on_done = on_done
+        self._standing = standing
         self._scanner = Scanner(
             client, history, store, self._recorded, self._kept.nudge, retry, stop, scope.partition, self._others_past
         )
@@ -177,7 +174,7 @@ class Backfill:
 
     def _recorded(self) -> Timestamp | None:
         """The last cluster time of which nothing can follow."""
-        position = self._position()
+        position = self._standing.recorded
         reached = token_time(position.token) if position is not None else None
         return reached.just_before.timestamp if reached is not None else None
 
@@ -276,7 +273,7 @@ class Backfill:
             queue, closing = finish(self._queue, plan)
             if closing is not None:
                 self._kept.close_gaps(closing)
-            self._on_done()
+            self._standing.backfills += 1
             self._keep(queue)
 
     def _give_up(self, plan: Plan) -> None:

@@ -58,6 +58,19 @@ class Batch:
     lost: Lost | None = None
 
 
+class Standing:
+    """What the stream and the backfill beside it tell each other; each attribute is written by one thread.
+
+    Attributes:
+        recorded: everything up to here is acknowledged by a majority; None: nothing yet. Moved by the stream.
+        backfills: plans that the backfill has carried out; after each, more can be known from history.
+    """
+
+    def __init__(self) -> None:
+        self.recorded: Position | None = None
+        self.backfills = 0
+
+
 class Rejected(NamedTuple):
     """An event that cannot be turned into history, and why."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bson import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -24,13 +24,23 @@ from watcher.stream.batch import Position
 
 if TYPE_CHECKING:
     from pymongo.database import Database
+    from pymongo.results import UpdateResult
 
-    from watcher.leadership.lease import Term
     from watcher.targets.identity import ReplicaSet
     from watcher.targets.scope import Scope
 
 MAJORITY = WriteConcern("majority")
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+class Term(Protocol):
+    """What allows the daemon that leads the stream to write its checkpoint."""
+
+    def of(self, stream: str) -> dict[str, Any]:
+        """The query that finds the checkpoint as long as the term lasts."""
+
+    def require(self, result: UpdateResult) -> None:
+        """Raise unless the update has found it."""
 
 
 class StoredPosition(NamedTuple):

@@ -1,11 +1,12 @@
-"""The daemon's heart, to be read first: listen → record → write → checkpoint.
+"""The pipeline, to be read first: listen → record → write → checkpoint.
 
 Three threads, one for each of listening, recording and writing, so that the server reads the oplog, this process
 makes history of it, and the server stores history, all at the same time. Between them are short queues: if writing
 is slow, recording waits, and then listening waits, so memory stays bounded. The position travels with its batch
 through the queues and is saved only after the batch is acknowledged.
 
-Stop order: listening ends first; what it has read is recorded and written; the checkpoint moves last.
+Stop order: listening ends first; what it has read is recorded and written; the checkpoint moves last. The same happens
+when a stage fails for good, or something that works beside them.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from watcher.retry import Retry, StoppedError
 from watcher.steps import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
 
-    from watcher.health.progress import Progress
-    from watcher.stream.batch import Batch, Lost, Position, Recorded, Renamed
+    from watcher.stream.batch import Batch, Lost, Position, Recorded, Renamed, Standing
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -65,9 +66,22 @@ class Writes(Protocol):
 
 
 class Checkpoints(Protocol):
-    """Stores the position."""
+    """Stores the position, and how many events the stream has recorded up to it since it began."""
 
     def save(self, position: Position, events: int) -> None: ...  # noqa: D102
+
+
+class Observes(Protocol):
+    """Is told what happens, from any thread, for the log, `/ready` and metrics."""
+
+    def at_work(self, step: Step) -> AbstractContextManager[None]: ...  # noqa: D102
+    def retrying(self, step: Step, error: BaseException) -> None: ...  # noqa: D102
+    def recovered(self, step: Step) -> None: ...  # noqa: D102
+    def listened(self, batch: Batch, server_seconds: int) -> None: ...  # noqa: D102
+    def turned(self, batch: Recorded) -> None: ...  # noqa: D102
+    def written(self, batch: Recorded, rejected: int) -> None: ...  # noqa: D102
+    def gap(self) -> None: ...  # noqa: D102
+    def checkpointed(self, position: Position) -> None: ...  # noqa: D102
 
 
 class Pipeline:
@@ -79,7 +93,9 @@ class Pipeline:
         on_renamed: called with a collection that was given another name, after that is written and before the
             checkpoint moves past it.
         on_lost: called with what was lost and the position where the stream goes on, before what follows is written.
-        progress: is told what happens.
+        standing: is told how far everything is recorded.
+        recorded_before: number of events that the stream had recorded when the daemon started.
+        observer: is told what happens.
         stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
         batch_size: at most so many events in one write.
         flush_interval_s: wait so long for a write to fill up; 0: write what there is.
@@ -95,7 +111,9 @@ class Pipeline:
         on_new_collection: Callable[[str], None],
         on_renamed: Callable[[Renamed], None],
         on_lost: Callable[[Lost, Position], None],
-        progress: Progress,
+        standing: Standing,
+        recorded_before: int = 0,
+        observer: Observes,
         stop: threading.Event,
         batch_size: int,
         flush_interval_s: float,
@@ -104,27 +122,30 @@ class Pipeline:
         self._on_new_collection = on_new_collection
         self._on_renamed = on_renamed
         self._on_lost = on_lost
-        self._progress = progress
+        self._standing = standing
+        self._recorded_before = recorded_before
+        self._observer = observer
         self._batch_size = batch_size
         self._flush_interval_s = flush_interval_s
         self._heard: Queue[Batch | None] = Queue(QUEUED_BATCHES)
         self._recorded: Queue[Recorded | None] = Queue(QUEUED_BATCHES)
         self._stop = stop
-        self.recorded: Position | None = None
-        """Everything up to here is acknowledged by a majority."""
-        self._stored = 0  # the number of the last batch of which that is so
-        self._retry = Retry(self._stop, progress.retrying, progress.recovered)
+        self._stored = 0  # the number of the last batch that a majority has
+        self._retry = Retry(self._stop, observer.retrying, observer.recovered)
         self._failure: BaseException | None = None
-        self._threads: list[threading.Thread] = []
+        self._stages: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Start the stages, each in its own thread."""
-        for stage in (self._listen, self._record, self._write):
-            context = contextvars.copy_context()  # what is bound to the log
-            name = stage.__name__.strip("_")
-            thread = threading.Thread(target=context.run, args=(self._guarded, stage), name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def start(self, beside: Mapping[str, Callable[[], None]] | None = None) -> None:
+        """Start the stages, each in its own thread.
+
+        Args:
+            beside: by name, what else is to run in a thread of its own until the stop. It may end before, and nobody
+                waits for its end; but when it fails, everything is stopped, as when a stage does.
+        """
+        stages = {"listen": self._listen, "record": self._record, "write": self._write}
+        self._stages = [self._started(name, stage) for name, stage in stages.items()]
+        for name, work in (beside or {}).items():
+            self._started(name, work)
 
     def wait(self, timeout: float) -> bool:
         """Wait for the stages to end.
@@ -136,32 +157,39 @@ class Pipeline:
             Whether they have ended.
 
         Raises:
-            BaseException: what made a stage fail for good.
+            BaseException: what made a stage, or what works beside them, fail for good.
         """
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in self._stages:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if any(thread.is_alive() for thread in self._threads):
+        if any(thread.is_alive() for thread in self._stages):
             return False
         if self._failure is not None:
             raise self._failure
         return True
 
-    def _guarded(self, stage: Callable[[], None]) -> None:
+    def _started(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        context = contextvars.copy_context()  # what is bound to the log
+        thread = threading.Thread(target=context.run, args=(self._guarded, name, work), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guarded(self, name: str, work: Callable[[], None]) -> None:
         try:
-            stage()
+            work()
         except StoppedError:
-            log.warning("stopped amid a retry; what is not recorded yet will be read again", stage=stage.__name__[1:])
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            log.warning("stopped amid a retry; what is not recorded yet will be read again", stage=name)
+        except BaseException as error:
+            if self._failure is not None:
+                log.exception("failed, too", stage=name)  # only the first one is raised
             self._failure = self._failure or error
-        finally:
             self._stop.set()
 
     def _listen(self) -> None:
         try:
             while not self._stop.is_set():
                 batch = self._call(Step.LISTEN, self._listener.next_batch)
-                self._progress.listened(batch, self._listener.server_seconds)
+                self._observer.listened(batch, self._listener.server_seconds)
                 self._heard.put(batch)
         finally:
             self._heard.put(None)
@@ -171,9 +199,9 @@ class Pipeline:
         try:
             with closing(_until_end(self._heard, self._stop)) as batches:
                 for batch in batches:
-                    with self._progress.at_work(Step.RECORD):
+                    with self._observer.at_work(Step.RECORD):
                         recorded = self._recorder.record(batch, self._stored)
-                    self._progress.turned(recorded)
+                    self._observer.turned(recorded)
                     for namespace in sorted(recorded.appeared):
                         self._call(Step.ENABLE_PRE_IMAGES, partial(self._on_new_collection, namespace))
                     self._recorded.put(recorded)
@@ -185,37 +213,38 @@ class Pipeline:
         saved: Position | None = None
         reached: Position | None = None
         dirty = False
+        events = self._recorded_before
         with closing(_merged(self._recorded, self._batch_size, self._flush_interval_s, self._stop)) as batches:
             for batch in batches:
                 if batch.lost is not None:
                     resumed = batch.lost.resumed or batch.position
                     self._call(Step.RECORD_GAP, partial(self._on_lost, batch.lost, resumed))
-                    self._progress.gap()
+                    self._observer.gap()
                     dirty = True
                 rejected = 0
                 if len(batch):
                     rejected = self._call(Step.WRITE, partial(self._writer.write, batch))
                     dirty = True
-                self._progress.written(batch, rejected)
+                events += len(batch)
+                self._observer.written(batch, rejected)
                 self._stored = batch.number
                 for renamed in batch.renamed:
                     self._call(Step.PLAN_BACKFILL, partial(self._on_renamed, renamed))
-                self.recorded = reached = batch.position
+                self._standing.recorded = reached = batch.position
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached != saved and time.monotonic() - saved_at >= wait:
-                    self._save(reached)
+                    self._save(reached, events)
                     saved, saved_at, dirty = reached, time.monotonic(), False
         if reached is not None and reached != saved:
-            self._save(reached)
+            self._save(reached, events)
 
-    def _save(self, position: Position) -> None:
-        save = partial(self._checkpointer.save, position, self._progress.events)
-        self._call(Step.SAVE_CHECKPOINT, save)
-        self._progress.checkpointed(position)
+    def _save(self, position: Position, events: int) -> None:
+        self._call(Step.SAVE_CHECKPOINT, partial(self._checkpointer.save, position, events))
+        self._observer.checkpointed(position)
 
     def _call(self, step: Step, attempt: Callable[[], T]) -> T:
         """Try until it succeeds; meanwhile it is known what this stage is at."""
-        with self._progress.at_work(step):
+        with self._observer.at_work(step):
             return self._retry.call(step, attempt)
 
 

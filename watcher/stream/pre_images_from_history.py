@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.lineage import Incarnation
     from change_history.stored.order import HistoryPosition
     from watcher.retry import Retry
-    from watcher.stream.batch import Recorded
+    from watcher.stream.batch import Recorded, Standing
     from watcher.targets.scope import Scope
 
     Fields = dict[bytes, raw.Value]
@@ -44,15 +44,20 @@ class PreImagesFromHistory:
         stream: name of the stream.
         scope: what the stream covers.
         begun: since when it has covered that.
+        standing: says how many backfills are done.
         retry: tries again what fails for passing reasons.
     """
 
-    def __init__(self, database: Database[Any], stream: str, scope: Scope, begun: ClusterTime, retry: Retry) -> None:
+    def __init__(
+        self, database: Database[Any], stream: str, scope: Scope, begun: ClusterTime, standing: Standing, retry: Retry
+    ) -> None:
         self._in_flight = InFlight()
         self._database = database
         self._stream = stream
         self._scope = scope
         self._begun = begun
+        self._standing = standing
+        self._backfills = standing.backfills
         self._retry = retry
         self._gaps: dict[tuple[str, ClusterTime], Gap] = {}
         self._changed = True
@@ -72,13 +77,11 @@ class PreImagesFromHistory:
             gap = Gap(recorded.lost.position.cluster_time, resumed.cluster_time, None, self._stream)
             self._gaps[gap.checkpoint, gap.since] = gap
 
-    def change(self) -> None:
-        """History has come to tell more: a backfill has got somewhere. May be called from any thread."""
-        self._changed = True
-
     def learned(self) -> bool:
         """Whether history has come to tell more than when this was last asked."""
-        changed, self._changed = self._changed, False
+        backfills = self._standing.backfills
+        changed = self._changed or backfills != self._backfills
+        self._changed, self._backfills = False, backfills
         if changed:
             self._load_gaps()
         return changed
