@@ -1,4 +1,4 @@
-"""The composition root: every part of the daemon, put together by the settings.
+"""The composition root: the whole daemon, put together by the settings.
 
 Start order: reach the deployment, make the indexes, split a stream that is to begin in partitions, load and check the
 checkpoint. So far every daemon of a stream comes. The one that leads loads the checkpoint again, switches pre-images
@@ -84,7 +84,7 @@ def prepare(
 ) -> Ground:
     """Do everything that does not need the lead, so that it can be taken at once, or is known to be out of question.
 
-    A stream that begins in parts gets its beginning here, under the lead of the whole.
+    A stream that begins in partitions gets its beginning here, under the lead of the whole.
 
     Args:
         settings: what the operator says.
@@ -165,7 +165,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     def on_lost(lost: Lost, now: Position) -> None:
         gaps.write(lost, now)
         if enable_images:
-            images.enable_existing()  # what was created in the gap has told nobody
+            images.enable_existing()  # of what was created in the gap no event says so
         backfill.after_gap(lost, now)
 
     if stored is None:
@@ -210,8 +210,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     return pipeline, beside
 
 
-def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:
-    """Whichever part comes first to a stream that has not begun gives all parts the same beginning."""
+def _split_if_new(ground: Ground, partitions: int, retry: Retry) -> None:
+    """The partition whose daemon comes first to a stream that has not begun gives all of them the same beginning."""
     repartition = Repartition(ground)
     if not retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         return
@@ -219,8 +219,8 @@ def _split_if_new(ground: Ground, parts: int, retry: Retry) -> None:
         retry.call(Step.ENABLE_PRE_IMAGES, PreImages(ground.watched, ground.scope).enable_existing)
     while retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         try:
-            retry.call(Step.SPLIT, partial(repartition.begin, parts))
-        except (LedError, DeposedError) as error:  # another part is at it, most likely
+            retry.call(Step.SPLIT, partial(repartition.begin, partitions))
+        except (LedError, DeposedError) as error:  # another partition's daemon is at it, most likely
             log.info("waiting for whoever is splitting the stream, or begins it as a whole", reason=str(error))
             retry.pause(Step.SPLIT)
 

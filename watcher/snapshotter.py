@@ -46,7 +46,7 @@ _LAST_OF_ID = 29
 _ONE_IN_16 = 0x0F
 _CHANGING = frozenset({b"update", b"replace"})
 _PAUSE_S = 0.1
-_AFTER_TROUBLE_S = 10.0
+_AFTER_FAILURE_S = 10.0
 _IN_VAIN_S = 60.0
 _IN_VAIN_SHARE = 100
 
@@ -89,7 +89,7 @@ class Snapshotter:
         self._lock = Lock()
         self._waiting: OrderedDict[tuple[str, Hashable], _Waiting] = OrderedDict()
         self._in_vain: OrderedDict[tuple[str, Hashable], float] = OrderedDict()
-        self._in_trouble = False
+        self._failing = False
 
     def offer(self, entries: Iterable[Entry]) -> None:
         """Take note of history that has just been stored. Never waits, never fails: without room, nothing is noted."""
@@ -106,12 +106,12 @@ class Snapshotter:
                 continue
             try:
                 self._attend(waiting)
-                self._in_trouble = False
+                self._failing = False
             except (PyMongoError, MissingPartError, ValueError) as error:
-                if not self._in_trouble and not self._stop.is_set():
+                if not self._failing and not self._stop.is_set():
                     log.warning("snapshots are left out for now; history is not touched", error=name_of(error))
-                self._in_trouble = True
-                self._stop.wait(_AFTER_TROUBLE_S)
+                self._failing = True
+                self._stop.wait(_AFTER_FAILURE_S)
 
     def _note(self, entry: dict[bytes, raw.Value]) -> None:
         document_id = entry.get(b"document_id")

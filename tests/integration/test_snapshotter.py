@@ -110,7 +110,7 @@ def test_a_server_that_is_away_is_said_once_and_ends_nothing(
         for _ in range(3):
             snapshotter.offer([Entry(happened, b"")])
             eventually(lambda: not snapshotter._waiting, "the attempt")
-        eventually(lambda: snapshotter._in_trouble, "the trouble")
+        eventually(lambda: snapshotter._failing, "the failure")
 
     assert [line["event"] for line in said] == ["snapshots are left out for now; history is not touched"]
 

@@ -54,7 +54,7 @@ def test_a_checkpoint_that_stands_still_is_stuck_though_all_stages_work() -> Non
     assert after(31, unsaved_since=0.0, works=busy, waiting=7) == Judgement(
         live=True,
         reasons=[
-            "the checkpoint has not moved for 31 s although the server has told more; 7 events wait to be recorded"
+            "the checkpoint has not moved for 31 s although the server has sent more; 7 events wait to be recorded"
         ],
     )
     assert not after(181, unsaved_since=0.0, works=busy).live

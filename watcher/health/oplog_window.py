@@ -26,7 +26,7 @@ MEASURE_EVERY_S = 30.0
 
 
 class OplogWindow:
-    """Measures in a thread of its own; what cannot be measured is not known, and no trouble.
+    """Measures in a thread of its own; what cannot be measured is not known, and no error.
 
     Args:
         client: the watched deployment.

@@ -242,7 +242,7 @@ class Progress:
 
     @property
     def waiting(self) -> int:
-        """Events that the server has told and that are not recorded yet."""
+        """Events that the server has sent and that are not recorded yet."""
         return max(0, self.heard - self.acknowledged)
 
     @property

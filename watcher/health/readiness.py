@@ -1,6 +1,6 @@
 """Is the daemon ready, and is it alive? A pure function of what it has done and of a clock.
 
-What counts is durable progress: what the server told must be recorded, acknowledged by a majority, and passed by the
+What counts is durable progress: what the server sent must be recorded, acknowledged by a majority, and passed by the
 checkpoint, within a bounded time. That threads run says nothing. A step that is retried makes the daemon not ready, and
 leaves it alive: after a restart the same step would fail.
 """
@@ -54,9 +54,9 @@ class Facts:
         sign: the last sign of life of whatever kind.
         works: what the stages are doing; a stage that waits for another one does nothing.
         retried: what is being retried.
-        unsaved_since: when the server told of something that the checkpoint has not passed, or when the checkpoint last
+        unsaved_since: when the server sent something that the checkpoint has not passed, or when the checkpoint last
             moved towards it, or such a step was last retried; None: it has passed everything.
-        waiting: events that the server has told and that are not recorded.
+        waiting: events that the server has sent and that are not recorded.
     """
 
     leader: bool
@@ -105,7 +105,7 @@ def judge(facts: Facts, now: float, bounds: Bounds) -> Judgement:
     unsaved = now - facts.unsaved_since if facts.unsaved_since is not None else 0.0
     if unsaved > bounds.ready_s and not reasons:
         reasons.append(
-            f"the checkpoint has not moved for {unsaved:.0f} s although the server has told more; "
+            f"the checkpoint has not moved for {unsaved:.0f} s although the server has sent more; "
             f"{facts.waiting} events wait to be recorded"
         )
     stuck = max([unsaved, *(waited for waited, _ in waits)]) > bounds.live_s

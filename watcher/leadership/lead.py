@@ -1,4 +1,4 @@
-"""One daemon's leadership of its stream: from the moment it takes the lease until it gives it up, or loses it.
+"""One daemon's leadership of its stream: from when it takes the lease until it gives it up, or loses it.
 
 The lease is renewed by a thread of its own. When another daemon has taken it, everything that was started under this
 term is stopped. When it could not be renewed in time, nothing more is handed on to be written until it has been.
@@ -33,7 +33,7 @@ _LONGEST_DELAY_S = 2.0
 
 
 def clock() -> float:
-    """Seconds that have passed since some moment, also while the machine slept, where it can tell (Linux)."""
+    """Seconds that have passed since some time, also while the machine slept, where it can tell (Linux)."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -44,7 +44,7 @@ class Leadership:
         lease: the stream's lease.
         term: as it was acquired.
         acquired_at: by `clock`, from before it was.
-        progress: is told of trouble.
+        progress: is told of retries.
 
     Attributes:
         term: the term.

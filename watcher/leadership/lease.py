@@ -68,7 +68,7 @@ class Term(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """Who leads a stream at the moment.
+    """Who leads a stream now.
 
     Attributes:
         owner: random name of the daemon.
@@ -230,13 +230,13 @@ class Lease:
             self._checkpoints.update_one(term.of(self._stream), {"$unset": holder})
 
     def _sound(self) -> dict[str, Any]:
-        """Whether a lease can be what a daemon has written: its end is a moment, and no further away than it can be.
+        """Whether a lease can be what a daemon has written: its end is a date, and no further away than it can be.
 
         One of a clock that was wrong, or that somebody has made up, must not keep everybody waiting for ever.
         """
         latest = {"$add": ["$$NOW", _LONGEST_MS]}
-        is_moment = {"$eq": [{"$type": "$lease.expires_at"}, "date"]}
-        return {"$and": [is_moment, {"$isNumber": "$lease.term"}, {"$lt": ["$lease.expires_at", latest]}]}
+        is_date = {"$eq": [{"$type": "$lease.expires_at"}, "date"]}
+        return {"$and": [is_date, {"$isNumber": "$lease.term"}, {"$lt": ["$lease.expires_at", latest]}]}
 
     def _expiry(self) -> dict[str, Any]:
         return {"$add": ["$$NOW", int(self.ttl_s * _MILLISECONDS)]}

@@ -68,7 +68,7 @@ def refusal_of_the_future(position: Position, now: ClusterTime) -> PositionRefus
     return PositionRefusedError(
         f"The checkpoint lies in the future: its cluster time is {position.cluster_time.timestamp}, that of the "
         f"watched deployment {now.timestamp}.",
-        "Was the deployment restored from a backup? Then go on from the moment of that backup: `watcher checkpoint set "
+        "Was the deployment restored from a backup? Then go on from the time of that backup: `watcher checkpoint set "
         "--at TIME --yes` (--now for the present), or start a new stream: WATCHER_STREAM=<another name>.",
     )
 
