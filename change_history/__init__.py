@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from change_history.revert.live import RefusedWriteError
     from change_history.revert.merge import InsideArrayError
-    from change_history.stored.chunks import MissingPartError
+    from change_history.stored.chunks import MissingChunkError
     from change_history.stored.event import Change, Event
 
 __all__ = [
@@ -45,7 +45,7 @@ __all__ = [
     "HistoryError",
     "InsideArrayError",
     "Missing",
-    "MissingPartError",
+    "MissingChunkError",
     "NoParquetError",
     "NoSuchFieldError",
     "NoSuchVersionError",
@@ -74,7 +74,7 @@ _WHERE = {
     "HistoryError": "errors",
     "InsideArrayError": "revert.merge",
     "Missing": "bson.values",
-    "MissingPartError": "stored.chunks",
+    "MissingChunkError": "stored.chunks",
     "NoParquetError": "export.parquet",
     "NoSuchFieldError": "revert.errors",
     "NoSuchVersionError": "reconstruct.point_in_time",

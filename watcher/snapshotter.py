@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.reconstruct.snapshot_maker import SnapshotMaker
-from change_history.stored.chunks import MissingPartError
+from change_history.stored.chunks import MissingChunkError
 from change_history.stored.order import before, position_of
 from watcher.errors import name_of
 
@@ -107,7 +107,7 @@ class Snapshotter:
             try:
                 self._attend(waiting)
                 self._failing = False
-            except (PyMongoError, MissingPartError, ValueError) as error:
+            except (PyMongoError, MissingChunkError, ValueError) as error:
                 if not self._failing and not self._stop.is_set():
                     log.warning("snapshots are left out for now; history is not touched", error=name_of(error))
                 self._failing = True

@@ -1,5 +1,11 @@
-"""What history says a document was: read from the history collection, folded by `change_history.reconstruct.fold`.
+"""What a document or a collection was: read from the history collection, and folded. No other place works that out.
 
-Used by both who need it: the daemon, for old values that no pre-image tells and for levelling after a gap, and the
-read side. Nothing here guesses: where history has a hole, the answer is `Unknown`, with the reason.
+The daemon uses it for old values without a pre-image and for reconciliation after a gap; the read side for every
+question about a state. Nothing here guesses: where history lacks something, the answer is `Unknown`, with the reason.
+
+Read `fold` first (entries applied to a document), then `states` and `document` (which entries those are). `lineage`
+says under which names they lie, `trust` what is missing among them, and `point_in_time` where `--at` is in their order.
+
+`database` is the history database in all of it. Whatever reads it raises `pymongo.errors.PyMongoError` where the
+deployment does not answer, or refuses.
 """

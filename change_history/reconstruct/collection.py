@@ -70,7 +70,6 @@ class CollectionState:
     Raises:
         TypeError: no moment.
         ValueError: a time without a zone.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
 
     def __init__(self, database: Database[Any], namespace: str, at: Moment | None = None) -> None:
@@ -89,7 +88,7 @@ class CollectionState:
 
     @property
     def gaps(self) -> list[Event]:
-        """The intervals since the collection's beginning of which events were lost, and that are not level yet."""
+        """The intervals since the collection's beginning of which events were lost, and that are not reconciled."""
         return self.lineage.gaps(None)
 
     def documents(self, query: dict[str, Any] | None = None) -> Iterator[CollectionDocument]:
@@ -101,7 +100,6 @@ class CollectionState:
 
         Raises:
             change_history.reconstruct.filters.FilterError: the server refuses the filter.
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         if not query:
             return self._all()
@@ -140,9 +138,6 @@ def reconstruct_all(
     Yields:
         The `_id` as the first entry has it, and what the document was at each of the places; None where history has no
         entry of it. The order is the server's of `_id`s.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     everywhere = [incarnation for incarnations in cuts for incarnation in incarnations]
     stretches = [list(map(_stretch, incarnations)) for incarnations in cuts]

@@ -71,9 +71,6 @@ def read_ahead(
         document_id: its `_id`.
         until: the place.
         asked: what `change_history.reconstruct.last_boundary` has said of the place already.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     upto = {"$lte": Binary(until.last_id)}
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}
@@ -121,9 +118,6 @@ def reconstruct_one(
 
     Returns:
         None where history has no entry of it.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     entries: list[Fields] = []
     rejected: list[trust.Rejected] = []

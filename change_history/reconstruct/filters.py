@@ -47,7 +47,6 @@ class Filter:
     Raises:
         FilterError: the server refuses it.
         bson.errors.InvalidDocument: a value in it has no BSON type.
-        pymongo.errors.PyMongoError: the deployment does not answer.
     """
 
     def __init__(self, database: Database[Any], query: dict[str, Any]) -> None:
@@ -64,7 +63,6 @@ class Filter:
 
         Raises:
             FilterError: the filter fails on a document.
-            pymongo.errors.PyMongoError: the deployment does not answer.
         """
         batch: list[T] = []
         size = 0

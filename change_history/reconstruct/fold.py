@@ -48,7 +48,7 @@ def read(history: bytes) -> Entry:
 
 
 def read_fields(found: dict[bytes, Value]) -> Entry:
-    """Read a stored history document, given as its top-level fields. Raises as `read` does."""
+    """Read a stored history document, given as its top-level fields."""
     if b"parts" in found:
         raise DoesNotApplyError("the head of a large history document tells no values; its parts are to be read")
     changes = found.get(b"changes")

@@ -94,9 +94,6 @@ def lineage_of(
         until: the place.
         follow: whether what lies under a former name may be relied upon; by default, whether a stream watches it.
         asked: what `last_boundary` has said of the place already.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     name: str | None = namespace
     while name is not None:
@@ -115,11 +112,7 @@ def lineage_of(
 
 
 def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation]:
-    """All of a namespace's history, oldest first: the stretches between which its documents ended, or were brought.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-    """
+    """All of a namespace's history, oldest first: the stretches between which its documents ended, or were brought."""
     found: list[Incarnation] = []
     boundary, until = last_boundary(database, namespace, END), END
     while boundary is not None:
@@ -131,11 +124,7 @@ def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation
 
 
 def last_boundary(database: Database[Any], namespace: str, until: HistoryPosition) -> Boundary | None:
-    """The last event before a place that ended, or brought, all documents of a namespace.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-    """
+    """The last event before a place that ended, or brought, all documents of a namespace."""
     return boundary_of(
         chain(*read_together(database, boundary_reads(namespace, until), dict(DOCUMENT_TIMELINE))), namespace
     )
@@ -264,16 +253,16 @@ class Lineage:
             base: cluster time of the entry that the answer is based on; None: the beginning.
         """
         *_, oldest = self
-        since, cut = oldest.since if base is None else base, self._until
+        since, until = oldest.since if base is None else base, self._until
         names = {incarnation.namespace for incarnation in self}
-        return [to_event(gap) for gap in trust.find(self._database) if _is_across(gap, names, since, cut)]
+        return [to_event(gap) for gap in trust.find(self._database) if _is_across(gap, names, since, until)]
 
 
-def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, cut: ClusterTime) -> bool:
+def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, until: ClusterTime) -> bool:
     lost = trust.read(gap)
-    if lost.since >= cut or lost.until.just_before <= since:
+    if lost.since >= until or lost.until.just_before <= since:
         return False
-    if lost.level_at is not None and lost.level_at < cut:
+    if lost.reconciled_at is not None and lost.reconciled_at < until:
         return False
     return any(trust.concerns(gap, name) for name in names)
 

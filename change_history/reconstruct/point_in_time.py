@@ -105,7 +105,7 @@ PointInTime: TypeAlias = Moment | int
 
 
 class Resolved(NamedTuple):
-    """Where to cut.
+    """A point in time as a place in history.
 
     Attributes:
         place: what is before counts.
@@ -124,7 +124,7 @@ class Resolved(NamedTuple):
 
 
 def of_document(database: Database[Any], namespace: str, document_id: raw.Value, at: PointInTime | None) -> Resolved:
-    """Where to cut the history of one document.
+    """The place of a point in time in the history of one document.
 
     Args:
         database: the history database.
@@ -136,7 +136,6 @@ def of_document(database: Database[Any], namespace: str, document_id: raw.Value,
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         TypeError: no moment and no number.
         ValueError: a time without a zone.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     if isinstance(at, int) and not isinstance(at, bool):
         return Resolved(Versions(database, namespace, document_id).place(at).following)
@@ -145,7 +144,7 @@ def of_document(database: Database[Any], namespace: str, document_id: raw.Value,
 
 
 def of_collection(database: Database[Any], namespace: str, at: Moment | None) -> Resolved:
-    """Where to cut the history of a collection. Arguments and errors are those of `of_document`."""
+    """The place of a point in time in the history of a collection. Arguments and errors are those of `of_document`."""
     if isinstance(at, int):
         raise TypeError("a collection has no version numbers; give a moment")
     return _of_moment(_Timeline(database, {"namespace": namespace}, NAMESPACE_TIMELINE), namespace, at)
@@ -267,7 +266,6 @@ class Versions:
 
         Raises:
             NoSuchVersionError: there is none of this number.
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         direction = 1 if number > 0 else -1
         rank = abs(number) - 1
@@ -280,20 +278,16 @@ class Versions:
         return sorted(map(position_of, same_time), reverse=direction < 0)[rank - before]
 
     def number(self, place: HistoryPosition) -> int:
-        """Which version the entry at a place is. Raises as `count` does."""
+        """Which version the entry at a place is."""
         older = self._count({"$lt": Binary(place.cluster_time.first_id)})
         return older + sum(position_of(fields) <= place for fields in self._find(_at(place.cluster_time), _PLACE, 1))
 
     def count(self) -> int:
-        """How many there are.
-
-        Raises:
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-        """
+        """How many there are."""
         return self._count(None)
 
     def first_from(self, place: HistoryPosition) -> RawBSONDocument | None:
-        """The first entry at a place or after it; it may be the head of a large one. Raises as `count` does."""
+        """The first entry at a place or after it; it may be the head of a large one."""
         query = {**self._query, "_id": {"$gte": Binary(place.cluster_time.first_id)}}
         first: tuple[HistoryPosition, RawBSONDocument] | None = None
         found: RawBSONDocument

@@ -72,9 +72,6 @@ def read_together(database: Database[Any], reads: Sequence[Read], hint: dict[str
 
     Returns:
         What each of them found.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     *others, last = [[*_stages(read)] for read in reads]
     branches = [*([*stages, {"$addFields": {_BRANCH: number}}] for number, stages in enumerate(others)), last]

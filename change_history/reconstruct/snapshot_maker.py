@@ -92,9 +92,6 @@ class SnapshotMaker:
 
         Yields:
             After each step, whether a snapshot stands there now.
-
-        Raises:
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         gaps: dict[str, list[Gap]] = {}
         since, step = self._last(namespace, document_id, until) if onwards else (_BEGINNING, SPACING)
@@ -102,7 +99,7 @@ class SnapshotMaker:
         while (entry := self.due(namespace, document_id, since, until, step << in_vain)) is not None:
             made = self._keep(namespace, entry, gaps)
             if made is not None and in_vain and made.base > since:
-                since, step, in_vain = made.base, SPACING, 0  # what lies between is told too
+                since, step, in_vain = made.base, SPACING, 0  # history has what lies between, too
                 continue
             yield made is not None
             since = identity(entry)
@@ -163,8 +160,8 @@ class SnapshotMaker:
         for incarnation in lineage:
             if incarnation.namespace not in gaps:
                 gaps[incarnation.namespace] = trust.gaps(self._database, incarnation.namespace)
-        state = _believed(
-            reconstructed, identity(entry), [hole for incarnation in lineage for hole in gaps[incarnation.namespace]]
+        state = _trusted(
+            reconstructed, identity(entry), [gap for incarnation in lineage for gap in gaps[incarnation.namespace]]
         )
         if state is not None and self._fulfil(mine, snapshots.written(entry, *state)):
             return _Made(state[1], len(state[0]))
@@ -184,7 +181,7 @@ def _spacing(size: int) -> int:
     return max(SPACING, size // SHARE)
 
 
-def _believed(reconstructed: Reconstructed | None, entry: bytes, gaps: list[Gap]) -> tuple[bytes, bytes] | None:
+def _trusted(reconstructed: Reconstructed | None, entry: bytes, gaps: list[Gap]) -> tuple[bytes, bytes] | None:
     """The state after an entry and what it is based on, if it can be relied upon and is no larger than it may be."""
     if reconstructed is None or reconstructed.last != entry or not isinstance(reconstructed.document, bytes):
         return None
@@ -234,7 +231,6 @@ class Snapshots:
         database: the history database; its primary is to be read.
 
     Every method raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
 
     def __init__(self, database: Database[Any]) -> None:
@@ -354,12 +350,9 @@ def every_state(database: Database[Any], namespace: str, document_id: raw.Value)
         database: the history database.
         namespace: `db.coll`.
         document_id: its `_id`.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
-    for era in incarnations_of(database, namespace):
-        for _, entries in timelines(database, era, [document_id]):
+    for incarnation in incarnations_of(database, namespace):
+        for _, entries in timelines(database, incarnation, [document_id]):
             first = next(entries)
             known = None
             if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name

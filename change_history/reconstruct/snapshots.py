@@ -35,7 +35,7 @@ class Snapshot(NamedTuple):
 
     Attributes:
         document: its bytes.
-        base: `_id` of the entry that last told it whole, 16 bytes.
+        base: `_id` of the entry that last held it whole, 16 bytes.
         id: `_id` of the entry, 16 bytes.
         place: where the entry stands.
     """
@@ -47,11 +47,7 @@ class Snapshot(NamedTuple):
 
 
 def latest(database: Database[Any], incarnation: Incarnation, document_id: raw.Value) -> Snapshot | None:
-    """The last snapshot of a document within an incarnation.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-    """
+    """The last snapshot of a document within an incarnation."""
     query = latest_read(incarnation.namespace, document_id, incarnation.ids()).query
     snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
     for newest in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
@@ -85,7 +81,7 @@ def written(entry: dict[bytes, raw.Value], document: bytes, base: bytes) -> byte
     Args:
         entry: top-level fields of the entry after which the state stands.
         document: the state.
-        base: `_id` of the entry that last told the document whole, 16 bytes.
+        base: `_id` of the entry that last held the document whole, 16 bytes.
     """
     contents = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
     contents.append((b"base", (raw.BINARY, raw.int32(len(base)) + b"\x00" + base)))
@@ -128,7 +124,7 @@ def forget(database: Database[Any], late: Iterable[bytes]) -> None:
 
 
 def forget_since(database: Database[Any], time: ClusterTime) -> None:
-    """Throw away every snapshot from a cluster time on. Raises as `forget` does."""
+    """Throw away every snapshot from a cluster time on."""
     database.get_collection(SNAPSHOTS, write_concern=_MAJORITY).delete_many({"_id": _from(time)})
 
 

@@ -51,15 +51,15 @@ class State:
     Attributes:
         namespace: `database.collection`.
         document_id: its `_id`.
-        place: where history was cut: what is before counts.
+        place: the place in history: what is before counts.
         data: its BSON; None: it was not there, or history cannot tell.
         unknown: why history cannot tell; None: it can.
         entry: the last recorded event of it up to the moment; of a collection that was renamed it may lie under the
             former name. None: there is none.
         version: which version of the document that is, under the name it lies under.
         ended_by: of a document that was not there, the event that ended it: its own, or that of its collection.
-        gaps: intervals of which events were lost since the document was last told whole, up to the moment. In them it
-            may have been changed without a trace.
+        gaps: intervals of which events were lost since an entry last held the document whole. In them it may have been
+            changed without a trace.
     """
 
     namespace: str
@@ -102,7 +102,6 @@ class Reconstruction:
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         TypeError: no moment and no number.
         ValueError: a time without a zone.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
 
     def __init__(self, database: Database[Any], namespace: str, document_id: Any, at: PointInTime | None) -> None:

@@ -53,7 +53,7 @@ class Reconstructed(NamedTuple):
 
     Attributes:
         document: its bytes; None: it was not there.
-        base: `_id` of the entry that last told it whole, 16 bytes; empty where none does.
+        base: `_id` of the entry that last held it whole, 16 bytes; empty where none does.
         last: `_id` of its last entry, 16 bytes.
         entries: how many entries were folded.
     """
@@ -65,7 +65,7 @@ class Reconstructed(NamedTuple):
 
     @property
     def base_time(self) -> ClusterTime | None:
-        """Cluster time of the entry that last told it whole; None: none does."""
+        """Cluster time of the entry that last held it whole; None: none does."""
         return ClusterTime.from_id(self.base) if self.base else None
 
 
@@ -85,9 +85,6 @@ def reconstruct_many(
 
     Returns:
         By `change_history.bson.equality.key_of` the `_id`; those that history has no entry of are missing.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     found: dict[Hashable, Reconstructed] = {}
     newest_first = list(incarnations)

@@ -1,4 +1,4 @@
-"""From where on history may be believed, and how far it reaches: what an old value may be derived from.
+"""From where on history is trusted, and how far it reaches: what an old value may be derived from.
 
 History is whole from where its stream began, but for its gaps. A gap is reconciled from the cluster time at which every
 document was compared with history: what is recorded later may rely on what is recorded before. What is recorded within
@@ -35,26 +35,26 @@ class Gap(NamedTuple):
     Attributes:
         since: up to here history is whole.
         until: from here on it is whole again.
-        level_at: the moment at which the documents were compared with history; None: they were not, or not all.
-        checkpoint: name of the stream, or the part of one, that has lost it.
+        reconciled_at: when the documents were compared with history; None: they were not, or not all.
+        checkpoint: name of the stream, or the partition, that has lost it.
     """
 
     since: ClusterTime
     until: ClusterTime
-    level_at: ClusterTime | None
+    reconciled_at: ClusterTime | None
     checkpoint: str = ""
 
 
-def trusted_since(moment: ClusterTime, begun: ClusterTime, holes: Iterable[Gap]) -> ClusterTime:
+def trusted_since(moment: ClusterTime, begun: ClusterTime, gaps: Iterable[Gap]) -> ClusterTime:
     """The cluster time from which on the history before a moment is whole.
 
     Args:
         moment: of what is to be derived.
         begun: since when the stream has been followed without a change of what it covers.
-        holes: intervals lost since.
+        gaps: intervals lost since.
     """
     broken = (
-        hole.until for hole in holes if hole.since < moment and (hole.level_at is None or moment <= hole.level_at)
+        gap.until for gap in gaps if gap.since < moment and (gap.reconciled_at is None or moment <= gap.reconciled_at)
     )
     return max((begun, *broken)).just_before
 
@@ -148,9 +148,6 @@ def recorded_until(database: Database[Any], namespace: str) -> Timestamp | None:
     """The cluster time up to which all events of a namespace are recorded; None: no stream follows it.
 
     Of several streams, the furthest counts; of the parts of one, the one that is furthest behind.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     least: dict[str, Timestamp] = {}
     for reached in _reached(database, namespace):
@@ -166,9 +163,6 @@ def parts_before(database: Database[Any], moment: Timestamp, namespace: str | No
         database: the history database.
         moment: the cluster time.
         namespace: only of streams that cover it.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     parts = (each for each in _reached(database, namespace) if partition.read(each.checkpoint)[1] is not None)
     return sorted((each for each in parts if each.until < moment), key=lambda each: each.until)

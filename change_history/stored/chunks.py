@@ -18,18 +18,18 @@ from change_history.bson import raw
 from change_history.bson.values import CODEC
 from change_history.errors import HistoryError
 from change_history.stored.names import PARTS
+from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bson.codec_options import CodecOptions
     from pymongo.database import Database
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 """Bytes of the largest document a server stores (https://www.mongodb.com/docs/manual/reference/limits/)."""
 
-PART_BYTES = 15 * 1024 * 1024
-"""Bytes of a part; its document is a little larger."""
+CHUNK_BYTES = 15 * 1024 * 1024
+"""Bytes of a chunk; its document is a little larger."""
 
 MOST_NAMES = 4 * 1024 * 1024
 """Bytes that the names of the changed fields may take in a head. Beyond, the head says: the whole document."""
@@ -48,40 +48,40 @@ _WHOLE_DOCUMENT = raw.from_items(
 )
 
 
-class Part(NamedTuple):
-    """One piece of a large document.
+class Chunk(NamedTuple):
+    """One chunk of a large document.
 
     Attributes:
-        id: the event's 16 bytes, so that an event's parts lie together and in the order of time, then 16 bytes of
-            BLAKE2b of the piece's number and content.
-        data: the piece.
+        id: the event's 16 bytes, so that an event's chunks lie together and in the order of time, then 16 bytes of
+            BLAKE2b of its number and content.
+        data: its bytes.
     """
 
     id: bytes
     data: bytes
 
 
-def cut(event_id: bytes, data: bytes) -> list[Part]:
-    """Cut bytes into parts. The same event and bytes give the same parts; joined in order, they are the bytes.
+def cut(event_id: bytes, data: bytes) -> list[Chunk]:
+    """Cut bytes into chunks. The same event and bytes give the same chunks; joined in order, they are the bytes.
 
     Args:
         event_id: `_id` of the history document.
         data: what to cut.
     """
-    parts = []
-    for number, start in enumerate(range(0, len(data), PART_BYTES)):
-        piece = data[start : start + PART_BYTES]
+    chunks = []
+    for number, start in enumerate(range(0, len(data), CHUNK_BYTES)):
+        piece = data[start : start + CHUNK_BYTES]
         digest = blake2b(number.to_bytes(4, "big"), digest_size=_DIGEST_BYTES)
         digest.update(piece)
-        parts.append(Part(event_id + digest.digest(), piece))
-    return parts
+        chunks.append(Chunk(event_id + digest.digest(), piece))
+    return chunks
 
 
-def head(document: bytes, parts: list[Part]) -> bytes:
-    """What stands in `history` for a document in parts: all of it that is asked for, without values.
+def head(document: bytes, chunks: list[Chunk]) -> bytes:
+    """What stands in `history` for a document in chunks: all of it that is asked for, without values.
 
     `changes` keeps the fields' names; if these are too many, one change of the whole document stands for them, so
-    that a search for any field finds the head. `change_count` is the number of changes, `parts` names the parts.
+    that a search for any field finds the head. `change_count` is the number of changes, `parts` names the chunks.
     """
     found = raw.fields(document)
     changes = raw.items(found[b"changes"][1])
@@ -89,7 +89,7 @@ def head(document: bytes, parts: list[Part]) -> bytes:
     kept += [
         (b"changes", (raw.ARRAY, _names(changes) or _WHOLE_DOCUMENT)),
         (b"change_count", (raw.INT32, raw.int32(len(changes)))),
-        (b"parts", (raw.ARRAY, raw.from_items(_binary(part.id) for part in parts))),
+        (b"parts", (raw.ARRAY, raw.from_items(_binary(chunk.id) for chunk in chunks))),
     ]
     return raw.from_fields(kept)
 
@@ -109,40 +109,35 @@ def _binary(data: bytes) -> raw.Value:
     return raw.BINARY, raw.int32(len(data)) + b"\x00" + data
 
 
-_RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
-
-
-class MissingPartError(HistoryError, LookupError):
-    """A part of a document is not there: somebody removed it."""
+class MissingChunkError(HistoryError, LookupError):
+    """A chunk of a document is not there: somebody removed it."""
 
 
 def whole(database: Database[Any], stored: RawBSONDocument) -> RawBSONDocument:
-    """A stored history document as it was recorded: itself, or what its parts make.
+    """A stored history document as it was recorded: itself, or what its chunks make.
 
     Raises:
-        MissingPartError: a part is missing.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        MissingChunkError: a chunk is missing.
     """
     parts = stored.get("parts")
-    return stored if parts is None else RawBSONDocument(read(database, parts), _RAW)
+    return stored if parts is None else RawBSONDocument(read(database, parts), RAW)
 
 
-def read(database: Database[Any], parts: Iterable[bytes]) -> bytes:
-    """Put parts together again.
+def read(database: Database[Any], chunks: Iterable[bytes]) -> bytes:
+    """Put chunks together again.
 
     Args:
         database: the history database.
-        parts: their ids, in order, from the field `parts` of a history document or a rejected event.
+        chunks: their ids, in order, from the field `parts` of a history document or a rejected event.
 
     Raises:
-        MissingPartError: a part is missing.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        MissingChunkError: a chunk is missing.
     """
     collection = database.get_collection(PARTS, codec_options=CODEC)
     pieces = []
-    for part in parts:
-        found = collection.find_one({"_id": Binary(part)})
+    for chunk in chunks:
+        found = collection.find_one({"_id": Binary(chunk)})
         if found is None:
-            raise MissingPartError(f"part {part.hex()} is not in {collection.full_name}")
+            raise MissingChunkError(f"chunk {chunk.hex()} is not in {collection.full_name}")
         pieces.append(found["data"])
     return b"".join(pieces)

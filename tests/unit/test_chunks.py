@@ -45,7 +45,7 @@ def test_parts_of_one_event_are_never_mixed_with_those_of_another_version_of_it(
     ids = {piece.id for piece in chunks.cut(IDENTITY, LARGE)}
     assert ids.isdisjoint(piece.id for piece in chunks.cut(IDENTITY, LARGE[:-1] + b"\x01")[-1:])
     assert all(identity.startswith(IDENTITY) and len(identity) == 32 for identity in ids)
-    two_alike = chunks.cut(IDENTITY, b"x" * 2 * chunks.PART_BYTES)
+    two_alike = chunks.cut(IDENTITY, b"x" * 2 * chunks.CHUNK_BYTES)
     assert two_alike[0].data == two_alike[1].data
     assert two_alike[0].id != two_alike[1].id
 

@@ -1,4 +1,4 @@
-"""Since when history may be believed."""
+"""Since when history may be trusted."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ def _before(second: int) -> ClusterTime:
 BEGUN = _at(100)
 
 
-def test_history_from_before_the_stream_began_is_not_believed() -> None:
+def test_history_from_before_the_stream_began_is_not_trusted() -> None:
     """Another stream may have written it, and stopped. The baseline stands one tick before the stream's beginning."""
     assert trusted_since(_at(500), BEGUN, []) == _before(100)
 
 
-def test_what_was_stated_before_a_hole_is_not_believed_after_it() -> None:
+def test_what_was_stated_before_a_gap_is_not_trusted_after_it() -> None:
     """Not before the documents were compared with history, and not in between."""
     assert trusted_since(_at(500), BEGUN, [Gap(_at(200), _at(300), None)]) == _before(300)
     assert trusted_since(_at(350), BEGUN, [Gap(_at(200), _at(300), _at(400))]) == _before(300)
     assert trusted_since(_at(400), BEGUN, [Gap(_at(200), _at(300), _at(400))]) == _before(300)
 
 
-def test_a_hole_that_is_level_again_costs_nothing() -> None:
+def test_a_gap_that_is_level_again_costs_nothing() -> None:
     """Every document was compared: what history says since then is whole."""
     assert trusted_since(_at(401), BEGUN, [Gap(_at(200), _at(300), _at(400))]) == _before(100)
 
 
-def test_a_later_hole_does_not_matter_to_what_happened_before() -> None:
+def test_a_later_gap_does_not_matter_to_what_happened_before() -> None:
     """Events read again are told the same."""
     assert trusted_since(_at(150), BEGUN, [Gap(_at(200), _at(300), None)]) == _before(100)
 
 
-def test_the_worst_of_several_holes_counts() -> None:
+def test_the_worst_of_several_gaps_counts() -> None:
     """One is level, another is not."""
-    holes = [Gap(_at(200), _at(210), _at(220)), Gap(_at(300), _at(310), None), Gap(_at(250), _at(260), None)]
-    assert trusted_since(_at(500), BEGUN, holes) == _before(310)
+    gaps = [Gap(_at(200), _at(210), _at(220)), Gap(_at(300), _at(310), None), Gap(_at(250), _at(260), None)]
+    assert trusted_since(_at(500), BEGUN, gaps) == _before(310)

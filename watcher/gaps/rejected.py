@@ -83,7 +83,7 @@ class RejectedEvents:
         try:
             data = chunks.read(self._database, item["parts"]) if item.get("parts") else bytes(item["event"])
             document = record.record(data)
-        except (ValueError, chunks.MissingPartError) as error:
+        except (ValueError, chunks.MissingChunkError) as error:
             return f"{type(error).__name__}: {error}"
         refused = self._writer.judge(Entry(document, data))
         if refused is None:

@@ -75,7 +75,7 @@ class Division(NamedTuple):
     @property
     def open_gaps(self) -> int:
         """How many gaps are not reconciled."""
-        return sum(gap.level_at is None for gap in self.gaps)
+        return sum(gap.reconciled_at is None for gap in self.gaps)
 
 
 def _refuse_what_cannot_be(stream: str, division: Division, partitions: int) -> None:

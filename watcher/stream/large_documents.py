@@ -56,13 +56,13 @@ class LargeDocuments:
         Raises:
             pymongo.errors.PyMongoError: a part is not acknowledged.
         """
-        if len(event) <= chunks.PART_BYTES:
+        if len(event) <= chunks.CHUNK_BYTES:
             return {"event": Binary(event)}
         pieces = chunks.cut(event_id, event)
         self._store(pieces)
         return {"parts": [Binary(piece.id) for piece in pieces]}
 
-    def _store(self, pieces: list[chunks.Part]) -> None:
+    def _store(self, pieces: list[chunks.Chunk]) -> None:
         for piece in pieces:  # one by one: three fill a message
             with suppress(DuplicateKeyError):
                 self._parts.insert_one({"_id": Binary(piece.id), "data": Binary(piece.data)})
