@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 
 class History(Past, Reverting):
-    """A history database: to read it, and to put documents back. Also a context manager, which closes the connection.
+    """A history database: to read it, and to put documents back.
+
+    Also a context manager, which closes what `connect` opened.
 
     Args:
-        client: the deployment that keeps the history; `close` closes it, and the other one.
+        client: the deployment that keeps the history. It stays the caller's: `close` does not close it.
         database: name of the history database.
         watched: the deployment that has the documents, which only reverting needs; without it, the same.
     """
@@ -40,7 +42,7 @@ class History(Past, Reverting):
         self, client: MongoClient[Any], database: str = DATABASE, *, watched: MongoClient[Any] | None = None
     ) -> None:
         super().__init__(client.get_database(database))
-        self._client = client
+        self._own: tuple[MongoClient[Any], ...] = ()
         self._watched = watched if watched is not None else client
         self._collection = history_collection(client.get_database(database))
 
@@ -58,7 +60,10 @@ class History(Past, Reverting):
             pymongo.errors.ConfigurationError: a connection string is malformed.
         """
         other: MongoClient[Any] | None = MongoClient(watched, **options) if watched is not None else None
-        return cls(MongoClient(uri, **options), database, watched=other)
+        client: MongoClient[Any] = MongoClient(uri, **options)
+        history = cls(client, database, watched=other)
+        history._own = (client,) if other is None else (client, other)
+        return history
 
     def log(
         self,
@@ -186,9 +191,9 @@ class History(Past, Reverting):
         return self._collection.find_one(query, {"_id": 1}) is not None
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-        self._watched.close()
+        """Close the connections that `connect` opened."""
+        for client in self._own:
+            client.close()
 
     def __enter__(self) -> Self:
         return self

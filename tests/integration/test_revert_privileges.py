@@ -53,7 +53,7 @@ def test_a_missing_privilege_is_named_and_nothing_is_written(own_server: Callabl
             assert recording.history.name == "shop_history"
 
             def revert(user: str, *, dry_run: bool = False) -> bool:
-                with History(client(user), "shop_history") as history:
+                with client(user) as opened, History(opened, "shop_history") as history:
                     return history.revert("shop.users", 1, to=1, dry_run=dry_run).complete
 
             assert revert("reader", dry_run=True)  # to look, reading is enough
