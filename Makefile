@@ -11,7 +11,7 @@ MINUTES ?= 5
 SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench bench-as-of bench-recovery lint format lock clean
+.PHONY: help run test test-clock chaos bench bench-as-of bench-recovery lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,9 @@ run: $(VENV)/.installed ## the daemon, on an embedded replica set unless WATCHER
 
 test: $(VENV)/.installed-tools ## all tests, in three processes; WORKERS=0: in one
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+test-clock: $(VENV)/.installed-tools ## some tests again, late in the evening, at the end of a year, on 29 February, on days that clocks change
+	@tests/clock.sh $(ARGS)
 
 chaos: $(VENV)/.installed-tools ## everything fails at random for MINUTES=5, and nothing may be lost; SEED=… makes the same choices again
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
