@@ -100,7 +100,7 @@ def test_a_server_that_is_away_is_said_once_and_ends_nothing(
     free_port: int, start: Callable[..., tuple[Snapshotter, Event]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daemon without snapshots is as good as before; one that dies of them, or fills the log, is not."""
-    monkeypatch.setattr(module, "_AFTER_TROUBLE_S", 0.01)
+    monkeypatch.setattr(module, "_AFTER_FAILURE_S", 0.01)
     happened = record.record(_an_update())
     with (
         MongoClient[Any](f"mongodb://127.0.0.1:{free_port}", serverSelectionTimeoutMS=1) as away,
