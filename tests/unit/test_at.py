@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
-from watcher.cli.parsing.at import At, Query
+from watcher.cli.parsing.arguments import At, Query
 
 
 def run(*arguments: str) -> Result:

@@ -17,8 +17,8 @@ from change_history.bson.values import ABSENT, UNKNOWN, Undefined, to_raw
 from change_history.diff.compare import compare
 from change_history.diff.difference import Difference, Kind, Side
 from tests.support.generated.raw_values import pairs
-from watcher.cli.rendering import diff_json, diff_text
-from watcher.cli.rendering.render import PipedConsole
+from watcher.cli.rendering import diffs
+from watcher.cli.rendering.terminal import PipedConsole
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -41,7 +41,7 @@ def shown(
     console = PipedConsole(
         file=out, width=width or 80, force_terminal=True if width is not None else None, color_system=colours
     )
-    diff_text.show(console, found, full=full)
+    diffs.show(console, found, full=full)
     return out.getvalue().splitlines()
 
 
@@ -138,7 +138,7 @@ def test_colours_are_for_terminals() -> None:
 def test_whatever_is_stored_stays_one_line_a_side(both: tuple[bytes, bytes], width: int | None) -> None:
     """Controls, marks that turn the writing around, bytes that are not UTF-8, wide characters."""
     found = compare(*both)
-    for line in diff_text.lines(found, width=width):
+    for line in diffs.lines(found, width=width):
         assert not CONTROL.search(line.plain)
         assert "\n" not in line.plain
         assert width is None or cell_len(line.plain) <= width
@@ -150,7 +150,7 @@ def test_json_says_of_each_difference_all_there_is(both: tuple[bytes, bytes]) ->
     """Every type, and paths of every kind."""
     found = compare(*both)
     for one in found:
-        line = diff_json.json_line(one, to_raw(7))
+        line = diffs.json_line(one, to_raw(7))
         said = extended_json.loads(line)
         assert said["kind"] == one.kind
         assert to_raw(said["document_id"]) == to_raw(7)
@@ -163,7 +163,7 @@ def test_json_says_of_each_difference_all_there_is(both: tuple[bytes, bytes]) ->
 def test_json_names_elements_and_what_nobody_knows() -> None:
     """A program must not guess from indexes, nor take unknown for absent."""
     old, new = {"a": [{"_id": 1}, {"_id": 2, "n": 1}]}, {"a": [{"_id": 2, "n": None}]}
-    gone, changed = (json_util.loads(diff_json.json_line(one)) for one in differences(old, new))
+    gone, changed = (json_util.loads(diffs.json_line(one)) for one in differences(old, new))
 
     assert gone == {
         "kind": "removed",
@@ -174,7 +174,7 @@ def test_json_names_elements_and_what_nobody_knows() -> None:
     }
     assert changed["old_path"] == ["a", 1, "n"]
     assert (changed["old_value"], changed["new_value"]) == (1, None)
-    unknown = diff_json.json_line(Difference(Kind.CHANGED, (), (), UNKNOWN, (raw.NULL, b""), ()))
+    unknown = diffs.json_line(Difference(Kind.CHANGED, (), (), UNKNOWN, (raw.NULL, b""), ()))
     assert json_util.loads(unknown)["old_value_from"] == "unknown"
     assert "old_value" not in json_util.loads(unknown)
 

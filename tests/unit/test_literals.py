@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from change_history.bson.values import to_raw
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
-from watcher.cli.parsing import field_words, literals
-from watcher.cli.parsing.parse import DocumentId
+from watcher.cli.parsing import arguments, literals
+from watcher.cli.parsing.arguments import DocumentId
 from watcher.cli.rendering.value_text import text_of
 
 PRINTED: list[Any] = [
@@ -63,13 +63,13 @@ def test_an_id_that_was_cut_short_is_refused(text: str) -> None:
 )
 def test_a_field_with_all_below_it_is_the_field(typed: str, field: str) -> None:
     """As `diff` and globs elsewhere have it."""
-    assert field_words.Field().convert(typed, None, None) == field
+    assert arguments.Field().convert(typed, None, None) == field
 
 
 @pytest.mark.parametrize("field", ["lines.$[].qty", "lines[_id: 2].qty", "lines[0].qty", "lines.$.qty"])
 def test_elements_as_they_are_printed_are_answered_with_what_to_type(field: str) -> None:
     """`diff` prints `lines[_id: 2].qty`, `stats` `lines.$[].qty`; history knows indexes, and arrays."""
-    said = field_words.of_element(field) or ""
+    said = arguments.element_hint(field) or ""
 
     assert "the array, lines," in said
     assert said.endswith("lines.0.qty.")
@@ -78,7 +78,7 @@ def test_elements_as_they_are_printed_are_answered_with_what_to_type(field: str)
 @pytest.mark.parametrize("field", ["lines.0.qty", "$set", "a.$price", "[0]"])
 def test_ordinary_names_of_fields_are_no_elements(field: str) -> None:
     """A key may begin with a dollar."""
-    assert field_words.of_element(field) is None
+    assert arguments.element_hint(field) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from rich.cells import cell_len
 
 from change_history.blame.recorded import Leaf
 from change_history.stored.event import Change, Event, TransactionOfEvent
-from watcher.cli.rendering import blame_text, oneline
+from watcher.cli.rendering import events
+from watcher.cli.rendering.leaves import lines as leaf_lines
 
 NAME = "6b04bf1a0000000265ab"
 OBJECT_ID = ObjectId("66f2a1c0e4b0d52a3c9f1e77")
@@ -36,7 +37,7 @@ def event(operation: str = "update", **more: Any) -> Event:
 def line(width: int | None, happened: Event | None = None, *, with_namespaces: bool = False) -> str:
     """An event on one line."""
     happened = happened or event()
-    return oneline.line(
+    return events.one_line(
         happened, happened.changes, zone=UTC, width=width, with_ids=True, with_namespaces=with_namespaces
     ).plain
 
@@ -66,7 +67,7 @@ def test_no_line_runs_over(width: int, with_namespaces: bool) -> None:  # noqa: 
 def blamed(*leaves: tuple[str, Any], width: int = COLUMNS) -> list[str]:
     """The lines of blame, of leaves that one event has set."""
     found = [Leaf(tuple(field.split(".")), field, value, event("baseline")) for field, value in leaves]
-    return [text.plain for text in blame_text.lines(found, UTC, width)]
+    return [text.plain for text in leaf_lines(found, UTC, width)]
 
 
 def test_blame_says_field_and_value_first_on_one_line() -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from change_history.bson import extended_json
 from change_history.bson.values import to_raw
-from watcher.cli.parsing import literals, moments
-from watcher.cli.parsing.parse import DocumentId, Namespace, Time
-from watcher.cli.parsing.time_options import contradictions
+from watcher.cli.parsing import literals, times
+from watcher.cli.parsing.arguments import DocumentId, Namespace, Time
+from watcher.cli.parsing.options import contradictions
 
 NOW = datetime(2024, 5, 3, 12, tzinfo=UTC)
 
@@ -89,13 +89,13 @@ def test_half_an_id_is_refused_with_the_accepted_forms(text: str) -> None:
 )
 def test_a_time_is_read_exactly(text: str, expected: Any) -> None:
     """With zone, relative, and cluster times."""
-    assert moments.parse_moment(text, now=NOW) == expected
+    assert times.parse(text, now=NOW) == expected
 
 
 @pytest.mark.parametrize("text", ["2024-05-01 14:00", "yesterday 14:00", "14:00"])
 def test_a_time_without_zone_is_local_and_never_naive(text: str) -> None:
     """A naive time would be taken for UTC further down; `14:00` is an hour, not a cluster time."""
-    found = moments.parse_moment(text, now=NOW)
+    found = times.parse(text, now=NOW)
 
     assert isinstance(found, datetime)
     assert found.tzinfo is not None
@@ -108,16 +108,16 @@ def test_a_zone_that_is_chosen_holds_for_every_time_without_one(text: str) -> No
     """With `--utc` nothing may still be read as local, words neither; a zone that is written wins."""
     tokyo = ZoneInfo("Asia/Tokyo")
 
-    assert moments.parse_moment(text, UTC, now=NOW) == datetime(2024, 5, 2, 14, tzinfo=UTC)
-    assert moments.parse_moment(text, tokyo, now=NOW) == datetime(2024, 5, 2, 5, tzinfo=UTC)
-    assert moments.parse_moment("2024-05-02 14:00+02:00", tokyo) == datetime(2024, 5, 2, 12, tzinfo=UTC)
+    assert times.parse(text, UTC, now=NOW) == datetime(2024, 5, 2, 14, tzinfo=UTC)
+    assert times.parse(text, tokyo, now=NOW) == datetime(2024, 5, 2, 5, tzinfo=UTC)
+    assert times.parse("2024-05-02 14:00+02:00", tokyo) == datetime(2024, 5, 2, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("moment", [NOW, datetime(2024, 5, 3, 12, 0, 0, 7000, tzinfo=UTC), Timestamp(1714564800, 3)])
 def test_a_time_that_is_shown_can_be_typed(moment: Any) -> None:
     """It means the same moment in whatever zone it was shown."""
     for zone in (UTC, None, ZoneInfo("Asia/Kathmandu")):
-        assert moments.parse_moment(moments.typed(moment, zone), ZoneInfo("Asia/Tokyo")) == moment
+        assert times.parse(times.typed(moment, zone), ZoneInfo("Asia/Tokyo")) == moment
 
 
 def test_a_window_that_ends_before_it_begins_is_refused() -> None:

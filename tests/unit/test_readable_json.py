@@ -11,7 +11,7 @@ from bson import DatetimeMS, Int64, ObjectId
 from change_history.bson import extended_json
 from change_history.bson.values import to_raw
 from tests.support.generated.documents import every_type
-from watcher.cli.rendering import readable_json
+from watcher.cli.rendering import states
 
 
 def written(document: dict[str, Any]) -> bytes:
@@ -32,7 +32,7 @@ def test_numbers_and_dates_read_as_such_and_the_rest_keeps_its_type() -> None:
         "old": datetime(1969, 12, 31, tzinfo=UTC),
         "far": DatetimeMS(10**15),
     }
-    found = json.loads(readable_json.line(written(document)))
+    found = json.loads(states.pretty_line(written(document)))
 
     assert found["_id"] == {"$oid": "6f" * 12}
     assert [found[key] for key in ("int", "long", "double", "whole")] == [3, 2**60, 0.1, 3.0]
@@ -45,7 +45,7 @@ def test_numbers_and_dates_read_as_such_and_the_rest_keeps_its_type() -> None:
 def test_every_type_is_relaxed_extended_json_on_one_line_and_on_several() -> None:
     """The same text, whatever the lines."""
     document = every_type()
-    pretty, line = readable_json.pretty(document), readable_json.line(document)
+    pretty, line = states.pretty(document), states.pretty_line(document)
 
     assert json.loads(pretty) == json.loads(line)
     assert "\n" not in line
@@ -54,7 +54,7 @@ def test_every_type_is_relaxed_extended_json_on_one_line_and_on_several() -> Non
 
 def test_what_fits_stands_on_one_line_and_what_does_not_is_laid_open() -> None:
     """A field a line at the top; below it as few lines as can be read."""
-    shown = readable_json.pretty(written({"_id": 1, "short": {"a": [1, 2]}, "long": ["x" * 40] * 3, "none": {}}))
+    shown = states.pretty(written({"_id": 1, "short": {"a": [1, 2]}, "long": ["x" * 40] * 3, "none": {}}))
 
     assert shown.splitlines() == [
         "{",
@@ -66,11 +66,11 @@ def test_what_fits_stands_on_one_line_and_what_does_not_is_laid_open() -> None:
         '  "none": {}',
         "}",
     ]
-    assert readable_json.pretty(written({})) == "{}"
+    assert states.pretty(written({})) == "{}"
 
 
 def test_no_text_in_a_document_commands_the_terminal() -> None:
     """Keys and values: escapes, and marks that turn the writing around."""
-    shown = readable_json.pretty(written({"_id": "\x1b[2J", "\x9b1A\u202e": ["\u2028"]}))
+    shown = states.pretty(written({"_id": "\x1b[2J", "\x9b1A\u202e": ["\u2028"]}))
 
     assert not any(character in shown for character in "\x1b\x9b\u202e\u2028")

@@ -17,7 +17,8 @@ from change_history import Selection
 from change_history.bson.values import Symbol, Undefined
 from change_history.stored.event import Change, Event, TransactionOfEvent
 from models import ABSENT, UNKNOWN
-from watcher.cli.rendering.render import PipedConsole, Renderer
+from watcher.cli.rendering.events import Renderer
+from watcher.cli.rendering.terminal import PipedConsole
 from watcher.cli.rendering.value_text import text_of
 
 WHEN = datetime(2024, 5, 1, 12, 3, 22, 123000, tzinfo=UTC)

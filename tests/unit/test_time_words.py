@@ -11,8 +11,8 @@ from bson import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.cli.parsing import moments, time_words
-from watcher.cli.parsing.at import At
+from watcher.cli.parsing import times
+from watcher.cli.parsing.arguments import At
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 24, 8, 30, 15, tzinfo=UTC)  # a Tuesday, 9:30:15 in Berlin
@@ -54,12 +54,12 @@ NOW = datetime(2026, 11, 24, 8, 30, 15, tzinfo=UTC)  # a Tuesday, 9:30:15 in Ber
 )
 def test_words_are_what_they_say(text: str, expected: str) -> None:
     """`yesterday` is its midnight, not 24 hours ago: else half a day is missing from an answer."""
-    assert time_words.read(text, BERLIN, NOW) == datetime.fromisoformat(expected).replace(tzinfo=BERLIN)
+    assert times.read_words(text, BERLIN, NOW) == datetime.fromisoformat(expected).replace(tzinfo=BERLIN)
 
 
 def test_a_month_that_is_shorter_ends_on_its_last_day() -> None:
     """There is no 30th of February."""
-    assert time_words.read("1 month ago", UTC, datetime(2026, 3, 30, tzinfo=UTC)) == datetime(2026, 2, 28, tzinfo=UTC)
+    assert times.read_words("1 month ago", UTC, datetime(2026, 3, 30, tzinfo=UTC)) == datetime(2026, 2, 28, tzinfo=UTC)
 
 
 def test_a_time_that_the_clocks_pass_twice_or_skip_is_refused() -> None:
@@ -68,18 +68,18 @@ def test_a_time_that_the_clocks_pass_twice_or_skip_is_refused() -> None:
 
     for text in ("2026-10-25 02:30", "2026-03-29T02:30", "today 2:30"):
         with pytest.raises(ValueError, match="write the offset too"):
-            moments.parse_moment(text, BERLIN, now=now)
-    assert moments.parse_moment("2026-10-25 02:30+01:00", BERLIN) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+            times.parse(text, BERLIN, now=now)
+    assert times.parse("2026-10-25 02:30+01:00", BERLIN) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
     santiago = ZoneInfo("America/Santiago")  # where the clocks skip midnight, the day begins an hour later
     for text in ("2026-09-06", "today"):
-        begun = moments.parse_moment(text, santiago, now=datetime(2026, 9, 6, 15, tzinfo=UTC))
+        begun = times.parse(text, santiago, now=datetime(2026, 9, 6, 15, tzinfo=UTC))
         assert isinstance(begun, datetime)
         assert begun.timestamp() == datetime(2026, 9, 6, 4, tzinfo=UTC).timestamp()
 
 
 def test_utc_in_words_is_utc() -> None:
     """Whatever zone the person lives in."""
-    assert time_words.read("yesterday 14:00 UTC", BERLIN, NOW) == datetime(2026, 11, 23, 14, tzinfo=UTC)
+    assert times.read_words("yesterday 14:00 UTC", BERLIN, NOW) == datetime(2026, 11, 23, 14, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -103,22 +103,22 @@ def test_utc_in_words_is_utc() -> None:
 def test_what_could_mean_something_else_is_refused(text: str) -> None:
     """An answer about the wrong moment looks like a right one."""
     with pytest.raises((ValueError, OverflowError)):
-        moments.parse_moment(text, BERLIN, now=NOW)
+        times.parse(text, BERLIN, now=NOW)
 
 
 @given(st.datetimes(datetime(1971, 1, 2), datetime(2100, 1, 1)), st.sampled_from([UTC, BERLIN, None]))  # noqa: DTZ001
 def test_every_time_that_is_printed_reads_back_as_itself(naive: datetime, zone: ZoneInfo | None) -> None:
     """To the millisecond; a time copied from `log` must not become another one."""
     moment = naive.replace(tzinfo=UTC, microsecond=naive.microsecond // 1000 * 1000)
-    assert moments.parse_moment(moments.typed(moment, zone), BERLIN) == moment
-    assert moments.names_its_zone(moments.typed(moment, zone))
+    assert times.parse(times.typed(moment, zone), BERLIN) == moment
+    assert times.names_its_zone(times.typed(moment, zone))
 
 
 @given(st.text(max_size=20))
 def test_whatever_is_typed_is_read_or_refused(text: str) -> None:
     """And nothing else happens."""
     try:
-        found = time_words.read(text, UTC, NOW)
+        found = times.read_words(text, UTC, NOW)
     except (ValueError, OverflowError):
         return
     assert found.tzinfo is not None
@@ -133,7 +133,7 @@ def test_the_moment_that_was_understood_is_told(capsys: pytest.CaptureFixture[st
     understood = At().convert("yesterday noon", None, None)
     assert isinstance(understood, datetime)
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"as of {moments.typed(understood, None)} (yesterday noon)\n")
+    assert (out, err) == ("", f"as of {times.typed(understood, None)} (yesterday noon)\n")
 
 
 def test_a_moment_to_come_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli import exit_codes
-
-if TYPE_CHECKING:
-    from config.settings import Settings
+from watcher.cli import session
 
 _COMMANDS = {
     "run": "Record every change until told to stop.",
     "log": "Show what changed: a document's history, or a collection's.",
     "show": "Show a document as it was, or every document of a collection.",
-    "diff": "Show what is different between two moments of a document, or of a collection.",
+    "diff": "Show what is different between two points in time of a document, or of a collection.",
     "blame": "Show when, and by which event, each field of a document got its value.",
     "revert": "Make a document what it was, bring it back, or undo a transaction.",
     "export": "Write history, or what documents were, into a file: NDJSON, CSV, Parquet.",
@@ -35,44 +29,7 @@ _COMMANDS = {
     "config": "Show the settings.",
 }
 
-_OPERATING = {
-    "run",
-    "revert",
-    "rejected",
-    "snapshots",
-    "partition",
-    "checkpoint",
-    "doctor",
-    "roles",
-    "health",
-    "config",
-}
-
-
-class Context:
-    """What every command gets: the settings, read when first asked for.
-
-    Args:
-        config_file: the TOML file named on the command line, if any.
-    """
-
-    def __init__(self, config_file: Path | None) -> None:
-        self._config_file = config_file
-
-    def settings(self, **overrides: Any) -> Settings:
-        """Read the settings; what the command line gives (None: nothing) wins.
-
-        Raises:
-            SystemExit: something is wrong; every problem has been printed.
-        """
-        from config.settings import SettingsError, load
-
-        try:
-            return load(self._config_file, **overrides)
-        except SettingsError as error:
-            for problem in error.problems:
-                click.echo(f"watcher: {problem}", err=True)
-            raise SystemExit(exit_codes.USAGE) from None
+_READING = {"log", "show", "diff", "blame", "export", "stats", "gaps"}
 
 
 class Lazy(click.Group):
@@ -86,20 +43,15 @@ class Lazy(click.Group):
         """The command of that name, from the module of that name."""
         if cmd_name not in _COMMANDS:
             return None
-        folder = _folder(cmd_name)
-        command: click.Command = getattr(
-            importlib.import_module(f"{__package__}.commands.{folder}.{cmd_name}"), cmd_name
-        )
+        folder = "reading" if cmd_name in _READING else "operating"
+        module = importlib.import_module(f"{__package__}.commands.{folder}.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
-
-
-def _folder(command: str) -> str:
-    return "operating" if command in _OPERATING else "reading"
 
 
 @click.group(
@@ -118,33 +70,12 @@ def _folder(command: str) -> str:
 @click.pass_context
 def watcher(ctx: click.Context, config_file: Path | None) -> None:
     """Every change of every MongoDB document, recorded field by field and read like git."""
-    ctx.obj = Context(config_file)
+    ctx.obj = session.Context(config_file)
 
 
 def main() -> None:
-    """Run the command line.
-
-    A reading command leaves as soon as its output is written: the driver would keep the process for another half
-    second, until its monitors wake up. By then the command has closed its files, its progress and its client.
-    """
+    """Run the command line."""
     try:
         watcher.main(prog_name="watcher")
     except SystemExit as end:
-        if _is_reading() and (end.code is None or isinstance(end.code, int)) and _flushed():
-            os._exit(end.code or 0)
-        raise
-
-
-def _is_reading() -> bool:
-    return any(name.startswith(f"{__package__}.commands.reading.") for name in sys.modules)
-
-
-def _flushed() -> bool:
-    """Whether all output is written; if not, Python says why when it ends."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except (OSError, ValueError):
-        return False
-    return True
+        session.leave(end)

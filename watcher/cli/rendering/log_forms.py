@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
 from change_history.bson.values import ABSENT
-from change_history.query.summary import Summary
 from change_history.stored.event import to_event
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import output, render, revert_text, summary
-from watcher.cli.rendering.tables import words
+from watcher.cli import session
+from watcher.cli.parsing import times
+from watcher.cli.rendering import event_words
+from watcher.cli.rendering.value_text import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +25,16 @@ if TYPE_CHECKING:
     from change_history.stored.event import Event
 
 
-class Form(Protocol):
+class Form:
     """Prints events."""
+
+    def watched(self, events: Iterator[RawBSONDocument]) -> Iterator[RawBSONDocument]:
+        """The events, and on a terminal how many there have been, where nothing else shows that it goes on."""
+        return events
 
     def event(self, stored: RawBSONDocument) -> None:
         """Take one event, or gap, whole as it was recorded."""
+        raise NotImplementedError
 
     def end(self) -> None:
         """There are no more. Is not called if there were none."""
@@ -38,9 +43,9 @@ class Form(Protocol):
 def choose(selection: Selection, reverts: Reverts, *, as_json: bool, oneline: bool, stat: bool, utc: bool) -> Form:
     """The form that is asked for. Standard output is made ready for it."""
     if as_json:
-        output.speak_utf8()
+        session.speak_utf8()
     else:
-        output.survive_any_character()
+        session.survive_any_character()
     if stat:
         return _Counted(selection, as_json=as_json, utc=utc)
     return _Json(reverts) if as_json else _Text(selection, reverts, oneline=oneline, utc=utc)
@@ -50,36 +55,35 @@ def print_all(events: Iterator[RawBSONDocument], form: Form, *, endless: bool) -
     """Print events as they come; whether there were any. A reader that closes the pipe has seen enough."""
     found = False
     try:
-        for stored in events:
+        for stored in form.watched(events):
             found = True
             form.event(stored)
         if found:
             form.end()
     except BrokenPipeError:
-        output.let_go()
+        session.let_go()
     except KeyboardInterrupt:
         if not endless:
             raise
     return found
 
 
-class _Json:
+class _Json(Form):
     def __init__(self, reverts: Reverts) -> None:
         self._reverts = reverts
 
     def event(self, stored: RawBSONDocument) -> None:
-        render.json_line(stored, self._reverts.of_stored(stored))
-
-    def end(self) -> None:
-        """Every line is out."""
+        event_words.json_line(stored, self._reverts.of_stored(stored))
 
 
-class _Text:
+class _Text(Form):
     def __init__(self, selection: Selection, reverts: Reverts, *, oneline: bool, utc: bool) -> None:
+        from watcher.cli.rendering import events, terminal
+
         self._reverts = reverts
-        self._zone = moments.zone_of(utc=utc)
-        renderer = render.Renderer(
-            render.PipedConsole(),
+        self._zone = times.zone_of(utc=utc)
+        renderer = events.Renderer(
+            terminal.PipedConsole(),
             utc=utc,
             with_ids=selection.document_id is ABSENT,
             with_namespaces=selection.namespace is None,
@@ -91,27 +95,38 @@ class _Text:
     def event(self, stored: RawBSONDocument) -> None:
         self._print(to_event(stored))
 
-    def end(self) -> None:
-        """Every line is out."""
-
     def _remark(self, event: Event) -> str:
         revert = self._reverts.of(event)
-        return "" if revert is None else revert_text.of_event(revert, self._zone)
+        if revert is None:
+            return ""
+        from watcher.cli.rendering import reverts
+
+        return reverts.of_event(revert, self._zone)
 
 
-class _Counted:
+class _Counted(Form):
     def __init__(self, selection: Selection, *, as_json: bool, utc: bool) -> None:
-        self._summary = Summary(selection, moments.zone_of(utc=utc))
+
+        from change_history.query.summary import Summary
+
+        self._summary = Summary(selection, times.zone_of(utc=utc))
         self._as_json = as_json
+
+    def watched(self, events: Iterator[RawBSONDocument]) -> Iterator[RawBSONDocument]:
+        from watcher.cli.rendering import terminal
+
+        return terminal.counted(events, "counting")
 
     def event(self, stored: RawBSONDocument) -> None:
         self._summary.add(stored)
 
     def end(self) -> None:
+        from watcher.cli.rendering import counts
+
         if self._as_json:
-            summary.print_json(self._summary)
+            counts.summary_json(self._summary)
         else:
-            summary.print_tables(self._summary, whole=not sys.stdout.isatty())
+            counts.summary_tables(self._summary, whole=not sys.stdout.isatty())
 
 
 class Answer:

@@ -14,8 +14,8 @@ from change_history.bson import extended_json
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query import transactions
 from change_history.stored.event import to_event
-from watcher.cli.parsing import field_words, literals, moments
-from watcher.cli.rendering import gap_text, value_text
+from watcher.cli.parsing import arguments, literals, times
+from watcher.cli.rendering import event_words, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def message(history: History, selection: Selection, zone: tzinfo | None = None) 
 def _gaps(history: History, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
     """What may be missing from history in the window that was asked for."""
     found = history.gaps(selection.namespace, since=selection.since, until=selection.until)
-    first = [gap_text.interval(gap, zone) for gap in islice(found, _MOST_GAPS + 1)]
+    first = [event_words.gap_interval(gap, zone) for gap in islice(found, _MOST_GAPS + 1)]
     if first:
         more = " and others" if len(first) > _MOST_GAPS else ""
         yield f"Events of it may be lost, in {', '.join(first[:_MOST_GAPS])}{more}: see `watcher gaps`."
@@ -59,7 +59,7 @@ def _searched(selection: Selection, zone: tzinfo | None) -> str:
             parts.append(f"changed {word} {_with_kind(value)}")
     for word, moment in (("since", selection.since), ("until", selection.until)):
         if moment is not None:
-            parts.append(f"{word} {moments.typed(moment, zone)}")
+            parts.append(f"{word} {times.typed(moment, zone)}")
     return ", ".join(parts)
 
 
@@ -84,7 +84,7 @@ def _suggestions(history: History, selection: Selection) -> Iterator[str]:
         return
     if selection.field is not None and (near := _near_fields(history, selection, selection.field)):
         yield f"There are changes of: {', '.join(map(value_text.printable, near))}."
-    if selection.field is not None and (hint := field_words.of_element(selection.field)):
+    if selection.field is not None and (hint := arguments.element_hint(selection.field)):
         yield hint
     yield from _values_of_other_types(history, selection)
     if document_id is not ABSENT:

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UUID_SUBTYPE
-from rich.cells import cell_len, set_cell_size
 
 from change_history.bson.values import DBPointer, Missing, Symbol, Undefined
 
@@ -40,6 +39,8 @@ def text_of(value: Any, width: int | None = None) -> str:
     """
     if width is None:
         return "".join(_pieces(value))
+    from rich.cells import cell_len
+
     written, cells = [], 0
     for piece in _pieces(value):
         written.append(piece)
@@ -51,6 +52,8 @@ def text_of(value: Any, width: int | None = None) -> str:
 
 def shorten(text: str, width: int) -> str:
     """Cut a line to so many terminal cells, an ellipsis at its end where something was cut."""
+    from rich.cells import cell_len, set_cell_size
+
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - 1, 0)).rstrip() + ELLIPSIS
@@ -59,6 +62,16 @@ def shorten(text: str, width: int) -> str:
 def printable(text: str) -> str:
     """Escape what is no visible character: controls, lone surrogates, marks that turn the writing around."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def number(count: int) -> str:
+    """A number with its thousands apart: `12,345`."""
+    return f"{count:,}"
+
+
+def words(count: int, noun: str) -> str:
+    """A number and what it counts: `1 event`, `2,000 events`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def is_plain_word(text: str) -> bool:

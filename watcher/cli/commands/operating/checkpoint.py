@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli import exit_codes
-from watcher.cli.parsing.parse import Time
-from watcher.cli.parsing.time_options import utc_option
-from watcher.cli.rendering import output
+from watcher.cli import exit_codes, session
+from watcher.cli.parsing.arguments import Time
+from watcher.cli.parsing.options import utc_option
 
 if TYPE_CHECKING:
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
 
 
 @click.group()
@@ -33,8 +32,9 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
     """Show the position of each stream: everything up to it is in the history."""
     from change_history.stored.names import CHECKPOINTS
     from change_history.stored.reading import RAW
-    from watcher.cli.connection import CommandError, history_uri, open_client
-    from watcher.cli.rendering import checkpoint_text, render
+    from watcher.cli.commands.operating import checkpoint_job
+    from watcher.cli.rendering import event_words
+    from watcher.cli.session import CommandError, history_uri, open_client
 
     settings = context.settings()
     with open_client(history_uri(settings)) as client:
@@ -50,12 +50,12 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
             exit_codes.NOT_FOUND,
         )
     if as_json:
-        output.speak_utf8()
+        session.speak_utf8()
         for stored in found:
-            render.json_line(stored)
+            event_words.json_line(stored)
         return
-    output.survive_any_character()
-    click.echo("\n\n".join(checkpoint_text.described(stored, now, utc=utc) for stored in found))
+    session.survive_any_character()
+    click.echo("\n\n".join(checkpoint_job.described(stored, now, utc=utc) for stored in found))
 
 
 @checkpoint.command(
@@ -98,7 +98,7 @@ def set_(
     """
     if [to_now, moment is not None, token is not None, adopt_options].count(True) != 1:
         raise click.UsageError("say where to: one of --now, --at TIME, --token TOKEN and --adopt-options")
-    from watcher.cli.commands.operating import relocate
+    from watcher.cli.commands.operating import checkpoint_job
 
-    wish = relocate.Wish(to_now=to_now, moment=moment, token=token)
-    relocate.run(context.settings(stream=stream, partition=partition), wish, yes=yes, force=force, utc=utc)
+    wish = checkpoint_job.Wish(to_now=to_now, moment=moment, token=token)
+    checkpoint_job.run(context.settings(stream=stream, partition=partition), wish, yes=yes, force=force, utc=utc)

@@ -24,6 +24,6 @@ def show(ctx: click.Context, *, as_json: bool) -> None:
         for name, value, source in rows:
             click.echo(json.dumps({"setting": name, "value": value, "source": source}))
         return
-    from watcher.cli.rendering import tables
+    from watcher.cli.rendering import terminal
 
-    tables.show(("setting", "value", "from"), rows)
+    terminal.show_table(("setting", "value", "from"), rows)

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.cli import exit_codes
-from watcher.cli.rendering import output
+from watcher.cli import exit_codes, session
 
 if TYPE_CHECKING:
     from config.settings import Settings
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
     from watcher.doctor.finding import Finding
 
 _COLUMNS = ("", "checked", "found")
@@ -57,7 +56,7 @@ def doctor(
 def _examined(settings: Settings, *, as_json: bool) -> list[Finding]:
     from change_history.bson import extended_json
     from config import log as logs
-    from watcher.cli.rendering import progress
+    from watcher.cli.rendering import terminal
     from watcher.doctor.examination import examine
     from watcher.doctor.subject import Subject
     from watcher.embedded.server import find_running
@@ -68,8 +67,8 @@ def _examined(settings: Settings, *, as_json: bool) -> list[Finding]:
     findings = []
     with Subject(settings, watched, history.get_secret_value() if history is not None else watched) as subject:
         if as_json:
-            output.speak_utf8()
-        with progress.step_by_step() as at_work:
+            session.speak_utf8()
+        with terminal.step_by_step() as at_work:
             for finding in examine(subject, at_work):
                 findings.append(finding)
                 if as_json:
@@ -78,13 +77,13 @@ def _examined(settings: Settings, *, as_json: bool) -> list[Finding]:
 
 
 def _print(findings: list[Finding]) -> None:
-    from watcher.cli.rendering import tables
+    from watcher.cli.rendering import terminal
     from watcher.cli.rendering.value_text import printable
 
-    output.survive_any_character()
+    session.survive_any_character()
     styles = {"ok": "green", "warning": "yellow", "problem": "bold red", "unchecked": "magenta"}
     rows = [(str(each.status), each.check, printable(each.said)) for each in findings]
-    tables.show(_COLUMNS, rows, styles)
+    terminal.show_table(_COLUMNS, rows, styles)
     for each in findings:
         if each.remedy:
             click.echo(f"{each.status}, {each.check}:")

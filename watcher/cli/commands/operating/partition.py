@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from change_history.partition import MOST
-from watcher.cli.parsing.time_options import utc_option
-from watcher.cli.rendering import output
+from watcher.cli import session
+from watcher.cli.parsing.options import utc_option
 
 if TYPE_CHECKING:
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
     from watcher.operations.repartition import Division
 
 
@@ -41,7 +41,7 @@ def partition(
     first daemon that comes with --partition splits it.
     """
     from config import log as logs
-    from watcher.cli.operating import in_words, reach
+    from watcher.cli.commands.operating.deployments import in_words, reach
     from watcher.operations.position import time_of
     from watcher.operations.repartition import Repartition
 
@@ -65,7 +65,7 @@ def partition(
         if as_json:
             from change_history.bson import extended_json
 
-            output.speak_utf8()
+            session.speak_utf8()
             click.echo(extended_json.dumps(document))
         elif parts is not None:
             _conclude(settings.stream, document)
@@ -88,23 +88,23 @@ def _document(division: Division) -> dict[str, Any]:
 
 
 def _show(document: dict[str, Any], *, utc: bool) -> None:
-    from watcher.cli.parsing import moments
-    from watcher.cli.rendering import tables
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import terminal
 
-    output.survive_any_character()
-    zone = moments.zone_of(utc=utc)
+    session.survive_any_character()
+    zone = times.zone_of(utc=utc)
     rows = [
         (
             part["checkpoint"],
-            moments.place(part["position"], zone) if part["position"] else "not begun",
+            times.clock_and_exact(part["position"], zone) if part["position"] else "not begun",
             str(part["events"]),
             document["leaders"].get(part["checkpoint"], "nobody"),
         )
         for part in document["parts"]
     ]
-    tables.show(("checkpoint", "position", "events", "leader"), rows)
+    terminal.show_table(("checkpoint", "position", "events", "leader"), rows)
     if target := document.get("target"):
-        click.echo(f"To be {_so_many(target['parts'])}, from {moments.place(target['at'], zone)} on.")
+        click.echo(f"To be {_so_many(target['parts'])}, from {times.clock_and_exact(target['at'], zone)} on.")
         if gaps := document["gaps_not_level"]:
             verb = "gap is" if gaps == 1 else "gaps are"
             click.echo(f"{gaps} {verb} not reconciled (`watcher gaps`). Splitting the stream does not do that.")

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli import exit_codes
-from watcher.cli.rendering import output
+from watcher.cli import exit_codes, session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bson import Binary
 
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
     from watcher.gaps.rejected import Outcome, RejectedEvents
 
 _COLUMNS = ("id", "rejected", "namespace", "cluster time", "bytes", "error")
@@ -40,23 +39,23 @@ def list_(context: Context, *, as_json: bool, utc: bool) -> None:
     """List the events that are kept aside, oldest first: each is there whole, and in no history yet."""
     from change_history.stored.names import REJECTED
     from change_history.stored.reading import RAW
-    from watcher.cli.connection import history_uri, open_client
-    from watcher.cli.rendering import render, tables
+    from watcher.cli.rendering import event_words, terminal
+    from watcher.cli.session import history_uri, open_client
 
     settings = context.settings()
     with open_client(history_uri(settings)) as client:
         collection = client[settings.history_database].get_collection(REJECTED, codec_options=RAW)
         if as_json:
-            output.speak_utf8()
+            session.speak_utf8()
             for stored in collection.find({}, sort=[("_id", 1)]):
-                render.json_line(stored)
+                event_words.json_line(stored)
             return
-        output.survive_any_character()
+        session.survive_any_character()
         size = {"$cond": [{"$eq": [{"$type": "$event"}, "binData"]}, {"$binarySize": "$event"}, None]}
         stages: list[dict[str, Any]] = [{"$sort": {"_id": 1}}, {"$set": {"bytes": size}}, {"$unset": "event"}]
         rows = [_row(stored, UTC if utc else None) for stored in collection.aggregate(stages)]
     if rows:
-        tables.show(_COLUMNS, rows)
+        terminal.show_table(_COLUMNS, rows)
         click.echo("`watcher rejected retry --all` tries them again, once the cause is gone.")
     else:
         click.echo("no rejected events")
@@ -79,7 +78,7 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
         raise click.UsageError("say which: the ids that `watcher rejected list` shows, or --all")
     wanted = [_id(text) for text in ids]
     from config import log as logs
-    from watcher.cli.connection import history_uri, open_client
+    from watcher.cli.session import history_uri, open_client
     from watcher.gaps.rejected import RejectedEvents
 
     settings = context.settings()
@@ -129,7 +128,7 @@ def _id(text: str) -> bytes:
 
 
 def _row(stored: Any, zone: Any) -> tuple[str, ...]:
-    from watcher.cli.parsing import moments
+    from watcher.cli.parsing import times
     from watcher.cli.rendering.value_text import printable
 
     found = dict(stored)
@@ -138,7 +137,7 @@ def _row(stored: Any, zone: Any) -> tuple[str, ...]:
         bytes(found["_id"]).hex(),
         when.astimezone(zone).isoformat(" ", "seconds") if isinstance(when, datetime) else "",
         printable(str(found.get("namespace", ""))),
-        moments.exact(place) if place is not None else "",
+        times.exact(place) if place is not None else "",
         str(size) if size is not None else "over 15 MB",
         printable(str(found.get("error", ""))),
     )

@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.at import AT_HELP, At
-from watcher.cli.parsing.command import Command, argument, option
-from watcher.cli.parsing.field_words import Field
-from watcher.cli.parsing.parse import DocumentId, Namespace, TransactionName
-from watcher.cli.parsing.time_options import utc_option
+from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Field, Namespace, TransactionName
+from watcher.cli.parsing.options import Command, argument, option, utc_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime as Moment
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
 
 _OF_DOCUMENT = {"namespace": "NS", "document_id": "ID", "fields": "--field", "seen": "--seen"}
 _GOALS = {"to": "--to", "undelete": "--undelete", "transaction_name": "--transaction"}
@@ -125,10 +122,10 @@ def revert(
 ) -> None:
     """Make a document what it was, or undo a transaction."""
     from watcher.cli.commands.operating import revert_job
-    from watcher.cli.parsing.moments import zone_of
-    from watcher.cli.rendering import revert_text
+    from watcher.cli.parsing.times import zone_of
+    from watcher.cli.rendering import reverts
 
-    wish = revert_text.Wish(
+    wish = reverts.Wish(
         namespace or "",
         document_id,
         to,

@@ -1,25 +1,41 @@
-"""`watcher revert`: connects to both deployments, puts back, and says what became of it."""
+"""`watcher revert`: connects to both deployments, puts back, and says what became of it, or why nothing is put back."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from change_history import History
+import click
+
+from change_history import History, Selection
+from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
+from change_history.reconstruct.point_in_time import NoSuchVersionError
+from change_history.reconstruct.state import UnknownStateError
+from change_history.revert.errors import (
+    CollectionEndedError,
+    ContendedError,
+    NoSuchFieldError,
+    NotAllowedError,
+    NotAllRecordedError,
+    NothingRecordedError,
+    UnsureError,
+)
+from change_history.revert.merge import InsideArrayError
 from watcher.cli import exit_codes
-from watcher.cli.connection import CommandError, history_uri, open_client
-from watcher.cli.past import say
-from watcher.cli.rendering import revert_output, revert_refusals, revert_text
-from watcher.cli.rendering.output import until_closed
+from watcher.cli.parsing import arguments, times
+from watcher.cli.rendering import not_found, reverts, states
+from watcher.cli.session import CommandError, history_uri, open_client, say, until_closed
 from watcher.embedded.server import find_running
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import tzinfo
 
     from change_history.revert.outcome import Revert
+    from change_history.stored.event import Event
     from config.settings import Settings
-    from watcher.cli.rendering.revert_text import Wish
+    from watcher.cli.rendering.reverts import Wish
 
 
 def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -> None:
@@ -30,7 +46,7 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
         SystemExit: not all of it was put back.
     """
     with ExitStack() as stack:
-        stack.enter_context(revert_refusals.in_words())
+        stack.enter_context(in_words())
         watched = stack.enter_context(open_client(_watched_uri(settings)))
         watched.admin.command("ping")  # before there is another deployment that an error could be of
         keeper = stack.enter_context(open_client(history_uri(settings)))
@@ -38,7 +54,7 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
         _tell_unsettled(history, zone, settle=wish.yes)
         found = _outcome(history, wish, zone)
         with until_closed():
-            revert_output.show(found, as_json=as_json)
+            reverts.show(found, as_json=as_json)
             _say(found, wish, zone)
     if wish.yes and not found.complete:
         raise SystemExit(exit_codes.REMAINING)
@@ -62,12 +78,12 @@ def _outcome(history: History, wish: Wish, zone: tzinfo | None) -> Revert:
     if wish.transaction is not None:
         transaction = history.transaction(wish.transaction)
         return history.revert_transaction(transaction, partial=wish.partial, force=wish.force, dry_run=dry_run)
-    with revert_refusals.of_document(history, wish, zone):
+    with of_document(history, wish, zone):
         if wish.undelete:
             return history.undelete(wish.namespace, wish.document_id, seen=wish.seen, force=wish.force, dry_run=dry_run)
         if wish.yes and isinstance(wish.to, int) and wish.to < 0:
             shown = _put_back(history, wish, dry_run=True)
-            revert_refusals.refuse_to_delete(shown, wish, revert_text.command(wish, shown))
+            refuse_to_delete(shown, wish, reverts.command(wish, shown))
             return _put_back(history, replace(wish, to=shown.to, seen=wish.seen or shown.seen), dry_run=False)
         return _put_back(history, wish, dry_run=dry_run)
 
@@ -86,19 +102,114 @@ def _put_back(history: History, wish: Wish, *, dry_run: bool) -> Revert:
 
 
 def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
-    for line in revert_text.remarks(found, zone):
+    for line in reverts.remarks(found, zone):
         say(line)
     if found.applied:
-        say(revert_text.done(found))
+        say(reverts.done(found))
     elif not any(document.writes for document in found.documents):
-        say(revert_text.nothing(found, wish, zone) if found.complete else "Nothing was changed.")
+        say(reverts.nothing(found, wish, zone) if found.complete else "Nothing was changed.")
     elif wish.transaction is not None and not wish.partial and not found.complete:
         say("Nothing was changed. A transaction is undone as a whole, or with --partial as far as that goes:")
-        say(revert_text.command(replace(wish, partial=True), found))
+        say(reverts.command(replace(wish, partial=True), found))
     else:
-        say(f"Nothing was changed. To do it: {revert_text.command(wish, found)}")
+        say(f"Nothing was changed. To do it: {reverts.command(wish, found)}")
 
 
 def _tell_unsettled(history: History, zone: tzinfo | None, *, settle: bool) -> None:
     for unsettled in history.settle_reverts() if settle else history.unsettled_reverts():
-        say(revert_text.unsettled(unsettled, zone))
+        say(reverts.unsettled(unsettled, zone))
+
+
+_EXIT_CODES: dict[type[Exception], int] = {
+    UnknownTransactionError: exit_codes.NOT_FOUND,
+    AmbiguousTransactionError: exit_codes.USAGE,
+    UnknownStateError: exit_codes.UNKNOWN,
+    NotAllowedError: exit_codes.UNEXPECTED,
+}
+"""Of errors whose own words say it all."""
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn what can be in the way of any revert into advice.
+
+    Raises:
+        CommandError: instead.
+    """
+    try:
+        yield
+    except NotAllRecordedError as error:
+        raise CommandError(
+            f"{error}; nothing was changed.\nIs its daemon running (`watcher partition` says)? Then try again, or undo "
+            "what is recorded: --partial.",
+            exit_codes.UNKNOWN,
+        ) from error
+    except ContendedError as error:
+        raise CommandError(
+            "others write to it all the time; nothing was changed. Try again.", exit_codes.BUSY
+        ) from error
+    except UnsureError as error:
+        raise CommandError(
+            "the deployment went away while it was being done. `watcher log` will show whether it was.",
+            exit_codes.UNREACHABLE,
+        ) from error
+    except tuple(_EXIT_CODES) as error:
+        raise CommandError(f"{error}.", _EXIT_CODES[type(error)]) from error
+
+
+@contextmanager
+def of_document(history: History, wish: Wish, zone: tzinfo | None) -> Iterator[None]:
+    """Turn what can be in the way of putting back one document into advice.
+
+    Raises:
+        CommandError: instead.
+        click.UsageError: a field is within an array.
+    """
+    try:
+        yield
+    except InsideArrayError as error:
+        raise click.UsageError(f"--field: {error}; name the array.") from error
+    except NoSuchFieldError as error:
+        hints = [hint for field in wish.fields if (hint := arguments.element_hint(field))]
+        raise CommandError("\n".join([f"{error}.", *hints]), exit_codes.NOT_FOUND) from error
+    except NothingRecordedError as error:
+        said = not_found.message(history, Selection(wish.namespace, wish.document_id), zone)
+        raise CommandError(said, exit_codes.NOT_FOUND) from error
+    except NoSuchVersionError as error:
+        said = states.no_such_version(history, wish.namespace, wish.document_id, error, zone)
+        raise CommandError(said, exit_codes.NOT_FOUND) from error
+    except CollectionEndedError as error:
+        raise CommandError(_with_its_collection(wish, error.event, zone), exit_codes.NOT_FOUND) from error
+
+
+def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
+    """Refuse to delete by a number that means another version after each recorded event.
+
+    Args:
+        found: what a dry run found.
+        wish: what is to be done.
+        command: what to type to do it even so.
+
+    Raises:
+        CommandError: it would be deleted.
+    """
+    if not any(document.writes and document.after is None for document in found.documents):
+        return
+    subject = states.command(wish.namespace, not_found.argument(wish.document_id))
+    raise CommandError(
+        f"--to {wish.to} is version {found.to} by now, at which the document was not there: it would be deleted. "
+        "Numbers below zero are counted from the newest version, and every revert adds one.\n"
+        f"To delete it: {command}\n"
+        f"To bring back a deleted document, however often it is typed: watcher revert {subject} --undelete --yes",
+        exit_codes.USAGE,
+    )
+
+
+def _with_its_collection(wish: Wish, event: Event, zone: tzinfo | None) -> str:
+    of = states.named(wish.namespace, wish.document_id)
+    before = states.just_before(event.cluster_time)
+    subject = states.command(wish.namespace, not_found.argument(wish.document_id))
+    return (
+        f"{of} was not deleted: it went with its collection, {states.of_event(event, zone)}.\n"
+        f"To bring it back as it was then: watcher revert {subject} --to {times.exact(before)}"
+    )

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.cli.rendering import output
+from watcher.cli import session
 
 if TYPE_CHECKING:
     from config.settings import Settings
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
     from watcher.operations.privileges import Grants
 
 _PURPOSES = ("daemon", "reader", "revert")
@@ -42,10 +42,10 @@ def roles(
     scope = Scope.of(settings)
     grants = plan(settings, scope, purposes or PURPOSES, minimal=minimal)
     if as_json:
-        output.speak_utf8()
+        session.speak_utf8()
         _print_json(grants, update=update)
     else:
-        output.survive_any_character()
+        session.survive_any_character()
         click.echo("\n\n".join(_script(settings, place, update=update) for place in grants))
 
 

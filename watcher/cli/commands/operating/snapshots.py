@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from watcher.cli.parsing.parse import DocumentId, Namespace
+from watcher.cli.parsing.arguments import DocumentId, Namespace
 
 if TYPE_CHECKING:
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
 
 
 @click.group()

@@ -15,11 +15,11 @@ from change_history import History, Selection
 from change_history.bson import extended_json
 from change_history.bson.values import to_python, to_raw
 from change_history.reconstruct.snapshot_maker import SPACING, Difference, Document, Snapshots
-from watcher.cli import exit_codes
-from watcher.cli.connection import CommandError, history_uri, open_client
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import not_found, output, tables
+from watcher.cli import exit_codes, session
+from watcher.cli.parsing import times
+from watcher.cli.rendering import not_found, terminal
 from watcher.cli.rendering.value_text import printable
+from watcher.cli.session import CommandError, history_uri, open_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +102,7 @@ def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: 
                         click.echo(_difference_line(difference, repaired=repair))
     if not as_json:
         if wrong:
-            tables.show(_COLUMNS, map(_row, wrong))
+            terminal.show_table(_COLUMNS, map(_row, wrong))
         done = ", repaired" if repair and wrong else ""
         compared = f"{_many(count, 'snapshot')} of {_many(len(documents), 'document')} compared"
         click.echo(f"{compared}, {len(wrong):,} wrong{done}")
@@ -142,9 +142,9 @@ def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def _speak(*, as_json: bool) -> None:
     if as_json:
-        output.speak_utf8()
+        session.speak_utf8()
     else:
-        output.survive_any_character()
+        session.survive_any_character()
 
 
 def _line(document: Document, **more: Any) -> str:
@@ -170,7 +170,7 @@ def _row(difference: Difference) -> tuple[str, ...]:
     name = f"{difference.document.namespace} {extended_json.dumps_raw(difference.document.id)}"
     return (
         printable(name),
-        moments.exact(difference.cluster_time),
+        times.exact(difference.cluster_time),
         difference.snapshot.hex(),
         printable(difference.said),
     )

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from watcher.cli import exit_codes
-from watcher.cli.parsing.at import AT_HELP, At
-from watcher.cli.parsing.command import Command, argument, option
-from watcher.cli.parsing.parse import DocumentId, Namespace
-from watcher.cli.parsing.time_options import utc_option
-from watcher.cli.rendering import output
+from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Namespace
+from watcher.cli.parsing.options import Command, argument, option, utc_option
+from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import tzinfo
-
-    from change_history.blame.recorded import Leaf
-    from change_history.reconstruct.point_in_time import PointInTime as Moment
-    from watcher.cli.main import Context
-
-_COLUMNS = ("field", "value", "when", "operation", "event", "transaction")
-_VALUE_WIDTH = 40
+    from change_history.reconstruct.point_in_time import PointInTime
+    from watcher.cli.session import Context
 
 
 @click.command(
@@ -48,70 +38,22 @@ _VALUE_WIDTH = 40
 @option("--json", "as_json", is_flag=True, help="One leaf a line, in canonical Extended JSON.")
 @utc_option
 @click.pass_obj
-def blame(context: Context, *, namespace: str, document_id: Any, at: Moment | None, as_json: bool, utc: bool) -> None:
+def blame(
+    context: Context, *, namespace: str, document_id: Any, at: PointInTime | None, as_json: bool, utc: bool
+) -> None:
     """Show when, and by which event, each field of a document got its value."""
-    from watcher.cli import past
-    from watcher.cli.connection import CommandError
-    from watcher.cli.parsing import moments
-    from watcher.cli.rendering import state_text
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import leaves, states
 
-    zone = moments.zone_of(utc=utc)
-    with past.asked(context.settings()) as history:
-        state = past.state(history, namespace, document_id, at, zone)
+    zone = times.zone_of(utc=utc)
+    with states.asked(context) as history:
+        state = states.state(history, namespace, document_id, at, zone)
         if state.data is None:
-            raise CommandError(state_text.absent(history, state, at, zone), exit_codes.NOT_FOUND)
-        leaves = history.blame_leaves(namespace, document_id, at)
-        past.say(f"{state_text.named(namespace, document_id)}: {state_text.stands(state, zone)}")
-        past.say_gaps(state.gaps, zone)
+            raise CommandError(states.absent(history, state, at, zone), exit_codes.NOT_FOUND)
+        found = history.blame_leaves(namespace, document_id, at)
+        say(f"{states.named(namespace, document_id)}: {states.stands(state, zone)}")
+        states.say_gaps(state.gaps, zone)
         if as_json:
-            output.speak_utf8()
-            for leaf in leaves:
-                click.echo(_json_line(leaf))
+            leaves.show_json(found)
         else:
-            output.survive_any_character()
-            _print(leaves, zone)
-
-
-def _print(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
-    from change_history.query.transactions import event_name
-    from watcher.cli.parsing import moments
-    from watcher.cli.rendering import blame_text, heading, tables
-    from watcher.cli.rendering.render import PipedConsole
-    from watcher.cli.rendering.value_text import printable, text_of
-
-    console = PipedConsole()
-    if console.is_terminal and console.width < heading.WIDE:
-        for line in blame_text.lines(leaves, zone, console.width):
-            console.print(line, soft_wrap=True, highlight=False)
-        return
-    width = _VALUE_WIDTH if sys.stdout.isatty() else None
-    tables.show(
-        _COLUMNS,
-        [
-            (
-                printable(leaf.field),
-                text_of(leaf.value, width),
-                moments.of_event(leaf.event, zone),
-                printable(leaf.event.operation),
-                event_name(leaf.event.id),
-                heading.transaction(leaf.event),
-            )
-            for leaf in leaves
-        ],
-    )
-
-
-def _json_line(leaf: Leaf) -> str:
-    from change_history.bson import extended_json
-
-    event = leaf.event
-    about: dict[str, Any] = {
-        "_id": event.id,
-        "namespace": event.namespace,
-        "operation": event.operation,
-        "timestamp": event.timestamp,
-        "cluster_time": event.cluster_time,
-    }
-    if event.transaction is not None:
-        about["transaction"] = {"session": event.transaction.session, "number": event.transaction.number}
-    return extended_json.dumps({"field": leaf.field, "path": list(leaf.path), "value": leaf.value, "event": about})
+            leaves.show(found, zone)

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.at import AT_HELP, At
-from watcher.cli.parsing.command import Command, argument, option
-from watcher.cli.parsing.parse import DocumentId, Namespace
-from watcher.cli.parsing.time_options import utc_option
+from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Namespace
+from watcher.cli.parsing.options import Command, argument, option, utc_option
 
 if TYPE_CHECKING:
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
 
 _OF_COLLECTION, _OF_DOCUMENT = 2, 3
 _FORMS = "write NS ID A B for a document, NS A B for a collection; B may be `now`, the last that is recorded"
@@ -73,14 +71,14 @@ def diff(context: Context, *, namespace: str, words: tuple[str, ...], as_json: b
     if as_json and patch:
         raise click.UsageError("--json and --patch are two forms of the answer; leave one of them out.")
     ids, a, b = _read(words)
-    from watcher.cli.parsing import moments
-    from watcher.cli.past import asked
-    from watcher.cli.rendering import diff_output
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import diffs
+    from watcher.cli.rendering.states import asked
 
-    zone = moments.zone_of(utc=utc)
-    form = diff_output.Form.JSON if as_json else diff_output.Form.PATCH if patch else diff_output.Form.TEXT
-    with asked(context.settings()) as history:
+    zone = times.zone_of(utc=utc)
+    form = diffs.Form.JSON if as_json else diffs.Form.PATCH if patch else diffs.Form.TEXT
+    with asked(context) as history:
         if ids:
-            diff_output.of_document(history, namespace, ids[0], (a, b), form, zone)
+            diffs.of_document(history, namespace, ids[0], (a, b), form, zone)
         else:
-            diff_output.of_collection(history, namespace, (a, b), form, zone)
+            diffs.of_collection(history, namespace, (a, b), form, zone)

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.command import Command, argument, option
-from watcher.cli.parsing.parse import DocumentId, Namespace, Time
-from watcher.cli.parsing.time_options import contradictions, window_options
+from watcher.cli.parsing.arguments import DocumentId, Namespace, Time
+from watcher.cli.parsing.options import Command, argument, contradictions, option, window_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from change_history.reconstruct.point_in_time import Moment
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
 
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _OF_NDJSON = {"", ".ndjson", ".jsonl", ".json"}
@@ -106,7 +105,7 @@ def export(
     from change_history.bson.values import ABSENT
     from change_history.export.tables import Format
     from watcher.cli.commands.reading import export_job
-    from watcher.cli.parsing.moments import zone_of
+    from watcher.cli.parsing.times import zone_of
 
     # A null is an id like any other, so None cannot stand for "no ID".
     named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
@@ -118,8 +117,7 @@ def export(
         at=at,
         zone=zone_of(utc=utc),
     )
-    settings = context.settings()
     if path == _STDOUT:
-        export_job.to_stdout(settings, job)
+        export_job.to_stdout(context, job)
     else:
-        export_job.to_file(settings, job, path, resume=resume)
+        export_job.to_file(context, job, path, resume=resume)

@@ -23,11 +23,11 @@ from change_history.export.resume import NotResumableError
 from change_history.export.tables import Format
 from change_history.export.writers import writer_of
 from change_history.reconstruct.state import UnknownStateError
-from watcher.cli import exit_codes
-from watcher.cli.connection import CommandError, open_history
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import output, progress, value_text
+from watcher.cli import exit_codes, session
+from watcher.cli.parsing import times
+from watcher.cli.rendering import terminal, value_text
 from watcher.cli.rendering.not_found import message
+from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from change_history import History, Selection
     from change_history.export.tables import Table
     from change_history.reconstruct.point_in_time import Moment
-    from config.settings import Settings
+    from watcher.cli.session import Context
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class Job:
     def _documents(self, history: History, at: Moment) -> Iterator[bytes]:
         documents = source.documents(history, self.selection.namespace or "", self.selection.document_id, at)
         self.gaps = len(documents.gaps)
-        for document_id, document, unknown in progress.counted(documents.found, "exporting"):
+        for document_id, document, unknown in terminal.counted(documents.found, "exporting"):
             if unknown is not None:
                 self.untold[unknown] += 1
             if self.format is not Format.NDJSON:
@@ -92,7 +92,7 @@ class Job:
                 yield document
 
 
-def to_stdout(settings: Settings, job: Job) -> None:
+def to_stdout(context: Context, job: Job) -> None:
     """Write to standard output.
 
     Raises:
@@ -100,7 +100,7 @@ def to_stdout(settings: Settings, job: Job) -> None:
     """
     if job.format is Format.PARQUET and sys.stdout.isatty():
         raise CommandError("a Parquet file is nothing for a terminal; name a file with --output", exit_codes.USAGE)
-    with open_history(settings) as history, _errors(), output.until_closed():
+    with context.history() as history, _errors(), session.until_closed():
         written = _write(job, job.rows(history), sys.stdout.buffer)
         sys.stdout.buffer.flush()
         if not written:
@@ -108,13 +108,13 @@ def to_stdout(settings: Settings, job: Job) -> None:
         _remarks(job)
 
 
-def to_file(settings: Settings, job: Job, path: Path, *, resume: bool) -> None:
+def to_file(context: Context, job: Job, path: Path, *, resume: bool) -> None:
     """Write into a file, which has `.part` after its name until it is complete.
 
     Raises:
         CommandError: it cannot be done.
     """
-    with open_history(settings) as history, _errors(), PartFile(path) as part:
+    with context.history() as history, _errors(), PartFile(path) as part:
         first = _begin(part, job, resume=resume)
         try:
             written = _write(job, job.rows(history, first), part.file, begun=first is not None)
@@ -142,7 +142,7 @@ def _begin(part: PartFile, job: Job, *, resume: bool) -> bytes | None:
         if about is None or different:
             other = ", ".join(different) or "form"
             raise resuming.NotResumableError(f"{part.path} is of another export (other {other})")
-        since, until = (moments.parse_moment(about[key]) if about[key] else None for key in ("since", "until"))
+        since, until = (times.parse(about[key]) if about[key] else None for key in ("since", "until"))
         job.selection = replace(job.selection, since=since, until=until)
         place = resuming.place(part.file, job.format, job.table)
         if place.event is not None:
@@ -188,7 +188,7 @@ def _typed(moment: Moment | None) -> str:
     """A moment as it can be typed again, exactly; nothing for None."""
     if moment is None:
         return ""
-    return moment.isoformat() if isinstance(moment, datetime) else moments.exact(moment)
+    return moment.isoformat() if isinstance(moment, datetime) else times.exact(moment)
 
 
 def _remarks(job: Job) -> None:
@@ -212,7 +212,7 @@ def _nothing(history: History, job: Job) -> CommandError:
     if job.at is not None and next(history.stored(selection, limit=1), None) is not None:
         which = "no documents" if selection.document_id is ABSENT else "no such document"
         namespace = value_text.printable(selection.namespace or "")
-        return CommandError(f"{namespace} had {which} at {moments.asked(job.at, job.zone)}.", exit_codes.NOT_FOUND)
+        return CommandError(f"{namespace} had {which} at {times.asked(job.at, job.zone)}.", exit_codes.NOT_FOUND)
     return CommandError(message(history, selection, job.zone), exit_codes.NOT_FOUND)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 import click
 
-from watcher.cli.rendering import output
+from watcher.cli import session
 
 if TYPE_CHECKING:
-    from watcher.cli.main import Context
+    from datetime import tzinfo
+
+    from bson.raw_bson import RawBSONDocument
+
+    from watcher.cli.session import Context
 
 _COLUMNS = ("from", "to", "how long", "stream", "watched", "cause")
 
@@ -25,35 +28,40 @@ def gaps(context: Context, *, as_json: bool, utc: bool) -> None:
     Changes of what was watched that were made in such an interval are not in the history. `watcher log` shows each of
     them in its place.
     """
-    from change_history.query.gaps import view
-    from change_history.stored.event import to_event
-    from watcher.cli.connection import open_history
-    from watcher.cli.parsing import moments
-    from watcher.cli.rendering import gap_text, render, tables
-    from watcher.cli.rendering.value_text import printable
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import event_words
 
-    zone = UTC if utc else None
-    with open_history(context.settings()) as history:
+    with context.history() as history:
         found = list(history.stored_gaps())
     if as_json:
-        output.speak_utf8()
+        session.speak_utf8()
         for stored in found:
-            render.json_line(stored)
-        return
-    if not found:
+            event_words.json_line(stored)
+    elif found:
+        session.survive_any_character()
+        _show(found, times.zone_of(utc=utc))
+    else:
         click.echo("no gaps")
-        return
-    output.survive_any_character()
-    read = [view(to_event(stored)) for stored in found]
-    rows = [
-        (
-            moments.clock(gap.since, zone),
-            moments.clock(gap.until, zone),
-            gap_text.length(gap),
-            printable(gap.stream),
-            gap_text.watched(gap),
-            printable(gap.cause),
-        )
-        for gap in read
-    ]
-    tables.show(_COLUMNS, rows)
+
+
+def _show(found: list[RawBSONDocument], zone: tzinfo | None) -> None:
+    from change_history.query.gaps import view
+    from change_history.stored.event import to_event
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import event_words, terminal
+    from watcher.cli.rendering.value_text import printable
+
+    terminal.show_table(
+        _COLUMNS,
+        [
+            (
+                times.clock(gap.since, zone),
+                times.clock(gap.until, zone),
+                event_words.gap_length(gap),
+                printable(gap.stream),
+                event_words.gap_watched(gap),
+                printable(gap.cause),
+            )
+            for gap in map(view, map(to_event, found))
+        ],
+    )

@@ -9,10 +9,9 @@ import click
 from click.core import ParameterSource
 
 from watcher.cli import exit_codes
-from watcher.cli.parsing.command import Command, argument, option
-from watcher.cli.parsing.field_words import Field
-from watcher.cli.parsing.parse import DocumentId, Namespace, Operation, TransactionName, Value
-from watcher.cli.parsing.time_options import contradictions, window_options
+from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Operation, TransactionName, Value
+from watcher.cli.parsing.options import Command, argument, contradictions, option, window_options
+from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from change_history import History
     from change_history.query.transactions import Name, Transaction
     from change_history.reconstruct.point_in_time import Moment
-    from watcher.cli.main import Context
+    from watcher.cli.session import Context
 
 NEWEST_ON_TERMINAL = 100
 """How many events a terminal gets unless `--limit` says otherwise."""
@@ -135,17 +134,14 @@ def log(
     # Imported here, not above: `--help` and a mistyped option shall not wait for the driver.
     from change_history import Selection
     from change_history.bson.values import ABSENT
-    from watcher.cli.connection import CommandError, open_history
-    from watcher.cli.parsing import moments
-    from watcher.cli.rendering import log_forms, progress
-    from watcher.cli.rendering.not_found import message
+    from watcher.cli.rendering import log_forms
 
     def given(name: str, value: Any) -> Any:
         # A null is a value like any other, so None cannot stand for "not given".
         source = click.get_current_context().get_parameter_source(name)
         return value if source is ParameterSource.COMMANDLINE else ABSENT
 
-    with open_history(context.settings()) as history:
+    with context.history() as history:
         selection = Selection(
             namespace,
             given("document_id", document_id),
@@ -161,15 +157,17 @@ def log(
         default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
         answer = log_forms.Answer(history, selection, newest_first=reverse)
         events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
-        found = log_forms.print_all(progress.counted(events, "counting") if stat else events, form, endless=follow)
+        found = log_forms.print_all(events, form, endless=follow)
         answer.say_what_is_unknown()
         if not found and not follow:
-            raise CommandError(message(history, selection, moments.zone_of(utc=utc)), exit_codes.NOT_FOUND)
+            from watcher.cli.parsing import times
+            from watcher.cli.rendering.not_found import message
+
+            raise CommandError(message(history, selection, times.zone_of(utc=utc)), exit_codes.NOT_FOUND)
 
 
 def _transaction(history: History, name: Name) -> Transaction:
     from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
-    from watcher.cli.connection import CommandError
 
     try:
         return history.transaction(name)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from watcher.cli import exit_codes
-from watcher.cli.parsing.at import AT_HELP, At, Query
-from watcher.cli.parsing.command import Command, argument, option
-from watcher.cli.parsing.parse import DocumentId, Namespace
-from watcher.cli.parsing.time_options import utc_option
-from watcher.cli.rendering import output
+from watcher.cli import exit_codes, session
+from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Namespace, Query
+from watcher.cli.parsing.options import Command, argument, option, utc_option
+from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from change_history import History
-    from change_history.reconstruct.point_in_time import PointInTime as Moment
-    from watcher.cli.main import Context
+    from change_history.reconstruct.point_in_time import PointInTime
+    from watcher.cli.session import Context
+
+_COLOURS = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}  # with these, rich takes a pipe for a terminal
 
 
 def _check(given: Mapping[str, Any]) -> Iterator[str]:
@@ -62,19 +64,19 @@ def show(
     *,
     namespace: str,
     document_id: Any,
-    at: Moment | None,
+    at: PointInTime | None,
     query: dict[str, Any] | None,
     as_json: bool,
     utc: bool,
 ) -> None:
     """Show a document as it was."""
-    from watcher.cli.parsing import moments
-    from watcher.cli.past import asked
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import states
 
     # A null is an id like any other, so None cannot stand for "no ID".
     named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
-    zone = moments.zone_of(utc=utc)
-    with asked(context.settings()) as history:
+    zone = times.zone_of(utc=utc)
+    with states.asked(context) as history:
         if named:
             _show_document(history, namespace, document_id, at, zone, as_json=as_json)
         else:
@@ -82,24 +84,20 @@ def show(
 
 
 def _show_document(history: History, namespace: str, document_id: Any, at: Any, zone: Any, *, as_json: bool) -> None:
-    from watcher.cli import past
-    from watcher.cli.connection import CommandError
-    from watcher.cli.rendering import state_text
+    from watcher.cli.rendering import states
 
-    state = past.state(history, namespace, document_id, at, zone)
+    state = states.state(history, namespace, document_id, at, zone)
     if state.data is None:
-        raise CommandError(state_text.absent(history, state, at, zone), exit_codes.NOT_FOUND)
-    past.say(f"{state_text.named(namespace, document_id)}: {state_text.stands(state, zone)}")
-    past.say_gaps(state.gaps, zone)
+        raise CommandError(states.absent(history, state, at, zone), exit_codes.NOT_FOUND)
+    say(f"{states.named(namespace, document_id)}: {states.stands(state, zone)}")
+    states.say_gaps(state.gaps, zone)
     _printer(as_json=as_json, pretty=True)(state.data)
 
 
 def _show_collection(
     history: History, namespace: str, at: Any, query: dict[str, Any] | None, zone: Any, *, as_json: bool
 ) -> None:
-    from watcher.cli import past
-    from watcher.cli.connection import CommandError
-    from watcher.cli.rendering import state_text, value_text
+    from watcher.cli.rendering import states, value_text
 
     collection = history.collection(namespace, at)
     shown = unknown = 0
@@ -107,40 +105,40 @@ def _show_collection(
     for told in collection.documents(query):
         if told.data is None:
             unknown += 1
-            past.say(
-                f"{state_text.named(namespace, told.document_id)} is left out, history cannot tell it: {told.unknown}."
-            )
+            say(f"{states.named(namespace, told.document_id)} is left out, history cannot tell it: {told.unknown}.")
         else:
             shown += 1
             show_one(told.data)
-    past.say_gaps(collection.gaps, zone)
+    states.say_gaps(collection.gaps, zone)
     if collection.unknown is not None:
-        past.say(f"Which documents {value_text.printable(namespace)} had is not known: {collection.unknown}.")
+        say(f"Which documents {value_text.printable(namespace)} had is not known: {collection.unknown}.")
     if unknown or collection.unknown is not None:
         raise SystemExit(exit_codes.UNKNOWN)
     if shown:
         return
     if query and next(collection.documents(), None) is not None:
         raise CommandError(f"no document of {value_text.printable(namespace)} matched then.", exit_codes.NOT_FOUND)
-    raise CommandError(state_text.nothing(history, collection, zone), exit_codes.NOT_FOUND)
+    raise CommandError(states.nothing(history, collection, zone), exit_codes.NOT_FOUND)
 
 
 def _printer(*, as_json: bool, pretty: bool) -> Callable[[bytes], None]:
     from change_history.bson import extended_json
 
     if as_json:
-        output.speak_utf8()
+        session.speak_utf8()
         return lambda document: click.echo(extended_json.dumps_document(document))
+    from watcher.cli.rendering import states
+
+    session.survive_any_character()
+    write = states.pretty if pretty else states.pretty_line
+    if not sys.stdout.isatty() and not _COLOURS & os.environ.keys():
+        return lambda document: click.echo(write(document))
     from rich.highlighter import JSONHighlighter
     from rich.text import Text
 
-    from watcher.cli.rendering import readable_json
-    from watcher.cli.rendering.render import PipedConsole
+    from watcher.cli.rendering.terminal import PipedConsole
 
-    output.survive_any_character()
-    console = PipedConsole()
-    write = readable_json.pretty if pretty else readable_json.line
+    console, paint = PipedConsole(), JSONHighlighter()
     if not console.is_terminal:
         return lambda document: click.echo(write(document))
-    paint = JSONHighlighter()
     return lambda document: console.print(paint(Text(write(document))), soft_wrap=True)

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.cli import exit_codes
-from watcher.cli.parsing.command import Command, argument, option
-from watcher.cli.parsing.parse import Namespace
-from watcher.cli.parsing.time_options import contradictions, window_options
+from watcher.cli import exit_codes, session
+from watcher.cli.parsing.arguments import Namespace
+from watcher.cli.parsing.options import Command, argument, contradictions, option, window_options
+from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from change_history import History
     from change_history.query.stats import Numbers, Stats
     from change_history.reconstruct.point_in_time import Moment
-    from watcher.cli.main import Context
-    from watcher.cli.rendering.stats_tables import Found
+    from watcher.cli.rendering.counts import Found
+    from watcher.cli.session import Context
 
 TOP = 10
 """How many documents and fields are named unless `--top` says otherwise."""
@@ -63,58 +62,53 @@ def stats(
     The server counts, in a pass over the events for each of the four tables.
     """
     from change_history import Selection
-    from watcher.cli.connection import CommandError, open_history
-    from watcher.cli.parsing import moments
-    from watcher.cli.rendering import output, stats_tables
-    from watcher.cli.rendering.not_found import message
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import counts, not_found
 
-    with open_history(context.settings()) as history:
+    zone = times.zone_of(utc=utc)
+    with context.history() as history:
         found = _count(history.stats(namespace, since=since, until=until), top=top, utc=utc)
         if not found.collections:
             selection = Selection(namespace, since=since, until=until)
-            raise CommandError(message(history, selection, moments.zone_of(utc=utc)), exit_codes.NOT_FOUND)
-        lost = _gaps(history, namespace, since, until)
+            raise CommandError(not_found.message(history, selection, zone), exit_codes.NOT_FOUND)
+        lost = sum(1 for _ in history.stored_gaps(namespace, since=since, until=until))
     if as_json:
-        output.speak_utf8()
-        stats_tables.print_json(found)
+        session.speak_utf8()
+        counts.stats_json(found)
     else:
-        output.survive_any_character()
-        stats_tables.print_tables(found, moments.zone_of(utc=utc), with_namespaces=namespace is None)
+        session.survive_any_character()
+        counts.stats_tables(found, zone, with_namespaces=namespace is None)
     if lost:
-        from watcher.cli.rendering.tables import words
+        from watcher.cli.rendering.value_text import words
 
         click.echo(f"What happened in {words(lost, 'gap')} is not known: see `watcher gaps`.", err=True)
 
 
 def _count(counting: Stats, *, top: int, utc: bool) -> Found:
-    from watcher.cli.parsing import moments
-    from watcher.cli.rendering import progress
-    from watcher.cli.rendering.stats_tables import Found
+    from watcher.cli.parsing import times
+    from watcher.cli.rendering import terminal
+    from watcher.cli.rendering.counts import Found
 
-    with progress.working("counting collections, 1 of 4"):
+    with terminal.working("counting collections, 1 of 4"):
         collections = list(counting.by_collection())
     if not collections:
         return Found([], [], [], [])
-    with progress.working("counting days, 2 of 4"):
-        days = _by_day(counting, moments.zone_name(utc=utc))
-    with progress.working("counting documents, 3 of 4"):
+    with terminal.working("counting days, 2 of 4"):
+        days = _by_day(counting, times.zone_name(utc=utc))
+    with terminal.working("counting documents, 3 of 4"):
         documents = list(counting.busiest_documents(top))
-    with progress.working("counting fields, 4 of 4"):
+    with terminal.working("counting fields, 4 of 4"):
         return Found(collections, days, documents, list(counting.busiest_fields(top)))
 
 
 def _by_day(counting: Stats, zone: str) -> list[tuple[datetime, str, Numbers]]:
     from pymongo.errors import OperationFailure
 
-    from watcher.cli.parsing import moments
+    from watcher.cli.parsing import times
 
     try:
         return list(counting.by_day(zone))
     except OperationFailure as error:
         if error.code != _UNKNOWN_ZONE:  # the server's list of zones is older than ours
             raise
-        return list(counting.by_day(moments.offset()))
-
-
-def _gaps(history: History, namespace: str | None, since: Moment | None, until: Moment | None) -> int:
-    return sum(1 for _ in history.stored_gaps(namespace, since=since, until=until))
+        return list(counting.by_day(times.offset()))

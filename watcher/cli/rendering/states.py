@@ -1,29 +1,86 @@
-"""What is said beside a document as it was: where it stands in its history, and what is not known of it."""
+"""Documents as they were: their state or why there is none, what is said beside it, and the document itself.
+
+Documents are written as relaxed Extended JSON, indented, with nothing in it that could command a terminal. Numbers are
+written without their type, which the canonical form (`change_history.bson.extended_json`) keeps.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import click
 from bson import Timestamp
 
 from change_history import Selection
-from change_history.bson.values import ABSENT
+from change_history.bson import extended_json, raw
+from change_history.bson.values import ABSENT, to_python
 from change_history.query import transactions
 from change_history.query.gaps import view
+from change_history.reconstruct.filters import FilterError
+from change_history.reconstruct.point_in_time import NoSuchVersionError
+from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.order import BEGINNING
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import gap_text, heading, not_found
+from watcher.cli import exit_codes
+from watcher.cli.parsing import times
+from watcher.cli.rendering import event_words, not_found
 from watcher.cli.rendering.value_text import printable, text_of
+from watcher.cli.session import CommandError, say, until_closed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import tzinfo
 
     from change_history import History, State
+    from change_history.bson.raw import Value
     from change_history.reconstruct.collection import CollectionState
-    from change_history.reconstruct.point_in_time import NoSuchVersionError, PointInTime
+    from change_history.reconstruct.point_in_time import PointInTime
     from change_history.stored.event import Event
     from change_history.stored.order import HistoryPosition
+    from watcher.cli.session import Context
+
+
+@contextmanager
+def asked(context: Context) -> Iterator[History]:
+    """Open the history to ask what documents were; what cannot be answered ends the command, and says why.
+
+    Raises:
+        CommandError: there is no answer.
+        click.UsageError: the server refuses a filter.
+    """
+    try:
+        with until_closed(), context.history() as history:
+            yield history
+    except UnknownStateError as error:
+        raise CommandError(f"{error}.", exit_codes.UNKNOWN) from error
+    except FilterError as error:
+        raise click.UsageError(f"--query: {error}") from error
+
+
+def state(history: History, namespace: str, document_id: Any, at: PointInTime | None, zone: tzinfo | None) -> State:
+    """What a document was, if history can tell.
+
+    Raises:
+        CommandError: it cannot, or the document has no such version.
+    """
+    try:
+        found = history.state(namespace, document_id, at)
+    except NoSuchVersionError as error:
+        said = no_such_version(history, namespace, document_id, error, zone)
+        raise CommandError(said, exit_codes.NOT_FOUND) from error
+    if found.unknown is not None:
+        raise CommandError(unknown(found, at, zone), exit_codes.UNKNOWN)
+    return found
+
+
+def say_gaps(gaps: Iterable[Event], zone: tzinfo | None) -> None:
+    """Say which gaps an answer reaches across, each once."""
+    for line in across(list({bytes(gap.id): gap for gap in gaps}.values()), zone):
+        say(line)
+
 
 _MOST_GAPS = 3
 _LAST_INCREMENT = 2**32 - 1
@@ -46,10 +103,9 @@ def stands(state: State, zone: tzinfo | None) -> str:
 
 def of_event(event: Event, zone: tzinfo | None) -> str:
     """An event in few words: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6`."""
-    transaction = heading.transaction(event)
-    return (
-        f"{moments.of_event(event, zone)} {printable(event.operation)}, event {transactions.event_name(event.id)}"
-        + (f", transaction {transaction}" if transaction else "")
+    transaction = event_words.transaction_name(event)
+    return f"{times.of_event(event, zone)} {printable(event.operation)}, event {transactions.event_name(event.id)}" + (
+        f", transaction {transaction}" if transaction else ""
     )
 
 
@@ -57,8 +113,8 @@ def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:
     """Lines about the gaps that an answer reaches across."""
     for gap in gaps[:_MOST_GAPS]:
         yield (
-            f"Events were lost from {gap_text.interval(gap, zone)}, because of {printable(view(gap).cause)}: what they "
-            "changed is not known."
+            f"Events were lost from {event_words.gap_interval(gap, zone)}, because of {printable(view(gap).cause)}: "
+            "what they changed is not known."
         )
     if len(gaps) > _MOST_GAPS:
         yield f"There are {len(gaps) - _MOST_GAPS} gaps more: see `watcher gaps`."
@@ -66,7 +122,7 @@ def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:
 
 def unknown(state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
     """Why history cannot tell a document as of a moment."""
-    of, then = named(state.namespace, state.document_id), moments.asked(at, zone)
+    of, then = named(state.namespace, state.document_id), times.asked(at, zone)
     last = f" Its last recorded event up to {then}: {stands(state, zone)}." if state.entry is not None else ""
     return "\n".join([f"history cannot tell {of}: {state.unknown}.{last}", *across(state.gaps, zone)])
 
@@ -116,7 +172,7 @@ def _absent(history: History, state: State, at: PointInTime | None, zone: tzinfo
     if later is None and not arrival:
         yield not_found.message(history, Selection(state.namespace, state.document_id), zone)
         return
-    yield f"nothing is recorded of {of} up to {moments.asked(at, zone)}."
+    yield f"nothing is recorded of {of} up to {times.asked(at, zone)}."
     if later is not None:
         yield f"Its first recorded event after it: {of_event(later, zone)}."
     yield from arrival
@@ -139,14 +195,14 @@ def _nothing(history: History, collection: CollectionState, zone: tzinfo | None)
 
 def _turned(event: Event, namespace: str, document: str, zone: tzinfo | None) -> Iterator[str]:
     """What became of the documents of a collection, and how to see them."""
-    subject = heading.subject(event, None, with_ids=True, with_namespaces=True)
+    subject = event_words.subject(event, None, with_ids=True, with_namespaces=True)
     yield f"What the collection had ended with {of_event(event, zone)}: {subject}."
     if event.operation == _RENAME and event.namespace == namespace:
         yield f"It has another name since: watcher show {command(_target(event), document)}"
         return
     if event.operation == _RENAME:
         yield f"Since then it has what {printable(event.namespace)} had before."
-    moment = moments.exact(just_before(event.cluster_time))
+    moment = times.exact(just_before(event.cluster_time))
     yield f"What there was right before: watcher show {command(namespace, document)} --at {moment}"
 
 
@@ -172,3 +228,61 @@ def _target(rename: Event) -> str:
 def just_before(moment: Timestamp) -> Timestamp:
     """The cluster time right before another."""
     return Timestamp(moment.time, moment.inc - 1) if moment.inc else Timestamp(moment.time - 1, _LAST_INCREMENT)
+
+
+WIDTH = 100
+"""What of a document fits in so many characters stands on one line."""
+
+_INDENT = "  "
+_ISO_DATES = range(253_402_300_800_000)  # 1970 to 9999, in milliseconds: the others have no ISO form in relaxed JSON
+
+
+def pretty(document: bytes) -> str:
+    """Write a BSON document on as many lines as it needs."""
+    return "\n".join(_lines((raw.DOCUMENT, document), 0))
+
+
+def pretty_line(document: bytes) -> str:
+    """Write a BSON document on one line."""
+    return _text((raw.DOCUMENT, document))
+
+
+def _lines(value: Value, depth: int) -> Iterator[str]:
+    """A value on lines; the first has no indent of its own."""
+    kind, payload = value
+    found = raw.elements(payload) if kind in {raw.DOCUMENT, raw.ARRAY} else []
+    whole = _text(value) if depth or not found else None
+    if whole is not None and (not found or len(whole) + depth * len(_INDENT) <= WIDTH):
+        yield whole
+        return
+    opening, closing = "{}" if kind == raw.DOCUMENT else "[]"
+    inner = _INDENT * (depth + 1)
+    yield opening
+    for number, (key, inner_kind, inner_payload) in enumerate(found, 1):
+        name = f"{_key(key)}: " if kind == raw.DOCUMENT else ""
+        lines = list(_lines((inner_kind, inner_payload), depth + 1))
+        lines[0] = f"{inner}{name}{lines[0]}"
+        lines[-1] += "," if number < len(found) else ""
+        yield from lines
+    yield _INDENT * depth + closing
+
+
+def _text(value: Value) -> str:
+    kind, payload = value
+    if kind == raw.DOCUMENT:
+        members = (f"{_key(key)}: {_text((k, part))}" for key, k, part in raw.elements(payload))
+        return "{" + ", ".join(members) + "}"
+    if kind == raw.ARRAY:
+        return "[" + ", ".join(map(_text, raw.items(payload))) + "]"
+    if kind in {raw.INT32, raw.INT64}:
+        return str(int.from_bytes(payload, "little", signed=True))
+    if kind == raw.DOUBLE and math.isfinite(number := struct.unpack("<d", payload)[0]):
+        return json.dumps(number)
+    if kind == raw.DATE and int.from_bytes(payload, "little", signed=True) in _ISO_DATES:
+        moment = to_python(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return f'{{"$date": "{moment}"}}'
+    return extended_json.dumps_raw(value)
+
+
+def _key(key: bytes) -> str:
+    return extended_json.dumps_raw((raw.STRING, raw.string(key)))

@@ -1,4 +1,9 @@
-"""What every reading command has in common with its arguments: every mistake told at once, and numbers below zero."""
+"""What commands have in common with their arguments: all mistakes said at once, numbers below zero, windows of time.
+
+@click.command(cls=Command, check=contradictions)
+@window_options
+def log(*, since: Moment | None, until: Moment | None, utc: bool) -> None: ...
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from watcher.cli.parsing.parse import Time
+from watcher.cli.parsing.arguments import UTC_IS_CHOSEN, Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     Check = Callable[[Mapping[str, Any]], Iterable[str]]
+    from collections.abc import Callable, Iterator, Mapping
+
+    Function = Callable[..., Any]
+
 
 TIME_HELP = (
     "TIME is ISO 8601 (local time if it names no zone, midnight if no time of day), words such as '2h ago' or "
@@ -130,4 +139,45 @@ def _unmarked(value: Any) -> Any:
         return value.removeprefix(_MARK)
     if isinstance(value, list | tuple):
         return type(value)(_unmarked(each) for each in value)
+    return value
+
+
+_SLACK_S = 60
+"""How far the two clocks of an event may be apart (`point_in_time.SLACK_SECONDS`, which takes the driver)."""
+
+
+def utc_option(command: Function) -> Function:
+    """Add `--utc`: times are read and shown in UTC. The function gets `utc`."""
+    return option(
+        "--utc",
+        is_flag=True,
+        is_eager=True,  # it decides how the others are read
+        callback=_choose_utc,
+        help="Show times in UTC, and read those without a zone as UTC, instead of the local zone.",
+    )(command)
+
+
+def window_options(command: Function) -> Function:
+    """Add `--since`, `--until` and `--utc`. The function gets `since`, `until` (None: no bound) and `utc`."""
+    until = option("--until", metavar="TIME", type=Time(), help="Only up to this moment, the moment included.")
+    since = option("--since", metavar="TIME", type=Time(), help="Only from this moment on, the moment included.")
+    return since(until(utc_option(command)))
+
+
+def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
+    """Say so if the window ends before it begins. A `check` for `watcher.cli.parsing.options.Command`."""
+    since, until = given.get("since"), given.get("until")
+    if since is None or until is None:
+        return
+    from watcher.cli.parsing import times
+
+    same_clock = type(since) is type(until)
+    if since > until if same_clock else times.seconds(since) - times.seconds(until) > _SLACK_S:
+        zone = times.zone_of(utc=given.get("utc", False))
+        first, last = times.typed(since, zone), times.typed(until, zone)
+        yield f"--since {first} is after --until {last}: nothing can be in between."
+
+
+def _choose_utc(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - Click's form
+    ctx.meta[UTC_IS_CHOSEN] = value
     return value

@@ -1,33 +1,110 @@
-"""`watcher checkpoint set`: connects, says what it will do, and does it if told to."""
+"""`watcher checkpoint`: a checkpoint in words, and moving one: says what it will do, and does it if told to."""
 
 from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from bson import Timestamp
 from bson.errors import BSONError
 
+from change_history.bson import extended_json
 from change_history.bson.values import document_to_python
 from config import log as logs
 from config.settings import Baseline
 from watcher.cli import exit_codes
-from watcher.cli.connection import CommandError
-from watcher.cli.operating import in_words, reach
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import checkpoint_text
+from watcher.cli.commands.operating.deployments import in_words, reach
+from watcher.cli.parsing import times
+from watcher.cli.rendering.value_text import printable
+from watcher.cli.session import CommandError
+from watcher.leadership.lease import holder_of
 from watcher.operations.position import CAUSE, Move, Relocation, position_of, time_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from bson.raw_bson import RawBSONDocument
+
     from change_history.reconstruct.point_in_time import Moment
     from config.settings import Settings
     from watcher.leadership.lease import Holder
     from watcher.stream.batch import Position
+
+
+_WIDTH = 12
+
+
+def described(stored: RawBSONDocument, now: datetime, *, utc: bool) -> str:
+    """A checkpoint as lines of a name and a value.
+
+    Args:
+        stored: the checkpoint document.
+        now: the clock of the deployment that keeps it.
+        utc: show times in UTC instead of the local zone.
+    """
+    return "\n".join(f"{name:<{_WIDTH}}{printable(value)}" for name, value in _facts(stored, now, utc=utc))
+
+
+def token_text(token: Any) -> str:
+    """A resume token as it can be typed: its hexadecimal digits where these are all of it, else JSON."""
+    if isinstance(token, dict) and list(token) == ["_data"] and isinstance(token["_data"], str):
+        return str(token["_data"])
+    return extended_json.dumps(token)
+
+
+def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[str, str]]:
+    found = document_to_python(stored)
+    facts = [("stream", str(found["_id"]))]
+    aware = now if now.tzinfo else now.replace(tzinfo=UTC)
+    position = found.get("cluster_time")
+    if isinstance(position, Timestamp):
+        zone = UTC if utc else None
+        facts += [
+            ("position", f"{times.clock(position, zone)}  {times.exact(position)}"),
+            ("age", times.span(max(aware.timestamp() - position.time, 0))),
+            ("token", token_text(found.get("token"))),
+        ]
+    else:
+        facts.append(("position", "none yet"))
+    options, replica_set = _document(found.get("options")), _document(found.get("replica_set"))
+    if options:  # a stream that is only just led has none
+        facts += [
+            ("include", _globs(options.get("include"))),
+            ("exclude", _globs(options.get("exclude")) or "nothing"),
+            ("history", str(options.get("own_database", ""))),
+            ("replica set", f"{replica_set.get('name')} ({replica_set.get('id') or 'id unknown'})"),
+            ("events", str(found.get("events", 0))),
+        ]
+    if lease := _document(found.get("lease")):
+        facts.append(("leader", _leader(lease, aware)))
+    saved = found.get("updated_at")
+    if isinstance(saved, datetime):
+        facts.append(("saved", saved.astimezone(UTC if utc else None).isoformat(" ", "seconds")))
+    if "survey" in found:
+        kept = found["survey"]
+        plans = kept if isinstance(kept, list) else [kept]
+        facts.append(("backfill", f"{', '.join(str(_document(plan).get('kind')) for plan in plans)} under way"))
+    return facts
+
+
+def _document(value: Any) -> dict[str, Any]:
+    """The value if it is a document: a checkpoint may be damaged, and is shown as far as it can be."""
+    return value if isinstance(value, dict) else {}
+
+
+def _globs(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else ""
+
+
+def _leader(lease: dict[str, Any], now: datetime) -> str:
+    expires_at = lease.get("expires_at")
+    left_s = (expires_at - now).total_seconds() if isinstance(expires_at, datetime) else 0.0
+    holder = holder_of(lease, left_s * 1000)
+    term = f"term {lease.get('term')}"
+    return f"{holder}, {term}, for {holder.left_s:.1f} s if not renewed" if holder is not None else f"nobody, {term}"
 
 
 class Wish(NamedTuple):
@@ -104,14 +181,14 @@ def _refuse_if(leader: Holder | None) -> None:
 
 def _show(relocation: Relocation, settings: Settings, move: Move, *, stays: bool, zone: tzinfo | None) -> None:
     origin, target = time_of(move.stored.position), time_of(move.target)
-    lines = [f"stream  {settings.checkpoint}", f"from    {moments.place(origin, zone)}"]
+    lines = [f"stream  {settings.checkpoint}", f"from    {times.clock_and_exact(origin, zone)}"]
     if stays:
         baseline = settings.baseline is Baseline.INITIAL
         lines += ["to      the same position", *_options_in_words(relocation, baseline=baseline)]
     else:
-        token = checkpoint_text.token_text(document_to_python(move.target.token))
-        lines += [f"to      {moments.place(target, zone)}", f"token   {token}"]
-        span = moments.span(abs(target.time - origin.time))
+        token = token_text(document_to_python(move.target.token))
+        lines += [f"to      {times.clock_and_exact(target, zone)}", f"token   {token}"]
+        span = times.span(abs(target.time - origin.time))
         lines.append(
             f'Forward by {span}: events in between that are not recorded yet are skipped; a gap is recorded, "{CAUSE}".'
             if move.forward

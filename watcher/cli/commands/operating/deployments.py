@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pymongo import ReadPreference
 
 from watcher.cli import exit_codes
-from watcher.cli.connection import CommandError, history_uri, open_client
+from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.embedded.errors import MongodError
 from watcher.embedded.server import EmbeddedServer, find_running
 from watcher.errors import FatalError, PositionLostError, PositionRefusedError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from config.settings import Settings
+
 
 _EXIT_CODES: dict[type[FatalError], int] = {
     NoCheckpointError: exit_codes.NOT_FOUND,

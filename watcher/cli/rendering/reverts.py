@@ -1,4 +1,4 @@
-"""What is said about reverts: beside their outcome, at their events in a log, and about later events they undo."""
+"""Reverts: their outcome, what is said beside it, and how they are named in a log."""
 
 from __future__ import annotations
 
@@ -9,24 +9,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import click
 from bson import Int64, Timestamp
+from rich.text import Text
 
-from change_history.bson.values import ABSENT, to_raw
+from change_history.bson import extended_json, raw
+from change_history.bson.paths import dotted
+from change_history.bson.values import ABSENT, Missing, to_python, to_raw
+from change_history.diff.compare import compare
 from change_history.query import transactions
 from change_history.stored.names import ABANDONED, DONE
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import not_found, oneline, state_text
+from watcher.cli import session
+from watcher.cli.parsing import times
+from watcher.cli.rendering import diffs, events, not_found, states, value_text
+from watcher.cli.rendering.terminal import PipedConsole
 from watcher.cli.rendering.value_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
+    from rich.console import Console
+
+    from change_history.diff.difference import Side
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.intents import RecordedRevert, Unsettled
     from change_history.revert.later import Later
-    from change_history.revert.outcome import Revert
+    from change_history.revert.merge import Conflict
+    from change_history.revert.outcome import Revert, Reverted
 
 
 _IDLE_S = 10
@@ -54,17 +65,17 @@ def of_event(revert: RecordedRevert, zone: tzinfo | None) -> str:
     if revert.undone is not ABSENT:
         said = f"revert of transaction {transactions.name_of(_transaction(revert.undone))}"
     else:
-        said = f"revert to {moment(revert.to, zone)}"
+        said = f"revert to {goal(revert.to, zone)}"
     if revert.fields:
         said += f", {'field' if len(revert.fields) == 1 else 'fields'} {', '.join(map(printable, revert.fields))}"
     return said + (", forced" if revert.forced else "")
 
 
-def moment(at: Any, zone: tzinfo | None) -> str:
+def goal(at: Any, zone: tzinfo | None) -> str:
     """A moment that was asked for."""
     if isinstance(at, datetime):
-        return moments.wall(at, zone)
-    return moments.exact(at) if isinstance(at, Timestamp) else f"version {int(at)}"
+        return times.wall(at, zone)
+    return times.exact(at) if isinstance(at, Timestamp) else f"version {int(at)}"
 
 
 def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
@@ -73,7 +84,7 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
     for document in found.documents:
         new = [gap for gap in document.gaps if bytes(gap.id) not in seen]
         seen.update(bytes(gap.id) for gap in new)
-        yield from state_text.across(new, zone)
+        yield from states.across(new, zone)
     if any(document.refused is not None and document.gaps for document in found.documents):
         yield "With --force it is put back even so."
     if any(document.raw_conflicts for document in found.documents):
@@ -89,8 +100,8 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
             yield "What is in the way is not recorded."
     elif (lag.seconds or 0) > _IDLE_S:
         yield (
-            f"History is {moments.span(lag.seconds or 0)} behind: what was written after "
-            f"{moments.clock(lag.recorded, zone)} is not in it yet, and makes conflicts."
+            f"History is {times.span(lag.seconds or 0)} behind: what was written after "
+            f"{times.clock(lag.recorded, zone)} is not in it yet, and makes conflicts."
         )
     else:
         yield "What was written in the last seconds may not be recorded yet; if that makes the conflict, try again."
@@ -110,12 +121,12 @@ def nothing(found: Revert, wish: Wish, zone: tzinfo | None) -> str:
     elif wish.undelete:
         why = "the document is there"
     elif all(document.after is None for document in found.documents):
-        subject = state_text.command(wish.namespace, not_found.argument(wish.document_id))
-        why = f"the document was not there at {moment(found.to, zone)}, and is not there now"
+        subject = states.command(wish.namespace, not_found.argument(wish.document_id))
+        why = f"the document was not there at {goal(found.to, zone)}, and is not there now"
         return f"There is nothing to put back: {why}. If it was deleted: watcher revert {subject} --undelete"
     else:
         what = "the document" if not wish.fields else "what was asked for"
-        why = f"{what} is what it was at {moment(found.to, zone)}"
+        why = f"{what} is what it was at {goal(found.to, zone)}"
     return f"There is nothing to put back: {why}."
 
 
@@ -140,7 +151,7 @@ def typed(at: PointInTime | None) -> str:
     """A moment as it can be typed again and means the same."""
     if isinstance(at, datetime):
         return at.isoformat()
-    return moments.exact(at) if isinstance(at, Timestamp) else str(at)
+    return times.exact(at) if isinstance(at, Timestamp) else str(at)
 
 
 def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
@@ -148,8 +159,8 @@ def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
     revert = found.revert
     of = revert.documents[0]
     more = f" and {revert.count - 1} more" if revert.count > 1 else ""
-    what = f"The {of_event(revert, zone)} of {state_text.named(of['namespace'], of['document_id'])}{more}"
-    begun = f"begun {moments.wall(revert.begun_at, zone)}"
+    what = f"The {of_event(revert, zone)} of {states.named(of['namespace'], of['document_id'])}{more}"
+    begun = f"begun {times.wall(revert.begun_at, zone)}"
     if found.state == DONE:
         return f"{what}, {begun}, was done, although it was cut off before it could say so."
     if found.state == ABANDONED:
@@ -185,7 +196,7 @@ def _later_lines(found: Revert, zone: tzinfo | None) -> Iterator[str]:
         yield f"Later recorded events that {tense} undone{but}:"
         yield from _events(later, zone)
     if (later := left_alone(found)) is not None:
-        since = f" after {moments.exact(found.seen)}" if found.seen is not None else ""
+        since = f" after {times.exact(found.seen)}" if found.seen is not None else ""
         yield f"Recorded{since}, and so left alone:"
         yield from _events(later, zone)
 
@@ -209,5 +220,118 @@ def _events(later: Later, zone: tzinfo | None) -> Iterator[str]:
     if later.count > len(later.events):
         yield f"{_INDENT}{later.count - len(later.events)} earlier ones, and"
     for event in later.events:
-        said = oneline.line(event, event.changes, zone=zone, width=width, with_ids=False, with_namespaces=False)
+        said = events.one_line(event, event.changes, zone=zone, width=width, with_ids=False, with_namespaces=False)
         yield f"{_INDENT}{said.plain}"
+
+
+_MARK = ("! ", "bold red")
+
+
+def show(found: Revert, *, as_json: bool) -> None:
+    """Print an outcome, document by document; those of which there is nothing to say only as JSON.
+
+    Args:
+        found: the outcome.
+        as_json: one canonical Extended JSON document a line.
+    """
+    if as_json:
+        session.speak_utf8()
+        for document in found.documents:
+            click.echo(extended_json.dumps_document(raw.from_fields(_members(found, document))))
+        return
+    session.survive_any_character()
+    console = PipedConsole()
+    for document in found.documents:
+        if document.before == document.after and document.complete:
+            continue
+        _document(console, document, undo=found.to is None)
+
+
+def _document(console: Console, document: Reverted, *, undo: bool) -> None:
+    named = states.named(document.namespace, document.document_id)
+    what = ": to be deleted" if document.after is None else ": to be inserted" if document.before is None else ""
+    if document.before == document.after:
+        what = ""
+    _print(console, Text(named + what, "bold"))
+    diffs.show(console, document.differences)
+    if document.refused is not None:
+        _print(console, Text.assemble(_MARK, f"refused: {document.refused}"))
+    for conflict in document.raw_conflicts:
+        _conflict(console, conflict, "stays", undo=undo)
+    for conflict in document.raw_overwritten:
+        _conflict(console, conflict, "is overwritten", undo=undo)
+
+
+def _conflict(console: Console, conflict: Conflict, fate: str, *, undo: bool) -> None:
+    path, expected, actual, target = conflict
+    if path:
+        name = diffs.where(path, (None,) * len(path))
+        whose = "the transaction made it {}, from {}" if undo else "history says {}, and it was {}"
+        said = whose.format(_text(expected), _text(target))
+        _print(console, Text.assemble(_MARK, f"{name}: {_text(actual)} {fate}; {said}"))
+        return
+    words = (_CHANGED_LATER if undo else _NOT_AS_RECORDED)[actual is not ABSENT, expected is not ABSENT]
+    _print(console, Text.assemble(_MARK, f"{words}; it {fate}"))
+    if isinstance(expected, tuple) and isinstance(actual, tuple):
+        for line in diffs.lines(compare(expected[1], actual[1])):
+            _print(console, Text("    ").append(line))
+
+
+# By whether it is there, and whether it was expected to be.
+_CHANGED_LATER = {
+    (True, True): "the document was changed later",
+    (True, False): "there is a document again",
+    (False, True): "the document was deleted later",
+}
+_NOT_AS_RECORDED = {
+    (True, True): "the document is not what history says",
+    (True, False): "there is a document, although history says there is none",
+    (False, True): "the document is gone, although history says it is there",
+}
+
+
+def _text(side: Side) -> str:
+    return value_text.text_of(side if isinstance(side, Missing) else to_python(side))
+
+
+def _print(console: Console, line: Text) -> None:
+    console.print(line, soft_wrap=True, highlight=False)
+
+
+def _members(found: Revert, document: Reverted) -> Iterator[tuple[bytes, raw.Value]]:
+    yield b"namespace", to_raw(document.namespace)
+    yield b"document_id", document.raw_id
+    yield b"applied", to_raw(found.applied and document.writes)
+    if found.transaction is not None:
+        yield b"transaction", to_raw(transactions.name_of(found.transaction))
+    if document.refused is not None:
+        yield b"refused", to_raw(document.refused)
+    yield b"differences", _array(diffs.json_document(difference) for difference in document.differences)
+    yield b"conflicts", _array(map(_conflict_document, document.raw_conflicts))
+    if document.raw_overwritten:
+        yield b"overwritten", _array(map(_conflict_document, document.raw_overwritten))
+    for name, later in ((b"undone", undone(found)), (b"left_alone", left_alone(found))):
+        if later is not None:
+            yield name, (raw.DOCUMENT, later_document(later))
+    if found.seen is not None:
+        yield b"seen", to_raw(found.seen)
+
+
+def _conflict_document(conflict: Conflict) -> bytes:
+    members: list[tuple[bytes, Any]] = [
+        (b"field", (raw.STRING, raw.string(dotted(conflict.path)))),
+        (
+            b"path",
+            (
+                raw.ARRAY,
+                raw.from_items((raw.STRING, raw.string(key)) for key in conflict.path if isinstance(key, bytes)),
+            ),
+        ),
+    ]
+    sides = ((b"expected", conflict.expected), (b"actual", conflict.actual), (b"target", conflict.target))
+    members += [(name, side) for name, side in sides if not isinstance(side, Missing)]
+    return raw.from_fields(members)
+
+
+def _array(documents: Any) -> raw.Value:
+    return raw.ARRAY, raw.from_items((raw.DOCUMENT, document) for document in documents)

@@ -1,35 +1,124 @@
-"""History as people read it. The only module that prints it.
+"""Events as people read them, whole or on one line each, and the gaps among them.
 
 An event is one line that says when and what, and a line for each field below it:
 
 2024-05-01 14:03:22.123+02:00  update
     email: "anna@old.example" → "anna@new.example"
+
+On one line it begins with its id, as in `git log --oneline`, and only names its fields:
+
+6b04bf1a00000002c6c6  2024-05-01 14:03:22.123+02:00  update  42  email, address.city
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
 
-from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT, UNKNOWN, Missing
 from change_history.diff.elements import element_changes
 from change_history.query import gaps
 from change_history.query.fields import same
 from change_history.stored.event_paths import path_of
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import gap_text, heading, oneline, value_text
+from watcher.cli.parsing import times
+from watcher.cli.rendering import value_text
+from watcher.cli.rendering.event_words import (
+    ARROW,
+    OTHER_STYLE,
+    STYLES,
+    brief_name,
+    brief_time,
+    gap_length,
+    is_narrow,
+    subject,
+    transaction_name,
+)
+from watcher.cli.rendering.value_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import tzinfo
 
-    from bson.raw_bson import RawBSONDocument
+    from rich.console import Console
 
     from change_history.stored.event import Change, Event
+
+
+def gap_line(gap: Event, zone: tzinfo | None) -> Text:
+    """The line that stands in a log where a gap begins.
+
+    Args:
+        gap: its history document.
+        zone: time zone of what is shown; None: the local one.
+    """
+    found = gaps.view(gap)
+    return Text.assemble(
+        (times.clock(found.since, zone), "cyan"),
+        "  ",
+        (gaps.OPERATION, "bold red"),
+        f"  until {times.clock(found.until, zone)} ({gap_length(found)}): what happened in it is not known; ",
+        f"cause: {printable(found.cause)}",
+    )
+
+
+_BETWEEN = "  "
+_LEAST_ROOM = 8
+
+
+def one_line(
+    event: Event,
+    changes: Sequence[Change],
+    *,
+    zone: tzinfo | None,
+    width: int | None,
+    with_ids: bool,
+    with_namespaces: bool,
+    remark: str = "",
+) -> Text:
+    """Write an event on one line.
+
+    Args:
+        event: any event, also a gap.
+        changes: those of its changes that are asked for.
+        zone: of the time; None: the local one.
+        width: the most terminal cells; None: all of it.
+        with_ids: name the document.
+        with_namespaces: name its collection.
+        remark: what else is said of it.
+    """
+    identity = (brief_name(event, width), "dim yellow")
+    if event.operation == gaps.OPERATION:
+        return Text.assemble(identity, _BETWEEN).append(gap_line(event, zone))
+    operation = printable(event.operation)
+    style = STYLES.get(operation, OTHER_STYLE)
+    found = Text.assemble(identity, _BETWEEN, (brief_time(event, zone, width), "cyan"))
+    found.append(_BETWEEN).append(operation, style)
+    room = _room_beside(found, width)
+    if about := subject(event, room, with_ids=with_ids, with_namespaces=with_namespaces, bare=is_narrow(width)):
+        found.append(_BETWEEN).append(about)
+    if name := transaction_name(event):
+        found.append(_BETWEEN).append(f"({name})", "dim")
+    if remark:
+        found.append(_BETWEEN).append(remark, "bold")
+    if changes:
+        found.append(_BETWEEN).append(_field_names(changes, _room_beside(found, width)), "bold")
+    if width is not None:
+        found.truncate(width, overflow="ellipsis")
+    return found
+
+
+def _room_beside(written: Text, width: int | None) -> int | None:
+    return None if width is None else max(width - written.cell_len - len(_BETWEEN), _LEAST_ROOM)
+
+
+def _field_names(changes: Sequence[Change], room: int | None) -> str:
+    # Of each change its name only, and of many only as many as there is room for.
+    some = changes if room is None else changes[:room]
+    names = ", ".join(dict.fromkeys(printable(change.field) or '""' for change in some))
+    return names if room is None else value_text.shorten(names, room)
+
 
 _INDENT = "    "
 _MOST_ELEMENTS = 20
@@ -38,30 +127,6 @@ _COMPARED = 65_536
 _FIELD_SHARE = 3
 _ADDED, _REMOVED = "+ ", "- "
 _MARKS = {"insert": (_ADDED, "green"), "delete": (_REMOVED, "red")}
-
-
-class PipedConsole(Console):
-    """A console that lets its user decide what a closed pipe means."""
-
-    def on_broken_pipe(self) -> None:
-        """Say it, instead of ending the program with an error.
-
-        Raises:
-            BrokenPipeError: always.
-        """
-        raise BrokenPipeError
-
-
-def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
-    """Print a history document as it is stored, as one line of canonical Extended JSON.
-
-    Args:
-        stored: the history document.
-        revert: the revert that it belongs to, if it is one's; comes last, as a field of that name.
-    """
-    more = [raw.element(b"revert", (raw.DOCUMENT, revert))] if revert is not None else []
-    data = bytes(stored.raw)
-    click.echo(extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data))
 
 
 def _all(event: Event) -> Sequence[Change]:
@@ -95,7 +160,7 @@ class Renderer:
         remark: Callable[[Event], str] = _nothing,
     ) -> None:
         self._console = console
-        self._zone = moments.zone_of(utc=utc)
+        self._zone = times.zone_of(utc=utc)
         self._with_ids = with_ids
         self._with_namespaces = with_namespaces
         self._narrow = narrow
@@ -105,7 +170,7 @@ class Renderer:
     def event(self, event: Event) -> None:
         """Print one event."""
         if event.operation == gaps.OPERATION:
-            self._print(gap_text.line(event, self._zone))
+            self._print(gap_line(event, self._zone))
             return
         self._print(self._heading(event))
         for change in self._narrow(event):
@@ -115,23 +180,21 @@ class Renderer:
         """Print one event on one line."""
         options = {"with_ids": self._with_ids, "with_namespaces": self._with_namespaces}
         remark = self._remark(event)
-        self._print(
-            oneline.line(event, self._narrow(event), zone=self._zone, width=self._width, remark=remark, **options)
-        )
+        self._print(one_line(event, self._narrow(event), zone=self._zone, width=self._width, remark=remark, **options))
 
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True, highlight=False)
 
     def _heading(self, event: Event) -> Text:
-        operation = value_text.printable(event.operation)
-        style = f"bold {heading.STYLES.get(operation, heading.OTHER_STYLE)}"
-        line = Text.assemble((moments.of_event(event, self._zone), "cyan"), "  ", (operation, style))
-        about = heading.subject(
+        operation = printable(event.operation)
+        style = f"bold {STYLES.get(operation, OTHER_STYLE)}"
+        line = Text.assemble((times.of_event(event, self._zone), "cyan"), "  ", (operation, style))
+        about = subject(
             event, self._room(line.cell_len + 2), with_ids=self._with_ids, with_namespaces=self._with_namespaces
         )
         if about:
             line.append("  ").append(about)
-        if name := heading.transaction(event):
+        if name := transaction_name(event):
             line.append(f"  transaction {name}", "dim")
         if remark := self._remark(event):
             line.append(f"  {remark}", "bold")
@@ -144,7 +207,7 @@ class Renderer:
         if not path_of(change) and change.old_value is UNKNOWN:
             self._print(Text(_INDENT + "what it held is unknown: there was no pre-image", "italic"))
             return
-        name = value_text.printable(change.field) or '""'
+        name = printable(change.field) or '""'
         if self._width is not None:
             name = value_text.shorten(name, self._width // _FIELD_SHARE)
         self._values(_INDENT, name, change, _MARKS.get(operation))
@@ -172,7 +235,7 @@ class Renderer:
         else:
             old_text, new_text = _side_by_side(old, new, room)
             _append(line, old, room, "red", old_text)
-            line.append(heading.ARROW, "dim")
+            line.append(ARROW, "dim")
             _append(line, new, room, "green", new_text)
         self._print(line)
 
@@ -189,7 +252,7 @@ def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
     old_text, new_text = value_text.text_of(old, room), value_text.text_of(new, room)
     if room is None:
         return old_text, new_text
-    room -= len(heading.ARROW)
+    room -= len(ARROW)
     half = room // 2
     old_room = max(half, room - cell_len(new_text))
     new_room = max(room - half, room - cell_len(old_text))

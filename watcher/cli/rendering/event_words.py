@@ -1,19 +1,23 @@
-"""What a line about an event begins with: when, what, about what, in which transaction."""
+"""What is said of events and gaps: when, about what, in which transaction; and events as JSON. Draws nothing."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import click
 from bson import ObjectId
 
+from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT
-from change_history.query import transactions
-from watcher.cli.parsing import moments
-from watcher.cli.rendering import value_text
+from change_history.query import gaps, transactions
+from watcher.cli.parsing import times
+from watcher.cli.rendering.value_text import printable, shorten, text_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+
+    from bson.raw_bson import RawBSONDocument
 
     from change_history.stored.event import Event
 
@@ -28,7 +32,7 @@ _NARROW = 100
 _CLUSTER_TIME_DIGITS = 16
 
 
-def transaction(event: Event) -> str:
+def transaction_name(event: Event) -> str:
     """The name of an event's transaction, as it can be typed; empty without one."""
     return "" if event.transaction is None else transactions.name_of(event.transaction)
 
@@ -48,7 +52,7 @@ def brief_time(event: Event, zone: tzinfo | None, width: int | None) -> str:
     """When an event happened; on all but wide terminals to the second, and without the zone."""
     when = event.timestamp
     if width is None or width >= WIDE or not isinstance(when, datetime):
-        return moments.of_event(event, zone)
+        return times.of_event(event, zone)
     return f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
@@ -63,28 +67,56 @@ def subject(event: Event, width: int | None, *, with_ids: bool, with_namespaces:
         bare: an ObjectId by its digits only, as it can be typed.
     """
     if event.document_id is ABSENT:
-        text = _in_words(event)
-        return text if width is None else value_text.shorten(text, width)
-    namespace = value_text.printable(event.namespace) if with_namespaces else ""
+        text = _collection_event(event)
+        return text if width is None else shorten(text, width)
+    namespace = printable(event.namespace) if with_namespaces else ""
     if not with_ids:
         return namespace
     room = width if width is None or not namespace else max(width - len(namespace) - 1, 1)
     if bare and isinstance(event.document_id, ObjectId):
-        identity = str(event.document_id) if room is None else value_text.shorten(str(event.document_id), room)
+        identity = str(event.document_id) if room is None else shorten(str(event.document_id), room)
     else:
-        identity = value_text.text_of(event.document_id, room)
+        identity = text_of(event.document_id, room)
     return f"{namespace} {identity}" if namespace else identity
 
 
-def _in_words(event: Event) -> str:
+def _collection_event(event: Event) -> str:
     """What an event about a collection says."""
     said: dict[str, Any] = event.description if isinstance(event.description, dict) else {}
-    namespace = value_text.printable(event.namespace or "everything")
+    namespace = printable(event.namespace or "everything")
     target = said.get("to")
     if event.operation == "rename" and isinstance(target, dict):
-        return value_text.printable(f"{event.namespace}{ARROW}{target.get('db')}.{target.get('coll')}")
+        return printable(f"{event.namespace}{ARROW}{target.get('db')}.{target.get('coll')}")
     indexes = said.get("indexes")
     if isinstance(indexes, list) and all(isinstance(index, dict) for index in indexes):
-        named = (f"{value_text.printable(str(i.get('name')))} {value_text.text_of(i.get('key'))}" for i in indexes)
+        named = (f"{printable(str(i.get('name')))} {text_of(i.get('key'))}" for i in indexes)
         return f"{namespace}: {', '.join(named)}"
-    return f"{namespace}: {value_text.text_of(said)}" if said else namespace
+    return f"{namespace}: {text_of(said)}" if said else namespace
+
+
+def gap_interval(gap: Event, zone: tzinfo | None) -> str:
+    """From when to when, and how long: `2024-05-01 14:00:00+02:00 to 2024-05-01 15:00:00+02:00 (1 h)`."""
+    found = gaps.view(gap)
+    return f"{times.clock(found.since, zone)} to {times.clock(found.until, zone)} ({gap_length(found)})"
+
+
+def gap_length(gap: gaps.View) -> str:
+    """How long a gap is."""
+    return times.span(gap.until.time - gap.since.time)
+
+
+def gap_watched(gap: gaps.View) -> str:
+    """What was watched, as the settings say it."""
+    return printable(",".join(gap.include) + "".join(f" but not {glob}" for glob in gap.exclude))
+
+
+def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
+    """Print a history document as it is stored, as one line of canonical Extended JSON.
+
+    Args:
+        stored: the history document.
+        revert: the revert that it belongs to, if it is one's; comes last, as a field of that name.
+    """
+    more = [raw.element(b"revert", (raw.DOCUMENT, revert))] if revert is not None else []
+    data = bytes(stored.raw)
+    click.echo(extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data))

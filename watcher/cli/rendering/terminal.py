@@ -1,19 +1,24 @@
-"""Tables, of words or of numbers with bars: fitted to the terminal, and with whole lines elsewhere."""
+"""What is drawn on a terminal: tables, of words or of numbers with bars, and the progress of long work.
+
+Tables are fitted to the terminal, and have whole lines elsewhere.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rich import box
 from rich.bar import Bar
 from rich.console import Console, Group
 from rich.filesize import decimal
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -22,7 +27,19 @@ _NO_TERMINAL = 100_000
 """Width where there is no terminal to fit: `grep` and `less` cut lines themselves."""
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
+class PipedConsole(Console):
+    """A console that lets its user decide what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        """Say it, instead of ending the program with an error.
+
+        Raises:
+            BrokenPipeError: always.
+        """
+        raise BrokenPipeError
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
     """Print a table on standard output. Nothing in a cell is taken for markup.
 
     Args:
@@ -55,16 +72,6 @@ class Row(NamedTuple):
     length: int
 
 
-def number(count: int) -> str:
-    """A number with its thousands apart: `12,345`."""
-    return f"{count:,}"
-
-
-def words(count: int, noun: str) -> str:
-    """A number and what it counts: `1 event`, `2,000 events`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def size(count: int) -> str:
     """A number of bytes: `12.3 kB`."""
     return decimal(count)
@@ -94,3 +101,41 @@ def show_bars(title: str, columns: Sequence[str], rows: Sequence[Row], *, rest: 
             cells.append(Bar(longest, 0, row.length, width=_BAR_CELLS, color="blue"))
         table.add_row(*cells)
     console.print(Group(table, Text(rest, "dim")) if rest else table)
+
+
+Item = TypeVar("Item")
+
+_EVERY = 200
+"""So many items pass between two looks at the clock."""
+
+
+def counted(items: Iterable[Item], doing: str) -> Iterator[Item]:
+    """Pass items on, and show how many there have been."""
+    with _shown(doing) as progress:
+        for count, item in enumerate(items, start=1):
+            if count % _EVERY == 0:
+                progress.update(progress.task_ids[0], count=f"{count:,}")
+            yield item
+
+
+@contextmanager
+def working(doing: str) -> Iterator[None]:
+    """Show that something is being done."""
+    with _shown(doing):
+        yield
+
+
+@contextmanager
+def step_by_step() -> Iterator[Callable[[str], None]]:
+    """Show which of several steps is being done; the caller names each as it begins."""
+    with _shown("") as progress:
+        yield lambda step: progress.update(progress.task_ids[0], count=step)
+
+
+@contextmanager
+def _shown(doing: str) -> Iterator[Progress]:
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn(doing), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task("", total=None, count="")
+        yield progress

@@ -1,0 +1,199 @@
+"""Counts as tables with bars or as JSON: of `watcher stats`, and of `watcher log --stat`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from functools import reduce
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+from bson import Int64
+
+from change_history.bson import extended_json
+from change_history.query.stats import Numbers
+from watcher.cli.rendering import terminal
+from watcher.cli.rendering.value_text import number, printable, text_of, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date, datetime, tzinfo
+
+    from change_history.query.summary import Count, Summary
+
+
+MOST_DAYS = 31
+"""So many of the last days a terminal gets."""
+
+_MOST_ROWS = 20
+_LONGEST_PAUSE = timedelta(days=31)
+_CELLS = 60
+_NUMBERS = ("documents", "events", "changes", "bytes")
+_NOTHING = Numbers(0, 0, 0, 0)
+
+
+class Found(NamedTuple):
+    """What was counted; see `change_history.query.stats.Stats`."""
+
+    collections: list[tuple[str, Numbers]]
+    days: list[tuple[datetime, str, Numbers]]
+    documents: list[tuple[str, Any, Numbers]]
+    fields: list[tuple[str, str, int]]
+
+
+def stats_json(found: Found) -> None:
+    """Print one count a line: the total, each collection, each day of each collection, documents, fields."""
+    lines: list[dict[str, Any]] = [{"by": "total", **_named(_total(found))}]
+    lines += [{"by": "collection", "namespace": name, **_named(numbers)} for name, numbers in found.collections]
+    lines += [{"by": "day", "day": day, "namespace": name, **_named(numbers)} for day, name, numbers in found.days]
+    lines += [
+        {"by": "document", "namespace": name, "document_id": document_id, **_named(numbers)}
+        for name, document_id, numbers in found.documents
+    ]
+    lines += [
+        {"by": "field", "namespace": name, "field": field, "changes": Int64(changes)}
+        for name, field, changes in found.fields
+    ]
+    for line in lines:
+        click.echo(extended_json.dumps(line))
+
+
+def stats_tables(found: Found, zone: tzinfo | None, *, with_namespaces: bool) -> None:
+    """Print four tables and a total.
+
+    Args:
+        found: what was counted, at least one event.
+        zone: of the days; None: the local one.
+        with_namespaces: several collections were asked for.
+    """
+    whole = not sys.stdout.isatty()
+    collections = sorted(found.collections, key=lambda item: -item[1].events)
+    by_collection = [_row([printable(name)], numbers) for name, numbers in collections]
+    _show("By collection", ["collection"], by_collection, whole=whole)
+    days = list(_days(found, zone))
+    shown = days if whole else days[-MOST_DAYS:]
+    rest = (
+        f"  the last {len(shown)} of {len(days):,} days; a pipe to `less` shows all" if len(shown) < len(days) else ""
+    )
+    terminal.show_bars("By day", ["day", *_NUMBERS], shown, rest=rest)
+    about = ["collection"] if with_namespaces else []
+
+    def labels(namespace: str, *more: str) -> list[str]:
+        return [*([printable(namespace)] if with_namespaces else []), *more]
+
+    documents = [_row(labels(name, text_of(key, _CELLS)), numbers) for name, key, numbers in found.documents]
+    if documents:
+        columns = [*about, "document", *_NUMBERS[1:]]
+        terminal.show_bars("Busiest documents", columns, [row._replace(numbers=row.numbers[1:]) for row in documents])
+    fields = [
+        terminal.Row(labels(name, printable(field) or "(whole document)"), [number(changes)], changes)
+        for name, field, changes in found.fields
+    ]
+    if fields:
+        terminal.show_bars("Busiest fields", [*about, "field", "changes"], fields)
+    total = _total(found)
+    said = (words(total.documents, "document"), words(total.events, "event"))
+    click.echo(f"{', '.join(said)}, {words(total.changes, 'change')}, {terminal.size(total.bytes)}")
+
+
+def _show(title: str, labels: list[str], rows: list[terminal.Row], *, whole: bool) -> None:
+    shown = rows if whole else rows[:_MOST_ROWS]
+    rest = f"  … and {len(rows) - len(shown):,} more; a pipe to `less` shows all" if len(shown) < len(rows) else ""
+    terminal.show_bars(title, [*labels, *_NUMBERS], shown, rest=rest)
+
+
+def _days(found: Found, zone: tzinfo | None) -> Iterator[terminal.Row]:
+    """A row for each day; days without events too, so that the bars stand in their places, but no long pauses."""
+    last: date | None = None
+    for start, of_day in groupby(found.days, key=lambda item: item[0]):
+        # Noon is in the same day, also where midnight is skipped or comes twice.
+        day = (start + timedelta(hours=12)).astimezone(zone).date()
+        if last is not None and day - last > _LONGEST_PAUSE:
+            yield terminal.Row(["…"], [""] * len(_NUMBERS), 0)
+        elif last is not None:
+            for number in range(1, (day - last).days):
+                yield _row([(last + timedelta(days=number)).isoformat()], _NOTHING)
+        yield _row([day.isoformat()], reduce(Numbers.plus, (numbers for _, _, numbers in of_day)))
+        last = day
+
+
+def _row(labels: list[str], numbers: Numbers) -> terminal.Row:
+    *small, size = numbers
+    return terminal.Row(labels, [*map(number, small), terminal.size(size)], numbers.events)
+
+
+def _total(found: Found) -> Numbers:
+    return reduce(Numbers.plus, (numbers for _, numbers in found.collections), _NOTHING)
+
+
+def _named(numbers: Numbers) -> dict[str, Int64]:
+    return {name: Int64(value) for name, value in numbers._asdict().items()}
+
+
+_MOST_ROWS = 20
+_WHOLE = "(whole document)"
+_NO_TIME = "(no time)"
+
+
+def summary_json(summary: Summary) -> None:
+    """Print one count a line: the total, by field, by hour, by collection."""
+    total = {"by": "total", **_both(summary.total)}
+    lines: list[dict[str, Any]] = [total | ({"gaps": Int64(summary.gaps)} if summary.gaps else {})]
+    lines += [{"by": "field", "field": name, "changes": Int64(count)} for name, count in summary.fields.most_common()]
+    if summary.other_fields:
+        lines.append({"by": "field", "changes": Int64(summary.other_fields)})
+    lines += [{"by": "hour", "hour": hour, **_both(count)} for hour, count in _hours(summary)]
+    lines += [
+        {"by": "collection", "namespace": name, **_both(count)} for name, count in sorted(summary.collections.items())
+    ]
+    for line in lines:
+        click.echo(extended_json.dumps(line))
+
+
+def summary_tables(summary: Summary, *, whole: bool) -> None:
+    """Print three tables and a total.
+
+    Args:
+        summary: what was counted, at least one event.
+        whole: all rows; otherwise the first of each, for a terminal.
+    """
+    fields = [
+        terminal.Row([printable(name) or _WHOLE], [number(count)], count)
+        for name, count in summary.fields.most_common()
+    ]
+    if summary.other_fields:
+        fields.append(terminal.Row(["(others)"], [number(summary.other_fields)], summary.other_fields))
+    hours = [_summary_row(_hour_text(hour, summary), count) for hour, count in _hours(summary)]
+    collections = [_summary_row(printable(name), count) for name, count in sorted(summary.collections.items())]
+    for title, columns, rows in (
+        ("Changes by field", ("field", "changes"), fields),
+        ("By hour", ("hour", "events", "changes"), hours),
+        ("By collection", ("collection", "events", "changes"), collections),
+    ):
+        if rows:
+            # Of fields the busiest come first, of hours the latest last.
+            some = rows if whole else rows[-_MOST_ROWS:] if rows is hours else rows[:_MOST_ROWS]
+            rest = (
+                f"  … and {len(rows) - len(some):,} more; a pipe to `less` shows all" if len(some) < len(rows) else ""
+            )
+            terminal.show_bars(title, columns, some, rest=rest)
+    click.echo(f"{words(summary.total.changes, 'change')} in {words(summary.total.events, 'event')}")
+    if summary.gaps:
+        click.echo(f"What happened in {words(summary.gaps, 'gap')} is not known: see `watcher gaps`.")
+
+
+def _hours(summary: Summary) -> list[tuple[datetime | None, Count]]:
+    return sorted(summary.hours.items(), key=lambda item: (item[0] is None, item[0]))
+
+
+def _hour_text(hour: datetime | None, summary: Summary) -> str:
+    return hour.astimezone(summary.zone).isoformat(" ", "minutes") if hour is not None else _NO_TIME
+
+
+def _summary_row(label: str, count: Count) -> terminal.Row:
+    return terminal.Row([label], [number(count.events), number(count.changes)], count.changes)
+
+
+def _both(count: Count) -> dict[str, Int64]:
+    return {"events": Int64(count.events), "changes": Int64(count.changes)}

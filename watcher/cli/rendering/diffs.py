@@ -1,0 +1,351 @@
+"""Differences between documents: as people read them, as JSON, as JSON Patch.
+
+- items[_id: 7].qty: 1
++ items[_id: 7].qty: 2
+~ items[_id: 9]: moved from [3] to [0]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from change_history.bson import extended_json, raw
+from change_history.bson.extended_json import dumps_raw
+from change_history.bson.paths import dotted
+from change_history.bson.values import Missing, to_python
+from change_history.diff import json_patch
+from change_history.diff.compare import compare
+from change_history.diff.difference import Kind
+from watcher.cli import exit_codes, session
+from watcher.cli.parsing import times
+from watcher.cli.rendering import states, value_text
+from watcher.cli.rendering.terminal import PipedConsole
+from watcher.cli.session import CommandError, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import tzinfo
+
+    from rich.console import Console
+
+    from change_history import History
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+    from change_history.diff.collections import Changed
+    from change_history.diff.difference import Difference, Side
+    from change_history.reconstruct.point_in_time import PointInTime
+
+
+MOST_MOVED = 10
+"""Of so many elements of one array it is shown where each went; of more, only their number, unless all is wanted."""
+
+_REMOVED, _ADDED, _OTHER = ("- ", "red"), ("+ ", "green"), ("~ ", "yellow")
+_NAME_SHARE, _LEAST_ROOM, _BEFORE = 2, 12, 8
+_COMPARED = 65_536
+
+
+def show(console: Console, differences: Iterable[Difference], *, full: bool = False) -> None:
+    """Print differences, with colours on a terminal.
+
+    Args:
+        console: where to. Lines are cut to its width on a terminal, and whole elsewhere.
+        differences: of two documents, as `change_history.diff.compare` gives them.
+        full: whole lines on a terminal too.
+    """
+    width = console.width if console.is_terminal and not full else None
+    for line in lines(differences, width=width):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def lines(differences: Iterable[Difference], *, width: int | None = None) -> Iterator[Text]:
+    """Differences as lines, each told by its first character: - old, + new, ~ only in another place.
+
+    Args:
+        differences: of two documents, as `change_history.diff.compare` gives them.
+        width: the most terminal cells of a line; None: everything is shown.
+    """
+    found = list(differences)
+    moved = Counter(one.path[:-1] for one in found if one.kind == Kind.MOVED)
+    told: set[Path] = set()
+    for one in found:
+        array = one.path[:-1]
+        if one.kind != Kind.MOVED or width is None or moved[array] <= MOST_MOVED:
+            yield from _lines(one, width)
+        elif array not in told:
+            told.add(array)
+            name = where(array, one.identities[:-1])
+            yield _other(name, f"{moved[array]} elements moved to other places", width)
+
+
+def where(path: Path, identities: tuple[Value | None, ...]) -> str:
+    """A path as people read it: keys with dots between them, elements by their `_id`s or else by their indexes.
+
+    Args:
+        path: as in `Difference`.
+        identities: beside each part the `_id` of the element, or None.
+    """
+    said = ""
+    for key, identity in zip(path, identities, strict=True):
+        if isinstance(key, int):
+            said += f"[{key}]" if identity is None else f"[_id: {value_text.text_of(to_python(identity))}]"
+        else:
+            said += ("." if said else "") + _key(key)
+    return said
+
+
+def _lines(one: Difference, width: int | None) -> Iterator[Text]:
+    name = where(one.path, one.identities)
+    if one.kind == Kind.MOVED:
+        yield _other(name, f"moved from [{one.old_path[-1]!r}] to [{one.path[-1]!r}]", width)
+    elif one.kind == Kind.REORDERED and not isinstance(one.new, Missing):
+        keys = ", ".join(_key(raw.text_of(key)) for key in raw.items(one.new[1]))
+        yield _other(name, f"keys in another order: {keys}", width)
+    elif not one.path:
+        for side, mark in ((one.old, _REMOVED), (one.new, _ADDED)):
+            yield from _whole(side, mark, width)
+    else:
+        room = None if width is None else max(width - len(_ADDED[0]) - len(_named(name, width)), _LEAST_ROOM)
+        old, new = _texts(one.old, one.new, room)
+        if one.old is not Missing.ABSENT:
+            yield _line(_REMOVED, name, old, width, missing=isinstance(one.old, Missing))
+        if one.new is not Missing.ABSENT:
+            yield _line(_ADDED, name, new, width, missing=isinstance(one.new, Missing))
+
+
+def _whole(document: Side, mark: tuple[str, str], width: int | None) -> Iterator[Text]:
+    """A document that is only on one side, field by field."""
+    if isinstance(document, Missing):
+        if document is Missing.UNKNOWN:
+            yield _line(mark, "", "what the document was is not known", width, missing=True)
+        return
+    fields = raw.elements(document[1])
+    for key, kind, payload in fields:
+        yield _line(mark, _key(key), _text((kind, payload), width), width)
+    if not fields:
+        yield _line(mark, "", "{}", width)
+
+
+def _texts(old: Side, new: Side, room: int | None) -> tuple[str, str]:
+    """Both values; cut so that they are seen to differ."""
+    texts = _text(old, room), _text(new, room)
+    if room is None or texts[0] != texts[1]:
+        return texts
+    longer = _text(old, _COMPARED), _text(new, _COMPARED)
+    pairs = enumerate(zip(*longer, strict=False))
+    start = max(next((at for at, (one, other) in pairs if one != other), 0) - _BEFORE, 0)
+    shown = [value_text.shorten(value_text.ELLIPSIS + text[start:] if start else text, room) for text in longer]
+    return shown[0], shown[1]
+
+
+def _text(side: Side, room: int | None) -> str:
+    return value_text.text_of(side if isinstance(side, Missing) else to_python(side), room)
+
+
+def _line(mark: tuple[str, str], name: str, text: str, width: int | None, *, missing: bool = False) -> Text:
+    sign, style = mark
+    line = Text(sign, style).append(_named(name, width), style)
+    return _fitted(line.append(text, "italic dim" if missing else style), width)
+
+
+def _other(name: str, words: str, width: int | None) -> Text:
+    return _fitted(Text(_OTHER[0] + _named(name, width) + words, _OTHER[1]), width)
+
+
+def _named(name: str, width: int | None) -> str:
+    if not name:
+        return ""
+    return (name if width is None else value_text.shorten(name, width // _NAME_SHARE)) + ": "
+
+
+def _fitted(line: Text, width: int | None) -> Text:
+    if width is not None:
+        line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _key(key: bytes) -> str:
+    return value_text.key_text(key.decode("utf-8", "surrogateescape"))
+
+
+def json_line(difference: Difference, document_id: Value | None = None) -> str:
+    """A difference as one line of canonical Extended JSON.
+
+    `field` and `path` are as in history: the dotted path, and the exact one, always. `old_path` is there if the indexes
+    in it were others, `elements` tells which elements the path leads through. What is absent is left out, what nobody
+    knows has `old_value_from` or `new_value_from` `unknown`.
+
+    Args:
+        difference: what to write.
+        document_id: `_id` of its document, where a line is about one of several.
+    """
+    return extended_json.dumps_document(json_document(difference, document_id))
+
+
+def json_document(difference: Difference, document_id: Value | None = None) -> bytes:
+    """A difference as the BSON document that `json_line` writes."""
+    return raw.from_fields(_members(difference, document_id))
+
+
+def _members(difference: Difference, document_id: Value | None) -> Iterator[tuple[bytes, Value]]:
+    path = difference.path
+    if document_id is not None:
+        yield b"document_id", document_id
+    yield b"kind", _string(difference.kind.encode())
+    yield b"field", _string(dotted(path))
+    yield b"path", _path_array(path)
+    if difference.old_path != path:
+        yield b"old_path", _path_array(difference.old_path)
+    elements = [
+        raw.from_fields([(b"path", _path_array(path[: depth + 1])), (b"_id", identity)])
+        for depth, identity in enumerate(difference.identities)
+        if identity is not None
+    ]
+    if elements:
+        yield b"elements", (raw.ARRAY, raw.from_items((raw.DOCUMENT, element) for element in elements))
+    for name, side in ((b"old_value", difference.old), (b"new_value", difference.new)):
+        if not isinstance(side, Missing):
+            yield name, side
+        elif side is Missing.UNKNOWN:
+            yield name + b"_from", _string(b"unknown")
+
+
+def _string(text: bytes) -> Value:
+    return raw.STRING, raw.string(text)
+
+
+def _path_array(path: Path) -> Value:
+    keys = ((raw.INT32, raw.int32(key)) if isinstance(key, int) else _string(key) for key in path)
+    return raw.ARRAY, raw.from_items(keys)
+
+
+_INDENT = "    "
+_STYLES = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
+
+
+class Form(Enum):
+    """How differences are printed."""
+
+    TEXT = auto()
+    JSON = auto()
+    PATCH = auto()
+
+
+def of_document(
+    history: History,
+    namespace: str,
+    document_id: Any,
+    at: tuple[PointInTime | None, PointInTime | None],
+    form: Form,
+    zone: tzinfo | None,
+) -> None:
+    """Print what is different between two moments of a document.
+
+    Raises:
+        CommandError: it was there at neither, or history cannot tell.
+    """
+    found = [states.state(history, namespace, document_id, moment, zone) for moment in at]
+    one, other = found
+    if one.data is None and other.data is None:
+        later, then = max(zip(found, at, strict=True), key=lambda pair: (pair[0].place, _seconds(pair[1])))
+        raise CommandError(states.absent(history, later, then, zone), exit_codes.NOT_FOUND)
+    for name, state in zip("AB", found, strict=True):
+        say(f"{name}: {states.stands(state, zone) if state.data is not None else 'not there'}")
+    states.say_gaps([*one.gaps, *other.gaps], zone)
+    _prepare(form)
+    if form is Form.PATCH:
+        click.echo(json_patch.dumps(json_patch.between(one.data, other.data)))
+        return
+    differences = compare(one.data, other.data)
+    if form is Form.JSON:
+        for difference in differences:
+            click.echo(json_line(difference))
+    elif differences:
+        show(PipedConsole(), differences)
+    else:
+        say("no difference")
+
+
+def of_collection(history: History, namespace: str, at: tuple[Any, Any], form: Form, zone: tzinfo | None) -> None:
+    """Print what is different between two moments of a collection.
+
+    Raises:
+        CommandError: nothing is recorded of it.
+        SystemExit: history cannot tell all documents.
+    """
+    before, after = (history.collection(namespace, moment) for moment in at)
+    later = max(before, after, key=lambda collection: collection.place)
+    _prepare(form)
+    show, counts = _PRINTERS[form](), Counter[str]()
+    for changed in history.collection_diff(namespace, *at):
+        kind = _kind(changed)
+        counts[kind] += 1
+        if changed.unknown is None:
+            show(changed, kind)
+        else:
+            named = states.named(namespace, changed.document_id)
+            say(f"{named} is left out, history cannot tell it: {changed.unknown}.")
+    states.say_gaps(later.gaps, zone)
+    if not counts and next(later.documents(), None) is None and next(before.documents(), None) is None:
+        raise CommandError(states.nothing(history, later, zone), exit_codes.NOT_FOUND)
+    told = [f"{counts[kind]} {kind}" for kind in (*_STYLES, "not known") if counts[kind]]
+    say(", ".join(told) or "no difference")
+    if counts["not known"]:
+        raise SystemExit(exit_codes.UNKNOWN)
+
+
+def _seconds(at: PointInTime | None) -> float:
+    """Tells which of two moments is the later one where nothing is recorded between them."""
+    return inf if at is None or isinstance(at, int) else times.seconds(at)
+
+
+def _kind(changed: Changed) -> str:
+    if changed.unknown is not None:
+        return "not known"
+    if changed.before is None:
+        return "added"
+    return "removed" if changed.after is None else "changed"
+
+
+def _prepare(form: Form) -> None:
+    if form is Form.TEXT:
+        session.survive_any_character()
+    else:
+        session.speak_utf8()
+
+
+def _text_printer() -> Callable[[Changed, str], None]:
+    console = PipedConsole()
+    width = console.width - len(_INDENT) if console.is_terminal else None
+
+    def show(changed: Changed, kind: str) -> None:
+        name = value_text.text_of(changed.document_id, width and width - len(kind) - 1)
+        console.print(Text.assemble((kind, _STYLES[kind]), " ", (name, "bold")), soft_wrap=True, highlight=False)
+        for line in lines(compare(changed.before, changed.after), width=width):
+            console.print(Text(_INDENT).append_text(line), soft_wrap=True, highlight=False)
+
+    return show
+
+
+def _json_printer() -> Callable[[Changed, str], None]:
+    def show(changed: Changed, _: str) -> None:
+        for difference in compare(changed.before, changed.after):
+            click.echo(json_line(difference, changed.raw_id))
+
+    return show
+
+
+def _patch_printer() -> Callable[[Changed, str], None]:
+    def show(changed: Changed, _: str) -> None:
+        operations = json_patch.dumps(json_patch.between(changed.before, changed.after))
+        click.echo(f'{{"document_id": {dumps_raw(changed.raw_id)}, "patch": {operations}}}')
+
+    return show
+
+
+_PRINTERS = {Form.TEXT: _text_printer, Form.JSON: _json_printer, Form.PATCH: _patch_printer}

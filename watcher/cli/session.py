@@ -1,0 +1,220 @@
+"""A command's life: its settings, its connection, what is said when it fails, its output, and its end."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from watcher.cli import exit_codes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    from change_history import History
+    from config.settings import Settings
+
+
+_TIMEOUT_MS = 5000
+_TIMEOUT_OPTION = "serverselectiontimeoutms"
+_MISSING_INDEX = 2  # BadValue: the index that the query asks for is not there
+_UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
+_NO_CHANGE_STREAMS = 40573
+
+
+class CommandError(click.ClickException):
+    """A command cannot go on; the message says what to type next.
+
+    Args:
+        message: one or more lines for the operator.
+        exit_code: one of `watcher.cli.exit_codes`.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance too
+
+
+class Context:
+    """What every command gets: the settings, read when first asked for.
+
+    Args:
+        config_file: the TOML file named on the command line, if any.
+    """
+
+    def __init__(self, config_file: Path | None) -> None:
+        self._config_file = config_file
+
+    def settings(self, **overrides: Any) -> Settings:
+        """Read the settings; what the command line gives (None: nothing) wins.
+
+        Raises:
+            SystemExit: something is wrong; every problem has been printed.
+        """
+        from config.settings import SettingsError, load
+
+        try:
+            return load(self._config_file, **overrides)
+        except SettingsError as error:
+            for problem in error.problems:
+                click.echo(f"watcher: {problem}", err=True)
+            raise SystemExit(exit_codes.USAGE) from None
+
+    @contextmanager
+    def history(self) -> Iterator[History]:
+        """Open the history that the settings name, and turn the driver's errors into advice.
+
+        Raises:
+            CommandError: it cannot be read.
+        """
+        from change_history.history import History
+
+        settings = self.settings()
+        uri = history_uri(settings)
+        with in_words(uri), History.connect(uri, settings.history_database, **_options(uri)) as history:
+            yield history
+
+
+def history_uri(settings: Settings) -> str:
+    """The connection string of the deployment that keeps the history.
+
+    Raises:
+        CommandError: none is set, and no embedded server runs.
+    """
+    chosen = settings.history_uri or settings.mongodb_uri
+    if chosen is not None:
+        return chosen.get_secret_value()
+    from watcher.embedded.server import find_running
+
+    running = find_running(settings.embedded_dir)
+    if running is None:
+        raise CommandError(
+            "no deployment to read from: WATCHER_MONGODB_URI is not set, and no embedded server runs in "
+            f"{settings.embedded_dir}.\nStart one with `watcher run` (in a checkout: `make run`), or set "
+            "WATCHER_MONGODB_URI, or WATCHER_HISTORY_URI if history is kept elsewhere.",
+            exit_codes.UNREACHABLE,
+        )
+    return running
+
+
+@contextmanager
+def open_client(uri: str) -> Iterator[MongoClient[Any]]:
+    """Connect to a deployment, and turn the driver's errors into advice.
+
+    Raises:
+        CommandError: it does not answer, or refuses.
+    """
+    from pymongo import MongoClient
+
+    with in_words(uri), MongoClient[Any](uri, **_options(uri)) as client:
+        yield client
+
+
+@contextmanager
+def in_words(uri: str) -> Iterator[None]:
+    """Turn the driver's errors about a deployment into advice.
+
+    Raises:
+        CommandError: instead of each of them.
+    """
+    from pymongo.errors import PyMongoError
+
+    try:
+        yield
+    except PyMongoError as error:
+        from config.uri import mask
+
+        raise _explained(error, mask(uri)) from error
+
+
+def say(line: str) -> None:
+    """Say something beside the answer."""
+    click.echo(line, err=True)
+
+
+def _options(uri: str) -> dict[str, Any]:
+    patience = {} if _TIMEOUT_OPTION in uri.lower() else {"serverSelectionTimeoutMS": _TIMEOUT_MS}
+    return {"appname": "watcher", **patience}
+
+
+def _explained(error: PyMongoError, where: str) -> CommandError:
+    from pymongo.errors import ConnectionFailure, OperationFailure
+
+    if isinstance(error, ConnectionFailure):
+        advice = (
+            "Is it running, and are WATCHER_MONGODB_URI and WATCHER_HISTORY_URI right? `watcher config show` tells."
+        )
+        reason = str(error).partition(" (configured timeouts")[0]  # the driver adds all it knows of the topology
+        return CommandError(f"{where} does not answer: {reason}\n{advice}", exit_codes.UNREACHABLE)
+    if isinstance(error, OperationFailure):
+        said = (error.details or {}).get("errmsg", "it did not say why")
+        advice = {
+            _UNAUTHORIZED: "Give this user the role `read` on the history database.",
+            _AUTHENTICATION_FAILED: "Check the user and the password in WATCHER_MONGODB_URI or WATCHER_HISTORY_URI.",
+            _NO_CHANGE_STREAMS: "--follow needs history on a replica set; without --follow it can be read anywhere.",
+            _MISSING_INDEX: "If the indexes of the history are missing, `watcher run` makes them when it starts.",
+        }.get(error.code or 0, "")
+        return CommandError(f"{where} refuses: {said}\n{advice}".rstrip(), exit_codes.UNEXPECTED)
+    return CommandError(f"{where}: {error}", exit_codes.UNEXPECTED)
+
+
+def speak_utf8() -> None:
+    """Write UTF-8 whatever the locale says: JSON is UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+
+
+def survive_any_character() -> None:
+    """Write characters that the locale's encoding lacks as escapes instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def let_go() -> None:
+    """Forget a pipe that nobody reads any more, so that Python does not complain about it at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+@contextmanager
+def until_closed() -> Iterator[None]:
+    """End the block when the pipe that it prints to is closed: its reader has seen enough, which is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        let_go()
+
+
+def leave(end: SystemExit) -> NoReturn:
+    """End the process. A reading command ends as soon as its output is written.
+
+    The driver would keep the process for another half second, until its monitors wake up. By now the command has closed
+    its files, its progress and its client.
+
+    Raises:
+        SystemExit: the ordinary way, for other commands, and where output cannot be written.
+    """
+    reading = any(name.startswith(f"{__package__}.commands.reading.") for name in sys.modules)
+    if reading and (end.code is None or isinstance(end.code, int)) and _flushed():
+        os._exit(end.code or 0)
+    raise end
+
+
+def _flushed() -> bool:
+    """Whether all output is written; if not, Python says why when it ends."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
