@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from dataclasses import fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from bson import Timestamp
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pymongo import MongoClient
 
-from change_history import History
+from change_history import ABSENT, Change, History
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.image import Image
@@ -163,11 +164,11 @@ def _built(node: Any) -> Any:
     return list(inner.values()) if all(isinstance(key, int) for key in inner) else inner
 
 
-def applied(document: bytes | None, changes: list[Any], *, gone: bool) -> bytes | None:
+def applied(document: bytes | None, changes: list[Change], *, gone: bool) -> bytes | None:
     """Fold changes as an event."""
     if gone:
         return None
-    found = [decode(to_raw(dict(change.to_mongo()))[1]) for change in changes]
+    found = [decode(to_raw(_stored(change))[1]) for change in changes]
     return fold.apply(document, fold.Entry(b"insert" if document is None else b"update", found, None))
 
 
@@ -209,3 +210,10 @@ def test_as_of_is_what_the_server_had(replica_set_uri: str) -> None:
             (seed(int(SEED))(holds) if SEED else holds)()
         finally:
             client.drop_database(name)
+
+
+def _stored(change: Change) -> dict[str, Any]:
+    """A change as it would stand in history."""
+    found = {field.name: getattr(change, field.name) for field in fields(change)}
+    kept = ("old_value", "new_value")  # None is a value in these
+    return {name: value for name, value in found.items() if value is not ABSENT and (value is not None or name in kept)}
