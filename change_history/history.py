@@ -6,31 +6,58 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pymongo import MongoClient
 
-from change_history.bson.values import ABSENT
-from change_history.past import Past
+from change_history.blame import recorded
+from change_history.bson.values import ABSENT, document_to_python
+from change_history.diff import states
+from change_history.diff.collections import changed
+from change_history.diff.compare import compare
 from change_history.query import follow, gaps, timeline, transactions
 from change_history.query.selection import Selection
 from change_history.query.stats import Question, Stats
-from change_history.revert.api import Reverting
+from change_history.reconstruct.collection import CollectionDocument, CollectionState
+from change_history.reconstruct.state import Reconstruction, UnknownStateError
+from change_history.revert import api as put_back
 from change_history.stored.event import to_event
 from change_history.stored.names import DATABASE
-from change_history.stored.reading import as_query, history_collection, is_document
+from change_history.stored.reading import history_collection
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from bson.raw_bson import RawBSONDocument
-
+    from change_history.diff.collections import Changed
+    from change_history.diff.difference import Difference
     from change_history.query.transactions import Name, Transaction
-    from change_history.reconstruct.point_in_time import Moment
-    from change_history.stored.event import Event
+    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.state import State
+    from change_history.revert.outcome import Revert
+    from change_history.stored.event import Change, Event
 
 
-class History(Past, Reverting):
+class History:
     """A history database: to read it, and to put documents back.
 
     Also a context manager, which closes what `connect` opened.
+
+    A point in time is an aware `datetime` (wall time, in milliseconds), a `bson.Timestamp` (cluster time) or, for one
+    document, the number of a version: 1 is its first recorded event, -1 its last. Each includes what happened at it.
+    None is the last that is recorded. `since` and `until` are times, both included.
+
+    Values are exact, see `change_history.bson.values.to_python`. Nothing is invented: where history cannot tell,
+    `UnknownStateError` says why. An answer may reach across a gap, an interval of which events were lost; `state` and
+    `collection` tell.
+
+    Every method raises, besides what it says itself:
+        NoSuchVersionError: the document has no version of this number.
+        TypeError: no point in time, or a version number for a collection.
+        ValueError: a time without a zone.
+        pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
+
+    What puts documents back (`revert`, `undelete`, `revert_transaction`) also raises:
+        ContendedError: others wrote to the documents all the time; nothing was changed.
+        NotAllowedError: the user of the watched deployment lacks `readWrite` on the database, or that of the history on
+            the history database. Nothing was changed.
+        UnsureError: the deployment went away during the commit.
 
     Args:
         client: the deployment that keeps the history. It stays the caller's: `close` does not close it.
@@ -41,10 +68,10 @@ class History(Past, Reverting):
     def __init__(
         self, client: MongoClient[Any], database: str = DATABASE, *, watched: MongoClient[Any] | None = None
     ) -> None:
-        super().__init__(client.get_database(database))
+        self._database = client.get_database(database)
         self._own: tuple[MongoClient[Any], ...] = ()
         self._watched = watched if watched is not None else client
-        self._collection = history_collection(client.get_database(database))
+        self._collection = history_collection(self._database)
 
     @classmethod
     def connect(cls, uri: str, database: str = DATABASE, *, watched: str | None = None, **options: Any) -> Self:
@@ -99,22 +126,34 @@ class History(Past, Reverting):
 
         Raises:
             ValueError: a time without a zone, a document without a namespace, or a negative limit.
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         only = (operation,) if operation is not None else ()
         selection = Selection(namespace, document_id, field, since, until, only, transaction, changed_from, changed_to)
-        return map(to_event, self.stored(selection, limit=limit, newest_first=reverse))
+        stored = timeline.read(self._collection, selection, limit=limit, newest_first=reverse)
+        return map(to_event, stored)
 
-    def stored(
+    def follow(
         self,
-        selection: Selection,
+        namespace: str | None,
+        document_id: Any = ABSENT,
         *,
+        field: str | None = None,
+        since: Moment | None = None,
         limit: int | None = None,
-        newest_first: bool = False,
-        on_unknown: Callable[[], object] = timeline.nothing,
-    ) -> Iterator[RawBSONDocument]:
-        """Read the history documents themselves, every byte as recorded (see `change_history.query.timeline.read`)."""
-        return timeline.read(self._collection, selection, limit=limit, newest_first=newest_first, on_unknown=on_unknown)
+        stop: threading.Event,
+    ) -> Iterator[Event]:
+        """Read recorded events, then new ones as they are recorded, gaps too.
+
+        Args:
+            namespace: `database.collection`; None: all that is recorded.
+            document_id: `_id` of one document; left out: the whole collection.
+            field: only events that concern this field or something below it.
+            since: first moment, included.
+            limit: of what is recorded already, only the newest so many.
+            stop: set from outside to end.
+        """
+        selection = Selection(namespace, document_id, field, since)
+        return map(to_event, follow.follow(self._collection, selection, stop=stop, limit=limit))
 
     def transaction(self, name: str | Name) -> Transaction:
         """Find a transaction by name: `session:number` as a log prints it, or the beginning of an event's id.
@@ -123,7 +162,6 @@ class History(Past, Reverting):
             ValueError: no such name (see `change_history.query.transactions.read_name`).
             change_history.query.transactions.UnknownTransactionError: none has it.
             change_history.query.transactions.AmbiguousTransactionError: several have it.
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         return transactions.find(self._collection, transactions.read_name(name) if isinstance(name, str) else name)
 
@@ -136,35 +174,8 @@ class History(Past, Reverting):
             namespace: only gaps in which events of this namespace can have been lost; without it, all of them.
             since: only gaps that reach to this moment or beyond it.
             until: only gaps that begin at this moment or before it.
-
-        Raises:
-            ValueError: a time without a zone.
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
-        return map(to_event, self.stored_gaps(namespace, since=since, until=until))
-
-    def stored_gaps(
-        self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
-    ) -> Iterator[RawBSONDocument]:
-        """Read the gaps' history documents themselves. Raises as `gaps` does."""
-        return gaps.read(self._collection, namespace, since, until)
-
-    def with_gaps(
-        self, selection: Selection, events: Iterable[RawBSONDocument], *, cut: bool = False, newest_first: bool = False
-    ) -> Iterator[RawBSONDocument]:
-        """Put the gaps that an answer reaches across into their places among its events (see `query.gaps`)."""
-        return gaps.among(self._collection, selection, events, cut=cut, newest_first=newest_first)
-
-    def follow(
-        self,
-        selection: Selection,
-        *,
-        stop: threading.Event,
-        limit: int | None = None,
-        on_unknown: Callable[[], object] = timeline.nothing,
-    ) -> Iterator[RawBSONDocument]:
-        """Read recorded history documents, then new ones as they are recorded, gaps too (see `query.follow`)."""
-        return follow.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
+        return map(to_event, gaps.read(self._collection, namespace, since, until))
 
     def stats(self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None) -> Stats:
         """Count what is recorded, by collection, day, document and field (see `change_history.query.stats`).
@@ -173,10 +184,6 @@ class History(Past, Reverting):
             namespace: only this `database.collection`.
             since: first moment, included.
             until: last moment, included.
-
-        Raises:
-            ValueError: a time without a zone.
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         return Stats(self._collection, Question(namespace, since, until))
 
@@ -185,10 +192,223 @@ class History(Past, Reverting):
         found = self._collection.distinct("namespace")
         return sorted(name for name in found if name is not None)  # a gap has none; the index says null of it
 
-    def knows(self, namespace: str, document_id: Any) -> bool:
-        """Whether anything is recorded about a document."""
-        query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})
-        return self._collection.find_one(query, {"_id": 1}) is not None
+    def as_of(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Any] | None:
+        """What a document was.
+
+        Args:
+            namespace: `database.collection`.
+            document_id: its `_id`, any BSON type.
+            at: when; None: as last recorded.
+
+        Returns:
+            None: it was not there, or nothing was recorded of it by then.
+
+        Raises:
+            UnknownStateError: history cannot tell.
+        """
+        document = Reconstruction(self._database, namespace, document_id, at).known()
+        return document_to_python(document) if document is not None else None
+
+    def state(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> State:
+        """What a document was, and what the answer rests on: the event, the version, the gaps, or why nobody can tell.
+
+        Arguments are those of `as_of`.
+        """
+        return Reconstruction(self._database, namespace, document_id, at).state()
+
+    def collection_as_of(
+        self, namespace: str, at: Moment | None = None, query: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The documents of a collection as they were, one after the other, in the server's order of `_id`s.
+
+        In memory are only a few of them at a time.
+
+        Args:
+            namespace: `database.collection`.
+            at: when.
+            query: a MongoDB filter on the documents as they were. The server decides, by its own rules (see
+                `change_history.reconstruct.filters`).
+
+        Raises:
+            UnknownStateError: history cannot tell a document, or which there were. `collection` goes on in that case.
+            change_history.reconstruct.filters.FilterError: the server refuses the filter.
+        """
+        collection = self.collection(namespace, at)
+        if collection.unknown is not None:
+            raise UnknownStateError(namespace, collection.unknown)
+        return map(_document, collection.documents(query))
+
+    def collection(self, namespace: str, at: Moment | None = None) -> CollectionState:
+        """A collection as it was, with what is not known of it: documents that history cannot tell, and gaps."""
+        return CollectionState(self._database, namespace, at)
+
+    def diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> list[Change]:
+        """What became of a document between two moments, as one event would have recorded it.
+
+        Applied as an update is (fields in their place, new ones at the end, arrays as wholes), the changes lead from
+        `as_of(a)` to `as_of(b)`; of a document that was only there at one moment, there is one for each field.
+        `differences` takes arrays apart.
+
+        Args:
+            namespace: `database.collection`.
+            document_id: its `_id`, any BSON type.
+            a: the first moment.
+            b: the second one, which may also be the earlier.
+
+        Raises:
+            UnknownStateError: history cannot tell the document at one of them.
+        """
+        return states.read(states.changes(*self._both(namespace, document_id, a, b)))
+
+    def differences(
+        self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None
+    ) -> list[Difference]:
+        """What is different between two moments, down to the leaves (see `change_history.diff.compare`).
+
+        Elements of arrays are matched by `_id` where they have one. `tests.support.json_patch` applies it. Arguments
+        and errors are those of `diff`.
+        """
+        return compare(*self._both(namespace, document_id, a, b))
+
+    def collection_diff(self, namespace: str, a: Moment | None, b: Moment | None) -> Iterator[Changed]:
+        """The documents of a collection that are different at two moments, in the server's order of `_id`s.
+
+        Those of which history cannot tell it come too, and say why. Compare them with `change_history.diff.compare`.
+
+        Raises:
+            UnknownStateError: history cannot tell which documents there were.
+        """
+        before, after = self.collection(namespace, a), self.collection(namespace, b)
+        for collection in (before, after):
+            if collection.unknown is not None:
+                raise UnknownStateError(namespace, collection.unknown)
+        return changed(self._database, before, after)
+
+    def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Event]:
+        """Which event each leaf of a document has its value from (see `change_history.blame.leaves` for the rules).
+
+        Args:
+            namespace: `database.collection`.
+            document_id: its `_id`, any BSON type.
+            at: when.
+
+        Returns:
+            By field, `items.0.price`, the event that last set it. Where the dotted form would mislead (a key with a
+            dot, a number as a key), the path as a list of JSON. Empty if the document was not there.
+
+        Raises:
+            UnknownStateError: history cannot tell the document.
+        """
+        return {
+            leaf.field: leaf.event
+            for leaf in recorded.leaves(self._database, Reconstruction(self._database, namespace, document_id, at))
+        }
+
+    def revert(
+        self,
+        namespace: str,
+        document_id: Any,
+        *,
+        to: PointInTime,
+        fields: Iterable[str] = (),
+        seen: PointInTime | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Revert:
+        """Make a document what it was. Brings it back if it was deleted, deletes it if it was not there.
+
+        What was recorded of it after that moment is undone; the outcome tells which events that are.
+        A document that is what history says it is becomes exactly `as_of(to)`, the order of its keys too. Of another
+        one those fields are put back that are what history says; the others are conflicts. Arrays are wholes.
+
+        Args:
+            namespace: `database.collection`.
+            document_id: its `_id`, any BSON type.
+            to: when: an aware datetime, a `bson.Timestamp` or the number of a version.
+            fields: only these, as MongoDB writes them, `address.city`; none: all.
+            seen: what was recorded after this moment counts as a conflict too: somebody may have looked at the
+                outcome of a dry run for a while. Without it, what is recorded when the call begins is undone.
+            force: overwrite conflicts, and do not mind gaps. What history cannot tell cannot be forced.
+            dry_run: only find out.
+
+        Raises:
+            change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
+            change_history.revert.errors.NoSuchFieldError: it has no such field, neither now nor then, or was not there.
+            UnknownStateError: history cannot tell what it was then, or what it is.
+            change_history.revert.merge.InsideArrayError: a field is within an array.
+            change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
+        """
+        return put_back.revert(
+            self._database,
+            self._watched,
+            namespace,
+            document_id,
+            to=to,
+            fields=fields,
+            seen=seen,
+            force=force,
+            dry_run=dry_run,
+        )
+
+    def undelete(
+        self,
+        namespace: str,
+        document_id: Any,
+        *,
+        seen: PointInTime | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Revert:
+        """Bring back a document whose last recorded event is its deletion, as it was right before.
+
+        If it is there already, nothing is done, so this can be done again. A document that others have put in its place
+        meanwhile is a conflict, also if that is recorded by now.
+
+        Args:
+            namespace: `database.collection`.
+            document_id: its `_id`, any BSON type.
+            seen: only what was recorded up to this moment counts; None: all.
+            force: overwrite a document in its place that is not recorded, and do not mind gaps.
+            dry_run: only find out.
+
+        Raises:
+            change_history.revert.errors.CollectionEndedError: it went with its collection.
+            change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
+            UnknownStateError: history cannot tell what it was, or whether it is there.
+        """
+        return put_back.undelete(
+            self._database, self._watched, namespace, document_id, seen=seen, force=force, dry_run=dry_run
+        )
+
+    def revert_transaction(
+        self, transaction: Transaction | str, *, partial: bool = False, force: bool = False, dry_run: bool = False
+    ) -> Revert:
+        """Undo a transaction: every document that it wrote to becomes what it was before, in one transaction.
+
+        Only the fields that it changed are put back. What was changed later in other fields stays; a field of the
+        transaction that was changed later is a conflict.
+
+        Args:
+            transaction: which, or its name (see `History.transaction`).
+            partial: do what can be done. Without it, nothing is written if anything cannot be.
+            force: overwrite conflicts, and do not mind gaps.
+            dry_run: only find out.
+
+        Raises:
+            change_history.query.transactions.UnknownTransactionError: none has this name.
+            change_history.query.transactions.AmbiguousTransactionError: several have it.
+            change_history.revert.errors.NotAllRecordedError: some of its events may not be recorded yet.
+            ValueError: no such name.
+        """
+        return put_back.revert_transaction(
+            self._database, self._watched, transaction, partial=partial, force=force, dry_run=dry_run
+        )
+
+    def _both(
+        self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None
+    ) -> tuple[bytes | None, bytes | None]:
+        one, other = (Reconstruction(self._database, namespace, document_id, at).known() for at in (a, b))
+        return one, other
 
     def close(self) -> None:
         """Close the connections that `connect` opened."""
@@ -200,3 +420,9 @@ class History(Past, Reverting):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _document(told: CollectionDocument) -> dict[str, Any]:
+    if told.data is None:
+        raise UnknownStateError(told.namespace, told.unknown or "", told.document_id)
+    return document_to_python(told.data)

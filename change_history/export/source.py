@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
     from change_history.bson.raw import Value
-    from change_history.history import History
     from change_history.query.selection import Selection
+    from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Moment
     from change_history.stored.event import Event
 
 
-def events(history: History, selection: Selection, first: bytes | None = None) -> Iterator[RawBSONDocument]:
+def events(history: Reader, selection: Selection, first: bytes | None = None) -> Iterator[RawBSONDocument]:
     """Read history documents, oldest first, with the gaps in their places.
 
     Args:
@@ -62,7 +62,7 @@ class Documents(NamedTuple):
     gaps: Sequence[Event]
 
 
-def documents(history: History, namespace: str, document_id: Any, at: Moment) -> Documents:
+def documents(history: Reader, namespace: str, document_id: Any, at: Moment) -> Documents:
     """The documents of a collection as they were, or one of them.
 
     Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from change_history import History
+from change_history.reader import Reader
 from tests.support.recording import Recording
 from watcher.stream.listener import Listener
 from watcher.targets.scope import Scope
@@ -50,9 +50,9 @@ def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Rec
 
 
 @pytest.fixture
-def history(client: MongoClient[Any], recording: Recording) -> History:
+def history(client: MongoClient[Any], recording: Recording) -> Reader:
     """The history."""
-    return History(client, recording.history.name)
+    return Reader(client, recording.history.name)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Binary, Int64, Timestamp
 
-from change_history import History, UnknownStateError
+from change_history import UnknownStateError
+from change_history.reader import Reader
 from change_history.reconstruct.point_in_time import NoSuchVersionError
 from tests.support.handmade_events import at, cluster, entry, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
@@ -19,23 +20,23 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
-    Given = Callable[..., History]
+    Given = Callable[..., Reader]
 
 
 @pytest.fixture
 def given(database: Database[Any], replica_set_uri: str) -> Iterator[Given]:
     """A function that makes a history out of entries."""
     make_indexes(database)
-    with History.connect(replica_set_uri, database.name) as history:
+    with Reader.connect(replica_set_uri, database.name) as history:
 
-        def make(*entries: RawBSONDocument) -> History:
+        def make(*entries: RawBSONDocument) -> Reader:
             database.history.insert_many(reversed(entries))
             return history
 
         yield make
 
 
-def n(history: History, when: Any, document_id: Any = 1, namespace: str = "shop.users") -> Any:
+def n(history: Reader, when: Any, document_id: Any = 1, namespace: str = "shop.users") -> Any:
     """What the field n was; None: the document was not there."""
     document = history.as_of(namespace, document_id, when)
     return document["n"] if document is not None else None

@@ -10,9 +10,9 @@ from bson import Binary, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo.operations import IndexModel
 
-from change_history import History
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
+from change_history.reader import Reader
 from tests.support.handmade_events import at, cluster, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
 from watcher.events.baseline import Snapshot, baseline
@@ -29,7 +29,7 @@ MOST_BYTES = 8_000_000
 
 
 @pytest.fixture
-def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
+def history(database: Database[Any], replica_set_uri: str) -> Iterator[Reader]:
     """A history with much that has nothing to do with what is asked."""
     make_indexes(database)
     database.snapshots.create_indexes([IndexModel(TIMELINE)])
@@ -40,11 +40,11 @@ def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
     entries += [inserted(second, namespace="shop.other") for second in range(10, 12)]
     database.history.insert_many(entries)
     database.rejected.insert_one({"_id": Binary(b"x" * 16), "namespace": "shop.x", "cluster_time": cluster(1)})
-    with History.connect(replica_set_uri, database.name) as connected:
+    with Reader.connect(replica_set_uri, database.name) as connected:
         yield connected
 
 
-QUESTIONS: dict[str, Callable[[History], Any]] = {
+QUESTIONS: dict[str, Callable[[Reader], Any]] = {
     "wall time": lambda h: h.as_of("shop.users", 1, at(3)),
     "hot second": lambda h: h.as_of("shop.users", 1, at(4)),
     "cluster time": lambda h: h.as_of("shop.users", 1, cluster(3)),
@@ -68,7 +68,7 @@ QUESTIONS: dict[str, Callable[[History], Any]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
 def test_every_question_is_answered_from_an_index(
-    history: History, database: Database[Any], question: Callable[[History], Any]
+    history: Reader, database: Database[Any], question: Callable[[Reader], Any]
 ) -> None:
     """As the server itself says of every query that was sent: no collection scan, nothing sorted in memory."""
     for query in asked(history, database, question):
@@ -78,7 +78,7 @@ def test_every_question_is_answered_from_an_index(
 
 @pytest.mark.parametrize("question", ["wall time", "hot second", "cluster time", "under another name"])
 def test_what_is_read_in_one_round_trip_is_read_from_the_index_meant_for_it(
-    history: History, database: Database[Any], question: str
+    history: Reader, database: Database[Any], question: str
 ) -> None:
     """No index can be named for the branches of a union, so the server is asked which it takes for each."""
     unions = [
@@ -100,14 +100,14 @@ def test_what_is_read_in_one_round_trip_is_read_from_the_index_meant_for_it(
         }
 
 
-def test_one_document_is_told_without_reading_others(history: History, database: Database[Any]) -> None:
+def test_one_document_is_told_without_reading_others(history: Reader, database: Database[Any]) -> None:
     """And without its entries after the moment, however many there are."""
     looked_at = sum(query["docsExamined"] for query in asked(history, database, QUESTIONS["wall time"]))
 
     assert looked_at <= 20
 
 
-def test_what_changed_in_a_window_is_found_by_the_window(history: History, database: Database[Any]) -> None:
+def test_what_changed_in_a_window_is_found_by_the_window(history: Reader, database: Database[Any]) -> None:
     """Only the ids of the documents that have an event in it are sorted, and only these documents are read."""
     found: list[Any] = []
     queries = asked(history, database, lambda h: found.extend(h.collection_diff("shop.other", at(10), at(12))))
@@ -129,7 +129,7 @@ def test_a_large_collection_is_told_in_little_memory(database: Database[Any], re
         database.history.insert_many([RawBSONDocument(baseline(b"shop.users", each, moment)) for each in documents])
     database.history.insert_one(of_collection("rename", 6, to="shop.people"))
 
-    with History.connect(replica_set_uri, database.name) as history:
+    with Reader.connect(replica_set_uri, database.name) as history:
         told = history.collection_as_of("shop.people", at(9), {"n": {"$ne": 7}})
         next(told)
         tracemalloc.start()
@@ -155,7 +155,7 @@ def _plans(explained: Any) -> Iterator[dict[str, Any]]:
             yield from _plans(value)
 
 
-def asked(history: History, database: Database[Any], question: Callable[[History], Any]) -> list[dict[str, Any]]:
+def asked(history: Reader, database: Database[Any], question: Callable[[Reader], Any]) -> list[dict[str, Any]]:
     """What the server noted of the queries of a question."""
     database.command("profile", 2)
     try:

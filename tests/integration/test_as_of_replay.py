@@ -16,11 +16,12 @@ from bson import Timestamp
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pymongo import MongoClient
 
-from change_history import ABSENT, Change, History
+from change_history import ABSENT, Change
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.image import Image
 from change_history.bson.values import to_raw
+from change_history.reader import Reader
 from change_history.reconstruct import fold
 from change_history.reconstruct.lineage import ENDS
 from change_history.stored.changes import decode
@@ -47,7 +48,7 @@ def before(time: bytes) -> Timestamp:
 class Asked:
     """A history, asked in every way, and compared with what the server had."""
 
-    def __init__(self, world: World, name: str, history: History) -> None:
+    def __init__(self, world: World, name: str, history: Reader) -> None:
         self._world = world
         self._name = name
         self._history = history
@@ -203,7 +204,7 @@ def test_as_of_is_what_the_server_had(replica_set_uri: str) -> None:
             world.begin()
             for operation in wanted:
                 world.run(operation)
-            with History.connect(replica_set_uri, recording.history.name) as history:
+            with Reader.connect(replica_set_uri, recording.history.name) as history:
                 Asked(world, name, history).check()
 
         try:

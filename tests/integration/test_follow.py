@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Timestamp
 
-from change_history import History, Selection
+from change_history import Selection
+from change_history.reader import Reader
 from models import ABSENT, ChangeModel, HistoryModel
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def record(database: Database[Any], number: int, document_id: Any = 1, field: st
 
 
 @pytest.fixture
-def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
+def history(database: Database[Any], replica_set_uri: str) -> Iterator[Reader]:
     """An empty history with its indexes."""
     database.history.create_index([("namespace", 1), ("document_id", 1), ("_id", 1)])
     database.history.create_index([("namespace", 1), ("_id", 1)])
-    with History.connect(replica_set_uri, database.name) as connected:
+    with Reader.connect(replica_set_uri, database.name) as connected:
         yield connected
 
 
@@ -49,7 +50,7 @@ def number(stored: Any) -> int:
 
 
 def test_nothing_is_missed_or_repeated_where_the_recorded_meets_the_new(
-    history: History, database: Database[Any]
+    history: Reader, database: Database[Any]
 ) -> None:
     """A writer that never pauses, also below the events already read, as an unordered batch may."""
     for n in range(1000, 1100):
@@ -67,7 +68,7 @@ def test_nothing_is_missed_or_repeated_where_the_recorded_meets_the_new(
 
     writer = threading.Thread(target=write)
     seen: list[int] = []
-    following = history.follow(Selection("shop.users", 1), stop=stop)
+    following = history.follow_stored(Selection("shop.users", 1), stop=stop)
     try:
         for stored in following:
             if not seen:
@@ -83,12 +84,12 @@ def test_nothing_is_missed_or_repeated_where_the_recorded_meets_the_new(
     assert len(set(seen)) == len(seen) == 300
 
 
-def test_only_what_was_asked_for_comes(history: History, database: Database[Any]) -> None:
+def test_only_what_was_asked_for_comes(history: Reader, database: Database[Any]) -> None:
     """Other documents, other fields, and the older of the recorded ones stay away."""
     stop = threading.Event()
     for n in range(1, 6):
         record(database, n)
-    following = history.follow(Selection("shop.users", 1, field="address"), stop=stop, limit=2)
+    following = history.follow_stored(Selection("shop.users", 1, field="address"), stop=stop, limit=2)
     record(database, 6, field="address.city")
     record(database, 7, field="address")
 
@@ -101,9 +102,9 @@ def test_only_what_was_asked_for_comes(history: History, database: Database[Any]
     assert list(following) == []
 
 
-def test_a_quiet_history_still_lets_go(history: History) -> None:
+def test_a_quiet_history_still_lets_go(history: Reader) -> None:
     """`stop` is noticed without an event."""
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
 
-    assert list(history.follow(Selection("shop.users"), stop=stop)) == []
+    assert list(history.follow_stored(Selection("shop.users"), stop=stop)) == []

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from change_history import History, Selection
+from change_history import Selection
 from change_history.bson.values import document_to_python
 from change_history.query import gaps, timeline, transactions
+from change_history.reader import Reader
 from change_history.stored.reading import as_query, history_collection
 from models import ABSENT
 from tests.support import query_plans
@@ -28,7 +29,7 @@ FIRST, SECOND, NAMESAKE = transaction(0xABCD1234, 7), transaction(0xABCD9999, 7)
 
 
 @pytest.fixture
-def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
+def history(database: Database[Any], replica_set_uri: str) -> Iterator[Reader]:
     """A hundred documents that are inserted, updated and deleted; some events in three transactions."""
     make_indexes(database)
     events: list[Any] = [gap_of(700)]
@@ -45,7 +46,7 @@ def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
     for place, alone in enumerate((transaction(1, 1), None)):  # one cluster time, as servers from 8.0 on may have it
         events.append(stored(610, 1, place=place, namespace="shop.others", transaction=alone))
     database.history.insert_many(events)
-    with History.connect(replica_set_uri, database.name) as connected:
+    with Reader.connect(replica_set_uri, database.name) as connected:
         yield connected
 
 
@@ -54,7 +55,7 @@ def gap_of(second: int) -> dict[str, Any]:
     return {"_id": event_id(second), "operation": "gap", "description": {}}
 
 
-def the(name: str, history: History) -> Transaction:
+def the(name: str, history: Reader) -> Transaction:
     """A transaction by its name."""
     return history.transaction(name)
 
@@ -83,7 +84,7 @@ FORMS = [
 @pytest.mark.parametrize(("index", "most", "selection"), FORMS)
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_every_condition_is_answered_from_an_index(
-    history: History, database: Database[Any], index: str, most: int, selection: Selection, *, newest_first: bool
+    history: Reader, database: Database[Any], index: str, most: int, selection: Selection, *, newest_first: bool
 ) -> None:
     """The expected one, in its order, without reading what the index excludes."""
     cursor = timeline.find(history_collection(database), selection, newest_first=newest_first)
@@ -95,7 +96,7 @@ def test_every_condition_is_answered_from_an_index(
     assert query_plans.examined(explained) <= most
 
 
-def test_a_transaction_is_found_by_name_from_an_index(history: History, database: Database[Any]) -> None:
+def test_a_transaction_is_found_by_name_from_an_index(history: Reader, database: Database[Any]) -> None:
     """By the beginning of its session, and by an event's id."""
     collection = history_collection(database)
     by_session = as_query(transactions.session_query(transactions.SessionName("abcd1234", 7)))
@@ -114,7 +115,7 @@ def test_a_transaction_is_found_by_name_from_an_index(history: History, database
     ) & {"COLLSCAN", "SORT"}
 
 
-def test_gaps_are_read_newest_first_from_their_index(history: History, database: Database[Any]) -> None:
+def test_gaps_are_read_newest_first_from_their_index(history: Reader, database: Database[Any]) -> None:
     """A reversed log asks for them too."""
     plan = query_plans.winning(document_to_python(gaps.find(history_collection(database), newest_first=True).explain()))
 
@@ -123,7 +124,7 @@ def test_gaps_are_read_newest_first_from_their_index(history: History, database:
     assert not query_plans.stages(plan) & {"COLLSCAN", "SORT"}
 
 
-def test_a_transaction_has_its_events_and_no_others(history: History) -> None:
+def test_a_transaction_has_its_events_and_no_others(history: Reader) -> None:
     """Of every collection, or of one; neither those of a namesake nor those of another session of the same number."""
     found = the("abcd1234:7", history)
 
@@ -133,7 +134,7 @@ def test_a_transaction_has_its_events_and_no_others(history: History) -> None:
     assert [e["document_id"] for e in history.stored(Selection(None, transaction=found), limit=2)] == [2, 1]
 
 
-def test_any_event_of_a_transaction_names_it(history: History) -> None:
+def test_any_event_of_a_transaction_names_it(history: Reader) -> None:
     """By the whole id, or by its beginning; the session with hyphens and in capitals too."""
     whole = "ABCD1234-0000-0000-0000-000000000007:8"
 
@@ -142,7 +143,7 @@ def test_any_event_of_a_transaction_names_it(history: History) -> None:
     assert the(whole, history) == the("abcd1234:8", history)
 
 
-def test_a_name_that_means_several_transactions_is_not_guessed(history: History) -> None:
+def test_a_name_that_means_several_transactions_is_not_guessed(history: Reader) -> None:
     """The answer names them; what belongs to none is told from what is not there."""
     with pytest.raises(transactions.AmbiguousTransactionError, match=r"abcd1234000.*:7 and abcd9999000.*:7"):
         the("abcd:7", history)
@@ -156,7 +157,7 @@ def test_a_name_that_means_several_transactions_is_not_guessed(history: History)
         the("abcd1234:9", history)
 
 
-def test_newest_first_is_the_exact_reverse(history: History) -> None:
+def test_newest_first_is_the_exact_reverse(history: Reader) -> None:
     """Also within one cluster time, and where a limit cuts through it."""
     for selection in (Selection("shop.users"), Selection(None), Selection(None, transaction=in_first())):
         forwards = [e["_id"] for e in history.stored(selection)]
@@ -166,12 +167,12 @@ def test_newest_first_is_the_exact_reverse(history: History) -> None:
             assert newest == forwards[::-1][:limit]
 
 
-def test_everything_has_no_gaps_for_events(history: History) -> None:
+def test_everything_has_no_gaps_for_events(history: Reader) -> None:
     """A gap is put in its place by who asks for it; as an event it would come twice."""
     assert 700 not in seconds(history.stored(Selection(None)))
 
 
-def test_python_asks_as_the_command_line_does(history: History) -> None:
+def test_python_asks_as_the_command_line_does(history: Reader) -> None:
     """`History.log` has every condition."""
     found = history.log("shop.users", operation="update", changed_from=1, field="n", reverse=True)
 
@@ -202,12 +203,12 @@ def five(start: int) -> list[Any]:
     ],
 )
 def test_every_condition_holds_for_new_events_too(
-    history: History, database: Database[Any], selection: Selection, expected: list[int]
+    history: Reader, database: Database[Any], selection: Selection, expected: list[int]
 ) -> None:
     """Followed, a log must not begin to show what was not asked for."""
     stop = Event()
     database.history.insert_many(five(800))
-    following = history.follow(selection, stop=stop)
+    following = history.follow_stored(selection, stop=stop)
 
     recorded = [second - 800 for second in seconds(islice(following, len(expected)))]
     database.history.insert_many(five(900))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import DatetimeMS, Int64, ObjectId, Timestamp
 
-from change_history import History, Selection
+from change_history import Selection
 from change_history.bson.values import Symbol, document_to_python
 from change_history.query import timeline
+from change_history.reader import Reader
 from change_history.stored.reading import history_collection
 from models import ABSENT, ChangeModel, HistoryModel
 
@@ -49,7 +50,7 @@ def token(number: int) -> bytes:
 
 
 @pytest.fixture
-def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
+def history(database: Database[Any], replica_set_uri: str) -> Iterator[Reader]:
     """Twenty events of each id, two namespaces, a transaction of fifty events at second 30, no order on disk."""
     events = [event(s, document_id, token(1000 * i + s)) for i, document_id in enumerate(IDS) for s in range(20)]
     events += [event(30, 1, token(9000 + i), changes=[]) for i in range(50)]
@@ -61,7 +62,7 @@ def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
         partial = {k: v for k, v in index.items() if k == "partialFilterExpression"}
         database.history.create_index(keys, name=index["name"], **partial)
     database.history.insert_many([e.to_mongo() for e in events], ordered=False)
-    with History.connect(replica_set_uri, database.name) as connected:
+    with Reader.connect(replica_set_uri, database.name) as connected:
         yield connected
 
 
@@ -92,7 +93,7 @@ def stages(plan: Any) -> set[str]:
 @pytest.mark.parametrize("selection", SELECTIONS, ids=repr)
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_no_question_reads_the_whole_history(
-    history: History, database: Database[Any], selection: Selection, *, newest_first: bool
+    history: Reader, database: Database[Any], selection: Selection, *, newest_first: bool
 ) -> None:
     """Every kind of question walks an index, sorts nothing in memory, and looks at little it does not return."""
     cursor = timeline.find(history_collection(database), selection, newest_first=newest_first)
@@ -105,7 +106,7 @@ def test_no_question_reads_the_whole_history(
     assert plan["executionStats"]["totalDocsExamined"] <= namesakes
 
 
-def test_namespaces_are_found_without_reading_events(history: History, database: Database[Any]) -> None:
+def test_namespaces_are_found_without_reading_events(history: Reader, database: Database[Any]) -> None:
     """A suggestion must not cost a walk through everything."""
     plan = database.command("explain", {"distinct": "history", "key": "namespace"})
 
@@ -114,7 +115,7 @@ def test_namespaces_are_found_without_reading_events(history: History, database:
 
 
 @pytest.mark.parametrize("document_id", IDS, ids=repr)
-def test_one_documents_log_has_no_other_documents_events(history: History, document_id: Any) -> None:
+def test_one_documents_log_has_no_other_documents_events(history: Reader, document_id: Any) -> None:
     """Ids that look alike, look like operators, or are null."""
     found = list(history.log("shop.users", document_id))
 
@@ -122,13 +123,13 @@ def test_one_documents_log_has_no_other_documents_events(history: History, docum
     assert all(e.document_id == document_id and e.namespace == "shop.users" for e in found)
 
 
-def test_what_mongodb_holds_for_one_id_is_one_document(history: History) -> None:
+def test_what_mongodb_holds_for_one_id_is_one_document(history: Reader) -> None:
     """3, Int64(3) and 3.0 are one `_id` to the server, a symbol and its string too; so they are one to us."""
     assert [len(list(history.log("shop.users", same))) for same in (1, Int64(1), 1.0)] == [70, 70, 70]
     assert [e.id for e in history.log("shop.users", Symbol("1"))] == [e.id for e in history.log("shop.users", "1")]
 
 
-def test_a_transactions_events_come_in_the_order_of_the_stream(history: History) -> None:
+def test_a_transactions_events_come_in_the_order_of_the_stream(history: Reader) -> None:
     """Forwards, and where a limit reads backwards and cuts through the transaction."""
     everything = [e.resume_token or b"" for e in history.log("shop.users", 1)]
 
@@ -138,7 +139,7 @@ def test_a_transactions_events_come_in_the_order_of_the_stream(history: History)
     assert list(history.log("shop.users", 1, limit=0)) == []
 
 
-def test_a_window_includes_both_its_ends(history: History) -> None:
+def test_a_window_includes_both_its_ends(history: Reader) -> None:
     """Wall times to the millisecond, cluster times to the increment."""
     wall = history.log("shop.users", "1", since=at(3.5), until=at(5.5))
     narrow = history.log("shop.users", "1", since=at(3.501), until=at(5.499))
@@ -151,7 +152,7 @@ def test_a_window_includes_both_its_ends(history: History) -> None:
     assert [e.cluster_time.time - START for e in after] == [4]
 
 
-def test_a_limit_counts_only_what_concerns_the_field(history: History, database: Database[Any]) -> None:
+def test_a_limit_counts_only_what_concerns_the_field(history: Reader, database: Database[Any]) -> None:
     """The newest three changes of the subtree, though other changes came after."""
     insert = database.history.insert_one
     for second, field, path in [(1, "address.city", ABSENT), (2, "address", ABSENT), (3, "address.zip", ABSENT),
@@ -164,7 +165,7 @@ def test_a_limit_counts_only_what_concerns_the_field(history: History, database:
     assert [e.changes[0].field for e in found] == ["address.city", "address", "address.zip"]
 
 
-def test_a_stored_document_is_given_back_byte_for_byte(history: History, database: Database[Any]) -> None:
+def test_a_stored_document_is_given_back_byte_for_byte(history: Reader, database: Database[Any]) -> None:
     """`--json` prints these; fields of a later version included."""
     stored = event(1, 8, token(20_000)).to_mongo() | {"from_the_future": Int64(1)}
     database.history.insert_one(stored)
@@ -177,7 +178,7 @@ def test_a_stored_document_is_given_back_byte_for_byte(history: History, databas
 
 def test_an_empty_history_is_empty_and_no_error(database: Database[Any], replica_set_uri: str) -> None:
     """Before the daemon's first start there is not even a collection."""
-    with History.connect(replica_set_uri, database.name) as empty:
+    with Reader.connect(replica_set_uri, database.name) as empty:
         assert list(empty.log("shop.users", 1)) == []
         assert empty.namespaces() == []
         assert not empty.knows("shop.users", 1)

@@ -8,8 +8,9 @@ import pytest
 from bson import Decimal128, Int64
 from bson.raw_bson import RawBSONDocument
 
-from change_history import History, Selection
+from change_history import Selection
 from change_history.bson.values import Symbol, Undefined
+from change_history.reader import Reader
 from change_history.stored import chunks
 from change_history.stored.names import PARTS
 from change_history.stored.reading import as_query
@@ -48,24 +49,24 @@ VALUES = [
 
 
 @pytest.fixture
-def history(database: Database[Any], replica_set_uri: str) -> Iterator[History]:
+def history(database: Database[Any], replica_set_uri: str) -> Iterator[Reader]:
     """An empty history with its indexes."""
     make_indexes(database)
-    with History.connect(replica_set_uri, database.name) as connected:
+    with Reader.connect(replica_set_uri, database.name) as connected:
         yield connected
 
 
-def changed_to(history: History, value: Any, **more: Any) -> list[int]:
+def changed_to(history: Reader, value: Any, **more: Any) -> list[int]:
     """The seconds of the events that `--changed-to` finds."""
     return seconds(history.stored(Selection("shop.users", changed_to=value, **more)))
 
 
-def changed_from(history: History, value: Any, **more: Any) -> list[int]:
+def changed_from(history: Reader, value: Any, **more: Any) -> list[int]:
     """The seconds of the events that `--changed-from` finds."""
     return seconds(history.stored(Selection("shop.users", changed_from=value, **more)))
 
 
-def test_a_value_is_the_servers_equal_and_no_other(history: History, database: Database[Any]) -> None:
+def test_a_value_is_the_servers_equal_and_no_other(history: Reader, database: Database[Any]) -> None:
     """Every value against every other: what the server's own `$eq` says is found, and nothing else.
 
     A query would call an array equal to its element, and null to what is absent.
@@ -86,7 +87,7 @@ def test_a_value_is_the_servers_equal_and_no_other(history: History, database: D
         assert changed_to(history, value, field="v") == expected, value
 
 
-def test_what_is_unknown_is_neither_found_nor_passed_over_in_silence(history: History, database: Database[Any]) -> None:
+def test_what_is_unknown_is_neither_found_nor_passed_over_in_silence(history: Reader, database: Database[Any]) -> None:
     """It may have been the value asked for; who asks is told how many such events there are."""
     unknown = {"old_value_from": "unknown"}
     write(database, 1, 1, change("n", 1, 2))
@@ -111,7 +112,7 @@ def test_what_is_unknown_is_neither_found_nor_passed_over_in_silence(history: Hi
     assert count(changed_from=[1, 2, 3]) == ([6], 4)
 
 
-def test_null_is_not_absent(history: History, database: Database[Any]) -> None:
+def test_null_is_not_absent(history: Reader, database: Database[Any]) -> None:
     """A field that was set to null, one that was removed, one that was new."""
     write(database, 1, 1, change("n", 1, None))
     write(database, 2, 1, change("n", 1, ABSENT))
@@ -121,7 +122,7 @@ def test_null_is_not_absent(history: History, database: Database[Any]) -> None:
     assert changed_from(history, None) == []
 
 
-def test_one_change_must_have_both_values(history: History, database: Database[Any]) -> None:
+def test_one_change_must_have_both_values(history: Reader, database: Database[Any]) -> None:
     """Not one field the old value and another the new one."""
     write(database, 1, 1, change("a", 1, 2), change("b", 3, 4))
     write(database, 2, 1, change("a", 1, 4))
@@ -129,7 +130,7 @@ def test_one_change_must_have_both_values(history: History, database: Database[A
     assert seconds(history.stored(Selection("shop.users", changed_from=1, changed_to=4))) == [2]
 
 
-def test_of_a_change_above_the_field_only_its_part_is_compared(history: History, database: Database[Any]) -> None:
+def test_of_a_change_above_the_field_only_its_part_is_compared(history: Reader, database: Database[Any]) -> None:
     """`$set: {address: …}` sets the city too; a change beside the field does not count."""
     write(database, 1, 1, change("address", ABSENT, {"city": "Bonn", "zip": 1}), operation="insert")
     write(database, 2, 1, change("address", {"city": "Bonn", "zip": 1}, {"city": "Bonn", "zip": 2}))
@@ -149,7 +150,7 @@ def test_of_a_change_above_the_field_only_its_part_is_compared(history: History,
 
 @pytest.mark.parametrize("field", [None, "big"])
 def test_a_document_in_parts_is_searched_in_its_parts(
-    history: History, database: Database[Any], field: str | None
+    history: Reader, database: Database[Any], field: str | None
 ) -> None:
     """Its head has no values; what is too large for one document must not be too large to be found."""
     whole = bytes(stored(1, 1, change("n", 1, 2), change("big", 1, "x" * 100)).raw)

@@ -15,12 +15,12 @@ from change_history.revert.told import Reverts
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from change_history import History
+    from change_history.reader import Reader
     from tests.support.recording import Recording
 
 
 def test_what_the_server_refuses_is_told_and_nothing_is_left_behind(
-    database: Database[Any], recording: Recording, history: History, namespace: str
+    database: Database[Any], recording: Recording, history: Reader, namespace: str
 ) -> None:
     """A unique index and a validator that came later: no retry helps, and no intent stays."""
     database.a.insert_many([{"_id": 1, "n": 1, "email": "x"}, {"_id": 2, "n": "old"}])
@@ -42,7 +42,7 @@ def test_what_the_server_refuses_is_told_and_nothing_is_left_behind(
 
 
 def test_a_failed_write_of_the_intent_leaves_the_documents_alone(
-    database: Database[Any], recording: Recording, history: History, namespace: str
+    database: Database[Any], recording: Recording, history: Reader, namespace: str
 ) -> None:
     """Otherwise a revert would be in the history that nobody can tell from another write."""
     database.a.insert_one({"_id": 1, "n": 1})
@@ -56,7 +56,7 @@ def test_a_failed_write_of_the_intent_leaves_the_documents_alone(
 
 
 def test_an_intent_without_a_commit_is_told_until_it_is_settled(
-    database: Database[Any], recording: Recording, history: History, namespace: str
+    database: Database[Any], recording: Recording, history: Reader, namespace: str
 ) -> None:
     """What became of it is read from the history: done, never done, or not to be told yet."""
     database.a.insert_one({"_id": 1, "n": 1})
@@ -81,7 +81,7 @@ def test_an_intent_without_a_commit_is_told_until_it_is_settled(
 
 
 def test_a_revert_is_still_told_as_one_when_it_is_long_ago(
-    database: Database[Any], recording: Recording, history: History, namespace: str
+    database: Database[Any], recording: Recording, history: Reader, namespace: str
 ) -> None:
     """The log said so for a minute, and then never again."""
     database.a.insert_one({"_id": 1, "n": 1})

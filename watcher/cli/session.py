@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 
-    from change_history import History
+    from change_history.reader import Reader
     from config.settings import Settings
 
 
@@ -69,17 +69,17 @@ class Context:
             raise SystemExit(exit_codes.USAGE) from None
 
     @contextmanager
-    def history(self) -> Iterator[History]:
+    def history(self) -> Iterator[Reader]:
         """Open the history that the settings name, and turn the driver's errors into advice.
 
         Raises:
             CommandError: it cannot be read.
         """
-        from change_history.history import History
+        from change_history.reader import Reader
 
         settings = self.settings()
         uri = history_uri(settings)
-        with in_words(uri), History.connect(uri, settings.history_database, **_options(uri)) as history:
+        with in_words(uri), Reader.connect(uri, settings.history_database, **_options(uri)) as history:
             yield history
 
 

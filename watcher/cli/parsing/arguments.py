@@ -299,12 +299,12 @@ def _recorded_like(name: str, ctx: click.Context | None) -> list[str]:
 def _recorded(context: Context) -> list[str]:
     from pymongo.errors import PyMongoError
 
-    from change_history.history import History
+    from change_history.reader import Reader
 
     try:
         settings = context.settings()
         uri, database = history_uri(settings), settings.history_database
-        with History.connect(uri, database, serverSelectionTimeoutMS=_PATIENCE_MS) as history:
+        with Reader.connect(uri, database, serverSelectionTimeoutMS=_PATIENCE_MS) as history:
             return history.namespaces()
     except (CommandError, PyMongoError, SystemExit):
         return []

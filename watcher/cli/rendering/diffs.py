@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from change_history import History
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
     from change_history.diff.collections import Changed
     from change_history.diff.difference import Difference, Side
+    from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import PointInTime
 
 
@@ -237,7 +237,7 @@ class Form(Enum):
 
 
 def of_document(
-    history: History,
+    history: Reader,
     namespace: str,
     document_id: Any,
     at: tuple[PointInTime | None, PointInTime | None],
@@ -271,7 +271,7 @@ def of_document(
         say("no difference")
 
 
-def of_collection(history: History, namespace: str, at: tuple[Any, Any], form: Form, zone: tzinfo | None) -> None:
+def of_collection(history: Reader, namespace: str, at: tuple[Any, Any], form: Form, zone: tzinfo | None) -> None:
     """Print what is different between two moments of a collection.
 
     Raises:

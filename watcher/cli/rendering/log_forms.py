@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from bson.raw_bson import RawBSONDocument
 
-    from change_history import History, Selection
+    from change_history import Selection
+    from change_history.reader import Reader
     from change_history.revert.told import Reverts
     from change_history.stored.event import Event
 
@@ -138,7 +139,7 @@ class Answer:
         newest_first: their order.
     """
 
-    def __init__(self, history: History, selection: Selection, *, newest_first: bool) -> None:
+    def __init__(self, history: Reader, selection: Selection, *, newest_first: bool) -> None:
         self._history = history
         self._selection = selection
         self._newest_first = newest_first
@@ -146,7 +147,9 @@ class Answer:
 
     def followed(self, limit: int | None) -> Iterator[RawBSONDocument]:
         """What is recorded, of that the newest so many, then what comes."""
-        return self._history.follow(self._selection, stop=threading.Event(), limit=limit, on_unknown=self._leave_out)
+        return self._history.follow_stored(
+            self._selection, stop=threading.Event(), limit=limit, on_unknown=self._leave_out
+        )
 
     def recorded(self, limit: int | None, default: int | None) -> Iterator[RawBSONDocument]:
         """What is recorded.

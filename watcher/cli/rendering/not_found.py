@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-    from change_history import History
+    from change_history.reader import Reader
 
 _MOST_SUGGESTIONS = 3
 _MOST_GAPS = 3
@@ -29,13 +29,13 @@ _MOST_LOOKED_AT = 1000
 _MOST_CELLS = 200
 
 
-def message(history: History, selection: Selection, zone: tzinfo | None = None) -> str:
+def message(history: Reader, selection: Selection, zone: tzinfo | None = None) -> str:
     """Explain an empty answer, in one or more lines; times in `zone`, None is the local one."""
     said = [f"nothing is recorded of {_searched(selection, zone)}.", *_suggestions(history, selection)]
     return "\n".join([*said, *_gaps(history, selection, zone)])
 
 
-def _gaps(history: History, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
+def _gaps(history: Reader, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
     """What may be missing from history in the window that was asked for."""
     found = history.gaps(selection.namespace, since=selection.since, until=selection.until)
     first = [event_words.gap_interval(gap, zone) for gap in islice(found, _MOST_GAPS + 1)]
@@ -63,7 +63,7 @@ def _searched(selection: Selection, zone: tzinfo | None) -> str:
     return ", ".join(parts)
 
 
-def _suggestions(history: History, selection: Selection) -> Iterator[str]:
+def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
     namespace, document_id = selection.namespace, selection.document_id
     namespaces = history.namespaces()
     if not namespaces:
@@ -91,7 +91,7 @@ def _suggestions(history: History, selection: Selection) -> Iterator[str]:
         yield f"The document has other history: watcher log {namespace} {argument(document_id)}"
 
 
-def _near_fields(history: History, selection: Selection, field: str) -> list[str]:
+def _near_fields(history: Reader, selection: Selection, field: str) -> list[str]:
     """Fields that have changed lately and are called nearly so; the field itself is none of them."""
     about = Selection(selection.namespace, selection.document_id)
     lately = islice(history.stored(about, newest_first=True), _MOST_LOOKED_AT)
@@ -100,7 +100,7 @@ def _near_fields(history: History, selection: Selection, field: str) -> list[str
     return get_close_matches(field, names, _MOST_SUGGESTIONS)
 
 
-def _values_of_other_types(history: History, selection: Selection) -> Iterator[str]:
+def _values_of_other_types(history: Reader, selection: Selection) -> Iterator[str]:
     for option in ("changed_from", "changed_to"):
         for other in _look_alikes(getattr(selection, option)):
             if next(history.stored(replace(selection, **{option: other}), limit=1), None) is not None:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import tzinfo
 
-    from change_history import History, State
+    from change_history import State
     from change_history.bson.raw import Value
+    from change_history.reader import Reader
     from change_history.reconstruct.collection import CollectionState
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.stored.event import Event
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def asked(context: Context) -> Iterator[History]:
+def asked(context: Context) -> Iterator[Reader]:
     """Open the history to ask what documents were; what cannot be answered ends the command, and says why.
 
     Raises:
@@ -60,7 +61,7 @@ def asked(context: Context) -> Iterator[History]:
         raise click.UsageError(f"--query: {error}") from error
 
 
-def state(history: History, namespace: str, document_id: Any, at: PointInTime | None, zone: tzinfo | None) -> State:
+def state(history: Reader, namespace: str, document_id: Any, at: PointInTime | None, zone: tzinfo | None) -> State:
     """What a document was, if history can tell.
 
     Raises:
@@ -127,7 +128,7 @@ def unknown(state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
     return "\n".join([f"history cannot tell {of}: {state.unknown}.{last}", *across(state.gaps, zone)])
 
 
-def unversioned(history: History, namespace: str, document_id: Any, zone: tzinfo | None) -> str:
+def unversioned(history: Reader, namespace: str, document_id: Any, zone: tzinfo | None) -> str:
     """What to say of a document that has no entry under a name, and is asked for by the number of one."""
     arrival = _arrival(history, namespace, BEGINNING, not_found.argument(document_id), zone)
     if not arrival:
@@ -136,7 +137,7 @@ def unversioned(history: History, namespace: str, document_id: Any, zone: tzinfo
 
 
 def no_such_version(
-    history: History, namespace: str, document_id: Any, error: NoSuchVersionError, zone: tzinfo | None
+    history: Reader, namespace: str, document_id: Any, error: NoSuchVersionError, zone: tzinfo | None
 ) -> str:
     """What to say of a version that a document does not have."""
     if not error.count:
@@ -144,17 +145,17 @@ def no_such_version(
     return f"{named(namespace, document_id)}: {error}."
 
 
-def absent(history: History, state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
+def absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
     """Why a document was not there at a moment, and where it is to be found."""
     return "\n".join([*_absent(history, state, at, zone), *across(state.gaps, zone)])
 
 
-def nothing(history: History, collection: CollectionState, zone: tzinfo | None) -> str:
+def nothing(history: Reader, collection: CollectionState, zone: tzinfo | None) -> str:
     """Why a collection had no documents, and where they are to be found."""
     return "\n".join([*_nothing(history, collection, zone), *across(collection.gaps, zone)])
 
 
-def _absent(history: History, state: State, at: PointInTime | None, zone: tzinfo | None) -> Iterator[str]:
+def _absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo | None) -> Iterator[str]:
     of, argument = named(state.namespace, state.document_id), not_found.argument(state.document_id)
     ended = state.ended_by
     if ended is not None and ended.document_id is ABSENT:
@@ -178,7 +179,7 @@ def _absent(history: History, state: State, at: PointInTime | None, zone: tzinfo
     yield from arrival
 
 
-def _nothing(history: History, collection: CollectionState, zone: tzinfo | None) -> Iterator[str]:
+def _nothing(history: Reader, collection: CollectionState, zone: tzinfo | None) -> Iterator[str]:
     namespace, place = collection.namespace, collection.place
     turn = history.turn_before(namespace, place)
     arrival = _arrival(history, namespace, place, "", zone)
@@ -206,7 +207,7 @@ def _turned(event: Event, namespace: str, document: str, zone: tzinfo | None) ->
     yield f"What there was right before: watcher show {command(namespace, document)} --at {moment}"
 
 
-def _arrival(history: History, namespace: str, place: HistoryPosition, document: str, zone: tzinfo | None) -> list[str]:
+def _arrival(history: Reader, namespace: str, place: HistoryPosition, document: str, zone: tzinfo | None) -> list[str]:
     event = history.arrival_after(namespace, place)
     if event is None:
         return []

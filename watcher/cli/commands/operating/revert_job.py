@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from change_history import History, Selection
+from change_history import Selection
 from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
+from change_history.reader import Reader
 from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.reconstruct.state import UnknownStateError
 from change_history.revert.errors import (
@@ -50,7 +51,7 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
         watched = stack.enter_context(open_client(_watched_uri(settings)))
         watched.admin.command("ping")  # before there is another deployment that an error could be of
         keeper = stack.enter_context(open_client(history_uri(settings)))
-        history = History(keeper, settings.history_database, watched=watched)
+        history = Reader(keeper, settings.history_database, watched=watched)
         _tell_unsettled(history, zone, settle=wish.yes)
         found = _outcome(history, wish, zone)
         with until_closed():
@@ -73,7 +74,7 @@ def _watched_uri(settings: Settings) -> str:
     return running
 
 
-def _outcome(history: History, wish: Wish, zone: tzinfo | None) -> Revert:
+def _outcome(history: Reader, wish: Wish, zone: tzinfo | None) -> Revert:
     dry_run = not wish.yes
     if wish.transaction is not None:
         transaction = history.transaction(wish.transaction)
@@ -88,7 +89,7 @@ def _outcome(history: History, wish: Wish, zone: tzinfo | None) -> Revert:
         return _put_back(history, wish, dry_run=dry_run)
 
 
-def _put_back(history: History, wish: Wish, *, dry_run: bool) -> Revert:
+def _put_back(history: Reader, wish: Wish, *, dry_run: bool) -> Revert:
     to: Any = wish.to  # the command has seen to it that it is there
     return history.revert(
         wish.namespace,
@@ -115,7 +116,7 @@ def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
         say(f"Nothing was changed. To do it: {reverts.command(wish, found)}")
 
 
-def _tell_unsettled(history: History, zone: tzinfo | None, *, settle: bool) -> None:
+def _tell_unsettled(history: Reader, zone: tzinfo | None, *, settle: bool) -> None:
     for unsettled in history.settle_reverts() if settle else history.unsettled_reverts():
         say(reverts.unsettled(unsettled, zone))
 
@@ -158,7 +159,7 @@ def in_words() -> Iterator[None]:
 
 
 @contextmanager
-def of_document(history: History, wish: Wish, zone: tzinfo | None) -> Iterator[None]:
+def of_document(history: Reader, wish: Wish, zone: tzinfo | None) -> Iterator[None]:
     """Turn what can be in the way of putting back one document into advice.
 
     Raises:

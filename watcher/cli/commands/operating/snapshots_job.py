@@ -11,9 +11,10 @@ from pymongo import ReadPreference
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from change_history import History, Selection
+from change_history import Selection
 from change_history.bson import extended_json
 from change_history.bson.values import to_python, to_raw
+from change_history.reader import Reader
 from change_history.reconstruct.snapshot_maker import SPACING, Difference, Document, Snapshots
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing import times
@@ -118,13 +119,13 @@ def _repair(kept: Snapshots, document: Document, wrong: Sequence[Difference]) ->
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[tuple[History, Snapshots]]:
+def _opened(settings: Settings) -> Iterator[tuple[Reader, Snapshots]]:
     with open_client(history_uri(settings)) as client:
         database = client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
-        yield History(client, settings.history_database), Snapshots(database)
+        yield Reader(client, settings.history_database), Snapshots(database)
 
 
-def _refuse_unknown(history: History, namespace: str, document_ids: Sequence[Any]) -> None:
+def _refuse_unknown(history: Reader, namespace: str, document_ids: Sequence[Any]) -> None:
     selection = Selection(namespace, *document_ids)
     if next(history.stored(selection, limit=1), None) is None:
         raise CommandError(not_found.message(history, selection), exit_codes.NOT_FOUND)

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
     from bson.raw_bson import RawBSONDocument
 
-    from change_history import History, Selection
+    from change_history import Selection
     from change_history.export.tables import Table
+    from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.session import Context
 
@@ -71,7 +72,7 @@ class Job:
             return tables.DOCUMENTS
         return tables.CHANGES if self.changes else tables.EVENTS
 
-    def rows(self, history: History, first: bytes | None = None) -> Iterator[bytes]:
+    def rows(self, history: Reader, first: bytes | None = None) -> Iterator[bytes]:
         """The rows, as BSON documents; of history from an event on if one is given."""
         if self.at is not None:
             yield from self._documents(history, self.at)
@@ -80,7 +81,7 @@ class Job:
         for stored in _shown(source.events(history, self.selection, first), history, self.selection):
             yield from make(bytes(stored.raw))
 
-    def _documents(self, history: History, at: Moment) -> Iterator[bytes]:
+    def _documents(self, history: Reader, at: Moment) -> Iterator[bytes]:
         documents = source.documents(history, self.selection.namespace or "", self.selection.document_id, at)
         self.gaps = len(documents.gaps)
         for document_id, document, unknown in terminal.counted(documents.found, "exporting"):
@@ -204,7 +205,7 @@ def _remarks(job: Job) -> None:
 _UNTOLD = {Format.NDJSON: "left out", Format.CSV: "rows without a document", Format.PARQUET: "rows without a document"}
 
 
-def _nothing(history: History, job: Job) -> CommandError:
+def _nothing(history: Reader, job: Job) -> CommandError:
     """What to say of an empty answer."""
     selection = job.selection if job.at is None else replace(job.selection, until=job.at)
     if job.untold:
@@ -244,7 +245,7 @@ _EVERY = 200
 """So many events pass between two looks at the clock."""
 
 
-def _shown(events: Iterable[RawBSONDocument], history: History, selection: Selection) -> Iterator[RawBSONDocument]:
+def _shown(events: Iterable[RawBSONDocument], history: Reader, selection: Selection) -> Iterator[RawBSONDocument]:
     """Show how far events are, by their time: counting them first would take as long as a good part of the export.
 
     Args:

@@ -16,8 +16,8 @@ from watcher.cli.session import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from change_history import History
     from change_history.query.transactions import Name, Transaction
+    from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.session import Context
 
@@ -166,7 +166,7 @@ def log(
             raise CommandError(message(history, selection, times.zone_of(utc=utc)), exit_codes.NOT_FOUND)
 
 
-def _transaction(history: History, name: Name) -> Transaction:
+def _transaction(history: Reader, name: Name) -> Transaction:
     from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
 
     try:

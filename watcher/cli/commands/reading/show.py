@@ -17,7 +17,7 @@ from watcher.cli.session import CommandError, say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from change_history import History
+    from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import PointInTime
     from watcher.cli.session import Context
 
@@ -83,7 +83,7 @@ def show(
             _show_collection(history, namespace, at, query, zone, as_json=as_json)
 
 
-def _show_document(history: History, namespace: str, document_id: Any, at: Any, zone: Any, *, as_json: bool) -> None:
+def _show_document(history: Reader, namespace: str, document_id: Any, at: Any, zone: Any, *, as_json: bool) -> None:
     from watcher.cli.rendering import states
 
     state = states.state(history, namespace, document_id, at, zone)
@@ -95,7 +95,7 @@ def _show_document(history: History, namespace: str, document_id: Any, at: Any, 
 
 
 def _show_collection(
-    history: History, namespace: str, at: Any, query: dict[str, Any] | None, zone: Any, *, as_json: bool
+    history: Reader, namespace: str, at: Any, query: dict[str, Any] | None, zone: Any, *, as_json: bool
 ) -> None:
     from watcher.cli.rendering import states, value_text
 

@@ -1,0 +1,103 @@
+"""What the commands need beyond the public `History`: stored documents as bytes, and what is said beside an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from change_history.blame import recorded
+from change_history.history import History
+from change_history.query import follow, gaps, timeline
+from change_history.reconstruct.lineage import arrival_after, boundary_before
+from change_history.reconstruct.state import Reconstruction, first_later
+from change_history.revert.intents import Intents
+from change_history.revert.told import Reverts
+from change_history.stored.reading import as_query, is_document
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bson.raw_bson import RawBSONDocument
+
+    from change_history.blame.recorded import Leaf
+    from change_history.query.selection import Selection
+    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.state import State
+    from change_history.revert.intents import Unsettled
+    from change_history.stored.event import Event
+    from change_history.stored.order import HistoryPosition
+
+
+class Reader(History):
+    """A history database as our own commands read it. No public interface: it changes with them."""
+
+    def stored(
+        self,
+        selection: Selection,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        on_unknown: Callable[[], object] = timeline.nothing,
+    ) -> Iterator[RawBSONDocument]:
+        """Read the history documents themselves, every byte as recorded (see `change_history.query.timeline.read`)."""
+        return timeline.read(self._collection, selection, limit=limit, newest_first=newest_first, on_unknown=on_unknown)
+
+    def stored_gaps(
+        self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+    ) -> Iterator[RawBSONDocument]:
+        """Read the gaps' history documents themselves. Raises as `gaps` does."""
+        return gaps.read(self._collection, namespace, since, until)
+
+    def with_gaps(
+        self, selection: Selection, events: Iterable[RawBSONDocument], *, cut: bool = False, newest_first: bool = False
+    ) -> Iterator[RawBSONDocument]:
+        """Put the gaps that an answer reaches across into their places among its events (see `query.gaps`)."""
+        return gaps.among(self._collection, selection, events, cut=cut, newest_first=newest_first)
+
+    def follow_stored(
+        self,
+        selection: Selection,
+        *,
+        stop: threading.Event,
+        limit: int | None = None,
+        on_unknown: Callable[[], object] = timeline.nothing,
+    ) -> Iterator[RawBSONDocument]:
+        """Read recorded history documents, then new ones as they are recorded, gaps too (see `query.follow`)."""
+        return follow.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
+
+    def knows(self, namespace: str, document_id: Any) -> bool:
+        """Whether anything is recorded about a document."""
+        query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})
+        return self._collection.find_one(query, {"_id": 1}) is not None
+
+    def blame_leaves(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> list[Leaf]:
+        """The leaves of a document with exact path, value and event. Arguments and errors are those of `blame`."""
+        return recorded.leaves(self._database, Reconstruction(self._database, namespace, document_id, at))
+
+    def first_later(self, state: State) -> Event | None:
+        """The first recorded event of a document after the moment that was asked about."""
+        return first_later(self._database, state)
+
+    def turn_before(self, namespace: str, place: HistoryPosition) -> Event | None:
+        """The last event before a place that ended all documents of a namespace, or brought others: drop, rename."""
+        return boundary_before(self._database, namespace, place)
+
+    def arrival_after(self, namespace: str, place: HistoryPosition) -> Event | None:
+        """The first rename after a place that gave its documents to a namespace: they have another name before it."""
+        return arrival_after(self._database, namespace, place)
+
+    @property
+    def reverts(self) -> Reverts:
+        """Tells which recorded events are a revert's own."""
+        return Reverts(self._database)
+
+    def unsettled_reverts(self) -> list[Unsettled]:
+        """Reverts that were begun and never confirmed, because their process ended: with what became of them."""
+        return Intents(self._database).unsettled()
+
+    def settle_reverts(self) -> list[Unsettled]:
+        """The same, and note what became of them, so that they are not told again."""
+        intents = Intents(self._database)
+        found = intents.unsettled()
+        intents.settle(found)
+        return found
