@@ -60,7 +60,7 @@ def test_a_user_saved_renamed_and_saved_again_shows_its_changes(
 
     printed = capsys.readouterr().out.splitlines()
     assert [line.rsplit(" ", 2)[0] for line in printed] == [  # without date and time of day
-        f"_id <absent> {user.pk}",
+        f"id <absent> {user.pk}",
         "name <absent> Ada",
         "email <absent> ada@example.com",
         "name Ada Ada Lovelace",

@@ -14,6 +14,7 @@ from bson import Binary, Timestamp
 from change_history import mongoengine as history_of_models
 from change_history.mongoengine import HistoryMixin
 from models import ABSENT, ChangeModel, HistoryModel
+from tests.support.recording import make_indexes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,7 @@ def _connected(database: Database[Any], replica_set_uri: str) -> Iterator[None]:
     mongoengine.connect(db=database.name, host=replica_set_uri, uuidRepresentation="standard")
     mongoengine.connect(db="helper_c_parts", host=replica_set_uri, alias=ALIAS, uuidRepresentation="standard")
     history_of_models.connect(replica_set_uri, database.name)
+    make_indexes(database)
     yield
     history_of_models.disconnect()
     mongoengine.disconnect_all()
@@ -148,7 +150,7 @@ def test_without_set_up_history_is_read_beside_the_data(
 ) -> None:
     """The application called nothing of ours: the deployment of the document, the default database."""
     history_of_models.disconnect()
-    monkeypatch.setattr("change_history.mongoengine.DATABASE", f"{database.name}")
+    monkeypatch.setattr("change_history.mongoengine.connection.DATABASE", f"{database.name}")
     user = UserModel(name="Anna").save()
     record(database.history, 10, f"{database.name}.users", user.id, ChangeModel(field="a", new_value=1))
 

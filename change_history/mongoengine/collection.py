@@ -1,0 +1,107 @@
+"""The history of a document class as a whole: `UserModel.history_objects`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import bson
+
+from change_history.bson.values import document_to_python
+from change_history.mongoengine.connection import history_database
+from change_history.mongoengine.document import history_of, past
+from change_history.mongoengine.records import Changes, Events, Source, moment_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from change_history.reconstruct.point_in_time import Moment
+    from change_history.revert.outcome import Revert
+
+
+class CollectionHistory:
+    """The history of the collection of a document class. Heirs share it; `as_of` and `deleted` heed their class.
+
+    Every method raises, besides what it says itself:
+        change_history.UnknownStateError: history cannot tell.
+        pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
+
+    Args:
+        model: the document class.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    @property
+    def events(self) -> Events:
+        """Every recorded event of the collection, oldest first."""
+        return Events(self._source)
+
+    @property
+    def changes(self) -> Changes:
+        """Every recorded change of the collection, oldest first."""
+        return Changes(self._source)
+
+    def as_of(self, moment: Moment | datetime | None, *conditions: Any, **query: Any) -> Iterator[Any]:
+        """The documents as they were, in the order of their ids: objects that cannot be saved.
+
+        Args:
+            moment: a datetime (a naive one is UTC) or a `bson.Timestamp`; None: the last that is recorded.
+            conditions: `Q` objects on the documents as they were.
+            query: likewise, as `objects` takes them.
+
+        Raises:
+            change_history.FilterError: the server refuses the query.
+            mongoengine.errors.InvalidQueryError: the class has no such field.
+        """
+        wanted = dict(self._model.objects(*conditions, **query)._query)  # noqa: SLF001 - the query in stored names
+        source = self._source
+        found = history_of(self._model._get_db()).collection_as_of(source.namespace, moment_of(moment), wanted)  # noqa: SLF001
+        return (past(self._model, stored, source.codec) for stored in found)
+
+    def deleted(self) -> Iterator[Any]:
+        """The documents that were deleted and are not there now, as they were right before, the last deleted first."""
+        source = self._source
+        history = history_of(self._model._get_db())  # noqa: SLF001
+        seen: set[bytes] = set()
+        for event in history.log(source.namespace, operation="delete", reverse=True):
+            key = bson.encode({"_id": event.document_id})
+            if key in seen:
+                continue
+            seen.add(key)
+            if history.as_of(source.namespace, event.document_id, None) is not None:
+                continue
+            stored = history.as_of(source.namespace, event.document_id, -2)
+            if stored is not None and self._is_mine(stored):
+                yield past(self._model, stored, source.codec)
+
+    def undelete(self, pk: Any, *, force: bool = False, dry_run: bool = False) -> Revert:
+        """Bring back a deleted document as it was right before, with the checks of `History.undelete`.
+
+        Args:
+            pk: its primary key, as the class has it.
+            force: overwrite a document in its place that is not recorded.
+            dry_run: only find out.
+
+        Raises:
+            change_history.HistoryError: its subclasses say why nothing was put back (see `History.undelete`).
+        """
+        source = self._source
+        field = self._model._fields[self._model._meta["id_field"]]  # noqa: SLF001
+        written = {"_id": field.to_mongo(field.to_python(pk))}
+        document_id = document_to_python(bson.encode(written, codec_options=source.codec))["_id"]
+        history = history_of(self._model._get_db())  # noqa: SLF001
+        return history.undelete(source.namespace, document_id, force=force, dry_run=dry_run)
+
+    @property
+    def _source(self) -> Source:
+        database = self._model._get_db()  # noqa: SLF001
+        namespace = f"{database.name}.{self._model._get_collection_name()}"  # noqa: SLF001
+        return Source(history_database(database.client), namespace, self._model, database.codec_options)
+
+    def _is_mine(self, stored: dict[str, Any]) -> bool:
+        return "_cls" not in stored or stored["_cls"] in self._model._subclasses  # noqa: SLF001
+
+    def __repr__(self) -> str:
+        return f"<history of {self._model.__name__}>"

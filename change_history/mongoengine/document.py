@@ -1,0 +1,198 @@
+"""The history of one mongoengine document: `user.history`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import bson
+
+from change_history.blame import recorded
+from change_history.bson.values import ABSENT, document_to_python
+from change_history.errors import HistoryError
+from change_history.history import History
+from change_history.mongoengine.connection import history_database
+from change_history.mongoengine.records import Changes, Events, Source, moment_of
+from change_history.mongoengine.translation import Values, locate, stored_field
+from change_history.mongoengine.waiting import wait
+from change_history.reconstruct.state import Reconstruction
+from change_history.stored.event_paths import dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from pymongo.database import Database
+
+    from change_history.mongoengine.records import DocumentChange
+    from change_history.reconstruct.point_in_time import PointInTime
+    from change_history.revert.outcome import Revert
+    from change_history.stored.event import Event
+
+_WRITING = ("save", "delete", "update", "modify", "cascade_save", "switch_db", "switch_collection")
+
+
+class PastDocumentError(HistoryError, TypeError):
+    """What a document was is not to be saved: `document.history.revert(to=…)` puts it back."""
+
+
+class DocumentHistory:
+    """The history of one mongoengine document. Nothing is read before it is asked for, nor kept afterwards.
+
+    A moment is a datetime (a naive one is UTC, as mongoengine takes it), a `bson.Timestamp`, or the number of a
+    version: 1 is the first recorded event, -1 the last.
+
+    Every method raises, besides what it says itself:
+        change_history.UnknownStateError: history cannot tell.
+        change_history.NoSuchVersionError: the document has no version of this number.
+        pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
+
+    Args:
+        document: saved or not; what was never saved has an empty history. Its own database and collection count, also
+            where `switch_db` or `switch_collection` changed them.
+    """
+
+    def __init__(self, document: Any) -> None:
+        self._document = document
+
+    @property
+    def events(self) -> Events:
+        """Every recorded event of the document, oldest first."""
+        return Events(self._source)
+
+    @property
+    def changes(self) -> Changes:
+        """Every recorded change of the document, oldest first."""
+        return Changes(self._source)
+
+    def as_of(self, moment: PointInTime | datetime | None) -> Any:
+        """The document as it was: an object of its class that cannot be saved. None: it was not there.
+
+        Fields that the class does not have any more are left out; `raw_as_of` has them.
+        """
+        stored = self.raw_as_of(moment)
+        if stored is None:
+            return None
+        return past(type(self._document), stored, self._source.codec)
+
+    def raw_as_of(self, moment: PointInTime | datetime | None) -> dict[str, Any] | None:
+        """The document as it was stored, exact (see `change_history.bson.values`). None: it was not there."""
+        source = self._source
+        if not source.saved:
+            return None
+        return self._history.as_of(source.namespace, source.document_id, moment_of(moment))
+
+    def diff(self, a: PointInTime | datetime | None, b: PointInTime | datetime | None = None) -> list[DocumentChange]:
+        """What became of the document between two moments (see `History.diff`); None: the last that is recorded."""
+        source = self._source
+        if not source.saved:
+            return []
+        values = Values(source.codec)
+        found = self._history.diff(source.namespace, source.document_id, moment_of(a), moment_of(b))
+        return [source.translated(change, values) for change in found]
+
+    def blame(self, at: PointInTime | datetime | None = None) -> dict[str, Event]:
+        """Which event each value of the document is from, by attribute: `addr.city` (see `History.blame`)."""
+        source = self._source
+        if not source.saved:
+            return {}
+        reconstruction = Reconstruction(source.database, source.namespace, source.document_id, moment_of(at))
+        found: dict[str, Event] = {}
+        for leaf in recorded.leaves(source.database, reconstruction):
+            names = locate(source.model, leaf.path).names
+            found[json.dumps(names, ensure_ascii=False) if leaf.field.startswith("[") else dotted(names)] = leaf.event
+        return found
+
+    def revert(
+        self,
+        *,
+        to: PointInTime | datetime,
+        fields: Iterable[str] = (),
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Revert:
+        """Make the stored document what it was, with the checks of `History.revert`; then `reload` this object.
+
+        Args:
+            to: when.
+            fields: only these attributes; none: all.
+            force: overwrite conflicts.
+            dry_run: only find out.
+
+        Raises:
+            change_history.HistoryError: its subclasses say why nothing was put back (see `History.revert`).
+        """
+        source = self._source
+        names = [stored_field(source.model, name) for name in fields]
+        return self._history.revert(
+            source.namespace, source.document_id, to=moment_of(to), fields=names, force=force, dry_run=dry_run
+        )
+
+    def wait(self, timeout: float = 2.0) -> None:
+        """Wait until the daemon has recorded the document's last write.
+
+        It has if it has recorded everything up to now, or if what history says the document is has been, for half a
+        second, what a majority of the deployment has.
+
+        Args:
+            timeout: in seconds.
+
+        Raises:
+            change_history.mongoengine.NotRecordedYetError: it has not in time: the daemon is not running, or behind.
+            ValueError: the document was never saved.
+        """
+        source = self._source
+        if not source.saved:
+            raise ValueError("the document was never saved, so there is nothing to wait for")
+        wait(self._history, _database_of(self._document), source.namespace, source.document_id, timeout)
+
+    @property
+    def _source(self) -> Source:
+        return source_of(self._document)
+
+    @property
+    def _history(self) -> History:
+        return history_of(_database_of(self._document))
+
+    def __repr__(self) -> str:
+        return f"<history of {self._document!r}>"
+
+
+def source_of(document: Any) -> Source:
+    """Whose history a document's is, from its own database and collection."""
+    database = _database_of(document)
+    own = vars(document).get("_get_collection")  # of an instance that was switched
+    name = own().name if own is not None else document._get_collection_name()  # noqa: SLF001
+    codec = database.codec_options
+    saved = document.pk is not None
+    document_id: Any = ABSENT
+    if saved:
+        # As the application's own connection writes it: a UUID becomes the binary subtype it is configured for.
+        written = {"_id": document.to_mongo(fields=[document._meta["id_field"]])["_id"]}  # noqa: SLF001
+        document_id = document_to_python(bson.encode(written, codec_options=codec))["_id"]
+    kept = history_database(database.client)
+    return Source(kept, f"{database.name}.{name}", type(document), codec, document_id, saved)
+
+
+def history_of(database: Database[Any]) -> History:
+    """The history of the documents of a database. Its connections are the application's: it must not be closed."""
+    kept = history_database(database.client)
+    return History(kept.client, kept.name, watched=database.client)
+
+
+def past(model: Any, stored: dict[str, Any], codec: Any) -> Any:
+    """What a document was, as an object that refuses to be saved."""
+    document = Values(codec).document(model, stored)
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise PastDocumentError(
+            "this is what the document was, and not to be written: `history.revert(to=…)` of the document puts it back"
+        )
+
+    vars(document).update(dict.fromkeys(_WRITING, refuse))
+    return document
+
+
+def _database_of(document: Any) -> Database[Any]:
+    found: Database[Any] = document._get_db()  # noqa: SLF001 - mongoengine's way, it heeds `switch_db`
+    return found

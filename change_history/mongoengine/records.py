@@ -1,0 +1,373 @@
+"""What is recorded, as a lazy sequence with the manners of a queryset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from bson import Timestamp, json_util
+
+from change_history.bson import extended_json
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.values import ABSENT, UNKNOWN, Missing
+from change_history.mongoengine.translation import Values, locate, stored_field
+from change_history.query.selection import Selection
+from change_history.stored.chunks import whole
+from change_history.stored.event import Change, Event, to_event
+from change_history.stored.event_paths import dotted, path_of
+from change_history.stored.order import in_stream_order
+from change_history.stored.reading import as_query, history_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Self
+
+    from bson.codec_options import CodecOptions
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.database import Database
+
+    from change_history.reconstruct.point_in_time import Moment
+
+T = TypeVar("T")
+
+_SHOWN = 20
+_LARGEST_BATCH = 1000
+_RELAXED = json_util.RELAXED_JSON_OPTIONS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentChange(Change):
+    """What became of one field of a mongoengine document, in the words of its class.
+
+    `field` and `path` are attributes (`addr.city`), and the values what the fields' own `to_python` gives, without any
+    query; see `change_history.stored.event.Change` for the rest.
+
+    Attributes:
+        db_field: the stored path, as MongoDB writes it.
+        raw_old_value: the exact value before (see `change_history.bson.values`).
+        raw_new_value: the exact value after.
+    """
+
+    db_field: str
+    raw_old_value: Any = ABSENT
+    raw_new_value: Any = ABSENT
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as plain data that `json.dumps` takes: values as relaxed Extended JSON, the time as ISO 8601.
+
+        A value that was not there has no key. One that is unknown has none either, and `old_value_from` or
+        `new_value_from` says `unknown`.
+        """
+        found: dict[str, Any] = {"field": self.field, "db_field": self.db_field}
+        for name, value in (("old_value", self.raw_old_value), ("new_value", self.raw_new_value)):
+            if not isinstance(value, Missing):
+                found[name] = _plain(value)
+            elif value is UNKNOWN:
+                found[f"{name}_from"] = "unknown"
+        if self.timestamp is not None:
+            found["timestamp"] = self.timestamp.isoformat()
+        return found
+
+    def to_json(self) -> str:
+        """The same as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.old_value!r} → {self.new_value!r}"
+
+    def __repr__(self) -> str:
+        return f"<Change: {self}>"
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return json.loads(json_util.dumps(value, json_options=_RELAXED))
+    except (TypeError, ValueError, OverflowError):
+        return json.loads(extended_json.dumps(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose history is read, and in whose words.
+
+    Attributes:
+        database: the history database.
+        namespace: `database.collection`.
+        model: the document class.
+        codec: how the application's connection decodes.
+        document_id: exact; `ABSENT`: all documents; None as `known` is false: of a document that was never saved.
+    """
+
+    database: Database[Any]
+    namespace: str
+    model: Any
+    codec: CodecOptions[Any]
+    document_id: Any = ABSENT
+    saved: bool = True
+
+    def translated(self, change: Change, values: Values) -> DocumentChange:
+        """A change in the words of the class."""
+        path = path_of(change)
+        names, field = locate(self.model, path)
+        return DocumentChange(
+            field=dotted(names),
+            db_field=change.field,
+            old_value=values.of(field, change.old_value),
+            new_value=values.of(field, change.new_value),
+            raw_old_value=change.old_value,
+            raw_new_value=change.new_value,
+            timestamp=change.timestamp,
+            path=list(names) if change.path is not ABSENT else ABSENT,
+            old_value_from=change.old_value_from,
+            new_value_from=change.new_value_from,
+            truncated_to=change.truncated_to,
+            at_end=change.at_end,
+        )
+
+
+def moment_of(moment: Any) -> Any:
+    """A moment for the library: naive datetimes are UTC, as mongoengine takes them."""
+    if isinstance(moment, datetime) and moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment
+
+
+class Records(Generic[T]):
+    """Recorded items, oldest first unless told: nothing is read before it is asked for, nor kept afterwards.
+
+    Every use reads anew, so what has been recorded meanwhile appears. Slices are lazy too, and made by the server.
+
+    Every use raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+
+    _size: Any
+    """Aggregation expression: how many items one history document counts for."""
+
+    def __init__(
+        self,
+        source: Source,
+        selection: Selection | None = None,
+        *,
+        newest_first: bool = False,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> None:
+        self._source = source
+        self._selection = selection or Selection(source.namespace, source.document_id)
+        self._newest_first = newest_first
+        self._start = start
+        self._stop = stop
+
+    def all(self) -> Self:
+        """The same items."""
+        return self._with()
+
+    def filter(
+        self,
+        *,
+        field: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        operation: str | Sequence[str] | None = None,
+    ) -> Self:
+        """Only some items. All conditions must hold.
+
+        Args:
+            field: an attribute with everything below it: `addr.city` or `addr__city`; also a stored name.
+            since: first moment, included: a datetime (a naive one is UTC) or a `bson.Timestamp`.
+            until: last moment, included.
+            operation: `insert`, `update`, …, or several of them.
+
+        Raises:
+            TypeError: this is a slice already.
+            ValueError: a second condition on the same thing.
+        """
+        if self._start or self._stop is not None:
+            raise TypeError("filter first, then take a slice")
+        given: dict[str, Any] = {
+            "field": stored_field(self._source.model, field) if field is not None else None,
+            "since": moment_of(since),
+            "until": moment_of(until),
+            "operations": (operation,) if isinstance(operation, str) else tuple(operation or ()),
+        }
+        given = {name: value for name, value in given.items() if value not in (None, ())}
+        for name in given:
+            if getattr(self._selection, name):
+                raise ValueError(f"there is a condition on {name} already")
+        return self._with(selection=replace(self._selection, **given))
+
+    def order_by(self, key: str) -> Self:
+        """Oldest first (`timestamp`) or newest first (`-timestamp`).
+
+        Raises:
+            TypeError: this is a slice already.
+            ValueError: another key.
+        """
+        if self._start or self._stop is not None:
+            raise TypeError("order first, then take a slice")
+        if key.lstrip("+-") != "timestamp":
+            raise ValueError(f"history is ordered by timestamp or -timestamp, not by {key!r}")
+        return self._with(newest_first=key.startswith("-"))
+
+    def count(self) -> int:
+        """How many there are; the server counts, but for a condition on a field."""
+        total = self._total()
+        return max(0, min(total, self._stop if self._stop is not None else total) - self._start)
+
+    def first(self) -> T | None:
+        """The first one, or None."""
+        return next(iter(self._with(stop=self._bounded(self._start + 1))), None)
+
+    def last(self) -> T | None:
+        """The last one, or None."""
+        return next(reversed(self), None)
+
+    def __iter__(self) -> Iterator[T]:
+        wanted = self._stop - self._start if self._stop is not None else None
+        if not self._source.saved or wanted == 0:
+            return iter(())
+        return islice(self._from(self._start, wanted), wanted)
+
+    def __reversed__(self) -> Iterator[T]:
+        if self._start or self._stop is not None:
+            return reversed(list(self))
+        return iter(self._with(newest_first=not self._newest_first))
+
+    def __bool__(self) -> bool:
+        return self.first() is not None
+
+    def __len__(self) -> int:
+        return self.count()
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> T | Self:
+        if isinstance(index, slice):
+            return self._slice(index)
+        at: Iterator[T]
+        if index < 0:
+            at = islice(reversed(self), -index - 1, None)
+        else:
+            at = iter(self._with(start=self._start + index, stop=self._bounded(self._start + index + 1)))
+        for item in at:
+            return item
+        raise IndexError(f"history has no item {index}")
+
+    def __repr__(self) -> str:
+        found = [repr(item) for item in self._with(stop=self._bounded(self._start + _SHOWN + 1))]
+        if len(found) > _SHOWN:
+            found[-1] = "'...(remaining elements truncated)...'"
+        return f"[{', '.join(found)}]"
+
+    def _items(self, event: Event, values: Values) -> Sequence[T]:
+        raise NotImplementedError
+
+    def _with(self, **changed: Any) -> Self:
+        now = {"newest_first": self._newest_first, "start": self._start, "stop": self._stop}
+        selection = changed.pop("selection", self._selection)
+        return type(self)(self._source, selection, **(now | changed))
+
+    def _bounded(self, stop: int) -> int:
+        return stop if self._stop is None else min(stop, self._stop)
+
+    def _slice(self, wanted: slice) -> Self:
+        if wanted.step not in (None, 1):
+            raise ValueError("a slice of history has no step")
+        start, stop = wanted.start or 0, wanted.stop
+        if start < 0 or (stop is not None and stop < 0):
+            start, stop, _ = wanted.indices(self.count())
+        start = self._start + start
+        end = self._stop if stop is None else self._bounded(self._start + stop)
+        return self._with(start=start, stop=max(start, end) if end is not None else None)
+
+    def _query(self) -> RawBSONDocument:
+        return self._selection.query()
+
+    def _total(self) -> int:
+        if not self._source.saved:
+            return 0
+        if self._selection.narrows:
+            return sum(1 for _ in self._from(0, None))
+        stages: Any = [{"$match": self._query()}, {"$group": {"_id": None, "size": {"$sum": self._size}}}]
+        found = next(iter(history_collection(self._source.database).aggregate(stages, hint=self._hint)), None)
+        return int(found["size"]) if found else 0
+
+    @property
+    def _hint(self) -> Any:
+        return dict(self._selection.index)
+
+    def _from(self, start: int, wanted: int | None) -> Iterator[T]:
+        """The items from one on, in order, of which so many are wanted."""
+        bound, skipped = self._seek(start) if start and not self._selection.narrows else (None, 0)
+        if start and bound is None and not self._selection.narrows:
+            return iter(())
+        return islice(self._read(bound, wanted), start - skipped, None)
+
+    def _read(self, bound: dict[str, Any] | None, wanted: int | None) -> Iterator[T]:
+        collection = history_collection(self._source.database)
+        values = Values(self._source.codec)
+        query = self._query() if bound is None else as_query({"$and": [self._query(), {"_id": bound}]})
+        direction = -1 if self._newest_first else 1
+        key, _ = self._selection.index[-1]
+        with collection.find(query, sort=[(key, direction)], hint=self._selection.index) as cursor:
+            # One more than wanted shows where the last cluster time ends.
+            cursor.batch_size(min(wanted + 1, _LARGEST_BATCH) if wanted is not None else _LARGEST_BATCH)
+            for stored in in_stream_order(cursor, newest_first=self._newest_first):
+                event = to_event(whole(collection.database, stored))
+                if self._selection.narrows and not self._selection.verdict(event):
+                    continue
+                items = self._items(event, values)
+                yield from reversed(items) if self._newest_first else items
+
+    def _seek(self, start: int) -> tuple[dict[str, Any] | None, int]:
+        """The bound on `_id`s from which on to read, and how many items lie before it.
+
+        The server adds up the sizes by cluster time: within one, its order is not that of history.
+        """
+        direction = -1 if self._newest_first else 1
+        running = {
+            "sortBy": {"_id": direction},
+            "output": {"end": {"$sum": "$size", "window": {"documents": ["unbounded", "current"]}}},
+        }
+        stages: Any = [
+            {"$match": self._query()},
+            {"$group": {"_id": "$cluster_time", "size": {"$sum": self._size}}},
+            {"$setWindowFields": running},
+            {"$match": {"end": {"$gt": start}}},
+            {"$sort": {"_id": direction}},
+            {"$limit": 1},
+        ]
+        found = next(
+            iter(history_collection(self._source.database).aggregate(stages, hint=self._hint, allowDiskUse=True)), None
+        )
+        if found is None:
+            return None, 0
+        time: Timestamp = found["_id"]
+        at = ClusterTime.of(time)
+        bound = {"$lte": at.last_id} if self._newest_first else {"$gte": at.first_id}
+        return bound, int(found["end"]) - int(found["size"])
+
+
+class Events(Records[Event]):
+    """Recorded events, each whole, their changes in the words of the class."""
+
+    _size = 1
+
+    def _items(self, event: Event, values: Values) -> Sequence[Event]:
+        changes = tuple(self._source.translated(change, values) for change in event.changes)
+        return [replace(event, changes=changes)]
+
+
+class Changes(Records[DocumentChange]):
+    """Recorded changes; within an event in the order the server gave."""
+
+    _size: Any = {"$ifNull": ["$change_count", {"$size": "$changes"}]}  # noqa: RUF012 - never changed
+
+    def _items(self, event: Event, values: Values) -> Sequence[DocumentChange]:
+        return [self._source.translated(change, values) for change in self._selection.changes_of(event)]

@@ -1,0 +1,283 @@
+"""Stored paths and values as a document class names and types them.
+
+Values become what mongoengine would give the application, but without any query: references stay ids or `DBRef`s, and
+no sequence is drawn from. What does not fit the class any more stays the stored value; it is never an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import bson
+from mongoengine import EmbeddedDocument, fields
+from mongoengine.base import get_document
+from mongoengine.errors import NotRegistered
+
+from change_history.bson import raw
+from change_history.bson.values import Missing, to_raw
+from change_history.stored.event_paths import read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bson.codec_options import CodecOptions
+
+    from change_history.stored.event_paths import Path
+
+_PLAIN = (str, bool, int, float, type(None), bson.ObjectId)
+_BY_ID = (fields.ReferenceField, fields.LazyReferenceField)
+_BY_CLASS = (fields.GenericReferenceField, fields.GenericLazyReferenceField)
+
+
+class MisfitError(Exception):
+    """A stored value is none of its class. Never leaves this module."""
+
+
+class Located(NamedTuple):
+    """Where a stored path leads in a class.
+
+    Attributes:
+        names: the path as the class names it; what the class does not have keeps its stored name.
+        field: the mongoengine field there; None: the class has none.
+    """
+
+    names: Path
+    field: Any
+
+
+def locate(model: Any, path: Path) -> Located:
+    """Find a stored path in a document class."""
+    names: list[str | int] = []
+    classes: list[Any] | None = [model]
+    field: Any = None
+    for key in path:
+        if classes is not None:
+            field = _field_of(classes, key) if isinstance(key, str) else None
+            names.append(field.name if field is not None else key)
+        else:
+            inner = isinstance(key, int) if isinstance(field, fields.ListField) else isinstance(field, fields.DictField)
+            field = field.field if inner else None
+            names.append(key)
+        classes = _documents_in(field)
+    return Located(tuple(names), field)
+
+
+def stored_field(model: Any, name: str) -> str:
+    """The stored path, dotted, of what an application calls `addr.city` or `addr__city`.
+
+    What the class does not have is taken for a stored name: history may know it from an older class.
+    """
+    for spelled in (name, name.replace("__", ".")):
+        found = _stored(model, spelled)
+        if found is not None:
+            return found
+    return name
+
+
+def _stored(model: Any, name: str) -> str | None:
+    parts: list[str] = []
+    classes: list[Any] | None = [model]
+    field: Any = None
+    for key in read(name):
+        if classes is not None:
+            candidates = [one for cls in classes for one in _family(cls)]
+            wanted = "id" if key == "pk" and not parts else key
+            found = [one._fields[wanted] for one in candidates if wanted in one._fields]
+            if key == "pk" and not parts:
+                found = [model._fields[model._meta["id_field"]]]  # noqa: SLF001
+            if not found:
+                return None
+            field = found[0]
+            parts.append(field.db_field)
+        else:
+            field = field.field if isinstance(field, fields.ListField | fields.DictField) else None
+            parts.append(str(key))
+        classes = _documents_in(field)
+    return ".".join(parts)
+
+
+def _field_of(classes: Iterable[Any], key: str) -> Any:
+    """The field with a stored name: of the classes themselves, else of their heirs where these agree on its name."""
+    declared = list(classes)
+    for candidates in (declared, [heir for cls in declared for heir in _family(cls)]):
+        found = [field for cls in candidates if (field := _own_field(cls, key)) is not None]
+        if found:
+            return found[0] if len({field.name for field in found}) == 1 else None
+    return None
+
+
+def _own_field(cls: Any, key: str) -> Any:
+    name = cls._reverse_db_field_map.get(key)
+    return cls._fields.get(name) if name is not None else None
+
+
+def _family(cls: Any) -> list[Any]:
+    """A class and its heirs."""
+    found = [cls]
+    for name in getattr(cls, "_subclasses", ()):
+        try:
+            heir = get_document(name)
+        except NotRegistered:
+            continue
+        if heir is not cls:
+            found.append(heir)
+    return found
+
+
+def _documents_in(field: Any) -> list[Any] | None:
+    """The classes of the documents that a field holds; None: it holds none."""
+    try:
+        if isinstance(field, fields.EmbeddedDocumentField | fields.CachedReferenceField):
+            return [field.document_type]
+    except NotRegistered:
+        return []
+    if isinstance(field, fields.GenericEmbeddedDocumentField):
+        return [choice for choice in field.choices or () if isinstance(choice, type)]
+    return None
+
+
+class Values:
+    """Makes of stored values what an application works with.
+
+    Args:
+        codec: how the application's own connection decodes: its time zone, its UUIDs.
+    """
+
+    def __init__(self, codec: CodecOptions[Any]) -> None:
+        self._codec: CodecOptions[Any] = codec.with_options(document_class=dict)
+
+    def of(self, field: Any, stored: Any) -> Any:
+        """A value of a field: an id or a `DBRef` for a reference, an object for an embedded document.
+
+        Args:
+            field: of mongoengine; None: the class has none.
+            stored: the exact value (see `change_history.bson.values`).
+        """
+        if isinstance(stored, Missing):
+            return stored
+        return self._converted(field, self._decoded(stored), shown=True)
+
+    def document(self, model: Any, stored: dict[str, Any]) -> Any:
+        """A whole document of a class or of the heir that it says it is. What the class does not have is left out.
+
+        Args:
+            model: the document class.
+            stored: the exact document.
+        """
+        cls = _class_of([model], stored, model)
+        data: dict[str, Any] = {}
+        for key, item in stored.items():
+            field = _own_field(cls, key)
+            if field is not None:
+                data[field.name] = self._converted(field, self._decoded(item), shown=False)
+            elif cls._dynamic and key != "_cls":
+                data[key] = self._converted(None, self._decoded(item), shown=False)
+        return _made(cls, data)
+
+    def _decoded(self, stored: Any) -> Any:
+        if type(stored) in _PLAIN:
+            return stored
+        try:
+            return bson.decode(raw.from_fields([(b"v", to_raw(stored))]), self._codec)["v"]
+        except (bson.errors.BSONError, ValueError, OverflowError):
+            return stored
+
+    def _converted(self, field: Any, value: Any, *, shown: bool) -> Any:
+        """A decoded value as the field has it, itself where it does not fit.
+
+        Args:
+            field: of mongoengine, or None.
+            value: decoded.
+            shown: for people, not to be put into a mongoengine document.
+        """
+        if value is None:
+            return None
+        try:
+            return self._python(field, value, shown=shown)
+        except Exception:  # noqa: BLE001 - a field's own code may raise anything about a value of an older class
+            return value
+
+    def _python(self, field: Any, value: Any, *, shown: bool) -> Any:  # noqa: PLR0911 - one return a kind of field
+        if field is None or type(field) in {fields.DynamicField, fields.BaseField}:
+            return self._dynamic(value, shown=shown)
+        if not type(field).to_python.__module__.startswith("mongoengine."):
+            return field.to_python(value)
+        if isinstance(field, fields.EmbeddedDocumentField | fields.GenericEmbeddedDocumentField):
+            return self._embedded(_documents_in(field) or [], value)
+        if isinstance(field, fields.CachedReferenceField):
+            cls = field.document_type
+            return bson.DBRef(cls._get_collection_name(), cls._fields[cls._meta["id_field"]].to_python(value["_id"]))
+        if isinstance(field, _BY_ID) and shown:
+            return value
+        if isinstance(field, _BY_CLASS):
+            return value["_ref"] if shown else value
+        if isinstance(field, fields.SequenceField):
+            return value  # its own `to_python` draws the next number
+        if isinstance(field, fields.ListField) and isinstance(value, list):
+            return [self._converted(field.field, item, shown=shown) for item in value]
+        if isinstance(field, fields.DictField) and isinstance(value, dict):
+            return {key: self._converted(field.field, item, shown=shown) for key, item in value.items()}
+        return field.to_python(value)
+
+    def _dynamic(self, value: Any, *, shown: bool) -> Any:
+        if isinstance(value, list):
+            return [self._converted(None, item, shown=shown) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "_ref" in value and "_cls" in value:
+            return value["_ref"] if shown else value
+        if "_cls" in value:
+            return self._embedded([], value)
+        return {key: self._converted(None, item, shown=shown) for key, item in value.items()}
+
+    def _embedded(self, classes: list[Any], value: Any) -> Any:
+        """An embedded document.
+
+        Raises:
+            MisfitError: it is none, or has a field that its class does not have.
+            NotRegistered: nobody knows its class.
+        """
+        if not isinstance(value, dict):
+            raise MisfitError
+        cls = _class_of(classes, value)
+        data: dict[str, Any] = {}
+        for key, item in value.items():
+            field = _own_field(cls, key)
+            if field is not None:
+                data[field.name] = self._converted(field, item, shown=False)
+            elif key != "_cls":
+                if not cls._dynamic and cls._meta.get("strict", True):
+                    raise MisfitError
+                data[key] = self._converted(None, item, shown=False)
+        return _made(cls, data)
+
+
+def _class_of(classes: list[Any], value: dict[str, Any], default: Any = None) -> Any:
+    """The class that a document says it is, if it is one of these or their heir.
+
+    Raises:
+        MisfitError: it is another one, and there is no default.
+        NotRegistered: nobody knows it, and there is no default.
+    """
+    name = value.get("_cls")
+    if name is None:
+        if classes:
+            return classes[0]
+        raise MisfitError
+    try:
+        found = get_document(name)
+    except NotRegistered:
+        if default is not None:
+            return default
+        raise
+    if issubclass(found, tuple(classes) or EmbeddedDocument):
+        return found
+    if default is not None:
+        return default
+    raise MisfitError
+
+
+def _made(cls: Any, data: dict[str, Any]) -> Any:
+    made = cls(__auto_convert=False, _created=False, **data)
+    made._changed_fields = []
+    return made
