@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memset
 
 from watcher.events._read cimport (
-    DATE, DOCUMENT, END, FOUND, SMALLEST_DOCUMENT, STRING, TIMESTAMP,
+    DATE, DOCUMENT, END, FOUND, NULL_, SMALLEST_DOCUMENT, STRING, TIMESTAMP,
     Bytes, Document, Element, Read,
     following, holds_only, inside, is_a, is_named, is_text, opened,
 )
@@ -18,6 +18,7 @@ cdef enum Operation:
     INSERT
     UPDATE
     DELETE
+    REPLACE
 
 cdef struct Event:
     Element id, operation, cluster_time, wall_time, namespace, key, session, number, after, before, delta, ignored
@@ -67,6 +68,8 @@ cdef inline bint read_event(Event *event, Bytes data, Py_ssize_t size) noexcept 
         if place == NULL:
             return False
         place[0] = found  # of several with one name, the last counts
+    if event.before.kind == NULL_:  # the server has none
+        event.before.value = NULL
     return (
         read == END
         and is_a(&event.id, DOCUMENT, SMALLEST_DOCUMENT)
@@ -78,16 +81,19 @@ cdef inline bint read_event(Event *event, Bytes data, Py_ssize_t size) noexcept 
 
 
 cdef inline Operation operation_of(const Event *event) noexcept nogil:
-    """Which operation an event is of, if it has the images of it."""
+    """Which operation on a document an event is of, if it says what such an event should say."""
+    if event.before.value != NULL and not is_a(&event.before, DOCUMENT, SMALLEST_DOCUMENT):
+        return OTHER
     if is_text(&event.operation, "update"):
-        if is_a(&event.delta, DOCUMENT, SMALLEST_DOCUMENT) and is_a(&event.before, DOCUMENT, SMALLEST_DOCUMENT):
-            return UPDATE
-    elif is_text(&event.operation, "insert"):
-        # A pipeline can have moved `_id` away from the front, where the server stores it.
-        if is_a(&event.after, DOCUMENT, 9) and memcmp(event.after.value + 5, b"_id", 4) == 0:
-            return INSERT
-    elif is_text(&event.operation, "delete") and is_a(&event.before, DOCUMENT, SMALLEST_DOCUMENT):
+        return UPDATE if is_a(&event.delta, DOCUMENT, SMALLEST_DOCUMENT) else OTHER
+    if is_text(&event.operation, "delete"):
         return DELETE
+    # A pipeline can have moved `_id` away from the front, where the server stores it.
+    if is_a(&event.after, DOCUMENT, 9) and memcmp(event.after.value + 5, b"_id", 4) == 0:
+        if is_text(&event.operation, "insert"):
+            return INSERT
+        if is_text(&event.operation, "replace"):
+            return REPLACE
     return OTHER
 
 

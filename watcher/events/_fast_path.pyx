@@ -1,46 +1,42 @@
 # cython: language_level=3
-"""The usual event, read and written in one pass over its bytes. See `watcher.events.fast_path`.
+"""An event read where it lies, and its history written in one pass over its bytes. See `watcher.events.fast_path`.
 
-Usual are inserts, deletes, and updates of fields at the top of a document, with the image that each needs, as servers
-since 6.0 send them. Everything is checked as in `change_history.bson.raw`, or more strictly. What is not usual, and what is
-malformed, is declined: `watcher.events.record` knows what it is, or what is wrong with it.
+What is done here is what `watcher.events.record` does, for events of documents as servers since 6.0 send them. Everything
+is checked as in `change_history.bson.raw`, or more strictly. What is odd, and what is malformed, is declined:
+`watcher.events.record` knows what it is, or what is wrong with it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport abort
-from libc.string cimport memchr
+from libc.stdlib cimport free
+from libc.string cimport memcmp, memset
 
+from watcher.events._changes cimport HISTORY, PRE_IMAGE, UNKNOWN, Writing, deeper, put_change
 from watcher.events._event cimport (
-    DELETE, INSERT, LONGEST_TOKEN, OTHER, UPDATE,
+    DELETE, INSERT, LONGEST_TOKEN, OTHER, REPLACE, UPDATE,
     Event, Operation,
     operation_of, read_event, read_token,
 )
 from watcher.events._read cimport (
-    ARRAY, BOOLEAN, DOCUMENT, END, FOUND, INT32, SMALLEST_DOCUMENT,
+    ARRAY, DOCUMENT, END, FOUND, INT32, SMALLEST_DOCUMENT,
     Bytes, Document, Element, Read,
-    find, following, inside, int32_at, is_a, is_named, opened, same_name,
+    find, following, inside, int32_at, is_a, is_named, opened,
 )
-from watcher.events._write cimport close, put, put_binary, put_index, put_name, put_text, put_value
+from watcher.events._replacement cimport ANOTHER, DECLINED, Fields, Order, put_replacement
+from watcher.events._update cimport Tree, put_after, put_level, read_level
+from watcher.events._write cimport (
+    Buffer, close, opening, put, put_binary, put_name, put_string_at, put_text, put_value,
+)
 
 from hashlib import blake2b
 
-from watcher.events.event import namespace_of
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.equality import key_of
+from change_history.stored.order import HistoryPosition
+from watcher.events.event import Key, namespace_of
 
 cdef enum:
-    MOST_STEPS = 64
-    AROUND_CHANGE = 64  # the most bytes that a change has beside its names and values
-    AROUND_HISTORY = 512  # the same of the rest of a history document
-
-cdef struct Step:
-    Element field  # with its new value, if it is not removed
-    Element old
-    bint removed
-    bint at_end
-
-cdef struct Update:
-    int count
-    Step steps[MOST_STEPS]
+    KEPT_BYTES = 1024 * 1024  # of room that is kept from event to event
 
 cdef extern from *:
     """
@@ -51,80 +47,127 @@ cdef extern from *:
     const char *FAST_PATH_SOURCES
 
 MADE_FROM = FAST_PATH_SOURCES.decode()
-_NAMES = {INSERT: b"insert", UPDATE: b"update", DELETE: b"delete"}
+cdef dict _NAMES = {INSERT: b"insert", UPDATE: b"update", DELETE: b"delete", REPLACE: b"replace"}
+
+# Room that is used again for every event. No Python code runs while it is in use, so it is nobody else's.
+cdef Buffer _buffer
+cdef Tree _tree
+cdef Fields _fields
+_buffer = Buffer(NULL, 0, 0, False)
+_tree = Tree(NULL, 0, 0, 0)
+_fields = Fields(NULL, 0, 0, 0)
 
 
-def record(bytes data not None):
-    """The history document of a usual event.
+cdef class Usual:
+    """An event of a document, read. Of `watcher.events.event.Event` it has what the recording stage asks for.
+
+    Attributes:
+        data: the event as the server sent it, BSON.
+        namespace: `db.coll`.
+        operation: `operationType`.
+        lacks_pre_image: whether it comes without the pre-image that an event of its operation should have.
+    """
+
+    cdef readonly bytes data
+    cdef readonly bytes namespace
+    cdef readonly bytes operation
+    cdef readonly bint lacks_pre_image
+    cdef Event event
+    cdef Operation kind
+    cdef Element id
+    cdef bytes token
+    cdef object known_key
+
+    def document_id(self):
+        """`documentKey._id`: type and payload."""
+        return self.id.kind, PyBytes_FromStringAndSize(<const char *>self.id.value, self.id.size)
+
+    def key(self):
+        """Which document it is about.
+
+        Raises:
+            change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
+        """
+        if self.known_key is None:
+            self.known_key = Key(self.namespace, key_of(self.document_id()))
+        return self.known_key
+
+    @property
+    def position(self):
+        """Where it stands in history."""
+        time = PyBytes_FromStringAndSize(<const char *>self.event.cluster_time.value, 8)
+        return HistoryPosition(ClusterTime.from_payload(time), self.token)
+
+    def history(self, bytes known=None):
+        """The history document, as `watcher.events.record.document` writes it.
+
+        Args:
+            known: the document before the event as history tells it, used where the event has no pre-image.
+
+        Returns:
+            None: the event is odd; it is for the readable way.
+        """
+        cdef Element before
+        if not write_history(self, known, &before):
+            return None
+        return written()
+
+    def followed(self, bytes known=None):
+        """The history document, and the document after the event, as `watcher.events.record.followed` gives them.
+
+        Args:
+            known: as of `history`.
+
+        Returns:
+            None: the event is odd; it is for the readable way.
+        """
+        cdef Element before
+        cdef bytes history
+        if not write_history(self, known, &before):
+            return None
+        history = written()
+        if self.kind == DELETE or (self.kind == UPDATE and before.value == NULL):
+            return history, None
+        _buffer.used = 0
+        if not write_after(self, &before):
+            return None
+        return history, written()
+
+
+def read(bytes data not None):
+    """Read an event of a document.
 
     Args:
         data: the event as the server sent it, BSON.
 
     Returns:
-        The document, byte for byte as `watcher.events.record.record` writes it, its namespace and its operation; None: the event
-        is not usual.
+        None: it is another event, or an odd one.
     """
-    cdef Event event
-    cdef Update update
-    cdef Element document_id
-    cdef Operation operation
+    cdef Usual usual = Usual.__new__(Usual)
     cdef uint8_t token[LONGEST_TOKEN]
-    cdef uint8_t identity[16]
-    cdef Py_ssize_t token_size, room
-    cdef int number
-    cdef uint8_t *start
-    cdef uint8_t *at
-    cdef uint8_t *inner
-    cdef bytes namespace, digest, document
-    if not read_event(&event, <Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+    cdef Py_ssize_t token_size
+    cdef Event *event = &usual.event
+    if not read_event(event, <Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
         return None
-    if not find(inside(&event.key), "_id", &document_id):
+    if not find(inside(&event.key), "_id", &usual.id):
         return None
-    operation = operation_of(&event)
-    if operation == OTHER:
-        return None
-    if operation == UPDATE:
-        room = read_update(&update, &event)
-    else:
-        room = room_for_each(&event.after if operation == INSERT else &event.before)
+    usual.kind = operation_of(event)
     token_size = read_token(&event.id, token)
-    if room < 0 or token_size < 0:
+    if usual.kind == OTHER or token_size < 0:
         return None
+    usual.data = data
     try:
-        namespace = namespace_of(PyBytes_FromStringAndSize(<const char *>event.namespace.value, event.namespace.size))
+        usual.namespace = namespace_of(
+            PyBytes_FromStringAndSize(<const char *>event.namespace.value, event.namespace.size)
+        )
     except ValueError:
         return None
-    if not namespace:
+    if not usual.namespace:
         return None
-    digest = blake2b(PyBytes_FromStringAndSize(<const char *>token, token_size), digest_size=8).digest()
-    for number in range(8):
-        identity[number] = event.cluster_time.value[7 - number]  # big-endian, so that it sorts
-    put(&identity[8], PyBytes_AS_STRING(digest), 8)
-
-    room += AROUND_HISTORY + PyBytes_GET_SIZE(namespace) + document_id.size + token_size
-    room += event.session.size + event.number.size
-    document = PyBytes_FromStringAndSize(NULL, room)
-    start = <uint8_t *>PyBytes_AS_STRING(document)
-    at = put_binary(start + 4, "_id", identity, 16)
-    at = put_text(at, "namespace", PyBytes_AS_STRING(namespace), PyBytes_GET_SIZE(namespace))
-    at = put_value(at, "document_id", &document_id)
-    at = put_value(at, "operation", &event.operation)
-    at = put_value(at, "timestamp", &event.wall_time)
-    at = put_value(at, "cluster_time", &event.cluster_time)
-    inner = put_name(at, ARRAY, "changes")
-    if operation == UPDATE:
-        at = put_update(inner + 4, &update)
-    else:
-        at = put_each(inner + 4, &event.after if operation == INSERT else &event.before, operation)
-    at = close(inner, at)
-    if event.session.value != NULL and event.number.value != NULL:
-        inner = put_name(at, DOCUMENT, "transaction")
-        at = put_value(inner + 4, "session", &event.session)
-        at = close(inner, put_value(at, "number", &event.number))
-    at = close(start, put_binary(at, "resume_token", token, token_size))
-    if at - start > room:
-        abort()  # `AROUND_CHANGE` or `AROUND_HISTORY` is too small: what lay behind is overwritten
-    return document[:at - start], namespace, _NAMES[operation]
+    usual.operation = _NAMES[usual.kind]
+    usual.lacks_pre_image = usual.kind != INSERT and event.before.value == NULL
+    usual.token = PyBytes_FromStringAndSize(<const char *>token, token_size)
+    return usual
 
 
 def documents(bytes array not None):
@@ -150,127 +193,157 @@ def documents(bytes array not None):
     return contents if read == END else None
 
 
-cdef inline bint is_plain(const Element *element) noexcept nogil:
-    """Whether a field's name cannot be taken for a path (`change_history.bson.paths.is_ambiguous`)."""
-    return element.key_size > 0 and memchr(element.key, c".", element.key_size) == NULL
+cdef bytes written():
+    """What is in the buffer."""
+    cdef bytes found
+    if _buffer.failed:
+        let_go()
+        raise MemoryError
+    found = PyBytes_FromStringAndSize(<const char *>_buffer.start, _buffer.used)
+    if _buffer.room > KEPT_BYTES:
+        let_go()
+    return found
 
 
-cdef Py_ssize_t read_update(Update *update, const Event *event) noexcept nogil:
-    """What an update does to fields at the top of a document, `{$v: 2, diff: {…}}`, and their old values.
+cdef void let_go() noexcept:
+    free(_buffer.start)
+    memset(&_buffer, 0, sizeof(Buffer))
+    free(_tree.entries)
+    memset(&_tree, 0, sizeof(Tree))
+    free(_fields.elements)
+    memset(&_fields, 0, sizeof(Fields))
 
-    Returns bytes of room for the changes; -1: it does other things.
+
+cdef bint write_history(Usual usual, bytes known, Element *before):
+    """Write the history document into the buffer.
+
+    Args:
+        usual: the event.
+        known: the document before it as history tells it.
+        before: is given the document before the event, its pre-image or that one; without a value: unknown.
     """
-    cdef Document document = inside(&event.delta)
-    cdef Element found, diff
-    cdef Read read
-    cdef Py_ssize_t room
-    cdef int place
-    if following(&document, &found) != FOUND or not is_named(&found, "$v"):
-        return -1
-    if found.kind != INT32 or int32_at(found.value) != 2:
-        return -1
-    if following(&document, &diff) != FOUND or not is_named(&diff, "diff") or document.at != document.end:
-        return -1
-    room = read_sections(update, &diff)
-    if room < 0:
-        return -1
-    document = inside(&event.before)
-    while (read := following(&document, &found)) == FOUND:
-        place = place_in(update, &found)
-        if place >= 0:
-            update.steps[place].old = found  # the last, where the image has a key twice
-            room += found.size
-    return room if read == END else -1
+    cdef Event *event = &usual.event
+    cdef uint8_t identity[16]
+    cdef bytes digest
+    cdef int number
+    cdef Writing writing
+    digest = blake2b(usual.token, digest_size=8).digest()
+    for number in range(8):
+        identity[number] = event.cluster_time.value[7 - number]  # big-endian, so that it sorts
+        identity[8 + number] = <uint8_t>digest[number]
+    before[0] = event.before
+    writing.origin = PRE_IMAGE
+    if before.value == NULL:
+        writing.origin = UNKNOWN
+        if known is not None and PyBytes_GET_SIZE(known) >= SMALLEST_DOCUMENT and usual.kind != INSERT:
+            before.kind, before.value, before.size = DOCUMENT, <Bytes>PyBytes_AS_STRING(known), PyBytes_GET_SIZE(known)
+            writing.origin = HISTORY
+    _buffer.used = 0
+    writing.buffer, writing.path.depth, writing.count = &_buffer, 0, 0
+    opening(&_buffer)
+    put_binary(&_buffer, "_id", identity, 16)
+    put_text(&_buffer, "namespace", PyBytes_AS_STRING(usual.namespace), PyBytes_GET_SIZE(usual.namespace))
+    put_value(&_buffer, "document_id", &usual.id)
+    put_value(&_buffer, "operation", &event.operation)
+    put_value(&_buffer, "timestamp", &event.wall_time)
+    put_value(&_buffer, "cluster_time", &event.cluster_time)
+    if not put_changes(&writing, event, usual.kind, before):
+        return False
+    if event.session.value != NULL and event.number.value != NULL:
+        put_name(&_buffer, DOCUMENT, "transaction")
+        number = opening(&_buffer)
+        put_value(&_buffer, "session", &event.session)
+        put_value(&_buffer, "number", &event.number)
+        close(&_buffer, number)
+    put_binary(&_buffer, "resume_token", PyBytes_AS_STRING(usual.token), PyBytes_GET_SIZE(usual.token))
+    close(&_buffer, 0)
+    return True
 
 
-cdef Py_ssize_t read_sections(Update *update, const Element *diff) noexcept nogil:
-    """The fields that are updated, inserted and deleted, in the order of `watcher.events.update.from_raw`."""
-    cdef Document sections, section
-    cdef Element found
-    cdef Step step
-    cdef Read read
-    cdef Py_ssize_t room = 0
-    update.count = 0
-    if not is_a(diff, DOCUMENT, SMALLEST_DOCUMENT):
-        return -1
-    sections = inside(diff)
-    while (read := following(&sections, &found)) == FOUND:
-        step.at_end, step.removed = is_named(&found, "i"), is_named(&found, "d")
-        if not (step.at_end or step.removed or is_named(&found, "u")) or not is_a(&found, DOCUMENT, SMALLEST_DOCUMENT):
-            return -1
-        section = inside(&found)
-        while (read := following(&section, &step.field)) == FOUND:
-            if update.count == MOST_STEPS or not is_plain(&step.field) or is_named(&step.field, "_id"):
-                return -1
-            if place_in(update, &step.field) >= 0:
-                return -1
-            step.old.value = NULL
-            update.steps[update.count] = step
-            update.count += 1
-            room += AROUND_CHANGE + step.field.key_size + step.field.size
-        if read != END:
-            return -1
-    return room if read == END else -1
+cdef bint put_changes(Writing *writing, const Event *event, Operation kind, const Element *before) noexcept nogil:
+    """Write `changes`, and `key_order` where a replacement needs it. False: the event is odd."""
+    cdef Py_ssize_t start
+    cdef Order order = DECLINED
+    cdef bint done
+    put_name(writing.buffer, ARRAY, "changes")
+    start = opening(writing.buffer)
+    if kind == UPDATE:
+        done = put_update(writing, event, before)
+    elif kind == INSERT:
+        writing.origin = PRE_IMAGE
+        done = put_each(writing, &event.after, False)
+    elif before.value == NULL:
+        if kind == DELETE:
+            put_change(writing, NULL, NULL, -1, False)
+            done = True
+        else:
+            done = put_each(writing, &event.after, False)
+    elif kind == DELETE:
+        done = put_each(writing, before, True)
+    elif not is_a(before, DOCUMENT, 9) or memcmp(before.value + 5, b"_id", 4) != 0:
+        done = False
+    else:
+        order = put_replacement(writing, &_fields, before, &event.after)
+        done = order != DECLINED
+    close(writing.buffer, start)
+    if order == ANOTHER:
+        put_key_order(writing.buffer, &event.after)
+    return done
 
 
-cdef inline int place_in(const Update *update, const Element *named) noexcept nogil:
-    """Which of the fields has a name; -1: none."""
-    cdef int place
-    for place in range(update.count):
-        if same_name(&update.steps[place].field, named):
-            return place
-    return -1
-
-
-cdef uint8_t *put_update(uint8_t *at, Update *update) noexcept nogil:
-    cdef Step *step
-    cdef int place
-    for place in range(update.count):
-        step = &update.steps[place]
-        at = put_change(at, place, &step.old, NULL if step.removed else &step.field, &step.field, step.at_end)
-    return at
-
-
-cdef Py_ssize_t room_for_each(const Element *whole) noexcept nogil:
-    """Bytes of room for the changes of a whole document; -1: it has a field that is not usual."""
-    cdef Document document = inside(whole)
-    cdef Element found
-    cdef Read read
-    cdef Py_ssize_t room = 0
-    while (read := following(&document, &found)) == FOUND:
-        if not is_plain(&found):
-            return -1
-        room += AROUND_CHANGE + found.key_size + found.size
-    return room if read == END else -1
-
-
-cdef uint8_t *put_each(uint8_t *at, const Element *whole, Operation operation) noexcept nogil:
+cdef bint put_each(Writing *writing, const Element *whole, bint gone) noexcept nogil:
     """Write the changes of a whole document that appears or goes."""
     cdef Document document = inside(whole)
     cdef Element found
+    cdef Read read
+    while (read := following(&document, &found)) == FOUND:
+        deeper(&writing.path, found.key, found.key_size, -1)
+        put_change(writing, &found if gone else NULL, NULL if gone else &found, -1, False)
+        writing.path.depth -= 1
+    return read == END
+
+
+cdef void put_key_order(Buffer *buffer, const Element *whole) noexcept nogil:
+    cdef Document document = inside(whole)
+    cdef Element found
+    cdef Py_ssize_t start
     cdef int index = 0
+    put_name(buffer, ARRAY, "key_order")
+    start = opening(buffer)
     while following(&document, &found) == FOUND:
-        if operation == DELETE:
-            at = put_change(at, index, &found, NULL, &found, False)
-        else:
-            at = put_change(at, index, NULL, &found, &found, False)
+        put_string_at(buffer, index, found.key, found.key_size)
         index += 1
-    return at
+    close(buffer, start)
 
 
-cdef inline uint8_t *put_change(
-    uint8_t *at, int index, const Element *old, const Element *new, const Element *named, bint at_end
-) noexcept nogil:
-    """Write a change as an element of `changes`."""
-    cdef uint8_t *start = put_index(at, index)
-    cdef bint existed = old != NULL and old.value != NULL
-    at = put_text(start + 4, "field", named.key, named.key_size)
-    if existed:
-        at = put_value(at, "old_value", old)
-    if new != NULL:
-        at = put_value(at, "new_value", new)
-    if existed and at_end:
-        at = put_name(at, BOOLEAN, "at_end")
-        at[0] = True
-        at += 1
-    return close(start, at)
+cdef bint put_update(Writing *writing, const Event *event, const Element *before) noexcept nogil:
+    """Write the changes of an update, described as `{$v: 2, diff: {…}}`."""
+    cdef Document document = inside(&event.delta)
+    cdef Element version, diff
+    if following(&document, &version) != FOUND or not is_named(&version, "$v"):
+        return False
+    if version.kind != INT32 or int32_at(version.value) != 2:
+        return False
+    if following(&document, &diff) != FOUND or not is_named(&diff, "diff") or document.at != document.end:
+        return False
+    if not is_a(&diff, DOCUMENT, SMALLEST_DOCUMENT):
+        return False
+    _tree.count, _tree.comparisons = 0, 0
+    if not read_level(&_tree, inside(&diff), False, before, 0):
+        return False
+    return put_level(writing, &_tree, 0, _tree.count)
+
+
+cdef bint write_after(Usual usual, const Element *before) noexcept nogil:
+    """Write the document after an event, of which the history is just written."""
+    cdef Document document
+    cdef Element found
+    cdef Py_ssize_t start
+    if usual.kind == UPDATE:
+        return put_after(&_buffer, &_tree, 0, _tree.count, before)
+    document = inside(&usual.event.after)
+    start = opening(&_buffer)
+    while following(&document, &found) == FOUND:
+        put(&_buffer, found.key - 1, found.value + found.size - found.key + 1)
+    close(&_buffer, start)
+    return True

@@ -1,26 +1,24 @@
-"""The short way from an event to its history, compiled where a C compiler was at hand when this was installed.
+"""The short way from an event to its history, compiled when this was installed, unless no C compiler was to be had.
 
 `watcher.events.record` says how history is written. What comes out here is the same, byte for byte, in a tenth of the
-time or
-less, for the events that come most often; `tests/unit/test_fast_path.py` holds the two against each other. Which of the
-two was taken can be told by nothing but the time.
+time or less; `tests/unit/test_fast_path.py` holds the two against each other. What the compiled way finds odd it
+declines, and the readable one does it. Which of the two was taken can be told by nothing but the time.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from change_history.bson import raw
-from change_history.bson.equality import key_of
-from change_history.stored.order import position_of
+from watcher.events import record
 from watcher.events._sources import digest
-from watcher.events.event import Key
+from watcher.events.event import Event, parse
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from change_history.stored.order import HistoryPosition
+    from watcher.events._fast_path import Usual
 
 _compiled: ModuleType | None
 try:
@@ -33,54 +31,31 @@ if _compiled is not None and (sources := digest(Path(__file__).parent)) and sour
 COMPILED = _compiled is not None
 
 
-class Usual(NamedTuple):
-    """A usual event, recorded. Of `watcher.events.event.Event` it has what the recording stage asks for.
-
-    Attributes:
-        history: its history document, as `watcher.events.record` writes it.
-        namespace: `db.coll`.
-        operation: `operationType`.
-    """
-
-    history: bytes
-    namespace: bytes
-    operation: bytes
-
-    @property
-    def position(self) -> HistoryPosition:
-        """Where it stands in history."""
-        return position_of(raw.fields(self.history))
-
-    @property
-    def lacks_pre_image(self) -> bool:
-        """Whether it comes without the pre-image that an event of its operation should have."""
-        return False
-
-    def document_id(self) -> raw.Value | None:
-        """`documentKey._id`."""
-        return raw.fields(self.history).get(b"document_id")
-
-    def key(self) -> Key | None:
-        """Which document it is about.
-
-        Raises:
-            change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
-        """
-        document_id = self.document_id()
-        return Key(self.namespace, key_of(document_id)) if document_id is not None else None
-
-
-def record(data: bytes) -> Usual | None:
-    """Turn an event into its history.
+def read(data: bytes) -> Event | Usual:
+    """Read an event.
 
     Args:
         data: the event as the server sent it, BSON.
 
-    Returns:
-        None: it is for `watcher.events.record`, which also says what is wrong with it.
+    Raises:
+        change_history.bson.raw.MalformedBSON: the bytes are no BSON document.
+        watcher.events.event.UnreadableEventError: no resume token, operation or cluster time.
     """
-    found = _compiled.record(data) if _compiled is not None else None
-    return Usual._make(found) if found is not None else None
+    return (_compiled.read(data) if _compiled is not None else None) or parse(data)
+
+
+def history(happened: Event | Usual, known: bytes | None = None) -> bytes:
+    """The history document of an event; `watcher.events.record.document` says what it is, and what is raised."""
+    if isinstance(happened, Event):
+        return record.document(happened, known)
+    return happened.history(known) or record.document(parse(happened.data), known)
+
+
+def followed(happened: Event | Usual, known: bytes | None) -> tuple[bytes, bytes | None]:
+    """The history document of an event, and the document after it: `watcher.events.record.followed`."""
+    if isinstance(happened, Event):
+        return record.followed(happened, known)
+    return happened.followed(known) or record.followed(parse(happened.data), known)
 
 
 def documents(array: bytes) -> list[bytes]:

@@ -77,37 +77,25 @@ def document(happened: Event, known: bytes | None = None) -> bytes:
     return raw.document(parts)
 
 
-def followed(happened: Event, known: bytes | None) -> tuple[bytes, bytes | None]:
+def followed(happened: Event, known: bytes | None = None) -> tuple[bytes, bytes | None]:
     """The history of an event, and the document after it; None: unknown, or there is none.
 
     An event that cannot have happened to the document that history tells shows a gap that nobody knew of. Then the old
     values are unknown, and so is the document from here on.
 
-    Args:
-        happened: the event.
-        known: the document before it, as history tells it; None: unknown.
+    Arguments and errors are those of `record`.
     """
-    written = document(happened, known)
+    history = document(happened, known)
     if happened.without_values:
-        return written, None
+        return history, None
+    before, _ = _before(happened, known)
+    entry = fold.read(history)
+    if before is None and not fold.tells_all(entry):
+        return history, None
     try:
-        return written, after(written, known)
+        return history, fold.apply(before, entry)
     except fold.DoesNotApplyError:
         return document(happened), None
-
-
-def after(history: bytes, before: bytes | None) -> bytes | None:
-    """The document after an event; None: unknown, or there is none.
-
-    Args:
-        history: the event's history document.
-        before: the document before it; None: unknown.
-
-    Raises:
-        change_history.reconstruct.fold.DoesNotApplyError: the event cannot have happened to that document.
-    """
-    entry = fold.read(history)
-    return fold.apply(before, entry) if before is not None or fold.tells_all(entry) else None
 
 
 def _date_of(cluster_time: ClusterTime) -> bytes:

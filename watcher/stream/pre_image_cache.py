@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
+    from watcher.events._fast_path import Usual
     from watcher.events.event import Event, Key
-    from watcher.events.fast_path import Usual
     from watcher.stream.batch import Recorded
 
 ROOM = 32 * 1024 * 1024
@@ -160,9 +160,12 @@ class PreImageCache:
 
     def _keep(self, key: Key, document: bytes | None) -> None:
         if key in self._known:
-            self._size -= _weight(key, self._known.pop(key))
-        self._known[key] = document
-        self._size += _weight(key, document)
+            self._size += len(document or b"") - len(self._known[key] or b"")
+            self._known[key] = document
+            self._known.move_to_end(key)
+        else:
+            self._known[key] = document
+            self._size += _weight(key, document)
         while self._size > ROOM and len(self._known) > 1:
             self._size -= _weight(*self._known.popitem(last=False))
 

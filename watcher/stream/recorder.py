@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from change_history.reconstruct import fold
 from change_history.reconstruct.lineage import ENDS
-from watcher.events import event, fast_path, record
-from watcher.events.fast_path import Usual
+from watcher.events import event, fast_path
 from watcher.stream.batch import Entry, Recorded, Rejected, Renamed
 from watcher.stream.pre_image_cache import Lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from watcher.events._fast_path import Usual
     from watcher.stream.batch import Batch
     from watcher.stream.pre_image_cache import PreImageCache
 
-Readable: TypeAlias = event.Event | Usual
+    Readable: TypeAlias = event.Event | Usual
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
 """Also the end of an index build: while it lasts, the server refuses to alter the collection."""
@@ -70,12 +69,8 @@ class Recorder:
 
     def _history(self, happened: Readable) -> bytes:
         if not self._pre_images.follows(happened):  # it has its pre-image, and so have the others of its collection
-            return happened.history if isinstance(happened, Usual) else record.document(happened)
-        before = self._pre_images.before(happened)
-        if isinstance(happened, Usual):
-            history, after = happened.history, _after(happened, before)
-        else:
-            history, after = record.followed(happened, before)
+            return fast_path.history(happened)
+        history, after = fast_path.followed(happened, self._pre_images.before(happened))
         self._pre_images.keep(happened, after)
         return history
 
@@ -101,20 +96,13 @@ def _read(batch: Iterable[bytes]) -> tuple[list[Readable | Rejected], Lacking]:
     lacking = Lacking({}, None)
     for data in batch:
         try:
-            happened = fast_path.record(data) or event.parse(data)
+            happened = fast_path.read(data)
             lacking.add(happened)
         except _UNREADABLE as error:
             events.append(_rejected(data, error))
         else:
             events.append(happened)
     return events, lacking
-
-
-def _after(happened: Usual, before: bytes | None) -> bytes | None:
-    try:
-        return record.after(happened.history, before)
-    except fold.DoesNotApplyError:
-        return None
 
 
 def _rejected(data: bytes, error: Exception) -> Rejected:
