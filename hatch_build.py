@@ -1,9 +1,9 @@
 """Build hook: compiles the fast path.
 
-With the machine's C compiler, or, where there is none, with the one of the package `ziglang` from PyPI, which is fetched
+With the machine's C compiler, or, where there is none, with that of the package `ziglang` from PyPI, which is fetched
 for this build and thrown away after it (some 80 MB). Either needs Python's headers (`Python.h`), which come with most
 builds of Python; on Debian and Ubuntu they are in `python3-dev`. Where that fails, the package is the same and slower:
-recording takes ten to twenty times the processor time. The build says so, and so do the daemon's log and `watcher doctor`.
+recording takes over ten times the CPU. `make`, the daemon's log and `watcher doctor` say so.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import sys
 import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from Cython.Build import cythonize
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution, Extension
 from setuptools.errors import BaseError, CCompilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MODULE = "watcher.events._fast_path"
 SOURCE = "watcher/events/_fast_path.pyx"
@@ -45,7 +48,7 @@ class FastPath(BuildHookInterface[Any]):
         """
         self._scratch = TemporaryDirectory()
         try:
-            compiled = _compile(Path(self.root), Path(self._scratch.name))
+            compiled = _compile(Path(self.root), Path(self._scratch.name), self.app.display_info)
         except (BaseError, CCompilerError, NoCompilerError, OSError) as error:
             self.app.display_warning(f"without the fast path, recording takes over ten times the CPU: {error}")
             return
@@ -66,7 +69,7 @@ class FastPath(BuildHookInterface[Any]):
         self._scratch.cleanup()
 
 
-def _compile(root: Path, scratch: Path) -> Path:
+def _compile(root: Path, scratch: Path, say: Callable[[str], None]) -> Path:
     """Compile in a scratch folder; the file."""
     headers = Path(sysconfig.get_path("include"))
     if not (headers / "Python.h").exists():
@@ -80,6 +83,7 @@ def _compile(root: Path, scratch: Path) -> Path:
     extension = Extension(MODULE, [str(root / SOURCE)], define_macros=made_from)
     modules = cythonize([extension], include_path=[str(root)], build_dir=str(scratch))
     if os.environ.get("CC") is None and not any(map(shutil.which, COMPILERS)):
+        say(f"there is no C compiler: fetching one for this build, the package {ZIG}")
         return _compile_with_zig(modules[0], headers, scratch)
     command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")
     command.build_lib = command.build_temp = str(scratch)
@@ -90,15 +94,15 @@ def _compile(root: Path, scratch: Path) -> Path:
 
 def _compile_with_zig(extension: Extension, headers: Path, scratch: Path) -> Path:
     """Compile for any processor of this kind, as the machine's own compiler would by default."""
-    print(f"there is no C compiler: fetching one, the package {ZIG}, for this build", file=sys.stderr)
     tools = scratch / "tools"
     # -I: out of the build's own environment, which has no pip.
     _run([sys.executable, "-I", "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tools), ZIG])
     target = scratch / f"{MODULE.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
     macros = [f"-D{name}={value}" for name, value in extension.define_macros]
     options = ["-mcpu=baseline", "-O2", "-g0", "-shared", "-fPIC", "-fwrapv", "-fno-sanitize=undefined", "-DNDEBUG"]
+    options += [f"-I{headers}", *macros, *extension.sources, "-o", str(target)]
     _run(
-        [sys.executable, "-m", "ziglang", "cc", *options, f"-I{headers}", *macros, *extension.sources, "-o", str(target)],
+        [sys.executable, "-m", "ziglang", "cc", *options],
         PYTHONPATH=str(tools),
         ZIG_GLOBAL_CACHE_DIR=str(scratch / "cache"),
         ZIG_LOCAL_CACHE_DIR=str(scratch / "cache"),
@@ -108,7 +112,7 @@ def _compile_with_zig(extension: Extension, headers: Path, scratch: Path) -> Pat
 
 def _run(command: list[str], **environment: str) -> None:
     try:
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - our own words
             command, env={**os.environ, **environment}, check=True, capture_output=True, text=True, timeout=FETCHING_S
         )
     except subprocess.CalledProcessError as error:

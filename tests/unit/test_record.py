@@ -9,8 +9,10 @@ from typing import Any
 import bson
 import pytest
 from bson import Binary, Int64, Timestamp
+from bson.raw_bson import RawBSONDocument
 
-from change_history.bson.values import document_to_python
+from change_history.bson import raw
+from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct import fold
 from models import ChangeModel, HistoryModel, TransactionModel
 from tests.support.handmade_events import TOKEN, WALL_TIME, an_event
@@ -225,3 +227,15 @@ def test_an_event_of_an_old_server_gets_its_time_from_the_cluster() -> None:
     found = document_to_python(record.record(bson.encode(old)))
 
     assert found["timestamp"] == dt.datetime.fromtimestamp(1_795_467_513, dt.UTC)
+
+
+def test_an_update_of_a_key_that_is_there_twice_is_recorded_also_without_a_raw_description() -> None:
+    """Looking for the path in the images must not set the whole event aside."""
+    twice = raw.from_fields([(b"_id", (raw.INT32, raw.int32(7))), *[(b"o", to_raw({"x": 1}))] * 2])
+    data = an_event(
+        "update",
+        updateDescription={"updatedFields": {"o.x": 2}, "removedFields": [], "truncatedArrays": []},
+        fullDocumentBeforeChange=RawBSONDocument(twice),
+    )
+    changes = document_to_python(record.record(data))["changes"]
+    assert changes == [{"field": "o.x", "new_value": 2, "old_value_from": "unknown"}]

@@ -26,7 +26,7 @@ def judge(*, compiled: bool) -> Finding:
         return ok(NAME, "compiled", compiled=True)
     return warning(
         NAME,
-        "not compiled: nothing is missing, but recording takes some five times as much CPU",
+        "not compiled: nothing is missing, but recording takes over ten times as much CPU",
         "Install a C compiler and Python's headers, on Debian and Ubuntu `apt-get install -y gcc python3-dev`, then "
         "install again: `pip install --force-reinstall --no-deps --no-cache-dir .`; in a checkout "
         "`make clean` before `make run`.",

@@ -6,9 +6,11 @@ leads to the value the server reports; where the post-image is missing, if the p
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from change_history.bson import raw
+from change_history.bson.image import RepeatedKeyError
 from change_history.bson.paths import is_index, read_dotted
 from change_history.stored.changes import Step
 
@@ -31,30 +33,32 @@ def resolve(described: Described, before: Image | None, after: Image | None) -> 
     steps = [
         Step(known.get(field) or _where(field, before, after, None), None, size) for field, size in described.truncated
     ]
-    for field in described.removed:
-        path = known.get(field) or next(
-            (
-                path
-                for path in _readings(field, before)
-                if before is not None and before.get(path) is not None and (after is None or after.get(path) is None)
-            ),
-            read_dotted(field),
-        )
-        steps.append(Step(path, None))
+    steps.extend(Step(known.get(field) or _removed(field, before, after), None) for field in described.removed)
     steps.extend(
         Step(known.get(field) or _where(field, before, after, value), value) for field, value in described.updated
     )
     return steps
 
 
+def _removed(field: bytes, before: Image | None, after: Image | None) -> Path:
+    if before is not None:
+        with suppress(RepeatedKeyError):  # the images do not say which of the two was meant
+            for path in _readings(field, before):
+                if before.get(path) is not None and (after is None or after.get(path) is None):
+                    return path
+    return read_dotted(field)
+
+
 def _where(field: bytes, before: Image | None, after: Image | None, value: Value | None) -> Path:
     if b"." not in field:
         return (field,)
-    if after is not None:
+    with suppress(RepeatedKeyError):
+        if after is None:
+            return next(_readings(field, before), read_dotted(field))
         possible = [p for p in _readings(field, after) if (found := after.get(p)) and (value is None or found == value)]
         changed = [p for p in possible if before is None or before.get(p) != after.get(p)]
         return next(iter(changed or possible), read_dotted(field))
-    return next(_readings(field, before), read_dotted(field))
+    return read_dotted(field)
 
 
 def _readings(field: bytes, image: Image | None) -> Iterator[Path]:

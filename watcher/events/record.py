@@ -140,7 +140,7 @@ def _update(happened: Event, known: bytes | None) -> tuple[list[Change], list[by
         raise update.UnknownUpdateFormatError("an update without a description")
     post_image = happened.document(b"fullDocument")
     if post_image is not None:
-        post_image = _as_stored(_each_key_once(post_image))
+        post_image = _as_stored(each_key_once(post_image))
     after = Image(post_image) if post_image is not None else None
     found = changes.of_steps(resolve(update.from_description(description), before, after), before, old_from)
     if image is not None and post_image is not None and not _leads_to(post_image, image, found):
@@ -157,12 +157,12 @@ def _as_stored(document: bytes) -> bytes:
     return raw.from_fields((key, (kind, payload)) for key, kind, payload in first)
 
 
-def _each_key_once(document: bytes) -> bytes:
+def each_key_once(document: bytes) -> bytes:
     """Mend a post-image: where a pipeline moved keys within a sub-document, 6.0 gives them twice, the last in place."""
     contents: dict[bytes, raw.Value] = {}
     for key, kind, payload in raw.elements(document):
         contents.pop(key, None)
-        contents[key] = (kind, _each_key_once(payload) if kind in (raw.DOCUMENT, raw.ARRAY) else payload)
+        contents[key] = (kind, each_key_once(payload) if kind in (raw.DOCUMENT, raw.ARRAY) else payload)
     return raw.from_fields(contents.items())
 
 

@@ -162,6 +162,7 @@ def check_old_values(event: bytes, stored: bytes, before: bytes | None) -> None:
 
 def check_new_values(event: bytes, stored: bytes, before: bytes | None, after: bytes | None) -> None:
     """New values are the post-image's, and every path is exact: indexes in arrays, keys in documents."""
+    after = record.each_key_once(after) if after is not None else None
     images = [Image(document) for document in (after, before) if document is not None]
     changes = _changes(stored)
     for number, change in enumerate(changes):
