@@ -11,8 +11,10 @@ from models.fields import TimestampField
 class RejectedModel(Document):
     """One event that could not be stored, as the server sent it, with its position and the reason.
 
-    `id` is the one its history document would have. An event too large for a document has `parts` in the place of
-    `event`; `change_history.stored.chunks.read` puts it together.
+    `id` is the one its history document would have. What no event has made (a baseline's or a reconciliation's history
+    document) is kept as `entry` instead of `event`. What is too large for a document has `parts`, or `entry_parts`, in
+    that place; `change_history.stored.chunks.read` puts it together. `document_id` stands beside these fields, byte for
+    byte; entries of older versions have neither that nor `operation`.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -25,9 +27,12 @@ class RejectedModel(Document):
     id = BinaryField(primary_key=True, max_bytes=16)
     stream = StringField()
     namespace = StringField()
+    operation = StringField()
     cluster_time = TimestampField()
     resume_token = BinaryField()
     event = BinaryField()
     parts = ListField(BinaryField(), default=None)
+    entry = BinaryField()
+    entry_parts = ListField(BinaryField(), default=None)
     error = StringField()
     rejected_at = DateTimeField()

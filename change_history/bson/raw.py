@@ -107,6 +107,27 @@ def elements(document: bytes) -> list[Element]:
     return found
 
 
+def readable(document: bytes) -> dict[bytes, Value]:
+    """The fields of a document up to the first that cannot be read; `fields` where all can. Never raises."""
+    found: dict[bytes, Value] = {}
+    position, end = 4, len(document) - 1
+    try:
+        while position < end:
+            kind = document[position]
+            start = document.index(0, position + 1) + 1
+            size = _SIZE[kind]
+            if size == _PREFIXED:
+                size = _read_int32(document, start)[0] + _BESIDE[kind]
+            stop = start + size if size >= 0 else _odd_end(document, kind, start)
+            if stop > end or stop < start:
+                break
+            found[document[position + 1 : start - 1]] = (kind, document[start:stop])
+            position = stop
+    except (ValueError, struct.error):
+        pass
+    return found
+
+
 def _odd_end(document: bytes, kind: int, start: int) -> int:
     if kind == REGEX:
         return document.index(0, document.index(0, start) + 1) + 1

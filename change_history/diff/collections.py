@@ -12,7 +12,14 @@ from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
 from change_history.reconstruct import trust
 from change_history.reconstruct.collection import reconstruct_all
-from change_history.reconstruct.states import Unknown, follow, reconstruct_many, timelines, unless_rejected
+from change_history.reconstruct.states import (
+    Unknown,
+    follow,
+    only_rejected,
+    reconstruct_many,
+    timelines,
+    unless_rejected,
+)
 from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
@@ -100,6 +107,7 @@ def _between(
 ) -> Iterator[tuple[Value, Reconstructed | None, Reconstructed | None]]:
     window = after.lineage.newest._replace(since=max(after.lineage.newest.since, before.place.cluster_time))
     rejected = trust.rejected(database, sorted({incarnation.namespace for incarnation in after.lineage}))
+    only = {key_of(each): each for each in rejected.documents(before.moment.just_after, after.moment)}
     with ids_between(database, before, after) as cursor:
         while some := [each for found in islice(cursor, _AT_ONCE) for each in _ids_of(found)]:
             known = reconstruct_many(database, before.lineage, some, before.moment)
@@ -110,11 +118,15 @@ def _between(
                 first = next(new, None)
                 if first is not None:
                     reconstructed = follow(chain([first], new), known.get(key))
-                    later[key] = unless_rejected(rejected, after.moment, reconstructed)
+                    later[key] = unless_rejected(rejected, key, after.moment, reconstructed)
             for document_id in some:
                 key = key_of(document_id)
                 if key in later:
+                    only.pop(key, None)
                     yield document_id, known.get(key), later[key]
+    known = reconstruct_many(database, before.lineage, list(only.values()), before.moment) if only else {}
+    for key, document_id in only.items():
+        yield document_id, known.get(key), only_rejected(rejected, key, before.moment.just_after, after.moment)
 
 
 def ids_between(database: Database[Any], before: CollectionState, after: CollectionState) -> Any:

@@ -6,18 +6,19 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python, to_python
 from change_history.reconstruct import point_in_time, trust
 from change_history.reconstruct.filters import Filter
 from change_history.reconstruct.lineage import Lineage
-from change_history.reconstruct.states import Reconstructed, Unknown, fields_of, follow, unless_rejected
+from change_history.reconstruct.states import Reconstructed, Unknown, fields_of, follow, only_rejected, unless_rejected
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import before, fields_in_order
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.cursor import Cursor
@@ -94,6 +95,8 @@ class CollectionState:
     def documents(self, query: dict[str, Any] | None = None) -> Iterator[CollectionDocument]:
         """The documents that there were, and those that history cannot tell, in the server's order of `_id`s.
 
+        At the end come those of which there are only rejected events.
+
         Args:
             query: a MongoDB filter (see `reconstruct.filters`). It is not asked about what history cannot
                 tell: that may match, so it comes in any case.
@@ -137,14 +140,15 @@ def reconstruct_all(
 
     Yields:
         The `_id` as the first entry has it, and what the document was at each of the places; None where history has no
-        entry of it. The order is the server's of `_id`s.
+        entry of it. The order is the server's of `_id`s; documents of which there are only rejected events come last.
     """
     everywhere = [incarnation for incarnations in cuts for incarnation in incarnations]
     stretches = [list(map(_stretch, incarnations)) for incarnations in cuts]
     rejected = trust.rejected(database, sorted({incarnation.namespace for incarnation in everywhere}))
+    only = {key_of(each): each for each in rejected.documents(BEGINNING_OF_TIME, END_OF_TIME)}
     with find(database, everywhere) as cursor:
         cursor.batch_size(_BATCH)
-        for _, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
+        for key, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
             document_id: raw.Value | None = None
             found: list[Reconstructed | None] = [None] * len(cuts)
             for place, fields in fields_in_order(stored):
@@ -154,8 +158,28 @@ def reconstruct_all(
                     if any(name == namespace and since <= place < until for name, since, until in within):
                         found[number] = follow([fields], found[number])
             if document_id is not None and any(found):
-                pairs = zip(moments, found, strict=True)
-                yield document_id, [known and unless_rejected(rejected, moment, known) for moment, known in pairs]
+                only.pop(key, None)
+                yield document_id, _judged(rejected, key, cuts, moments, found)
+    for key, document_id in only.items():
+        judged = _judged(rejected, key, cuts, moments, [None] * len(cuts))
+        if any(judged):
+            yield document_id, judged
+
+
+def _judged(
+    rejected: trust.Rejected,
+    key: Hashable,
+    cuts: Sequence[Sequence[Incarnation]],
+    moments: Sequence[ClusterTime],
+    found: Sequence[Reconstructed | None],
+) -> list[Reconstructed | None]:
+    """What a document was at each place, in view of what was rejected."""
+    return [
+        unless_rejected(rejected, key, moment, known)
+        if known is not None
+        else only_rejected(rejected, key, incarnations[-1].since if incarnations else moment, moment)
+        for known, incarnations, moment in zip(found, cuts, moments, strict=True)
+    ]
 
 
 def find(database: Database[Any], incarnations: Iterable[Incarnation]) -> Cursor[RawBSONDocument]:

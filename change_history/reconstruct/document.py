@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
+from change_history.bson.equality import key_of
 from change_history.reconstruct import fold, snapshots, trust
 from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads
 from change_history.reconstruct.reads import Read, is_id, read_together
-from change_history.reconstruct.states import Reconstructed, fields_of, find, follow, ordered, unless_rejected
+from change_history.reconstruct.states import (
+    Reconstructed,
+    fields_of,
+    find,
+    follow,
+    only_rejected,
+    ordered,
+    unless_rejected,
+)
 from change_history.stored.names import HISTORY
 from change_history.stored.order import position_of
 
@@ -44,7 +54,7 @@ class Ahead(NamedTuple):
         entries: its last entries, newest first, as stored; some may lie at the cluster time of the place and after it.
         complete: whether there are no earlier ones.
         snapshot: the last one; it too may lie after the place.
-        rejected: the events of the namespace that are only in `rejected`.
+        rejected: what is only in `rejected` and may concern it.
     """
 
     namespace: str
@@ -74,8 +84,9 @@ def read_ahead(
     """
     upto = {"$lte": Binary(until.last_id)}
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}
+    of_rejected = trust.rejected_read([namespace], document_id)
     reads = [
-        trust.rejected_read([namespace]),  # first: one that is brought into history meanwhile is here or there
+        of_rejected,  # first: one that is brought into history meanwhile is here or there
         *(boundary_reads(namespace, until) if asked is None else ()),
         snapshots.latest_read(namespace, document_id, upto),
         Read(HISTORY, query, {"namespace": -1, "document_id": -1, "_id": -1}, _ENTRIES),
@@ -88,7 +99,7 @@ def read_ahead(
         entries,
         len(entries) < _ENTRIES,
         snapshots.read(raw.fields(bytes(kept[0].raw))) if kept else None,
-        trust.Rejected(rejected),
+        trust.rejected_of(database, [namespace], of_rejected, rejected),
     )
 
 
@@ -122,10 +133,14 @@ def reconstruct_one(
     entries: list[Fields] = []
     rejected: list[trust.Rejected] = []
     start: snapshots.Snapshot | None = None
+    since = BEGINNING_OF_TIME
     for incarnation in incarnations:
+        since = incarnation.since
         moment = incarnation.until.cluster_time if moment is None else moment
         # What is rejected is looked at first: an event that is brought into history meanwhile is here or there.
-        rejected.append(ahead.rejected if ahead is not None else trust.rejected(database, [incarnation.namespace]))
+        rejected.append(
+            ahead.rejected if ahead is not None else trust.rejected(database, [incarnation.namespace], document_id)
+        )
         start = _snapshot(database, incarnation, document_id, ahead) if from_snapshots else None
         found = list(
             _since_whole(_newest_first(database, incarnation, document_id, start.place if start else None, ahead))
@@ -134,12 +149,15 @@ def reconstruct_one(
         ahead = None
         if start is not None or (found and _is_whole(found[-1])):
             break
-    if moment is None or (not entries and start is None):
+    key = key_of(document_id)
+    if moment is None:
         return None
+    if not entries and start is None:
+        return next((only for each in rejected if (only := only_rejected(each, key, since, moment))), None)
     known = Reconstructed(start.document, start.base, start.id, 0) if start is not None else None
     reconstructed = follow(reversed(entries), known)
     for each in rejected:
-        reconstructed = unless_rejected(each, moment, reconstructed)
+        reconstructed = unless_rejected(each, key, moment, reconstructed)
     return reconstructed
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from change_history.reconstruct.lineage import Incarnation
     from change_history.stored.order import HistoryPosition
+    from change_history.stored.rejected import Concern
 
     Fields = dict[bytes, raw.Value]
 
@@ -45,7 +46,6 @@ class Unknown(NamedTuple):
 
 
 _NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when watching began is not recorded")
-_REJECTED = Unknown("an event of its collection was rejected; `watcher rejected list` shows it")
 
 
 class Reconstructed(NamedTuple):
@@ -94,7 +94,7 @@ def reconstruct_many(
             key = key_of(document_id)
             found[key] = follow(entries, found.get(key))
     moment = newest_first[0].until.cluster_time if moment is None else moment
-    return {key: unless_rejected(rejected, moment, reconstructed) for key, reconstructed in found.items()}
+    return {key: unless_rejected(rejected, key, moment, reconstructed) for key, reconstructed in found.items()}
 
 
 def timelines(
@@ -196,7 +196,36 @@ def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
     yield from rest
 
 
-def unless_rejected(rejected: trust.Rejected, moment: ClusterTime, reconstructed: Reconstructed) -> Reconstructed:
+def unless_rejected(
+    rejected: trust.Rejected, document: Hashable, moment: ClusterTime, reconstructed: Reconstructed
+) -> Reconstructed:
     """What was reconstructed up to a cluster time, or `Unknown` if an event since its base was rejected."""
     since = reconstructed.base_time or BEGINNING_OF_TIME
-    return reconstructed._replace(document=_REJECTED) if rejected.between(since, moment) else reconstructed
+    concern = rejected.concerning(document, since, moment)
+    return reconstructed if concern is None else reconstructed._replace(document=missing(concern))
+
+
+def only_rejected(
+    rejected: trust.Rejected, document: Hashable, since: ClusterTime, moment: ClusterTime
+) -> Reconstructed | None:
+    """A document of which history has no entry between two cluster times; None where no event of it was rejected."""
+    concern = rejected.concerning(document, since, moment)
+    if concern is None or concern.document_id is None:
+        return None
+    return Reconstructed(missing(concern), b"", concern.id, 0)
+
+
+def missing(concern: Concern) -> Unknown:
+    """Why a document is unknown: the rejected event, and what to type."""
+    identity = concern.id.hex()
+    if concern.is_vague:
+        return Unknown(
+            f"event {identity} was rejected and cannot be read, so it may have been of this document: "
+            f"`watcher rejected retry {identity}` tries it again; `watcher checkpoint set --now` has every document "
+            "compared anew, and from then on it does not matter"
+        )
+    whose = "it" if concern.document_id is not None else "its collection"
+    return Unknown(
+        f"an event of {whose} was rejected: `watcher rejected retry {identity}` brings it in once the cause is gone, "
+        "which `watcher rejected list` shows"
+    )

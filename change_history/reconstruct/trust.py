@@ -3,7 +3,7 @@
 History is whole from where its stream began, but for its gaps. A gap is reconciled from the cluster time at which every
 document was compared with history: what is recorded later may rely on what is recorded before. What is recorded within
 the gap, or before that time, may rely only on what was recorded after the gap as a whole document. An event that is
-only in `rejected` breaks history likewise.
+only in `rejected` breaks the history of its document likewise.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ from change_history import globs, partition
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.resume_token import token_time
 from change_history.bson.values import CODEC
-from change_history.reconstruct.reads import Read
+from change_history.reconstruct.reads import Read, is_id
 from change_history.stored.names import CHECKPOINTS, HISTORY, REJECTED
 from change_history.stored.reading import RAW
+from change_history.stored.rejected import FIELDS
+from change_history.stored.rejected import concern as concern_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.cursor import Cursor
     from pymongo.database import Database
+
+    from change_history.bson import raw
+    from change_history.stored.rejected import Concern
 
 
 class Gap(NamedTuple):
@@ -60,36 +65,94 @@ def trusted_since(moment: ClusterTime, begun: ClusterTime, gaps: Iterable[Gap]) 
 
 
 _MANY = 1000
-"""More rejected events than this are not looked at one by one: then history is not relied upon at all."""
+"""So many rejected events are read together with other things; where there are more, all are read again."""
 
 
 class Rejected:
     """The events of some namespaces, and those of which nobody knows what they are about, that are only in `rejected`.
 
+    Each concerns its own document. One of a collection, such as a drop, concerns all of it, and one that cannot be read
+    whatever it may be about.
+
     Args:
+        database: the history database.
         found: what was read of them (`rejected_read`).
+        namespaces: which were asked about.
     """
 
-    def __init__(self, found: Iterable[Mapping[str, Any]]) -> None:
-        times = [item.get("cluster_time") for item in found]
-        self._all = len(times) == _MANY or None in times
-        self._times = [ClusterTime.of(time) for time in times if time is not None]
+    def __init__(self, database: Database[Any], found: Iterable[RawBSONDocument], namespaces: Sequence[str]) -> None:
+        names = {name.encode("utf-8", "surrogateescape") for name in _names(namespaces)}
+        self._of: dict[Hashable, list[Concern]] = {}
+        self._ids: dict[Hashable, raw.Value] = {}
+        for item in found:
+            concern = concern_of(database, bytes(item.raw))
+            if concern.namespace is not None and concern.namespace not in names:
+                continue  # which only what is kept says
+            self._of.setdefault(concern.key, []).append(concern)
+            if concern.document_id is not None:
+                self._ids[concern.key] = concern.document_id
 
-    def between(self, since: ClusterTime, until: ClusterTime) -> bool:
-        """Whether one lies between two cluster times, both included."""
-        return self._all or any(since <= time <= until for time in self._times)
+    def concerning(self, document: Hashable, since: ClusterTime, until: ClusterTime) -> Concern | None:
+        """One that may have changed a document between two cluster times, both included.
+
+        Args:
+            document: `change_history.bson.equality.key_of` the `_id`.
+            since: the first cluster time.
+            until: the last.
+        """
+        if not self._of:
+            return None
+        possible = (*self._of.get(document, ()), *self._of.get(None, ()))
+        return next((each for each in possible if each.since <= until and since <= each.until), None)
+
+    def documents(self, since: ClusterTime, until: ClusterTime, namespace: str | None = None) -> list[raw.Value]:
+        """The `_id`s of the documents that have one between two cluster times, both included."""
+        name = namespace.encode("utf-8", "surrogateescape") if namespace is not None else None
+        return [
+            document_id
+            for key, document_id in self._ids.items()
+            if any(
+                each.since <= until and since <= each.until and (name is None or each.namespace == name)
+                for each in self._of[key]
+            )
+        ]
 
 
-def rejected_read(namespaces: Sequence[str]) -> Read:
-    """What is to be read for `Rejected`."""
-    concerned = {"$or": [{"namespace": {"$in": [*namespaces]}}, {"namespace": {"$exists": False}}]}
-    return Read(REJECTED, concerned, {"_id": 1}, _MANY, {"cluster_time": 1})
+def rejected_read(namespaces: Sequence[str], document_id: raw.Value | None = None) -> Read:
+    """What is to be read for `Rejected`: of some namespaces, or only of one document and what concerns all."""
+    names = _names(namespaces)
+    concerned: dict[str, Any] = {"$or": [{"namespace": {"$in": names}}, {"namespace": {"$exists": False}}]}
+    if document_id is not None:
+        of_it = [{"document_id": is_id(document_id)}, {"document_id": {"$exists": False}}]
+        concerned = {"$and": [concerned, {"$or": of_it}]}
+    return Read(REJECTED, concerned, {"_id": 1}, _MANY, FIELDS)
 
 
-def rejected(database: Database[Any], namespaces: Sequence[str]) -> Rejected:
-    """Read which events of some namespaces, `db.coll` each, are only in `rejected`."""
-    read = rejected_read(namespaces)
-    return Rejected(database[REJECTED].find(read.query, read.fields, sort=[*read.order.items()], limit=_MANY))
+def _names(namespaces: Sequence[str]) -> list[str]:
+    """Some namespaces and their databases, which a rejected event may be about, too."""
+    return sorted({*namespaces, *(namespace.partition(".")[0] for namespace in namespaces)})
+
+
+def rejected_of(
+    database: Database[Any], namespaces: Sequence[str], read: Read, found: Sequence[RawBSONDocument] | None = None
+) -> Rejected:
+    """The rejected events that a read is about.
+
+    Args:
+        database: the history database.
+        namespaces: which were asked about.
+        read: from `rejected_read`.
+        found: what it has found already; if that may not be all, it is read again.
+    """
+    if found is None or len(found) == read.limit:
+        stored = database.get_collection(REJECTED, codec_options=RAW)
+        return Rejected(database, stored.find(read.query, read.fields, sort=[*read.order.items()]), namespaces)
+    return Rejected(database, found, namespaces)
+
+
+def rejected(database: Database[Any], namespaces: Sequence[str], document_id: raw.Value | None = None) -> Rejected:
+    """Read which events of some namespaces, `db.coll` each, or of one document there, are only in `rejected`."""
+    return rejected_of(database, namespaces, rejected_read(namespaces, document_id))
 
 
 def gaps(database: Database[Any], namespace: str | None = None, stream: str | None = None) -> list[Gap]:

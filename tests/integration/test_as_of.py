@@ -11,7 +11,7 @@ from bson import Binary, Int64, Timestamp
 from change_history import UnknownStateError
 from change_history.reader import Reader
 from change_history.reconstruct.point_in_time import NoSuchVersionError
-from tests.support.handmade_events import at, cluster, entry, gap, inserted, of_collection, updated
+from tests.support.handmade_events import an_event, at, cluster, entry, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
 
 if TYPE_CHECKING:
@@ -210,6 +210,78 @@ def test_a_rejected_event_makes_the_documents_after_it_unknown(given: Given, dat
     with pytest.raises(UnknownStateError, match="rejected"):
         history.as_of("shop.users", 1, at(6))
     assert n(history, at(9), 2) == 9
+
+
+def rejected(database: Database[Any], second: int, **fields: Any) -> None:
+    """An entry of `rejected` of a cluster time."""
+    number = database.rejected.count_documents({})
+    kept = {"_id": Binary(bytes([number]) * 16), "namespace": "shop.users", "cluster_time": cluster(second)}
+    database.rejected.insert_one(kept | {"operation": "update"} | fields)
+
+
+def told(history: Reader, second: float) -> dict[Any, str | None]:
+    """The documents of the collection, and why each is unknown."""
+    return {found.document_id: found.unknown for found in history.collection("shop.users", at(second)).documents()}
+
+
+def test_a_rejected_event_concerns_its_own_document_alone(given: Given, database: Database[Any]) -> None:
+    """One document made its whole collection unreadable for ever; the answers about all go on, and name it."""
+    history = given(inserted(1), inserted(2, document_id=2), inserted(3, document_id=3))
+    rejected(database, 5, document_id=2)
+    rejected(database, 6, document_id=4, operation="insert")
+
+    assert (n(history, at(9), 1), n(history, at(9), 3), n(history, at(4), 2)) == (1, 3, 2)
+    for document_id in (2, 4):
+        with pytest.raises(UnknownStateError, match=f"watcher rejected retry {bytes([document_id // 4]).hex() * 16}"):
+            history.as_of("shop.users", document_id, at(9))
+    assert history.as_of("shop.users", 4, at(5)) is None
+    unknown = told(history, 9)
+    assert [document_id for document_id, reason in unknown.items() if reason is None] == [1, 3]
+    assert all("rejected" in (unknown[document_id] or "") for document_id in (2, 4))
+    assert told(history, 4) == {1: None, 2: None, 3: None}
+    changed = history.collection_diff("shop.users", at(4), at(9))
+    assert {found.document_id: found.unknown is not None for found in changed} == {2: True, 4: True}
+
+
+def test_an_older_version_kept_no_id_so_it_is_read_from_the_event(given: Given, database: Database[Any]) -> None:
+    """After an update, what was kept before concerns one document, too."""
+    history = given(inserted(1), inserted(2, document_id=2))
+    kept = an_event("update", ns={"db": "shop", "coll": "users"}, documentKey={"_id": 2}, clusterTime=cluster(5))
+    old = {"_id": Binary(b"old rejected one"), "namespace": "shop.users", "cluster_time": cluster(5), "event": kept}
+    database.rejected.insert_one(old)
+
+    assert n(history, at(9)) == 1
+    assert told(history, 9)[1] is None
+    with pytest.raises(UnknownStateError, match="rejected"):
+        history.as_of("shop.users", 2, at(9))
+
+
+def test_a_rejected_drop_concerns_its_whole_collection(given: Given, database: Database[Any]) -> None:
+    """None of the documents may be there any more."""
+    history = given(inserted(1), inserted(2, document_id=2), inserted(3, namespace="shop.other"))
+    rejected(database, 5, operation="drop")
+
+    assert all(told(history, 9).values())
+    assert n(history, at(9), namespace="shop.other") == 3
+
+
+def test_what_cannot_be_read_concerns_what_it_may_and_not_for_ever(given: Given, database: Database[Any]) -> None:
+    """An event of an unknown form made every document of every database unreadable for ever."""
+    history = given(inserted(1), inserted(30, document_id=2), inserted(2, namespace="shop.other"))
+    whole = an_event("update", ns={"db": "shop", "coll": "users"}, documentKey={"_id": 1}, clusterTime=cluster(5))
+    cut = whole[: whole.index(b"documentKey")]
+    damaged = {"_id": Binary(b"damaged rejected"), "event": cut, "rejected_at": at(6)}
+    database.rejected.insert_one(damaged)
+    with pytest.raises(UnknownStateError, match="watcher rejected retry " + b"damaged rejected".hex()):
+        history.as_of("shop.users", 1, at(9))
+    assert n(history, at(40), 2) == 30
+    assert n(history, at(9), namespace="shop.other") == 2
+
+    database.rejected.delete_many({})
+    database.rejected.insert_one({"_id": Binary(b"nothing to tell."), "event": b"\0", "rejected_at": at(-50)})
+    with pytest.raises(UnknownStateError, match="watcher checkpoint set --now"):
+        history.as_of("shop.other", 1, at(9))
+    assert n(history, at(40), 2) == 30
 
 
 def test_a_gap_is_named_where_an_answer_reaches_across_it_and_only_there(given: Given) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 import pytest
-from bson import Binary, Timestamp
+from bson import Binary, CodecOptions, Timestamp
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
+from change_history.stored.chunks import whole
 from tests.support.daemon import eventually
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
 from watcher.backfill.plan_store import PlanStore
@@ -21,6 +23,7 @@ from watcher.backfill.queue import BASELINE, RECONCILE, Plan
 from watcher.embedded.mongod import find_mongod
 from watcher.events import baseline
 from watcher.gaps.gap import Gaps
+from watcher.gaps.rejected import RejectedEvents
 from watcher.leadership.fence import Fence
 from watcher.leadership.lease import DeposedError
 from watcher.stream.batch import Lost
@@ -144,7 +147,7 @@ def test_terms_go_on_where_a_checkpoint_was_removed(database: Database[Any]) -> 
     assert mine.term.number == 3
 
 
-def test_what_the_server_cannot_store_is_set_aside_and_the_rest_is_stored(database: Database[Any]) -> None:
+def test_what_nests_too_deep_goes_into_chunks_and_the_rest_is_stored(database: Database[Any]) -> None:
     """One refusal is the end of a transaction, and must not be the end of a backfill."""
     deep = bson.encode({"a": 1})
     for _ in range(177):
@@ -154,8 +157,35 @@ def test_what_the_server_cannot_store_is_set_aside_and_the_rest_is_stored(databa
 
     own(database, fence(database)).store([entry(1), refused, entry(2)])
 
-    assert {found["document_id"] for found in database.history.find()} == {1, 2}
-    assert database.rejected.count_documents({}) == 1
+    assert database.history.count_documents({"document_id": {"$in": [1, 2]}}) == 2
+    assert database.rejected.count_documents({}) == 0
+    options: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
+    history = database.get_collection("history", codec_options=options)
+    head = history.find_one({"document_id": {"n": 1}})
+    assert head is not None
+    assert bytes(whole(database, head).raw) == refused
+
+
+def test_a_refused_baseline_keeps_what_it_is_about_and_can_be_tried_again(database: Database[Any]) -> None:
+    """It was kept without namespace, id and content, and made every document of every database unknown."""
+    database.create_collection("history", validator={"document_id": {"$ne": Timestamp(0, 0)}})
+    document = bson.encode({"_id": Timestamp(0, 0), "n": 1})
+    refused = baseline.baseline(b"shop.a", document, baseline.Snapshot(ClusterTime(7), bytes(8)))
+
+    own(database, fence(database)).store([entry(1), refused, entry(2)])
+
+    (kept,) = database.rejected.find()
+    assert (kept["namespace"], kept["document_id"], kept["operation"]) == ("shop.a", Timestamp(0, 0), "baseline")
+    assert (kept["cluster_time"], kept["entry"], kept["error"]) == (
+        ClusterTime(7).timestamp,
+        refused,
+        "DocumentValidationFailure (121)",
+    )
+    assert [found.error for found in RejectedEvents(database).retry([kept["_id"]])] == [kept["error"]]
+    database.command({"collMod": "history", "validator": {}})
+    assert [outcome.error for outcome in RejectedEvents(database).retry([kept["_id"]])] == [None]
+    assert database.rejected.count_documents({}) == 0
+    assert database.history.find_one({"_id": kept["_id"]})["document_id"] == Timestamp(0, 0)  # type: ignore[index]
 
 
 def test_entries_of_many_megabytes_go_in_several_transactions(

@@ -121,8 +121,8 @@ class Entries:
     ) -> set[raw.Value]:
         """Which documents something may have happened to after one cluster time, and up to another one.
 
-        All of them, if the collection was dropped, renamed or replaced in between, if an event of it was rejected, or
-        if events of it may have been lost.
+        All of them, if the collection was dropped, renamed or replaced in between, or if events of it may have been
+        lost.
         """
         first, last = ClusterTime.of(since), ClusterTime.of(until)
         if self._lost(gaps_since, until):
@@ -130,7 +130,7 @@ class Entries:
         if last <= first or not ids:
             return set()
         rejected = trust.rejected(self._database, [self._namespace])
-        if self._turned(since, until) or rejected.between(first, last):
+        if self._turned(since, until):
             return set(ids)
         query = {
             "namespace": self._namespace,
@@ -139,7 +139,11 @@ class Entries:
         }
         with self._history.find(query, {"document_id": 1, "_id": 0}, hint=DOCUMENT_TIMELINE) as cursor:
             recorded = {key_of(raw.fields(bytes(found.raw))[b"document_id"]) for found in cursor}
-        return {key for key in ids if key_of(key) in recorded}
+        return {
+            key
+            for key in ids
+            if (same := key_of(key)) in recorded or rejected.concerning(same, first, last) is not None
+        }
 
     def _turned(self, since: Timestamp, until: Timestamp) -> bool:
         """Whether the collection was dropped, renamed or replaced after one cluster time, and up to another one."""

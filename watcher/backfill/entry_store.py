@@ -14,8 +14,8 @@ from change_history.reconstruct.snapshots import forget
 from change_history.stored import chunks, exact
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
-from watcher.errors import REJECT_CODES
-from watcher.stream.batch import Entry, Position, Recorded
+from watcher.errors import REJECT_CODES, TOO_DEEP
+from watcher.stream.batch import Position, Recorded, Rejected
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
@@ -64,13 +64,19 @@ class EntryStore:
         try:
             self._fence.run(lambda session: self._insert(documents, session))
         except OperationFailure as error:
-            if not _is_refusal(error):
+            refused = [code for code in _codes(error) if code in REJECT_CODES]
+            if not refused:
                 raise
             if len(documents) > 1:  # which of them it was, the end of a transaction does not tell
                 for document in documents:
                     self._store([document])
-            else:
-                self._writer.write(Recorded([Entry(documents[0], b"")], [], _NO_POSITION))
+                return
+            (document,) = documents
+            if TOO_DEEP in refused and b"parts" not in raw.fields(document):
+                self._store([self._large.in_parts(document)])
+                return
+            reason = f"{REJECT_CODES[refused[0]]} ({refused[0]})"
+            self._writer.write(Recorded([], [Rejected(b"", reason, document)], _NO_POSITION))
 
     def _insert(self, documents: list[bytes], session: ClientSession | None) -> None:
         """Insert what is not there; within a transaction, a duplicate key would be the end of it."""
@@ -82,10 +88,9 @@ class EntryStore:
             exact.insert(self._history, list(new.values()), session)
 
 
-def _is_refusal(error: OperationFailure) -> bool:
-    """Whether the server will never store a document."""
-    codes = [failure["code"] for failure in error.details["writeErrors"]] if isinstance(error, BulkWriteError) else []
-    return any(code in REJECT_CODES for code in (error.code, *codes))
+def _codes(error: OperationFailure) -> list[int | None]:
+    failures = error.details["writeErrors"] if isinstance(error, BulkWriteError) else []
+    return [error.code, *(failure["code"] for failure in failures)]
 
 
 def _id(document: bytes) -> bytes:

@@ -11,6 +11,7 @@ from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget
 from change_history.stored import chunks
 from change_history.stored.names import PARTS, REJECTED
+from change_history.stored.rejected import is_entry, kept
 from watcher.events import record
 from watcher.stream.batch import Entry, Position, Recorded, Rejected
 from watcher.stream.writer import Writer
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 _MAJORITY = WriteConcern("majority")
+_NOTHING_KEPT = (
+    "an earlier version kept nothing of it; `watcher checkpoint set --now` has every document compared anew, and from "
+    "then on it does not matter"
+)
 _NO_POSITION = Position(b"", BEGINNING_OF_TIME)
 
 
@@ -64,7 +69,7 @@ class RejectedEvents:
             pymongo.errors.PyMongoError: a write is not acknowledged; what was done stays done.
         """
         for event_id in ids:
-            item = self._rejected.find_one({"_id": event_id})
+            item = self._rejected.find_one({"_id": event_id}, {"document_id": 0})
             if item is not None:
                 yield self._retry(item)
 
@@ -72,8 +77,9 @@ class RejectedEvents:
         error = self._try(item)
         if error is None:
             self._rejected.delete_one({"_id": item["_id"]})
-            if item.get("parts"):
-                self._parts.delete_many({"_id": {"$in": item["parts"]}})
+            parts = item.get("parts") or item.get("entry_parts")
+            if parts:
+                self._parts.delete_many({"_id": {"$in": parts}})
         elif error != item.get("error"):
             self._rejected.update_one({"_id": item["_id"]}, {"$set": {"error": error}})
         return Outcome(bytes(item["_id"]), error)
@@ -81,9 +87,14 @@ class RejectedEvents:
     def _try(self, item: dict[str, Any]) -> str | None:
         """Why the event still cannot be stored, or None once a majority has its history."""
         try:
-            data = chunks.read(self._database, item["parts"]) if item.get("parts") else bytes(item["event"])
-            document = record.record(data)
-        except (ValueError, chunks.MissingChunkError) as error:
+            data = kept(self._database, item)
+            if not data:
+                return _NOTHING_KEPT
+            if is_entry(item):
+                document, data = data, b""
+            else:
+                document = record.record(data)
+        except (ValueError, KeyError, IndexError, chunks.MissingChunkError) as error:
             return f"{type(error).__name__}: {error}"
         refused = self._writer.judge(Entry(document, data))
         if refused is None:

@@ -72,14 +72,15 @@ class Standing:
 
 
 class Rejected(NamedTuple):
-    """An event that cannot be turned into history, and why."""
+    """An event that cannot be turned into history, and why; or, of what no event has made, a history document."""
 
     event: bytes
     error: str
+    entry: bytes = b""
 
 
 class Entry(NamedTuple):
-    """One history document ready to be written, with the event that it records."""
+    """One history document ready to be written, with the event that it records; empty: no event has made it."""
 
     document: bytes
     event: bytes

@@ -16,8 +16,12 @@ from change_history.stored.names import PARTS
 if TYPE_CHECKING:
     from pymongo.database import Database
 
+    from watcher.stream.batch import Rejected
+
 MAJORITY = WriteConcern("majority")
 _BINARY_HEADER = 5
+LARGEST_KEPT = 4 * 1024 * 1024
+"""Bytes of what is kept in an entry of `rejected` itself: its `_id` may stand there once more, and be as large."""
 
 
 class LargeDocuments:
@@ -50,17 +54,20 @@ class LargeDocuments:
         self._store(pieces)
         return chunks.head(document, pieces)
 
-    def kept(self, event_id: bytes, event: bytes) -> dict[str, Any]:
-        """A rejected event as a field of its document: `event`, or `parts` once they are stored.
+    def kept(self, identity: bytes, item: Rejected) -> dict[str, Any]:
+        """What is rejected as a field of its document: the event as `event`, or `parts` once they are stored.
+
+        A history document that no event has made is kept as `entry`, or `entry_parts`.
 
         Raises:
             pymongo.errors.PyMongoError: a part is not acknowledged.
         """
-        if len(event) <= chunks.CHUNK_BYTES:
-            return {"event": Binary(event)}
-        pieces = chunks.cut(event_id, event)
+        data = item.entry or item.event
+        if len(data) <= LARGEST_KEPT:
+            return {"entry" if item.entry else "event": Binary(data)}
+        pieces = chunks.cut(identity, data)
         self._store(pieces)
-        return {"parts": [Binary(piece.id) for piece in pieces]}
+        return {"entry_parts" if item.entry else "parts": [Binary(piece.id) for piece in pieces]}
 
     def _store(self, pieces: list[chunks.Chunk]) -> None:
         for piece in pieces:  # one by one: three fill a message

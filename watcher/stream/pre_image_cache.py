@@ -139,8 +139,13 @@ class PreImageCache:
                 key for key in self._known if key.namespace in names or key.namespace.partition(b".")[0] in names
             )
 
+    def forget(self, key: Key) -> None:
+        """Forget a document: an event of it could not be recorded."""
+        if key in self._known:
+            self._forget([key])
+
     def clear(self) -> None:
-        """Forget every document: an event was lost, or could not be recorded, and what it changed is not known."""
+        """Forget every document: events were lost, or one could not be recorded, of which nobody knows what it did."""
         self._known.clear()
         self._size = 0
 

@@ -13,7 +13,8 @@ from change_history.reconstruct.lineage import ENDS, lineage_of
 from change_history.reconstruct.states import Reconstructed, Unknown, follow, reconstruct_many
 from change_history.reconstruct.trust import Gap, trusted_since
 from change_history.stored.order import position_of
-from watcher.events.event import Key
+from change_history.stored.rejected import told_by_event
+from watcher.events.event import DOCUMENT_OPERATIONS, Key
 from watcher.steps import Step
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.lineage import Incarnation
     from change_history.stored.order import HistoryPosition
     from watcher.retry import Retry
-    from watcher.stream.batch import Recorded, Standing
+    from watcher.stream.batch import Recorded, Rejected, Standing
     from watcher.targets.scope import Scope
 
     Fields = dict[bytes, raw.Value]
@@ -186,10 +187,11 @@ class _Indexed:
         database = key.namespace.partition(b".")[0]
         steps: list[tuple[int, Fields | None]] = list(self._documents.get(key, ()))
         steps += [(number, None) for number, names in self._breaks if not names.isdisjoint((key.namespace, database))]
-        if self.recorded.rejected:
-            yield None  # nobody knows which document it was about; only what is stated whole counts from here on
+        rejected = any(of is None or of == key for of in map(document_of, self.recorded.rejected))
+        if rejected:
+            yield None  # nobody knows before or after which of these; only what is stated whole counts from here on
         yield from (fields for _, fields in sorted(steps, key=lambda step: step[0]))
-        if self.recorded.rejected:
+        if rejected:
             yield None
 
     def _look_through(self) -> None:
@@ -203,6 +205,14 @@ class _Indexed:
             elif raw.text_of(fields[b"operation"]) in _ENDS:
                 self._breaks.append((number, frozenset((namespace, _target(fields)))))
         self._looked_through = len(entries)
+
+
+def document_of(rejected: Rejected) -> Key | None:
+    """The only document that a rejected event can have changed; None: it is not known, or it is about a collection."""
+    told = told_by_event(rejected.event)
+    if told.namespace is None or told.document_id is None or told.operation not in DOCUMENT_OPERATIONS:
+        return None
+    return Key(told.namespace, key_of(told.document_id))
 
 
 def _target(fields: Fields) -> bytes:

@@ -12,6 +12,7 @@ from change_history.reconstruct.lineage import ENDS
 from watcher.events import event, fast_path
 from watcher.stream.batch import Entry, Recorded, Rejected, Renamed
 from watcher.stream.pre_image_cache import Lacking
+from watcher.stream.pre_images_from_history import document_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,7 +88,11 @@ class Recorder:
 
     def _reject(self, rejected: Rejected, recorded: Recorded) -> None:
         recorded.rejected.append(rejected)
-        self._pre_images.clear()
+        key = document_of(rejected)
+        if key is None:
+            self._pre_images.clear()
+        else:
+            self._pre_images.forget(key)
 
 
 def _read(batch: Iterable[bytes]) -> tuple[list[Readable | Rejected], Lacking]:

@@ -9,20 +9,26 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import bson
 import structlog
 from bson import Binary
+from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
-from pymongo.errors import BulkWriteError, WriteConcernError
+from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 
+from change_history.bson import raw
+from change_history.bson.resume_token import token_bytes
 from change_history.stored import chunks, exact
 from change_history.stored.names import HISTORY, REJECTED
+from change_history.stored.order import identity as identity_of
+from change_history.stored.rejected import Told, told_by_entry, told_by_event
 from watcher.errors import DUPLICATE_KEY, REJECT_CODES, TOO_DEEP
 from watcher.events import event
 from watcher.stream.batch import Entry, Rejected
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pymongo.database import Database
 
@@ -75,11 +81,11 @@ class Writer:
         """Insert history documents; those nested too deep go into parts, and what is refused then is returned."""
         refused = self._try_to_insert(entries)
         deep = [entries[index] for index, (code, _) in refused.items() if code == TOO_DEEP]
-        left = [Rejected(entries[index].event, error) for index, (code, error) in refused.items() if code != TOO_DEEP]
+        left = [_rejected(entries[index], error) for index, (code, error) in refused.items() if code != TOO_DEEP]
         if deep:
             heads = [Entry(self._large.in_parts(document), data) for document, data in deep]
             again = self._try_to_insert(heads)
-            left += [Rejected(heads[index].event, error) for index, (_, error) in again.items()]
+            left += [_rejected(heads[index], error) for index, (_, error) in again.items()]
         return left
 
     def _try_to_insert(self, entries: Sequence[Entry]) -> dict[int, tuple[int, str]]:
@@ -91,33 +97,57 @@ class Writer:
         return {}
 
     def _set_aside(self, item: Rejected) -> None:
-        identity, place = _place(item.event)
-        document = {
-            "_id": Binary(identity),
-            "stream": self._stream,
-            **place,
-            **self._large.kept(identity, item.event),
-            "error": item.error,
-        }
-        self._rejected.update_one(
-            {"_id": document["_id"]},
-            {"$setOnInsert": document, "$currentDate": {"rejected_at": True}},
-            upsert=True,
-        )
-        log.error("event rejected", namespace=place.get("namespace"), error=item.error)
+        identity, told = _place(item)
+        fields = [(b"stream", (raw.STRING, raw.string(self._stream.encode()))), *_fields(told)]
+        fields += [*raw.fields(bson.encode(self._large.kept(identity, item))).items()]
+        fields.append((b"error", (raw.STRING, raw.string(item.error.encode()))))
+        try:
+            self._keep(identity, fields)
+        except OperationFailure as error:
+            if error.code not in REJECT_CODES:
+                raise
+            self._keep(identity, [field for field in fields if field[0] != b"document_id"])  # it is in what is kept
+        namespace = told.namespace.decode("utf-8", "replace") if told.namespace is not None else None
+        log.error("event rejected", namespace=namespace, id=identity.hex(), error=item.error)
+
+    def _keep(self, identity: bytes, fields: list[tuple[bytes, raw.Value]]) -> None:
+        """Keep an entry of `rejected` byte for byte: what an update sets, the server leaves as it is."""
+        document = RawBSONDocument(raw.from_fields(fields))
+        update = {"$setOnInsert": document, "$currentDate": {"rejected_at": True}}
+        self._rejected.update_one({"_id": Binary(identity)}, update, upsert=True)
 
 
-def _place(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Identity and place of an event; one that cannot be read has no place, and is known by its bytes alone."""
+def _rejected(entry: Entry, error: str) -> Rejected:
+    return Rejected(entry.event, error, b"" if entry.event else entry.document)
+
+
+def _place(item: Rejected) -> tuple[bytes, Told]:
+    """Identity of what is rejected, and what it is about; what has no identity is known by its bytes alone."""
+    if item.entry:
+        return identity_of(raw.fields(item.entry)), told_by_entry(item.entry)
+    told = told_by_event(item.event)
     try:
-        happened = event.parse(data)
+        return event.parse(item.event).id, told
     except (ValueError, KeyError, IndexError):
-        return blake2b(data, digest_size=16).digest(), {}
-    return happened.id, {
-        "namespace": happened.namespace.decode("utf-8", "replace"),
-        "cluster_time": happened.cluster_time.timestamp,
-        "resume_token": Binary(happened.token),
-    }
+        return blake2b(item.event, digest_size=16).digest(), told
+
+
+def _fields(told: Told) -> Iterator[tuple[bytes, raw.Value]]:
+    if told.namespace is not None:  # the driver refuses text that is not UTF-8 in what it reads of `rejected`
+        text = told.namespace.decode("utf-8", "replace").encode()
+        yield b"namespace", (raw.STRING, raw.string(text))
+    if told.document_id is not None:
+        yield b"document_id", told.document_id
+    if told.operation is not None:
+        yield b"operation", (raw.STRING, raw.string(told.operation.decode("utf-8", "replace").encode()))
+    if told.cluster_time is not None:
+        yield b"cluster_time", (raw.TIMESTAMP, told.cluster_time.payload)
+    if told.resume_token is not None:
+        try:
+            token = token_bytes(told.resume_token)
+        except ValueError:
+            return
+        yield b"resume_token", (raw.BINARY, raw.int32(len(token)) + b"\x00" + token)
 
 
 def _refused(error: BulkWriteError) -> dict[int, tuple[int, str]]:

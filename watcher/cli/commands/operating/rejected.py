@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from watcher.cli.session import Context
     from watcher.gaps.rejected import Outcome, RejectedEvents
 
-_COLUMNS = ("id", "rejected", "namespace", "cluster time", "bytes", "error")
+_COLUMNS = ("id", "rejected", "namespace", "document", "cluster time", "bytes", "error")
 _ID_BYTES = 16
+_ID_WIDTH = 40
 _MANY = 20
 
 
@@ -51,8 +52,13 @@ def list_(context: Context, *, as_json: bool, utc: bool) -> None:
                 event_words.json_line(stored)
             return
         session.survive_any_character()
-        size = {"$cond": [{"$eq": [{"$type": "$event"}, "binData"]}, {"$binarySize": "$event"}, None]}
-        stages: list[dict[str, Any]] = [{"$sort": {"_id": 1}}, {"$set": {"bytes": size}}, {"$unset": "event"}]
+        kept = {"$ifNull": ["$event", "$entry"]}
+        size = {"$cond": [{"$eq": [{"$type": kept}, "binData"]}, {"$binarySize": kept}, None]}
+        stages: list[dict[str, Any]] = [
+            {"$sort": {"_id": 1}},
+            {"$set": {"bytes": size}},
+            {"$unset": ["event", "entry"]},
+        ]
         rows = [_row(stored, UTC if utc else None) for stored in collection.aggregate(stages)]
     if rows:
         terminal.show_table(_COLUMNS, rows)
@@ -128,16 +134,18 @@ def _id(text: str) -> bytes:
 
 
 def _row(stored: Any, zone: Any) -> tuple[str, ...]:
+    from change_history.bson.values import document_to_python
     from watcher.cli.parsing import times
-    from watcher.cli.rendering.value_text import printable
+    from watcher.cli.rendering.value_text import printable, text_of
 
-    found = dict(stored)
+    found = document_to_python(bytes(stored.raw))
     when, place, size = found.get("rejected_at"), found.get("cluster_time"), found.get("bytes")
     return (
         bytes(found["_id"]).hex(),
         when.astimezone(zone).isoformat(" ", "seconds") if isinstance(when, datetime) else "",
         printable(str(found.get("namespace", ""))),
+        text_of(found["document_id"], _ID_WIDTH) if "document_id" in found else "",
         times.exact(place) if place is not None else "",
-        str(size) if size is not None else "over 15 MB",
+        str(size) if size is not None else "over 4 MB",
         printable(str(found.get("error", ""))),
     )
