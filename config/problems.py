@@ -1,7 +1,7 @@
 """What is wrong with the settings, in the operator's own words, everything at once."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -15,20 +15,6 @@ from config.uri import MASK
 
 _URI = re.compile(r"mongodb(\+srv)?://[^'\"]*")
 _MAX_SHOWN = 80  # characters of a wrong value
-
-
-class SettingsError(Exception):
-    """The settings are wrong and nothing was started.
-
-    Args:
-        problems: One sentence for each, naming the setting as written, its value unless secret, and what is allowed.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"{count} with the settings:{lines}")
 
 
 def explain(error: ValidationError, model: type[BaseSettings], gathered: Gathered) -> Iterator[str]:

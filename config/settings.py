@@ -8,14 +8,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import platformdirs
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from change_history.partition import Partition, checkpoint_of
 from config import fields, problems, sources, uri
+from config.connection import Connection, data_folder
 
-SettingsError = problems.SettingsError
+SettingsError = sources.SettingsError
 
 _UNSET = {
     "mongodb_uri": "(none: an embedded replica set)",
@@ -69,14 +69,6 @@ class LogFormat(StrEnum):
     AUTO = "auto"  # console on a terminal, JSON elsewhere
     CONSOLE = "console"
     JSON = "json"
-
-
-def _data_folder() -> Path:
-    """The per-user data folder: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux; a user without a home has none."""
-    try:
-        return platformdirs.user_data_path("mongo-change-watcher", appauthor=False)
-    except RuntimeError:
-        return Path("/var/lib/mongo-change-watcher")
 
 
 class Settings(BaseSettings):
@@ -141,7 +133,7 @@ class Settings(BaseSettings):
     log_format: Annotated[LogFormat, fields.AnyCase] = LogFormat.AUTO
     """How a log line looks."""
 
-    embedded_dir: fields.Folder = Field(default_factory=_data_folder)
+    embedded_dir: fields.Folder = Field(default_factory=data_folder)
     """The folder of the embedded replica set; used only without `mongodb_uri`."""
 
     embedded_port: fields.Whole = Field(default=27_117, ge=1, le=65_535)
@@ -174,6 +166,14 @@ class Settings(BaseSettings):
         """The name of the checkpoint: the stream's, and the partition's if there is one."""
         return checkpoint_of(self.stream, self.recorded_partition)
 
+    @property
+    def connection(self) -> Connection:
+        """Where history is kept."""
+        watched, history = (
+            uri.get_secret_value() if uri is not None else None for uri in (self.mongodb_uri, self.history_uri)
+        )
+        return Connection(watched, history, self.history_database, self.embedded_dir)
+
     def origin(self, name: str) -> str:
         """Say where a setting comes from.
 
@@ -200,7 +200,7 @@ def load(config_file: Path | None = None, **overrides: Any) -> Settings:
     Raises:
         SettingsError: Something is wrong; `problems` lists everything that is.
     """
-    gathered = sources.gather(Settings, config_file, overrides)
+    gathered = sources.gather(config_file, overrides)
     found = list(gathered.problems)
     try:
         settings = Settings(**gathered.values)

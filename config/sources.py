@@ -1,25 +1,58 @@
 """Where settings come from: command line, environment, TOML file, secret files, in this order."""
 
-import difflib
 import os
 import re
-import tomllib
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from pydantic_settings import BaseSettings, EnvSettingsSource, SecretsSettingsSource
 
 PREFIX = "WATCHER_"
 CONFIG_VARIABLE = "WATCHER_CONFIG"
 SECRETS_VARIABLE = "WATCHER_SECRETS_DIR"
 DEFAULT_FILE = Path("watcher.toml")
 
+NAMES = (
+    "mongodb_uri",
+    "history_uri",
+    "history_database",
+    "include",
+    "exclude",
+    "stream",
+    "partition",
+    "pre_images",
+    "baseline",
+    "on_gap",
+    "snapshots",
+    "batch_size",
+    "flush_interval_ms",
+    "http_host",
+    "http_port",
+    "log_level",
+    "log_format",
+    "embedded_dir",
+    "embedded_port",
+    "report_interval_s",
+)
+"""All settings, in the order of `config.settings.Settings`, whose import takes long."""
+
 # Kubernetes puts such variables into every pod beside a Service called `watcher`.
 _SERVICE_LINK = re.compile(r"WATCHER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+
+
+class SettingsError(Exception):
+    """The settings are wrong and nothing was started.
+
+    Args:
+        problems: One sentence for each, naming the setting as written, its value unless secret, and what is allowed.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"{count} with the settings:{lines}")
 
 
 @dataclass(frozen=True)
@@ -50,11 +83,10 @@ class Gathered:
             self.origins[name] = origins[name]
 
 
-def gather(model: type[BaseSettings], config_file: Path | None, overrides: Mapping[str, Any]) -> Gathered:
+def gather(config_file: Path | None, overrides: Mapping[str, Any]) -> Gathered:
     """Read every source, the strongest first.
 
     Args:
-        model: The settings class, for its field names.
         config_file: The TOML file of ``--config``, if given.
         overrides: Values of the command line; None means not given.
 
@@ -64,29 +96,33 @@ def gather(model: type[BaseSettings], config_file: Path | None, overrides: Mappi
     gathered = Gathered()
     given = {name: value for name, value in overrides.items() if value is not None}
     gathered.add(given, {name: Origin("command line", f"--{name.replace('_', '-')}") for name in given})
-    _add_environment(gathered, model)
-    _add_file(gathered, model, config_file)
-    _add_secrets(gathered, model)
+    _add_environment(gathered)
+    _add_file(gathered, config_file)
+    _add_secrets(gathered)
     return gathered
 
 
-def _add_environment(gathered: Gathered, model: type[BaseSettings]) -> None:
-    values = EnvSettingsSource(model)()
+def _add_environment(gathered: Gathered) -> None:
+    found = {name.upper(): value for name, value in os.environ.items()}
+    values = {name: found[PREFIX + name.upper()] for name in NAMES if PREFIX + name.upper() in found}
     gathered.add(values, {name: Origin("environment", PREFIX + name.upper()) for name in values})
-    known = {PREFIX + name.upper() for name in model.model_fields} | {CONFIG_VARIABLE, SECRETS_VARIABLE}
+    known = {PREFIX + name.upper() for name in NAMES} | {CONFIG_VARIABLE, SECRETS_VARIABLE}
     for name, value in sorted(os.environ.items()):
         upper = name.upper()
-        foreign = _SERVICE_LINK.fullmatch(upper) or _SERVICE_ADDRESS.match(value)
-        if upper.startswith(PREFIX) and upper not in known and not foreign and not upper.startswith("WATCHER_TEST_"):
+        if not upper.startswith(PREFIX) or upper in known or upper.startswith("WATCHER_TEST_"):
+            continue
+        if not _SERVICE_LINK.fullmatch(upper) and not _SERVICE_ADDRESS.match(value):
             gathered.problems.append(f"{name} is no setting{_suggest(upper, known)}")
 
 
-def _add_file(gathered: Gathered, model: type[BaseSettings], config_file: Path | None) -> None:
+def _add_file(gathered: Gathered, config_file: Path | None) -> None:
     path = config_file
     if path is None and (named := os.environ.get(CONFIG_VARIABLE)):
         path = Path(named)
     if path is None and not DEFAULT_FILE.is_file():
         return
+    import tomllib
+
     path = (path or DEFAULT_FILE).absolute()
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -101,42 +137,61 @@ def _add_file(gathered: Gathered, model: type[BaseSettings], config_file: Path |
     except UnicodeDecodeError:
         gathered.problems.append(f"{path} is not UTF-8 text")
         return
-    known = set(model.model_fields)
+    known = set(NAMES)
     for name in sorted(values.keys() - known):
         gathered.problems.append(f"`{name}` in {path} is no setting{_suggest(name, known)}")
     values = {name: value for name, value in values.items() if name in known}
     gathered.add(values, {name: Origin(str(path), f"`{name}` in {path}") for name in values})
 
 
-def _add_secrets(gathered: Gathered, model: type[BaseSettings]) -> None:
+def _add_secrets(gathered: Gathered) -> None:
     if not (named := os.environ.get(SECRETS_VARIABLE)):
         return
     folder = Path(named).absolute()
     try:
-        present = [entry.name for entry in folder.iterdir()]
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # pydantic only warns of a secret that it does not take
-            short = SecretsSettingsSource(model, folder, env_prefix="")()
-            long = SecretsSettingsSource(model, folder)()
+        present = sorted(folder.iterdir(), reverse=True)
+        files = {path.name.lower(): path for path in present}
+        values = {key: _secret(files[key], folder) for key in _SECRET_NAMES if key in files}
     except OSError as error:
         gathered.problems.append(f"{SECRETS_VARIABLE}: {error.filename or folder} cannot be read: {error.strerror}")
         return
     except UnicodeDecodeError:
         gathered.problems.append(f"{SECRETS_VARIABLE}: a file in {folder} is not UTF-8 text")
         return
-    except UserWarning as warning:
-        gathered.problems.append(f"{SECRETS_VARIABLE}: {warning}")
+    except (ValueError, RuntimeError) as error:
+        gathered.problems.append(f"{SECRETS_VARIABLE}: {error}")
         return
-    for values, prefix in ((long, PREFIX.lower()), (short, "")):
-        files = {name: str(folder / (prefix + name)) for name in values}
-        gathered.add(values, {name: Origin(f"secret file {file}", file) for name, file in files.items()})
-    known = {PREFIX.lower() + name for name in model.model_fields}
+    for prefix in (PREFIX.lower(), ""):
+        found = {name: values[prefix + name] for name in NAMES if prefix + name in values}
+        paths = {name: str(folder / (prefix + name)) for name in found}
+        gathered.add(found, {name: Origin(f"secret file {path}", path) for name, path in paths.items()})
+    known = {PREFIX.lower() + name for name in NAMES}
     # Other programs' secrets may lie in the same folder, so only names that begin like ours are judged.
-    for name in sorted(name for name in present if name.lower().startswith(PREFIX.lower())):
-        if name.lower() not in known:
-            gathered.problems.append(f"{folder / name} is no setting{_suggest(name.lower(), known)}")
+    for path in reversed(present):
+        if path.name.lower().startswith(PREFIX.lower()) and path.name.lower() not in known:
+            gathered.problems.append(f"{path} is no setting{_suggest(path.name.lower(), known)}")
+
+
+_SECRET_NAMES = [prefix + name for prefix in (PREFIX.lower(), "") for name in NAMES]
+
+
+def _secret(path: Path, folder: Path) -> str:
+    """What a secret file holds.
+
+    Raises:
+        ValueError: it is no file, or lies elsewhere.
+        RuntimeError: its symbolic link leads to itself.
+        OSError: it cannot be read.
+    """
+    if folder.resolve() not in path.resolve().parents:
+        raise ValueError(f"{path} is a link to what lies outside of the folder")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
     return f"; did you mean {near[0]}?" if near else ""

@@ -80,6 +80,30 @@ def test_json_is_one_stored_document_a_line(run: Run, database: Database[Any]) -
     assert [line["changes"][0]["new_value"] for line in lines] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("command", [["log", "shop.users", "42"], ["show", "shop.users", "42"], ["gaps"]])
+def test_json_does_not_wait_for_what_it_does_not_need(
+    command: list[str], environment: dict[str, str], database: Database[Any]
+) -> None:
+    """Importing the settings, mongoengine and what draws took longer than the answer."""
+    record(database, 1, 42)
+    heavy = "mongoengine", "rich", "pydantic", "structlog", "watcher.stream"
+    code = (
+        "import sys\nfrom watcher.cli.main import watcher\n"
+        "try: watcher(sys.argv[1:], standalone_mode=False)\n"
+        f"finally: print('imported:', [name for name in {heavy} if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *command, "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+    assert ended.stdout.endswith("imported: []\n"), ended.stderr
+
+
 @pytest.mark.parametrize(
     ("recorded", "asked", "suggested"),
     [("42", "42", "'\"42\"'"), (42, '"42"', " 42"), (ObjectId(HEX), f'"{HEX}"', f" {HEX}"), (HEX, HEX, f"'\"{HEX}\"'")],

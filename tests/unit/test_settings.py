@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from config import connection, sources
 from config.settings import LogLevel, PreImages, Settings, SettingsError, describe, load
 
 PASSWORD = "hunter2"
@@ -179,3 +180,81 @@ def test_no_secret_in_any_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     assert described["WATCHER_HISTORY_URI"].value == "(as WATCHER_MONGODB_URI)"
     assert list(described) == [f"WATCHER_{name.upper()}" for name in Settings.model_fields]
     assert hash(settings) == hash(load())
+
+
+def test_a_new_setting_is_not_taken_for_a_mistyped_one() -> None:
+    """Where settings come from is known without importing what they are."""
+    assert tuple(Settings.model_fields) == sources.NAMES
+
+
+def test_the_few_settings_of_a_reading_command_are_those_of_the_daemon(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`watcher log` read another history than the daemon wrote."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "history_uri").write_text(f"mongodb://u:{PASSWORD}@keeper/\n")
+    Path("watcher.toml").write_text('history_database = "past"\nembedded_dir = "~/data"\nbatch_size = 7\n')
+    for name, value in (("MONGODB_URI", "mongodb://watched/"), ("SECRETS_DIR", str(secrets))):
+        assert connection.read() == load().connection
+        monkeypatch.setenv(f"WATCHER_{name}", value)
+
+    found = connection.read()
+
+    assert found == load().connection
+    assert (found.mongodb_uri, found.history_database) == ("mongodb://watched/", "past")
+    assert found.history_uri == f"mongodb://u:{PASSWORD}@keeper/"
+    assert PASSWORD not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MONGODB_URI", "mongo"),
+        ("HISTORY_URI", ""),
+        ("HISTORY_DATABASE", "admin"),
+        ("EMBEDDED_DIR", " "),
+        ("STRAEM", "a"),
+    ],
+)
+def test_a_reading_command_refuses_wrong_settings_in_the_same_words(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two readers of one setting would come to differ; and all that is wrong is said, also of other settings."""
+    monkeypatch.setenv(f"WATCHER_{name}", value)
+    monkeypatch.setenv("WATCHER_BATCH_SIZE", "many")
+
+    with pytest.raises(SettingsError) as caught:
+        connection.read()
+
+    assert caught.value.problems == problems()
+    assert any("BATCH_SIZE" in problem for problem in caught.value.problems)
+
+
+def test_a_wrong_type_in_the_file_is_refused_by_a_reading_command() -> None:
+    """A number is no name."""
+    Path("watcher.toml").write_text("history_database = 5\n")
+
+    with pytest.raises(SettingsError) as caught:
+        connection.read()
+
+    assert caught.value.problems == problems()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("link", "a link to what lies outside of the folder"), ("folder", "not a file")]
+)
+def test_a_secret_that_is_no_file_of_the_folder_is_refused(
+    name: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A link out of the folder could show any file of the machine in a message."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    monkeypatch.setenv("WATCHER_SECRETS_DIR", str(secrets))
+    if name == "link":
+        (tmp_path / "elsewhere").write_text("other")
+        (secrets / "watcher_stream").symlink_to(tmp_path / "elsewhere")
+    else:
+        (secrets / "watcher_stream").mkdir()
+
+    assert problems() == [f"WATCHER_SECRETS_DIR: {secrets / 'watcher_stream'} is {said}"]

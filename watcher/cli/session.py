@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pymongo.errors import PyMongoError
 
     from change_history.reader import Reader
+    from config.connection import Connection
     from config.settings import Settings
 
 
@@ -59,14 +60,21 @@ class Context:
         Raises:
             SystemExit: something is wrong; every problem has been printed.
         """
-        from config.settings import SettingsError, load
+        from config.settings import load
 
-        try:
+        with _problems_said():
             return load(self._config_file, **overrides)
-        except SettingsError as error:
-            for problem in error.problems:
-                click.echo(f"watcher: {problem}", err=True)
-            raise SystemExit(exit_codes.USAGE) from None
+
+    def connection(self) -> Connection:
+        """Read where history is kept, which is quicker than all settings.
+
+        Raises:
+            SystemExit: something is wrong; every problem has been printed.
+        """
+        from config.connection import read
+
+        with _problems_said():
+            return read(self._config_file)
 
     @contextmanager
     def history(self) -> Iterator[Reader]:
@@ -77,28 +85,40 @@ class Context:
         """
         from change_history.reader import Reader
 
-        settings = self.settings()
-        uri = history_uri(settings)
-        with in_words(uri), Reader.connect(uri, settings.history_database, **_options(uri)) as history:
+        where = self.connection()
+        uri = history_uri(where)
+        with in_words(uri), Reader.connect(uri, where.history_database, **_options(uri)) as history:
             yield history
 
 
-def history_uri(settings: Settings) -> str:
+@contextmanager
+def _problems_said() -> Iterator[None]:
+    from config.sources import SettingsError
+
+    try:
+        yield
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(f"watcher: {problem}", err=True)
+        raise SystemExit(exit_codes.USAGE) from None
+
+
+def history_uri(where: Connection) -> str:
     """The connection string of the deployment that keeps the history.
 
     Raises:
         CommandError: none is set, and no embedded server runs.
     """
-    chosen = settings.history_uri or settings.mongodb_uri
+    chosen = where.history_uri or where.mongodb_uri
     if chosen is not None:
-        return chosen.get_secret_value()
+        return chosen
     from watcher.embedded.server import find_running
 
-    running = find_running(settings.embedded_dir)
+    running = find_running(where.embedded_dir)
     if running is None:
         raise CommandError(
             "no deployment to read from: WATCHER_MONGODB_URI is not set, and no embedded server runs in "
-            f"{settings.embedded_dir}.\nStart one with `watcher run` (in a checkout: `make run`), or set "
+            f"{where.embedded_dir}.\nStart one with `watcher run` (in a checkout: `make run`), or set "
             "WATCHER_MONGODB_URI, or WATCHER_HISTORY_URI if history is kept elsewhere.",
             exit_codes.UNREACHABLE,
         )

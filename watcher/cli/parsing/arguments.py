@@ -302,9 +302,10 @@ def _recorded(context: Context) -> list[str]:
     from change_history.reader import Reader
 
     try:
-        settings = context.settings()
-        uri, database = history_uri(settings), settings.history_database
-        with Reader.connect(uri, database, serverSelectionTimeoutMS=_PATIENCE_MS) as history:
+        where = context.connection()
+        with Reader.connect(
+            history_uri(where), where.history_database, serverSelectionTimeoutMS=_PATIENCE_MS
+        ) as history:
             return history.namespaces()
     except (CommandError, PyMongoError, SystemExit):
         return []

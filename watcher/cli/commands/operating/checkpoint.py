@@ -36,16 +36,16 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
     from watcher.cli.rendering import event_words
     from watcher.cli.session import CommandError, history_uri, open_client
 
-    settings = context.settings()
-    with open_client(history_uri(settings)) as client:
-        checkpoints = client[settings.history_database].get_collection(CHECKPOINTS, codec_options=RAW)
+    where = context.connection()
+    with open_client(history_uri(where)) as client:
+        checkpoints = client[where.history_database].get_collection(CHECKPOINTS, codec_options=RAW)
         query = {"_id": {"$regex": f"^{re.escape(stream)}(:|$)"}} if stream is not None else {}  # and its parts
         found = list(checkpoints.find(query, sort=[("_id", 1)]))
         now = client.admin.command("hello")["localTime"]
     if not found:
         what = f"stream {stream!r}" if stream is not None else "any stream"
         raise CommandError(
-            f"there is no checkpoint of {what} in {settings.history_database}.\n`watcher run` makes one when it "
+            f"there is no checkpoint of {what} in {where.history_database}.\n`watcher run` makes one when it "
             "starts; `watcher config show` tells which database is asked.",
             exit_codes.NOT_FOUND,
         )

@@ -50,7 +50,7 @@ def reach(settings: Settings, stack: ExitStack) -> StreamContext:
         )
     watched = stack.enter_context(open_client(uri))
     replica_set = identify(watched)  # before there is another deployment that an error could be of
-    keeper = stack.enter_context(open_client(history_uri(settings)))
+    keeper = stack.enter_context(open_client(history_uri(settings.connection)))
     # A secondary may lag, and what an old checkpoint says be acted upon.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     return StreamContext(settings, Scope.of(settings), watched, history, replica_set)

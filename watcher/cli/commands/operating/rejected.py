@@ -43,9 +43,9 @@ def list_(context: Context, *, as_json: bool, utc: bool) -> None:
     from watcher.cli.rendering import event_words, terminal
     from watcher.cli.session import history_uri, open_client
 
-    settings = context.settings()
-    with open_client(history_uri(settings)) as client:
-        collection = client[settings.history_database].get_collection(REJECTED, codec_options=RAW)
+    where = context.connection()
+    with open_client(history_uri(where)) as client:
+        collection = client[where.history_database].get_collection(REJECTED, codec_options=RAW)
         if as_json:
             session.speak_utf8()
             for stored in collection.find({}, sort=[("_id", 1)]):
@@ -89,7 +89,7 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
 
     settings = context.settings()
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
-    with open_client(history_uri(settings)) as client:
+    with open_client(history_uri(settings.connection)) as client:
         chance = RejectedEvents(client[settings.history_database])
         outcomes = list(_tried(chance, wanted if ids else chance.ids()))
     missing = [] if everything else sorted(set(wanted) - {outcome.id for outcome in outcomes})

@@ -50,7 +50,7 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
         stack.enter_context(in_words())
         watched = stack.enter_context(open_client(_watched_uri(settings)))
         watched.admin.command("ping")  # before there is another deployment that an error could be of
-        keeper = stack.enter_context(open_client(history_uri(settings)))
+        keeper = stack.enter_context(open_client(history_uri(settings.connection)))
         history = Reader(keeper, settings.history_database, watched=watched)
         _tell_unsettled(history, zone, settle=wish.yes)
         found = _outcome(history, wish, zone)

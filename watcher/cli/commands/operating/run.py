@@ -24,6 +24,8 @@ from watcher.service import Service
 from watcher.signals import AbortedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -120,9 +122,16 @@ def _greet(settings: Settings, deployments: Deployments) -> None:
 
 
 def _program() -> str:
-    """This program as it can be typed here: by name where the shell would find it, else by its path."""
+    """This program as it can be typed here."""
     path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return f"{_typed(Path(sys.executable), Path.absolute)} -m {path.parent.name}"
+    return _typed(path, Path.resolve)
+
+
+def _typed(path: Path, same: Callable[[Path], Path]) -> str:
+    """A program by name where the shell would find it, else by its path."""
     found = shutil.which(path.name)
-    if found is not None and Path(found).resolve() == path.resolve():
+    if found is not None and same(Path(found)) == same(path):
         return path.name
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

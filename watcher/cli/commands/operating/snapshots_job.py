@@ -120,7 +120,7 @@ def _repair(kept: Snapshots, document: Document, wrong: Sequence[Difference]) ->
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[tuple[Reader, Snapshots]]:
-    with open_client(history_uri(settings)) as client:
+    with open_client(history_uri(settings.connection)) as client:
         database = client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
         yield Reader(client, settings.history_database), Snapshots(database)
 

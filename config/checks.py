@@ -1,0 +1,173 @@
+"""What each kind of setting may be. A check takes what was written and gives what is meant; pure, and quick to import.
+
+Each raises ValueError for what it does not take; its message says why.
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+
+from change_history.partition import Partition
+from config import uri
+
+_MAX_DATABASE_BYTES = 63
+_MAX_NAMESPACE_BYTES = 255
+_MAX_HOST = 253
+_MAX_PATH_BYTES = 4095
+_MAX_STREAM = 200
+_MAX_QUOTED = 40
+_SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
+_MAGIC = re.compile(r"[*?\[]")  # a glob may be longer than what it matches
+_STREAM = re.compile(r"[A-Za-z0-9._-]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+
+
+def _quoted(text: str) -> str:
+    """Repeat what was written, escaped, and not at any length."""
+    return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…")
+
+
+def _database_fault(name: str) -> str | None:
+    """Say what is wrong with a database name or glob, by the rules of MongoDB's naming restrictions."""
+    wrong = sorted({character for character in name if character in '/\\. "$\0'})
+    if wrong:
+        return f"{_quoted(name)} has {' and '.join(map(repr, wrong))}, which no database name may have"
+    if not uri.is_text(name):
+        return f"{_quoted(name)} is not UTF-8 text"
+    if not _MAGIC.search(name) and len(name.encode()) > _MAX_DATABASE_BYTES:
+        return f"{_quoted(name)} is longer than {_MAX_DATABASE_BYTES} bytes"
+    return None
+
+
+def _glob_fault(glob: str) -> str | None:
+    """Say what is wrong with one ``db.coll`` glob; None where nothing is."""
+    database, dot, collection = glob.partition(".")
+    if not dot:
+        whole = "DATABASE" if _quoted(glob) != f"'{glob}'" else glob
+        return f"{_quoted(glob)} has no dot; for the whole database write '{whole}.*'"
+    if not database or not collection:
+        return f"{_quoted(glob)} has an empty part"
+    if "$" in collection or "\0" in collection:
+        return f"{_quoted(glob)} has '$' or a NUL byte, which no collection name may have"
+    if not uri.is_text(collection):
+        return f"{_quoted(glob)} is not UTF-8 text"
+    if not _MAGIC.search(glob) and len(glob.encode()) > _MAX_NAMESPACE_BYTES:
+        return f"{_quoted(glob)} is longer than the {_MAX_NAMESPACE_BYTES} bytes of a namespace"
+    return _database_fault(database)
+
+
+def globs(value: object) -> tuple[str, ...]:
+    """Read globs from a comma-separated string or a list, without repetitions, in the order written."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("not a string and not a list of strings")
+    found = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    faults = [fault for fault in map(_glob_fault, found) if fault]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return found
+
+
+def _never_watched(glob: str) -> str | None:
+    """Say why nothing that a glob names can be watched; None where something can."""
+    database, _, collection = glob.partition(".")
+    if database in _SYSTEM_DATABASES:
+        return f"{_quoted(glob)} is in a system database; MongoDB opens no change stream there"
+    if collection.startswith("system."):
+        return f"{_quoted(glob)} is a system collection; MongoDB opens no change stream there"
+    return None
+
+
+def some_globs(value: object) -> tuple[str, ...]:
+    """Globs of which at least one can be watched."""
+    found = globs(value)
+    if not found:
+        raise ValueError("nothing would be watched")
+    faults = [fault for fault in map(_never_watched, found) if fault]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return found
+
+
+def database(value: object) -> object:
+    """The name of a database of its own."""
+    if isinstance(value, str):
+        if not value:
+            raise ValueError("the name is empty")
+        if not value.isprintable():
+            raise ValueError(f"{_quoted(value)} has a character that cannot be printed")
+        if value.lower() in _SYSTEM_DATABASES:
+            raise ValueError(f"{value!r} is a system database")
+        if fault := _database_fault(value):
+            raise ValueError(fault)
+    return value
+
+
+def stream(value: object) -> object:
+    """The name of a stream."""
+    if isinstance(value, str) and not _STREAM.fullmatch(value):
+        raise ValueError("the name is empty" if not value else "it has other characters")
+    if isinstance(value, str) and len(value) > _MAX_STREAM:
+        raise ValueError(f"it is longer than {_MAX_STREAM} characters")
+    return value
+
+
+def partition(value: object) -> object:
+    """A partition, `I/N`."""
+    if value is None or isinstance(value, Partition):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("it is not of the form I/N")  # noqa: TRY004 - pydantic turns only ValueError into a problem
+    return Partition.parse(value)
+
+
+def no_bool(value: object) -> object:
+    """A whole number: no `true`."""
+    # Python counts True as 1; `batch_size = true` is a slip of the pen.
+    if isinstance(value, bool):
+        raise ValueError("it is true or false")  # noqa: TRY004 - pydantic turns only ValueError into a problem
+    return value
+
+
+def lower(value: object) -> object:
+    """A word in any case."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def connection_string(text: object) -> object:
+    """A connection string that the driver can read."""
+    if isinstance(text, str) and not uri.is_text(text):
+        raise ValueError("it is not UTF-8 text")
+    if isinstance(text, str) and (fault := uri.fault(text)):
+        raise ValueError(fault)
+    return text
+
+
+def host(value: object) -> object:
+    """An address to listen on."""
+    if not isinstance(value, str):
+        return value
+    if not value:
+        raise ValueError("the name is empty")
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if len(value) > _MAX_HOST or not _HOST_NAME.fullmatch(value):
+            raise ValueError("it is no IP address and no host name") from None
+    return value
+
+
+def folder(value: object) -> object:
+    """The absolute path of a folder."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("the path is empty")
+    if isinstance(value, str) and ("\0" in value or not uri.is_text(value)):
+        raise ValueError("it has a NUL byte, or is not UTF-8 text")
+    if isinstance(value, str) and len(value.encode()) > _MAX_PATH_BYTES:
+        raise ValueError(f"it is longer than {_MAX_PATH_BYTES} bytes")
+    if isinstance(value, str | Path):
+        try:
+            return Path(value).expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("'~' names no home folder of this user; write the whole path") from None
+    return value

@@ -1,0 +1,75 @@
+"""Where history is kept: what a command that reads needs of the settings, and no more.
+
+The settings as a whole take as long to import as an answer takes. So here these few are read from the same sources and
+checked by the same rules; as soon as anything is not plainly right, the settings as a whole judge.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config import checks, sources
+
+
+@dataclass(frozen=True, repr=False)
+class Connection:
+    """Where history is kept. Has no `repr`: connection strings hold passwords.
+
+    Args:
+        mongodb_uri: The watched deployment; None: the embedded one.
+        history_uri: The deployment that keeps the history; None: the watched one.
+        history_database: The database that keeps it.
+        embedded_dir: The folder of the embedded replica set.
+    """
+
+    mongodb_uri: str | None
+    history_uri: str | None
+    history_database: str
+    embedded_dir: Path
+
+
+def read(config_file: Path | None = None) -> Connection:
+    """Read where history is kept.
+
+    Args:
+        config_file: As for `config.settings.load`.
+
+    Raises:
+        SettingsError: Something is wrong; `problems` lists everything that is.
+    """
+    gathered = sources.gather(config_file, {})
+    try:
+        if not gathered.problems:
+            return _checked(gathered.values)
+    except ValueError:
+        pass
+    from config.settings import load
+
+    return load(config_file).connection
+
+
+def _checked(values: dict[str, Any]) -> Connection:
+    """Check what was written.
+
+    Raises:
+        ValueError: it is not plainly right.
+    """
+    uris = [values.get(name) for name in ("mongodb_uri", "history_uri")]
+    database, folder = values.get("history_database", "change_history"), values.get("embedded_dir")
+    if not all(isinstance(value, str) for value in (*uris, database, folder) if value is not None):
+        raise ValueError
+    for uri in uris:
+        checks.connection_string(uri)
+    checks.database(database)
+    embedded_dir = checks.folder(folder) if folder is not None else data_folder()
+    return Connection(uris[0], uris[1], database, Path(str(embedded_dir)))
+
+
+def data_folder() -> Path:
+    """The per-user data folder: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux; a user without a home has none."""
+    import platformdirs
+
+    try:
+        return platformdirs.user_data_path("mongo-change-watcher", appauthor=False)
+    except RuntimeError:
+        return Path("/var/lib/mongo-change-watcher")
