@@ -8,6 +8,7 @@ Usage: python benchmarks/bench.py [--quick] [--only PART]… [--json FILE]
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import disk, lag, machine, plot
+from benchmarks import disk, earlier, lag, machine, plot
 from benchmarks.debezium.engine import Debezium, DebeziumMissingError
 from benchmarks.figures import Figures
 from benchmarks.scaling import MEGABYTE, Scaling
@@ -58,6 +59,8 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--events", type=int, help="small updates to catch up with")
     arguments.add_argument("--repetitions", type=int, default=3, help="of the main lines of throughput")
     arguments.add_argument("--without-debezium", action="store_true", help="neither install nor run it")
+    arguments.add_argument("--without-earlier", action="store_true", help="neither make nor run the earlier build")
+    arguments.add_argument("--seed", type=int, default=random.randrange(10**6), help="draws the random shapes")
     arguments.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments.add_argument("--svg", type=Path, help="also draw the main figures into this file")
     arguments.add_argument("--keep", action="store_true", help="leave the servers' folder for a look")
@@ -70,7 +73,8 @@ def _parts(options: argparse.Namespace) -> dict[str, Part]:
 
     def throughput(started: Servers) -> Callable[[Figures], Throughput]:
         debezium = None if options.without_debezium else _debezium(started)
-        return lambda figures: Throughput(started, debezium, figures)
+        before = None if options.without_earlier else _earlier()
+        return lambda figures: Throughput(started, debezium, figures, before)
 
     def scaling(started: Servers, figures: Figures) -> None:
         part = Scaling(started, figures)
@@ -80,7 +84,9 @@ def _parts(options: argparse.Namespace) -> dict[str, Part]:
 
     return {
         "throughput": lambda started, figures: throughput(started)(figures).small_updates(events, options.repetitions),
-        "kinds": lambda started, figures: throughput(started)(figures).all_kinds(5000 if quick else 30_000),
+        "kinds": lambda started, figures: throughput(started)(figures).all_kinds(
+            5000 if quick else 30_000, options.seed
+        ),
         "lag": lambda started, figures: lag.measure(started, figures, 5 if quick else 20),
         "scaling": scaling,
         "source": lambda started, figures: Source(started, figures).measure(
@@ -95,6 +101,14 @@ def _debezium(started: Servers) -> Debezium | None:
         return Debezium(started.folder)
     except DebeziumMissingError as error:
         print(f"without Debezium: {error}", file=sys.stderr)
+        return None
+
+
+def _earlier() -> Path | None:
+    try:
+        return earlier.build()
+    except earlier.NoEarlierBuildError as error:
+        print(f"without the earlier build: {error}", file=sys.stderr)
         return None
 
 

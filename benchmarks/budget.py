@@ -9,7 +9,6 @@ Usage: python benchmarks/budget.py [--events N]
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import workloads
+from benchmarks.processes import cpu_s
 from benchmarks.servers import BATCH_SIZE, scope, servers
 from models import HistoryModel
 from watcher import garbage
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from watcher.stream.batch import Batch, Recorded
 
 HISTORY = "bench_budget"
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -101,17 +100,11 @@ def _history(started: Servers) -> Any:
 @contextmanager
 def _measured(stage: str, started: Servers, events: int) -> Iterator[None]:
     pid = int(started.client.admin.command("serverStatus")["pid"])
-    server, python, clock = _cpu_s(pid), time.process_time(), time.perf_counter()
+    server, python, clock = cpu_s(pid), time.process_time(), time.perf_counter()
     yield
-    spent = (time.process_time() - python, _cpu_s(pid) - server, time.perf_counter() - clock)
+    spent = (time.process_time() - python, cpu_s(pid) - server, time.perf_counter() - clock)
     own, servers_own, took = (seconds / events * 1e6 for seconds in spent)
     print(f"{stage:64} Python {own:5.1f}  mongod {servers_own:5.1f}  took {took:5.1f} µs")
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from watcher.targets.identity import identify
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
     from benchmarks.servers import Servers
     from watcher.stream.batch import Position
@@ -29,11 +30,13 @@ class Caught(NamedTuple):
         run: the events, and how long they took.
         resident_mb: at the end.
         peak_mb: the most resident memory there was.
+        cpu_us: CPU of the daemon an event, in microseconds, while the clock ran.
     """
 
     run: Run
     resident_mb: float
     peak_mb: float
+    cpu_us: float
 
 
 class Daemon:
@@ -42,9 +45,11 @@ class Daemon:
     Args:
         servers: the servers.
         second: the history goes to the second server.
+        build: a checkout whose daemon it is; None: this one's.
     """
 
-    def __init__(self, servers: Servers, *, second: bool = False) -> None:
+    def __init__(self, servers: Servers, *, second: bool = False, build: Path | None = None) -> None:
+        self._build = build
         self._uri = servers.uri
         self._history_uri = servers.second_uri if second else None
         self.history = servers.history(second=second)[HISTORY]
@@ -56,22 +61,28 @@ class Daemon:
         Args:
             pre_images: let it ask for them, and switch them on.
         """
-        return processes.daemon(self._uri, self._history_uri, WATCHER_PRE_IMAGES="enable" if pre_images else "off")
+        return processes.daemon(
+            self._uri, self._history_uri, self._build, WATCHER_PRE_IMAGES="enable" if pre_images else "off"
+        )
 
-    def catch_up(self, position: Position, events: int) -> Caught:
+    def catch_up(self, position: Position, events: int, *, pre_images: bool = True) -> Caught:
         """Record so many events from a position on, in an empty history."""
         self.forget(position)
         history, clock = self.history.history, Clock(events)
-        process = self.start()
-        seen, since = 0, time.monotonic()
+        process = self.start(pre_images=pre_images)
+        seen, since, before = 0, time.monotonic(), 0.0
         while (run := clock.at(now := history.estimated_document_count(), time.perf_counter())) is None:
             if now != seen:
                 seen, since = now, time.monotonic()
+            if now <= clock.unclocked:
+                before = processes.cpu_s(process.pid)
             if process.poll() is not None or time.monotonic() - since > _PATIENCE_S:
                 process.kill()
                 raise SystemExit(f"the daemon recorded {seen:,} events and no more")
             time.sleep(_LOOK_EVERY_S)
-        caught = Caught(run, processes.resident_mb(process.pid), processes.resident_mb(process.pid, "VmHWM"))
+        pid = process.pid
+        cpu_us = (processes.cpu_s(pid) - before) / run.events * 1e6
+        caught = Caught(run, processes.resident_mb(pid), processes.resident_mb(pid, "VmHWM"), cpu_us)
         processes.stop(process)
         if (rejected := self.history.rejected.estimated_document_count()) != 0:
             raise SystemExit(f"{rejected} events were rejected")

@@ -11,22 +11,35 @@ import time
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 
-def daemon(uri: str, history_uri: str | None = None, **settings: str) -> subprocess.Popen[bytes]:
+
+def daemon(
+    uri: str, history_uri: str | None = None, build: Path | None = None, /, **settings: str
+) -> subprocess.Popen[bytes]:
     """Start `watcher run` on a deployment.
 
     Args:
         uri: the watched deployment.
         history_uri: where the history goes; None: there, too.
+        build: a checkout with its own `.venv`, whose daemon it is; None: this one's.
         settings: more of them, by the names of their environment variables.
     """
-    program = [sys.executable, "-m", "watcher", "run"]
+    watcher = [sys.executable, "-m", "watcher"] if build is None else [str(build / ".venv" / "bin" / "watcher")]
+    program = [*watcher, "run"]
     environment = {**os.environ, "WATCHER_MONGODB_URI": uri, "WATCHER_HTTP_PORT": "0", "WATCHER_BASELINE": "off"}
     environment |= settings
     if history_uri is not None:
         environment["WATCHER_HISTORY_URI"] = history_uri
-    root = Path(__file__).resolve().parent.parent
-    return subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root)
+    return subprocess.Popen(
+        program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=build or ROOT
+    )
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -15,6 +15,7 @@ from benchmarks.peers import DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from benchmarks.debezium.engine import Debezium
     from benchmarks.figures import Figures
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WATCHER, READER, DEBEZIUM = "watcher", "reader that discards", "Debezium, JSON inserted in bulk"
 SECOND = "watcher, history on a second mongod"
+EARLIER = "watcher, an earlier build"
 PART = "throughput"
 UNIT = "events/s"
 _SAVES = {"mongoengine, save() per event": 50, "mongoengine, bulk insert": 4, "plain pymongo loop": 2}
@@ -40,18 +42,23 @@ class Throughput:
         servers: the servers.
         debezium: None: it cannot be run here.
         figures: are given what was measured.
+        earlier: the checkout of an earlier build; None: it cannot be run here.
     """
 
-    def __init__(self, servers: Servers, debezium: Debezium | None, figures: Figures) -> None:
+    def __init__(
+        self, servers: Servers, debezium: Debezium | None, figures: Figures, earlier: Path | None = None
+    ) -> None:
         self._servers = servers
         self._debezium = debezium
         self._figures = figures
         here, there = Daemon(servers), Daemon(servers, second=True)
+        self._pre_images = True
+        self._cpu_us: dict[str, float] = {}
         self._peers: dict[str, Peer] = {
             READER: lambda position, events: reader.discard(servers.client, position, events),
-            WATCHER: lambda position, events: here.catch_up(position, events).run,
+            WATCHER: lambda position, events: self._daemon(WATCHER, here, position, events),
             DEBEZIUM: lambda _, events: self._debezium_run(events, (DATABASE, "debezium")),
-            SECOND: lambda position, events: there.catch_up(position, events).run,
+            SECOND: lambda position, events: self._daemon(SECOND, there, position, events),
             "Debezium, JSON thrown away": lambda _, events: self._debezium_run(events, None),
             "plain pymongo loop": lambda position, events: peers.plain(servers.client, position, events),
             "mongoengine, bulk insert": lambda position, events: peers.bulk(servers.client, position, events),
@@ -59,6 +66,9 @@ class Throughput:
                 servers.client, position, events
             ),
         }
+        if earlier is not None:
+            before = Daemon(servers, build=earlier)
+            self._peers[EARLIER] = lambda position, events: self._daemon(EARLIER, before, position, events)
         if debezium is None:
             self._peers = {name: peer for name, peer in self._peers.items() if not name.startswith("Debezium")}
 
@@ -66,18 +76,24 @@ class Throughput:
         """The table's main lines."""
         self._contest(workloads.updates(events), repetitions)
 
-    def all_kinds(self, events: int) -> None:
+    def all_kinds(self, events: int, seed: int) -> None:
         """The same of every other kind of writes."""
-        for workload in workloads.all_kinds(events):
+        for workload in workloads.all_kinds(events, seed):
             self._contest(workload, 1)
 
+    def _daemon(self, name: str, daemon: Daemon, position: Position, events: int) -> Run:
+        caught = daemon.catch_up(position, events, pre_images=self._pre_images)
+        self._cpu_us[name] = caught.cpu_us
+        return caught.run
+
     def _contest(self, workload: Workload, repetitions: int) -> None:
+        self._pre_images = workload.pre_images
         position = self._load(workload)
         runs: dict[str, list[Run]] = {name: [] for name in self._peers}
         for turn in range(repetitions):
             for name, peer in self._peers.items():
-                if turn == 0 or name in (READER, WATCHER, DEBEZIUM, SECOND):
-                    runs[name].append(peer(position, max(workload.events // _SAVES.get(name, 1), 100)))
+                if turn == 0 or name in (READER, WATCHER, DEBEZIUM, SECOND, EARLIER):
+                    runs[name].append(peer(position, max(workload.all_events // _SAVES.get(name, 1), 100)))
         rates = {name: tuple(run.rate for run in of_peer) for name, of_peer in runs.items()}
         beside = {name: median(of_peer) for name, of_peer in rates.items()}
         for name, of_peer in rates.items():
@@ -87,9 +103,13 @@ class Throughput:
             elif name != SECOND:
                 compared = {WATCHER: beside[WATCHER], **compared}
             share = _SAVES.get(name, 1)
-            note = f"rate of {max(workload.events // share, 100):,} events" if share > 1 else ""
-            work = f"{workload.events:,} {workload.name}"
-            self._figures.add(PART, work, name, beside[name], UNIT, beside=compared, note=note, values=of_peer)
+            notes = [workload.note] if workload.note else []
+            notes += [f"rate of {max(workload.all_events // share, 100):,} events"] if share > 1 else []
+            notes += [f"{self._cpu_us[name]:.1f} µs of its CPU an event"] if name in self._cpu_us else []
+            work = f"{workload.all_events:,} {workload.name}"
+            self._figures.add(
+                PART, work, name, beside[name], UNIT, beside=compared, note="; ".join(notes), values=of_peer
+            )
 
     def _load(self, workload: Workload) -> Position:
         client = self._servers.client
@@ -97,6 +117,8 @@ class Throughput:
         if self._debezium is not None:
             self._debezium.begin(self._servers.uri, lambda: client[workloads.DATABASE].marks.insert_one({}))
         position = self._servers.position()
+        if workload.told:
+            workload.fill(client)
         workload.load_and_more(client)
         return position
 

@@ -6,7 +6,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pymongo import DeleteOne, InsertOne, UpdateOne
+from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    Write = Callable[[int, random.Random], UpdateOne | InsertOne[Any] | DeleteOne]
+    Operation = UpdateOne | InsertOne[Any] | ReplaceOne[Any] | DeleteOne
+    Write = Callable[[int, random.Random], Operation]
 
 DATABASE = "bench"
 AT_ONCE = 1000
@@ -35,6 +36,10 @@ class Workload(NamedTuple):
         collections: over which everything is spread.
         in_transactions: of a thousand operations each.
         pre_images: whether the collections have them.
+        make: a document that is there before, of a number and so many bytes of text.
+        told: the documents that are there before are inserted behind the position where peers begin, so that history
+            knows them: their inserts are events too.
+        note: for the table.
     """
 
     name: str
@@ -45,6 +50,14 @@ class Workload(NamedTuple):
     collections: int = 1
     in_transactions: bool = False
     pre_images: bool = True
+    make: Callable[[int, int], dict[str, Any]] | None = None
+    told: bool = False
+    note: str = ""
+
+    @property
+    def all_events(self) -> int:
+        """How many events peers see."""
+        return self.events + (self.documents if self.told else 0)
 
     def names(self) -> list[str]:
         """Names of its collections."""
@@ -53,15 +66,22 @@ class Workload(NamedTuple):
     def prepare(self, client: MongoClient[Any]) -> None:
         """Make the collections and the documents that are there before, in a database of which nothing is left."""
         client.drop_database(DATABASE)
-        database = client[DATABASE]
+        for name in self.names():
+            images: Any = {"changeStreamPreAndPostImages": {"enabled": self.pre_images}}
+            client[DATABASE].create_collection(name, **images)
+        if not self.told:
+            self.fill(client)
+
+    def fill(self, client: MongoClient[Any]) -> None:
+        """Insert the documents that are there before."""
+        make = self.make or document
 
         def fill(number: int) -> None:
-            images: Any = {"changeStreamPreAndPostImages": {"enabled": self.pre_images}}
-            collection = database.create_collection(self.names()[number], **images)
+            collection = client[DATABASE][self.names()[number]]
             mine = range(number, self.documents, self.collections)
             step = max(1, min(AT_ONCE, PREPARING_BYTES // (self.filler + 200)))
             for start in range(0, len(mine), step):
-                collection.insert_many([document(i, self.filler) for i in mine[start : start + step]], ordered=False)
+                collection.insert_many([make(i, self.filler) for i in mine[start : start + step]], ordered=False)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(fill, range(self.collections)))
@@ -157,9 +177,15 @@ def updates(events: int, **others: Any) -> Workload:
     return Workload(name, events, of_some(three_fields, documents, collections), **others)
 
 
-def all_kinds(events: int) -> list[Workload]:
-    """The kinds that the table has beside small updates, each with so many events."""
+def all_kinds(events: int, seed: int) -> list[Workload]:
+    """The kinds that the table has beside small updates, each with so many events.
+
+    Args:
+        events: how many.
+        seed: by which the shapes of the last kind are drawn.
+    """
     return [
+        *_of_orders(events, seed),
         Workload("inserts", events, lambda number, _: InsertOne(document(number)), documents=0),
         Workload("deletes", events, lambda number, _: DeleteOne({"_id": number}), documents=events + MOST_BEYOND),
         updates(events, name="updates of 4 KB documents", documents=5000, filler=4000),
@@ -167,3 +193,83 @@ def all_kinds(events: int) -> list[Workload]:
         updates(events, name="in transactions of 1,000", in_transactions=True),
         updates(events, name="in 1,000 collections", collections=1000),
     ]
+
+
+def _of_orders(events: int, seed: int) -> list[Workload]:
+    """Writes to orders of 1 KB, with an embedded document and an array of ten."""
+    deleted = (events + MOST_BEYOND) // 20 + 1
+    writes = Workload("mixed writes", events, mixed, documents=20_000 + deleted, make=order)
+    return [
+        Workload("nested $set", events, nested_set, make=order),
+        writes,
+        writes._replace(name="mixed writes without pre-images", pre_images=False, told=True),
+        Workload("writes of random shapes", events, Shapes(seed), make=order, note=f"seed {seed}"),
+    ]
+
+
+def order(number: int, _filler: int = 0) -> dict[str, Any]:
+    """An order of 1 KB."""
+    return {
+        "_id": number,
+        "name": f"customer {number}",
+        "addr": {"street": "Rua Augusta 1", "city": "Lisbon", "zip": "1100-048", "geo": {"lat": 38.7, "lon": -9.1}},
+        "n": 0,
+        "total": 0.5,
+        "items": [{"_id": item, "product": f"product {item}", "qty": item} for item in range(10)],
+        "text": _text(number % 997, 300),
+    }
+
+
+def nested_set(number: int, dice: random.Random) -> UpdateOne:
+    """A field of an embedded document, and two others."""
+    return UpdateOne({"_id": dice.randrange(20_000)}, {"$set": {"addr.city": f"city {number}", "name": f"c {number}"}})
+
+
+_MIXED = ["set"] * 6 + ["inc"] * 4 + ["push"] * 3 + ["pull"] + ["replace"] * 2 + ["insert"] * 2 + ["delete", "pipeline"]
+
+
+def mixed(number: int, dice: random.Random) -> Operation:
+    """Thirty per cent nested `$set`, and less of each other operation. Every one changes something: it is one event."""
+    one = {"_id": dice.randrange(20_000)}
+    operations: dict[str, Callable[[], Operation]] = {
+        "set": lambda: nested_set(number, dice),
+        "inc": lambda: UpdateOne(one, {"$inc": {"n": 1}}),
+        "push": lambda: UpdateOne(one, {"$push": {"items": {"_id": number, "product": f"p {number}", "qty": 1}}}),
+        "pull": lambda: UpdateOne(one, {"$pull": {"items": {"_id": number % 10}}, "$set": {"total": number + 0.5}}),
+        "replace": lambda: ReplaceOne(one, {**order(number), **one, "n": number}),
+        "insert": lambda: InsertOne(order(10_000_000 + number)),
+        "delete": lambda: DeleteOne({"_id": 20_000 + number // len(_MIXED)}),
+        "pipeline": lambda: UpdateOne(
+            one, [{"$set": {"total": number + 0.25, "addr.zip": {"$concat": ["$name", "x"]}}}]
+        ),
+    }
+    return operations[_MIXED[number * 7 % len(_MIXED)]]()
+
+
+class Shapes:
+    """Updates of shapes that nobody has chosen: how many paths, how deep, in documents or arrays, set or removed.
+
+    Args:
+        seed: draws them.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)
+
+    def __call__(self, number: int, dice: random.Random) -> UpdateOne:
+        """The update of a number. Its last path makes it one event, whatever the others do."""
+        drawn = self._dice
+        fields: dict[str, Any] = {"n": number}
+        update: dict[str, Any] = {"$set": fields}
+        for _ in range(drawn.choice([1, 1, 2, 3, 5, 30])):
+            place = drawn.choice(["addr", "addr.geo", "more", f"more.{drawn.choice('abc')}", "extra"])
+            name = f"{place}.{'k' * drawn.choice([1, 3, 8, 200])}{drawn.randrange(9)}"
+            if not any(path.startswith(name) or name.startswith(path) for path in fields):
+                fields[name] = drawn.choice([number, "text", {"a": {"b": number}}, [number, {"_id": 1}], None])
+        if drawn.random() < 0.3:
+            fields[f"items.{drawn.randrange(10)}.qty"] = number
+        elif drawn.random() < 0.3:
+            update["$push"] = {"items": {"$each": [{"_id": number}], "$slice": -drawn.randrange(10, 20)}}
+        elif drawn.random() < 0.2:
+            update["$unset"] = {drawn.choice(["text", "total", "name"]): ""}
+        return UpdateOne({"_id": dice.randrange(20_000)}, update)
