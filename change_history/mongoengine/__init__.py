@@ -15,20 +15,26 @@ Nothing is registered with mongoengine.
 
 from __future__ import annotations
 
-import mongoengine as _mongoengine
-import pymongo as _pymongo
+import re
+from importlib import metadata
 
 
-def _require(name: str, found: tuple[int, ...], least: tuple[int, int], spelled: str) -> None:
-    if found[:2] < least:
+def _require(name: str, least: str) -> None:
+    # Before it is imported: old ones of both break already there, each in its own obscure way.
+    found = metadata.version(name)
+    if _numbers(found) < _numbers(least):
         raise ImportError(
-            f"change_history.mongoengine needs {name} {least[0]}.{least[1]} or newer, and this is {spelled}. "
-            f"Type: pip install '{name}>={least[0]}.{least[1]}'"
+            f"change_history.mongoengine needs {name} {least} or newer, and this is {found}. "
+            f"Type: pip install '{name}>={least}'"
         )
 
 
-_require("mongoengine", tuple(_mongoengine.VERSION[:2]), (0, 29), _mongoengine.__version__)
-_require("pymongo", tuple(_pymongo.version_tuple[:2]), (4, 10), _pymongo.version)  # type: ignore[arg-type]
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+_require("mongoengine", "0.29.1")
+_require("pymongo", "4.10")
 
 from change_history.mongoengine.collection import CollectionHistory  # noqa: E402 - the version is checked first
 from change_history.mongoengine.connection import connect, disconnect  # noqa: E402
