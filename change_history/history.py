@@ -8,7 +8,7 @@ from pymongo import MongoClient
 
 from change_history.blame import recorded
 from change_history.bson.values import ABSENT, document_to_python
-from change_history.diff import states
+from change_history.diff import images
 from change_history.diff.collections import changed
 from change_history.diff.compare import compare
 from change_history.query import follow, gaps, timeline, transactions
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from change_history.diff.collections import Changed
-    from change_history.diff.difference import Difference
+    from change_history.diff.compare import Difference
     from change_history.query.transactions import Name, Transaction
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
@@ -258,7 +258,7 @@ class History:
         Raises:
             UnknownStateError: history cannot tell the document at one of them.
         """
-        return states.read(states.changes(*self._both(namespace, document_id, a, b)))
+        return images.read(images.changes(*self._both(namespace, document_id, a, b)))
 
     def differences(
         self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from change_history.bson import raw
 from change_history.bson.image import Image
 from change_history.bson.paths import is_index
-from change_history.diff.compare import identities
-from change_history.diff.matching import aligned
+from change_history.diff.compare import aligned, identities
 from change_history.reconstruct import fold
 
 if TYPE_CHECKING:

@@ -1,23 +1,93 @@
 """What is different between two documents, down to the leaves, for those who read it.
 
 `change_history.diff.images` states how an event is recorded; this says what a person would call the difference between
-any two states of a document. Applied by `tests.support.json_patch`, it leads from the one to the other, byte for byte.
+any two states of a document, or of an array that an event tells whole. Applied by `tests.support.json_patch`, it leads
+from the one to the other, byte for byte.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import bisect_left
+from collections import Counter
+from difflib import SequenceMatcher
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
-from change_history.bson.values import ABSENT
-from change_history.diff.difference import Difference, Kind, Place
-from change_history.diff.matching import aligned, longest_rise
+from change_history.bson.values import ABSENT, to_raw
+from change_history.stored.event_paths import encoded, path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Sequence
 
+    from change_history.bson.paths import Key, Path
     from change_history.bson.raw import Value
+    from change_history.bson.values import Missing
+    from change_history.stored.event import Change
+
+MOST_COMPARISONS = 250_000
+"""So much work, in pairs of elements, is spent on what is not told apart by elements that occur only once."""
+
+Side: TypeAlias = "Value | Missing"
+"""What one of the two documents has at a path: a value, `ABSENT`, or `UNKNOWN` where nobody can tell."""
+
+
+class Kind(StrEnum):
+    """What happened to a path."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    MOVED = "moved"
+    """An element has another place among those of its array that are in both."""
+    REORDERED = "reordered"
+    """The keys of a document stand in an order that removing, setting in place and adding at the end does not give."""
+
+
+class Difference(NamedTuple):
+    """What is different at one path.
+
+    Attributes:
+        kind: what happened.
+        path: where in the new document; of what was removed, where it would be but for its own key or index, which is
+            the old one. The empty path is the whole document.
+        old_path: where in the old document, likewise. It differs from `path` only in indexes of arrays.
+        old: value before. Of a moved element its index; of reordered keys the array of all keys, in their order.
+        new: value after, likewise.
+        identities: beside each part of `path` the `_id` of the element to which it leads, None where that is no
+            element or elements are not told apart by `_id`s there.
+    """
+
+    kind: Kind
+    path: Path
+    old_path: Path
+    old: Side
+    new: Side
+    identities: tuple[Value | None, ...]
+
+
+class Place(NamedTuple):
+    """Where a value stands in both documents. The attributes are those of `Difference`."""
+
+    path: Path = ()
+    old_path: Path = ()
+    identities: tuple[Value | None, ...] = ()
+
+    def field(self, key: bytes) -> Place:
+        """The place of a field of the document here."""
+        return self._into(key, key, None)
+
+    def element(self, old_index: int, index: int, identity: Value | None = None) -> Place:
+        """The place of an element of the array here."""
+        return self._into(old_index, index, identity)
+
+    def difference(self, kind: Kind, old: Side, new: Side) -> Difference:
+        """A difference here."""
+        return Difference(kind, self.path, self.old_path, old, new, self.identities)
+
+    def _into(self, old_key: Key, key: Key, identity: Value | None) -> Place:
+        return Place((*self.path, key), (*self.old_path, old_key), (*self.identities, identity))
 
 
 def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
@@ -25,8 +95,7 @@ def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
 
     Sub-documents are compared field by field, arrays element by element. Elements are matched by `_id`, as the server
     compares it, if all of both arrays are documents with an `_id` of their own; then one that moved and changed inside
-    gives both. Other elements are matched by a common subsequence of equal ones (`change_history.diff.matching`), and
-    what lies
+    gives both. Other elements are matched by a common subsequence of equal ones (`aligned`), and what lies
     between two of these in pairs, in order. Values are equal only to the BSON type: 3, `Int64(3)` and 3.0 are three.
 
     What cannot be taken apart without loss is one value: a document in which a key is repeated, and an array whose
@@ -48,6 +117,25 @@ def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
     found: list[Difference] = []
     _values(Place(), (raw.DOCUMENT, old), (raw.DOCUMENT, new), found)
     return found
+
+
+def element_differences(change: Change) -> list[Difference]:
+    """Compare the elements of an array that an event tells whole, as `$pull`, `$sort` and a replacement do.
+
+    Returns:
+        The differences, their paths those of the document. None where one of the two is no array or unknown, or where
+        no element stayed: then the array as a whole says it.
+    """
+    old, new = change.old_value, change.new_value
+    if not isinstance(old, list) or not isinstance(new, list):
+        return []
+    path = encoded(path_of(change))
+    depth, found = len(path), list[Difference]()
+    _values(Place(path, path, (None,) * len(path)), to_raw(old), to_raw(new), found)
+    ends = {Kind.CHANGED, Kind.REMOVED}
+    ended = {one.old_path[depth] for one in found if len(one.path) == depth + 1 and one.kind in ends}
+    whole = any(len(one.path) == depth for one in found)
+    return found if len(ended) < len(old) and not whole else []
 
 
 def _only(place: Place, old: bytes | None, new: bytes | None) -> Difference:
@@ -157,3 +245,66 @@ def _id_of(element: Value) -> Value:
 
 def _index(number: int) -> Value:
     return raw.INT32, raw.int32(number)
+
+
+def aligned(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Pair equal elements so that the pairs rise on both sides.
+
+    Equal beginnings and ends are paired first; then elements that occur once on both sides, as many as keep their
+    order (patience diff); what lies between two of these by `difflib`. The work is bounded, whatever the size: n log n
+    for the former, `MOST_COMPARISONS` for the latter. What is not looked at any more stays without a partner.
+
+    Args:
+        old: elements that can be compared and hashed.
+        new: likewise.
+
+    Returns:
+        Pairs of an old and a new index, in order.
+    """
+    begin = _common(old, new, range(min(len(old), len(new))))
+    end = _common(old, new, range(-1, -min(len(old), len(new)) + begin - 1, -1))
+    old_end, new_end = len(old) - end, len(new) - end
+    pairs = [(index, index) for index in range(begin)]
+    work = MOST_COMPARISONS
+    at_old, at_new = begin, begin
+    for anchor in [*_anchors(old[begin:old_end], new[begin:new_end], begin), (old_end, new_end)]:
+        left, right = old[at_old : anchor[0]], new[at_new : anchor[1]]
+        work -= len(left) * len(right)
+        if left and right and work >= 0:
+            pairs += [(at_old + one, at_new + other) for one, other in _by_blocks(left, right)]
+        pairs.append(anchor)
+        at_old, at_new = anchor[0] + 1, anchor[1] + 1
+    pairs.pop()  # the end is no pair
+    return [*pairs, *((old_end + index, new_end + index) for index in range(end))]
+
+
+def longest_rise(numbers: Iterable[int]) -> list[int]:
+    """A longest increasing subsequence of distinct numbers (by patience sorting)."""
+    tops: list[int] = []
+    below: dict[int, int | None] = {}
+    for number in numbers:
+        pile = bisect_left(tops, number)
+        below[number] = tops[pile - 1] if pile else None
+        tops[pile : pile + 1] = [number]
+    members = []
+    at = tops[-1] if tops else None
+    while at is not None:
+        members.append(at)
+        at = below[at]
+    return members[::-1]
+
+
+def _common(old: Sequence[Hashable], new: Sequence[Hashable], indexes: range) -> int:
+    return next((count for count, index in enumerate(indexes) if old[index] != new[index]), len(indexes))
+
+
+def _anchors(old: Sequence[Hashable], new: Sequence[Hashable], offset: int) -> list[tuple[int, int]]:
+    old_counts, new_counts = Counter(old), Counter(new)
+    places = {item: index for index, item in enumerate(old) if old_counts[item] == 1 == new_counts[item]}
+    partners = {places[item]: index for index, item in enumerate(new) if item in places}
+    return [(offset + index, offset + partners[index]) for index in longest_rise(partners)]
+
+
+def _by_blocks(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int, int]]:
+    blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    return [(block.a + index, block.b + index) for block in blocks for index in range(block.size)]

@@ -17,15 +17,14 @@ from change_history.bson import raw
 from change_history.bson.extended_json import dumps_document
 from change_history.bson.image import Image
 from change_history.bson.values import Missing
-from change_history.diff.compare import compare
-from change_history.diff.difference import Kind
+from change_history.diff.compare import Kind, compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from change_history.bson.paths import Key, Path
     from change_history.bson.raw import Value
-    from change_history.diff.difference import Difference, Side
+    from change_history.diff.compare import Difference, Side
 
 MOST_MOVES = 1000
 """An array in which more elements than this have moved is replaced whole."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
-    from change_history.diff.difference import Side
+    from change_history.diff.compare import Side
 
 Chosen: TypeAlias = "dict[bytes, Chosen]"
 """Which fields are to be put back, as a tree of keys; an empty one means everything from there on."""
@@ -83,6 +83,9 @@ def plan(
 
     Whether a document is there at all is decided as a whole: it is deleted only if it is wholly what history says.
 
+    A document that repeats a key cannot be taken apart without loss: it is put back as a whole or, where only some of
+    its fields are to be, stays as it is and is a conflict, forced or not.
+
     Args:
         actual: the document on the server; None: it is not there.
         expected: what history says it is.
@@ -107,8 +110,9 @@ def plan(
         merged = merge.part((), sides, chosen)
     else:
         return Plan(None, () if target is None else (_conflict((), sides),), ())
-    found = tuple(merge.conflicts)
-    return Plan(merged[1] if merged is not None else None, () if force else found, found if force else ())
+    found, left = tuple(merge.conflicts), tuple(merge.left)
+    document = merged[1] if merged is not None else None
+    return Plan(document, left, found) if force else Plan(document, (*found, *left), ())
 
 
 def paths_of(field: bytes, documents: Iterable[bytes | None]) -> set[Path]:
@@ -142,6 +146,8 @@ class _Merge:
         self._undo = undo
         self._force = force
         self.conflicts: list[Conflict] = []
+        self.left: list[Conflict] = []
+        """What cannot be put back even if forced, since a field next to it would be lost."""
 
     def decide(self, path: Path, sides: Sides) -> Value | None:
         """What is to be at a place; None: nothing."""
@@ -167,6 +173,10 @@ class _Merge:
         """What is to be at a place of which only some fields are chosen."""
         if not chosen:
             return self.decide(path, sides)
+        if any(side is not None and side[0] == raw.DOCUMENT and _fields(side) is None for side in sides):
+            if sides.actual != sides.target:
+                self.left.append(_conflict(path, sides))
+            return sides.actual
         mine, believed, wanted = ((_fields(side) if side is not None else None) or {} for side in sides)
         result = dict(mine)
         before = len(self.conflicts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson.values import Missing, to_python
-from change_history.diff import states
+from change_history.diff import images
 from change_history.diff.compare import compare
 from change_history.stored.event_paths import decoded
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bson import Timestamp
 
     from change_history.bson.raw import Value
-    from change_history.diff.difference import Difference, Side
+    from change_history.diff.compare import Difference, Side
     from change_history.query.transactions import Transaction
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.lag import Lag
@@ -88,7 +88,7 @@ class Reverted:
     @property
     def changes(self) -> list[Change]:
         """What becomes of it, as one event would record it (see `History.diff`)."""
-        return states.read(states.changes(self.before, self.after))
+        return images.read(images.changes(self.before, self.after))
 
     @property
     def conflicts(self) -> list[Conflict]:

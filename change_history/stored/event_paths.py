@@ -31,6 +31,11 @@ def decoded(path: paths.Path) -> Path:
     return tuple(key if isinstance(key, int) else key.decode("utf-8", "surrogateescape") for key in path)
 
 
+def encoded(path: Path) -> paths.Path:
+    """A path of text as one of bytes."""
+    return tuple(key if isinstance(key, int) else key.encode("utf-8", "surrogateescape") for key in path)
+
+
 def dotted(path: Path) -> str:
     """Join a path the way MongoDB writes it."""
     return ".".join(str(key) for key in path)
@@ -49,7 +54,6 @@ def change_at(path: Path, like: Change, **values: Any) -> Change:
         like: the recorded change: when, and where its old value comes from.
         values: fields of `Change`, such as `old_value`.
     """
-    encoded = tuple(key if isinstance(key, int) else key.encode("utf-8", "surrogateescape") for key in path)
-    if paths.is_ambiguous(encoded):
+    if paths.is_ambiguous(encoded(path)):
         values["path"] = list(path)
     return Change(field=dotted(path), old_value_from=like.old_value_from, timestamp=like.timestamp, **values)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from change_history.bson import raw
 from change_history.bson.values import ABSENT, Missing
-from change_history.diff.difference import Kind
+from change_history.diff.compare import Kind
 from change_history.reconstruct.fold import DoesNotApplyError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import Key
     from change_history.bson.raw import Value
-    from change_history.diff.difference import Difference, Side
+    from change_history.diff.compare import Difference, Side
 
     Inner = dict[Key, list[Difference]]
 

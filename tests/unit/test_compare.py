@@ -10,8 +10,7 @@ from hypothesis import given, settings
 
 from change_history.bson import raw
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_python, to_raw
-from change_history.diff.compare import compare
-from change_history.diff.difference import Difference, Kind
+from change_history.diff.compare import Difference, Kind, compare
 from change_history.reconstruct.fold import DoesNotApplyError
 from tests.support.generated.documents import every_type
 from tests.support.generated.raw_values import pairs

@@ -14,8 +14,7 @@ from rich.cells import cell_len
 
 from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT, UNKNOWN, Undefined, to_raw
-from change_history.diff.compare import compare
-from change_history.diff.difference import Difference, Kind, Side
+from change_history.diff.compare import Difference, Kind, Side, compare
 from tests.support.generated.raw_values import pairs
 from watcher.cli.rendering import diffs
 from watcher.cli.rendering.terminal import PipedConsole

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 
 from change_history.bson.values import Missing, to_raw
-from change_history.diff.states import changes, read
+from change_history.diff.images import changes, read
 from change_history.reconstruct import fold
 from change_history.stored.changes import decode
 from tests.support.generated.raw_values import versions

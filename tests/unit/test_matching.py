@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from change_history.diff import matching
-from change_history.diff.matching import aligned, longest_rise
+from change_history.diff import compare as matching
+from change_history.diff.compare import aligned, longest_rise
 
 small = st.lists(st.integers(0, 5), max_size=14)
 

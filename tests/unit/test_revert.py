@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from change_history.bson import raw
 from change_history.bson.image import Image
 from change_history.bson.values import ABSENT, Missing, to_python, to_raw
-from change_history.diff.compare import compare
-from change_history.diff.difference import Kind
+from change_history.diff.compare import Kind, compare
 from change_history.revert.merge import InsideArrayError, paths_of, plan
 from tests.support.generated.raw_values import edited, pairs
 
@@ -156,6 +155,19 @@ def test_an_undone_transaction_leaves_alone_what_it_did_not_change() -> None:
 
     assert shown(plan(now, after, before, undo=True)) == ({"_id": 1, "a": 1, "b": 5, "new": 7, "gone": 0}, [])
     assert shown(plan(doc(_id=1, a=3, b=1), after, before, undo=True)) == ({"_id": 1, "a": 3, "b": 1, "gone": 0}, ["a"])
+
+
+def test_one_field_of_a_document_that_repeats_a_key_stays_and_is_said_to() -> None:
+    """It was not put back without a word, or, if it was forced, all fields beside it were lost."""
+    plain, other = doc(_id=1, a=1), doc(_id=1, a=2)
+    twice = raw.from_fields([*raw.fields(doc(_id=1, a=3, b=1)).items(), *raw.fields(doc(b=2)).items()])
+    for force in (False, True):
+        for three in ((twice, plain, other), (plain, plain, twice), (plain, twice, other), (twice, twice, plain)):
+            found = plan(*three, only={(b"a",)}, force=force)
+
+            assert found.document == three[0]
+            assert [conflict.path for conflict in found.conflicts] == [()]
+        assert plan(twice, plain, twice, only={(b"a",)}, force=force) == (twice, (), ())
 
 
 def test_an_array_is_a_whole() -> None:

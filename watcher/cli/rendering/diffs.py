@@ -20,8 +20,7 @@ from change_history.bson.extended_json import dumps_raw
 from change_history.bson.paths import dotted
 from change_history.bson.values import Missing, to_python
 from change_history.diff import json_patch
-from change_history.diff.compare import compare
-from change_history.diff.difference import Kind
+from change_history.diff.compare import Kind, compare
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing import times
 from watcher.cli.rendering import states, value_text
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
     from change_history.diff.collections import Changed
-    from change_history.diff.difference import Difference, Side
+    from change_history.diff.compare import Difference, Side
     from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import PointInTime
 

@@ -18,12 +18,12 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from change_history.bson.values import ABSENT, UNKNOWN, Missing
-from change_history.diff.elements import element_changes
+from change_history.diff.compare import element_differences
 from change_history.query import gaps
 from change_history.query.fields import same
 from change_history.stored.event_paths import path_of
 from watcher.cli.parsing import times
-from watcher.cli.rendering import value_text
+from watcher.cli.rendering import diffs, value_text
 from watcher.cli.rendering.event_words import (
     ARROW,
     OTHER_STYLE,
@@ -211,15 +211,20 @@ class Renderer:
         if self._width is not None:
             name = value_text.shorten(name, self._width // _FIELD_SHARE)
         self._values(_INDENT, name, change, _MARKS.get(operation))
-        elements = element_changes(change)
-        shown = elements if self._width is None else elements[:_MOST_ELEMENTS]
-        for element in shown:
-            mark = None
-            if element.old_value is ABSENT or element.new_value is ABSENT:
-                mark = (_ADDED, "green") if element.old_value is ABSENT else (_REMOVED, "red")
-            self._values(_INDENT * 2, _place(element, len(path_of(change))), element, mark)
-        if len(elements) > len(shown):
-            self._print(Text(f"{_INDENT * 2}… and {len(elements) - len(shown)} more; --json shows all", "dim"))
+        self._elements(change)
+
+    def _elements(self, change: Change) -> None:
+        """What became of the elements of an array, in the lines of `watcher diff`."""
+        depth = len(path_of(change))
+        found = [
+            each._replace(path=each.path[depth:], old_path=each.old_path[depth:], identities=each.identities[depth:])
+            for each in element_differences(change)
+        ]
+        shown = found if self._width is None else found[:_MOST_ELEMENTS]
+        for line in diffs.lines(shown, width=None if self._width is None else self._room(len(_INDENT * 2))):
+            self._print(Text(_INDENT * 2).append_text(line))
+        if len(found) > len(shown):
+            self._print(Text(f"{_INDENT * 2}… and {len(found) - len(shown)} more; --json shows all", "dim"))
 
     def _values(self, indent: str, name: str, change: Change, mark: tuple[str, str] | None) -> None:
         old, new = change.old_value, change.new_value
@@ -265,11 +270,3 @@ def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
     start = max(next((at for at, (a, b) in pairs if a != b), 0) - _CONTEXT, 0)
     tails = (value_text.ELLIPSIS + text[start:] if start else text for text in (old_text, new_text))
     return value_text.shorten(next(tails), half), value_text.shorten(next(tails), half)
-
-
-def _place(element: Change, depth: int) -> str:
-    """Where in its array an element is: `[3].city`."""
-    first, *rest = path_of(element)[depth:]
-    return f"[{first}]" + "".join(
-        f"[{key}]" if isinstance(key, int) else "." + value_text.key_text(key) for key in rest
-    )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from change_history.diff.difference import Side
+    from change_history.diff.compare import Side
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.intents import RecordedRevert, Unsettled
