@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from change_history.diff.collections import Changed
     from change_history.diff.compare import Difference
-    from change_history.query.transactions import Name, Transaction
+    from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
     from change_history.revert.outcome import Revert
-    from change_history.stored.event import Change, Event
+    from change_history.stored.event import Change, Event, Transaction
 
 
 class History:

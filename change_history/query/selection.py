@@ -16,9 +16,8 @@ from change_history.stored.reading import as_query, is_document
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
-    from change_history.query.transactions import Transaction
     from change_history.reconstruct.point_in_time import Moment
-    from change_history.stored.event import Change, Event
+    from change_history.stored.event import Change, Event, Transaction
 
 EVERYTHING = [("_id", 1)]
 """Key of the index that answers about all that is recorded."""

@@ -14,13 +14,12 @@ from bson.binary import UUID_SUBTYPE
 
 from change_history.bson.values import document_to_python
 from change_history.errors import HistoryError
+from change_history.stored.event import Transaction
 from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
-
-    from change_history.stored.event import TransactionOfEvent
 
 SHORT_SESSION = 8
 """So many hexadecimal digits of a session's UUID name it."""
@@ -37,18 +36,6 @@ _PLACE = {"transaction": 1, "namespace": 1}
 
 TRANSACTIONS = [("transaction.session", 1), ("transaction.number", 1), ("_id", 1)]
 """Key of the index that answers about one transaction."""
-
-
-class Transaction(NamedTuple):
-    """A transaction as its events carry it.
-
-    Attributes:
-        session: the logical session, as the server gives it (`lsid`).
-        number: the transaction's number within it (`txnNumber`).
-    """
-
-    session: Any
-    number: int
 
 
 class SessionName(NamedTuple):
@@ -89,7 +76,7 @@ def read_name(text: str) -> Name:
     raise ValueError("it is neither session:number nor the beginning of an event's id")
 
 
-def name_of(transaction: TransactionOfEvent | Transaction, digits: int = SHORT_SESSION) -> str:
+def name_of(transaction: Transaction, digits: int = SHORT_SESSION) -> str:
     """The name of a transaction; only its number where the server names sessions in another way."""
     session = transaction.session
     uuid = session.get("id") if isinstance(session, dict) else None

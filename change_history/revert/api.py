@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from change_history.query.transactions import Transaction
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert
+    from change_history.stored.event import Transaction
 
 
 def revert(

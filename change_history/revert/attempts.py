@@ -12,7 +12,6 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from change_history.bson.equality import key_of
-from change_history.query.transactions import Transaction
 from change_history.reconstruct.trust import recorded_until
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
@@ -20,6 +19,7 @@ from change_history.revert.lag import Lag
 from change_history.revert.live import Live, LostRaceError, RefusedWriteError, Write
 from change_history.revert.merge import plan
 from change_history.revert.outcome import Revert, Reverted
+from change_history.stored.event import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from change_history.bson.values import ABSENT, document_to_python, to_python
 from change_history.query import transactions
-from change_history.query.transactions import SessionName, Transaction
+from change_history.query.transactions import SessionName
 from change_history.reconstruct.trust import recorded_until
 from change_history.revert.errors import NotAllowedError
 from change_history.stored.names import ABANDONED, DONE, INTENDED, REVERTS
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.live import Write
+    from change_history.stored.event import Transaction
 
 LIFETIME_S = 60
 """How long a server lets a transaction be open, by default (`transactionLifetimeLimitSeconds`)."""

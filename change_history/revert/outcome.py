@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.diff.compare import Difference, Side
-    from change_history.query.transactions import Transaction
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.lag import Lag
     from change_history.revert.later import Later
     from change_history.revert.merge import Conflict as RawConflict
-    from change_history.stored.event import Change, Event
+    from change_history.stored.event import Change, Event, Transaction
     from change_history.stored.event_paths import Path
 
 

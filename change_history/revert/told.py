@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.bson import raw
 from change_history.bson.values import to_python
-from change_history.query.transactions import Transaction
 from change_history.revert.intents import RecordedRevert, id_of, to_revert
+from change_history.stored.event import Transaction
 from change_history.stored.names import REVERTS
 from change_history.stored.reading import RAW
 

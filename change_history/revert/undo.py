@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.query.transactions import Transaction
+    from change_history.stored.event import Transaction
     from change_history.stored.order import HistoryPosition
 
 _WHERE = {"namespace": 1, "document_id": 1, "resume_token": 1}

@@ -46,12 +46,17 @@ class Change:
         return f"{self.field}: {self.old_value!r} → {self.new_value!r}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionOfEvent:
-    """The transaction an event belongs to: logical session (`lsid` as the server gives it) and number."""
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction as its events carry it.
+
+    Attributes:
+        session: the logical session, as the server gives it (`lsid`).
+        number: the transaction's number within it (`txnNumber`).
+    """
 
     session: Any
-    number: Any
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,7 @@ class Event:
     changes: tuple[Change, ...] = ()
     key_order: list[str] | None = None
     description: Any = ABSENT
-    transaction: TransactionOfEvent | None = None
+    transaction: Transaction | None = None
     resume_token: bytes | None = None
     version: int | None = None
     change_count: int | None = None
@@ -111,7 +116,7 @@ def to_event(stored: RawBSONDocument | bytes) -> Event:
         changes=tuple([to_change(change, timestamp, untold=in_parts) for change in fields.get("changes", ())]),
         key_order=fields.get("key_order"),
         description=fields.get("description", ABSENT),
-        transaction=TransactionOfEvent(session=transaction.get("session"), number=transaction.get("number"))
+        transaction=Transaction(transaction.get("session"), transaction.get("number"))
         if transaction is not None
         else None,
         resume_token=fields.get("resume_token"),

@@ -12,6 +12,7 @@ from change_history import Selection
 from change_history.bson.values import document_to_python
 from change_history.query import gaps, timeline, transactions
 from change_history.reader import Reader
+from change_history.stored.event import Transaction
 from change_history.stored.reading import as_query, history_collection
 from models import ABSENT
 from tests.support import query_plans
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.query.transactions import Transaction
 
 FIRST, SECOND, NAMESAKE = transaction(0xABCD1234, 7), transaction(0xABCD9999, 7), transaction(0xABCD1234, 8)
 
@@ -62,7 +62,7 @@ def the(name: str, history: Reader) -> Transaction:
 
 def in_first() -> Transaction:
     """The first transaction, known beforehand."""
-    return transactions.Transaction(dict(FIRST.session), 7)
+    return Transaction(dict(FIRST.session), 7)
 
 
 FORMS = [

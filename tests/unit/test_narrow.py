@@ -10,7 +10,7 @@ from bson import Binary, ObjectId, Timestamp
 from rich.cells import cell_len
 
 from change_history.blame.recorded import Leaf
-from change_history.stored.event import Change, Event, TransactionOfEvent
+from change_history.stored.event import Change, Event, Transaction
 from watcher.cli.rendering import events
 from watcher.cli.rendering.leaves import lines as leaf_lines
 
@@ -59,7 +59,7 @@ def test_a_wide_line_and_a_file_have_everything() -> None:
 @pytest.mark.parametrize("with_namespaces", [False, True])
 def test_no_line_runs_over(width: int, with_namespaces: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """It would be two lines, and `git log` has one."""
-    transaction = TransactionOfEvent(session={"id": Binary(bytes(16), 4)}, number=7)
+    transaction = Transaction(session={"id": Binary(bytes(16), 4)}, number=7)
 
     assert cell_len(line(width, event(transaction=transaction), with_namespaces=with_namespaces)) <= width
 

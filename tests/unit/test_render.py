@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from change_history import Selection
 from change_history.bson.values import Symbol, Undefined
-from change_history.stored.event import Change, Event, TransactionOfEvent
+from change_history.stored.event import Change, Event, Transaction
 from models import ABSENT, UNKNOWN
 from watcher.cli.rendering.events import Renderer
 from watcher.cli.rendering.terminal import PipedConsole
@@ -183,7 +183,7 @@ def test_collection_events_read_as_words() -> None:
 
 def test_a_transaction_and_the_document_are_named() -> None:
     """In a collection's log."""
-    found = rendered(event("insert", transaction=TransactionOfEvent(session={}, number=Int64(7))), with_ids=True)
+    found = rendered(event("insert", transaction=Transaction(session={}, number=Int64(7))), with_ids=True)
 
     assert found.endswith("  insert  1  transaction 7\n")
 

@@ -18,6 +18,7 @@ from change_history.bson.paths import dotted
 from change_history.bson.values import ABSENT, Missing, to_python, to_raw
 from change_history.diff.compare import compare
 from change_history.query import transactions
+from change_history.stored.event import Transaction
 from change_history.stored.names import ABANDONED, DONE
 from watcher.cli import session
 from watcher.cli.parsing import times
@@ -168,8 +169,8 @@ def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
     return f"{what}, {begun}, is not confirmed: it is at work, or was cut off; history does not reach so far yet."
 
 
-def _transaction(undone: Any) -> transactions.Transaction:
-    return transactions.Transaction(undone["session"], int(undone["number"]))
+def _transaction(undone: Any) -> Transaction:
+    return Transaction(undone["session"], int(undone["number"]))
 
 
 _INDENT = "  "

@@ -16,9 +16,10 @@ from watcher.cli.session import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from change_history.query.transactions import Name, Transaction
+    from change_history.query.transactions import Name
     from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Moment
+    from change_history.stored.event import Transaction
     from watcher.cli.session import Context
 
 NEWEST_ON_TERMINAL = 100
