@@ -15,6 +15,7 @@ from change_history.mongoengine.connection import history_database
 from change_history.mongoengine.records import Changes, Events, Source, moment_of
 from change_history.mongoengine.translation import Values, locate, stored_field
 from change_history.mongoengine.waiting import wait
+from change_history.query import imported
 from change_history.reconstruct.state import Reconstruction
 from change_history.stored.event_paths import dotted
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.mongoengine.records import DocumentChange
+    from change_history.query.imported import ImportedEntry
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert
     from change_history.stored.event import Event
@@ -64,6 +66,15 @@ class DocumentHistory:
     def changes(self) -> Changes:
         """Every recorded change of the document, oldest first."""
         return Changes(self._source)
+
+    @property
+    def imported(self) -> list[ImportedEntry]:
+        """What `watcher import` brought in from the application's own list of changes, oldest first.
+
+        Names and values are those that the application had written down.
+        """
+        source = self._source
+        return list(imported.read(source.database, source.namespace, source.document_id)) if source.saved else []
 
     def as_of(self, moment: PointInTime | datetime | None) -> Any:
         """The document as it was: an object of its class that cannot be saved. None: it was not there.

@@ -13,6 +13,7 @@ PARTS = "history_parts"
 SNAPSHOTS = "snapshots"
 REVERTS = "reverts"
 TERMS = "terms"
+IMPORTED = "imported"
 
 INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 """States of a revert."""

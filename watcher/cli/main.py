@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ _COMMANDS = {
     "export": "Write history, or what documents were, into a file: NDJSON, CSV, Parquet.",
     "stats": "Count what is recorded, by collection, day, document and field.",
     "gaps": "List what was lost: intervals of which nothing is known.",
+    "import": "Bring in the list of changes that an application has kept by itself.",
     "rejected": "List events that could not be stored, and try them again.",
     "snapshots": "Make snapshots of long-lived documents anew, or verify them.",
     "partition": "Show how a stream is split, or split it in another way.",
@@ -44,8 +46,9 @@ class Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         folder = "reading" if cmd_name in _READING else "operating"
-        module = importlib.import_module(f"{__package__}.commands.{folder}.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"{__package__}.commands.{folder}.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -1,0 +1,74 @@
+"""What an application had written down by itself, and `watcher import` brought in.
+
+It is kept apart from what the daemon recorded: nobody has checked it against a change stream, so no document's state,
+version or difference is ever worked out from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.values import ABSENT, document_to_python
+from change_history.stored.event import to_change
+from change_history.stored.names import IMPORTED
+from change_history.stored.reading import RAW, as_query, is_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from pymongo.database import Database
+
+    from change_history.stored.event import Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedEntry:
+    """One entry of an application's own list of changes.
+
+    Attributes:
+        id: 16 bytes; ids are in the order of time, and within one time in that of the list.
+        namespace: `database.collection` of the document.
+        document_id: its `_id`, exact.
+        timestamp: when, as the application wrote it down (UTC).
+        changes: what, in the application's own names and values.
+        user: by whom; `ABSENT`: it does not say.
+        source: where it came from, `database.collection` or that and the field.
+    """
+
+    id: bytes
+    namespace: str
+    document_id: Any
+    timestamp: datetime
+    changes: tuple[Change, ...]
+    user: Any = ABSENT
+    source: str = ""
+
+
+def read(database: Database[Any], namespace: str, document_id: Any = ABSENT) -> Iterator[ImportedEntry]:
+    """The imported entries of a document or a collection, oldest first.
+
+    Args:
+        database: the history database.
+        namespace: `database.collection`.
+        document_id: its `_id`, any BSON type; left out: of all documents.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    query: dict[str, Any] = {"namespace": {"$eq": namespace}}
+    if document_id is not ABSENT:
+        query["document_id"] = is_document(document_id)
+    with database.get_collection(IMPORTED, codec_options=RAW).find(as_query(query)).sort("_id", 1) as cursor:
+        for stored in cursor:
+            found = document_to_python(stored)
+            yield ImportedEntry(
+                id=found["_id"],
+                namespace=found["namespace"],
+                document_id=found["document_id"],
+                timestamp=found["timestamp"],
+                changes=tuple([to_change(change, found["timestamp"]) for change in found["changes"]]),
+                user=found.get("user", ABSENT),
+                source=found["source"],
+            )

@@ -1,0 +1,135 @@
+"""An application's own list of changes comes into history: in order, once, marked, and what does not fit is said."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import Decimal128
+
+from change_history import ABSENT, History
+from change_history.query import imported
+from tests.support.daemon import watcher
+from watcher.cli import exit_codes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pymongo.database import Database
+
+    from tests.support.daemon import Daemon
+
+
+def at(second: int) -> datetime:
+    """A time."""
+    return datetime(2023, 5, 1, 12, 0, second, 7000, tzinfo=UTC)
+
+
+def change(second: int, field: str, **values: Any) -> dict[str, Any]:
+    """An item of a list."""
+    return {"field": field, "timestamp": at(second), **values}
+
+
+@pytest.fixture
+def users(database: Database[Any], daemon: Daemon) -> Database[Any]:
+    """Two documents with lists of changes, of which some do not fit."""
+    good = [
+        change(3, "price", old_value=Decimal128("1.10"), new_value=None, user={"name": "eve"}),
+        change(1, "name", new_value="Ada", user="eve"),
+        change(1, "email", new_value="a@x"),
+        change(1, "email", new_value="a@x"),
+    ]
+    database.users.insert_one({"_id": 1, "history": {"changes": good}})
+    bad = [3, change(1, "", new_value=1), {"field": "a", "new_value": 1}, change(2, "a"), change(5, "b", old_value=1)]
+    database.users.insert_one({"_id": 2, "history": {"changes": bad}})
+    database.users.insert_one({"_id": 3, "history": {"changes": "none"}})
+    database.users.insert_one({"_id": 4})
+    daemon.recorded(f"{database.name}.users", 4)
+    return database
+
+
+def test_a_list_comes_in_once_in_the_order_of_its_times_and_no_past_is_worked_out_from_it(
+    users: Database[Any], daemon: Daemon
+) -> None:
+    """Equal items stay two; what the daemon recorded is as it was."""
+    namespace = f"{users.name}.users"
+    with History(daemon.client, daemon.database.name) as history:
+        before = [event.id for event in history.log(namespace)], history.as_of(namespace, 1, None)
+        shown = watcher(daemon, "import", namespace, "--field", "history.changes")
+        assert "Nothing was changed" in shown.stdout
+        assert daemon.database.imported.count_documents({}) == 0
+
+        done = watcher(daemon, "import", namespace, "--field", "history.changes", "--yes", "--json")
+        assert done.returncode == exit_codes.REMAINING
+        told = json.loads(done.stdout)
+        assert (told["documents"], told["items"], told["imported"], told["known"], told["left_out"]) == (2, 10, 5, 0, 5)
+        assert [said.partition(": ")[0] for said in told["misfits"]] == [
+            "_id 2, history.changes.0",
+            "_id 2, history.changes.1",
+            "_id 2, history.changes.2",
+            "_id 2, history.changes.3",
+            "_id 3",
+        ]
+        again = json.loads(watcher(daemon, "import", namespace, "--field", "history.changes", "--yes", "--json").stdout)
+        assert (again["imported"], again["known"]) == (0, 5)
+        after = [event.id for event in history.log(namespace)], history.as_of(namespace, 1, None)
+        assert after == before
+    found = list(imported.read(daemon.database, namespace, 1))
+    assert [
+        (entry.changes[0].field, entry.changes[0].old_value, entry.changes[0].new_value, entry.timestamp, entry.user)
+        for entry in found
+    ] == [
+        ("name", ABSENT, "Ada", at(1), "eve"),
+        ("email", ABSENT, "a@x", at(1), ABSENT),
+        ("email", ABSENT, "a@x", at(1), ABSENT),
+        ("price", Decimal128("1.10"), None, at(3), {"name": "eve"}),
+    ]
+    assert {entry["operation"] for entry in daemon.database.imported.find()} == {"imported"}
+
+
+def test_a_collection_of_differences_comes_in_by_a_mapping(
+    users: Database[Any], daemon: Daemon, tmp_path: Path
+) -> None:
+    """From field to old and new, or as a list; ids and times under their own names."""
+    users.versions.insert_many(
+        [
+            {"ref": {"id": 1}, "at": "2023-05-01T12:00:02+00:00", "diff": {"name": ["Ada", "Eve"], "age": [1, 2]}},
+            {
+                "ref": {"id": 1},
+                "at": at(1),
+                "who": "x",
+                "diff": [{"field": "name", "old_value": "", "new_value": "Ada"}],
+            },
+            {"at": at(1), "diff": {}},
+        ]
+    )
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text(
+        f'from = "{users.name}.versions"\ndocument_id = "ref.id"\ntimestamp = "at"\nuser = "who"\nchanges = "diff"\n'
+    )
+    namespace = f"{users.name}.users"
+    done = watcher(daemon, "import", namespace, "--mapping", str(mapping), "--yes")
+
+    assert done.returncode == exit_codes.REMAINING
+    assert "2 imported" in done.stdout
+    assert "it has no ref.id" in done.stderr
+    assert [
+        (entry.user, [(c.field, c.old_value, c.new_value) for c in entry.changes])
+        for entry in imported.read(daemon.database, namespace, 1)
+    ] == [("x", [("name", "", "Ada")]), (ABSENT, [("name", "Ada", "Eve"), ("age", 1, 2)])]
+
+
+def test_a_mapping_with_a_mistake_is_refused_with_all_of_them(daemon: Daemon, tmp_path: Path) -> None:
+    """A misspelt key would silently import nothing of what it means."""
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('from = 3\nwhen = "at"\n')
+    done = watcher(daemon, "import", "a.b", "--mapping", str(mapping))
+
+    assert done.returncode == exit_codes.USAGE
+    assert "when is no key of a mapping" in done.stderr
+    assert "from must be text" in done.stderr
+    neither = watcher(daemon, "import", "a.b")
+    assert neither.returncode == exit_codes.USAGE
+    assert "--field history.changes" in neither.stderr

@@ -1,0 +1,323 @@
+"""Bringing in the changes that an application has kept by itself, in its documents or in a collection of differences.
+
+Each item becomes an entry of the collection `imported` of the history database; an item that is there already is left
+as it is, so all of it can be done again. What does not fit is told, and left out.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary, ObjectId, Timestamp
+from pymongo.errors import BulkWriteError
+
+from change_history.bson.values import ABSENT, document_to_python, to_raw
+from change_history.stored import exact
+from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
+from change_history.stored.reading import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+_AT_ONCE = 1000
+_DUPLICATE_KEY = 11000
+_LAST_SECOND = 2**32 - 1
+_MOST_AT_ONE_TIME = 10**6
+_PAIR = 2
+
+
+class MappingError(ValueError):
+    """A mapping cannot be used; the message says why."""
+
+
+class MisfitError(ValueError):
+    """An item is no change; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapping:
+    """Where things stand in an application's own changes, each a dotted path.
+
+    Attributes:
+        source: `database.collection` of the differences; None: they are in the documents themselves.
+        document_id: in a difference, the `_id` of its document.
+        changes: in a difference, its changes: a list, or a document from field to `[old, new]`; None: it is one itself.
+        field: in a change, which field.
+        old_value: its value before.
+        new_value: its value after.
+        timestamp: when; in a difference, or in an item of a list.
+        user: by whom.
+    """
+
+    source: str | None = None
+    document_id: str = "document_id"
+    changes: str | None = None
+    field: str = "field"
+    old_value: str = "old_value"
+    new_value: str = "new_value"
+    timestamp: str = "timestamp"
+    user: str = "user"
+
+
+def read_mapping(path: Path) -> Mapping:
+    """Read a mapping from TOML; `from` is its `source`, the other keys are those of `Mapping`.
+
+    Raises:
+        MappingError: no such file, no TOML, or another key.
+    """
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise MappingError(f"{path}: {error}") from error
+    known = {"from", *(one.name for one in fields(Mapping))} - {"source"}
+    problems = [
+        f"{key} is no key of a mapping; these are: {', '.join(sorted(known))}" for key in found if key not in known
+    ]
+    problems += [f"{key} must be text" for key, value in found.items() if key in known and not isinstance(value, str)]
+    if problems:
+        raise MappingError("\n".join(f"{path}: {problem}" for problem in problems))
+    source = found.pop("from", None)
+    return Mapping(source=source, **found)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the items.
+
+    Attributes:
+        documents: so many documents had items.
+        items: so many items were read.
+        imported: so many were brought in; of a rehearsal, so many would fit.
+        known: so many were there already.
+        misfits: what did not fit: where, and why; the first of them.
+        left_out: so many did not fit.
+    """
+
+    documents: int = 0
+    items: int = 0
+    imported: int = 0
+    known: int = 0
+    misfits: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+    def leave_out(self, where: str, why: str) -> None:
+        """Note that something does not fit."""
+        self.left_out += 1
+        if len(self.misfits) < _AT_ONCE:
+            self.misfits.append(f"{where}: {why}")
+
+
+class _Item(NamedTuple):
+    document_id: Any
+    changes: list[dict[str, Any]]
+    when: datetime
+    user: Any
+    source: str
+    origin: bytes = b""
+    """What tells it from an equal one: the `_id` of a difference."""
+
+
+class Import:
+    """Brings in what an application has kept.
+
+    Every method raises `pymongo.errors.PyMongoError` where a deployment does not answer.
+
+    Args:
+        watched: the deployment that has it.
+        history: the history database.
+        namespace: `database.collection` of the documents.
+        path: of the list in each document, dotted; None: it is a collection of differences.
+        mapping: where things stand.
+    """
+
+    def __init__(
+        self, watched: MongoClient[Any], history: Database[Any], namespace: str, path: str | None, mapping: Mapping
+    ) -> None:
+        self._watched = watched
+        self._history = history
+        self._namespace = namespace
+        self._path = path
+        self._mapping = mapping
+
+    def run(self, *, rehearsal: bool = False) -> Outcome:
+        """Bring it in.
+
+        Args:
+            rehearsal: only find out what fits.
+        """
+        outcome = Outcome()
+        entries = self._entries(outcome)
+        if not rehearsal:
+            self._history[IMPORTED].create_index(DOCUMENT_TIMELINE, name="document")
+        while some := list(islice(entries, _AT_ONCE)):
+            known = 0 if rehearsal else self._store(some)
+            outcome.known += known
+            outcome.imported += len(some) - known
+        return outcome
+
+    def _store(self, entries: Sequence[bytes]) -> int:
+        """Store entries; how many of them were there already."""
+        try:
+            exact.insert(self._history[IMPORTED], entries)
+        except BulkWriteError as error:
+            failed = error.details["writeErrors"]
+            if any(one["code"] != _DUPLICATE_KEY for one in failed) or error.details.get("writeConcernErrors"):
+                raise
+            return len(failed)
+        return 0
+
+    def _entries(self, outcome: Outcome) -> Iterator[bytes]:
+        found = self._of_documents(outcome) if self._path is not None else self._of_differences(outcome)
+        ranks: Counter[tuple[bytes, datetime]] = Counter()
+        document: bytes | None = None
+        for item in found:
+            key = to_raw({"_id": item.document_id})[1]
+            if key != document:  # the items of one list come together
+                document = key
+                ranks.clear()
+            ranks[key, item.when] += 1
+            outcome.items += 1
+            yield _entry(self._namespace, item, ranks[key, item.when] - 1)
+
+    def _of_documents(self, outcome: Outcome) -> Iterator[_Item]:
+        path = self._path or ""
+        source = f"{self._namespace}:{path}"
+        for stored in self._read(self._namespace, {path: {"$exists": True}}, {path: 1}):
+            where = f"_id {stored['_id']!r}"
+            items = _at(stored, path)
+            if not isinstance(items, list):
+                outcome.leave_out(where, f"{path} is no list")
+                continue
+            outcome.documents += 1
+            for number, item in enumerate(items):
+                try:
+                    if not isinstance(item, dict):
+                        raise MisfitError("it is no document")  # noqa: TRY301
+                    yield self._item(stored["_id"], item, replace(self._mapping, changes=None), source)
+                except MisfitError as error:
+                    outcome.leave_out(f"{where}, {path}.{number}", str(error))
+
+    def _of_differences(self, outcome: Outcome) -> Iterator[_Item]:
+        source = self._mapping.source or ""
+        seen: set[bytes] = set()
+        for stored in self._read(source, {}, None):
+            where = f"{source}, _id {stored['_id']!r}"
+            try:
+                document_id = _at(stored, self._mapping.document_id)
+                if document_id is ABSENT:
+                    raise MisfitError(f"it has no {self._mapping.document_id}")  # noqa: TRY301
+                item = self._item(document_id, stored, self._mapping, source)
+                yield item._replace(origin=to_raw({"_id": stored["_id"]})[1])
+            except MisfitError as error:
+                outcome.leave_out(where, str(error))
+                continue
+            seen.add(blake2b(to_raw({"_id": document_id})[1], digest_size=8).digest())
+            outcome.documents = len(seen)
+
+    def _read(self, namespace: str, query: dict[str, Any], wanted: dict[str, int] | None) -> Iterator[dict[str, Any]]:
+        database, _, name = namespace.partition(".")
+        collection = self._watched.get_database(database).get_collection(name, codec_options=RAW)
+        with collection.find(query, wanted).sort("_id", 1) as cursor:
+            yield from map(document_to_python, cursor)
+
+    def _item(self, document_id: Any, item: dict[str, Any], mapping: Mapping, source: str) -> _Item:
+        changes = item if mapping.changes is None else _at(item, mapping.changes)
+        found = list(_changes(changes, mapping))
+        if not found:
+            raise MisfitError("it has no changes")
+        return _Item(document_id, found, _time(_at(item, mapping.timestamp)), _at(item, mapping.user), source)
+
+
+def _changes(changes: Any, mapping: Mapping) -> Iterator[dict[str, Any]]:
+    if mapping.changes is None:
+        yield _change(changes, mapping)
+    elif isinstance(changes, list):
+        for change in changes:
+            yield _change(change, mapping)
+    elif isinstance(changes, dict):
+        for name, pair in changes.items():
+            if isinstance(pair, list) and len(pair) == _PAIR:
+                yield {"field": name, "old_value": pair[0], "new_value": pair[1]}
+            elif isinstance(pair, dict):
+                yield _change({mapping.field: name, **pair}, mapping)
+            else:
+                raise MisfitError(f"{mapping.changes}.{name} is neither [old, new] nor a document")
+    else:
+        raise MisfitError(f"it has no list and no document at {mapping.changes}")
+
+
+def _change(change: Any, mapping: Mapping) -> dict[str, Any]:
+    name = _at(change, mapping.field)
+    if not isinstance(name, str) or not name:
+        raise MisfitError(f"its {mapping.field} is no name of a field")
+    values = {"old_value": _at(change, mapping.old_value), "new_value": _at(change, mapping.new_value)}
+    if all(value is ABSENT for value in values.values()):
+        raise MisfitError(f"it has neither {mapping.old_value} nor {mapping.new_value}")
+    return {"field": name, **{key: value for key, value in values.items() if value is not ABSENT}}
+
+
+def _time(value: Any) -> datetime:
+    found = value
+    if isinstance(value, Timestamp):
+        found = value.as_datetime()
+    elif isinstance(value, ObjectId):
+        found = value.generation_time
+    elif isinstance(value, str):
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise MisfitError(f"its time is {value!r}, which is not ISO 8601") from error
+    if not isinstance(found, datetime):
+        raise MisfitError("it has no time" if value is ABSENT else f"its time is {value!r}")
+    found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    if not 0 <= found.timestamp() <= _LAST_SECOND:
+        raise MisfitError(f"its time is {found.isoformat()}, which is before 1970 or after 2105")
+    found = found.astimezone(UTC)
+    return found.replace(microsecond=found.microsecond // 1000 * 1000)
+
+
+def _at(document: Any, path: str) -> Any:
+    for key in path.split("."):
+        if not isinstance(document, dict) or key not in document:
+            return ABSENT
+        document = document[key]
+    return document
+
+
+def _entry(namespace: str, item: _Item, rank: int) -> bytes:
+    """An item as it is stored, a pure function of it and its place among those of the same document and time."""
+    told: dict[str, Any] = {
+        "namespace": namespace,
+        "document_id": item.document_id,
+        "operation": "imported",
+        "timestamp": item.when,
+        "changes": item.changes,
+        **({"user": item.user} if item.user is not ABSENT else {}),
+        "source": item.source,
+    }
+    apart = item.origin or b"%d" % rank
+    digest = blake2b(to_raw(told)[1] + apart, digest_size=8).digest()
+    within = item.when.microsecond // 1000 * _MOST_AT_ONE_TIME + min(rank, _MOST_AT_ONE_TIME - 1)
+    place = int(item.when.timestamp()).to_bytes(4, "big") + within.to_bytes(4, "big")
+    return to_raw({"_id": Binary(place + digest), **told})[1]
+
+
+def told_of(outcome: Outcome) -> Iterable[tuple[str, int]]:
+    """The numbers of an outcome, for people and programs."""
+    return (
+        ("documents", outcome.documents),
+        ("items", outcome.items + outcome.left_out),
+        ("imported", outcome.imported),
+        ("known", outcome.known),
+        ("left_out", outcome.left_out),
+    )
