@@ -190,7 +190,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
     pipeline = Pipeline(
         listener,
-        Recorder(PreImageCache(from_history)),
+        Recorder(PreImageCache(from_history, all_lack=not ground.pre_images)),
         writes,
         checkpointer,
         on_new_collection=images.enable if enable_images else _nothing,

@@ -200,3 +200,13 @@ def test_an_id_that_cannot_be_read_is_set_aside() -> None:
     damaged = an_event("delete", documentKey=key)
 
     assert [each.event for each in recorder.record(Batch([damaged], AT)).rejected] == [damaged]
+
+
+def test_without_pre_images_a_document_is_known_from_its_insert_on() -> None:
+    """Its first update would have it read from history again, a question for every new document."""
+    history = FixedHistory()
+    recorder = Recorder(PreImageCache(history, all_lack=True))
+    _told(recorder, _insert(n=1))
+
+    assert _told(recorder, _set(2)) == _from_history(1, 2)
+    assert history.asked == []

@@ -71,10 +71,12 @@ class PreImageCache:
 
     Args:
         history: tells what is not known yet.
+        all_lack: no pre-images are asked for, so every collection is followed, from its first event on.
     """
 
-    def __init__(self, history: Reconstructs) -> None:
+    def __init__(self, history: Reconstructs, *, all_lack: bool = False) -> None:
         self._history = history
+        self._all_lack = all_lack
         self._known: OrderedDict[Key, bytes | None] = OrderedDict()  # None: unknown
         self._size = 0
         self._followed: dict[bytes, int] = {}  # collections, and the last batch with an event without its pre-image
@@ -96,7 +98,7 @@ class PreImageCache:
         self._give_up_following()
         if recorded.lost is not None:
             self.clear()
-        if self._followed and self._history.learned():
+        if (self._followed or self._all_lack) and self._history.learned():
             self._forget(key for key, document in self._known.items() if document is None)
         wanted: dict[bytes, dict[Key, Value]] = {}
         for key, document_id in lacking.documents.items():
@@ -109,7 +111,7 @@ class PreImageCache:
 
     def follows(self, event: Event | Usual) -> bool:
         """Whether the documents of the event's collection are kept up to date here."""
-        return event.namespace in self._followed
+        return self._all_lack or event.namespace in self._followed
 
     def before(self, event: Event | Usual) -> bytes | None:
         """The document before an event that lacks its pre-image, or None if history does not tell it."""

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     Fields = dict[bytes, raw.Value]
 
 _ENDS = frozenset(name.encode() for name in ENDS)
-_AT_ONCE = 20
-"""Documents reconstructed in one question; each may be of 16 MB."""
+_AT_FIRST, _AT_MOST = 20, 100
+"""So many documents are reconstructed in one question. Each may be of 16 MB."""
+_LIGHT_BYTES = 32 * 1024
+"""Of documents that are lighter than this on average, more are asked for at once."""
 
 
 class PreImagesFromHistory:
@@ -98,8 +100,9 @@ class PreImagesFromHistory:
         stored = min(self._in_flight.start() or place, place)
         namespace = next(iter(keys)).namespace.decode("utf-8", "surrogateescape")
         incarnations = self._ask(lambda: list(lineage_of(self._database, namespace, stored, self._covers)))
-        rest = iter(keys.items())
-        while some := dict(islice(rest, _AT_ONCE)):
+        rest, at_once = iter(keys.items()), _AT_FIRST
+        while some := dict(islice(rest, at_once)):
+            weight = 0
             told = self._reconstructed(incarnations, some)
             for key in some:
                 reconstructed = self._followed(key, told.get(key))
@@ -107,7 +110,10 @@ class PreImagesFromHistory:
                 known = (
                     reconstructed.document if reconstructed is not None and base is not None and base >= since else None
                 )
-                yield key, known if not isinstance(known, Unknown) else None
+                document = known if not isinstance(known, Unknown) else None
+                weight += len(document or b"")
+                yield key, document
+            at_once = _AT_MOST if weight < _LIGHT_BYTES * len(some) else _AT_FIRST
 
     def _reconstructed(self, incarnations: list[Incarnation], keys: Mapping[Key, Value]) -> dict[Key, Reconstructed]:
         found = self._ask(lambda: reconstruct_many(self._database, incarnations, list(keys.values())))
