@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from change_history.bson.values import ABSENT, UNKNOWN, Missing
     from change_history.errors import HistoryError
-    from change_history.export.parquet import NoParquetError
-    from change_history.export.part_file import BusyError
-    from change_history.export.resume import NotResumableError
+    from change_history.export.part_file import BusyError, NotResumableError
+    from change_history.export.writers import NoParquetError
     from change_history.history import History
     from change_history.query.selection import Selection
     from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
@@ -75,12 +74,12 @@ _WHERE = {
     "InsideArrayError": "revert.merge",
     "Missing": "bson.values",
     "MissingChunkError": "stored.chunks",
-    "NoParquetError": "export.parquet",
+    "NoParquetError": "export.writers",
     "NoSuchFieldError": "revert.errors",
     "NoSuchVersionError": "reconstruct.point_in_time",
     "NotAllRecordedError": "revert.errors",
     "NotAllowedError": "revert.errors",
-    "NotResumableError": "export.resume",
+    "NotResumableError": "export.part_file",
     "NothingRecordedError": "revert.errors",
     "RefusedWriteError": "revert.live",
     "Selection": "query.selection",

@@ -11,7 +11,7 @@ from change_history.bson.values import ABSENT, document_to_python
 from change_history.diff import images
 from change_history.diff.collections import changed
 from change_history.diff.compare import compare
-from change_history.query import follow, gaps, timeline, transactions
+from change_history.query import gaps, timeline, transactions
 from change_history.query.selection import Selection
 from change_history.query.stats import Question, Stats
 from change_history.reconstruct.collection import CollectionDocument, CollectionState
@@ -153,7 +153,7 @@ class History:
             stop: set from outside to end.
         """
         selection = Selection(namespace, document_id, field, since)
-        return map(to_event, follow.follow(self._collection, selection, stop=stop, limit=limit))
+        return map(to_event, timeline.follow(self._collection, selection, stop=stop, limit=limit))
 
     def transaction(self, name: str | Name) -> Transaction:
         """Find a transaction by name: `session:number` as a log prints it, or the beginning of an event's id.

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.blame import recorded
 from change_history.history import History
-from change_history.query import follow, gaps, timeline
+from change_history.query import gaps, timeline
 from change_history.reconstruct.lineage import arrival_after, boundary_before
 from change_history.reconstruct.state import Reconstruction, first_later
-from change_history.revert.intents import Intents
-from change_history.revert.told import Reverts
+from change_history.revert.intents import Intents, Reverts
 from change_history.stored.reading import as_query, is_document
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ class Reader(History):
         limit: int | None = None,
         on_unknown: Callable[[], object] = timeline.nothing,
     ) -> Iterator[RawBSONDocument]:
-        """Read recorded history documents, then new ones as they are recorded, gaps too (see `query.follow`)."""
-        return follow.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
+        """Read recorded history documents, then new ones as they are recorded, gaps too (see `query.timeline`)."""
+        return timeline.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
 
     def knows(self, namespace: str, document_id: Any) -> bool:
         """Whether anything is recorded about a document."""

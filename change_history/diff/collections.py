@@ -12,14 +12,8 @@ from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
 from change_history.reconstruct import trust
 from change_history.reconstruct.collection import reconstruct_all
-from change_history.reconstruct.states import (
-    Unknown,
-    follow,
-    only_rejected,
-    reconstruct_many,
-    timelines,
-    unless_rejected,
-)
+from change_history.reconstruct.states import follow, only_rejected, reconstruct_many, timelines, unless_rejected
+from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.order import position_of
 from change_history.stored.reading import RAW

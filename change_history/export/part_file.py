@@ -1,16 +1,24 @@
-"""The file that an export grows in, beside the one that it becomes when it is complete."""
+"""The file that an export grows in, beside the one that it becomes when it is complete, and where it was cut off."""
 
 from __future__ import annotations
 
+import base64
+import csv
 import fcntl
 import json
 import os
-from typing import TYPE_CHECKING, BinaryIO, Self
+import re
+import sys
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from change_history.errors import HistoryError
+from change_history.export.tables import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from change_history.export.tables import Table
 
 
 class BusyError(HistoryError, OSError):
@@ -80,3 +88,101 @@ class PartFile:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+
+
+_EVENT = re.compile(rb'\{"(?:_id|event)": \{"\$binary": \{"base64": "([A-Za-z0-9+/]{22}==)"')
+_HEX_DIGITS = 32
+
+
+class NotResumableError(HistoryError, ValueError):
+    """The file is not what an export of this kind left behind."""
+
+
+class Place(NamedTuple):
+    """Where to go on.
+
+    Attributes:
+        size: so many bytes of the file are kept.
+        event: `_id` of the event whose rows come next, 16 bytes; None: from the first one on, header and all.
+    """
+
+    size: int
+    event: bytes | None
+
+
+def place(file: BinaryIO, chosen: Format, table: Table) -> Place:
+    """Find the last event that has a complete row. Its rows are dropped, since some may be missing, and come again.
+
+    The file is read from its beginning to its end, without being held in memory.
+
+    Args:
+        file: open for reading.
+        chosen: its format; not Parquet.
+        table: its columns.
+
+    Raises:
+        NotResumableError: its rows are not of such an export.
+        OSError: it cannot be read.
+    """
+    file.seek(0)
+    found = Place(0, None)
+    rows = _csv_rows(file, table) if chosen is Format.CSV else _ndjson_rows(file)
+    for start, event in rows:
+        if event != found.event:
+            found = Place(start, event)
+    return found
+
+
+def _ndjson_rows(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Where each complete row begins, and the `_id` of its event."""
+    start = 0
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        event = _EVENT.match(line)
+        if event is None:
+            raise NotResumableError(f"the line at byte {start} is not of an export of history")
+        yield start, base64.b64decode(event[1])
+        start += len(line)
+
+
+def _csv_rows(file: BinaryIO, table: Table) -> Iterator[tuple[int, bytes]]:
+    """Where each complete row begins, and the `_id` of its event; a cell may hold line ends."""
+    csv.field_size_limit(sys.maxsize)  # a value may have sixteen megabytes
+    lines = _Lines(file)
+    rows = csv.reader(lines, strict=True)
+    start = 0
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error:  # cut off within a quoted cell
+            return
+        if row is None or not lines.complete:
+            return
+        if not start and row != [column.name for column in table.columns]:
+            raise NotResumableError("its header has other columns")
+        if start:
+            if len(row[0]) != _HEX_DIGITS or len(row) != len(table.columns):
+                raise NotResumableError(f"the row at byte {start} is not of an export of history")
+            yield start, bytes.fromhex(row[0])
+        start = lines.read
+
+
+class _Lines:
+    """The lines of a file as text, and how far they have been read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read = 0
+        self.complete = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline()
+        if not line:
+            raise StopIteration
+        self.read += len(line)
+        self.complete = line.endswith(b"\n")
+        return line.decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import ABSENT, to_raw
-from change_history.export.resume import NotResumableError
+from change_history.export.part_file import NotResumableError
 from change_history.query.gaps import is_gap
 from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.order import cluster_time_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson.values import ABSENT
-from change_history.query import fields, values
+from change_history.query import conditions as asked
 from change_history.query.transactions import TRANSACTIONS
 from change_history.reconstruct import point_in_time
 from change_history.stored import operations
@@ -30,13 +30,13 @@ class Selection:
     Attributes:
         namespace: `database.collection`; None: all that is recorded.
         document_id: `_id` of one document, any BSON type; `ABSENT`: the whole collection with its own events.
-        field: a field as MongoDB writes it, with everything below it (see `change_history.query.fields`).
+        field: a field as MongoDB writes it, with everything below it (see `change_history.query.conditions`).
         since: first moment, included (see `change_history.reconstruct.point_in_time`).
         until: last moment, included.
         operations: only these; none: all.
         transaction: only its events (see `change_history.query.transactions`).
         changed_from: only events with a change from this value, in the field if one is given (see
-            `change_history.query.values`); `ABSENT`: from any.
+            `change_history.query.conditions`); `ABSENT`: from any.
         changed_to: the same of the new value. If both are given, one change must have both.
 
     Raises:
@@ -99,17 +99,17 @@ class Selection:
             conditions["transaction.session"] = {"$eq": self.transaction.session}
             conditions["transaction.number"] = {"$eq": self.transaction.number}
         conditions = {below + name: condition for name, condition in conditions.items()}
-        of_changes = values.condition(self.changed_from, self.changed_to)
+        of_changes = asked.of_values(self.changed_from, self.changed_to)
         if self.field is not None:
-            conditions |= fields.condition(self.field, below, of_changes)
+            conditions |= asked.of_field(self.field, below, of_changes)
         elif of_changes:
             parts = {f"{below}parts": {"$exists": True}}  # its values are elsewhere
             conditions["$or"] = [{f"{below}changes": {"$elemMatch": of_changes}}, parts]
         return as_query(conditions)
 
     def changes_of(self, event: Event) -> list[Change]:
-        """The changes of an event that are asked for: of the field, with the values."""
-        concerned = event.changes if self.field is None else fields.changes_of(event, self.field)
+        """The changes of an event that are asked for: of the field, with the asked."""
+        concerned = event.changes if self.field is None else asked.changes_of(event, self.field)
         if not self.by_value:
             return list(concerned)
         return [change for change in concerned if self._verdict(change)]
@@ -118,8 +118,8 @@ class Selection:
         """Decide what the server cannot: whether an event that it let through belongs here; None: nobody knows."""
         if not self.narrows:
             return True
-        concerned = event.changes if self.field is None else fields.changes_of(event, self.field)
-        return values.of_any(map(self._verdict, concerned))
+        concerned = event.changes if self.field is None else asked.changes_of(event, self.field)
+        return asked.of_any(map(self._verdict, concerned))
 
     def _verdict(self, change: Change) -> bool | None:
-        return values.verdict(change, self.changed_from, self.changed_to)
+        return asked.verdict(change, self.changed_from, self.changed_to)

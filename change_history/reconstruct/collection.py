@@ -12,7 +12,8 @@ from change_history.bson.values import document_to_python, to_python
 from change_history.reconstruct import point_in_time, trust
 from change_history.reconstruct.filters import Filter
 from change_history.reconstruct.lineage import Lineage
-from change_history.reconstruct.states import Reconstructed, Unknown, fields_of, follow, only_rejected, unless_rejected
+from change_history.reconstruct.states import Reconstructed, fields_of, follow, only_rejected, unless_rejected
+from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import before, fields_in_order
 from change_history.stored.reading import RAW

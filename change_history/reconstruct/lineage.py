@@ -18,7 +18,7 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.reconstruct import trust
 from change_history.reconstruct.reads import Read, read_together
-from change_history.reconstruct.states import Unknown
+from change_history.reconstruct.trust import Unknown
 from change_history.stored.event import to_event
 from change_history.stored.names import CHECKPOINTS, DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.order import END, HistoryPosition, after, before, identity, position_at

@@ -23,8 +23,8 @@ from change_history.reconstruct import fold, snapshots, trust
 from change_history.reconstruct.document import reconstruct_one
 from change_history.reconstruct.lineage import incarnations_of, lineage_of
 from change_history.reconstruct.reads import is_id
-from change_history.reconstruct.states import Unknown, steps, timelines
-from change_history.reconstruct.trust import recorded_until, trusted_since
+from change_history.reconstruct.states import steps, timelines
+from change_history.reconstruct.trust import Unknown, recorded_until, trusted_since
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.order import END, before, identity, position_of
 from change_history.stored.reading import RAW

@@ -13,7 +13,7 @@ from change_history.reconstruct import point_in_time
 from change_history.reconstruct.document import read_ahead, reconstruct_one
 from change_history.reconstruct.lineage import Lineage, last_boundary, lineage_of
 from change_history.reconstruct.point_in_time import Versions
-from change_history.reconstruct.states import Unknown
+from change_history.reconstruct.trust import Unknown
 from change_history.stored.chunks import whole
 from change_history.stored.event import to_event
 from change_history.stored.names import HISTORY

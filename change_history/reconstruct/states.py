@@ -16,6 +16,7 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct import fold, trust
 from change_history.reconstruct.reads import in_ids
+from change_history.reconstruct.trust import Unknown
 from change_history.stored.chunks import whole
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import fields_in_order, identity
@@ -33,16 +34,6 @@ if TYPE_CHECKING:
     from change_history.stored.rejected import Concern
 
     Fields = dict[bytes, raw.Value]
-
-
-class Unknown(NamedTuple):
-    """History has entries of the document, but not all that would be needed to tell what it was.
-
-    Attributes:
-        reason: in words.
-    """
-
-    reason: str
 
 
 _NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when watching began is not recorded")

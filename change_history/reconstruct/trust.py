@@ -34,6 +34,16 @@ if TYPE_CHECKING:
     from change_history.stored.rejected import Concern
 
 
+class Unknown(NamedTuple):
+    """History has entries of the document, but not all that would be needed to tell what it was.
+
+    Attributes:
+        reason: in words.
+    """
+
+    reason: str
+
+
 class Gap(NamedTuple):
     """An interval of which events were lost.
 

@@ -4,8 +4,8 @@
                                           live (the documents) ◀──┘ └──▶ intents (who did it)
 
 One attempt is one transaction of the server: the documents are read in it, compared byte by byte with what history says
-they are (`change_history.revert.merge`), written in it, read again, and committed to a majority. Whoever else writes
-to one of them
-meanwhile makes the server refuse the attempt; the next one reads anew, and compares with the same history as the first.
-So what others write after the revert began is never overwritten, whatever it is and however fast it is recorded.
+they are (`change_history.revert.merge`), written in it, read again, and committed to a majority. Whoever else writes to
+one of them meanwhile makes the server refuse the attempt; the next one reads anew, and compares with the same history
+as the first. So what others write after the revert began is never overwritten, whatever it is and however fast it is
+recorded.
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.bson.cluster_time import ClusterTime
 from change_history.query import transactions
-from change_history.revert import deleted, goals, later, undo
+from change_history.revert import goals, outcome
 from change_history.revert.attempts import Attempts
 from change_history.revert.intents import Purpose
 from change_history.stored.order import END, after
@@ -46,7 +46,7 @@ def revert(
     to = goals.counted(database, namespace, document_id, to)
     wanted = goals.to_moment(database, namespace, document_id, to, fields=asked, seen=seen, force=force)
     until = after(ClusterTime.of(wanted.seen)) if wanted.seen is not None else wanted.since
-    between = partial(later.between, database, namespace, document_id, names=asked)
+    between = partial(outcome.between, database, namespace, document_id, names=asked)
     undone = between(wanted.since, until)
     unseen = between(until, END) if seen is not None else None
     purpose = Purpose(to, None, asked, force)
@@ -65,18 +65,18 @@ def undelete(
     dry_run: bool = False,
 ) -> Revert:
     """Bring a deleted document back; see `History.undelete`."""
-    found = deleted.find(database, namespace, document_id, seen)
-    if isinstance(found, deleted.Deleted):
+    found = goals.before_deletion(database, namespace, document_id, seen)
+    if isinstance(found, goals.Deleted):
         return revert(
             database, watched, namespace, document_id, to=found.version, seen=found.at, force=force, dry_run=dry_run
         )
     attempts = Attempts(watched, database, [found.goal], Purpose(found.version), all_or_nothing=False, dry_run=True)
-    outcome = attempts.run()
-    (document,) = outcome.documents
+    made = attempts.run()
+    (document,) = made.documents
     if document.before is not None:  # whatever it is by now
         document = replace(document, after=document.before, raw_conflicts=())
-        outcome = replace(outcome, documents=(document,), lag=None)
-    return replace(outcome, to=found.version)
+        made = replace(made, documents=(document,), lag=None)
+    return replace(made, to=found.version)
 
 
 def revert_transaction(
@@ -93,9 +93,9 @@ def revert_transaction(
         collection = history_collection(database)
         transaction = transactions.find(collection, transactions.read_name(transaction))
     purpose = Purpose(None, transaction, (), force)
-    documents = undo.touched(database, transaction)
+    documents = goals.touched(database, transaction)
     if not partial:
-        undo.require_all(database, documents)
-    found = undo.goals(database, documents, force=force)
+        goals.require_all(database, documents)
+    found = goals.of_transaction(database, documents, force=force)
     attempts = Attempts(watched, database, found, purpose, all_or_nothing=not partial, dry_run=dry_run)
     return attempts.run()

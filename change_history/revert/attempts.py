@@ -15,10 +15,9 @@ from change_history.bson.equality import key_of
 from change_history.reconstruct.trust import recorded_until
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
-from change_history.revert.lag import Lag
 from change_history.revert.live import Live, LostRaceError, RefusedWriteError, Write
 from change_history.revert.merge import plan
-from change_history.revert.outcome import Revert, Reverted
+from change_history.revert.outcome import Lag, Revert, Reverted
 from change_history.stored.event import Transaction
 
 if TYPE_CHECKING:

@@ -1,31 +1,45 @@
-"""What history says of a document that is to be put back: what it should be now, and what it is to become."""
+"""What history says of documents that are to be put back: what they should be now, and what they are to become.
+
+One document goes back to a point in time (`to_moment`), to the version before its deletion (`before_deletion`), or the
+documents of a transaction to what they were before it (`of_transaction`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import raw
-from change_history.bson.cluster_time import ClusterTime
-from change_history.bson.values import to_raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.bson.equality import key_of
+from change_history.bson.values import ABSENT, to_raw
+from change_history.query.selection import Selection
 from change_history.reconstruct import point_in_time
 from change_history.reconstruct.document import reconstruct_one
 from change_history.reconstruct.lineage import Lineage, last_boundary
-from change_history.reconstruct.point_in_time import Versions
-from change_history.reconstruct.state import UnknownStateError
-from change_history.reconstruct.states import Reconstructed, Unknown
-from change_history.revert.errors import NoSuchFieldError, NothingRecordedError
+from change_history.reconstruct.point_in_time import Resolved, Versions
+from change_history.reconstruct.state import Reconstruction, UnknownStateError
+from change_history.reconstruct.trust import Unknown, parts_before
+from change_history.revert.errors import (
+    CollectionEndedError,
+    NoSuchFieldError,
+    NotAllRecordedError,
+    NothingRecordedError,
+)
 from change_history.revert.merge import InsideArrayError, paths_of
-from change_history.stored.order import position_of
+from change_history.stored.names import HISTORY
+from change_history.stored.order import position_at, position_of
+from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from bson import Timestamp
     from pymongo.database import Database
 
     from change_history.bson.paths import Path
-    from change_history.reconstruct.point_in_time import PointInTime, Resolved
-    from change_history.stored.event import Event
+    from change_history.reconstruct.point_in_time import PointInTime
+    from change_history.reconstruct.states import Reconstructed
+    from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
 
 
@@ -187,3 +201,153 @@ def _paths(field: str, expected: bytes | None, target: bytes | None) -> set[Path
     if not found:
         raise NoSuchFieldError(f"the document has no field {field}, neither now nor then")
     return found
+
+
+class Deleted(NamedTuple):
+    """A document whose last recorded event is its deletion.
+
+    Attributes:
+        version: the number of the version before.
+        at: cluster time of the deletion. Only this much of history is expected, so whatever came back since conflicts.
+    """
+
+    version: int
+    at: Timestamp
+
+
+class Living(NamedTuple):
+    """A document that is there, as history says; so nothing is to be done.
+
+    Attributes:
+        version: the number of its version; None: it has none under this name.
+        goal: that it be there.
+    """
+
+    version: int | None
+    goal: Goal
+
+
+def before_deletion(
+    database: Database[Any], namespace: str, document_id: Any, seen: PointInTime | None
+) -> Deleted | Living:
+    """Whether a document is deleted, and what it was before.
+
+    Args:
+        database: the history database.
+        namespace: `db.coll`.
+        document_id: its `_id`, any BSON type.
+        seen: only what is recorded up to then counts; None: all.
+
+    Raises:
+        CollectionEndedError: it is gone with its collection.
+        NothingRecordedError: nothing is recorded of it.
+        UnknownStateError: history cannot tell whether it is there, or nothing of it before its deletion.
+        change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    state = Reconstruction(database, namespace, document_id, seen).state()
+    if state.unknown is not None:
+        raise UnknownStateError(namespace, state.unknown, document_id)
+    if state.data is not None:
+        return Living(state.version, Goal(namespace, state.raw_id, state.data, state.data))
+    ended = state.ended_by
+    if ended is None:
+        raise NothingRecordedError(f"nothing is recorded of the document in {namespace}")
+    if ended.document_id is ABSENT or ended.namespace != namespace:
+        raise CollectionEndedError(ended)
+    before = Versions(database, namespace, state.raw_id).number(position_at(ended.id, ended.resume_token)) - 1
+    if not before:
+        raise UnknownStateError(namespace, "nothing is recorded of it before its deletion", document_id)
+    return Deleted(before, ended.cluster_time)
+
+
+_WHERE = {"namespace": 1, "document_id": 1, "resume_token": 1}
+
+
+class Touched(NamedTuple):
+    """A document that a transaction wrote to, and the places of the first and the last of its events there."""
+
+    namespace: str
+    raw_id: raw.Value
+    first: HistoryPosition
+    last: HistoryPosition
+
+
+def of_transaction(database: Database[Any], documents: Iterable[Touched], *, force: bool = False) -> list[Goal]:
+    """Documents that a transaction wrote to, from what they were right after it to what they were right before.
+
+    In memory are all of the documents, before and after.
+
+    Args:
+        database: the history database.
+        documents: those of the transaction.
+        force: gaps do not matter.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    return [_goal(database, document, force=force) for document in documents]
+
+
+def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
+    """See to it that every part of a stream that may have events of a transaction has recorded them.
+
+    Args:
+        database: the history database.
+        documents: those that it is known to have written to.
+
+    Raises:
+        NotAllRecordedError: one has not.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    last = max((document.last.cluster_time for document in documents), default=BEGINNING_OF_TIME)
+    for namespace in {document.namespace for document in documents}:
+        for behind in parts_before(database, last.timestamp, namespace):
+            raise NotAllRecordedError(behind)
+
+
+def touched(database: Database[Any], transaction: Transaction) -> list[Touched]:
+    """Every document that a transaction is known to have written to.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+    """
+    found: dict[tuple[str, Hashable], Touched] = {}
+    for fields in _events(database, transaction):
+        document_id = fields.get(b"document_id")
+        if document_id is None:
+            continue  # it made a collection, or an index
+        namespace = raw.text_of(fields[b"namespace"]).decode("utf-8", "surrogateescape")
+        key, place = (namespace, key_of(document_id)), position_of(fields)
+        if key in found:
+            known = found[key]
+            found[key] = known._replace(first=min(known.first, place), last=max(known.last, place))
+        else:
+            found[key] = Touched(namespace, document_id, place, place)
+    return sorted(found.values(), key=lambda document: document.namespace)
+
+
+def _events(database: Database[Any], transaction: Transaction) -> Iterator[dict[bytes, raw.Value]]:
+    selection = Selection(None, transaction=transaction)
+    history = database.get_collection(HISTORY, codec_options=RAW)
+    for stored in history.find(selection.query(), _WHERE, sort=[("_id", 1)], hint=selection.index):
+        yield raw.fields(bytes(stored.raw))
+
+
+def _goal(database: Database[Any], document: Touched, *, force: bool) -> Goal:
+    namespace, raw_id, first, last = document
+    before, after = (Known(database, namespace, raw_id, Resolved(place)) for place in (first, last.following))
+    target, expected, gaps = before.document(), after.document(), before.gaps()
+    if isinstance(target, Unknown):
+        return _untold(document, target)
+    if isinstance(expected, Unknown):
+        return _untold(document, expected)
+    goal = Goal(namespace, raw_id, expected, target, undo=True, gaps=gaps)
+    if gaps and not force:
+        return goal._replace(refused="events were lost before the transaction, so it may have been something else")
+    return goal
+
+
+def _untold(document: Touched, unknown: Unknown) -> Goal:
+    refused = f"history cannot tell it: {unknown.reason}"
+    return Goal(document.namespace, document.raw_id, None, None, undo=True, refused=refused)

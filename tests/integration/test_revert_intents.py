@@ -10,7 +10,7 @@ from bson import Timestamp
 from pymongo.errors import OperationFailure
 
 from change_history.revert import intents
-from change_history.revert.told import Reverts
+from change_history.revert.intents import Reverts
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from change_history import History, UnknownStateError
-from change_history.revert import deleted
+from change_history.revert import goals
 from change_history.revert.errors import CollectionEndedError, NothingRecordedError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_what_comes_back_while_history_is_asked_is_not_trampled(  # the worst mo
     database: Database[Any], recording: Recording, history: History, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Recorded in the middle of the call, it would count as what history says, and be overwritten."""
-    find = deleted.find
+    find = goals.before_deletion
 
     def slowly(*arguments: Any) -> Any:
         found = find(*arguments)
@@ -87,7 +87,7 @@ def test_what_comes_back_while_history_is_asked_is_not_trampled(  # the worst mo
         recording.catch_up()
         return found
 
-    monkeypatch.setattr(deleted, "find", slowly)
+    monkeypatch.setattr(goals, "before_deletion", slowly)
     found = history.undelete(namespace, 1)
 
     assert (found.applied, found.complete) == (False, False)

@@ -16,8 +16,8 @@ from pyarrow import parquet
 
 from change_history.bson import extended_json, raw
 from change_history.bson.values import document_to_python, to_raw
-from change_history.export import parquet as parquet_file
-from change_history.export import resume, rows, tables
+from change_history.export import part_file, tables
+from change_history.export import writers as parquet_file
 from change_history.export.tables import CHANGES, DOCUMENTS, EVENTS, Format, Table
 from change_history.export.writers import writer_of
 from tests.support.generated.documents import every_type
@@ -70,7 +70,7 @@ def test_every_type_comes_back_from_every_format() -> None:
     document = every_type()
     event = stored(1, change("d", old_value=None, new_value=document_to_python(document)))
     line = written(Format.NDJSON, EVENTS, [event]).decode()
-    (row,) = rows.of_changes(event)
+    (row,) = tables.of_changes(event)
     (cells,) = read_csv(written(Format.CSV, CHANGES, [row]))
     (native,) = parquet.read_table(io.BytesIO(written(Format.PARQUET, CHANGES, [row]))).to_pylist()
 
@@ -90,7 +90,7 @@ def test_absent_null_and_unknown_are_three_things_in_a_table() -> None:
         change("a", old_value="null", new_value=1),
         change("a", old_value="", new_value=1),
     )
-    found = list(rows.of_changes(event))
+    found = list(tables.of_changes(event))
     cells = read_csv(written(Format.CSV, CHANGES, found))
     native = parquet.read_table(io.BytesIO(written(Format.PARQUET, CHANGES, found))).to_pylist()
 
@@ -107,7 +107,7 @@ def test_absent_null_and_unknown_are_three_things_in_a_table() -> None:
 def test_columns_have_types_where_the_format_has_them() -> None:
     """Times can be compared, numbers added, in whatever reads the file."""
     event = stored(7, change("l", truncated_to=2, at_end=True), transaction={"session": {"id": 1}, "number": Int64(3)})
-    (row,) = rows.of_changes(event)
+    (row,) = tables.of_changes(event)
     table = parquet.read_table(io.BytesIO(written(Format.PARQUET, CHANGES, [row])))
     (native,) = table.to_pylist()
     (cells,) = read_csv(written(Format.CSV, CHANGES, [row]))
@@ -124,7 +124,7 @@ def test_columns_have_types_where_the_format_has_them() -> None:
 def test_an_event_without_changes_is_a_row_too() -> None:
     """A drop, a gap: an export of changes that lacks them would look whole."""
     event = stored(1, operation="drop", description={"a": 1})
-    (row,) = rows.of_changes(event)
+    (row,) = tables.of_changes(event)
 
     assert document_to_python(row)["operation"] == "drop"
     assert document_to_python(row)["description"] == {"a": 1}
@@ -134,7 +134,7 @@ def test_an_event_without_changes_is_a_row_too() -> None:
 def test_a_field_that_has_no_column_is_not_lost(chosen: Format) -> None:
     """Of a later version; or one that has not the type of its column."""
     event = stored(1, change("a", new_value=1, why="x"), actor="Ada", timestamp="never")
-    (row,) = rows.of_changes(event)
+    (row,) = tables.of_changes(event)
     data = written(chosen, CHANGES, [row])
     (found,) = read_csv(data) if chosen is Format.CSV else parquet.read_table(io.BytesIO(data)).to_pylist()
 
@@ -155,7 +155,7 @@ def test_documents_keep_repeated_keys_and_those_that_cannot_be_told_say_why() ->
     """A dictionary in between would keep one."""
     one, two = (raw.INT32, raw.int32(1)), (raw.INT32, raw.int32(2))
     document = raw.from_fields([(b"a", one), (b"a", two)])
-    found = [rows.of_document(one, document, None), rows.of_document(two, None, "no baseline")]
+    found = [tables.of_document(one, document, None), tables.of_document(two, None, "no baseline")]
 
     told, untold = read_csv(written(Format.CSV, DOCUMENTS, found))
     assert told["document"] == '{"a": {"$numberInt": "1"}, "a": {"$numberInt": "2"}}'
@@ -166,7 +166,7 @@ def test_hostile_text_stays_in_its_cell() -> None:
     """Quotes, line ends, commas, and bytes that are not UTF-8, in names and values."""
     name = 'a",\r\nb\udcff'
     event = stored(1, change(name, new_value=name), namespace='shop."x",\n')
-    found = list(rows.of_changes(event))
+    found = list(tables.of_changes(event))
     (cells,) = read_csv(written(Format.CSV, CHANGES, found))
     (native,) = parquet.read_table(io.BytesIO(written(Format.PARQUET, CHANGES, found))).to_pylist()
 
@@ -177,7 +177,7 @@ def test_hostile_text_stays_in_its_cell() -> None:
 
 def test_a_parquet_file_is_written_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many rows, or so many bytes: never the whole history in memory."""
-    found = [rows.of_document(to_raw(number), b"\x05\x00\x00\x00\x00", None) for number in range(100)]
+    found = [tables.of_document(to_raw(number), b"\x05\x00\x00\x00\x00", None) for number in range(100)]
 
     monkeypatch.setattr(parquet_file, "ROWS_PER_GROUP", 30)
     assert groups(found) == [30, 30, 30, 10]
@@ -208,10 +208,10 @@ def test_cut_off_at_any_byte_and_gone_on_with_the_file_is_the_same(
     history: list[bytes], chosen: Format, table: Table
 ) -> None:
     """No row twice, none missing, none torn; also where the cut is within a cell, a character or a line end."""
-    make = rows.of_changes if table is CHANGES else rows.of_event
+    make = tables.of_changes if table is CHANGES else tables.of_event
     whole = written(chosen, table, [row for event in history for row in make(event)])
     for size in range(len(whole) + 1):
-        place = resume.place(io.BytesIO(whole[:size]), chosen, table)
+        place = part_file.place(io.BytesIO(whole[:size]), chosen, table)
         left = [row for event in _from(history, place.event) for row in make(event)]
         assert place.size <= size
         assert written(chosen, table, left, whole[: place.size]) == whole
@@ -229,20 +229,20 @@ def _from(history: list[bytes], event: bytes | None) -> Iterator[bytes]:
 def test_going_on_repeats_no_more_than_the_last_event() -> None:
     """Otherwise it would be a restart."""
     history = [stored(number, change("a", new_value=1), change("b", new_value=1)) for number in range(50)]
-    found = [row for event in history for row in rows.of_changes(event)]
+    found = [row for event in history for row in tables.of_changes(event)]
     for chosen in (Format.NDJSON, Format.CSV):
         sizes = [len(written(chosen, CHANGES, found[:number])) for number in range(1, 100)]
         whole = written(chosen, CHANGES, found)
         for number, size in zip(count(1), sizes, strict=False):
-            place = resume.place(io.BytesIO(whole[:size]), chosen, CHANGES)
+            place = part_file.place(io.BytesIO(whole[:size]), chosen, CHANGES)
             assert place.event == ((number - 1) // 2).to_bytes(8, "big") * 2
 
 
 @pytest.mark.parametrize("chosen", [Format.NDJSON, Format.CSV])
 def test_a_file_of_something_else_is_not_gone_on_with(chosen: Format) -> None:
     """It would be overwritten from the middle."""
-    with pytest.raises(resume.NotResumableError):
-        resume.place(io.BytesIO(b'{"a": 1}\r\nx,y\r\n'), chosen, CHANGES)
-    other = written(chosen, DOCUMENTS, [rows.of_document(to_raw(1), b"\x05\x00\x00\x00\x00", None)])
-    with pytest.raises(resume.NotResumableError):
-        resume.place(io.BytesIO(other), chosen, CHANGES)
+    with pytest.raises(part_file.NotResumableError):
+        part_file.place(io.BytesIO(b'{"a": 1}\r\nx,y\r\n'), chosen, CHANGES)
+    other = written(chosen, DOCUMENTS, [tables.of_document(to_raw(1), b"\x05\x00\x00\x00\x00", None)])
+    with pytest.raises(part_file.NotResumableError):
+        part_file.place(io.BytesIO(other), chosen, CHANGES)

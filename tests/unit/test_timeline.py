@@ -1,4 +1,4 @@
-"""The pure parts of reading: order within a cluster time, windows, fields."""
+"""The pure parts of reading: order within a cluster time, windows, conditions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from change_history.bson.values import document_to_python
-from change_history.query import fields
+from change_history.query import conditions
 from change_history.query.selection import Selection
 from change_history.reconstruct import point_in_time
 from change_history.stored.event import Change, Event
@@ -41,7 +41,7 @@ def _event(operation: str, *changes: Change) -> Event:
 
 def narrowed(happened: Event, field: str) -> list[tuple[str, Any, Any]]:
     """Field, old and new value of what concerns a field."""
-    return [(c.field, c.old_value, c.new_value) for c in fields.changes_of(happened, field)]
+    return [(c.field, c.old_value, c.new_value) for c in conditions.changes_of(happened, field)]
 
 
 STORED = st.lists(
@@ -167,7 +167,7 @@ def test_a_change_above_the_field_counts_only_if_the_field_changed() -> None:
 
 
 def test_below_an_insert_the_field_is_found_through_arrays_and_dotted_keys() -> None:
-    """Inserts are recorded by top-level fields."""
+    """Inserts are recorded by top-level conditions."""
     happened = event("insert", items=(ABSENT, [{"qty": 1}]), doc=(ABSENT, {"a.b": {"c": 2}}))
 
     assert narrowed(happened, "items.0.qty") == [("items.0.qty", ABSENT, 1)]
@@ -196,7 +196,7 @@ def test_the_server_lets_through_whatever_concerns_the_field(path: list[str | in
     change = Change(field=name, path=path, old_value=ABSENT, new_value=1)
     if not narrowed(_event("update", change), field):
         return
-    above, at_or_below = fields.condition(field)["$or"][0]["changes"]["$elemMatch"]["$or"]
+    above, at_or_below = conditions.of_field(field)["$or"][0]["changes"]["$elemMatch"]["$or"]
 
     at, below = at_or_below["$or"]
     assert (

@@ -10,8 +10,8 @@ from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.reconstruct import trust
 from change_history.reconstruct.lineage import ENDS, lineage_of
-from change_history.reconstruct.states import Reconstructed, Unknown, follow, reconstruct_many
-from change_history.reconstruct.trust import Gap, trusted_since
+from change_history.reconstruct.states import Reconstructed, follow, reconstruct_many
+from change_history.reconstruct.trust import Gap, Unknown, trusted_since
 from change_history.stored.order import position_of
 from change_history.stored.rejected import told_by_event
 from watcher.events.event import DOCUMENT_OPERATIONS, Key

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from change_history import Selection
     from change_history.reader import Reader
-    from change_history.revert.told import Reverts
+    from change_history.revert.intents import Reverts
     from change_history.stored.event import Event
 
 

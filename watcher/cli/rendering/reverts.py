@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.intents import RecordedRevert, Unsettled
-    from change_history.revert.later import Later
     from change_history.revert.merge import Conflict
-    from change_history.revert.outcome import Revert, Reverted
+    from change_history.revert.outcome import Later, Revert, Reverted
 
 
 _IDLE_S = 10

@@ -15,13 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from change_history.bson import extended_json
 from change_history.bson.values import ABSENT
-from change_history.export import resume as resuming
-from change_history.export import rows, source, tables
-from change_history.export.parquet import NoParquetError
-from change_history.export.part_file import BusyError, PartFile
-from change_history.export.resume import NotResumableError
+from change_history.export import part_file, source, tables
+from change_history.export.part_file import BusyError, NotResumableError, PartFile
 from change_history.export.tables import Format
-from change_history.export.writers import writer_of
+from change_history.export.writers import NoParquetError, writer_of
 from change_history.reconstruct.state import UnknownStateError
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing import times
@@ -77,7 +74,7 @@ class Job:
         if self.at is not None:
             yield from self._documents(history, self.at)
             return
-        make = rows.of_changes if self.changes else rows.of_event
+        make = tables.of_changes if self.changes else tables.of_event
         for stored in _shown(source.events(history, self.selection, first), history, self.selection):
             yield from make(bytes(stored.raw))
 
@@ -88,7 +85,7 @@ class Job:
             if unknown is not None:
                 self.untold[unknown] += 1
             if self.format is not Format.NDJSON:
-                yield rows.of_document(document_id, document, unknown)
+                yield tables.of_document(document_id, document, unknown)
             elif document is not None:
                 yield document
 
@@ -142,10 +139,10 @@ def _begin(part: PartFile, job: Job, *, resume: bool) -> bytes | None:
         different = sorted(key for key in _SAME if about is not None and about.get(key) != wanted[key])
         if about is None or different:
             other = ", ".join(different) or "form"
-            raise resuming.NotResumableError(f"{part.path} is of another export (other {other})")
+            raise part_file.NotResumableError(f"{part.path} is of another export (other {other})")
         since, until = (times.parse(about[key]) if about[key] else None for key in ("since", "until"))
         job.selection = replace(job.selection, since=since, until=until)
-        place = resuming.place(part.file, job.format, job.table)
+        place = part_file.place(part.file, job.format, job.table)
         if place.event is not None:
             part.cut(place.size)
             return place.event
