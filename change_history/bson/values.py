@@ -6,6 +6,7 @@ Three things must never be mixed up: a path that was not there (`ABSENT`), a val
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bson import ObjectId
 
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -91,13 +94,32 @@ def to_python(value: raw.Value) -> Any:
     return bson.decode(raw.from_fields([(b"v", value)]), CODEC)["v"]
 
 
-def document_to_python(document: bytes | RawBSONDocument) -> dict[str, Any]:
-    """Turn a BSON document into a `dict`, by the rules of `to_python`."""
+def document_to_python(
+    document: bytes | RawBSONDocument, doubtful: Callable[[dict[str, Any], bytes], tuple[int, int]] | None = None
+) -> dict[str, Any]:
+    """Turn a BSON document into a `dict`, by the rules of `to_python`.
+
+    Args:
+        document: BSON.
+        doubtful: for documents of a known form: given what the driver has decoded, and from what, the beginning and the
+            end of the part that may hold other types than the driver knows. Without it, that is the whole document.
+    """
     data = bytes(document.raw) if isinstance(document, RawBSONDocument) else document
     if b"$ref" not in data:
         decoded = bson.decode(data, CODEC)
-        if _encodes_to(decoded, data):
+        begin, end = (4, len(data)) if doubtful is None else doubtful(decoded, data)
+        if _LOST_TYPE(data, begin, end) is None or _encodes_to(decoded, data):
             return decoded
+    return _taken_apart(data)
+
+
+# What the driver decodes as another type: undefined, DBPointer, symbol. A key follows the type byte. Where three zeros
+# and two more bytes such as these follow, it is none, but the length of a string: after an undefined value with
+# an empty key they would be the ends of two documents and a type byte, after the others a length of 32 MB or more.
+_LOST_TYPE = re.compile(rb"[\x06\x0c\x0e](?!\x00\x00\x00[\x14-\x7e\x80-\xfe][\x02-\xff])").search
+
+
+def _taken_apart(data: bytes) -> dict[str, Any]:
     return {
         key.decode("utf-8", "surrogateescape"): to_python((kind, payload)) for key, kind, payload in raw.elements(data)
     }

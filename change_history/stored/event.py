@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+import bson
 
 from change_history.bson.values import ABSENT, UNKNOWN, document_to_python
 from change_history.stored.names import FROM_UNKNOWN
@@ -96,34 +99,68 @@ class Event:
         return f"<Event: {self}>"
 
 
+class _EventDraft:
+    """An `Event` in the making: the same slots, and they can be set. Thrice as fast as a frozen dataclass's own way."""
+
+    __slots__ = tuple(field.name for field in dataclass_fields(Event))
+
+
+class _ChangeDraft:
+    """A `Change` in the making."""
+
+    __slots__ = tuple(field.name for field in dataclass_fields(Change))
+
+
 def to_event(stored: RawBSONDocument | bytes) -> Event:
     """The event of a stored history document, its values exact to the BSON type.
 
     Of the head of an event that is kept in chunks, the values are `UNKNOWN`.
     """
-    fields = document_to_python(stored)
-    timestamp, transaction = fields.get("timestamp"), fields.get("transaction")
+    fields = document_to_python(stored, _doubtful)
+    get = fields.get
+    timestamp, transaction, parts = get("timestamp"), get("transaction"), get("parts")
     if timestamp is None:  # not from this product
         timestamp = fields["cluster_time"].as_datetime()
-    in_parts = fields.get("parts") is not None
-    return Event(
-        id=fields["_id"],
-        operation=fields["operation"],
-        namespace=fields.get("namespace", ""),
-        document_id=fields.get("document_id", ABSENT),
-        timestamp=timestamp,
-        cluster_time=fields["cluster_time"],
-        changes=tuple([to_change(change, timestamp, untold=in_parts) for change in fields.get("changes", ())]),
-        key_order=fields.get("key_order"),
-        description=fields.get("description", ABSENT),
-        transaction=Transaction(transaction.get("session"), transaction.get("number"))
-        if transaction is not None
-        else None,
-        resume_token=fields.get("resume_token"),
-        version=fields.get("version"),
-        change_count=fields.get("change_count"),
-        parts=fields.get("parts"),
+    untold = parts is not None
+    draft: Any = _EventDraft()
+    draft.id = fields["_id"]
+    draft.operation = fields["operation"]
+    draft.namespace = get("namespace", "")
+    draft.document_id = get("document_id", ABSENT)
+    draft.timestamp = timestamp
+    draft.cluster_time = fields["cluster_time"]
+    draft.changes = tuple([to_change(change, timestamp, untold=untold) for change in get("changes", ())])
+    draft.key_order = get("key_order")
+    draft.description = get("description", ABSENT)
+    draft.transaction = (
+        Transaction(transaction.get("session"), transaction.get("number")) if transaction is not None else None
     )
+    draft.resume_token = get("resume_token")
+    draft.version = get("version")
+    draft.change_count = get("change_count")
+    draft.parts = parts
+    draft.__class__ = Event
+    event: Event = draft
+    return event
+
+
+_CHANGES = b"\x04changes\x00"
+_TOKEN = b"\x05resume_token\x00"
+_AROUND_TOKEN = len(_TOKEN) + 4 + len(b"\x00") + len(b"\x00")
+_KEPT_BY_DRIVER = frozenset(
+    {int, float, bool, bytes, bson.ObjectId, bson.Int64, bson.Binary, bson.Decimal128, datetime}
+)
+
+
+def _doubtful(decoded: dict[str, Any], data: bytes) -> tuple[int, int]:
+    """The part of a stored history document that holds a document's values, without the ids, times and the token."""
+    begin, end = 4, len(data)
+    if type(decoded.get("document_id")) in _KEPT_BY_DRIVER:
+        begin = max(begin, data.find(_CHANGES))
+    token = decoded.get("resume_token")
+    if type(token) is bytes and data.startswith(_TOKEN, end - _AROUND_TOKEN - len(token)):
+        end -= _AROUND_TOKEN + len(token)
+    return begin, end
 
 
 def to_change(fields: dict[str, Any], timestamp: datetime | None = None, *, untold: bool = False) -> Change:
@@ -134,21 +171,32 @@ def to_change(fields: dict[str, Any], timestamp: datetime | None = None, *, unto
         timestamp: of its event.
         untold: whether its values are elsewhere.
     """
-    old_value_from, new_value_from = fields.get("old_value_from"), fields.get("new_value_from")
-    truncated_to = fields.get("truncated_to")
-    old_value, new_value = fields.get("old_value", ABSENT), fields.get("new_value", ABSENT)
-    if untold or (old_value is ABSENT and old_value_from == FROM_UNKNOWN):
-        old_value = UNKNOWN
-    if untold or (new_value is ABSENT and (truncated_to is not None or new_value_from == FROM_UNKNOWN)):
-        new_value = UNKNOWN
-    return Change(
-        field=fields["field"],
-        old_value=old_value,
-        new_value=new_value,
-        timestamp=timestamp,
-        path=fields.get("path", ABSENT),
-        old_value_from=old_value_from,
-        new_value_from=new_value_from,
-        truncated_to=truncated_to,
-        at_end=fields.get("at_end"),
-    )
+    get = fields.get
+    old_value, new_value = get("old_value", ABSENT), get("new_value", ABSENT)
+    draft: Any = _ChangeDraft()
+    draft.field = fields["field"]
+    draft.timestamp = timestamp
+    if len(fields) == _PLAIN and old_value is not ABSENT and new_value is not ABSENT and not untold:
+        draft.path = ABSENT
+        draft.old_value_from = draft.new_value_from = draft.truncated_to = draft.at_end = None
+    else:
+        old_value_from, new_value_from = get("old_value_from"), get("new_value_from")
+        truncated_to = get("truncated_to")
+        if untold or (old_value is ABSENT and old_value_from == FROM_UNKNOWN):
+            old_value = UNKNOWN
+        if untold or (new_value is ABSENT and (truncated_to is not None or new_value_from == FROM_UNKNOWN)):
+            new_value = UNKNOWN
+        draft.path = get("path", ABSENT)
+        draft.old_value_from = old_value_from
+        draft.new_value_from = new_value_from
+        draft.truncated_to = truncated_to
+        draft.at_end = get("at_end")
+    draft.old_value = old_value
+    draft.new_value = new_value
+    draft.__class__ = Change
+    change: Change = draft
+    return change
+
+
+_PLAIN = 3
+"""So many fields has a stored change that has a field and both values, and says nothing else."""
