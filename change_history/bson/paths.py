@@ -8,10 +8,14 @@ the first that is a plain decimal number is an index.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 Key: TypeAlias = bytes | int
 Path: TypeAlias = tuple[Key, ...]
+
+_REMEMBERED = 2048
+"""So many dotted paths are kept read: a collection's documents have the same few."""
 
 
 def is_index(part: bytes) -> bool:
@@ -24,6 +28,7 @@ def dotted(path: Path) -> bytes:
     return b".".join([b"%d" % key if isinstance(key, int) else key for key in path])
 
 
+@lru_cache(_REMEMBERED)
 def read_dotted(field: bytes) -> Path:
     """Read a dotted path by the fixed rule."""
     first, *rest = field.split(b".")

@@ -128,6 +128,23 @@ def readable(document: bytes) -> dict[bytes, Value]:
     return found
 
 
+def end_of_value(document: bytes, kind: int, start: int) -> int:
+    """Where a value ends, from its type and where it begins.
+
+    Raises:
+        MalformedBSON: a length or a type is impossible.
+    """
+    size = _SIZE[kind]
+    if size >= 0:
+        return start + size
+    try:
+        if size == _PREFIXED:
+            return start + int(_read_int32(document, start)[0]) + _BESIDE[kind]
+        return _odd_end(document, kind, start)
+    except (ValueError, struct.error) as error:
+        raise MalformedBSON(str(error)) from error
+
+
 def _odd_end(document: bytes, kind: int, start: int) -> int:
     if kind == REGEX:
         return document.index(0, document.index(0, start) + 1) + 1

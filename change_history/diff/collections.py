@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
@@ -11,11 +10,10 @@ from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
 from change_history.reconstruct import trust
-from change_history.reconstruct.collection import reconstruct_all
-from change_history.reconstruct.states import follow, only_rejected, reconstruct_many, timelines, unless_rejected
+from change_history.reconstruct.collection import folded, reconstruct_all
+from change_history.reconstruct.states import only_rejected, reconstruct_many, unless_rejected
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
-from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -28,8 +26,11 @@ if TYPE_CHECKING:
     from change_history.reconstruct.collection import CollectionState
     from change_history.reconstruct.states import Reconstructed
 
-_AT_ONCE = 20
-"""Documents that are looked at together; each may be of 16 MB."""
+_AT_ONCE = 1000
+"""Documents that are asked for together; they come one by one."""
+
+_MOST_BYTES = 1024 * 1024
+"""Of their ids."""
 
 
 class Changed(NamedTuple):
@@ -99,28 +100,39 @@ def _changed(document_id: Value, before: Reconstructed | None, after: Reconstruc
 def _between(
     database: Database[Any], before: CollectionState, after: CollectionState
 ) -> Iterator[tuple[Value, Reconstructed | None, Reconstructed | None]]:
-    window = after.lineage.newest._replace(since=max(after.lineage.newest.since, before.place.cluster_time))
+    cuts = [list(before.lineage), list(after.lineage)]
     rejected = trust.rejected(database, sorted({incarnation.namespace for incarnation in after.lineage}))
     only = {key_of(each): each for each in rejected.documents(before.moment.just_after, after.moment)}
     with ids_between(database, before, after) as cursor:
-        while some := [each for found in islice(cursor, _AT_ONCE) for each in _ids_of(found)]:
-            known = reconstruct_many(database, before.lineage, some, before.moment)
-            later: dict[Any, Reconstructed] = {}
-            for document_id, entries in timelines(database, window, some):
-                key = key_of(document_id)
-                new = (fields for fields in entries if position_of(fields) >= before.place)
-                first = next(new, None)
-                if first is not None:
-                    reconstructed = follow(chain([first], new), known.get(key))
-                    later[key] = unless_rejected(rejected, key, after.moment, reconstructed)
-            for document_id in some:
-                key = key_of(document_id)
-                if key in later:
-                    only.pop(key, None)
-                    yield document_id, known.get(key), later[key]
-    known = reconstruct_many(database, before.lineage, list(only.values()), before.moment) if only else {}
+        ids = (each for found in cursor for each in _ids_of(found))
+        while some := _some(ids):
+            names = {key_of(each): each for each in some}
+            for key, _, (known, later) in folded(database, cuts, some):
+                if later is None or (known is not None and known.last == later.last):
+                    continue  # nothing happened in between
+                only.pop(key, None)
+                yield (
+                    names[key],
+                    unless_rejected(rejected, key, before.moment, known) if known is not None else None,
+                    unless_rejected(rejected, key, after.moment, later),
+                )
+    known_before = reconstruct_many(database, before.lineage, list(only.values()), before.moment) if only else {}
     for key, document_id in only.items():
-        yield document_id, known.get(key), only_rejected(rejected, key, before.moment.just_after, after.moment)
+        yield (
+            document_id,
+            known_before.get(key),
+            only_rejected(rejected, key, before.moment.just_after, after.moment),
+        )
+
+
+def _some(ids: Iterator[Value]) -> list[Value]:
+    """The next ids, as many as fit in one query."""
+    found: list[Value] = []
+    size = 0
+    while len(found) < _AT_ONCE and size < _MOST_BYTES and (one := next(ids, None)) is not None:
+        found.append(one)
+        size += len(one[1])
+    return found
 
 
 def ids_between(database: Database[Any], before: CollectionState, after: CollectionState) -> Any:

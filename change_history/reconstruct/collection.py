@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain, groupby, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from change_history.bson import raw
-from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python, to_python
-from change_history.reconstruct import point_in_time, trust
+from change_history.reconstruct import point_in_time, skim, trust
 from change_history.reconstruct.filters import Filter
 from change_history.reconstruct.lineage import Lineage
-from change_history.reconstruct.states import Reconstructed, fields_of, follow, only_rejected, unless_rejected
+from change_history.reconstruct.reads import in_ids
+from change_history.reconstruct.states import Following, Reconstructed, fields_of, only_rejected, unless_rejected
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
-from change_history.stored.order import before, fields_in_order
+from change_history.stored.order import HistoryPosition, before, fields_in_order
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -25,14 +26,10 @@ if TYPE_CHECKING:
     from pymongo.cursor import Cursor
     from pymongo.database import Database
 
-    from change_history.bson.cluster_time import ClusterTime
     from change_history.bson.raw import Value
     from change_history.reconstruct.lineage import Incarnation
     from change_history.reconstruct.point_in_time import Moment
     from change_history.stored.event import Event
-    from change_history.stored.order import HistoryPosition
-
-    Fields = dict[bytes, raw.Value]
 
 
 class CollectionDocument(NamedTuple):
@@ -123,7 +120,7 @@ BY_DOCUMENT = [("document_id", 1), ("_id", 1)]
 """The order of the pass. The server merges the timelines of several names into it, which the index has sorted."""
 
 
-_BATCH = 500
+_BATCH = 2000
 
 
 def reconstruct_all(
@@ -143,28 +140,104 @@ def reconstruct_all(
         The `_id` as the first entry has it, and what the document was at each of the places; None where history has no
         entry of it. The order is the server's of `_id`s; documents of which there are only rejected events come last.
     """
-    everywhere = [incarnation for incarnations in cuts for incarnation in incarnations]
-    stretches = [list(map(_stretch, incarnations)) for incarnations in cuts]
-    rejected = trust.rejected(database, sorted({incarnation.namespace for incarnation in everywhere}))
+    namespaces = {incarnation.namespace for incarnations in cuts for incarnation in incarnations}
+    rejected = trust.rejected(database, sorted(namespaces))
     only = {key_of(each): each for each in rejected.documents(BEGINNING_OF_TIME, END_OF_TIME)}
-    with find(database, everywhere) as cursor:
-        cursor.batch_size(_BATCH)
-        for key, stored in groupby(fields_of(database, cursor), key=lambda entry: key_of(entry[b"document_id"])):
-            document_id: raw.Value | None = None
-            found: list[Reconstructed | None] = [None] * len(cuts)
-            for place, fields in fields_in_order(stored):
-                document_id = document_id or fields[b"document_id"]
-                namespace = raw.text_of(fields[b"namespace"])
-                for number, within in enumerate(stretches):
-                    if any(name == namespace and since <= place < until for name, since, until in within):
-                        found[number] = follow([fields], found[number])
-            if document_id is not None and any(found):
-                only.pop(key, None)
-                yield document_id, _judged(rejected, key, cuts, moments, found)
+    for key, document_id, found in folded(database, cuts):
+        only.pop(key, None)
+        yield document_id, _judged(rejected, key, cuts, moments, found)
     for key, document_id in only.items():
         judged = _judged(rejected, key, cuts, moments, [None] * len(cuts))
         if any(judged):
             yield document_id, judged
+
+
+def folded(
+    database: Database[Any], cuts: Sequence[Sequence[Incarnation]], ids: Sequence[raw.Value] | None = None
+) -> Iterator[tuple[Hashable, raw.Value, list[Reconstructed | None]]]:
+    """What history tells of the documents of a collection at several places, whatever was rejected.
+
+    Args:
+        database: the history database.
+        cuts: as `reconstruct_all` takes them.
+        ids: only these documents; None: all of which there is an entry in one of the cuts.
+
+    Yields:
+        The key of the `_id` (`change_history.bson.equality.key_of`), then what `reconstruct_all` yields.
+    """
+    stretches = [list(map(_stretch, incarnations)) for incarnations in cuts]
+    with find(database, [each for incarnations in cuts for each in incarnations], ids) as cursor:
+        cursor.batch_size(_BATCH)
+        for key, stored in groupby(cursor, key=_Keys()):
+            entries = iter(stored)
+            begun = list(islice(entries, 2))
+            alone = _of_one_entry(bytes(begun[0].raw), stretches) if len(begun) == 1 else None
+            document_id, found = alone or _of_entries(database, chain(begun, entries), stretches)
+            if any(found):
+                yield key, document_id, found
+
+
+class _Keys:
+    """Tells the key of each entry's `_id`; that of the entry before is remembered."""
+
+    def __init__(self) -> None:
+        self._last: raw.Value | None = None
+        self._key: Hashable = None
+
+    def __call__(self, stored: RawBSONDocument) -> Hashable:
+        document_id = skim.document_id(bytes(stored.raw))
+        if document_id != self._last:
+            self._last, self._key = document_id, key_of(document_id)
+        return self._key
+
+
+def _of_one_entry(
+    data: bytes, stretches: Sequence[Sequence[_Stretch]]
+) -> tuple[raw.Value, list[Reconstructed | None]] | None:
+    """What a document was of which there is one entry, if that tells it whole; None: it is to be read as others are."""
+    told = skim.whole(data)
+    if told is None:
+        return None
+    time = ClusterTime.from_id(told.identity)
+    only = Reconstructed(told.document, told.identity, told.identity, 1)
+    found: list[Reconstructed | None] = []
+    for within in stretches:
+        for name, since, until in within:
+            if time == until.cluster_time:
+                return None  # its token decides
+            if name == told.namespace and since.cluster_time <= time < until.cluster_time:
+                found.append(only)
+                break
+        else:
+            found.append(None)
+    return told.document_id, found
+
+
+def _of_entries(
+    database: Database[Any], stored: Iterable[RawBSONDocument], stretches: Sequence[Sequence[_Stretch]]
+) -> tuple[raw.Value, list[Reconstructed | None]]:
+    """What a document was, from its entries in the order of their `_id`s. What cuts have in common is folded once."""
+    document_id: raw.Value | None = None
+    following: list[Following | None] = [None] * len(stretches)
+    for place, fields in fields_in_order(fields_of(database, stored)):
+        document_id = document_id or fields[b"document_id"]
+        namespace = raw.text_of(fields[b"namespace"])
+        concerned = {
+            number
+            for number, within in enumerate(stretches)
+            if any(name == namespace and since <= place < until for name, since, until in within)
+        }
+        for one in {following[number] for number in concerned}:
+            sharing = {number for number, other in enumerate(following) if other is one}
+            ahead = one if one is not None else Following(None)
+            if one is not None and sharing - concerned:
+                ahead = Following(one.reconstructed())
+            for number in sharing & concerned:
+                following[number] = ahead
+            ahead.add(fields)
+    if document_id is None:
+        raise ValueError("no entry to fold")
+    return document_id, [one.reconstructed() if one is not None else None for one in following]
 
 
 def _judged(
@@ -183,17 +256,33 @@ def _judged(
     ]
 
 
-def find(database: Database[Any], incarnations: Iterable[Incarnation]) -> Cursor[RawBSONDocument]:
-    """The cursor over the entries of all documents in some incarnations, document by document."""
-    distinct = list(dict.fromkeys(incarnations))
+def find(
+    database: Database[Any], incarnations: Iterable[Incarnation], ids: Sequence[raw.Value] | None = None
+) -> Cursor[RawBSONDocument]:
+    """The cursor over the entries of all documents, or some, in some incarnations, document by document."""
+    ends: dict[tuple[str, ClusterTime], Incarnation] = {}
+    for each in incarnations:
+        known = ends.setdefault((each.namespace, each.since), each)
+        if each.until > known.until:
+            ends[each.namespace, each.since] = each
     history = database.get_collection(HISTORY, codec_options=RAW)
+    namespaces = sorted({namespace for namespace, _ in ends})
     query: dict[str, Any] = {
-        "namespace": {"$in": sorted({incarnation.namespace for incarnation in distinct})},
-        "document_id": {"$exists": True},
-        "$or": [{"namespace": incarnation.namespace, "_id": incarnation.ids()} for incarnation in distinct],
+        "namespace": {"$in": namespaces},
+        "document_id": {"$exists": True} if ids is None else in_ids(ids),
+        "$or": [{"namespace": each.namespace, "_id": each.ids()} for each in ends.values()],
     }
+    if len(ends) == 1:
+        query = {
+            "namespace": namespaces[0],
+            "document_id": query["document_id"],
+            "_id": next(iter(ends.values())).ids(),
+        }
     return history.find(query, sort=BY_DOCUMENT, hint=DOCUMENT_TIMELINE)
 
 
-def _stretch(incarnation: Incarnation) -> tuple[bytes, HistoryPosition, HistoryPosition]:
+_Stretch: TypeAlias = tuple[bytes, HistoryPosition, HistoryPosition]
+
+
+def _stretch(incarnation: Incarnation) -> _Stretch:
     return incarnation.namespace.encode("utf-8", "surrogateescape"), before(incarnation.since), incarnation.until

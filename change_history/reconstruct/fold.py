@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.bson.paths import is_index
-from change_history.stored.changes import Change, decode
+from change_history.stored.changes import Change, decode, whole_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +58,17 @@ def read_fields(found: dict[bytes, Value]) -> Entry:
         [decode(payload) for _, payload in raw.items(changes[1])] if changes is not None else [],
         [raw.text_of(key) for key in raw.items(order[1])] if order is not None else None,
     )
+
+
+def whole(found: dict[bytes, Value]) -> bytes | None:
+    """The document that a stored history document, given as its top-level fields, tells whole.
+
+    Returns:
+        The document; None where that cannot be told without reading it as an `Entry`.
+    """
+    if b"parts" in found or raw.text_of(found[b"operation"]) not in _WHOLE or b"changes" not in found:
+        return None
+    return whole_document(found[b"changes"][1])
 
 
 def fold(document: bytes | None, history: Iterable[bytes]) -> bytes | None:

@@ -116,7 +116,7 @@ def follow(entries: Iterable[Fields], known: Reconstructed | None = None) -> Rec
     Raises:
         ValueError: there is neither an entry nor anything before.
     """
-    following = _Following(known)
+    following = Following(known)
     for fields in entries:
         following.add(fields)
     if not following.last:
@@ -126,13 +126,13 @@ def follow(entries: Iterable[Fields], known: Reconstructed | None = None) -> Rec
 
 def steps(entries: Iterable[Fields], known: Reconstructed | None = None) -> Iterator[Reconstructed]:
     """What a document was after each of its entries, oldest first, given what it was before them."""
-    following = _Following(known)
+    following = Following(known)
     for fields in entries:
         following.add(fields)
         yield following.reconstructed()
 
 
-class _Following:
+class Following:
     """A document that is being followed from entry to entry.
 
     Args:
@@ -144,8 +144,12 @@ class _Following:
         self._state = document if isinstance(document, Unknown) else fold.Folding(document)
 
     def add(self, fields: Fields) -> None:
-        entry = fold.read_fields(fields)
+        """Take one more entry."""
         self.last, self._count = identity(fields), self._count + 1
+        if (document := fold.whole(fields)) is not None:
+            self._base, self._state = self.last, fold.Folding(document)
+            return
+        entry = fold.read_fields(fields)
         if fold.tells_all(entry):
             self._base, self._state = self.last, fold.Folding(None)
         if isinstance(self._state, Unknown):
@@ -156,6 +160,7 @@ class _Following:
             self._state = Unknown(str(error))
 
     def reconstructed(self) -> Reconstructed:
+        """What the document is after the entries so far."""
         document = self._state if isinstance(self._state, Unknown) else self._state.document()
         return Reconstructed(document, self._base, self.last, self._count)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
@@ -114,6 +115,36 @@ def untold(operation: bytes) -> bytes:
         parts += (_OLD_FROM, raw.string(UNKNOWN))
     if operation != b"delete":
         parts += (_NEW_FROM, raw.string(UNKNOWN))
+    return raw.document(parts)
+
+
+_NEW_FIELD = re.compile(rb"\x03[0-9]+\x00(.{4})\x02field\x00.{4}([^\x00.]+\x00)(.)new_value\x00", re.DOTALL).match
+"""A change that gives a field of the document a value, up to this value: its size, the key, the type."""
+
+_SAYS_MORE = re.compile(rb"\x02old_value_from\x00|\x02new_value_from\x00|\x10truncated_to\x00|\x08at_end\x00").search
+"""What may stand behind the new value."""
+
+
+def whole_document(changes: bytes) -> bytes | None:
+    """The document that the changes of an insert or a baseline tell, each of them a field, straight from their bytes.
+
+    Args:
+        changes: the stored array.
+
+    Returns:
+        The document; None if a change may say more than a field and its new value: then they are to be decoded.
+    """
+    if _SAYS_MORE(changes) is not None:
+        return None
+    parts: list[bytes] = []
+    position, end = 4, len(changes) - 1
+    while position < end:
+        found = _NEW_FIELD(changes, position)
+        if found is None:
+            return None
+        size, key, kind = found.groups()
+        position = found.start(1) + int.from_bytes(size, "little")
+        parts += (kind, key, changes[found.end() : position - 1])
     return raw.document(parts)
 
 

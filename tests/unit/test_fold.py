@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from change_history.bson import raw
+from change_history.bson.values import to_raw
 from change_history.diff.images import diff
-from change_history.reconstruct import fold
+from change_history.reconstruct import fold, skim
 from change_history.reconstruct.fold import Entry
+from change_history.stored.changes import Change, encode
+from tests.support.generated.raw_values import values
 from tests.support.handmade_events import an_event
 from watcher.events import record
 
@@ -51,6 +55,56 @@ def test_an_insert_folds_to_the_document_and_a_delete_to_none(document: dict[str
 
     assert fold.fold(None, [inserted]) == bson.encode(document)
     assert fold.fold(None, [inserted, deleted]) is None
+
+
+@given(values, st.sampled_from(["insert", "baseline"]))
+def test_a_document_taken_from_its_entry_at_a_glance_is_the_one_that_folding_gives(
+    value: raw.Value, operation: str
+) -> None:
+    """Whatever types and keys it has: dotted, empty, more than once. What says more than values is not guessed at."""
+    document = value[1] if value[0] == raw.DOCUMENT else raw.from_fields([(b"_id", value), (b"v", value)])
+    told = [Change((key,), None, (kind, payload)) for key, kind, payload in raw.elements(document)]
+    stored = entry_of(operation, told, value)
+    plain = all(key and b"." not in key for key, _, _ in raw.elements(document))
+
+    assert skim.document_id(stored) == value
+    assert fold.fold(None, [stored]) == document
+    seen = skim.whole(stored)
+    assert (seen is not None) == plain
+    if seen is not None:
+        assert seen == (IDENTITY, b"shop.users", value, document)
+    for more in ({"at_end": True}, {"truncated_to": 0}, {"old_from": b"unknown"}):
+        changed = entry_of(operation, [*told, Change((b"last",), None, value)._replace(**more)], value)
+        assert skim.whole(changed) is None
+
+
+@pytest.mark.parametrize("operation", ["update", "replace", "delete", "reconcile", "gap"])
+def test_an_entry_that_does_not_tell_a_document_whole_is_never_taken_for_one(operation: str) -> None:
+    """Nor is the head of one in chunks, whose values are elsewhere."""
+    change = Change((b"a",), None, (raw.INT32, raw.int32(1)))
+    whole = entry_of("insert", [change], raw.NULL_VALUE)
+    head = raw.from_fields([*raw.fields(whole).items(), (b"parts", (raw.ARRAY, raw.from_items([])))])
+
+    assert skim.whole(whole) is not None
+    assert skim.whole(entry_of(operation, [change], raw.NULL_VALUE)) is None
+    assert skim.whole(head) is None
+
+
+IDENTITY = bytes(range(16))
+
+
+def entry_of(operation: str, told: list[Change], document_id: raw.Value) -> bytes:
+    """A history document of the namespace `shop.users`, as the daemon writes it."""
+    contents = {
+        b"_id": to_raw(IDENTITY),
+        b"namespace": to_raw("shop.users"),
+        b"document_id": document_id,
+        b"operation": to_raw(operation),
+        b"timestamp": (raw.DATE, bytes(8)),
+        b"cluster_time": (raw.TIMESTAMP, bytes(8)),
+        b"changes": (raw.ARRAY, raw.from_items((raw.DOCUMENT, encode(change)) for change in told)),
+    }
+    return raw.from_fields(contents.items())
 
 
 @pytest.mark.parametrize(
