@@ -15,6 +15,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import ABSENT, UNKNOWN, Missing
 from change_history.mongoengine.translation import Values, locate, stored_field
 from change_history.query.selection import Selection
+from change_history.reconstruct.state import Reconstruction
 from change_history.stored.chunks import whole
 from change_history.stored.event import Change, Event, to_event
 from change_history.stored.event_paths import dotted, path_of
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
+    from change_history.mongoengine.translation import ClassAt
     from change_history.reconstruct.point_in_time import Moment
+    from change_history.stored.event_paths import Path
 
 T = TypeVar("T")
 
@@ -108,10 +111,16 @@ class Source:
     document_id: Any = ABSENT
     saved: bool = True
 
-    def translated(self, change: Change, values: Values) -> DocumentChange:
-        """A change in the words of the class."""
+    def translated(self, change: Change, values: Values, class_at: ClassAt | None = None) -> DocumentChange:
+        """A change in the words of the class.
+
+        Args:
+            change: of the history.
+            values: makes its values the application's.
+            class_at: see `change_history.mongoengine.translation.locate`.
+        """
         path = path_of(change)
-        names, field = locate(self.model, path)
+        names, field = locate(self.model, path, class_at)
         return DocumentChange(
             field=dotted(names),
             db_field=change.field,
@@ -126,6 +135,29 @@ class Source:
             truncated_to=change.truncated_to,
             at_end=change.at_end,
         )
+
+
+class _ClassesAfter:
+    """The classes of the embedded documents of a document right after an event, reconstructed when first asked for."""
+
+    def __init__(self, database: Database[Any], event: Event) -> None:
+        self._database = database
+        self._event = event
+        self._document: Any = UNKNOWN
+
+    def __call__(self, path: Path) -> str | None:
+        if self._document is UNKNOWN:
+            at = self._event.cluster_time
+            state = Reconstruction(self._database, self._event.namespace, self._event.document_id, at).state()
+            self._document = state.document if state.unknown is None else None
+        found = self._document
+        for key in path:
+            known = key in found if isinstance(found, dict) else isinstance(found, list) and key in range(len(found))
+            if not known:
+                return None
+            found = found[key]
+        name = found.get("_cls") if isinstance(found, dict) else None
+        return name if isinstance(name, str) else None
 
 
 def moment_of(moment: Any) -> Any:
@@ -360,7 +392,8 @@ class Events(Records[Event]):
     _size = 1
 
     def _items(self, event: Event, values: Values) -> Sequence[Event]:
-        changes = tuple(self._source.translated(change, values) for change in event.changes)
+        class_at = _ClassesAfter(self._source.database, event)
+        changes = tuple(self._source.translated(change, values, class_at) for change in event.changes)
         return [replace(event, changes=changes)]
 
 
@@ -370,4 +403,5 @@ class Changes(Records[DocumentChange]):
     _size: Any = {"$ifNull": ["$change_count", {"$size": "$changes"}]}  # noqa: RUF012 - never changed
 
     def _items(self, event: Event, values: Values) -> Sequence[DocumentChange]:
-        return [self._source.translated(change, values) for change in self._selection.changes_of(event)]
+        class_at = _ClassesAfter(self._source.database, event)
+        return [self._source.translated(change, values, class_at) for change in self._selection.changes_of(event)]

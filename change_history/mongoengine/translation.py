@@ -6,19 +6,19 @@ no sequence is drawn from. What does not fit the class any more stays the stored
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import bson
 from mongoengine import EmbeddedDocument, fields
 from mongoengine.base import get_document
-from mongoengine.errors import NotRegistered
+from mongoengine.errors import NotRegistered, ValidationError
 
 from change_history.bson import raw
 from change_history.bson.values import Missing, to_raw
 from change_history.stored.event_paths import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from bson.codec_options import CodecOptions
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _PLAIN = (str, bool, int, float, type(None), bson.ObjectId)
 _BY_ID = (fields.ReferenceField, fields.LazyReferenceField)
 _BY_CLASS = (fields.GenericReferenceField, fields.GenericLazyReferenceField)
+
+
+ClassAt: TypeAlias = "Callable[[Path], str | None]"
 
 
 class MisfitError(Exception):
@@ -45,14 +48,27 @@ class Located(NamedTuple):
     field: Any
 
 
-def locate(model: Any, path: Path) -> Located:
-    """Find a stored path in a document class."""
+def locate(model: Any, path: Path, class_at: ClassAt | None = None) -> Located:
+    """Find a stored path in a document class.
+
+    Args:
+        model: the document class.
+        path: where.
+        class_at: tells the `_cls` of the embedded document at a path; asked only where the classes alone do not say
+            which field is meant.
+    """
     names: list[str | int] = []
     classes: list[Any] | None = [model]
     field: Any = None
-    for key in path:
+    for depth, key in enumerate(path):
         if classes is not None:
-            field = _field_of(classes, key) if isinstance(key, str) else None
+            found = _field_of(classes, key) if isinstance(key, str) else None
+            if found is None and class_at is not None and isinstance(key, str) and _leaves_open(classes, key):
+                found = _field_by_name(class_at(path[:depth]), key)
+            field = found
+            names.append(field.name if field is not None else key)
+        elif isinstance(key, str) and class_at is not None and _may_hold_any(model, field):
+            field = _field_by_name(class_at(path[:depth]), key)
             names.append(field.name if field is not None else key)
         else:
             inner = isinstance(key, int) if isinstance(field, fields.ListField) else isinstance(field, fields.DictField)
@@ -60,6 +76,22 @@ def locate(model: Any, path: Path) -> Located:
             names.append(key)
         classes = _documents_in(field)
     return Located(tuple(names), field)
+
+
+def _leaves_open(classes: list[Any], key: str) -> bool:
+    """Whether an embedded document may be of a class that these do not tell: a generic one, or one of several heirs."""
+    return not classes or any(_own_field(heir, key) is not None for cls in classes for heir in _family(cls))
+
+
+def _may_hold_any(model: Any, field: Any) -> bool:
+    return isinstance(field, fields.DynamicField) or (field is None and model._dynamic)  # noqa: SLF001
+
+
+def _field_by_name(class_name: str | None, key: str) -> Any:
+    try:
+        return _own_field(get_document(class_name), key) if class_name is not None else None
+    except NotRegistered:
+        return None
 
 
 def stored_field(model: Any, name: str) -> str:
@@ -129,7 +161,7 @@ def _documents_in(field: Any) -> list[Any] | None:
     try:
         if isinstance(field, fields.EmbeddedDocumentField | fields.CachedReferenceField):
             return [field.document_type]
-    except NotRegistered:
+    except (NotRegistered, ValidationError):
         return []
     if isinstance(field, fields.GenericEmbeddedDocumentField):
         return [choice for choice in field.choices or () if isinstance(choice, type)]
@@ -170,7 +202,7 @@ class Values:
             field = _own_field(cls, key)
             if field is not None:
                 data[field.name] = self._converted(field, self._decoded(item), shown=False)
-            elif cls._dynamic and key != "_cls":
+            elif cls._dynamic and key != "_cls" and not hasattr(cls, key):
                 data[key] = self._converted(None, self._decoded(item), shown=False)
         return _made(cls, data)
 
@@ -204,13 +236,8 @@ class Values:
             return field.to_python(value)
         if isinstance(field, fields.EmbeddedDocumentField | fields.GenericEmbeddedDocumentField):
             return self._embedded(_documents_in(field) or [], value)
-        if isinstance(field, fields.CachedReferenceField):
-            cls = field.document_type
-            return bson.DBRef(cls._get_collection_name(), cls._fields[cls._meta["id_field"]].to_python(value["_id"]))
-        if isinstance(field, _BY_ID) and shown:
-            return value
-        if isinstance(field, _BY_CLASS):
-            return value["_ref"] if shown else value
+        if isinstance(field, (*_BY_ID, *_BY_CLASS, fields.CachedReferenceField)):
+            return self._reference(field, value, shown=shown)
         if isinstance(field, fields.SequenceField):
             return value  # its own `to_python` draws the next number
         if isinstance(field, fields.ListField) and isinstance(value, list):
@@ -218,6 +245,16 @@ class Values:
         if isinstance(field, fields.DictField) and isinstance(value, dict):
             return {key: self._converted(field.field, item, shown=shown) for key, item in value.items()}
         return field.to_python(value)
+
+    def _reference(self, field: Any, value: Any, *, shown: bool) -> Any:
+        if isinstance(field, fields.CachedReferenceField):
+            cls = field.document_type
+            if not shown:
+                return self.document(cls, value)  # with what is cached in it, as mongoengine needs it
+            return bson.DBRef(cls._get_collection_name(), cls._fields[cls._meta["id_field"]].to_python(value["_id"]))
+        if isinstance(field, _BY_CLASS):
+            return value["_ref"] if shown else value
+        return value if shown else field.to_python(value)
 
     def _dynamic(self, value: Any, *, shown: bool) -> Any:
         if isinstance(value, list):

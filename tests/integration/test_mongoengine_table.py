@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, assert_type
 
 import mongoengine as me
 import pytest
-from bson import DBRef
+from bson import DBRef, ObjectId
 from mongoengine.context_managers import switch_collection
 
 from change_history import ABSENT
@@ -87,6 +87,26 @@ class Person(HistoryMixin, me.Document):
     number = me.SequenceField(db_alias=ALIAS)
     place = me.GeoPointField()
     file = me.FileField(db_alias=ALIAS)
+
+
+class Loft(me.EmbeddedDocument):
+    """Stored names as those of `Cellar`, attributes of other names."""
+
+    height = me.IntField(db_field="x")
+
+
+class Cellar(me.EmbeddedDocument):
+    """See `Loft`."""
+
+    depth = me.DecimalField(db_field="x")
+
+
+class House(HistoryMixin, me.Document):
+    """Embedded documents of any class."""
+
+    meta: ClassVar[Any] = {"collection": "a", "db_alias": ALIAS}
+    room = me.GenericEmbeddedDocumentField()
+    rooms = me.ListField(me.GenericEmbeddedDocumentField(choices=[Loft, Cellar]))
 
 
 class Employee(Person):
@@ -190,6 +210,9 @@ def test_values_are_what_the_fields_make_of_them(recording: Recording) -> None:
     assert values["place"] == [1.0, 2.0]
     assert values["file"].grid_id == person.file.grid_id
     assert found["code"].old_value is ABSENT
+    then = person.history.as_of(None)
+    assert then.cached.title == "t"
+    assert then.to_mongo() == person.to_mongo()
 
 
 def test_what_does_not_fit_the_class_any_more_is_given_as_it_was_stored(recording: Recording) -> None:
@@ -230,6 +253,36 @@ def test_a_dynamic_documents_fields_are_found(recording: Recording) -> None:
     assert found["a"].new_value == 1
     assert found["place"].new_value == Address(city="x")
     assert loose.history.as_of(None).to_mongo() == loose.to_mongo()
+
+
+def test_an_embedded_document_of_any_class_has_the_names_of_its_own_class(recording: Recording) -> None:
+    """Where the declared classes do not say which is meant, the document's state at the event does."""
+    house = House(room=Cellar(depth=1), rooms=[Loft(height=1), Cellar(depth=2)]).save()
+    house.room.depth = Decimal(3)
+    house.rooms[0].height = 5
+    house.rooms[1].depth = Decimal(4)
+    house.save()
+    loose = Loose(room=Loft(height=1), plain={"x": 1}).save()
+    Loose._get_collection().update_one({"_id": loose.pk}, {"$set": {"room.x": 2, "plain.x": 2}})
+
+    assert {field: change.new_value for field, change in last(recording, house).items()} == {
+        "room.depth": Decimal(3),
+        "rooms.0.height": 5,
+        "rooms.1.depth": Decimal(4),
+    }
+    assert set(last(recording, loose)) == {"room.height", "plain.x"}
+
+
+def test_a_dynamic_document_that_has_a_history_of_its_own_is_told_all_the_same(recording: Recording) -> None:
+    """An attribute that the mixin has cannot be set; the rest can."""
+    Loose._get_collection().insert_one({"_id": (pk := ObjectId()), "history": [1], "a": 2})
+    recording.catch_up()
+    loose = Loose(id=pk)
+
+    assert loose.history.as_of(None).a == 2
+    assert [change.field for change in loose.history.changes] == ["id", "history", "a"]
+    with pytest.raises(AttributeError, match="history_attribute"):
+        setattr(loose, "history", 3)  # noqa: B010 - the type checker would refuse it
 
 
 def test_a_history_of_ones_own_is_refused_when_the_class_is_defined() -> None:
