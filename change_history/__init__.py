@@ -1,4 +1,10 @@
-"""Reading history from Python, beside any application: `from change_history import History`."""
+"""Reading history from Python, beside any application: `from change_history import History`.
+
+In all of it, `database` is the history database, and `collection` its collection `history`, the documents left as
+bytes (`change_history.stored.reading`). A `namespace` is `database.collection`; a `document_id` is an `_id`, any BSON
+type, and a `raw_id` the same as BSON. Whatever reads raises `pymongo.errors.PyMongoError` where the deployment does not
+answer, or refuses.
+"""
 
 from __future__ import annotations
 

@@ -196,8 +196,6 @@ class History:
         """What a document was.
 
         Args:
-            namespace: `database.collection`.
-            document_id: its `_id`, any BSON type.
             at: when; None: as last recorded.
 
         Returns:
@@ -224,8 +222,6 @@ class History:
         In memory are only a few of them at a time.
 
         Args:
-            namespace: `database.collection`.
-            at: when.
             query: a MongoDB filter on the documents as they were. The server decides, by its own rules (see
                 `change_history.reconstruct.filters`).
 
@@ -250,8 +246,6 @@ class History:
         `differences` takes arrays apart.
 
         Args:
-            namespace: `database.collection`.
-            document_id: its `_id`, any BSON type.
             a: the first moment.
             b: the second one, which may also be the earlier.
 
@@ -287,11 +281,6 @@ class History:
     def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Event]:
         """Which event each leaf of a document has its value from (see `change_history.blame.leaves` for the rules).
 
-        Args:
-            namespace: `database.collection`.
-            document_id: its `_id`, any BSON type.
-            at: when.
-
         Returns:
             By field, `items.0.price`, the event that last set it. Where the dotted form would mislead (a key with a
             dot, a number as a key), the path as a list of JSON. Empty if the document was not there.
@@ -322,8 +311,6 @@ class History:
         one those fields are put back that are what history says; the others are conflicts. Arrays are wholes.
 
         Args:
-            namespace: `database.collection`.
-            document_id: its `_id`, any BSON type.
             to: when: an aware datetime, a `bson.Timestamp` or the number of a version.
             fields: only these, as MongoDB writes them, `address.city`; none: all.
             seen: what was recorded after this moment counts as a conflict too: somebody may have looked at the
@@ -365,8 +352,6 @@ class History:
         meanwhile is a conflict, also if that is recorded by now.
 
         Args:
-            namespace: `database.collection`.
-            document_id: its `_id`, any BSON type.
             seen: only what was recorded up to this moment counts; None: all.
             force: overwrite a document in its place that is not recorded, and do not mind gaps.
             dry_run: only find out.

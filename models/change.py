@@ -8,13 +8,13 @@ from mongoengine import BooleanField, EmbeddedDocument, IntField, StringField
 
 from change_history.bson.values import ABSENT, UNKNOWN
 from change_history.stored.names import FROM_HISTORY, FROM_UNKNOWN
-from models.fields import BSONField, drop_missing
+from models.fields import BSONField, ExactDocument
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-class ChangeModel(EmbeddedDocument):
+class ChangeModel(ExactDocument, EmbeddedDocument):
     """What became of one field.
 
     `field` is the dotted path as MongoDB writes it, read by this rule: the parts between dots are keys, and a
@@ -35,9 +35,6 @@ class ChangeModel(EmbeddedDocument):
     timestamp: datetime | None = None
     """Wall time of the event (UTC). Stored once on the event, readable on every change."""
 
-    def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **{"path": ABSENT, "old_value": ABSENT, "new_value": ABSENT, **values})
-
     @classmethod
     def _from_son(cls, son: Any, *args: Any, **kwargs: Any) -> Any:
         change = super()._from_son(son, *args, **kwargs)
@@ -47,10 +44,6 @@ class ChangeModel(EmbeddedDocument):
         if untold and change.new_value is ABSENT:
             change.new_value = UNKNOWN
         return change
-
-    def to_mongo(self, *args: Any, **kwargs: Any) -> Any:
-        """Leave out what is absent or unknown; keep null."""
-        return drop_missing(self, super().to_mongo(*args, **kwargs))
 
     def __repr__(self) -> str:
         return f"<ChangeModel {self.field}: {self.old_value!r} → {self.new_value!r}>"

@@ -6,15 +6,14 @@ every list for `_ref`; what an application stored must pass through history unto
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bson.raw_bson import RawBSONDocument
 from mongoengine import EmbeddedDocumentListField
+from mongoengine.base import BaseDocument
 from mongoengine.fields import BaseField
 
-from change_history.bson.values import Missing
-
-if TYPE_CHECKING:
-    from mongoengine.base import BaseDocument
+from change_history.bson.values import ABSENT, Missing, document_to_python
 
 
 class BSONField(BaseField):
@@ -50,9 +49,25 @@ class OpaqueListField(EmbeddedDocumentListField):
         """Ignore the wish: history holds no references."""
 
 
-def drop_missing(document: BaseDocument, son: Any) -> Any:
-    """Leave out of a written document what is absent or unknown; a null stays."""
-    for field in document._fields.values():
-        if isinstance(field, BSONField) and isinstance(son.get(field.db_field), Missing):
-            del son[field.db_field]
-    return son
+class ExactDocument(BaseDocument):
+    """What a document with fields of any BSON value does beside `Document` or `EmbeddedDocument`.
+
+    Values that are read are exact to the BSON type (see `change_history.bson.values.to_python`). What is not given is
+    `ABSENT`; what is absent or unknown is not written, and a null stays.
+    """
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        absent = {name: ABSENT for name, field in self._fields.items() if isinstance(field, BSONField)}
+        super().__init__(*args, **absent | values)
+
+    @classmethod
+    def _from_son(cls, son: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._from_son(document_to_python(son) if isinstance(son, RawBSONDocument) else son, *args, **kwargs)
+
+    def to_mongo(self, *args: Any, **kwargs: Any) -> Any:
+        """What is written."""
+        son = super().to_mongo(*args, **kwargs)
+        for field in self._fields.values():
+            if isinstance(field, BSONField) and isinstance(son.get(field.db_field), Missing):
+                del son[field.db_field]
+        return son

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
 from mongoengine import (
     BinaryField,
     DateTimeField,
@@ -18,12 +16,11 @@ from mongoengine import (
     StringField,
 )
 
-from change_history.bson.values import ABSENT, UNKNOWN, document_to_python
+from change_history.bson.values import ABSENT, UNKNOWN
 from change_history.stored.names import ALIAS, HISTORY
+from change_history.stored.reading import RAW
 from models.change import ChangeModel
-from models.fields import BSONField, OpaqueListField, TimestampField, drop_missing
-
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+from models.fields import BSONField, ExactDocument, OpaqueListField, TimestampField
 
 SCHEMA_VERSION = 1
 """Version of the stored form. A document without `version` has version 1."""
@@ -36,7 +33,7 @@ class TransactionModel(EmbeddedDocument):
     number = BSONField()
 
 
-class HistoryModel(Document):
+class HistoryModel(ExactDocument, Document):
     """One change event, whole.
 
     `id` is the cluster time (8 bytes, big-endian) followed by 8 bytes of BLAKE2b of the resume token: the same
@@ -91,9 +88,6 @@ class HistoryModel(Document):
     change_count = IntField()
     parts = ListField(BinaryField(), default=None)
 
-    def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **{"document_id": ABSENT, "description": ABSENT, **values})
-
     def __str__(self) -> str:
         """The event on one line, without its values: they may be large, and secret."""
         when = self.timestamp.isoformat(" ", "milliseconds") if isinstance(self.timestamp, datetime) else self.timestamp
@@ -105,20 +99,13 @@ class HistoryModel(Document):
 
     @classmethod
     def _get_collection(cls) -> Any:
-        return super()._get_collection().with_options(codec_options=_RAW)
+        return super()._get_collection().with_options(codec_options=RAW)
 
     @classmethod
     def _from_son(cls, son: Any, *args: Any, **kwargs: Any) -> Any:
-        """Build the model from a stored document, its values exact to the BSON type (see `values.to_python`)."""
-        if isinstance(son, RawBSONDocument):
-            son = document_to_python(son)
         event = super()._from_son(son, *args, **kwargs)
         for change in event.changes:
             change.timestamp = event.timestamp
             if event.parts is not None:
                 change.old_value = change.new_value = UNKNOWN
         return event
-
-    def to_mongo(self, *args: Any, **kwargs: Any) -> Any:
-        """Leave out what is absent; keep null."""
-        return drop_missing(self, super().to_mongo(*args, **kwargs))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from bson.raw_bson import RawBSONDocument
 from mongoengine import BinaryField, BooleanField, DateTimeField, Document, IntField, ListField, StringField
 
-from change_history.bson.values import ABSENT, document_to_python
 from change_history.stored.names import ABANDONED, ALIAS, DONE, INTENDED, REVERTS
-from models.fields import BSONField, TimestampField, drop_missing
+from models.fields import BSONField, ExactDocument, TimestampField
 
 
-class RevertModel(Document):
+class RevertModel(ExactDocument, Document):
     """One revert.
 
     `id` is the transaction that does it: the 16 bytes of its session's UUID and its number, 8 bytes, big-endian, as
@@ -42,17 +38,3 @@ class RevertModel(Document):
     count = IntField()
     begun_at = DateTimeField()
     cluster_time = TimestampField()
-
-    def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **{"to": ABSENT, "undone": ABSENT, "documents": ABSENT, **values})
-
-    @classmethod
-    def _from_son(cls, son: Any, *args: Any, **kwargs: Any) -> Any:
-        """Build the model from a stored document, its values exact to the BSON type (see `values.to_python`)."""
-        if isinstance(son, RawBSONDocument):
-            son = document_to_python(son)
-        return super()._from_son(son, *args, **kwargs)
-
-    def to_mongo(self, *args: Any, **kwargs: Any) -> Any:
-        """Leave out what is absent; keep null."""
-        return drop_missing(self, super().to_mongo(*args, **kwargs))

@@ -63,7 +63,6 @@ def after(
     Args:
         blame: that of the document before the event; changed in place. None: there is no document, or it is unknown.
         before: the document before the event; None likewise.
-        entry: the event.
         event: its number.
 
     Returns:

@@ -61,12 +61,8 @@ def changed(database: Database[Any], before: CollectionState, after: CollectionS
     an entry in between: the index tells which. Else every document that it had is.
 
     Args:
-        database: the history database.
         before: the collection at the first moment.
         after: at the second, which may also be the earlier one.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     if before.place > after.place:
         turned = changed(database, after, before)

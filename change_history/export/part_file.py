@@ -118,7 +118,6 @@ def place(file: BinaryIO, chosen: Format, table: Table) -> Place:
     Args:
         file: open for reading.
         chosen: its format; not Parquet.
-        table: its columns.
 
     Raises:
         NotResumableError: its rows are not of such an export.

@@ -30,13 +30,10 @@ def events(history: Reader, selection: Selection, first: bytes | None = None) ->
     """Read history documents, oldest first, with the gaps in their places.
 
     Args:
-        history: where they are.
-        selection: which.
         first: `_id` of the event to begin with; None: the first there is.
 
     Raises:
         NotResumableError: there is no such event in the answer.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     if first is None:
         return history.with_gaps(selection, history.stored(selection))
@@ -66,14 +63,10 @@ def documents(history: Reader, namespace: str, document_id: Any, at: Moment) -> 
     """The documents of a collection as they were, or one of them.
 
     Args:
-        history: where it is told.
-        namespace: `database.collection`.
         document_id: `_id` of the one; `ABSENT`: all, in the server's order of `_id`s, read one after the other.
-        at: when.
 
     Raises:
         change_history.reconstruct.state.UnknownStateError: history cannot tell which documents there were.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     if document_id is not ABSENT:
         state = history.state(namespace, document_id, at)

@@ -207,7 +207,6 @@ def of_document(document_id: Value, document: bytes | None, unknown: str | None)
     """A row of the table of documents.
 
     Args:
-        document_id: its `_id`.
         document: what it was; None: history cannot tell.
         unknown: why not.
     """

@@ -30,11 +30,7 @@ class Writer(Protocol):
 
 
 class NdjsonWriter:
-    """One canonical Extended JSON document a line.
-
-    Args:
-        file: where to.
-    """
+    """One canonical Extended JSON document a line."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -51,8 +47,6 @@ class CsvWriter:
     """Comma-separated values as RFC 4180 has them, in UTF-8, with a header.
 
     Args:
-        file: where to.
-        table: the columns.
         header: whether the header is still to be written.
     """
 
@@ -85,7 +79,6 @@ def writer_of(chosen: Format, file: BinaryIO, table: Table, *, begun: bool = Fal
     """The writer of a format.
 
     Args:
-        chosen: the format.
         file: open for writing, at its end.
         table: the columns; NDJSON writes rows whole.
         begun: the file has rows already.
@@ -114,7 +107,6 @@ class ParquetWriter:
 
     Args:
         file: where to; need not be one in which one can go back.
-        table: the columns.
 
     Raises:
         NoParquetError: `pyarrow` is not installed.

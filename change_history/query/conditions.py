@@ -139,7 +139,6 @@ def verdict(change: Change, old: Any, new: Any) -> bool | None:
     """Whether a change has these values; None: nobody knows.
 
     Args:
-        change: one change.
         old: the old value; `ABSENT`: any.
         new: the new value; likewise.
     """

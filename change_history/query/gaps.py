@@ -82,10 +82,8 @@ def find(
     """The cursor over all gaps that reach into a window, in order. The index `gaps` answers it.
 
     Args:
-        collection: the history collection, its documents left as bytes.
         since: first moment of the window; to the second where it is a wall time.
         until: last moment of the window; likewise.
-        newest_first: the order.
     """
     conditions = condition()
     if until is not None:
@@ -107,7 +105,6 @@ def read(
 
     Raises:
         ValueError: a time without a zone.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     point_in_time.require_aware(since)
     point_in_time.require_aware(until)
@@ -129,8 +126,6 @@ def among(
     only a gap at that moment matters.
 
     Args:
-        collection: the history collection, its documents left as bytes.
-        selection: what was asked for.
         events: the answer, oldest first unless told.
         cut: older events were left out, so only gaps that reach to the oldest of these matter. They are held in memory.
         newest_first: the order of the events, and of the gaps among them.

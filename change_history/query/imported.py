@@ -50,12 +50,7 @@ def read(database: Database[Any], namespace: str, document_id: Any = ABSENT) -> 
     """The imported entries of a document or a collection, oldest first.
 
     Args:
-        database: the history database.
-        namespace: `database.collection`.
         document_id: its `_id`, any BSON type; left out: of all documents.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     query: dict[str, Any] = {"namespace": {"$eq": namespace}}
     if document_id is not ABSENT:

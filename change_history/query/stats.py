@@ -85,10 +85,6 @@ class Stats:
     """Counts what is recorded.
 
     Every method raises `pymongo.errors.PyMongoError` if the deployment does not answer, or refuses.
-
-    Args:
-        collection: the history collection, its documents left as bytes.
-        question: what is counted.
     """
 
     def __init__(self, collection: Collection[RawBSONDocument], question: Question) -> None:

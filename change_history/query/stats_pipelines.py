@@ -18,7 +18,6 @@ def events(match: dict[str, Any], *, with_parts: bool) -> Pipeline:
     """One small document for each event: `namespace`, `document_id`, `when`, `events`, `changes`, `bytes`.
 
     Args:
-        match: which events.
         with_parts: some history documents may be in parts; each part is then one more with its `bytes` alone.
     """
     changes = {"$ifNull": ["$change_count", {"$size": {"$ifNull": ["$changes", []]}}]}
@@ -73,7 +72,6 @@ def busiest_fields(selected: Pipeline, top: int) -> Pipeline:
     """The fields with the most changes; `_id` has `namespace` and `field`, without indexes.
 
     Args:
-        selected: which history documents.
         top: so many fields.
     """
     # The head of a document in parts may have one change that stands for all.

@@ -47,14 +47,11 @@ def read(
     Args:
         collection: the history collection, its documents left as bytes
             (`change_history.stored.reading.history_collection`).
-        selection: which events.
         limit: only the newest so many; they are held in memory unless the newest come first.
-        newest_first: the order.
         on_unknown: called for each event that is left out although it may belong to the answer: its values are unknown.
 
     Raises:
         ValueError: a negative limit.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     database = collection.database
     if limit is None:
@@ -116,8 +113,6 @@ def follow(
     what is asked for come too: recorded ones in their place, a new one when it is found.
 
     Args:
-        collection: the history collection, its documents left as bytes.
-        selection: which events.
         stop: ends the iteration once it is set.
         limit: of what is recorded already, only the newest so many.
         on_unknown: see `read`.

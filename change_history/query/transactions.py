@@ -93,13 +93,11 @@ def find(collection: Collection[RawBSONDocument], name: Name) -> Transaction:
     """The transaction of a name. The index on transactions, or that on `_id`, answers.
 
     Args:
-        collection: the history collection, its documents left as bytes.
         name: see `read_name`.
 
     Raises:
         UnknownTransactionError: nothing recorded has this name, or it is an event outside of any transaction.
         AmbiguousTransactionError: the name is too short.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     if isinstance(name, EventName):
         return _of_event(collection, name.digits)

@@ -5,7 +5,4 @@ question about a state. Nothing here guesses: where history lacks something, the
 
 Read `fold` first (entries applied to a document), then `states` and `document` (which entries those are). `lineage`
 says under which names they lie, `trust` what is missing among them, and `point_in_time` where `--at` is in their order.
-
-`database` is the history database in all of it. Whatever reads it raises `pymongo.errors.PyMongoError` where the
-deployment does not answer, or refuses.
 """

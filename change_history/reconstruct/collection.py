@@ -62,8 +62,6 @@ class CollectionState:
     """A collection at one moment.
 
     Args:
-        database: the history database.
-        namespace: `database.collection`.
         at: when; None: as last recorded.
 
     Raises:
@@ -131,7 +129,6 @@ def reconstruct_all(
     In memory are no more than one document's states, and its entries of one cluster time.
 
     Args:
-        database: the history database.
         cuts: for each place where the documents lie in history, newest first
             (`change_history.reconstruct.lineage.lineage_of`).
         moments: for each place the cluster time up to which no event may be missing.

@@ -76,10 +76,6 @@ def read_ahead(
     """Read what telling a document most often needs.
 
     Args:
-        database: the history database.
-        namespace: `db.coll`.
-        document_id: its `_id`.
-        until: the place.
         asked: what `change_history.reconstruct.last_boundary` has said of the place already.
     """
     upto = {"$lte": Binary(until.last_id)}
@@ -120,9 +116,7 @@ def reconstruct_one(
     """What one document was. Read backwards: no more than the entries since the last that told it whole.
 
     Args:
-        database: the history database.
         incarnations: where its entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
-        document_id: its `_id`.
         from_snapshots: whether a snapshot may stand for the entries before it.
         moment: cluster time up to which no event may be missing; that of the end of the incarnations.
         ahead: what has been read already for the newest of the incarnations.

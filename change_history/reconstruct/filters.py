@@ -42,7 +42,6 @@ class Filter:
 
     Args:
         database: a database of the deployment that decides; nothing in it is read.
-        query: the filter.
 
     Raises:
         FilterError: the server refuses it.

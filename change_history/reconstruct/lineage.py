@@ -89,9 +89,6 @@ def lineage_of(
     """Where the documents that a namespace has at a place lie in history, newest first.
 
     Args:
-        database: the history database.
-        namespace: `db.coll`.
-        until: the place.
         follow: whether what lies under a former name may be relied upon; by default, whether a stream watches it.
         asked: what `last_boundary` has said of the place already.
     """
@@ -186,9 +183,6 @@ class Lineage:
     """The stretches of history in which the documents lie that a namespace has at a place, read as needed.
 
     Args:
-        database: the history database.
-        namespace: `db.coll`.
-        until: the place.
         moment: the cluster time up to which it matters if an event is missing.
         asked: what `last_boundary` has said of the place already.
     """

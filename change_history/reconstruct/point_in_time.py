@@ -126,12 +126,6 @@ class Resolved(NamedTuple):
 def of_document(database: Database[Any], namespace: str, document_id: raw.Value, at: PointInTime | None) -> Resolved:
     """The place of a point in time in the history of one document.
 
-    Args:
-        database: the history database.
-        namespace: `db.coll`.
-        document_id: its `_id`.
-        at: when.
-
     Raises:
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         TypeError: no moment and no number.
@@ -246,13 +240,7 @@ class NoSuchVersionError(HistoryError, LookupError):
 
 
 class Versions:
-    """The versions of one document. All questions are answered from the index of documents' timelines.
-
-    Args:
-        database: the history database.
-        namespace: `db.coll`.
-        document_id: its `_id`.
-    """
+    """The versions of one document. All questions are answered from the index of documents' timelines."""
 
     def __init__(self, database: Database[Any], namespace: str, document_id: raw.Value) -> None:
         self._history = database.get_collection(HISTORY, codec_options=RAW)

@@ -65,7 +65,6 @@ def read_together(database: Database[Any], reads: Sequence[Read], hint: dict[str
     """Read what several queries find, one after the other.
 
     Args:
-        database: the history database.
         reads: the queries, at least one. Documents of the last may be as large as any; those of the others come with
             one more field.
         hint: the index of the first.

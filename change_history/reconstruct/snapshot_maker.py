@@ -65,11 +65,7 @@ class _Made(NamedTuple):
 
 
 class SnapshotMaker:
-    """Makes the snapshots of one document after the other.
-
-    Args:
-        database: the history database.
-    """
+    """Makes the snapshots of one document after the other."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
@@ -85,8 +81,6 @@ class SnapshotMaker:
         taken up where it began to.
 
         Args:
-            namespace: `db.coll`.
-            document_id: its `_id`.
             until: the beginning of a cluster time up to which all of history is stored, in whatever order that is done.
             onwards: only those after the last that there is.
 
@@ -344,13 +338,7 @@ def _recorded_until(database: Database[Any], namespace: str) -> HistoryPosition:
 
 
 def every_state(database: Database[Any], namespace: str, document_id: raw.Value) -> Iterator[Reconstructed]:
-    """What a document was after each of its entries under one name, oldest first. Snapshots are not looked at.
-
-    Args:
-        database: the history database.
-        namespace: `db.coll`.
-        document_id: its `_id`.
-    """
+    """What a document was after each of its entries under one name, oldest first. Snapshots are not looked at."""
     for incarnation in incarnations_of(database, namespace):
         for _, entries in timelines(database, incarnation, [document_id]):
             first = next(entries)

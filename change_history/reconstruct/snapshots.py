@@ -80,7 +80,6 @@ def written(entry: dict[bytes, raw.Value], document: bytes, base: bytes) -> byte
 
     Args:
         entry: top-level fields of the entry after which the state stands.
-        document: the state.
         base: `_id` of the entry that last held the document whole, 16 bytes.
     """
     contents = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
@@ -94,7 +93,6 @@ def forget(database: Database[Any], late: Iterable[bytes]) -> None:
     """Throw away what snapshots say wrongly now that entries have entered history late. Call it once they are stored.
 
     Args:
-        database: the history database.
         late: the entries, stored history documents. One that is about no document may concern any.
 
     Raises:

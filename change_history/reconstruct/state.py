@@ -92,12 +92,6 @@ class State:
 class Reconstruction:
     """A document at one point in time. What goes beyond the document itself is read when it is asked for.
 
-    Args:
-        database: the history database.
-        namespace: `database.collection`.
-        document_id: its `_id`, any BSON type.
-        at: when.
-
     Raises:
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         TypeError: no moment and no number.

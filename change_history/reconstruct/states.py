@@ -69,9 +69,7 @@ def reconstruct_many(
     """What many documents were. Read forwards: in memory are no more than the documents themselves.
 
     Args:
-        database: the history database.
         incarnations: where their entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
-        ids: `_id` values.
         moment: cluster time up to which no event may be missing; that of the end of the incarnations.
 
     Returns:
@@ -94,8 +92,6 @@ def timelines(
     """The entries of every document within an incarnation, document by document, each oldest first.
 
     Args:
-        database: the history database.
-        incarnation: where to read.
         ids: only these documents; None: all.
 
     Yields:

@@ -85,7 +85,6 @@ class Rejected:
     whatever it may be about.
 
     Args:
-        database: the history database.
         found: what was read of them (`rejected_read`).
         namespaces: which were asked about.
     """
@@ -107,8 +106,6 @@ class Rejected:
 
         Args:
             document: `change_history.bson.equality.key_of` the `_id`.
-            since: the first cluster time.
-            until: the last.
         """
         if not self._of:
             return None
@@ -149,7 +146,6 @@ def rejected_of(
     """The rejected events that a read is about.
 
     Args:
-        database: the history database.
         namespaces: which were asked about.
         read: from `rejected_read`.
         found: what it has found already; if that may not be all, it is read again.
@@ -169,7 +165,6 @@ def gaps(database: Database[Any], namespace: str | None = None, stream: str | No
     """The intervals of which events were lost, oldest first.
 
     Args:
-        database: the history database.
         namespace: only those in which events of this namespace can have been lost.
         stream: only those in which events can have been lost that this checkpoint is about.
     """
@@ -233,8 +228,6 @@ def parts_before(database: Database[Any], moment: Timestamp, namespace: str | No
     """The parts of streams that have not recorded everything up to a moment yet, the last first.
 
     Args:
-        database: the history database.
-        moment: the cluster time.
         namespace: only of streams that cover it.
     """
     parts = (each for each in _reached(database, namespace) if partition.read(each.checkpoint)[1] is not None)

@@ -46,9 +46,7 @@ class Attempts:
 
     Args:
         watched: the deployment that has the documents.
-        database: the history database.
         goals: the documents, each once, those of a collection one after the other.
-        purpose: what for.
         all_or_nothing: write nothing if a document cannot become all that it is to be.
         dry_run: write nothing.
     """
@@ -79,7 +77,6 @@ class Attempts:
             ContendedError: others wrote to the documents all the time.
             NotAllowedError: a user lacks a privilege.
             UnsureError: the deployment went away during the commit.
-            pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
         """
         until = time.monotonic() + PATIENCE_S
         with self._watched.start_session() as session:

@@ -82,14 +82,7 @@ class Wanted(NamedTuple):
 
 
 class Known:
-    """A document at a place of history.
-
-    Args:
-        database: the history database.
-        namespace: `db.coll`.
-        raw_id: its `_id`.
-        where: the place.
-    """
+    """A document at a place of history."""
 
     def __init__(self, database: Database[Any], namespace: str, raw_id: raw.Value, where: Resolved) -> None:
         self._database = database
@@ -152,9 +145,6 @@ def to_moment(
     """One document as it was.
 
     Args:
-        database: the history database.
-        namespace: `db.coll`.
-        document_id: its `_id`, any BSON type.
         to: when.
         fields: only these, as MongoDB writes them; none: all.
         seen: what was recorded later does not count as expected; None: all that is recorded counts.
@@ -233,9 +223,6 @@ def before_deletion(
     """Whether a document is deleted, and what it was before.
 
     Args:
-        database: the history database.
-        namespace: `db.coll`.
-        document_id: its `_id`, any BSON type.
         seen: only what is recorded up to then counts; None: all.
 
     Raises:
@@ -243,7 +230,6 @@ def before_deletion(
         NothingRecordedError: nothing is recorded of it.
         UnknownStateError: history cannot tell whether it is there, or nothing of it before its deletion.
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     state = Reconstruction(database, namespace, document_id, seen).state()
     if state.unknown is not None:
@@ -279,12 +265,7 @@ def of_transaction(database: Database[Any], documents: Iterable[Touched], *, for
     In memory are all of the documents, before and after.
 
     Args:
-        database: the history database.
-        documents: those of the transaction.
         force: gaps do not matter.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     return [_goal(database, document, force=force) for document in documents]
 
@@ -293,12 +274,10 @@ def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
     """See to it that every part of a stream that may have events of a transaction has recorded them.
 
     Args:
-        database: the history database.
         documents: those that it is known to have written to.
 
     Raises:
         NotAllRecordedError: one has not.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     last = max((document.last.cluster_time for document in documents), default=BEGINNING_OF_TIME)
     for namespace in {document.namespace for document in documents}:
@@ -307,11 +286,7 @@ def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
 
 
 def touched(database: Database[Any], transaction: Transaction) -> list[Touched]:
-    """Every document that a transaction is known to have written to.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-    """
+    """Every document that a transaction is known to have written to."""
     found: dict[tuple[str, Hashable], Touched] = {}
     for fields in _events(database, transaction):
         document_id = fields.get(b"document_id")

@@ -119,11 +119,7 @@ class Unsettled(NamedTuple):
 
 
 class Intents:
-    """The collection of reverts.
-
-    Args:
-        database: the history database.
-    """
+    """The collection of reverts."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
@@ -134,13 +130,10 @@ class Intents:
 
         Args:
             transaction: which; it is open.
-            purpose: what for.
-            writes: what it has written.
             now: cluster time of the deployment.
 
         Raises:
             NotAllowedError: the user may not write to the history database.
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
         """
         found: dict[str, Any] = {"_id": id_of(transaction), "state": INTENDED}
         if purpose.undone is not None:
@@ -177,11 +170,7 @@ class Intents:
             self._mark(id_of(transaction), DONE)
 
     def unsettled(self) -> list[Unsettled]:
-        """The intents that were never confirmed, with what became of them. Each is a process that ended too early.
-
-        Raises:
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-        """
+        """The intents that were never confirmed, with what became of them. Each is a process that ended too early."""
         found = [to_revert(stored) for stored in self._reverts.find({"state": INTENDED})]
         return [Unsettled(revert, self._became(revert)) for revert in found]
 
@@ -215,11 +204,7 @@ _SLACK = timedelta(minutes=1)
 
 
 class Reverts:
-    """Tells reverts from other writes. There are few, so their ids are read once; only newer ones are asked for singly.
-
-    Args:
-        database: the history database.
-    """
+    """Tells reverts from other writes. They are few: their ids are read once, only newer ones are asked for singly."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._reverts = database.get_collection(REVERTS, codec_options=RAW)
@@ -227,11 +212,7 @@ class Reverts:
         self._read_at = datetime.now(UTC)
 
     def of(self, event: Event) -> RecordedRevert | None:
-        """The revert that an event belongs to; None: it is another write.
-
-        Raises:
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-        """
+        """The revert that an event belongs to; None: it is another write."""
         if event.transaction is None:
             return None
         found = self._find(event.transaction.session, int(event.transaction.number), event.timestamp)

@@ -72,11 +72,7 @@ class Live:
         self._session = session
 
     def read(self, documents: Iterable[tuple[str, raw.Value]]) -> dict[Key, bytes]:
-        """The documents of some namespaces and ids, whole; what is not there is missing.
-
-        Raises:
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-        """
+        """The documents of some namespaces and ids, whole; what is not there is missing."""
         found: dict[Key, bytes] = {}
         for namespace, ids in _by_namespace(documents):
             for start in range(0, len(ids), _AT_ONCE):

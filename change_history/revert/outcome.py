@@ -81,15 +81,9 @@ def between(
     """The recorded events of a document within a stretch of history.
 
     Args:
-        database: the history database.
-        namespace: `db.coll`.
-        document_id: its `_id`, any BSON type.
         since: what stands before this place is left out.
         until: what stands at this place or after it, too.
         names: only events with changes of these fields, as MongoDB writes them; none: all. All are read then.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     if until <= since:
         return Later()

@@ -66,7 +66,6 @@ def cut(event_id: bytes, data: bytes) -> list[Chunk]:
 
     Args:
         event_id: `_id` of the history document.
-        data: what to cut.
     """
     chunks = []
     for number, start in enumerate(range(0, len(data), CHUNK_BYTES)):
@@ -127,7 +126,6 @@ def read(database: Database[Any], chunks: Iterable[bytes]) -> bytes:
     """Put chunks together again.
 
     Args:
-        database: the history database.
         chunks: their ids, in order, from the field `parts` of a history document or a rejected event.
 
     Raises:

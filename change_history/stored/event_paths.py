@@ -50,7 +50,6 @@ def change_at(path: Path, like: Change, **values: Any) -> Change:
     """A change of one path, made out of a recorded one.
 
     Args:
-        path: where.
         like: the recorded change: when, and where its old value comes from.
         values: fields of `Change`, such as `old_value`.
     """

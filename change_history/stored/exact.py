@@ -30,7 +30,6 @@ def insert(collection: Collection[Any], documents: Sequence[bytes], session: Cli
     """Insert history documents: without a session in no particular order, all that can be inserted.
 
     Args:
-        collection: the history collection.
         documents: BSON.
         session: of a transaction.
 

@@ -117,7 +117,6 @@ def kept(database: Database[Any], entry: Mapping[str, Any]) -> bytes:
 
     Raises:
         change_history.stored.chunks.MissingChunkError: a chunk is missing.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     parts = entry.get("parts") or entry.get("entry_parts")
     if parts:
@@ -131,11 +130,7 @@ def is_entry(entry: Mapping[str, Any]) -> bool:
 
 
 def concern(database: Database[Any], stored: bytes) -> Concern:
-    """What a stored entry leaves open, given by at least its `_id` and `FIELDS`.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-    """
+    """What a stored entry leaves open, given by at least its `_id` and `FIELDS`."""
     found = raw.fields(stored)
     told = told_by_entry(stored)
     identity = found[b"_id"][1][5:] if found[b"_id"][0] == raw.BINARY else found[b"_id"][1]
