@@ -101,5 +101,5 @@ def test_a_wrong_moment_names_all_that_may_be_written(daemon: Daemon, shop: str)
 
     one = watcher(daemon, "diff", shop, "17", "1")
     assert one.returncode == exit_codes.USAGE
-    assert "Error: one moment is missing, if 17 is the ID of a document;" in one.stderr
+    assert "Error: one point in time is missing, if 17 is the ID of a document;" in one.stderr
     assert watcher(daemon, "diff", shop, "17", "1", "now").stdout.splitlines() == ["- qty: 3", "+ qty: 5"]

@@ -16,7 +16,7 @@ from watcher.cli.main import watcher
         (["shop.users", "42"], "say what to put back"),
         (["--to", "1"], "name it: NS ID"),
         (["shop.users", "--to", "1"], "name it: NS ID"),
-        (["shop.users", "42", "--to", "now"], "name an earlier moment"),
+        (["shop.users", "42", "--to", "now"], "name an earlier point in time"),
         (["shop.users", "42", "--to", "1", "--partial"], "--partial is for --transaction"),
         (["shop.users", "42", "--transaction", "ffffffff:1"], "leave out NS and ID"),
         (["--to", "1", "--transaction", "ffffffff:1"], "leave one of them out"),

@@ -31,7 +31,7 @@ REMAINING = 9
 """Some of it could not be done and remains as it was."""
 
 UNKNOWN = 10
-"""History cannot tell what was asked for, or not all of it: it has a hole there."""
+"""History cannot tell what was asked for, or not all of it: it has a gap there."""
 
 DIFFERENT = 11
 """What was verified is not what it should be."""

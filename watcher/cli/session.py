@@ -32,12 +32,7 @@ _NO_CHANGE_STREAMS = 40573
 
 
 class CommandError(click.ClickException):
-    """A command cannot go on; the message says what to type next.
-
-    Args:
-        message: one or more lines for the operator.
-        exit_code: one of `watcher.cli.exit_codes`.
-    """
+    """A command cannot go on; the message says what to type next. Raised wherever that is so, with its exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -45,32 +40,23 @@ class CommandError(click.ClickException):
 
 
 class Context:
-    """What every command gets: the settings, read when first asked for.
+    """What every command gets: the settings, read when first asked for, and the history.
 
-    Args:
-        config_file: the TOML file named on the command line, if any.
+    Wrong settings end the command by SystemExit, after every problem has been printed.
     """
 
     def __init__(self, config_file: Path | None) -> None:
         self._config_file = config_file
 
     def settings(self, **overrides: Any) -> Settings:
-        """Read the settings; what the command line gives (None: nothing) wins.
-
-        Raises:
-            SystemExit: something is wrong; every problem has been printed.
-        """
+        """Read the settings; what the command line gives (None: nothing) wins."""
         from config.settings import load
 
         with _problems_said():
             return load(self._config_file, **overrides)
 
     def connection(self) -> Connection:
-        """Read where history is kept, which is quicker than all settings.
-
-        Raises:
-            SystemExit: something is wrong; every problem has been printed.
-        """
+        """Read where history is kept, which is quicker than all settings."""
         from config.connection import read
 
         with _problems_said():
@@ -78,11 +64,7 @@ class Context:
 
     @contextmanager
     def history(self) -> Iterator[Reader]:
-        """Open the history that the settings name, and turn the driver's errors into advice.
-
-        Raises:
-            CommandError: it cannot be read.
-        """
+        """Open the history that the settings name, and turn the driver's errors into advice."""
         from change_history.reader import Reader
 
         where = self.connection()
@@ -104,11 +86,7 @@ def _problems_said() -> Iterator[None]:
 
 
 def history_uri(where: Connection) -> str:
-    """The connection string of the deployment that keeps the history.
-
-    Raises:
-        CommandError: none is set, and no embedded server runs.
-    """
+    """The connection string of the deployment that keeps the history."""
     chosen = where.history_uri or where.mongodb_uri
     if chosen is not None:
         return chosen
@@ -127,11 +105,7 @@ def history_uri(where: Connection) -> str:
 
 @contextmanager
 def open_client(uri: str) -> Iterator[MongoClient[Any]]:
-    """Connect to a deployment, and turn the driver's errors into advice.
-
-    Raises:
-        CommandError: it does not answer, or refuses.
-    """
+    """Connect to a deployment, and turn the driver's errors into advice."""
     from pymongo import MongoClient
 
     with in_words(uri), MongoClient[Any](uri, **_options(uri)) as client:
@@ -140,11 +114,7 @@ def open_client(uri: str) -> Iterator[MongoClient[Any]]:
 
 @contextmanager
 def in_words(uri: str) -> Iterator[None]:
-    """Turn the driver's errors about a deployment into advice.
-
-    Raises:
-        CommandError: instead of each of them.
-    """
+    """Turn the driver's errors about a deployment into advice."""
     from pymongo.errors import PyMongoError
 
     try:
@@ -186,6 +156,14 @@ def _explained(error: PyMongoError, where: str) -> CommandError:
     return CommandError(f"{where}: {error}", exit_codes.UNEXPECTED)
 
 
+def prepare_output(*, as_json: bool) -> None:
+    """Make standard output ready for JSON, or for people."""
+    if as_json:
+        speak_utf8()
+    else:
+        survive_any_character()
+
+
 def speak_utf8() -> None:
     """Write UTF-8 whatever the locale says: JSON is UTF-8."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -218,10 +196,7 @@ def leave(end: SystemExit) -> NoReturn:
     """End the process. A reading command ends as soon as its output is written.
 
     The driver would keep the process for another half second, until its monitors wake up. By now the command has closed
-    its files, its progress and its client.
-
-    Raises:
-        SystemExit: the ordinary way, for other commands, and where output cannot be written.
+    its files, its progress and its client. Where output cannot be written, Python says so when it ends.
     """
     reading = any(name.startswith(f"{__package__}.commands.reading.") for name in sys.modules)
     if reading and (end.code is None or isinstance(end.code, int)) and _flushed():

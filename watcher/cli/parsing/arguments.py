@@ -134,11 +134,7 @@ class TransactionName(Type[Any]):
 
 
 class Time(Type[Any]):
-    """A moment on the command line.
-
-    Args:
-        more_forms: lines about what else may be written where it is asked for.
-    """
+    """A time on the command line; `more_forms` are lines about what else may be written."""
 
     name = "time"
 
@@ -152,13 +148,13 @@ class Time(Type[Any]):
         from watcher.cli.parsing import times
 
         try:
-            moment = times.parse(value, zone_chosen(ctx))
+            point = times.parse(value, zone_chosen(ctx))
         except (ValueError, OverflowError) as error:
             why = f" ({error})" if str(error) else ""
             self.fail(f"{value!r} is no time{why}; {self._forms}", param, ctx)
-        if times.is_future(moment):
+        if times.is_future(point):
             click.echo(f"{value.strip()!r}: that is in the future: answers are as of now", err=True)
-        return moment
+        return point
 
 
 class Namespace(Type[str]):
@@ -204,9 +200,9 @@ def element_hint(field: str) -> str | None:
     )
 
 
-AT_HELP = """A moment is a TIME: ISO 8601 (local time if it names no zone, midnight if no time of day), words such as
-    '2h ago', 'yesterday 14:00' or 'monday' (its midnight), or a cluster time, seconds:increment. The first two are
-    compared with an event's wall time, to the millisecond, the last with its cluster time; what happened at it is
+AT_HELP = """A point in time is a TIME: ISO 8601 (local time if it names no zone, midnight if no time of day), words
+    such as '2h ago', 'yesterday 14:00' or 'monday' (its midnight), or a cluster time, seconds:increment. The first two
+    are compared with an event's wall time, to the millisecond, the last with its cluster time; what happened at it is
     included. Or it is `now`, the last that is recorded. Of one document it can also be the number of a version: 1 is
     its first recorded event, -1 its last."""
 """For the help text of a command."""
@@ -224,13 +220,9 @@ _NOW = "now"
 
 
 class At(Type[Any]):
-    """A moment of a document, or with `versions=False` of a collection; None is now.
+    """A point in time of a document, or with `versions=False` of a collection; None is now."""
 
-    Args:
-        versions: whether it may be the number of a version.
-    """
-
-    name = "moment"
+    name = "point in time"
 
     def __init__(self, *, versions: bool = True) -> None:
         self._versions = versions
@@ -248,11 +240,11 @@ class At(Type[Any]):
             return int(text)
         from watcher.cli.parsing import times
 
-        moment = Time(_LAST_FORM, *([_VERSION_FORM] if self._versions else [])).convert(value, param, ctx)
+        point = Time(_LAST_FORM, *([_VERSION_FORM] if self._versions else [])).convert(value, param, ctx)
         if not times.names_its_zone(text):
-            understood = times.typed(moment, zone_chosen(ctx))
+            understood = times.typed(point, zone_chosen(ctx))
             click.echo(f"as of {understood} ({' '.join(text.split())})", err=True)
-        return moment
+        return point
 
 
 class Query(Type[dict[str, Any]]):

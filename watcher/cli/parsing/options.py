@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TIME_HELP = (
     "TIME is ISO 8601 (local time if it names no zone, midnight if no time of day), words such as '2h ago' or "
     "'yesterday 14:00', or a cluster time, seconds:increment. The first two are compared with an event's wall time, to "
-    "the millisecond, the last with its cluster time, exactly. The moment itself is included."
+    "the millisecond, the last with its cluster time, exactly. What happened at TIME itself is included."
 )
 """Stands in the help of each command that takes a time."""
 
@@ -66,7 +66,7 @@ class Command(click.Command):
         """Read the arguments.
 
         Raises:
-            click.UsageError: something is wrong; tells all that is.
+            click.UsageError: says all that is wrong.
         """
         problems: list[str] = ctx.meta.setdefault(_PROBLEMS, [])
         rest: list[str] = []
@@ -82,7 +82,7 @@ class Command(click.Command):
         for name in [name for name, value in ctx.params.items() if value is _UNREADABLE]:
             del ctx.params[name]
         if self._check is not None and not ctx.resilient_parsing:
-            problems += self._check({name: ctx.params[name] for name in ctx.params if _is_given(ctx, name)})
+            problems += self._check({name: ctx.params[name] for name in ctx.params if is_given(name, ctx)})
         if problems:
             raise click.UsageError("\n".join(problems), ctx)
         return rest
@@ -126,8 +126,9 @@ argument = partial(click.argument, cls=_Argument)
 option = partial(click.option, cls=_Option)
 
 
-def _is_given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+def is_given(name: str, ctx: click.Context | None = None) -> bool:
+    """Whether the command line names a parameter. A null is an id like any other, so None cannot stand for "no ID"."""
+    return (ctx or click.get_current_context()).get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _marked(argument: str) -> str:
@@ -159,8 +160,8 @@ def utc_option(command: Function) -> Function:
 
 def window_options(command: Function) -> Function:
     """Add `--since`, `--until` and `--utc`. The function gets `since`, `until` (None: no bound) and `utc`."""
-    until = option("--until", metavar="TIME", type=Time(), help="Only up to this moment, the moment included.")
-    since = option("--since", metavar="TIME", type=Time(), help="Only from this moment on, the moment included.")
+    until = option("--until", metavar="TIME", type=Time(), help="Only up to this time, which is included.")
+    since = option("--since", metavar="TIME", type=Time(), help="Only from this time on, which is included.")
     return since(until(utc_option(command)))
 
 

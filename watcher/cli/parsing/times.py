@@ -63,14 +63,14 @@ def parse(text: str, zone: tzinfo | None = None, *, now: datetime | None = None)
     return in_zone(parsed, zone)
 
 
-def seconds(moment: Moment) -> float:
-    """A moment in seconds since 1970; a cluster time without its increment."""
-    return moment.timestamp() if isinstance(moment, datetime) else float(moment.time)
+def seconds(point: Moment) -> float:
+    """A point in time in seconds since 1970; a cluster time without its increment."""
+    return point.timestamp() if isinstance(point, datetime) else float(point.time)
 
 
-def is_future(moment: Moment, now: datetime | None = None) -> bool:
+def is_future(point: Moment, now: datetime | None = None) -> bool:
     """Whether it is still to come, more than clocks may differ by."""
-    return seconds(moment) > (now or datetime.now(UTC)).timestamp() + _CLOCKS_DIFFER_S
+    return seconds(point) > (now or datetime.now(UTC)).timestamp() + _CLOCKS_DIFFER_S
 
 
 def names_its_zone(text: str) -> bool:
@@ -113,33 +113,40 @@ def offset() -> str:
     return datetime.now(UTC).astimezone().isoformat()[-6:]
 
 
-def wall(moment: datetime, zone: tzinfo | None) -> str:
+def wall(point: datetime, zone: tzinfo | None) -> str:
     """A wall time as date and time of day, to the millisecond, with its offset: `2024-05-01 14:00:00.000+02:00`."""
-    return moment.astimezone(zone).isoformat(" ", "milliseconds")
+    return point.astimezone(zone).isoformat(" ", "milliseconds")
 
 
-def clock(moment: Timestamp, zone: tzinfo | None) -> str:
+def clock(point: Timestamp, zone: tzinfo | None) -> str:
     """A cluster time as date and time of day, to the second."""
-    return datetime.fromtimestamp(moment.time, UTC).astimezone(zone).isoformat(" ", "seconds")
+    return datetime.fromtimestamp(point.time, UTC).astimezone(zone).isoformat(" ", "seconds")
 
 
-def exact(moment: Timestamp) -> str:
+def exact(point: Timestamp) -> str:
     """A cluster time as it can be typed, `seconds:increment`."""
-    return f"{moment.time}:{moment.inc}"
+    return f"{point.time}:{point.inc}"
 
 
-def clock_and_exact(moment: Timestamp, zone: tzinfo | None) -> str:
+def clock_and_exact(point: Timestamp, zone: tzinfo | None) -> str:
     """A cluster time by the clock, and exactly."""
-    return f"{clock(moment, zone)}  {exact(moment)}"
+    return f"{clock(point, zone)}  {exact(point)}"
 
 
-def typed(moment: Moment, zone: tzinfo | None) -> str:
-    """Any moment as it can be typed again and means the same: a wall time with its offset, or `seconds:increment`."""
-    return exact(moment) if isinstance(moment, Timestamp) else wall(moment, zone)
+def typed(point: Moment, zone: tzinfo | None) -> str:
+    """A time as it can be typed again and means the same: a wall time with its offset, or `seconds:increment`."""
+    return exact(point) if isinstance(point, Timestamp) else wall(point, zone)
+
+
+def typed_exactly(at: PointInTime | None) -> str:
+    """A point in time as `typed`, to the microsecond; a version by its number."""
+    if isinstance(at, datetime):
+        return at.isoformat()
+    return exact(at) if isinstance(at, Timestamp) else str(at)
 
 
 def asked(at: PointInTime | None, zone: tzinfo | None) -> str:
-    """A moment that was asked for, in an answer about it: a time, `version 3`, or `now`."""
+    """A point in time that was asked for, in an answer about it: a time, `version 3`, or `now`."""
     if isinstance(at, Timestamp):
         return f"{clock(at, zone)}, {exact(at)}"
     if at is None:
@@ -196,20 +203,11 @@ _CALENDAR_MONTHS = {**dict.fromkeys(("month", "months"), 1), **dict.fromkeys(("y
 
 
 def read_words(text: str, zone: tzinfo | None, now: datetime) -> datetime:
-    """Read a moment in words.
+    """Read a time in words; `now` is what they are relative to, `zone` where days begin.
 
     Days, weeks, months and years are those of the calendar: `2 days ago` is the same time of day; hours, minutes and
     seconds are as long as they are. A day without a time begins at midnight, a time without a day is today's, the name
-    of a day with its time is the latest that is not in the future.
-
-    Args:
-        text: the words.
-        zone: where days begin; None is the local zone.
-        now: what the words are relative to, aware.
-
-    Raises:
-        ValueError: it is no moment, or could be more than one; the message says why, if there is more to say.
-        OverflowError: no calendar has it.
+    of a day with its time is the latest that is not in the future. Raises as `parse`.
     """
     words = " ".join(text.lower().split())
     if words.endswith(" utc"):
@@ -224,18 +222,14 @@ def read_words(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     if (found := _ago(words, here, zone)) is not None:
         return found
     day, rest = _day(words, here.date())
-    moment = datetime.combine(day, _time(rest))
-    if words.partition(" ")[0] in _DAYS and moment > here.replace(tzinfo=None):
-        moment -= timedelta(weeks=1)
-    return in_zone(moment, zone) if rest else _aware(moment, zone)
+    point = datetime.combine(day, _time(rest))
+    if words.partition(" ")[0] in _DAYS and point > here.replace(tzinfo=None):
+        point -= timedelta(weeks=1)
+    return in_zone(point, zone) if rest else _aware(point, zone)
 
 
 def in_zone(wall: datetime, zone: tzinfo | None) -> datetime:
-    """A date and time of day that a person wrote as the instant it is in a zone.
-
-    Args:
-        wall: naive.
-        zone: None is the local one.
+    """The instant that a date and time of day are in a zone.
 
     Raises:
         ValueError: the clocks pass it twice, or skip it.

@@ -60,13 +60,7 @@ def stats_json(found: Found) -> None:
 
 
 def stats_tables(found: Found, zone: tzinfo | None, *, with_namespaces: bool) -> None:
-    """Print four tables and a total.
-
-    Args:
-        found: what was counted, at least one event.
-        zone: of the days; None: the local one.
-        with_namespaces: several collections were asked for.
-    """
+    """Print four tables and a total, of at least one event."""
     whole = not sys.stdout.isatty()
     collections = sorted(found.collections, key=lambda item: -item[1].events)
     by_collection = [_row([printable(name)], numbers) for name, numbers in collections]
@@ -152,12 +146,7 @@ def summary_json(summary: Summary) -> None:
 
 
 def summary_tables(summary: Summary, *, whole: bool) -> None:
-    """Print three tables and a total.
-
-    Args:
-        summary: what was counted, at least one event.
-        whole: all rows; otherwise the first of each, for a terminal.
-    """
+    """Print three tables and a total, of at least one event; all rows if `whole`, else as many as suit a terminal."""
     fields = [
         terminal.Row([printable(name) or _WHOLE], [number(count)], count)
         for name, count in summary.fields.most_common()

@@ -50,25 +50,14 @@ _COMPARED = 65_536
 
 
 def show(console: Console, differences: Iterable[Difference], *, full: bool = False) -> None:
-    """Print differences, with colours on a terminal.
-
-    Args:
-        console: where to. Lines are cut to its width on a terminal, and whole elsewhere.
-        differences: of two documents, as `change_history.diff.compare` gives them.
-        full: whole lines on a terminal too.
-    """
+    """Print differences; lines are cut to the width of a terminal, unless `full`, and whole elsewhere."""
     width = console.width if console.is_terminal and not full else None
     for line in lines(differences, width=width):
         console.print(line, soft_wrap=True, highlight=False)
 
 
 def lines(differences: Iterable[Difference], *, width: int | None = None) -> Iterator[Text]:
-    """Differences as lines, each told by its first character: - old, + new, ~ only in another place.
-
-    Args:
-        differences: of two documents, as `change_history.diff.compare` gives them.
-        width: the most terminal cells of a line; None: everything is shown.
-    """
+    """Differences as lines, each marked by its first character: - old, + new, ~ only in another place."""
     found = list(differences)
     moved = Counter(one.path[:-1] for one in found if one.kind == Kind.MOVED)
     told: set[Path] = set()
@@ -85,9 +74,7 @@ def lines(differences: Iterable[Difference], *, width: int | None = None) -> Ite
 def where(path: Path, identities: tuple[Value | None, ...]) -> str:
     """A path as people read it: keys with dots between them, elements by their `_id`s or else by their indexes.
 
-    Args:
-        path: as in `Difference`.
-        identities: beside each part the `_id` of the element, or None.
+    Beside each key of the path, `identities` has the `_id` of the element, or None.
     """
     said = ""
     for key, identity in zip(path, identities, strict=True):
@@ -173,15 +160,11 @@ def _key(key: bytes) -> str:
 
 
 def json_line(difference: Difference, document_id: Value | None = None) -> str:
-    """A difference as one line of canonical Extended JSON.
+    """A difference as one line of canonical Extended JSON, with `document_id` where it is about one of several.
 
     `field` and `path` are as in history: the dotted path, and the exact one, always. `old_path` is there if the indexes
     in it were others, `elements` tells which elements the path leads through. What is absent is left out, what nobody
     knows has `old_value_from` or `new_value_from` `unknown`.
-
-    Args:
-        difference: what to write.
-        document_id: `_id` of its document, where a line is about one of several.
     """
     return extended_json.dumps_document(json_document(difference, document_id))
 
@@ -243,12 +226,8 @@ def of_document(
     form: Form,
     zone: tzinfo | None,
 ) -> None:
-    """Print what is different between two moments of a document.
-
-    Raises:
-        CommandError: it was there at neither, or history cannot tell.
-    """
-    found = [states.state(history, namespace, document_id, moment, zone) for moment in at]
+    """Print what is different between two points in time of a document."""
+    found = [states.state(history, namespace, document_id, point, zone) for point in at]
     one, other = found
     if one.data is None and other.data is None:
         later, then = max(zip(found, at, strict=True), key=lambda pair: (pair[0].place, _seconds(pair[1])))
@@ -271,13 +250,12 @@ def of_document(
 
 
 def of_collection(history: Reader, namespace: str, at: tuple[Any, Any], form: Form, zone: tzinfo | None) -> None:
-    """Print what is different between two moments of a collection.
+    """Print what is different between two points in time of a collection.
 
     Raises:
-        CommandError: nothing is recorded of it.
         SystemExit: history cannot tell all documents.
     """
-    before, after = (history.collection(namespace, moment) for moment in at)
+    before, after = (history.collection(namespace, point) for point in at)
     later = max(before, after, key=lambda collection: collection.place)
     _prepare(form)
     show, counts = _PRINTERS[form](), Counter[str]()
@@ -299,7 +277,7 @@ def of_collection(history: Reader, namespace: str, at: tuple[Any, Any], form: Fo
 
 
 def _seconds(at: PointInTime | None) -> float:
-    """Tells which of two moments is the later one where nothing is recorded between them."""
+    """Tells which of two points in time is the later one where nothing is recorded between them."""
     return inf if at is None or isinstance(at, int) else times.seconds(at)
 
 

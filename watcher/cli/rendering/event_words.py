@@ -61,7 +61,7 @@ def subject(event: Event, width: int | None, *, with_ids: bool, with_namespaces:
 
     Args:
         event: any event but a gap.
-        width: the most terminal cells; None: all of it.
+        width: the most terminal cells.
         with_ids: several documents are asked for.
         with_namespaces: several collections are asked for.
         bare: an ObjectId by its digits only, as it can be typed.
@@ -111,12 +111,7 @@ def gap_watched(gap: gaps.View) -> str:
 
 
 def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
-    """Print a history document as it is stored, as one line of canonical Extended JSON.
-
-    Args:
-        stored: the history document.
-        revert: the revert that it belongs to, if it is one's; comes last, as a field of that name.
-    """
+    """Print a history document as it is stored, as canonical Extended JSON; its revert, if any, comes last."""
     more = [raw.element(b"revert", (raw.DOCUMENT, revert))] if revert is not None else []
     data = bytes(stored.raw)
     click.echo(extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data))

@@ -47,12 +47,7 @@ if TYPE_CHECKING:
 
 
 def gap_line(gap: Event, zone: tzinfo | None) -> Text:
-    """The line that stands in a log where a gap begins.
-
-    Args:
-        gap: its history document.
-        zone: time zone of what is shown; None: the local one.
-    """
+    """The line that stands in a log where a gap begins."""
     found = gaps.view(gap)
     return Text.assemble(
         (times.clock(found.since, zone), "cyan"),
@@ -77,17 +72,7 @@ def one_line(
     with_namespaces: bool,
     remark: str = "",
 ) -> Text:
-    """Write an event on one line.
-
-    Args:
-        event: any event, also a gap.
-        changes: those of its changes that are asked for.
-        zone: of the time; None: the local one.
-        width: the most terminal cells; None: all of it.
-        with_ids: name the document.
-        with_namespaces: name its collection.
-        remark: what else is said of it.
-    """
+    """Write an event, or a gap, on one line, with the names of those of its changes that are asked for."""
     identity = (brief_name(event, width), "dim yellow")
     if event.operation == gaps.OPERATION:
         return Text.assemble(identity, _BETWEEN).append(gap_line(event, zone))
@@ -138,10 +123,10 @@ def _nothing(_: Event) -> str:
 
 
 class Renderer:
-    """Prints events.
+    """Prints events; lines are shortened to the width of a terminal, and whole elsewhere.
 
     Args:
-        console: where to. Lines are shortened to its width on a terminal, and whole elsewhere.
+        console: where to.
         utc: times in UTC instead of the local zone.
         with_ids: name the document of each event.
         with_namespaces: name its collection too.

@@ -61,13 +61,7 @@ def show(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
 
 
 def lines(leaves: Sequence[Leaf], zone: tzinfo | None, width: int) -> Iterator[Text]:
-    """Write leaves, a line each; a field that leaves no room beside it has the line to itself, its event the next.
-
-    Args:
-        leaves: of a document.
-        zone: of the times; None: the local one.
-        width: terminal cells.
-    """
+    """Write leaves, a line each; a field that leaves no room beside it has the line to itself, its event the next."""
     from rich.cells import cell_len
     from rich.text import Text
 

@@ -43,10 +43,7 @@ class Form:
 
 def choose(selection: Selection, reverts: Reverts, *, as_json: bool, oneline: bool, stat: bool, utc: bool) -> Form:
     """The form that is asked for. Standard output is made ready for it."""
-    if as_json:
-        session.speak_utf8()
-    else:
-        session.survive_any_character()
+    session.prepare_output(as_json=as_json)
     if stat:
         return _Counted(selection, as_json=as_json, utc=utc)
     return _Json(reverts) if as_json else _Text(selection, reverts, oneline=oneline, utc=utc)
@@ -131,13 +128,7 @@ class _Counted(Form):
 
 
 class Answer:
-    """The events of a log, with the gaps among them.
-
-    Args:
-        history: where they are.
-        selection: which.
-        newest_first: their order.
-    """
+    """The events of a log, with the gaps among them."""
 
     def __init__(self, history: Reader, selection: Selection, *, newest_first: bool) -> None:
         self._history = history
@@ -152,12 +143,7 @@ class Answer:
         )
 
     def recorded(self, limit: int | None, default: int | None) -> Iterator[RawBSONDocument]:
-        """What is recorded.
-
-        Args:
-            limit: only the newest so many.
-            default: the limit if there is none; then a word is said about what was left out.
-        """
+        """What is recorded: the newest `limit`; without one the newest `default`, and a word about the rest."""
         if limit is None and default is None:
             return self._with_gaps(self._stored(None))
         if limit is not None:

@@ -57,9 +57,9 @@ def _searched(selection: Selection, zone: tzinfo | None) -> str:
     for word, value in (("from", selection.changed_from), ("to", selection.changed_to)):
         if value is not ABSENT:
             parts.append(f"changed {word} {_with_kind(value)}")
-    for word, moment in (("since", selection.since), ("until", selection.until)):
-        if moment is not None:
-            parts.append(f"{word} {times.typed(moment, zone)}")
+    for word, point in (("since", selection.since), ("until", selection.until)):
+        if point is not None:
+            parts.append(f"{word} {times.typed(point, zone)}")
     return ", ".join(parts)
 
 

@@ -72,7 +72,7 @@ def of_event(revert: RecordedRevert, zone: tzinfo | None) -> str:
 
 
 def goal(at: Any, zone: tzinfo | None) -> str:
-    """A moment that was asked for."""
+    """A point in time that was asked for, in few words."""
     if isinstance(at, datetime):
         return times.wall(at, zone)
     return times.exact(at) if isinstance(at, Timestamp) else f"version {int(at)}"
@@ -139,19 +139,12 @@ def command(wish: Wish, found: Revert) -> str:
         words += ["--partial"] if wish.partial else []
     else:
         words = [shlex.quote(wish.namespace), not_found.argument(wish.document_id)]
-        words += ["--undelete"] if wish.undelete else ["--to", typed(found.to)]
+        words += ["--undelete"] if wish.undelete else ["--to", times.typed_exactly(found.to)]
         for field in wish.fields:
             words += ["--field", shlex.quote(field)]
         seen = wish.seen if wish.seen is not None else found.seen
-        words += ["--seen", typed(seen)] if seen is not None else []
+        words += ["--seen", times.typed_exactly(seen)] if seen is not None else []
     return " ".join(["watcher revert", *words, *(["--force"] if wish.force else []), "--yes"])
-
-
-def typed(at: PointInTime | None) -> str:
-    """A moment as it can be typed again and means the same."""
-    if isinstance(at, datetime):
-        return at.isoformat()
-    return times.exact(at) if isinstance(at, Timestamp) else str(at)
 
 
 def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
@@ -228,12 +221,7 @@ _MARK = ("! ", "bold red")
 
 
 def show(found: Revert, *, as_json: bool) -> None:
-    """Print an outcome, document by document; those of which there is nothing to say only as JSON.
-
-    Args:
-        found: the outcome.
-        as_json: one canonical Extended JSON document a line.
-    """
+    """Print an outcome, document by document; those of which there is nothing to say only as JSON."""
     if as_json:
         session.speak_utf8()
         for document in found.documents:

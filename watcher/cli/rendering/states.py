@@ -49,7 +49,6 @@ def asked(context: Context) -> Iterator[Reader]:
     """Open the history to ask what documents were; what cannot be answered ends the command, and says why.
 
     Raises:
-        CommandError: there is no answer.
         click.UsageError: the server refuses a filter.
     """
     try:
@@ -62,11 +61,7 @@ def asked(context: Context) -> Iterator[Reader]:
 
 
 def state(history: Reader, namespace: str, document_id: Any, at: PointInTime | None, zone: tzinfo | None) -> State:
-    """What a document was, if history can tell.
-
-    Raises:
-        CommandError: it cannot, or the document has no such version.
-    """
+    """What a document was, if history can tell."""
     try:
         found = history.state(namespace, document_id, at)
     except NoSuchVersionError as error:
@@ -122,7 +117,7 @@ def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:
 
 
 def unknown(state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
-    """Why history cannot tell a document as of a moment."""
+    """Why history cannot tell a document as of a point in time."""
     of, then = named(state.namespace, state.document_id), times.asked(at, zone)
     last = f" Its last recorded event up to {then}: {stands(state, zone)}." if state.entry is not None else ""
     return "\n".join([f"history cannot tell {of}: {state.unknown}.{last}", *across(state.gaps, zone)])
@@ -146,7 +141,7 @@ def no_such_version(
 
 
 def absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
-    """Why a document was not there at a moment, and where it is to be found."""
+    """Why a document was not there at a point in time, and where it is to be found."""
     return "\n".join([*_absent(history, state, at, zone), *across(state.gaps, zone)])
 
 
@@ -203,8 +198,8 @@ def _turned(event: Event, namespace: str, document: str, zone: tzinfo | None) ->
         return
     if event.operation == _RENAME:
         yield f"Since then it has what {printable(event.namespace)} had before."
-    moment = times.exact(just_before(event.cluster_time))
-    yield f"What there was right before: watcher show {command(namespace, document)} --at {moment}"
+    point = times.exact(just_before(event.cluster_time))
+    yield f"What there was right before: watcher show {command(namespace, document)} --at {point}"
 
 
 def _arrival(history: Reader, namespace: str, place: HistoryPosition, document: str, zone: tzinfo | None) -> list[str]:
@@ -226,9 +221,9 @@ def _target(rename: Event) -> str:
     return f"{to['db']}.{to['coll']}"
 
 
-def just_before(moment: Timestamp) -> Timestamp:
+def just_before(point: Timestamp) -> Timestamp:
     """The cluster time right before another."""
-    return Timestamp(moment.time, moment.inc - 1) if moment.inc else Timestamp(moment.time - 1, _LAST_INCREMENT)
+    return Timestamp(point.time, point.inc - 1) if point.inc else Timestamp(point.time - 1, _LAST_INCREMENT)
 
 
 WIDTH = 100
@@ -280,8 +275,8 @@ def _text(value: Value) -> str:
     if kind == raw.DOUBLE and math.isfinite(number := struct.unpack("<d", payload)[0]):
         return json.dumps(number)
     if kind == raw.DATE and int.from_bytes(payload, "little", signed=True) in _ISO_DATES:
-        moment = to_python(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return f'{{"$date": "{moment}"}}'
+        point = to_python(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return f'{{"$date": "{point}"}}'
     return extended_json.dumps_raw(value)
 
 

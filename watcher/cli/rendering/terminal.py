@@ -13,7 +13,6 @@ from rich import box
 from rich.bar import Bar
 from rich.console import Console, Group
 from rich.filesize import decimal
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
+    from rich.progress import Progress, ProgressColumn
 
 
 _NO_TERMINAL = 100_000
@@ -31,22 +31,12 @@ class PipedConsole(Console):
     """A console that lets its user decide what a closed pipe means."""
 
     def on_broken_pipe(self) -> None:
-        """Say it, instead of ending the program with an error.
-
-        Raises:
-            BrokenPipeError: always.
-        """
+        """Raise BrokenPipeError, instead of ending the program with an error."""
         raise BrokenPipeError
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
-    """Print a table on standard output. Nothing in a cell is taken for markup.
-
-    Args:
-        columns: their headings.
-        rows: their cells.
-        styles: of rich, for cells that say just this.
-    """
+    """Print a table on standard output, cells in `styles` by what they say. Nothing in a cell is taken for markup."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")  # a narrow terminal hides nothing
@@ -59,13 +49,7 @@ _BAR_CELLS = 24
 
 
 class Row(NamedTuple):
-    """One row.
-
-    Attributes:
-        labels: what is counted.
-        numbers: as they are shown.
-        length: what the bar shows.
-    """
+    """One row: what is counted, the numbers as they are shown, and how long its bar is."""
 
     labels: Sequence[str]
     numbers: Sequence[str]
@@ -78,13 +62,9 @@ def size(count: int) -> str:
 
 
 def show_bars(title: str, columns: Sequence[str], rows: Sequence[Row], *, rest: str = "") -> None:
-    """Print a table on standard output. Nothing in a cell is taken for markup.
+    """Print a table with bars on standard output, its title above, and below what is not in it.
 
-    Args:
-        title: stands above it.
-        columns: of the labels, then of the numbers.
-        rows: at least one.
-        rest: what is not in it, if anything.
+    The columns are of the labels, then of the numbers; there is at least one row.
     """
     console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL, highlight=False)
     longest = max(*(row.length for row in rows), 1)
@@ -133,9 +113,27 @@ def step_by_step() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
+def bar(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how much of something is done; the caller says how many steps of `total` more."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    with _on_stderr(TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+@contextmanager
 def _shown(doing: str) -> Iterator[Progress]:
-    console = Console(stderr=True)
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (SpinnerColumn(), TextColumn(doing), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _on_stderr(*columns) as progress:
         progress.add_task("", total=None, count="")
         yield progress
+
+
+def _on_stderr(*columns: ProgressColumn) -> Progress:
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -31,12 +31,7 @@ _LAST_TWO_BYTE = 0xFFFF
 
 
 def text_of(value: Any, width: int | None = None) -> str:
-    """Write a value on one line.
-
-    Args:
-        value: as `change_history.bson.values` has it; `ABSENT` and `UNKNOWN` too.
-        width: the most terminal cells; None: all of it.
-    """
+    """Write a value, also `ABSENT` and `UNKNOWN`, on one line of at most so many terminal cells; None: all of it."""
     if width is None:
         return "".join(_pieces(value))
     from rich.cells import cell_len

@@ -39,7 +39,7 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
     where = context.connection()
     with open_client(history_uri(where)) as client:
         checkpoints = client[where.history_database].get_collection(CHECKPOINTS, codec_options=RAW)
-        query = {"_id": {"$regex": f"^{re.escape(stream)}(:|$)"}} if stream is not None else {}  # and its parts
+        query = {"_id": {"$regex": f"^{re.escape(stream)}(:|$)"}} if stream is not None else {}  # and its partitions
         found = list(checkpoints.find(query, sort=[("_id", 1)]))
         now = client.admin.command("hello")["localTime"]
     if not found:
@@ -65,9 +65,9 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
     "there, 8 a daemon is running.",
 )
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint. [default: as WATCHER_STREAM says]")
-@click.option("--partition", metavar="I/N", help="Only this part of it. [default: as WATCHER_PARTITION says]")
+@click.option("--partition", metavar="I/N", help="Only this partition of it. [default: as WATCHER_PARTITION says]")
 @click.option("--now", "to_now", is_flag=True, help="Go on from now: what is not recorded yet never will be.")
-@click.option("--at", "moment", metavar="TIME", type=Time(), help="Go on with the events of this moment.")
+@click.option("--at", "point", metavar="TIME", type=Time(), help="Go on with the events of this point in time.")
 @click.option("--token", metavar="TOKEN", help="Go on after this resume token: hexadecimal digits, or its JSON.")
 @click.option("--adopt-options", is_flag=True, help="Stay, but go on with what INCLUDE and EXCLUDE now say.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
@@ -80,7 +80,7 @@ def set_(
     stream: str | None,
     partition: str | None,
     to_now: bool,
-    moment: Any,
+    point: Any,
     token: str | None,
     adopt_options: bool,
     yes: bool,
@@ -96,9 +96,9 @@ def set_(
     TIME is ISO 8601 (without a zone it is local time, or UTC with --utc), words such as '2h ago', or a cluster time,
     seconds:increment.
     """
-    if [to_now, moment is not None, token is not None, adopt_options].count(True) != 1:
+    if [to_now, point is not None, token is not None, adopt_options].count(True) != 1:
         raise click.UsageError("say where to: one of --now, --at TIME, --token TOKEN and --adopt-options")
     from watcher.cli.commands.operating import checkpoint_job
 
-    wish = checkpoint_job.Wish(to_now=to_now, moment=moment, token=token)
+    wish = checkpoint_job.Wish(to_now=to_now, point=point, token=token)
     checkpoint_job.run(context.settings(stream=stream, partition=partition), wish, yes=yes, force=force, utc=utc)

@@ -38,13 +38,7 @@ _WIDTH = 12
 
 
 def described(stored: RawBSONDocument, now: datetime, *, utc: bool) -> str:
-    """A checkpoint as lines of a name and a value.
-
-    Args:
-        stored: the checkpoint document.
-        now: the clock of the deployment that keeps it.
-        utc: show times in UTC instead of the local zone.
-    """
+    """A checkpoint as lines of a name and a value; `now` is the clock of the deployment that keeps it."""
     return "\n".join(f"{name:<{_WIDTH}}{printable(value)}" for name, value in _facts(stored, now, utc=utc))
 
 
@@ -111,21 +105,17 @@ class Wish(NamedTuple):
     """Where to. Nothing of it: stay, and take over the options of the settings."""
 
     to_now: bool = False
-    moment: Moment | None = None
+    point: Moment | None = None
     token: str | None = None
 
     @property
     def stays(self) -> bool:
         """Whether the position itself stays as it is."""
-        return not self.to_now and self.moment is None and self.token is None
+        return not self.to_now and self.point is None and self.token is None
 
 
 def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) -> None:
-    """Show a move, and carry it out if `yes`.
-
-    Raises:
-        CommandError: it cannot be done; says why and what to type next.
-    """
+    """Show a move, and carry it out if `yes`."""
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
         relocation = Relocation(reach(settings, stack))
@@ -154,10 +144,10 @@ def _move(relocation: Relocation, wish: Wish) -> Move:
 def _target(relocation: Relocation, wish: Wish) -> Position:
     if wish.to_now:
         return relocation.now()
-    if wish.moment is not None:
-        moment = wish.moment
+    if wish.point is not None:
+        point = wish.point
         try:
-            return relocation.at(moment if isinstance(moment, Timestamp) else Timestamp(int(moment.timestamp()), 0))
+            return relocation.at(point if isinstance(point, Timestamp) else Timestamp(int(point.timestamp()), 0))
         except ValueError as error:
             raise click.UsageError(f"--at: {error}") from error
     try:

@@ -58,11 +58,7 @@ def reach(settings: Settings, stack: ExitStack) -> StreamContext:
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Say what has gone wrong, and what to type next.
-
-    Raises:
-        CommandError: instead of an error of the daemon's.
-    """
+    """Say what has gone wrong, and what to type next."""
     try:
         yield
     except FatalError as error:

@@ -23,7 +23,7 @@ _COLUMNS = ("", "checked", "found")
 @click.option("--include", metavar="GLOBS", help="As if WATCHER_INCLUDE said so.")
 @click.option("--exclude", metavar="GLOBS", help="As if WATCHER_EXCLUDE said so.")
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint. [default: as WATCHER_STREAM says]")
-@click.option("--partition", metavar="I/N", help="Part of the stream. [default: as WATCHER_PARTITION says]")
+@click.option("--partition", metavar="I/N", help="Partition of the stream. [default: as WATCHER_PARTITION says]")
 @click.option("--strict", is_flag=True, help="Exit with 12 for a warning, too.")
 @click.option("--json", "as_json", is_flag=True, help="One finding a line, in canonical Extended JSON.")
 @click.pass_context

@@ -106,21 +106,14 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
 def _tried(chance: RejectedEvents, ids: Sequence[Binary | bytes]) -> Iterator[Outcome]:
     """Try events again, with a progress bar if they are many and somebody watches."""
     if len(ids) < _MANY:
-        return chance.retry(ids)
-    from rich.console import Console
-    from rich.progress import track
+        yield from chance.retry(ids)
+        return
+    from watcher.cli.rendering import terminal
 
-    console = Console(stderr=True)
-    return iter(
-        track(
-            chance.retry(ids),
-            "trying again",
-            total=len(ids),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
+    with terminal.bar("trying again", len(ids)) as advance:
+        for outcome in chance.retry(ids):
+            yield outcome
+            advance(1)
 
 
 def _id(text: str) -> bytes:

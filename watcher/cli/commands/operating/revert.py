@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _OF_DOCUMENT = {"namespace": "NS", "document_id": "ID", "fields": "--field", "seen": "--seen"}
 _GOALS = {"to": "--to", "undelete": "--undelete", "transaction_name": "--transaction"}
 _ASK = (
-    "say what to put back: NS ID --to MOMENT makes a document what it was, NS ID --undelete brings back a deleted one, "
+    "say what to put back: NS ID --to POINT makes a document what it was, NS ID --undelete brings back a deleted one, "
     "--transaction NAME undoes a transaction."
 )
 
@@ -40,7 +40,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     if "undelete" in given and "fields" in given:
         yield "--undelete brings back the whole document; leave out --field."
     if "to" in given and given["to"] is None:
-        yield "--to now: that is what history says it is already; name an earlier moment."
+        yield "--to now: that is what history says it is already; name an earlier point in time."
     if goals and ("namespace" not in given or "document_id" not in given):
         yield f"{goals[0]} is about one document; name it: NS ID."
 
@@ -55,9 +55,9 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 
     Going back undoes every later change that is recorded, whoever made it; the later events are listed. What is not
     recorded is not overwritten unasked: a field that is not what history says it is, is a conflict, which is listed,
-    and stays. With --seen so are the changes recorded after that moment. All is checked in one transaction of the
-    server. Sub-documents are put back field by field, arrays as wholes. A document that is all that history says
-    becomes what it was to the byte.
+    and stays. With --seen so are the changes recorded after that. All is checked in one transaction of the server.
+    Sub-documents are put back field by field, arrays as wholes. A document that is all that history says becomes what
+    it was to the byte.
 
     With --undelete a document whose last recorded event is its deletion becomes what it was right before; if it is
     there, nothing is done, so that can be repeated. A --to below zero cannot: each revert adds a version.
@@ -75,7 +75,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 )
 @argument("namespace", metavar="[NS]", type=Namespace(), required=False)
 @argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@option("--to", metavar="MOMENT", type=At(), help="Make the document what it was at this moment.")
+@option("--to", metavar="POINT", type=At(), help="Make the document what it was then.")
 @option("--undelete", is_flag=True, help="Bring a deleted document back, as it was right before its deletion.")
 @option(
     "--field",
@@ -95,9 +95,9 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @option("--partial", is_flag=True, help="Of a transaction, undo what can be undone.")
 @option(
     "--seen",
-    metavar="MOMENT",
+    metavar="POINT",
     type=At(),
-    help="Do not undo what was recorded after this moment, either. A dry run names it. [default: what is recorded now]",
+    help="Do not undo what was recorded after this, either. A dry run names it. [default: what is recorded now]",
 )
 @option("--force", is_flag=True, help="Overwrite conflicts, and do not mind events that were lost.")
 @option("--yes", is_flag=True, help="Do it.")

@@ -43,7 +43,6 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
     """Put back, or show what that would do.
 
     Raises:
-        CommandError: it cannot be done; says why and what to type next.
         SystemExit: not all of it was put back.
     """
     with ExitStack() as stack:
@@ -132,11 +131,7 @@ _EXIT_CODES: dict[type[Exception], int] = {
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Turn what can be in the way of any revert into advice.
-
-    Raises:
-        CommandError: instead.
-    """
+    """Turn what can be in the way of any revert into advice."""
     try:
         yield
     except NotAllRecordedError as error:
@@ -163,7 +158,6 @@ def of_document(history: Reader, wish: Wish, zone: tzinfo | None) -> Iterator[No
     """Turn what can be in the way of putting back one document into advice.
 
     Raises:
-        CommandError: instead.
         click.UsageError: a field is within an array.
     """
     try:
@@ -186,13 +180,7 @@ def of_document(history: Reader, wish: Wish, zone: tzinfo | None) -> Iterator[No
 def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
     """Refuse to delete by a number that means another version after each recorded event.
 
-    Args:
-        found: what a dry run found.
-        wish: what is to be done.
-        command: what to type to do it even so.
-
-    Raises:
-        CommandError: it would be deleted.
+    `found` is what a dry run found, `command` what to type to do it even so.
     """
     if not any(document.writes and document.after is None for document in found.documents):
         return

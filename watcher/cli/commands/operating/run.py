@@ -47,7 +47,7 @@ class Deployments(NamedTuple):
 @click.option("--include", metavar="GLOBS", help="Namespaces to watch, such as shop.* (default: all).")
 @click.option("--exclude", metavar="GLOBS", help="Namespaces not to watch.")
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint.")
-@click.option("--partition", metavar="I/N", help="Record only part I of N of the documents (default: all of them).")
+@click.option("--partition", metavar="I/N", help="Record only partition I of N (default: all of them).")
 @click.pass_context
 def run(
     ctx: click.Context, include: str | None, exclude: str | None, stream: str | None, partition: str | None
@@ -110,7 +110,11 @@ def _greet(settings: Settings, deployments: Deployments) -> None:
     ]
     if settings.recorded_partition is not None:
         lines.insert(
-            2, ("part", f"{settings.recorded_partition} of stream {settings.stream!r}, by the `_id` of the documents")
+            2,
+            (
+                "partition",
+                f"{settings.recorded_partition} of stream {settings.stream!r}, by the `_id` of the documents",
+            ),
         )
     if settings.http_port:
         lines.append(("health", f"http://{settings.http_host}:{settings.http_port}/ready"))

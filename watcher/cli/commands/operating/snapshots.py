@@ -1,13 +1,13 @@
-"""`watcher snapshots`: whole states that keep the asking for a moment fast, made anew from history and verified."""
+"""`watcher snapshots`: whole states that keep as-of queries fast, made anew from history and verified."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from watcher.cli.parsing.arguments import DocumentId, Namespace
+from watcher.cli.parsing.options import is_given
 
 if TYPE_CHECKING:
     from watcher.cli.session import Context
@@ -18,8 +18,8 @@ def snapshots() -> None:
     """Make snapshots of long-lived documents anew, or verify them.
 
     A snapshot is the whole state of a document after one of its events. Asking what a document was folds its history
-    from the last one before that moment. It says nothing that history does not, so it can be thrown away at any time.
-    The daemon takes them beside the stream, unless WATCHER_SNAPSHOTS is off.
+    from the last snapshot before. It says nothing that history does not, so it can be thrown away at any time. The
+    daemon takes them beside the stream, unless WATCHER_SNAPSHOTS is off.
     """
 
 
@@ -37,12 +37,12 @@ def rebuild(context: Context, *, namespace: str | None, document_id: Any, keep: 
     """Throw the snapshots away and make them anew from history: all of them, those of NS, or those of one document.
 
     NS is database.collection. ID is Extended JSON, or bare as in `watcher log`. May be done while the daemon runs. May
-    be interrupted, and gone on with by --continue; until it is done, asking for a moment is slower, and no less right.
+    be interrupted, and gone on with by --continue; until it is done, asking what was is slower, and no less
+    right.
     """
     from watcher.cli.commands.operating import snapshots_job
 
-    # A null is an id like any other, so None cannot stand for "no ID".
-    named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
+    named = is_given("document_id")
     snapshots_job.rebuild(context.settings(), namespace, [document_id] if named else [], keep=keep, as_json=as_json)
 
 

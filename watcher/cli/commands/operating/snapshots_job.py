@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from bson import Binary
 from pymongo import ReadPreference
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from change_history import Selection
 from change_history.bson import extended_json
@@ -19,11 +17,11 @@ from change_history.reconstruct.snapshot_maker import SPACING, Difference, Docum
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing import times
 from watcher.cli.rendering import not_found, terminal
-from watcher.cli.rendering.value_text import printable
+from watcher.cli.rendering.value_text import printable, words
 from watcher.cli.session import CommandError, history_uri, open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from config.settings import Settings
 
@@ -33,18 +31,7 @@ _COLUMNS = ("document", "cluster time", "id", "what is wrong")
 def rebuild(
     settings: Settings, namespace: str | None, document_ids: Sequence[Any], *, keep: bool, as_json: bool
 ) -> None:
-    """Make snapshots anew.
-
-    Args:
-        settings: say where history is kept.
-        namespace: only of this one.
-        document_ids: only of this document, if any.
-        keep: make only those that are missing.
-        as_json: print a line for each document.
-
-    Raises:
-        CommandError: nothing is recorded of what was named, or it cannot be read.
-    """
+    """Make snapshots anew, or with `keep` only what is missing; of one namespace or document if one is named."""
     only = to_raw(document_ids[0]) if document_ids else None
     with _opened(settings) as (history, kept):
         kept.make_index()
@@ -55,9 +42,9 @@ def rebuild(
             for name in names:
                 kept.discard(name, only)
         documents = [document for name in names for document in kept.long_lived(name, only)]
-        _speak(as_json=as_json)
+        session.prepare_output(as_json=as_json)
         made = 0
-        with _progress("making snapshots", sum(document.entries for document in documents)) as advance:
+        with terminal.bar("making snapshots", sum(document.entries for document in documents)) as advance:
             for document in documents:
                 there = 0
                 for stands in kept.fill(document):
@@ -67,20 +54,13 @@ def rebuild(
                 if as_json:
                     click.echo(_line(document, entries=document.entries, snapshots=there))
     if not as_json:
-        click.echo(f"{_many(len(documents), 'long-lived document')}, {_many(made, 'snapshot')}")
+        click.echo(f"{words(len(documents), 'long-lived document')}, {words(made, 'snapshot')}")
 
 
 def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: bool) -> None:
-    """Compare snapshots with history.
-
-    Args:
-        settings: say where history is kept.
-        namespace: only of this one.
-        repair: throw away those that are wrong, and make them anew.
-        as_json: print a line for each that is wrong.
+    """Compare snapshots with history; with `repair` make those anew that are wrong.
 
     Raises:
-        CommandError: nothing is recorded of what was named, or it cannot be read.
         SystemExit: some are wrong, and were not repaired.
     """
     count = 0
@@ -90,8 +70,8 @@ def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: 
         documents = [document for name in names for document in kept.documents(name)]
         if namespace is not None and not documents:
             _refuse_unknown(history, namespace, ())
-        _speak(as_json=as_json)
-        with _progress("comparing snapshots", sum(document.entries for document in documents)) as advance:
+        session.prepare_output(as_json=as_json)
+        with terminal.bar("comparing snapshots", sum(document.entries for document in documents)) as advance:
             for document in documents:
                 found = list(kept.verify(document))
                 if repair and found:
@@ -105,7 +85,7 @@ def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: 
         if wrong:
             terminal.show_table(_COLUMNS, map(_row, wrong))
         done = ", repaired" if repair and wrong else ""
-        compared = f"{_many(count, 'snapshot')} of {_many(len(documents), 'document')} compared"
+        compared = f"{words(count, 'snapshot')} of {words(len(documents), 'document')} compared"
         click.echo(f"{compared}, {len(wrong):,} wrong{done}")
     if wrong and not repair:
         raise SystemExit(exit_codes.DIFFERENT)
@@ -131,23 +111,6 @@ def _refuse_unknown(history: Reader, namespace: str, document_ids: Sequence[Any]
         raise CommandError(not_found.message(history, selection), exit_codes.NOT_FOUND)
 
 
-@contextmanager
-def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far the work is."""
-    console = Console(stderr=True)
-    columns = (TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda steps: progress.advance(task, steps)
-
-
-def _speak(*, as_json: bool) -> None:
-    if as_json:
-        session.speak_utf8()
-    else:
-        session.survive_any_character()
-
-
 def _line(document: Document, **more: Any) -> str:
     named = {"namespace": document.namespace, "document_id": to_python(document.id)}
     return extended_json.dumps(named | more)
@@ -161,10 +124,6 @@ def _difference_line(difference: Difference, *, repaired: bool) -> str:
         wrong=difference.said,
         repaired=repaired,
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def _row(difference: Difference) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @argument("namespace", metavar="NS", type=Namespace())
 @argument("document_id", metavar="ID", type=DocumentId())
-@option("--at", metavar="MOMENT", type=At(), help="When. [default: now, the last that is recorded]")
+@option("--at", metavar="POINT", type=At(), help="When. [default: now, the last that is recorded]")
 @option("--json", "as_json", is_flag=True, help="One leaf a line, in canonical Extended JSON.")
 @utc_option
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""`watcher diff`: what is different between two moments of a document, or of a collection."""
+"""`watcher diff`: what is different between two points in time of a document, or of a collection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMS = "write NS ID A B for a document, NS A B for a collection; B may be `now
 
 
 def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
-    """The ID, if there is one, in a list, and the two moments.
+    """The ID, if there is one, in a list, and the two points in time.
 
     Raises:
         click.UsageError: they are none, or too many or too few.
@@ -25,7 +25,7 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
     ctx = click.get_current_context()
     if len(words) not in {_OF_COLLECTION, _OF_DOCUMENT}:
         raise click.UsageError(
-            f"{len(words)} arguments after NS say neither which document nor which moments; {_FORMS}"
+            f"{len(words)} arguments after NS say neither which document nor which points in time; {_FORMS}"
         )
     of_document = len(words) == _OF_DOCUMENT
     try:
@@ -34,21 +34,21 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
     except click.BadParameter as problem:
         if of_document:
             raise click.UsageError(problem.message, ctx) from problem
-        said = f"one moment is missing, if {words[0]} is the ID of a document; {_FORMS}."
+        said = f"one point in time is missing, if {words[0]} is the ID of a document; {_FORMS}."
         raise click.UsageError(
-            f"{said}\nWith two arguments after NS both are moments of a collection: {problem.message}", ctx
+            f"{said}\nWith two arguments after NS both are points in time of a collection: {problem.message}", ctx
         ) from problem
     return ids, a, b
 
 
 @click.command(
     cls=Command,
-    epilog="Exit status: 0 compared, whether or not they differ, 2 wrong usage, 3 it was there at neither moment, "
-    "4 the deployment does not answer, 10 history cannot tell, or not all of it.",
-    help=f"""Show what is different between two moments of a document, or of a collection.
+    epilog="Exit status: 0 compared, whether or not they differ, 2 wrong usage, 3 it was there at neither, 4 the "
+    "deployment does not answer, 10 history cannot tell, or not all of it.",
+    help=f"""Show what is different between two points in time of a document, or of a collection.
 
     \b
-    watcher diff NS ID A B    from moment A to moment B of one document
+    watcher diff NS ID A B    from one point in time to another, of one document
     watcher diff NS A B       of all documents of a collection, in the order of their ids
 
     The number of arguments decides which of the two is meant. NS is database.collection. ID is Extended JSON, or bare
@@ -67,7 +67,7 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
 @utc_option
 @click.pass_obj
 def diff(context: Context, *, namespace: str, words: tuple[str, ...], as_json: bool, patch: bool, utc: bool) -> None:
-    """Show what is different between two moments."""
+    """Show what is different between two points in time."""
     if as_json and patch:
         raise click.UsageError("--json and --patch are two forms of the answer; leave one of them out.")
     ids, a, b = _read(words)

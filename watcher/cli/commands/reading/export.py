@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.parsing.arguments import DocumentId, Namespace, Time
-from watcher.cli.parsing.options import Command, argument, contradictions, option, window_options
+from watcher.cli.parsing.options import Command, argument, contradictions, is_given, option, window_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,7 +73,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     help="One row for each event, or for each field that it changed. [default: events in NDJSON, else changes]",
 )
 @window_options
-@option("--at", metavar="TIME", type=Time(), help="The documents as they were at this moment, not their history.")
+@option("--at", metavar="TIME", type=Time(), help="The documents as they were then, not their history.")
 @option("--resume", is_flag=True, help="Go on with FILE.part where it was cut off; its window of time holds.")
 @click.pass_obj
 def export(
@@ -99,16 +99,13 @@ def export(
     on where it was cut off (NDJSON and CSV); without --resume it begins anew.
     """
     # Imported here, not above: `--help` and a mistyped option shall not wait for the driver.
-    from click.core import ParameterSource
-
     from change_history import Selection
     from change_history.bson.values import ABSENT
     from change_history.export.tables import Format
     from watcher.cli.commands.reading import export_job
     from watcher.cli.parsing.times import zone_of
 
-    # A null is an id like any other, so None cannot stand for "no ID".
-    named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
+    named = is_given("document_id")
     wanted = Format(_format({"chosen": chosen, "path": path}))
     job = export_job.Job(
         wanted,

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -48,7 +47,7 @@ class Job:
         format: of the file.
         selection: which events; with `at`, only its namespace and document count.
         changes: a row for each change, not for each event.
-        at: the moment of which the documents are wanted; None: their history.
+        at: the point in time of which the documents are wanted; None: their history.
         zone: of the times in what is said beside the data; None: the local one.
         untold: how many documents history could not tell, by the reason.
         gaps: how many intervals of lost events lie behind the documents.
@@ -91,11 +90,7 @@ class Job:
 
 
 def to_stdout(context: Context, job: Job) -> None:
-    """Write to standard output.
-
-    Raises:
-        CommandError: it cannot be done.
-    """
+    """Write to standard output."""
     if job.format is Format.PARQUET and sys.stdout.isatty():
         raise CommandError("a Parquet file is nothing for a terminal; name a file with --output", exit_codes.USAGE)
     with context.history() as history, _errors(), session.until_closed():
@@ -107,11 +102,7 @@ def to_stdout(context: Context, job: Job) -> None:
 
 
 def to_file(context: Context, job: Job, path: Path, *, resume: bool) -> None:
-    """Write into a file, which has `.part` after its name until it is complete.
-
-    Raises:
-        CommandError: it cannot be done.
-    """
+    """Write into a file, which has `.part` after its name until it is complete."""
     with context.history() as history, _errors(), PartFile(path) as part:
         first = _begin(part, job, resume=resume)
         try:
@@ -162,8 +153,8 @@ def _about(job: Job) -> dict[str, str]:
         "id": extended_json.dumps(selection.document_id) if selection.document_id is not ABSENT else "",
         "format": job.format.value,
         "rows": "changes" if job.changes else "events",
-        "since": _typed(selection.since),
-        "until": _typed(selection.until),
+        "since": times.typed_exactly(selection.since) if selection.since is not None else "",
+        "until": times.typed_exactly(selection.until) if selection.until is not None else "",
     }
 
 
@@ -182,13 +173,6 @@ def _write(job: Job, found: Iterator[bytes], file: BinaryIO, *, begun: bool = Fa
     return count
 
 
-def _typed(moment: Moment | None) -> str:
-    """A moment as it can be typed again, exactly; nothing for None."""
-    if moment is None:
-        return ""
-    return moment.isoformat() if isinstance(moment, datetime) else times.exact(moment)
-
-
 def _remarks(job: Job) -> None:
     """Tell, beside the data, what it does not say."""
     if lost := tables.loss(job.format, job.table):
@@ -196,7 +180,9 @@ def _remarks(job: Job) -> None:
     for reason, count in job.untold.items():
         click.echo(f"{count} documents cannot be told, and are {_UNTOLD[job.format]}: {reason}", err=True)
     if job.gaps:
-        click.echo(f"{job.gaps} gaps lie before that moment: what was lost is unknown; see `watcher gaps`", err=True)
+        click.echo(
+            f"{job.gaps} gaps lie before that point in time: what was lost is unknown; see `watcher gaps`", err=True
+        )
 
 
 _UNTOLD = {Format.NDJSON: "left out", Format.CSV: "rows without a document", Format.PARQUET: "rows without a document"}
@@ -216,11 +202,7 @@ def _nothing(history: Reader, job: Job) -> CommandError:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turn what can go wrong into advice.
-
-    Raises:
-        CommandError: instead.
-    """
+    """Turn what can go wrong into advice."""
     try:
         yield
     except NoParquetError as error:
@@ -243,13 +225,7 @@ _EVERY = 200
 
 
 def _shown(events: Iterable[RawBSONDocument], history: Reader, selection: Selection) -> Iterator[RawBSONDocument]:
-    """Show how far events are, by their time: counting them first would take as long as a good part of the export.
-
-    Args:
-        events: in order.
-        history: where they are.
-        selection: which they are.
-    """
+    """Show how far events are, by their time: counting them first would take as long as a good part of the export."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from events

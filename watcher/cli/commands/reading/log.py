@@ -6,11 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from watcher.cli import exit_codes
 from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Operation, TransactionName, Value
-from watcher.cli.parsing.options import Command, argument, contradictions, option, window_options
+from watcher.cli.parsing.options import Command, argument, contradictions, is_given, option, window_options
 from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
@@ -138,9 +137,7 @@ def log(
     from watcher.cli.rendering import log_forms
 
     def given(name: str, value: Any) -> Any:
-        # A null is a value like any other, so None cannot stand for "not given".
-        source = click.get_current_context().get_parameter_source(name)
-        return value if source is ParameterSource.COMMANDLINE else ABSENT
+        return value if is_given(name) else ABSENT
 
     with context.history() as history:
         selection = Selection(

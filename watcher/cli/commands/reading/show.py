@@ -7,11 +7,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Namespace, Query
-from watcher.cli.parsing.options import Command, argument, option, utc_option
+from watcher.cli.parsing.options import Command, argument, is_given, option, utc_option
 from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 )
 @argument("namespace", metavar="NS", type=Namespace())
 @argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@option("--at", metavar="MOMENT", type=At(), help="When. [default: now, the last that is recorded]")
+@option("--at", metavar="POINT", type=At(), help="When. [default: now, the last that is recorded]")
 @option(
     "--query",
     metavar="FILTER",
@@ -73,8 +72,7 @@ def show(
     from watcher.cli.parsing import times
     from watcher.cli.rendering import states
 
-    # A null is an id like any other, so None cannot stand for "no ID".
-    named = click.get_current_context().get_parameter_source("document_id") is ParameterSource.COMMANDLINE
+    named = is_given("document_id")
     zone = times.zone_of(utc=utc)
     with states.asked(context) as history:
         if named:
