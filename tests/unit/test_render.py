@@ -40,7 +40,7 @@ def rendered(happened: Event, width: int | None = None, **options: Any) -> str:
     """What is printed, without colours: whole, or as on a terminal of a width."""
     out = io.StringIO()
     console = PipedConsole(file=out, width=width or 80, force_terminal=width is not None, color_system=None)
-    Renderer(console, utc=True, **options).event(happened)
+    Renderer(console, zone=UTC, **options).event(happened)
     return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
 
 
@@ -117,7 +117,7 @@ def test_one_line_is_one_line_whatever_the_event_holds(key: str, text: str, widt
     changes = [change(f"{key}{number}", ABSENT, text) for number in range(50)]
     out = io.StringIO()
     console = PipedConsole(file=out, width=width, force_terminal=True, color_system=None)
-    renderer = Renderer(console, utc=True, with_ids=True, with_namespaces=True)
+    renderer = Renderer(console, zone=UTC, with_ids=True, with_namespaces=True)
     renderer.oneline(event("update", *changes, id=b"i" * 16, document_id=text, namespace=key))
     renderer.oneline(event("drop", id=b"i" * 16, document_id=ABSENT, namespace=text))
     lines = out.getvalue().splitlines()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from change_history.reconstruct.point_in_time import Moment, PointInTime
 
 
-UTC_IS_CHOSEN = "cli.utc"
-"""Key of `click.Context.meta`: whether a time without a zone is UTC. `watcher.cli.parsing.options` sets it."""
+ZONE = "cli.zone"
+"""Key of `click.Context.meta`: the zone of times that name none. `watcher.cli.parsing.options` sets it."""
 
 _ID_FORMS = """write it in one of these forms:
   66f2a1c0e4b0d52a3c9f1e77    an ObjectId: 24 hexadecimal digits
@@ -50,10 +50,8 @@ _TIME_FORMS = """write it in one of these forms:
 
 
 def zone_chosen(ctx: click.Context | None) -> tzinfo | None:
-    """The zone that `--utc` chooses for a command: UTC, or the local one."""
-    from watcher.cli.parsing import times
-
-    return times.zone_of(utc=ctx is not None and ctx.meta.get(UTC_IS_CHOSEN) is True)
+    """The zone that `--utc` chooses for a command: UTC, or None for the local one."""
+    return ctx.meta.get(ZONE) if ctx is not None else None
 
 
 if TYPE_CHECKING:

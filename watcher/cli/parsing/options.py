@@ -2,7 +2,7 @@
 
 @click.command(cls=Command, check=contradictions)
 @window_options
-def log(*, since: Moment | None, until: Moment | None, utc: bool) -> None: ...
+def log(*, since: Moment | None, until: Moment | None, zone: tzinfo | None) -> None: ...
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from watcher.cli.parsing.arguments import UTC_IS_CHOSEN, Time
+from watcher.cli.parsing.arguments import ZONE, Time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import tzinfo
 
     Check = Callable[[Mapping[str, Any]], Iterable[str]]
-    from collections.abc import Callable, Iterator, Mapping
-
     Function = Callable[..., Any]
-
 
 TIME_HELP = (
     "TIME is ISO 8601 (local time if it names no zone, midnight if no time of day), words such as '2h ago' or "
@@ -148,9 +146,10 @@ _SLACK_S = 60
 
 
 def utc_option(command: Function) -> Function:
-    """Add `--utc`: times are read and shown in UTC. The function gets `utc`."""
+    """Add `--utc`: times are read and shown in UTC. The function gets `zone`: UTC, or None for the local one."""
     return option(
         "--utc",
+        "zone",
         is_flag=True,
         is_eager=True,  # it decides how the others are read
         callback=_choose_utc,
@@ -159,7 +158,7 @@ def utc_option(command: Function) -> Function:
 
 
 def window_options(command: Function) -> Function:
-    """Add `--since`, `--until` and `--utc`. The function gets `since`, `until` (None: no bound) and `utc`."""
+    """Add `--since`, `--until` and `--utc`. The function gets `since`, `until` (None: no bound) and `zone`."""
     until = option("--until", metavar="TIME", type=Time(), help="Only up to this time, which is included.")
     since = option("--since", metavar="TIME", type=Time(), help="Only from this time on, which is included.")
     return since(until(utc_option(command)))
@@ -174,11 +173,13 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
 
     same_clock = type(since) is type(until)
     if since > until if same_clock else times.seconds(since) - times.seconds(until) > _SLACK_S:
-        zone = times.zone_of(utc=given.get("utc", False))
+        zone = given.get("zone")
         first, last = times.typed(since, zone), times.typed(until, zone)
         yield f"--since {first} is after --until {last}: nothing can be in between."
 
 
-def _choose_utc(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - Click's form
-    ctx.meta[UTC_IS_CHOSEN] = value
-    return value
+def _choose_utc(ctx: click.Context, _: click.Parameter, value: bool) -> tzinfo | None:  # noqa: FBT001 - Click's form
+    from datetime import UTC
+
+    ctx.meta[ZONE] = UTC if value else None
+    return UTC if value else None

@@ -83,14 +83,9 @@ def names_its_zone(text: str) -> bool:
         return False
 
 
-def zone_of(*, utc: bool) -> tzinfo | None:
-    """The zone that `--utc` chooses: UTC, or the local one."""
-    return UTC if utc else None
-
-
-def zone_name(*, utc: bool) -> str:
-    """The zone that `--utc` chooses as the server knows it: a name of the IANA database, or else today's offset."""
-    if utc:
+def zone_name(zone: tzinfo | None) -> str:
+    """UTC, or the local zone as the server knows it: a name of the IANA database, or else today's offset."""
+    if zone is not None:
         return "UTC"
     from zoneinfo import ZoneInfo
 
@@ -98,13 +93,13 @@ def zone_name(*, utc: bool) -> str:
 
     try:
         name = get_localzone_name()
-        zone = ZoneInfo(name)
+        local = ZoneInfo(name)
     except (LookupError, ValueError, OSError):
         return offset()
     # A zone may be made up with TZ; then the name is another's.
     now = datetime.now(UTC)
     seasons = [now - quarters * timedelta(days=91) for quarters in range(4)]
-    same = all(when.astimezone(zone).utcoffset() == when.astimezone().utcoffset() for when in seasons)
+    same = all(when.astimezone(local).utcoffset() == when.astimezone().utcoffset() for when in seasons)
     return name if same else offset()
 
 

@@ -127,7 +127,7 @@ class Renderer:
 
     Args:
         console: where to.
-        utc: times in UTC instead of the local zone.
+        zone: of the times.
         with_ids: name the document of each event.
         with_namespaces: name its collection too.
         narrow: which of an event's changes are printed; all.
@@ -138,14 +138,14 @@ class Renderer:
         self,
         console: Console,
         *,
-        utc: bool = False,
+        zone: tzinfo | None = None,
         with_ids: bool = False,
         with_namespaces: bool = False,
         narrow: Callable[[Event], Sequence[Change]] = _all,
         remark: Callable[[Event], str] = _nothing,
     ) -> None:
         self._console = console
-        self._zone = times.zone_of(utc=utc)
+        self._zone = zone
         self._with_ids = with_ids
         self._with_namespaces = with_namespaces
         self._narrow = narrow

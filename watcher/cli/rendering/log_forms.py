@@ -11,12 +11,12 @@ import click
 from change_history.bson.values import ABSENT
 from change_history.stored.event import to_event
 from watcher.cli import session
-from watcher.cli.parsing import times
 from watcher.cli.rendering import event_words
 from watcher.cli.rendering.value_text import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
 
     from bson.raw_bson import RawBSONDocument
 
@@ -41,12 +41,14 @@ class Form:
         """There are no more. Is not called if there were none."""
 
 
-def choose(selection: Selection, reverts: Reverts, *, as_json: bool, oneline: bool, stat: bool, utc: bool) -> Form:
+def choose(
+    selection: Selection, reverts: Reverts, *, as_json: bool, oneline: bool, stat: bool, zone: tzinfo | None
+) -> Form:
     """The form that is asked for. Standard output is made ready for it."""
     session.prepare_output(as_json=as_json)
     if stat:
-        return _Counted(selection, as_json=as_json, utc=utc)
-    return _Json(reverts) if as_json else _Text(selection, reverts, oneline=oneline, utc=utc)
+        return _Counted(selection, as_json=as_json, zone=zone)
+    return _Json(reverts) if as_json else _Text(selection, reverts, oneline=oneline, zone=zone)
 
 
 def print_all(events: Iterator[RawBSONDocument], form: Form, *, endless: bool) -> bool:
@@ -75,14 +77,14 @@ class _Json(Form):
 
 
 class _Text(Form):
-    def __init__(self, selection: Selection, reverts: Reverts, *, oneline: bool, utc: bool) -> None:
+    def __init__(self, selection: Selection, reverts: Reverts, *, oneline: bool, zone: tzinfo | None) -> None:
         from watcher.cli.rendering import events, terminal
 
         self._reverts = reverts
-        self._zone = times.zone_of(utc=utc)
+        self._zone = zone
         renderer = events.Renderer(
             terminal.PipedConsole(),
-            utc=utc,
+            zone=zone,
             with_ids=selection.document_id is ABSENT,
             with_namespaces=selection.namespace is None,
             narrow=selection.changes_of,
@@ -103,11 +105,11 @@ class _Text(Form):
 
 
 class _Counted(Form):
-    def __init__(self, selection: Selection, *, as_json: bool, utc: bool) -> None:
+    def __init__(self, selection: Selection, *, as_json: bool, zone: tzinfo | None) -> None:
 
         from change_history.query.summary import Summary
 
-        self._summary = Summary(selection, times.zone_of(utc=utc))
+        self._summary = Summary(selection, zone)
         self._as_json = as_json
 
     def watched(self, events: Iterator[RawBSONDocument]) -> Iterator[RawBSONDocument]:

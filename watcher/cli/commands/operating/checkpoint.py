@@ -12,6 +12,8 @@ from watcher.cli.parsing.arguments import Time
 from watcher.cli.parsing.options import utc_option
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from watcher.cli.session import Context
 
 
@@ -26,9 +28,9 @@ def checkpoint() -> None:
 )
 @click.option("--stream", metavar="NAME", help="Only this stream. [default: all of them]")
 @click.option("--json", "as_json", is_flag=True, help="One checkpoint document a line, in canonical Extended JSON.")
-@click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")
+@utc_option
 @click.pass_obj
-def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> None:
+def show(context: Context, *, stream: str | None, as_json: bool, zone: tzinfo | None) -> None:
     """Show the position of each stream: everything up to it is in the history."""
     from change_history.stored.names import CHECKPOINTS
     from change_history.stored.reading import RAW
@@ -55,7 +57,7 @@ def show(context: Context, *, stream: str | None, as_json: bool, utc: bool) -> N
             event_words.json_line(stored)
         return
     session.survive_any_character()
-    click.echo("\n\n".join(checkpoint_job.described(stored, now, utc=utc) for stored in found))
+    click.echo("\n\n".join(checkpoint_job.described(stored, now, zone=zone) for stored in found))
 
 
 @checkpoint.command(
@@ -85,7 +87,7 @@ def set_(
     adopt_options: bool,
     yes: bool,
     force: bool,
-    utc: bool,
+    zone: tzinfo | None,
 ) -> None:
     """Move the position of a stream. Stop the daemon first.
 
@@ -101,4 +103,4 @@ def set_(
     from watcher.cli.commands.operating import checkpoint_job
 
     wish = checkpoint_job.Wish(to_now=to_now, point=point, token=token)
-    checkpoint_job.run(context.settings(stream=stream, partition=partition), wish, yes=yes, force=force, utc=utc)
+    checkpoint_job.run(context.settings(stream=stream, partition=partition), wish, yes=yes, force=force, zone=zone)

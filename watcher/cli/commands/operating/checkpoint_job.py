@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 _WIDTH = 12
 
 
-def described(stored: RawBSONDocument, now: datetime, *, utc: bool) -> str:
+def described(stored: RawBSONDocument, now: datetime, *, zone: tzinfo | None) -> str:
     """A checkpoint as lines of a name and a value; `now` is the clock of the deployment that keeps it."""
-    return "\n".join(f"{name:<{_WIDTH}}{printable(value)}" for name, value in _facts(stored, now, utc=utc))
+    return "\n".join(f"{name:<{_WIDTH}}{printable(value)}" for name, value in _facts(stored, now, zone=zone))
 
 
 def token_text(token: Any) -> str:
@@ -49,13 +49,12 @@ def token_text(token: Any) -> str:
     return extended_json.dumps(token)
 
 
-def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[str, str]]:
+def _facts(stored: RawBSONDocument, now: datetime, *, zone: tzinfo | None) -> list[tuple[str, str]]:
     found = document_to_python(stored)
     facts = [("stream", str(found["_id"]))]
     aware = now if now.tzinfo else now.replace(tzinfo=UTC)
     position = found.get("cluster_time")
     if isinstance(position, Timestamp):
-        zone = UTC if utc else None
         facts += [
             ("position", f"{times.clock(position, zone)}  {times.exact(position)}"),
             ("age", times.span(max(aware.timestamp() - position.time, 0))),
@@ -76,7 +75,7 @@ def _facts(stored: RawBSONDocument, now: datetime, *, utc: bool) -> list[tuple[s
         facts.append(("leader", _leader(lease, aware)))
     saved = found.get("updated_at")
     if isinstance(saved, datetime):
-        facts.append(("saved", saved.astimezone(UTC if utc else None).isoformat(" ", "seconds")))
+        facts.append(("saved", saved.astimezone(zone).isoformat(" ", "seconds")))
     if "survey" in found:
         kept = found["survey"]
         plans = kept if isinstance(kept, list) else [kept]
@@ -114,7 +113,7 @@ class Wish(NamedTuple):
         return not self.to_now and self.point is None and self.token is None
 
 
-def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) -> None:
+def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, zone: tzinfo | None) -> None:
     """Show a move, and carry it out if `yes`."""
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
@@ -123,7 +122,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, utc: bool) ->
         leader = relocation.leader()
         if yes and not force:
             _refuse_if(leader)
-        _show(relocation, settings, move, stays=wish.stays, zone=UTC if utc else None)
+        _show(relocation, settings, move, stays=wish.stays, zone=zone)
         if yes:
             if leader is not None:
                 click.echo(f"{leader} is deposed, and given {relocation.pause_s:.0f} s to let go.")

@@ -12,6 +12,8 @@ from watcher.cli import session
 from watcher.cli.parsing.options import utc_option
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from watcher.cli.session import Context
     from watcher.operations.repartition import Division
 
@@ -29,7 +31,14 @@ if TYPE_CHECKING:
 @utc_option
 @click.pass_obj
 def partition(
-    context: Context, *, parts: int | None, stream: str | None, yes: bool, force: bool, as_json: bool, utc: bool
+    context: Context,
+    *,
+    parts: int | None,
+    stream: str | None,
+    yes: bool,
+    force: bool,
+    as_json: bool,
+    zone: tzinfo | None,
 ) -> None:
     """Show how a stream is split, or split it into N partitions; 1 puts it together.
 
@@ -58,7 +67,7 @@ def partition(
         leaders = repartition.leaders()
         document["leaders"] = {name: str(holder) for name, holder in leaders.items()}
         if not as_json:
-            _show(document, utc=utc)
+            _show(document, zone=zone)
         if parts is not None and yes:
             document["target"]["at"] = time_of(repartition.change(parts, by_force=force))
         document["done"] = parts is not None and yes
@@ -87,12 +96,11 @@ def _document(division: Division) -> dict[str, Any]:
     }
 
 
-def _show(document: dict[str, Any], *, utc: bool) -> None:
+def _show(document: dict[str, Any], *, zone: tzinfo | None) -> None:
     from watcher.cli.parsing import times
     from watcher.cli.rendering import terminal
 
     session.survive_any_character()
-    zone = times.zone_of(utc=utc)
     rows = [
         (
             part["checkpoint"],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from watcher.cli import exit_codes, session
+from watcher.cli.parsing.options import utc_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import tzinfo
 
     from bson import Binary
 
@@ -34,9 +36,9 @@ def rejected() -> None:
     epilog="Exit status: 0 also where there are none, 2 wrong usage, 4 no answer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One whole document a line, in canonical Extended JSON.")
-@click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")
+@utc_option
 @click.pass_obj
-def list_(context: Context, *, as_json: bool, utc: bool) -> None:
+def list_(context: Context, *, as_json: bool, zone: tzinfo | None) -> None:
     """List the events that are kept aside, oldest first: each is there whole, and in no history yet."""
     from change_history.stored.names import REJECTED
     from change_history.stored.reading import RAW
@@ -59,7 +61,7 @@ def list_(context: Context, *, as_json: bool, utc: bool) -> None:
             {"$set": {"bytes": size}},
             {"$unset": ["event", "entry"]},
         ]
-        rows = [_row(stored, UTC if utc else None) for stored in collection.aggregate(stages)]
+        rows = [_row(stored, zone) for stored in collection.aggregate(stages)]
     if rows:
         terminal.show_table(_COLUMNS, rows)
         click.echo("`watcher rejected retry --all` tries them again, once the cause is gone.")

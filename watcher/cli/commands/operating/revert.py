@@ -11,6 +11,7 @@ from watcher.cli.parsing.options import Command, argument, option, utc_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import tzinfo
 
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime as Moment
@@ -118,11 +119,10 @@ def revert(
     force: bool,
     yes: bool,
     as_json: bool,
-    utc: bool,
+    zone: tzinfo | None,
 ) -> None:
     """Make a document what it was, or undo a transaction."""
     from watcher.cli.commands.operating import revert_job
-    from watcher.cli.parsing.times import zone_of
     from watcher.cli.rendering import reverts
 
     wish = reverts.Wish(
@@ -137,4 +137,4 @@ def revert(
         yes=yes,
         undelete=undelete,
     )
-    revert_job.run(context.settings(), wish, as_json=as_json, zone=zone_of(utc=utc))
+    revert_job.run(context.settings(), wish, as_json=as_json, zone=zone)

@@ -12,6 +12,8 @@ from watcher.cli.parsing.options import Command, argument, option, utc_option
 from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from change_history.reconstruct.point_in_time import PointInTime
     from watcher.cli.session import Context
 
@@ -39,13 +41,11 @@ if TYPE_CHECKING:
 @utc_option
 @click.pass_obj
 def blame(
-    context: Context, *, namespace: str, document_id: Any, at: PointInTime | None, as_json: bool, utc: bool
+    context: Context, *, namespace: str, document_id: Any, at: PointInTime | None, as_json: bool, zone: tzinfo | None
 ) -> None:
     """Show when, and by which event, each field of a document got its value."""
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import leaves, states
 
-    zone = times.zone_of(utc=utc)
     with states.asked(context) as history:
         state = states.state(history, namespace, document_id, at, zone)
         if state.data is None:

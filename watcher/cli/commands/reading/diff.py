@@ -10,6 +10,8 @@ from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Namespace
 from watcher.cli.parsing.options import Command, argument, option, utc_option
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from watcher.cli.session import Context
 
 _OF_COLLECTION, _OF_DOCUMENT = 2, 3
@@ -66,16 +68,16 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
 @option("--patch", is_flag=True, help="RFC 6902 JSON Patch of the documents in canonical Extended JSON.")
 @utc_option
 @click.pass_obj
-def diff(context: Context, *, namespace: str, words: tuple[str, ...], as_json: bool, patch: bool, utc: bool) -> None:
+def diff(
+    context: Context, *, namespace: str, words: tuple[str, ...], as_json: bool, patch: bool, zone: tzinfo | None
+) -> None:
     """Show what is different between two points in time."""
     if as_json and patch:
         raise click.UsageError("--json and --patch are two forms of the answer; leave one of them out.")
     ids, a, b = _read(words)
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import diffs
     from watcher.cli.rendering.states import asked
 
-    zone = times.zone_of(utc=utc)
     form = diffs.Form.JSON if as_json else diffs.Form.PATCH if patch else diffs.Form.TEXT
     with asked(context) as history:
         if ids:

@@ -12,6 +12,7 @@ from watcher.cli.parsing.options import Command, argument, contradictions, is_gi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import tzinfo
 
     from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.session import Context
@@ -88,7 +89,7 @@ def export(
     until: Moment | None,
     at: Moment | None,
     resume: bool,
-    utc: bool,
+    zone: tzinfo | None,
 ) -> None:
     """Write history into a file that other programs read, or with --at what the documents were.
 
@@ -103,7 +104,6 @@ def export(
     from change_history.bson.values import ABSENT
     from change_history.export.tables import Format
     from watcher.cli.commands.reading import export_job
-    from watcher.cli.parsing.times import zone_of
 
     named = is_given("document_id")
     wanted = Format(_format({"chosen": chosen, "path": path}))
@@ -112,7 +112,7 @@ def export(
         Selection(namespace, document_id if named else ABSENT, since=since, until=until),
         changes=rows == "changes" if rows is not None else wanted is not Format.NDJSON,
         at=at,
-        zone=zone_of(utc=utc),
+        zone=zone,
     )
     if path == _STDOUT:
         export_job.to_stdout(context, job)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from watcher.cli import session
+from watcher.cli.parsing.options import utc_option
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -20,15 +21,14 @@ _COLUMNS = ("from", "to", "how long", "stream", "watched", "cause")
 
 @click.command(epilog="Exit status: 0 also where there are none, 2 wrong usage, 4 the deployment does not answer.")
 @click.option("--json", "as_json", is_flag=True, help="One history document a line, in canonical Extended JSON.")
-@click.option("--utc", is_flag=True, help="Show times in UTC instead of the local zone.")
+@utc_option
 @click.pass_obj
-def gaps(context: Context, *, as_json: bool, utc: bool) -> None:
+def gaps(context: Context, *, as_json: bool, zone: tzinfo | None) -> None:
     """List what was lost: intervals of which nothing is known, oldest first.
 
     Changes of what was watched that were made in such an interval are not in the history. `watcher log` shows each of
     them in its place.
     """
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import event_words
 
     with context.history() as history:
@@ -39,7 +39,7 @@ def gaps(context: Context, *, as_json: bool, utc: bool) -> None:
             event_words.json_line(stored)
     elif found:
         session.survive_any_character()
-        _show(found, times.zone_of(utc=utc))
+        _show(found, zone)
     else:
         click.echo("no gaps")
 

@@ -14,6 +14,7 @@ from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import tzinfo
 
     from change_history.query.transactions import Name
     from change_history.reader import Reader
@@ -118,7 +119,7 @@ def log(
     stat: bool,
     as_json: bool,
     follow: bool,
-    utc: bool,
+    zone: tzinfo | None,
 ) -> None:
     """Show what changed, newest last.
 
@@ -151,17 +152,16 @@ def log(
             given("changed_from", changed_from),
             given("changed_to", changed_to),
         )
-        form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, utc=utc)
+        form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, zone=zone)
         default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
         answer = log_forms.Answer(history, selection, newest_first=reverse)
         events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
         found = log_forms.print_all(events, form, endless=follow)
         answer.say_what_is_unknown()
         if not found and not follow:
-            from watcher.cli.parsing import times
             from watcher.cli.rendering.not_found import message
 
-            raise CommandError(message(history, selection, times.zone_of(utc=utc)), exit_codes.NOT_FOUND)
+            raise CommandError(message(history, selection, zone), exit_codes.NOT_FOUND)
 
 
 def _transaction(history: Reader, name: Name) -> Transaction:

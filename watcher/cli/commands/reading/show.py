@@ -15,6 +15,7 @@ from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import tzinfo
 
     from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import PointInTime
@@ -66,14 +67,12 @@ def show(
     at: PointInTime | None,
     query: dict[str, Any] | None,
     as_json: bool,
-    utc: bool,
+    zone: tzinfo | None,
 ) -> None:
     """Show a document as it was."""
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import states
 
     named = is_given("document_id")
-    zone = times.zone_of(utc=utc)
     with states.asked(context) as history:
         if named:
             _show_document(history, namespace, document_id, at, zone, as_json=as_json)

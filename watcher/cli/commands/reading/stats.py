@@ -12,7 +12,7 @@ from watcher.cli.parsing.options import Command, argument, contradictions, optio
 from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from change_history.query.stats import Numbers, Stats
     from change_history.reconstruct.point_in_time import Moment
@@ -48,7 +48,7 @@ def stats(
     namespace: str | None,
     since: Moment | None,
     until: Moment | None,
-    utc: bool,
+    zone: tzinfo | None,
     top: int,
     as_json: bool,
 ) -> None:
@@ -62,12 +62,10 @@ def stats(
     The server counts, in a pass over the events for each of the four tables.
     """
     from change_history import Selection
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import counts, not_found
 
-    zone = times.zone_of(utc=utc)
     with context.history() as history:
-        found = _count(history.stats(namespace, since=since, until=until), top=top, utc=utc)
+        found = _count(history.stats(namespace, since=since, until=until), top=top, zone=zone)
         if not found.collections:
             selection = Selection(namespace, since=since, until=until)
             raise CommandError(not_found.message(history, selection, zone), exit_codes.NOT_FOUND)
@@ -84,7 +82,7 @@ def stats(
         click.echo(f"What happened in {words(lost, 'gap')} is not known: see `watcher gaps`.", err=True)
 
 
-def _count(counting: Stats, *, top: int, utc: bool) -> Found:
+def _count(counting: Stats, *, top: int, zone: tzinfo | None) -> Found:
     from watcher.cli.parsing import times
     from watcher.cli.rendering import terminal
     from watcher.cli.rendering.counts import Found
@@ -94,7 +92,7 @@ def _count(counting: Stats, *, top: int, utc: bool) -> Found:
     if not collections:
         return Found([], [], [], [])
     with terminal.working("counting days, 2 of 4"):
-        days = _by_day(counting, times.zone_name(utc=utc))
+        days = _by_day(counting, times.zone_name(zone))
     with terminal.working("counting documents, 3 of 4"):
         documents = list(counting.busiest_documents(top))
     with terminal.working("counting fields, 4 of 4"):
