@@ -300,6 +300,10 @@ class Records(Generic[T]):
     def _items(self, event: Event, values: Values) -> Sequence[T]:
         raise NotImplementedError
 
+    def _number(self, event: Event) -> int:
+        """How many items an event counts for."""
+        raise NotImplementedError
+
     def _with(self, **changed: Any) -> Self:
         now = {"newest_first": self._newest_first, "start": self._start, "stop": self._stop}
         selection = changed.pop("selection", self._selection)
@@ -325,7 +329,7 @@ class Records(Generic[T]):
         if not self._source.saved:
             return 0
         if self._selection.narrows:
-            return sum(1 for _ in self._from(0, None))
+            return sum(map(self._number, self._events(None, None)))
         stages: Any = [{"$match": self._query()}, {"$group": {"_id": None, "size": {"$sum": self._size}}}]
         found = next(iter(history_collection(self._source.database).aggregate(stages, hint=self._hint)), None)
         return int(found["size"]) if found else 0
@@ -342,8 +346,13 @@ class Records(Generic[T]):
         return islice(self._read(bound, wanted), start - skipped, None)
 
     def _read(self, bound: dict[str, Any] | None, wanted: int | None) -> Iterator[T]:
-        collection = history_collection(self._source.database)
         values = Values(self._source.codec)
+        for event in self._events(bound, wanted):
+            items = self._items(event, values)
+            yield from reversed(items) if self._newest_first else items
+
+    def _events(self, bound: dict[str, Any] | None, wanted: int | None) -> Iterator[Event]:
+        collection = history_collection(self._source.database)
         query = self._query() if bound is None else as_query({"$and": [self._query(), {"_id": bound}]})
         direction = -1 if self._newest_first else 1
         key, _ = self._selection.index[-1]
@@ -352,10 +361,8 @@ class Records(Generic[T]):
             cursor.batch_size(min(wanted + 1, _LARGEST_BATCH) if wanted is not None else _LARGEST_BATCH)
             for stored in in_stream_order(cursor, newest_first=self._newest_first):
                 event = to_event(whole(collection.database, stored))
-                if self._selection.narrows and not self._selection.verdict(event):
-                    continue
-                items = self._items(event, values)
-                yield from reversed(items) if self._newest_first else items
+                if not self._selection.narrows or self._selection.verdict(event):
+                    yield event
 
     def _seek(self, start: int) -> tuple[dict[str, Any] | None, int]:
         """The bound on `_id`s from which on to read, and how many items lie before it.
@@ -391,6 +398,9 @@ class Events(Records[Event]):
 
     _size = 1
 
+    def _number(self, event: Event) -> int:  # noqa: ARG002
+        return 1
+
     def _items(self, event: Event, values: Values) -> Sequence[Event]:
         class_at = _ClassesAfter(self._source.database, event)
         changes = tuple(self._source.translated(change, values, class_at) for change in event.changes)
@@ -401,6 +411,9 @@ class Changes(Records[DocumentChange]):
     """Recorded changes; within an event in the order the server gave."""
 
     _size: Any = {"$ifNull": ["$change_count", {"$size": "$changes"}]}  # noqa: RUF012 - never changed
+
+    def _number(self, event: Event) -> int:
+        return len(self._selection.changes_of(event))
 
     def _items(self, event: Event, values: Values) -> Sequence[DocumentChange]:
         class_at = _ClassesAfter(self._source.database, event)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -84,6 +86,25 @@ def test_a_wait_long_after_the_last_write_does_not_wait_for_the_next_checkpoint(
     acme.history.wait(timeout=60)
 
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.usefixtures("_connected")
+def test_a_wait_for_a_daemon_that_is_behind_says_how_far(recorded_history: RecordedHistory) -> None:
+    """It is there, so starting another one would not help."""
+    acme = Company(code="acme", name="Acme").save()
+    acme.history.wait(timeout=60)
+    with MongoClient[Any](recorded_history.uri) as client:
+        lease = client.change_history.checkpoints.find_one({"lease.pid": {"$exists": True}})
+        assert lease is not None
+        os.kill(lease["lease"]["pid"], signal.SIGSTOP)
+        try:
+            acme.name = "Other"
+            acme.save()
+            with pytest.raises(NotRecordedYetError, match=r"the daemon is \d+ s behind"):
+                acme.history.wait(timeout=0.1)
+        finally:
+            os.kill(lease["lease"]["pid"], signal.SIGCONT)
+    acme.history.wait(timeout=60)
 
 
 def test_a_wait_without_a_daemon_says_so() -> None:

@@ -57,13 +57,16 @@ class Kind:
 @st.composite
 def kinds(draw: Any, /, depth: int = 2) -> Kind:
     """A kind of field, down to embedded documents within lists within maps."""
-    form = draw(st.sampled_from(["scalar", "scalar", "list", "map", "embedded"])) if depth else "scalar"
+    form = draw(st.sampled_from(["scalar", "scalar", "list", "map", "embedded", "generic"])) if depth else "scalar"
     if form == "scalar":
         field, values = draw(st.sampled_from(list(SCALARS.items())))
         return Kind(field, values)
     if form == "embedded":
         model, values = draw(classes(me.EmbeddedDocument, depth - 1))
         return Kind(lambda **more: me.EmbeddedDocumentField(model, **more), values)
+    if form == "generic":
+        several = [draw(classes(me.EmbeddedDocument, depth - 1))[1] for _ in range(2)]
+        return Kind(me.GenericEmbeddedDocumentField, st.one_of(several))
     inner = draw(kinds(depth - 1))
     if form == "list":
         return Kind(lambda **more: me.ListField(inner.make(), **more), st.lists(inner.values, max_size=3))

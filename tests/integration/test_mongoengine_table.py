@@ -38,14 +38,14 @@ class Colour(Enum):
     BLUE = "b"
 
 
-class Address(me.EmbeddedDocument):
+class Dwelling(me.EmbeddedDocument):
     """An embedded document with a renamed field, and heirs."""
 
     meta: ClassVar[Any] = {"allow_inheritance": True}
     city = me.StringField(db_field="c")
 
 
-class Abroad(Address):
+class Abroad(Dwelling):
     """An heir."""
 
     country = me.StringField(db_field="l")
@@ -75,10 +75,10 @@ class Person(HistoryMixin, me.Document):
     when = me.DateTimeField()
     colour = me.EnumField(Colour)
     key = me.UUIDField()
-    addr = me.EmbeddedDocumentField(Address)
+    addr = me.EmbeddedDocumentField(Dwelling)
     items = me.EmbeddedDocumentListField(Item)
     scores = me.MapField(me.EmbeddedDocumentField(Item))
-    anything = me.GenericEmbeddedDocumentField(choices=[Address, Item])
+    anything = me.GenericEmbeddedDocumentField(choices=[Dwelling, Item])
     other = me.ReferenceField(Other)
     lazy = me.LazyReferenceField(Other)
     others = me.ListField(me.ReferenceField(Other, dbref=True))
@@ -140,7 +140,7 @@ def last(recording: Recording, document: Any) -> dict[str, DocumentChange]:
 
 def test_fields_are_called_as_the_class_says(recording: Recording) -> None:
     """And not by their stored names, which nobody who writes the class ever sees."""
-    person = Person(code="x", name="Ada", addr=Address(city="a"), items=[Item(sku="1"), Item(sku="2")]).save()
+    person = Person(code="x", name="Ada", addr=Dwelling(city="a"), items=[Item(sku="1"), Item(sku="2")]).save()
     assert set(last(recording, person)) >= {"code", "name", "addr", "items", "_cls"}
     person.addr.city = "b"
     person.items[0].sku = "3"
@@ -247,11 +247,11 @@ def test_an_heirs_fields_have_their_names_also_from_the_base_class(recording: Re
 
 def test_a_dynamic_documents_fields_are_found(recording: Recording) -> None:
     """An embedded document in it is an object again."""
-    loose = Loose(a=1, place=Address(city="x"), many=[{"b": 2}]).save()
+    loose = Loose(a=1, place=Dwelling(city="x"), many=[{"b": 2}]).save()
     found = last(recording, loose)
 
     assert found["a"].new_value == 1
-    assert found["place"].new_value == Address(city="x")
+    assert found["place"].new_value == Dwelling(city="x")
     assert loose.history.as_of(None).to_mongo() == loose.to_mongo()
 
 
@@ -307,7 +307,7 @@ def test_an_embedded_document_with_the_mixin_is_refused_when_it_is_defined() -> 
 
 def test_changes_have_the_manners_of_a_queryset(recording: Recording) -> None:
     """Lazy, filtered by attribute, ordered, sliced, and shown."""
-    person = Person(code="x", name="0", addr=Address(city="0")).save()
+    person = Person(code="x", name="0", addr=Dwelling(city="0")).save()
     for number in range(1, 5):
         person.name = str(number)
         person.addr.city = str(number)
@@ -427,7 +427,7 @@ def test_a_change_is_serialised(recording: Recording) -> None:
 
 def test_the_past_of_a_document_is_an_object_that_cannot_be_saved(recording: Recording) -> None:
     """What it was, its differences, whom its values are from, and the way back."""
-    person = Person(code="x", name="Ada", addr=Address(city="a")).save()
+    person = Person(code="x", name="Ada", addr=Dwelling(city="a")).save()
     before = person.to_mongo()
     person.name = "Eve"
     person.addr.city = "b"
