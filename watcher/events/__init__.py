@@ -1,9 +1,11 @@
-"""The pure core: event → history and history → document, bytes in and bytes out, no I/O.
+"""An event becomes its history document: pure functions, bytes in and bytes out, no I/O.
 
-Read `record` and `fold` side by side: what the one writes, the other applies.
+`record` says how history is written. Read it beside `change_history.reconstruct.fold`, which applies what it writes.
 
     event ──▶ record ──▶ history document ──▶ fold ──▶ document after the event
-               │  update: what the server says changed
-               │  diff:   what two images say changed
-               └  image:  old values from the pre-image
+               │  update, ambiguous: what the server says changed
+               └  change_history.diff.images: what two images say changed
+
+`fast_path` is the way by which nearly all events go: the same bytes, compiled (`_fast_path.pyx`). `baseline` is history
+of a document that no event is about.
 """

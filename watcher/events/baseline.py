@@ -20,7 +20,7 @@ _DIGEST_BYTES = 8
 
 
 class Snapshot(NamedTuple):
-    """The moment of a snapshot read.
+    """When a snapshot read was made.
 
     Attributes:
         cluster_time: when the documents were read.

@@ -1,4 +1,4 @@
-"""Storing what is larger than a document may be: in parts, and by a head that stands for them."""
+"""Storing what is larger than a document may be: in chunks, and by a head that stands for them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST_KEPT = 4 * 1024 * 1024
 
 
 class LargeDocuments:
-    """Stores parts, acknowledged by a majority. Safe to repeat: a part's id names its content.
+    """Stores chunks, acknowledged by a majority. Safe to repeat: a chunk's id names its content.
 
     Args:
         database: the history database.
@@ -35,32 +35,32 @@ class LargeDocuments:
         self._parts = database.get_collection(PARTS, write_concern=MAJORITY)
 
     def fitted(self, document: bytes) -> bytes:
-        """A history document as a server can store it: itself, or its head once its parts are stored.
+        """A history document as a server can store it: itself, or its head once its chunks are stored.
 
         Raises:
-            pymongo.errors.PyMongoError: a part is not acknowledged.
+            pymongo.errors.PyMongoError: a chunk is not acknowledged.
         """
         return document if len(document) <= chunks.LARGEST_DOCUMENT else self.in_parts(document)
 
     def in_parts(self, document: bytes) -> bytes:
-        """The head of a history document, once its parts are stored.
+        """The head of a history document, once its chunks are stored.
 
         For what is too large, and for what nests deeper with history around it than a server stores.
 
         Raises:
-            pymongo.errors.PyMongoError: a part is not acknowledged.
+            pymongo.errors.PyMongoError: a chunk is not acknowledged.
         """
         pieces = chunks.cut(raw.fields(document)[b"_id"][1][_BINARY_HEADER:], document)
         self._store(pieces)
         return chunks.head(document, pieces)
 
     def kept(self, identity: bytes, item: Rejected) -> dict[str, Any]:
-        """What is rejected as a field of its document: the event as `event`, or `parts` once they are stored.
+        """What is rejected as a field of its document: the event as `event`, or `parts`: chunks, once they are stored.
 
         A history document that no event has made is kept as `entry`, or `entry_parts`.
 
         Raises:
-            pymongo.errors.PyMongoError: a part is not acknowledged.
+            pymongo.errors.PyMongoError: a chunk is not acknowledged.
         """
         data = item.entry or item.event
         if len(data) <= LARGEST_KEPT:

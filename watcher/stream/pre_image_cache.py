@@ -1,7 +1,7 @@
-"""Documents as they were before events that come without a pre-image, where history tells them soundly.
+"""Documents as they were before events that come without a pre-image, where history can be trusted.
 
 A document is reconstructed from history (`watcher.stream.pre_images_from_history`) and then kept up to date with every
-event of it, as long as there is room. Whatever history does not tell is unknown.
+event of it, as long as there is room. Whatever history does not give is unknown.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Reconstructs(Protocol):
         """Begin a batch, whose history is in flight from now on; up to the batch of the number, all is stored."""
 
     def learned(self) -> bool:
-        """Whether history has come to tell more than when this was last asked."""
+        """Whether more can be reconstructed than when this was last asked."""
 
-    def documents(self, keys: Mapping[Key, Value], place: HistoryPosition, /) -> Iterator[tuple[Key, bytes | None]]:
-        """What documents of one collection were before a place; None: unknown."""
+    def documents(self, keys: Mapping[Key, Value], position: HistoryPosition, /) -> Iterator[tuple[Key, bytes | None]]:
+        """What documents of one collection were before a position; None: unknown."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class PreImageCache:
     """The documents of events that come without a pre-image.
 
     Args:
-        history: tells what is not known yet.
+        history: reconstructs what is not known yet.
         all_lack: no pre-images are asked for, so every collection is followed, from its first event on.
     """
 
@@ -114,7 +114,7 @@ class PreImageCache:
         return self._all_lack or event.namespace in self._followed
 
     def before(self, event: Event | Usual) -> bytes | None:
-        """The document before an event that lacks its pre-image, or None if history does not tell it."""
+        """The document before an event that lacks its pre-image, or None if it is unknown."""
         key = event.key()
         if key is None:
             return None

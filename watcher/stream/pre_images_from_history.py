@@ -1,4 +1,4 @@
-"""What documents were before an event, as history tells it: what is stored, then what is in flight, where trusted."""
+"""Documents before an event, reconstructed from history: what is stored, then what is in flight, where trusted."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PreImagesFromHistory:
             self._gaps[gap.checkpoint, gap.since] = gap
 
     def learned(self) -> bool:
-        """Whether history has come to tell more than when this was last asked."""
+        """Whether more can be reconstructed than when this was last asked."""
         backfills = self._standing.backfills
         changed = self._changed or backfills != self._backfills
         self._changed, self._backfills = False, backfills
@@ -89,15 +89,15 @@ class PreImagesFromHistory:
             self._load_gaps()
         return changed
 
-    def documents(self, keys: Mapping[Key, Value], place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
-        """What documents of one collection were before a place; None: unknown.
+    def documents(self, keys: Mapping[Key, Value], position: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+        """What documents of one collection were before a position; None: unknown.
 
         Raises:
             pymongo.errors.PyMongoError: the history deployment refuses.
             watcher.retry.StoppedError: a stop was asked for.
         """
-        since = trusted_since(place.cluster_time, self._begun, self._gaps.values())
-        stored = min(self._in_flight.start() or place, place)
+        since = trusted_since(position.cluster_time, self._begun, self._gaps.values())
+        stored = min(self._in_flight.start() or position, position)
         namespace = next(iter(keys)).namespace.decode("utf-8", "surrogateescape")
         incarnations = self._ask(lambda: list(lineage_of(self._database, namespace, stored, self._covers)))
         rest, at_once = iter(keys.items()), _AT_FIRST
