@@ -98,6 +98,7 @@ REJECT_CODES = {
     52: "DollarPrefixedFieldName",  # servers before 5.0
     57: "DottedFieldName",
     121: "DocumentValidationFailure",
+    388: "TransactionTooLargeForCache",
     10334: "BSONObjectTooLarge",
     17280: "KeyTooLong",
 }
@@ -123,6 +124,10 @@ _TOKEN_CODES = {207, 40646, *range(51054, 51060), *range(6189500, 6189510)}
 
 class UnusablePositionError(PyMongoError):
     """The server cannot read the resume token at all: it was damaged."""
+
+
+class UndeliverableError(UnusablePositionError):
+    """The next event cannot be delivered in any form, as its `_id` is too large for a resume token."""
 
 
 class PositionDoubtedError(OperationFailure):

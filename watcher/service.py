@@ -18,7 +18,15 @@ from pymongo.errors import PyMongoError
 import models
 from watcher import clients, garbage
 from watcher.composition import compose, prepare
-from watcher.errors import DeploymentRefusedError, PositionLostError, Verdict, classify, name_of, remedy_for
+from watcher.errors import (
+    DeploymentRefusedError,
+    PositionLostError,
+    UndeliverableError,
+    Verdict,
+    classify,
+    name_of,
+    remedy_for,
+)
 from watcher.health.reporter import Reporter
 from watcher.health.systemd import Watchdog, notify
 from watcher.leadership.lease import DeposedError, Lease
@@ -131,6 +139,12 @@ class Service:
             self._leading.stop.set()
 
     def _explained(self, error: PyMongoError) -> Exception:
+        if isinstance(error, UndeliverableError):
+            return PositionLostError(
+                f"The next event of stream {self._settings.checkpoint!r} cannot be delivered: {error}.",
+                "History that is recorded already stays. Start with WATCHER_ON_GAP=reconcile (or record): the event is "
+                "left out, a gap says so, and with `reconcile` the document is recorded as it is.",
+            )
         if classify(error) is Verdict.POSITION_LOST:
             return PositionLostError(
                 f"The server cannot go on from the checkpoint of stream {self._settings.checkpoint!r}: "

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from change_history.reconstruct.lineage import Incarnation
     from watcher.backfill.queue import Plan
 
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of `_id`s in a chunk; it may be a single one that is larger."""
 _MILLISECONDS = 1000
 _NOTHING_KNOWN = Unknown("history has no entry of it")
 
@@ -81,6 +83,7 @@ class Entries:
         may be gone, too.
         """
         ids: list[raw.Value] = []
+        size = 0
         for incarnation in self._incarnations(self._plan.at):
             mine = {} if self._part is None else {"$expr": holds(self._part, "$document_id")}
             known = {"namespace": incarnation.namespace, "document_id": {"$exists": True}, "_id": incarnation.ids()}
@@ -91,10 +94,12 @@ class Entries:
             ]
             with self._history.aggregate(stages, allowDiskUse=True, hint=dict(DOCUMENT_TIMELINE)) as cursor:
                 for found in cursor:
-                    ids.append(raw.fields(bytes(found.raw))[b"_id"])
-                    if len(ids) == chunk:
+                    document_id = raw.fields(bytes(found.raw))[b"_id"]
+                    if ids and (len(ids) == chunk or size + len(document_id[1]) > MOST_BYTES):
                         yield ids
-                        ids = []
+                        ids, size = [], 0
+                    ids.append(document_id)
+                    size += len(document_id[1])
         if ids:
             yield ids
 

@@ -10,7 +10,7 @@ import structlog
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
-from watcher.backfill.entries import Entries
+from watcher.backfill.entries import MOST_BYTES, Entries
 from watcher.backfill.queue import RECONCILE, Plan
 from watcher.backfill.readers import AbsentReader, MajorityReader, Reading, SnapshotReader, last_id, now
 from watcher.retry import Retry, StoppedError
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 10
 """So often a document is read again that was written to while it was read."""
+
+
 _LOOK_EVERY_S = 0.2
 
 
@@ -80,6 +82,7 @@ class Scanner:
         namespace = plan.namespaces[0]
         if plan.kind == RECONCILE:
             self._wait_for_others(plan.at)
+            self.recorded_up_to(plan.at)  # behind an event that cannot be delivered, others of the gap are to come
         found = kind_of(self.client, namespace)
         reader = self._reader(plan, found, as_it_is=as_it_is)
         entries = Entries(self.history, plan, self.partition)
@@ -178,6 +181,18 @@ class Scanner:
         missing: Iterable[raw.Value] = (),
     ) -> Plan:
         found = _by_id(reading.documents) | dict.fromkeys(missing)
+        for some in _portions(found):
+            plan = self._record_some(plan, entries, reader, reading, some)
+        return plan
+
+    def _record_some(
+        self,
+        plan: Plan,
+        entries: Entries,
+        reader: MajorityReader,
+        reading: Reading,
+        found: dict[raw.Value, bytes | None],
+    ) -> Plan:
         for _ in range(ATTEMPTS):
             if reading.until > plan.at and plan.read_at != reading.until:
                 self.recorded_up_to(reading.until)
@@ -196,6 +211,19 @@ class Scanner:
             documents=len(found),
         )
         return replace(plan, whole=False)
+
+
+def _portions(found: dict[raw.Value, bytes | None]) -> Iterator[dict[raw.Value, bytes | None]]:
+    """Documents in portions whose ids a question can hold; there is always one, which may be empty."""
+    portion: dict[raw.Value, bytes | None] = {}
+    size = 0
+    for key, document in found.items():
+        if portion and size + len(key[1]) > MOST_BYTES:
+            yield portion
+            portion, size = {}, 0
+        portion[key] = document
+        size += len(key[1])
+    yield portion
 
 
 def _by_id(documents: Iterable[bytes]) -> dict[raw.Value, bytes | None]:

@@ -16,16 +16,21 @@ that the server can deliver of this event alone, whatever stood around it, where
 pre-image has expired meanwhile, which gives `WITHOUT_IMAGES` what it lacks anyhow, or if the daemon's options or the
 server have changed in between; then what was recorded first stays.
 
-Not covered: an `_id` of more than three megabytes. The server closes the connection, or refuses even the bare form,
-since the token alone is too large; the daemon keeps trying, or ends, and does not skip the event.
+An `_id` of more than three megabytes cannot be delivered at all: the token holds it in hexadecimal, and is in the event
+and once more beside it. The server refuses even the bare form, or closes the connection where the event fits and the
+answer does not. Such events are left out (`leave_out`) up to the present, and are a gap; all others of that time are
+delivered.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from watcher.events.event import WITHOUT_VALUES
+
+if TYPE_CHECKING:
+    from bson import Timestamp
 
 TOO_LARGE = 10334
 """BSONObjectTooLarge."""
@@ -33,6 +38,12 @@ TOO_LARGE = 10334
 LIGHT_BYTES = 2 * 1024 * 1024
 """So many bytes of events are asked for at a time: a batch is held several times over, in every stage and queue, and a
 server by itself would fill 16 MB."""
+
+LARGEST_ID = 3 * 1024 * 1024
+"""Bytes of a `documentKey` that can be delivered; its token has twice as many, and an answer all that five times."""
+
+SURELY_WHOLE = 1024 * 1024
+"""Bytes of a `documentKey` with which no answer is too large for its connection, as long as its event is not."""
 
 _FEWER = 16
 _AT_FIRST = 4
@@ -58,6 +69,18 @@ class Form(IntEnum):
         if self is not Form.BARE:
             return []
         return [{"$unset": _VALUES}, {"$set": {WITHOUT_VALUES: True}}]
+
+
+def leave_out(until: Timestamp) -> dict[str, Any]:
+    """The stage that leaves out, up to a cluster time, every event that cannot be delivered."""
+    small = {"$expr": {"$lt": [{"$bsonSize": "$documentKey"}, LARGEST_ID]}}
+    return {"$match": {"$or": [{"clusterTime": {"$gt": until}}, small]}}
+
+
+def only_heavy(until: Timestamp) -> dict[str, Any]:
+    """The stage that leaves nothing, up to a cluster time, but events with an `_id` that may break a connection."""
+    heavy = {"$expr": {"$gte": [{"$bsonSize": "$documentKey"}, SURELY_WHOLE]}}
+    return {"$match": {"clusterTime": {"$lte": until}, **heavy}}
 
 
 class Portion:

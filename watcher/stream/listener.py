@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from bson import CodecOptions, Int64
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
@@ -23,6 +23,7 @@ from watcher.errors import (
     DOUBTED_CODES,
     UNKNOWN_OPTION,
     PositionDoubtedError,
+    UndeliverableError,
     UnusablePositionError,
     Verdict,
     classify,
@@ -33,9 +34,10 @@ from watcher.events import fast_path
 from watcher.stream import damage
 from watcher.stream.batch import Batch, Lost, Position
 from watcher.stream.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
-from watcher.stream.large_events import TOO_LARGE, Portion
+from watcher.stream.large_events import LARGEST_ID, TOO_LARGE, Form, Portion, leave_out, only_heavy
 
 if TYPE_CHECKING:
+    from bson import Timestamp
     from pymongo import MongoClient
     from pymongo.client_session import ClientSession
 
@@ -55,6 +57,12 @@ UNKNOWN_STAGE = 40324
 DOUBTS = 5
 """A position is believed to be lost when the stream, opened anew at it, was refused so often in a row."""
 
+BREAKS = 3
+"""So often the connection may break without an event in between before the server is asked for the reason."""
+
+TOO_LARGE_ID = "an _id is too large for a resume token"
+"""Cause of a gap."""
+
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
@@ -69,7 +77,7 @@ class Listener:
         pre_images: ask for the images before each change.
         intact: the position is what was saved; one that is not is lost, whatever the server would make of it.
         skip_what_is_lost: when the server cannot go on from the position, go on from now and say so with the next
-            batch, instead of raising.
+            batch, instead of raising. Likewise leave out events that cannot be delivered.
     """
 
     def __init__(
@@ -98,6 +106,9 @@ class Listener:
         self._cursor: Int64 | None = None
         self._lost: Lost | None = None
         self._doubts = 0
+        self._breaks = 0
+        self._reading = False
+        self._left_out_until: Timestamp | None = None
         self._cursor_name = ""
         self.server_seconds = 0
 
@@ -112,7 +123,9 @@ class Listener:
             self._served(batch)
         except PyMongoError as error:
             self.close()
-            if isinstance(error, OperationFailure) and error.code == TOO_LARGE and self._portion.refused():
+            if self._is_too_large(error):
+                if not self._portion.refused():
+                    self._leave_out()
                 return self.next_batch()
             judged = self._judged(error)
             lost = self._position
@@ -125,9 +138,79 @@ class Listener:
         return batch
 
     def _next(self) -> Batch:
+        self._reading = True
         batch = self._read("nextBatch", self._command(self._get_more()))
         self._doubts = 0  # only now: opening a stream reads nothing, so it says nothing of its position
+        if batch.events:
+            self._breaks = 0
         return batch
+
+    def _is_too_large(self, error: PyMongoError) -> bool:
+        """Whether what the server failed to deliver was too large.
+
+        Where the event would fit and the answer does not, it closes the connection. So does a server that goes away; it
+        is asked, after some of these, whether such an event follows.
+        """
+        if isinstance(error, OperationFailure):
+            return error.code == TOO_LARGE
+        if not isinstance(error, AutoReconnect) or self._position is None or not self._reading:
+            return False
+        self._breaks += 1
+        if self._breaks < BREAKS:
+            return False
+        if self._breaks == BREAKS and self._portion.form is Form.WHOLE and not self._breaks_on_heavy_events():
+            self._breaks = 0
+        return self._breaks >= BREAKS
+
+    def _breaks_on_heavy_events(self) -> bool:
+        """Whether the server fails to deliver an event with a large `_id` after the position."""
+        if self._position is None:
+            return False
+        until = self._now()
+        options = self._stream_options()
+        # A stage that leaves out the event of a token leaves the server looking for it.
+        options |= {"startAtOperationTime": self._position.cluster_time.timestamp}
+        options.pop("startAfter", None)
+        stages = [{"$changeStream": options}, {"$match": self._scope.match()}, only_heavy(until)]
+        command = {"aggregate": self._scope.collection or 1, "pipeline": stages, "cursor": {"batchSize": 0}}
+        cursor = self._database.command(command)["cursor"]
+        name = cursor["ns"].partition(".")[2]
+        while True:
+            more = {"getMore": Int64(cursor["id"]), "collection": name, "batchSize": 1, "maxTimeMS": AWAIT_MS}
+            try:
+                cursor = self._database.command(more, codec_options=_RAW)["cursor"]
+            except AutoReconnect:
+                return True
+            except OperationFailure as error:
+                return error.code == TOO_LARGE
+            reached = token_time(bytes(cursor["postBatchResumeToken"].raw))
+            if len(cursor["nextBatch"]) or reached is None or reached >= ClusterTime.of(until):
+                self._database.command({"killCursors": name, "cursors": [Int64(cursor["id"])]})
+                return len(cursor["nextBatch"]) > 0
+
+    def _leave_out(self) -> None:
+        """Go on without the events up to now that cannot be delivered; they are a gap.
+
+        Raises:
+            UndeliverableError: nothing may be left out.
+        """
+        if not self._skip_what_is_lost or self._position is None:
+            raise UndeliverableError(TOO_LARGE_ID)
+        until = self._now()
+        log.error(
+            "an event cannot be delivered, as its _id is too large for a resume token; it is left out",
+            since=str(self._position.cluster_time.timestamp),
+            until=str(until),
+        )
+        self._left_out_until, self._breaks = until, 0
+        beyond = Position(self._position.token, ClusterTime.of(until).just_after)
+        self._lost = Lost(self._position, TOO_LARGE_ID, beyond)
+        self._portion.as_usual()
+
+    def _now(self) -> Timestamp:
+        """A cluster time that no event has passed which can be read."""
+        now: Timestamp = self._client.admin.command("ping")["operationTime"]
+        return now
 
     def _judged(self, error: PyMongoError) -> PyMongoError:
         """A gap is declared for good, so the server must say so more than once that the position is lost.
@@ -147,6 +230,9 @@ class Listener:
         return UnusablePositionError("it lies within an event") if within else error
 
     def _served(self, batch: Batch) -> None:
+        if self._left_out_until is not None and batch.position.cluster_time > ClusterTime.of(self._left_out_until):
+            self._left_out_until = None
+            self.close()
         form = self._portion.form
         if self._portion.served(len(batch.events)):
             self.close()
@@ -172,6 +258,7 @@ class Listener:
     def _open(self) -> Batch:
         if not self._intact and self._position is not None:
             raise UnusablePositionError("it is not what was saved")
+        self._reading = False
         self._session = self._client.start_session(causal_consistency=False)
         while True:
             try:
@@ -215,7 +302,10 @@ class Listener:
         return True
 
     def _aggregate(self) -> dict[str, Any]:
-        stages = [{"$match": self._scope.match()}, *self._portion.form.stages, *([SPLIT_STAGE] if self._splits else [])]
+        stages = [{"$match": self._scope.match()}]
+        if self._left_out_until is not None:
+            stages.append(leave_out(self._left_out_until))
+        stages += [*self._portion.form.stages, *([SPLIT_STAGE] if self._splits else [])]
         return {
             "aggregate": self._scope.collection or 1,
             "pipeline": [{"$changeStream": self._stream_options()}, *stages],
@@ -235,7 +325,10 @@ class Listener:
                 options["fullDocumentBeforeChange"] = "whenAvailable"
                 if not self._raw_updates:
                     options["fullDocument"] = "whenAvailable"
-        if self._position is not None:
+        if self._position is not None and self._left_out_until is not None and len(self._position.token) > LARGEST_ID:
+            # The event of the token may be left out, and the server would look for it. What is read again is recorded.
+            options["startAtOperationTime"] = self._position.cluster_time.timestamp
+        elif self._position is not None:
             # startAfter goes on where resumeAfter does, and after an invalidate event, where resumeAfter refuses.
             options["startAfter"] = RawBSONDocument(self._position.token)
         return options
@@ -267,7 +360,9 @@ class Listener:
         if self._cursor is None:
             self.close()
         lost, self._lost = self._lost, None
-        return Batch(events, self._position, lost._replace(resumed=self._position) if lost is not None else None)
+        if lost is not None and lost.resumed is None:
+            lost = lost._replace(resumed=self._position)
+        return Batch(events, self._position, lost)
 
     def _contents(self, batch_name: str, reply: dict[bytes, raw.Value]) -> tuple[dict[bytes, raw.Value], list[bytes]]:
         """The cursor as a reply gives it, and the events that are whole."""
