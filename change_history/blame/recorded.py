@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
 
+from change_history.blame import backwards
 from change_history.blame import leaves as blame
+from change_history.bson import raw
 from change_history.bson.paths import dotted, is_ambiguous
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold
+from change_history.reconstruct.reads import in_ids
 from change_history.reconstruct.state import UnknownStateError
-from change_history.reconstruct.states import timelines
+from change_history.reconstruct.states import fields_of, find, ordered, timelines
 from change_history.stored.event import to_event
 from change_history.stored.event_paths import decoded
-from change_history.stored.names import HISTORY
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 
@@ -28,13 +31,15 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.bson import raw
     from change_history.bson.paths import Path as RawPath
     from change_history.reconstruct.state import Reconstruction
+    from change_history.reconstruct.states import Reconstructed
     from change_history.stored.event import Event
     from change_history.stored.event_paths import Path
 
 _AT_ONCE = 500
+_BATCH = 1000
+_NOT_NEEDED = ("namespace", "document_id", "timestamp", "cluster_time", "key_order", "transaction")
 
 
 class Leaf(NamedTuple):
@@ -56,14 +61,60 @@ class Leaf(NamedTuple):
 def leaves(database: Database[Any], recollection: Reconstruction) -> list[Leaf]:
     """The leaves of a document at a moment, in its order; none if it was not there.
 
-    All its entries are read, oldest first; in memory is the document, with a number for each leaf.
+    Entries are read from the newest on until each leaf has its own. Where that cannot tell, all of them are, oldest
+    first; in memory is the document, with a number for each leaf.
 
     Raises:
         change_history.reconstruct.state.UnknownStateError: history cannot tell the document.
+        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     document = recollection.known()
-    if document is None:
+    if document is None or recollection.reconstructed is None:
         return []
+    paths = [(path, value) for path, value, _ in blame.leaves(document, 0)]
+    try:
+        found = _from_the_newest(database, recollection, recollection.reconstructed, paths)
+    except backwards.NeedsAllError:
+        found = _from_the_oldest(database, recollection, document)
+    events = _events(database, set(found))
+    return [
+        Leaf(decoded(path), _field(path), to_python(value), events[setter])
+        for (path, value), setter in zip(paths, found, strict=True)
+    ]
+
+
+def _from_the_newest(
+    database: Database[Any],
+    recollection: Reconstruction,
+    reconstructed: Reconstructed,
+    paths: list[tuple[RawPath, raw.Value]],
+) -> list[bytes]:
+    def entries() -> Iterator[dict[bytes, raw.Value]]:
+        for incarnation in recollection.lineage:
+            newest_first = find(database, incarnation, wanted, leave_out=_NOT_NEEDED).sort(
+                [(key, -1) for key, _ in DOCUMENT_TIMELINE]
+            )
+            with newest_first.batch_size(_BATCH) as cursor:
+                yield from ordered(fields_of(database, cursor), incarnation.until, newest_first=True)
+
+    def beginning() -> dict[bytes, raw.Value] | None:
+        if reconstructed.base_time is None:
+            return None
+        until = reconstructed.base_time.last_id
+        older = [
+            each for incarnation in recollection.lineage for each in find(database, incarnation, wanted, until).limit(2)
+        ]
+        base = [each for each in fields_of(database, older) if identity(each) == reconstructed.base]
+        operation = raw.text_of(base[0][b"operation"]) if base else None
+        if operation == b"insert" or (operation == b"baseline" and len(older) == 1):
+            return base[0]
+        return None
+
+    wanted = in_ids([recollection.raw_id])
+    return backwards.setters(paths, entries(), reconstructed.last, beginning)
+
+
+def _from_the_oldest(database: Database[Any], recollection: Reconstruction, document: bytes) -> list[bytes]:
     ids: dict[int, bytes] = {}
     known: tuple[blame.Blame | None, bytes | None] = None, None
     for number, fields in zip(count(), _entries(database, recollection), strict=False):
@@ -75,9 +126,7 @@ def leaves(database: Database[Any], recollection: Reconstruction) -> list[Leaf]:
     set_by, told = known
     if set_by is None or told != document:
         raise UnknownStateError(recollection.namespace, "history has changed while it was read")
-    found = list(blame.leaves(document, set_by))
-    events = _events(database, {ids[number] for _, _, number in found})
-    return [Leaf(decoded(path), _field(path), to_python(value), events[ids[number]]) for path, value, number in found]
+    return [ids[number] for _, _, number in blame.leaves(document, set_by)]
 
 
 def _entries(database: Database[Any], recollection: Reconstruction) -> Iterator[dict[bytes, raw.Value]]:

@@ -162,13 +162,26 @@ class Following:
 
 
 def find(
-    database: Database[Any], incarnation: Incarnation, document_id: Any, before: bytes | None = None
+    database: Database[Any],
+    incarnation: Incarnation,
+    document_id: Any,
+    before: bytes | None = None,
+    *,
+    leave_out: Sequence[str] = (),
 ) -> Cursor[RawBSONDocument]:
-    """The cursor over the entries of an incarnation, by a condition on `document_id`; only those before an `_id`."""
+    """The cursor over the entries of an incarnation.
+
+    Args:
+        database: the history database.
+        incarnation: where to read.
+        document_id: the condition on it.
+        before: only those with a lesser `_id`.
+        leave_out: fields of the entries that are not needed.
+    """
     history = database.get_collection(HISTORY, codec_options=RAW)
     ids = incarnation.ids() if before is None else {**incarnation.ids(), "$lt": Binary(before)}
     query = {"namespace": incarnation.namespace, "document_id": document_id, "_id": ids}
-    return history.find(query, hint=DOCUMENT_TIMELINE)
+    return history.find(query, dict.fromkeys(leave_out, 0) or None, hint=DOCUMENT_TIMELINE)
 
 
 def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Iterator[Fields]:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from change_history.blame import leaves
+from change_history.blame.backwards import NeedsAllError, setters
 from change_history.bson import raw
 from change_history.bson.image import Image
 from change_history.bson.values import to_python, to_raw
 from change_history.diff import images
 from change_history.reconstruct.fold import DoesNotApplyError, Entry
-from change_history.stored.changes import Change
+from change_history.stored.changes import Change, encode
 from tests.support.generated.raw_values import versions
 
 if TYPE_CHECKING:
@@ -161,6 +163,57 @@ def test_outside_of_arrays_it_is_the_last_event_that_changed_the_value(documents
         if not any(isinstance(key, int) for key in path):
             assert event == last_change(documents, path, value)
         assert not event or documents[event] != documents[event - 1]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(documents=versions(), first=st.sampled_from(["insert", "baseline"]), asks=st.booleans())
+def test_read_from_the_newest_entry_on_it_is_the_same_or_not_told(
+    *, documents: list[bytes], first: str, asks: bool
+) -> None:
+    """Whatever happened to the document, arrays included: the shorter way is left rather than guessed on."""
+    known: tuple[leaves.Blame | None, bytes | None] = None, None
+    stored = []
+    for number, (before, document) in enumerate(zip([None, *documents], documents, strict=False)):
+        found, order = images.diff(before, document) if before is not None else (whole(document), None)
+        operation = first if before is None else "update"
+        known = leaves.after(*known, Entry(operation.encode(), found, order), number)
+        changes = raw.from_items((raw.DOCUMENT, encode(change)) for change in found)
+        fields = {b"_id": to_raw(bytes([number] * 16)), b"operation": to_raw(operation)}
+        stored.append(fields | {b"changes": (raw.ARRAY, changes)})
+    set_by, _ = known
+    assert set_by is not None
+    expected = list(leaves.leaves(documents[-1], set_by))
+    paths = [(path, value) for path, value, _ in expected]
+    try:
+        told = setters(paths, reversed(stored), bytes([len(stored) - 1] * 16), lambda: stored[0] if asks else None)
+    except NeedsAllError:
+        return
+
+    assert told == [bytes([event] * 16) for _, _, event in expected]
+
+
+AN_UPDATE = {"update": [Change((b"a", b"b"), to_raw(1), to_raw(2))], "append": [Change((b"l", 2), None, to_raw(3))]}
+
+
+@pytest.mark.parametrize("kind", AN_UPDATE)
+def test_what_ordinary_updates_did_is_told_from_the_newest_entry_on(kind: str) -> None:
+    """Else every answer would read and fold the whole history of the document."""
+    document = {"_id": 1, "a": {"b": 1, "c": 1}, "l": [1, 2]}
+    entries = [(b"insert", whole(written(document))), (b"update", AN_UPDATE[kind])]
+    stored = []
+    for number, (operation, changes) in enumerate(entries):
+        array = raw.from_items((raw.DOCUMENT, encode(change)) for change in changes)
+        fields = {b"_id": to_raw(bytes([number] * 16)), b"operation": (raw.STRING, raw.string(operation))}
+        stored.append(fields | {b"changes": (raw.ARRAY, array)})
+    set_by, after = leaves.after(0, written(document), Entry(b"update", AN_UPDATE[kind], None), 1)
+    assert set_by is not None
+    assert after is not None
+    expected = list(leaves.leaves(after, set_by))
+
+    told = setters([(path, value) for path, value, _ in expected], reversed(stored), bytes([1] * 16), lambda: None)
+
+    assert told == [bytes([event] * 16) for _, _, event in expected]
+    assert bytes([1] * 16) in told
 
 
 def whole(document: bytes) -> list[Change]:
