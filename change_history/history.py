@@ -6,17 +6,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pymongo import MongoClient
 
-from change_history.blame import recorded
 from change_history.bson.values import ABSENT, document_to_python
-from change_history.diff import images
-from change_history.diff.collections import changed
-from change_history.diff.compare import compare
 from change_history.query import gaps, timeline, transactions
 from change_history.query.selection import Selection
-from change_history.query.stats import Question, Stats
 from change_history.reconstruct.collection import CollectionDocument, CollectionState
 from change_history.reconstruct.state import Reconstruction, UnknownStateError
-from change_history.revert import api as put_back
 from change_history.stored.event import to_event
 from change_history.stored.names import DATABASE
 from change_history.stored.reading import history_collection
@@ -27,6 +21,7 @@ if TYPE_CHECKING:
 
     from change_history.diff.collections import Changed
     from change_history.diff.compare import Difference
+    from change_history.query.stats import Stats
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
@@ -185,6 +180,8 @@ class History:
             since: first moment, included.
             until: last moment, included.
         """
+        from change_history.query.stats import Question, Stats
+
         return Stats(self._collection, Question(namespace, since, until))
 
     def namespaces(self) -> list[str]:
@@ -252,6 +249,8 @@ class History:
         Raises:
             UnknownStateError: history cannot tell the document at one of them.
         """
+        from change_history.diff import images
+
         return images.read(images.changes(*self._both(namespace, document_id, a, b)))
 
     def differences(
@@ -262,6 +261,8 @@ class History:
         Elements of arrays are matched by `_id` where they have one. `tests.support.json_patch` applies it. Arguments
         and errors are those of `diff`.
         """
+        from change_history.diff.compare import compare
+
         return compare(*self._both(namespace, document_id, a, b))
 
     def collection_diff(self, namespace: str, a: Moment | None, b: Moment | None) -> Iterator[Changed]:
@@ -272,6 +273,8 @@ class History:
         Raises:
             UnknownStateError: history cannot tell which documents there were.
         """
+        from change_history.diff.collections import changed
+
         before, after = self.collection(namespace, a), self.collection(namespace, b)
         for collection in (before, after):
             if collection.unknown is not None:
@@ -288,6 +291,8 @@ class History:
         Raises:
             UnknownStateError: history cannot tell the document.
         """
+        from change_history.blame import recorded
+
         return {
             leaf.field: leaf.event
             for leaf in recorded.leaves(self._database, Reconstruction(self._database, namespace, document_id, at))
@@ -325,6 +330,8 @@ class History:
             change_history.revert.merge.InsideArrayError: a field is within an array.
             change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         """
+        from change_history.revert import api as put_back
+
         return put_back.revert(
             self._database,
             self._watched,
@@ -361,6 +368,8 @@ class History:
             change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
             UnknownStateError: history cannot tell what it was, or whether it is there.
         """
+        from change_history.revert import api as put_back
+
         return put_back.undelete(
             self._database, self._watched, namespace, document_id, seen=seen, force=force, dry_run=dry_run
         )
@@ -385,6 +394,8 @@ class History:
             change_history.revert.errors.NotAllRecordedError: some of its events may not be recorded yet.
             ValueError: no such name.
         """
+        from change_history.revert import api as put_back
+
         return put_back.revert_transaction(
             self._database, self._watched, transaction, partial=partial, force=force, dry_run=dry_run
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from change_history.blame import recorded
 from change_history.history import History
 from change_history.query import gaps, timeline
 from change_history.reconstruct.lineage import arrival_after, boundary_before
@@ -71,6 +70,8 @@ class Reader(History):
 
     def blame_leaves(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> list[Leaf]:
         """The leaves of a document with exact path, value and event. Arguments and errors are those of `blame`."""
+        from change_history.blame import recorded
+
         return recorded.leaves(self._database, Reconstruction(self._database, namespace, document_id, at))
 
     def first_later(self, state: State) -> Event | None:

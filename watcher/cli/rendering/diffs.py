@@ -1,4 +1,4 @@
-"""Differences between documents: as people read them, as JSON, as JSON Patch.
+"""Differences between documents: as people read them, and as JSON.
 
 - items[_id: 7].qty: 1
 + items[_id: 7].qty: 2
@@ -8,37 +8,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from enum import Enum, auto
-from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
 from rich.text import Text
 
 from change_history.bson import extended_json, raw
-from change_history.bson.extended_json import dumps_raw
 from change_history.bson.paths import dotted
 from change_history.bson.values import Missing, to_python
-from change_history.diff import json_patch
-from change_history.diff.compare import Kind, compare
-from watcher.cli import exit_codes, session
-from watcher.cli.parsing import times
-from watcher.cli.rendering import states, value_text
-from watcher.cli.rendering.terminal import PipedConsole
-from watcher.cli.session import CommandError, say
+from change_history.diff.compare import Kind
+from watcher.cli.rendering import value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import tzinfo
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
-    from change_history.diff.collections import Changed
     from change_history.diff.compare import Difference, Side
-    from change_history.reader import Reader
-    from change_history.reconstruct.point_in_time import PointInTime
 
 
 MOST_MOVED = 10
@@ -204,125 +191,3 @@ def _string(text: bytes) -> Value:
 def _path_array(path: Path) -> Value:
     keys = ((raw.INT32, raw.int32(key)) if isinstance(key, int) else _string(key) for key in path)
     return raw.ARRAY, raw.from_items(keys)
-
-
-_INDENT = "    "
-_STYLES = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
-
-
-class Form(Enum):
-    """How differences are printed."""
-
-    TEXT = auto()
-    JSON = auto()
-    PATCH = auto()
-
-
-def of_document(
-    history: Reader,
-    namespace: str,
-    document_id: Any,
-    at: tuple[PointInTime | None, PointInTime | None],
-    form: Form,
-    zone: tzinfo | None,
-) -> None:
-    """Print what is different between two points in time of a document."""
-    found = [states.state(history, namespace, document_id, point, zone) for point in at]
-    one, other = found
-    if one.data is None and other.data is None:
-        later, then = max(zip(found, at, strict=True), key=lambda pair: (pair[0].place, _seconds(pair[1])))
-        raise CommandError(states.absent(history, later, then, zone), exit_codes.NOT_FOUND)
-    for name, state in zip("AB", found, strict=True):
-        say(f"{name}: {states.stands(state, zone) if state.data is not None else 'not there'}")
-    states.say_gaps([*one.gaps, *other.gaps], zone)
-    _prepare(form)
-    if form is Form.PATCH:
-        click.echo(json_patch.dumps(json_patch.between(one.data, other.data)))
-        return
-    differences = compare(one.data, other.data)
-    if form is Form.JSON:
-        for difference in differences:
-            click.echo(json_line(difference))
-    elif differences:
-        show(PipedConsole(), differences)
-    else:
-        say("no difference")
-
-
-def of_collection(history: Reader, namespace: str, at: tuple[Any, Any], form: Form, zone: tzinfo | None) -> None:
-    """Print what is different between two points in time of a collection.
-
-    Raises:
-        SystemExit: history cannot tell all documents.
-    """
-    before, after = (history.collection(namespace, point) for point in at)
-    later = max(before, after, key=lambda collection: collection.place)
-    _prepare(form)
-    show, counts = _PRINTERS[form](), Counter[str]()
-    for changed in history.collection_diff(namespace, *at):
-        kind = _kind(changed)
-        counts[kind] += 1
-        if changed.unknown is None:
-            show(changed, kind)
-        else:
-            named = states.named(namespace, changed.document_id)
-            say(f"{named} is left out, history cannot tell it: {changed.unknown}.")
-    states.say_gaps(later.gaps, zone)
-    if not counts and next(later.documents(), None) is None and next(before.documents(), None) is None:
-        raise CommandError(states.nothing(history, later, zone), exit_codes.NOT_FOUND)
-    told = [f"{counts[kind]} {kind}" for kind in (*_STYLES, "not known") if counts[kind]]
-    say(", ".join(told) or "no difference")
-    if counts["not known"]:
-        raise SystemExit(exit_codes.UNKNOWN)
-
-
-def _seconds(at: PointInTime | None) -> float:
-    """Tells which of two points in time is the later one where nothing is recorded between them."""
-    return inf if at is None or isinstance(at, int) else times.seconds(at)
-
-
-def _kind(changed: Changed) -> str:
-    if changed.unknown is not None:
-        return "not known"
-    if changed.before is None:
-        return "added"
-    return "removed" if changed.after is None else "changed"
-
-
-def _prepare(form: Form) -> None:
-    if form is Form.TEXT:
-        session.survive_any_character()
-    else:
-        session.speak_utf8()
-
-
-def _text_printer() -> Callable[[Changed, str], None]:
-    console = PipedConsole()
-    width = console.width - len(_INDENT) if console.is_terminal else None
-
-    def show(changed: Changed, kind: str) -> None:
-        name = value_text.text_of(changed.document_id, width and width - len(kind) - 1)
-        console.print(Text.assemble((kind, _STYLES[kind]), " ", (name, "bold")), soft_wrap=True, highlight=False)
-        for line in lines(compare(changed.before, changed.after), width=width):
-            console.print(Text(_INDENT).append_text(line), soft_wrap=True, highlight=False)
-
-    return show
-
-
-def _json_printer() -> Callable[[Changed, str], None]:
-    def show(changed: Changed, _: str) -> None:
-        for difference in compare(changed.before, changed.after):
-            click.echo(json_line(difference, changed.raw_id))
-
-    return show
-
-
-def _patch_printer() -> Callable[[Changed, str], None]:
-    def show(changed: Changed, _: str) -> None:
-        operations = json_patch.dumps(json_patch.between(changed.before, changed.after))
-        click.echo(f'{{"document_id": {dumps_raw(changed.raw_id)}, "patch": {operations}}}')
-
-    return show
-
-
-_PRINTERS = {Form.TEXT: _text_printer, Form.JSON: _json_printer, Form.PATCH: _patch_printer}

@@ -75,12 +75,12 @@ def diff(
     if as_json and patch:
         raise click.UsageError("--json and --patch are two forms of the answer; leave one of them out.")
     ids, a, b = _read(words)
-    from watcher.cli.rendering import diffs
+    from watcher.cli.commands.reading import diff_job
     from watcher.cli.rendering.states import asked
 
-    form = diffs.Form.JSON if as_json else diffs.Form.PATCH if patch else diffs.Form.TEXT
+    form = diff_job.Form.JSON if as_json else diff_job.Form.PATCH if patch else diff_job.Form.TEXT
     with asked(context) as history:
         if ids:
-            diffs.of_document(history, namespace, ids[0], (a, b), form, zone)
+            diff_job.of_document(history, namespace, ids[0], (a, b), form, zone)
         else:
-            diffs.of_collection(history, namespace, (a, b), form, zone)
+            diff_job.of_collection(history, namespace, (a, b), form, zone)
