@@ -22,9 +22,6 @@ from change_history.stored.reading import RAW
 from models.change import ChangeModel
 from models.fields import BSONField, ExactDocument, OpaqueListField, TimestampField
 
-SCHEMA_VERSION = 1
-"""Version of the stored form. A document without `version` has version 1."""
-
 
 class TransactionModel(EmbeddedDocument):
     """The transaction an event belongs to: logical session (`lsid` as the server gives it) and number."""
