@@ -12,9 +12,11 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from change_history.bson.equality import key_of
+from change_history.bson.values import to_python
 from change_history.reconstruct.trust import recorded_until
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
+from change_history.revert.kinds import closed
 from change_history.revert.live import Live, LostRaceError, RefusedWriteError, Write
 from change_history.revert.merge import plan
 from change_history.revert.outcome import Lag, Revert, Reverted
@@ -37,6 +39,7 @@ PATIENCE_S = 15.0
 _LONGEST_WAIT_S = 0.05
 _COMMIT_MS = 10_000
 _UNAUTHORIZED = 13
+_WRITE_CONFLICT = 112
 _ABORTED = "TransientTransactionError"
 _UNSURE = "UnknownTransactionCommitResult"
 
@@ -69,6 +72,7 @@ class Attempts:
         self._all_or_nothing = all_or_nothing
         self._dry_run = dry_run
         self._refused: dict[Key, str] = {}
+        self._closed: dict[str, str] = {}
 
     def run(self) -> Revert:
         """Do it.
@@ -79,6 +83,7 @@ class Attempts:
             UnsureError: the deployment went away during the commit.
         """
         until = time.monotonic() + PATIENCE_S
+        self._closed = closed(self._watched, (goal.namespace for goal in self._goals))
         with self._watched.start_session() as session:
             while True:
                 try:
@@ -87,6 +92,13 @@ class Attempts:
                     self._refused[error.document] = str(error)  # so the next attempt leaves this document out
                     continue
                 except LostRaceError as error:
+                    if (other := Live(self._watched, session).taken_by(error.document)) is not None:
+                        key = (error.document.namespace, key_of(error.document.raw_id))
+                        self._refused[key] = (
+                            "the collection's collation takes its _id for that of another document, "
+                            f"{to_python(other)!r}, which is there: move or delete that one first"
+                        )
+                        continue
                     trouble: Exception = error
                 except PyMongoError as error:
                     if not error.has_error_label(_ABORTED):
@@ -95,7 +107,7 @@ class Attempts:
                 if time.monotonic() > until:
                     if isinstance(trouble, ConnectionFailure):
                         raise trouble
-                    raise ContendedError("others wrote to the documents all the time; nothing was changed") from trouble
+                    raise ContendedError(_contended(trouble)) from trouble
                 time.sleep(random.uniform(0, _LONGEST_WAIT_S))  # noqa: S311 - spreads load, guards nothing
 
     def _attempt(self, session: ClientSession) -> Revert:
@@ -106,7 +118,9 @@ class Attempts:
         try:
             live = Live(self._watched, session)
             try:
-                found = live.read((goal.namespace, goal.raw_id) for goal in self._goals)
+                found = live.read(
+                    (goal.namespace, goal.raw_id) for goal in self._goals if goal.namespace not in self._closed
+                )
                 documents = tuple(self._planned(goal, found) for goal in self._goals)
                 now = session.cluster_time["clusterTime"] if session.cluster_time else Timestamp(0, 0)
                 writes = self._writes(documents)
@@ -130,6 +144,9 @@ class Attempts:
 
     def _planned(self, goal: Goal, found: dict[Key, bytes]) -> Reverted:
         key = (goal.namespace, key_of(goal.raw_id))
+        if goal.namespace in self._closed:
+            why = self._closed[goal.namespace]
+            return Reverted(namespace=goal.namespace, raw_id=goal.raw_id, before=None, after=None, refused=why)
         actual = found.get(key)
         refused = goal.refused or self._refused.get(key)
         merged = plan(actual, goal.expected, goal.target, only=goal.only, undo=goal.undo, force=self._purpose.forced)
@@ -184,6 +201,18 @@ class Attempts:
             f"the user of the watched deployment may not put documents back ({said}): it needs {roles}, "
             "which recording does not"
         )
+
+
+def _contended(trouble: Exception) -> str:
+    """Why it was given up."""
+    code = trouble.code if isinstance(trouble, OperationFailure) else None
+    if code is None or code == _WRITE_CONFLICT:
+        return "others write to it all the time; nothing was changed"
+    details = trouble.details or {} if isinstance(trouble, OperationFailure) else {}
+    name = details.get("codeName", "error")
+    return (
+        f"the server refused for {PATIENCE_S:.0f} s, {name} ({code}): {details.get('errmsg', '')}; nothing was changed"
+    )
 
 
 def _identity(session: ClientSession) -> Transaction:

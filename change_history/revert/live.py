@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.collation import Collation
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
@@ -16,7 +16,7 @@ from change_history.errors import HistoryError
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pymongo import MongoClient
     from pymongo.client_session import ClientSession
@@ -28,6 +28,13 @@ Key: TypeAlias = "tuple[str, Hashable]"
 """Namespace and `_id`, as `change_history.bson.equality.key_of` has it."""
 
 _DUPLICATE_KEY = 11000
+_NEVER = {20: "IllegalOperation", 166: "CommandNotSupportedOnView", 263: "OperationNotSupportedInTransaction"}
+_HINTS = {
+    _DUPLICATE_KEY: "; another document has that value now: change or revert that one first",
+    121: "; the collection's validator does not allow what it was: change that (`collMod`), or put back single fields "
+    "(--field)",
+}
+"""What can be done, by the server's code."""
 _AT_ONCE = 100
 _NO_TIME = bytes(8)
 # A collection's own collation may take "a" and "A" for one id; history does not.
@@ -56,7 +63,15 @@ class RefusedWriteError(HistoryError):
 
 
 class LostRaceError(HistoryError):
-    """Somebody else put a document where there was none."""
+    """Somebody else put a document where there was none.
+
+    Attributes:
+        document: what was to be put there.
+    """
+
+    def __init__(self, document: Write) -> None:
+        super().__init__("a document is there by now")
+        self.document = document
 
 
 class Live:
@@ -84,6 +99,17 @@ class Live:
                         found[namespace, key_of(raw.fields(data)[b"_id"])] = data
         return found
 
+    def taken_by(self, write: Write) -> raw.Value | None:
+        """The `_id` of another document that its collection takes for the same as that of a write, now.
+
+        Raises:
+            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
+        """
+        query = {"_id": RawBSONDocument(raw.from_fields([(b"$eq", write.raw_id)]))}
+        found = self._collection(write.namespace).find_one(query, {"_id": 1})  # by the collection's own collation
+        other = raw.fields(bytes(found.raw))[b"_id"] if found is not None else None
+        return other if other is not None and key_of(other) != key_of(write.raw_id) else None
+
     def write(self, writes: Sequence[Write]) -> None:
         """Write documents, and read them again: what is not there byte for byte is not to be committed.
 
@@ -98,6 +124,10 @@ class Live:
                 self._collection(namespace).bulk_write([_operation(write) for write in group], session=self._session)
             except BulkWriteError as error:
                 _judge(error, group)
+            except OperationFailure as error:
+                if error.code not in _NEVER:
+                    raise
+                raise RefusedWriteError(_key(group[0]), f"the server refuses it: {_said(error.details)}") from error
         found = self.read((write.namespace, write.raw_id) for write in writes)
         for write in writes:
             if found.get(_key(write)) != write.after:
@@ -151,8 +181,13 @@ def _judge(error: BulkWriteError, writes: Sequence[Write]) -> None:
         raise error
     first = error.details["writeErrors"][0]
     if first["code"] == _DUPLICATE_KEY and list(first.get("keyPattern", {})) == ["_id"]:
-        raise LostRaceError from error
-    raise RefusedWriteError(_key(writes[first["index"]]), f"the server refuses it: {first['errmsg']}") from error
+        raise LostRaceError(writes[first["index"]]) from error
+    hint = _HINTS.get(first["code"], "")
+    raise RefusedWriteError(_key(writes[first["index"]]), f"the server refuses it: {_said(first)}{hint}") from error
+
+
+def _said(failure: Mapping[str, Any] | None) -> str:
+    return str((failure or {}).get("errmsg", "")).rstrip(".")
 
 
 def _key(write: Write) -> Key:

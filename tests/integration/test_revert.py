@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -239,3 +241,59 @@ def test_a_transaction_is_undone_as_a_whole_or_not_at_all(
 def _put_gap(recording: Recording, database: str, since: Timestamp, until: Timestamp) -> None:
     bounds = (ClusterTime.of(since), ClusterTime.of(until))
     recording.put(gap.document(gap.Gap("test", b"token", *bounds, "test", (f"{database}.*",), ()), bytes(8)))
+
+
+REFUSING: dict[str, dict[str, Any]] = {
+    "capped": {"capped": True, "size": 1_000_000},
+    "collated": {"collation": {"locale": "en", "strength": 1}},
+    "validated": {},
+    "unique": {},
+    "view": {},
+    "time series": {},
+}
+REASONS = {
+    "capped": "capped",
+    "collated": "collation takes its _id for that of another document, 'A'",
+    "validated": "Document failed validation.*collMod",
+    "unique": "E11000.*change or revert that one first",
+    "view": "view",
+    "time series": "time-series",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSING)
+def test_what_the_server_will_never_store_is_refused_at_once(
+    client: MongoClient[Any], database: Database[Any], recording: Recording, kind: str
+) -> None:
+    """It was taken for a race: "others write to it all the time; try again", after 16 seconds, also as a dry run."""
+    database.create_collection("put", **REFUSING[kind])
+    database.put.insert_one({"_id": "a", "n": 1})
+    recording.catch_up()
+    if kind == "capped":
+        database.put.update_one({"_id": "a"}, {"$set": {"n": 2}})
+    else:
+        database.put.delete_one({"_id": "a"})
+    recording.catch_up()
+    if kind == "collated":
+        database.put.insert_one({"_id": "A", "n": 3})
+    elif kind == "validated":
+        database.command({"collMod": "put", "validator": {"n": 0}})
+    elif kind == "unique":
+        database.put.create_index("n", unique=True)
+        database.put.insert_one({"_id": "b", "n": 1})
+    elif kind == "view":
+        database.put.drop()
+        database.create_collection("put", viewOn="other")
+    elif kind == "time series":
+        database.put.drop()
+        database.create_collection("put", timeseries={"timeField": "t"})
+    history = History(client, recording.history.name)
+    begun = time.monotonic()
+
+    found = history.revert(f"{database.name}.put", "a", to=1)
+
+    assert time.monotonic() - begun < 10
+    assert not found.applied
+    assert not found.complete
+    assert re.search(REASONS[kind], found.documents[0].refused or ""), found.documents[0].refused
+    assert not history.revert(f"{database.name}.put", "a", to=1, dry_run=True).applied

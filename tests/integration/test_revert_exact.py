@@ -165,3 +165,32 @@ def test_a_document_that_repeats_a_key_does_not_make_the_server_fall(
     assert live(database, "a") == twice
     assert history.revert(f"{database.name}.a", 1, to=1, force=True).complete
     assert live(database, "a") == to_raw({"_id": 1, "a": 1})[1]
+
+
+def test_what_repeats_a_key_comes_back_as_it_was_or_is_refused(
+    client: MongoClient[Any], database: Database[Any], recording: Recording
+) -> None:
+    """A document without the first of its keys was written, without a word."""
+    twice = raw.from_fields([(b"_id", to_raw(1)), (b"a", to_raw(1)), (b"a", to_raw(2)), (b"b", to_raw(0))])
+    zero = raw.from_fields([(b"_id", to_raw(2)), (b"a", to_raw(1)), (b"a", to_raw(2)), (b"t", to_raw(Timestamp(0, 0)))])
+    for document in (twice, zero):
+        database.a.insert_one(RawBSONDocument(document))
+    database.a.update_one({"_id": 2}, {"$set": {"t": Timestamp(0, 0)}})  # as inserted, it is the server's time
+    recording.catch_up()
+    assert (live(database, "a", 1), live(database, "a", 2)) == (twice, zero)
+    database.a.delete_many({})
+    recording.catch_up()
+    history = History(client, recording.history.name)
+    namespace = f"{database.name}.a"
+
+    assert history.undelete(namespace, 1).complete
+    assert live(database, "a", 1) == twice
+    assert "byte for byte" in (history.undelete(namespace, 2).documents[0].refused or "")
+    assert live(database, "a", 2) is None
+    recording.catch_up()
+    database.a.update_one({"_id": 1}, {"$set": {"a": 5}})
+    database.a.delete_one({"_id": 1})
+    recording.catch_up()
+    with pytest.raises(UnknownStateError, match="more than once"):
+        history.revert(namespace, 1, to=-2)
+    assert live(database, "a", 1) is None

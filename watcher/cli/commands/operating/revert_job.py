@@ -141,9 +141,7 @@ def in_words() -> Iterator[None]:
             exit_codes.UNKNOWN,
         ) from error
     except ContendedError as error:
-        raise CommandError(
-            "others write to it all the time; nothing was changed. Try again.", exit_codes.BUSY
-        ) from error
+        raise CommandError(f"{error}. Try again.", exit_codes.BUSY) from error
     except UnsureError as error:
         raise CommandError(
             "the deployment went away while it was being done. `watcher log` will show whether it was.",
