@@ -34,6 +34,7 @@ CHUNK_BYTES = 15 * 1024 * 1024
 MOST_NAMES = 4 * 1024 * 1024
 """Bytes that the names of the changed fields may take in a head. Beyond, the head says: the whole document."""
 
+_PARTS = b"\x04parts\x00"
 _DIGEST_BYTES = 16
 _SHORTEST_NAME = 20
 _VALUES = frozenset({b"old_value", b"new_value"})
@@ -118,7 +119,7 @@ def whole(database: Database[Any], stored: RawBSONDocument) -> RawBSONDocument:
     Raises:
         MissingChunkError: a chunk is missing.
     """
-    parts = stored.get("parts")
+    parts = stored.get("parts") if _PARTS in bytes(stored.raw) else None  # a look-up decodes the document
     return stored if parts is None else RawBSONDocument(read(database, parts), RAW)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bson.raw_bson import RawBSONDocument
+
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
 
 if TYPE_CHECKING:
@@ -85,8 +87,17 @@ def identity(fields: dict[bytes, raw.Value]) -> bytes:
     return fields[b"_id"][1][5:]
 
 
+_ID = b"\x05_id\x00\x10\x00\x00\x00\x00"
+_ID_AT = 4 + len(_ID)
+_OF_TIME = slice(_ID_AT, _ID_AT + 8)
+
+
 def cluster_time_of(stored: Mapping[str, Any]) -> ClusterTime:
     """The cluster time of a stored event as it stands in its `_id`."""
+    if isinstance(stored, RawBSONDocument):  # looking up a field of it would decode them all
+        data = bytes(stored.raw)
+        if data.startswith(_ID, 4):
+            return ClusterTime.from_id(data[_OF_TIME])
     return ClusterTime.from_id(stored["_id"])
 
 
@@ -103,7 +114,10 @@ def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> 
         The same documents.
     """
     for _, run in groupby(stored, key=cluster_time_of):
-        yield from sorted(run, key=_rank, reverse=newest_first)
+        together = list(run)
+        if len(together) > 1:
+            together.sort(key=_rank, reverse=newest_first)
+        yield from together
 
 
 def _rank(stored: Mapping[str, Any]) -> tuple[HistoryPosition, bytes]:
