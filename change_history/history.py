@@ -258,8 +258,7 @@ class History:
     ) -> list[Difference]:
         """What is different between two moments, down to the leaves (see `change_history.diff.compare`).
 
-        Elements of arrays are matched by `_id` where they have one. `tests.support.json_patch` applies it. Arguments
-        and errors are those of `diff`.
+        Elements of arrays are matched by `_id` where they have one. Arguments and errors are those of `diff`.
         """
         from change_history.diff.compare import compare
 

@@ -8,14 +8,13 @@ in memory, the server spills to disk what it cannot hold.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from change_history.bson.values import document_to_python
-from change_history.query import stats_pipelines
 from change_history.query.selection import EVERYTHING
 from change_history.reconstruct import point_in_time
 from change_history.stored import operations
-from change_history.stored.names import NAMESPACE_TIMELINE, PARTS
+from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE, PARTS
 from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:
@@ -25,8 +24,14 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
-    from change_history.query.stats_pipelines import Pipeline
     from change_history.reconstruct.point_in_time import Moment
+
+Pipeline: TypeAlias = list[dict[str, Any]]
+
+_SUMS = {name: {"$sum": f"${name}"} for name in ("events", "changes", "bytes")}
+_DOCUMENTS = {"$sum": {"$cond": [{"$eq": [{"$type": "$_id.id"}, "missing"]}, 0, 1]}}
+_ABOUT = {"_id": 0, "namespace": 1, "document_id": 1, "when": {"$ifNull": ["$timestamp", "$cluster_time"]}}
+_ALL = 1_000_000
 
 
 class Numbers(NamedTuple):
@@ -94,7 +99,7 @@ class Stats:
 
     def by_collection(self) -> Iterator[tuple[str, Numbers]]:
         """Each namespace with its numbers, in order; a dropped database stands under its own name."""
-        for row in self._rows(stats_pipelines.by_collection(self._events())):
+        for row in self._rows(collections_pipeline(self._events())):
             yield row["_id"] or "", _numbers(row)
 
     def by_day(self, zone: str) -> Iterator[tuple[datetime, str, Numbers]]:
@@ -103,22 +108,22 @@ class Stats:
         Args:
             zone: time zone of the days, a name or an offset that the server knows.
         """
-        for row in self._rows(stats_pipelines.by_day(self._events(), zone)):
+        for row in self._rows(days_pipeline(self._events(), zone)):
             yield row["_id"]["day"], row["_id"].get("namespace", ""), _numbers(row)
 
     def busiest_documents(self, top: int) -> Iterator[tuple[str, Any, Numbers]]:
         """The documents with the most events: namespace and id."""
-        for row in self._rows(stats_pipelines.busiest_documents(self._events(), top)):
+        for row in self._rows(documents_pipeline(self._events(), top)):
             yield row["_id"]["namespace"], row["_id"]["id"], _numbers(row | {"documents": 1})
 
     def busiest_fields(self, top: int) -> Iterator[tuple[str, str, int]]:
         """The fields with the most changes: namespace, field as `event_paths.pattern` writes it, changes."""
-        pipeline = stats_pipelines.busiest_fields([{"$match": self._question.match()}], top)
+        pipeline = fields_pipeline([{"$match": self._question.match()}], top)
         for row in self._rows(pipeline):
             yield row["_id"].get("namespace", ""), row["_id"]["field"], row["changes"]
 
     def _events(self) -> Pipeline:
-        return stats_pipelines.events(self._question.match(), with_parts=self._with_parts)
+        return events_pipeline(self._question.match(), with_parts=self._with_parts)
 
     def _rows(self, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
         stages = [as_query(stage) for stage in pipeline]
@@ -129,3 +134,97 @@ class Stats:
 
 def _numbers(row: dict[str, Any]) -> Numbers:
     return Numbers(*(int(row[name]) for name in Numbers._fields))
+
+
+def events_pipeline(match: dict[str, Any], *, with_parts: bool) -> Pipeline:
+    """One small document for each event: `namespace`, `document_id`, `when`, `events`, `changes`, `bytes`.
+
+    Args:
+        with_parts: some history documents may be in parts; each part is then one more with its `bytes` alone.
+    """
+    changes = {"$ifNull": ["$change_count", {"$size": {"$ifNull": ["$changes", []]}}]}
+    counted = {"events": {"$literal": 1}, "changes": changes, "bytes": {"$bsonSize": "$$ROOT"}}
+    found: Pipeline = [{"$match": match}, {"$project": _ABOUT | counted}]
+    if with_parts:
+        sizes = [{"$project": {"bytes": {"$bsonSize": "$$ROOT"}}}]
+        parts = {"from": PARTS, "localField": "parts", "foreignField": "_id", "pipeline": sizes, "as": "part"}
+        none = {"events": {"$literal": 0}, "changes": {"$literal": 0}}
+        of_parts = [
+            {"$match": {**match, "parts": {"$exists": True}}},
+            {"$lookup": parts},
+            {"$project": _ABOUT | none | {"bytes": {"$sum": "$part.bytes"}}},
+        ]
+        found.append({"$unionWith": {"coll": HISTORY, "pipeline": of_parts}})
+    return found
+
+
+def collections_pipeline(counted: Pipeline) -> Pipeline:
+    """Numbers by collection; `_id` is the namespace."""
+    return [
+        *counted,
+        {"$group": {"_id": {"namespace": "$namespace", "id": "$document_id"}, **_SUMS}},
+        {"$group": {"_id": "$_id.namespace", "documents": _DOCUMENTS, **_SUMS}},
+        {"$sort": {"_id": 1}},
+    ]
+
+
+def days_pipeline(counted: Pipeline, zone: str) -> Pipeline:
+    """Numbers by day and collection; `_id` has `day`, the moment it begins, and `namespace`."""
+    day = {"$dateTrunc": {"date": "$when", "unit": "day", "timezone": zone}}
+    return [
+        *counted,
+        {"$group": {"_id": {"day": day, "namespace": "$namespace", "id": "$document_id"}, **_SUMS}},
+        {"$group": {"_id": {"day": "$_id.day", "namespace": "$_id.namespace"}, "documents": _DOCUMENTS, **_SUMS}},
+        {"$sort": {"_id": 1}},
+    ]
+
+
+def documents_pipeline(counted: Pipeline, top: int) -> Pipeline:
+    """The documents with the most events; `_id` has `namespace` and `id`."""
+    return [
+        *counted,
+        {"$match": {"document_id": {"$exists": True}}},
+        {"$group": {"_id": {"namespace": "$namespace", "id": "$document_id"}, **_SUMS}},
+        {"$sort": {"events": -1, "changes": -1, "_id": 1}},
+        {"$limit": top},
+    ]
+
+
+def fields_pipeline(selected: Pipeline, top: int) -> Pipeline:
+    """The fields with the most changes; `_id` has `namespace` and `field`, without indexes.
+
+    Args:
+        top: so many fields.
+    """
+    # The head of a document in parts may have one change that stands for all.
+    weight = {"$cond": [{"$eq": ["$changes.path", []]}, {"$ifNull": ["$change_count", 1]}, 1]}
+    written = {"namespace": "$namespace", "field": "$changes.field", "path": "$changes.path"}
+    return [
+        *selected,
+        {"$unwind": "$changes"},
+        {"$group": {"_id": written, "changes": {"$sum": weight}}},
+        {"$group": {"_id": {"namespace": "$_id.namespace", "field": _pattern()}, "changes": {"$sum": "$changes"}}},
+        {"$sort": {"changes": -1, "_id": 1}},
+        {"$limit": top},
+    ]
+
+
+def _pattern() -> dict[str, Any]:
+    """The path of a change as `event_paths.pattern` writes it: by `path` if there is one, else by the rule."""
+    exact = _joined("$_id.path", {"$isNumber": "$$this"})
+    number = {"$convert": {"input": "$$this", "to": "long", "onError": -1}}
+    plain = {"$and": [{"$gte": [number, 0]}, {"$eq": [{"$toString": number}, "$$this"]}]}
+    ruled = {"$let": {"vars": {"keys": {"$split": ["$_id.field", "."]}}, "in": _joined("$$keys", plain)}}
+    return {"$cond": [{"$isArray": "$_id.path"}, exact, ruled]}
+
+
+def _joined(keys: str, is_index: dict[str, Any]) -> dict[str, Any]:
+    """The keys with dots between them and indexes as `$[]`. The first is never one."""
+    key = {"$cond": [is_index, {"$literal": "$[]"}, "$$this"]}
+    return {
+        "$reduce": {
+            "input": {"$slice": [keys, 1, _ALL]},
+            "initialValue": {"$ifNull": [{"$arrayElemAt": [keys, 0]}, ""]},
+            "in": {"$concat": ["$$value", ".", key]},
+        }
+    }

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from change_history import History
 from change_history.bson.paths import is_ambiguous
-from change_history.query import stats_pipelines
+from change_history.query import stats
 from change_history.query.stats import Numbers, Question
 from change_history.stored import chunks
 from change_history.stored.event import to_event
@@ -172,13 +172,13 @@ def test_every_count_is_one_walk_along_an_index(
     history: History, database: Database[Any], index: str, question: Question
 ) -> None:
     """Of the events that are asked for, and of no others."""
-    counted_events = stats_pipelines.events(question.match(), with_parts=False)
-    selected: stats_pipelines.Pipeline = [{"$match": question.match()}]
+    counted_events = stats.events_pipeline(question.match(), with_parts=False)
+    selected: stats.Pipeline = [{"$match": question.match()}]
     for pipeline in (
-        stats_pipelines.by_collection(counted_events),
-        stats_pipelines.by_day(counted_events, "UTC"),
-        stats_pipelines.busiest_documents(counted_events, 3),
-        stats_pipelines.busiest_fields(selected, 3),
+        stats.collections_pipeline(counted_events),
+        stats.days_pipeline(counted_events, "UTC"),
+        stats.documents_pipeline(counted_events, 3),
+        stats.fields_pipeline(selected, 3),
     ):
         command = {"aggregate": "history", "pipeline": pipeline, "cursor": {}, "hint": dict(question.index)}
         explained = database.command("explain", command, verbosity="executionStats")
