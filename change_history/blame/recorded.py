@@ -14,14 +14,13 @@ from bson import Binary
 from change_history.blame import backwards
 from change_history.blame import leaves as blame
 from change_history.bson import raw
-from change_history.bson.paths import dotted, is_ambiguous
+from change_history.bson.paths import decoded, dotted, is_ambiguous
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold
 from change_history.reconstruct.reads import in_ids
 from change_history.reconstruct.state import UnknownStateError
 from change_history.reconstruct.states import fields_of, find, ordered, timelines
 from change_history.stored.event import to_event
-from change_history.stored.event_paths import decoded
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.bson.paths import Path as RawPath
+    from change_history.bson.paths import Path, TextPath
     from change_history.reconstruct.state import Reconstruction
     from change_history.reconstruct.states import Reconstructed
     from change_history.stored.event import Event
-    from change_history.stored.event_paths import Path
 
 _AT_ONCE = 500
 _BATCH = 1000
@@ -52,7 +50,7 @@ class Leaf(NamedTuple):
         event: the recorded event that last set it. The values of an event larger than a document are left out.
     """
 
-    path: Path
+    path: TextPath
     field: str
     value: Any
     event: Event
@@ -87,7 +85,7 @@ def _from_the_newest(
     database: Database[Any],
     recollection: Reconstruction,
     reconstructed: Reconstructed,
-    paths: list[tuple[RawPath, raw.Value]],
+    paths: list[tuple[Path, raw.Value]],
 ) -> list[bytes]:
     def entries() -> Iterator[dict[bytes, raw.Value]]:
         for incarnation in recollection.lineage:
@@ -145,7 +143,7 @@ def _events(database: Database[Any], ids: Iterable[bytes]) -> dict[bytes, Event]
     return found
 
 
-def _field(path: RawPath) -> str:
+def _field(path: Path) -> str:
     if not is_ambiguous(path):
         return dotted(path).decode("utf-8", "surrogateescape")
     return json.dumps(decoded(path), ensure_ascii=False)

@@ -4,6 +4,8 @@ MongoDB writes a path as its parts joined by dots, which cannot say whether `a.0
 whether `a.b` is one key or two. History keeps the dotted form for people and queries, and the exact path beside
 it wherever the dotted form, read by one fixed rule, would mislead: parts between dots are keys, and a part after
 the first that is a plain decimal number is an index.
+
+As Python sees changes, keys are text (`TextPath`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TypeAlias
 
 Key: TypeAlias = bytes | int
 Path: TypeAlias = tuple[Key, ...]
+TextPath: TypeAlias = tuple[str | int, ...]
 
 _REMEMBERED = 2048
 """So many dotted paths are kept read: a collection's documents have the same few."""
@@ -45,3 +48,28 @@ def is_ambiguous(path: Path) -> bool:
     return any(isinstance(key, bytes) and (not key or b"." in key) for key in path) or (
         any(isinstance(key, bytes) and is_index(key) for key in path[1:]) or isinstance(path[0], int)
     )
+
+
+def decoded(path: Path) -> TextPath:
+    """A path of bytes as one of text."""
+    return tuple(key if isinstance(key, int) else key.decode("utf-8", "surrogateescape") for key in path)
+
+
+def encoded(path: TextPath) -> Path:
+    """A path of text as one of bytes."""
+    return tuple(key if isinstance(key, int) else key.encode("utf-8", "surrogateescape") for key in path)
+
+
+def read_text(field: str) -> TextPath:
+    """Read a dotted path by the fixed rule."""
+    return decoded(read_dotted(field.encode("utf-8", "surrogateescape")))
+
+
+def dotted_text(path: TextPath) -> str:
+    """Join a path the way MongoDB writes it."""
+    return ".".join(str(key) for key in path)
+
+
+def pattern(path: TextPath) -> str:
+    """A path without its indexes, as MongoDB writes “all elements”: `items.$[].qty`."""
+    return ".".join("$[]" if isinstance(key, int) else key for key in path)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
+from change_history.bson.paths import encoded
 from change_history.bson.values import ABSENT, to_raw
-from change_history.stored.event_paths import encoded, path_of
+from change_history.stored.event import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import bson
 
 from change_history.blame import recorded
+from change_history.bson.paths import dotted_text
 from change_history.bson.values import ABSENT, document_to_python
 from change_history.errors import HistoryError
 from change_history.history import History
@@ -17,7 +18,6 @@ from change_history.mongoengine.translation import Values, locate, stored_field
 from change_history.mongoengine.waiting import wait
 from change_history.query import imported
 from change_history.reconstruct.state import Reconstruction
-from change_history.stored.event_paths import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,7 +111,9 @@ class DocumentHistory:
         found: dict[str, Event] = {}
         for leaf in recorded.leaves(source.database, reconstruction):
             names = locate(source.model, leaf.path).names
-            found[json.dumps(names, ensure_ascii=False) if leaf.field.startswith("[") else dotted(names)] = leaf.event
+            found[json.dumps(names, ensure_ascii=False) if leaf.field.startswith("[") else dotted_text(names)] = (
+                leaf.event
+            )
         return found
 
     def revert(

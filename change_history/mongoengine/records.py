@@ -12,13 +12,13 @@ from bson import Timestamp, json_util
 
 from change_history.bson import extended_json
 from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.paths import dotted_text
 from change_history.bson.values import ABSENT, UNKNOWN, Missing
 from change_history.mongoengine.translation import Values, locate, stored_field
 from change_history.query.selection import Selection
 from change_history.reconstruct.state import Reconstruction
 from change_history.stored.chunks import whole
-from change_history.stored.event import Change, Event, to_event
-from change_history.stored.event_paths import dotted, path_of
+from change_history.stored.event import Change, Event, path_of, to_event
 from change_history.stored.order import in_stream_order
 from change_history.stored.reading import as_query, history_collection
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
+    from change_history.bson.paths import TextPath
     from change_history.mongoengine.translation import ClassAt
     from change_history.reconstruct.point_in_time import Moment
-    from change_history.stored.event_paths import Path
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ class Source:
         path = path_of(change)
         names, field = locate(self.model, path, class_at)
         return DocumentChange(
-            field=dotted(names),
+            field=dotted_text(names),
             db_field=change.field,
             old_value=values.of(field, change.old_value),
             new_value=values.of(field, change.new_value),
@@ -145,7 +145,7 @@ class _ClassesAfter:
         self._event = event
         self._document: Any = UNKNOWN
 
-    def __call__(self, path: Path) -> str | None:
+    def __call__(self, path: TextPath) -> str | None:
         if self._document is UNKNOWN:
             at = self._event.cluster_time
             state = Reconstruction(self._database, self._event.namespace, self._event.document_id, at).state()

@@ -14,22 +14,22 @@ from mongoengine.base import get_document
 from mongoengine.errors import NotRegistered, ValidationError
 
 from change_history.bson import raw
+from change_history.bson.paths import read_text
 from change_history.bson.values import Missing, to_raw
-from change_history.stored.event_paths import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bson.codec_options import CodecOptions
 
-    from change_history.stored.event_paths import Path
+    from change_history.bson.paths import TextPath
 
 _PLAIN = (str, bool, int, float, type(None), bson.ObjectId)
 _BY_ID = (fields.ReferenceField, fields.LazyReferenceField)
 _BY_CLASS = (fields.GenericReferenceField, fields.GenericLazyReferenceField)
 
 
-ClassAt: TypeAlias = "Callable[[Path], str | None]"
+ClassAt: TypeAlias = "Callable[[TextPath], str | None]"
 
 
 class MisfitError(Exception):
@@ -44,11 +44,11 @@ class Located(NamedTuple):
         field: the mongoengine field there; None: the class has none.
     """
 
-    names: Path
+    names: TextPath
     field: Any
 
 
-def locate(model: Any, path: Path, class_at: ClassAt | None = None) -> Located:
+def locate(model: Any, path: TextPath, class_at: ClassAt | None = None) -> Located:
     """Find a stored path in a document class.
 
     Args:
@@ -110,7 +110,7 @@ def _stored(model: Any, name: str) -> str | None:
     parts: list[str] = []
     classes: list[Any] | None = [model]
     field: Any = None
-    for key in read(name):
+    for key in read_text(name):
         if classes is not None:
             candidates = [one for cls in classes for one in _family(cls)]
             wanted = "id" if key == "pk" and not parts else key

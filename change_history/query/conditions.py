@@ -13,15 +13,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson.equality import key_of
+from change_history.bson.paths import dotted_text, read_text
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, Undefined, to_raw
-from change_history.stored.event_paths import change_at, dotted, path_of, read
+from change_history.stored.event import change_at, path_of
 from change_history.stored.names import FROM_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from change_history.bson.paths import TextPath
     from change_history.stored.event import Change, Event
-    from change_history.stored.event_paths import Path
 
 _WHOLE_DOCUMENT = ""
 
@@ -60,25 +61,25 @@ def changes_of(event: Event, field: str) -> list[Change]:
     covered = False
     for change in event.changes:
         path = path_of(change)
-        if any(dotted(path[:size]) == field for size in range(1, len(path) + 1)):
+        if any(dotted_text(path[:size]) == field for size in range(1, len(path) + 1)):
             found.append(change)
-        elif not path or field.startswith(dotted(path) + "."):
+        elif not path or field.startswith(dotted_text(path) + "."):
             covered = True
-            found += _below(change, path, field[len(dotted(path)) + 1 :] if path else field)
+            found += _below(change, path, field[len(dotted_text(path)) + 1 :] if path else field)
     if event.operation == "replace" and not found and not covered:
         unknown = (change for change in event.changes if change.old_value_from == FROM_UNKNOWN)
-        found += [change_at(read(field), change, old_value=UNKNOWN) for change in islice(unknown, 1)]
+        found += [change_at(read_text(field), change, old_value=UNKNOWN) for change in islice(unknown, 1)]
     return found
 
 
-def _below(change: Change, path: Path, rest: str) -> Iterator[Change]:
+def _below(change: Change, path: TextPath, rest: str) -> Iterator[Change]:
     old_value, new_value = change.old_value, change.new_value
     unknown = old_value is UNKNOWN or new_value is UNKNOWN
     if unknown and (not path or change.truncated_to is not None):
         yield change  # there is no telling what it held there
         return
     inner_paths = dict.fromkeys([*_paths(old_value, rest), *_paths(new_value, rest)])
-    for inner in inner_paths or ([read(rest)] if unknown else []):
+    for inner in inner_paths or ([read_text(rest)] if unknown else []):
         old, new = _value(old_value, inner), _value(new_value, inner)
         if old is UNKNOWN or new is UNKNOWN or not same(old, new):
             yield change_at((*path, *inner), change, old_value=old, new_value=new)
@@ -91,7 +92,7 @@ def same(old: Any, new: Any) -> bool:
     return to_raw(old) == to_raw(new)
 
 
-def _paths(value: Any, rest: str) -> Iterator[Path]:
+def _paths(value: Any, rest: str) -> Iterator[TextPath]:
     """Every path below a value that a dotted path can mean."""
     if isinstance(value, list):
         first, dot, deeper = rest.partition(".")
@@ -106,7 +107,7 @@ def _paths(value: Any, rest: str) -> Iterator[Path]:
                 yield from ((rest[:at], *inner) for inner in _paths(value[rest[:at]], rest[at + 1 :]))
 
 
-def _value(value: Any, path: Path) -> Any:
+def _value(value: Any, path: TextPath) -> Any:
     if value is UNKNOWN:
         return UNKNOWN
     for key in path:

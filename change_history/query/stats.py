@@ -117,7 +117,7 @@ class Stats:
             yield row["_id"]["namespace"], row["_id"]["id"], _numbers(row | {"documents": 1})
 
     def busiest_fields(self, top: int) -> Iterator[tuple[str, str, int]]:
-        """The fields with the most changes: namespace, field as `event_paths.pattern` writes it, changes."""
+        """The fields with the most changes: namespace, field as `bson.paths.pattern` writes it, changes."""
         pipeline = fields_pipeline([{"$match": self._question.match()}], top)
         for row in self._rows(pipeline):
             yield row["_id"].get("namespace", ""), row["_id"]["field"], row["changes"]
@@ -210,7 +210,7 @@ def fields_pipeline(selected: Pipeline, top: int) -> Pipeline:
 
 
 def _pattern() -> dict[str, Any]:
-    """The path of a change as `event_paths.pattern` writes it: by `path` if there is one, else by the rule."""
+    """The path of a change as `bson.paths.pattern` writes it: by `path` if there is one, else by the rule."""
     exact = _joined("$_id.path", {"$isNumber": "$$this"})
     number = {"$convert": {"input": "$$this", "to": "long", "onError": -1}}
     plain = {"$and": [{"$gte": [number, 0]}, {"$eq": [{"$toString": number}, "$$this"]}]}

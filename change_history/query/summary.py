@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from change_history.bson import raw
+from change_history.bson.paths import decoded, pattern
 from change_history.query import gaps
 from change_history.stored import changes
-from change_history.stored.event import to_event
-from change_history.stored.event_paths import decoded, path_of, pattern
+from change_history.stored.event import path_of, to_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Summary:
         selection: which changes of an event count.
         zone: time zone of the hours; None: the local one.
         total: everything.
-        fields: changes by field, without array indexes (`change_history.stored.event_paths.pattern`); "" is a whole
+        fields: changes by field, without array indexes (`change_history.bson.paths.pattern`); "" is a whole
             document.
         other_fields: changes of further fields, once `fields` has `MOST_NAMES`.
         hours: by the beginning of the hour in the zone; None: events with no time that a calendar has.

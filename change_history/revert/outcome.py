@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import raw
+from change_history.bson.paths import decoded
 from change_history.bson.values import Missing, to_python, to_raw
 from change_history.diff import images
 from change_history.diff.compare import compare
@@ -15,7 +16,6 @@ from change_history.query.conditions import changes_of
 from change_history.query.selection import Selection
 from change_history.reconstruct.point_in_time import Versions
 from change_history.stored.event import to_event
-from change_history.stored.event_paths import decoded
 from change_history.stored.order import position_of
 from change_history.stored.reading import history_collection
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from bson import Timestamp
     from pymongo.database import Database
 
+    from change_history.bson.paths import TextPath
     from change_history.bson.raw import Value
     from change_history.diff.compare import Difference, Side
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.merge import Conflict as RawConflict
     from change_history.stored.event import Change, Event, Transaction
-    from change_history.stored.event_paths import Path
     from change_history.stored.order import HistoryPosition
 
 
@@ -125,7 +125,7 @@ class Conflict:
         target: what was to be put there.
     """
 
-    path: Path
+    path: TextPath
     expected: Any
     actual: Any
     target: Any

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 
+from change_history.bson.paths import TextPath, dotted_text, encoded, is_ambiguous, read_text
 from change_history.bson.values import ABSENT, UNKNOWN, document_to_python
 from change_history.stored.names import FROM_UNKNOWN
 
@@ -200,3 +201,20 @@ def to_change(fields: dict[str, Any], timestamp: datetime | None = None, *, unto
 
 _PLAIN = 3
 """So many fields has a stored change that has a field and both values, and says nothing else."""
+
+
+def path_of(change: Change) -> TextPath:
+    """The exact path of a change; the empty path is the whole document."""
+    return tuple(change.path) if change.path is not ABSENT else read_text(change.field)
+
+
+def change_at(path: TextPath, like: Change, **values: Any) -> Change:
+    """A change of one path, made out of a recorded one.
+
+    Args:
+        like: the recorded change: when, and where its old value comes from.
+        values: fields of `Change`, such as `old_value`.
+    """
+    if is_ambiguous(encoded(path)):
+        values["path"] = list(path)
+    return Change(field=dotted_text(path), old_value_from=like.old_value_from, timestamp=like.timestamp, **values)

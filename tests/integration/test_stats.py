@@ -14,12 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from change_history import History
-from change_history.bson.paths import is_ambiguous
+from change_history.bson.paths import dotted_text, is_ambiguous, pattern
 from change_history.query import stats
 from change_history.query.stats import Numbers, Question
 from change_history.stored import chunks
-from change_history.stored.event import to_event
-from change_history.stored.event_paths import dotted, path_of, pattern
+from change_history.stored.event import path_of, to_event
 from change_history.stored.names import PARTS
 from change_history.stored.reading import as_query
 from models import ABSENT, ChangeModel
@@ -217,4 +216,4 @@ def test_the_server_leaves_positions_out_as_python_does(
 def described(path: tuple[str | int, ...]) -> ChangeModel:
     """A change at a path, with `path` where the daemon writes it."""
     encoded = tuple(key if isinstance(key, int) else key.encode("utf-8", "surrogateescape") for key in path)
-    return change(dotted(path), path=list(path)) if is_ambiguous(encoded) else change(dotted(path))
+    return change(dotted_text(path), path=list(path)) if is_ambiguous(encoded) else change(dotted_text(path))

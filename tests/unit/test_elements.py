@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from change_history.bson import raw
+from change_history.bson.paths import decoded, dotted_text
 from change_history.bson.values import Missing, to_python, to_raw
 from change_history.diff.compare import Difference, Kind, compare, element_differences
 from change_history.stored.event import Change, Event
-from change_history.stored.event_paths import decoded, dotted
 from models import ABSENT, UNKNOWN
 from tests.support.generated.raw_values import pairs
 from watcher.cli.rendering import diffs
@@ -29,7 +29,7 @@ def differences(old: Any, new: Any, **values: Any) -> list[Difference]:
 
 def changes(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """Field, old and new value of every difference."""
-    return [(dotted(decoded(one.path)), python(one.old), python(one.new)) for one in differences(old, new)]
+    return [(dotted_text(decoded(one.path)), python(one.old), python(one.new)) for one in differences(old, new)]
 
 
 def python(side: Any) -> Any:

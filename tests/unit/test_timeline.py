@@ -11,12 +11,12 @@ from bson import DatetimeMS, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from change_history.bson.paths import dotted_text
 from change_history.bson.values import document_to_python
 from change_history.query import conditions
 from change_history.query.selection import Selection
 from change_history.reconstruct import point_in_time
 from change_history.stored.event import Change, Event
-from change_history.stored.event_paths import dotted
 from change_history.stored.order import in_stream_order
 from models import ABSENT, UNKNOWN
 
@@ -192,7 +192,7 @@ PATHS = st.lists(st.one_of(st.sampled_from(["a", "b", "a.b", "0", "1"]), st.inte
 @given(PATHS, st.sampled_from(["a", "a.b", "a.0", "a.b.a", "b.1.a", "0"]))
 def test_the_server_lets_through_whatever_concerns_the_field(path: list[str | int], field: str) -> None:
     """The exact decision is made here, so the condition sent must never be the narrower one."""
-    name = dotted(tuple(path))
+    name = dotted_text(tuple(path))
     change = Change(field=name, path=path, old_value=ABSENT, new_value=1)
     if not narrowed(_event("update", change), field):
         return

@@ -21,7 +21,7 @@ from change_history.bson.values import ABSENT, UNKNOWN, Missing
 from change_history.diff.compare import element_differences
 from change_history.query import gaps
 from change_history.query.conditions import same
-from change_history.stored.event_paths import path_of
+from change_history.stored.event import path_of
 from watcher.cli.parsing import times
 from watcher.cli.rendering import diffs, value_text
 from watcher.cli.rendering.event_words import (
