@@ -23,7 +23,7 @@ from change_history.query import gaps
 from change_history.query.conditions import same
 from change_history.stored.event import path_of
 from watcher.cli.parsing import times
-from watcher.cli.rendering import diffs, value_text
+from watcher.cli.rendering import value_text
 from watcher.cli.rendering.event_words import (
     ARROW,
     OTHER_STYLE,
@@ -211,6 +211,10 @@ class Renderer:
             each._replace(path=each.path[depth:], old_path=each.old_path[depth:], identities=each.identities[depth:])
             for each in element_differences(change)
         ]
+        if not found:
+            return
+        from watcher.cli.rendering import diffs
+
         shown = found if self._width is None else found[:_MOST_ELEMENTS]
         for line in diffs.lines(shown, width=None if self._width is None else self._room(len(_INDENT * 2))):
             self._print(Text(_INDENT * 2).append_text(line))
