@@ -13,7 +13,7 @@ from change_history.reconstruct.collection import CollectionDocument, Collection
 from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from change_history.stored.event import to_event
 from change_history.stored.names import DATABASE
-from change_history.stored.reading import history_collection
+from change_history.stored.reading import history_collection, require_namespace
 
 if TYPE_CHECKING:
     import threading
@@ -45,7 +45,7 @@ class History:
     Every method raises, besides what it says itself:
         NoSuchVersionError: the document has no version of this number.
         TypeError: no point in time, or a version number for a collection.
-        ValueError: a time without a zone.
+        ValueError: a time without a zone, or a namespace that is not `database.collection`.
         pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
 
     What puts documents back (`revert`, `undelete`, `revert_transaction`) also raises:
@@ -108,6 +108,8 @@ class History:
             namespace: `database.collection`; None: all that is recorded.
             document_id: `_id` of one document, any BSON type; left out: the whole collection.
             field: only events that concern this field or something below it, as MongoDB writes it: `address.city`.
+                Of one document, whatever `blame` says or would have said of it belongs to them, though an event names
+                another place in an array, or the collection had another name.
             since: first moment, included. An aware datetime is compared with the event's wall time, in
                 milliseconds; a `bson.Timestamp` with its cluster time.
             until: last moment, included.
@@ -120,7 +122,7 @@ class History:
             reverse: newest first.
 
         Raises:
-            ValueError: a time without a zone, a document without a namespace, or a negative limit.
+            ValueError: a document without a namespace, or a negative limit.
         """
         only = (operation,) if operation is not None else ()
         selection = Selection(namespace, document_id, field, since, until, only, transaction, changed_from, changed_to)
@@ -331,6 +333,7 @@ class History:
         """
         from change_history.revert import api as put_back
 
+        require_namespace(namespace)
         return put_back.revert(
             self._database,
             self._watched,
@@ -369,6 +372,7 @@ class History:
         """
         from change_history.revert import api as put_back
 
+        require_namespace(namespace)
         return put_back.undelete(
             self._database, self._watched, namespace, document_id, seen=seen, force=force, dry_run=dry_run
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from change_history.history import History
-from change_history.query import gaps, timeline
+from change_history.query import gaps, setters, timeline
 from change_history.reconstruct.lineage import arrival_after, boundary_before
 from change_history.reconstruct.state import Reconstruction, first_later
 from change_history.revert.intents import Intents, Reverts
@@ -39,6 +39,10 @@ class Reader(History):
     ) -> Iterator[RawBSONDocument]:
         """Read the history documents themselves, every byte as recorded (see `change_history.query.timeline.read`)."""
         return timeline.read(self._collection, selection, limit=limit, newest_first=newest_first, on_unknown=on_unknown)
+
+    def resolve(self, selection: Selection) -> Selection:
+        """Find what a selection's field has its values from, though the events do not name it (see `query.setters`)."""
+        return setters.resolve(self._database, selection)
 
     def stored_gaps(
         self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None

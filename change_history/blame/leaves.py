@@ -90,6 +90,21 @@ def leaves(document: bytes, blame: Blame) -> Iterator[tuple[Path, Value, Event]]
     yield from _leaves((), (raw.DOCUMENT, document), blame)
 
 
+def below(document: bytes, blame: Blame, field: str) -> Iterator[tuple[Path, Value, Event]]:
+    """The leaves at a field and below it, as `leaves` gives them; of all paths that the field can mean."""
+    waiting: list[tuple[Path, Value, Blame, bytes]] = [
+        ((), (raw.DOCUMENT, document), blame, field.encode("utf-8", "surrogateescape"))
+    ]
+    while waiting:
+        path, value, part, rest = waiting.pop()
+        for key, inner in _parts(value) if value[0] in _CONTAINERS else ():
+            name = b"%d" % key if isinstance(key, int) else key
+            if name == rest:
+                yield from _leaves((*path, key), inner, _part(part, key))
+            elif rest.startswith(name + b"."):
+                waiting.append(((*path, key), inner, _part(part, key), rest[len(name) + 1 :]))
+
+
 def _leaves(path: Path, value: Value, blame: Blame) -> Iterator[tuple[Path, Value, Event]]:
     parts = _parts(value) if value[0] in _CONTAINERS else []
     if not parts:

@@ -9,11 +9,12 @@ and an unknown one may be anything, so it is neither in the answer nor out of it
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson.equality import key_of
-from change_history.bson.paths import dotted_text, read_text
+from change_history.bson.paths import dotted_text, encoded, is_ambiguous, is_index, read_text
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, Undefined, to_raw
 from change_history.stored.event import change_at, path_of
 from change_history.stored.names import FROM_UNKNOWN
@@ -38,6 +39,7 @@ def of_field(field: str, below: str = "", values: dict[str, Any] | None = None) 
         values: what else must hold of a change at the field or below it (see `of_values`). Of one above,
             only a part belongs to the field, so its values say nothing yet.
     """
+    field = as_dotted(field)
     parts = field.split(".")
     above = {"field": {"$in": [_WHOLE_DOCUMENT, *(".".join(parts[:size]) for size in range(1, len(parts)))]}}
     inside = {"field": {"$gte": field + ".", "$lt": field + "/"}}  # "/" is the character after "."
@@ -51,12 +53,25 @@ def of_field(field: str, below: str = "", values: dict[str, Any] | None = None) 
     return {"$or": found}
 
 
+def as_dotted(field: str) -> str:
+    """A field as MongoDB writes it, also one that `blame` gives as a list of JSON because the dotted form misleads."""
+    if not field.startswith("["):
+        return field
+    try:
+        path = json.loads(field)
+    except ValueError:
+        return field
+    is_path = isinstance(path, list) and all(type(key) in (str, int) for key in path)
+    return dotted_text(tuple(path)) if is_path and is_ambiguous(encoded(tuple(path))) else field
+
+
 def changes_of(event: Event, field: str) -> list[Change]:
     """The changes of an event that concern a field, those above it reduced to their part of it.
 
     A change above the field counts if the values there differ, or if one of them is unknown. A document replaced
     without a pre-image may have lost any field that its new version lacks, so that counts too.
     """
+    field = as_dotted(field)
     found: list[Change] = []
     covered = False
     for change in event.changes:
@@ -75,12 +90,15 @@ def changes_of(event: Event, field: str) -> list[Change]:
 def _below(change: Change, path: TextPath, rest: str) -> Iterator[Change]:
     old_value, new_value = change.old_value, change.new_value
     unknown = old_value is UNKNOWN or new_value is UNKNOWN
+    index = rest.partition(".")[0]
+    if unknown and change.truncated_to is not None and is_index(index.encode()) and int(index) < change.truncated_to:
+        return  # it was not cut off
     if unknown and (not path or change.truncated_to is not None):
         yield change  # there is no telling what it held there
         return
     inner_paths = dict.fromkeys([*_paths(old_value, rest), *_paths(new_value, rest)])
     for inner in inner_paths or ([read_text(rest)] if unknown else []):
-        old, new = _value(old_value, inner), _value(new_value, inner)
+        old, new = value_at(old_value, inner), value_at(new_value, inner)
         if old is UNKNOWN or new is UNKNOWN or not same(old, new):
             yield change_at((*path, *inner), change, old_value=old, new_value=new)
 
@@ -107,7 +125,8 @@ def _paths(value: Any, rest: str) -> Iterator[TextPath]:
                 yield from ((rest[:at], *inner) for inner in _paths(value[rest[:at]], rest[at + 1 :]))
 
 
-def _value(value: Any, path: TextPath) -> Any:
+def value_at(value: Any, path: TextPath) -> Any:
+    """The value at a path within a value; `ABSENT` where it has none, `UNKNOWN` within an unknown one."""
     if value is UNKNOWN:
         return UNKNOWN
     for key in path:

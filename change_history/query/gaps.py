@@ -17,7 +17,7 @@ from change_history.reconstruct import point_in_time
 from change_history.stored import operations
 from change_history.stored.event import to_event
 from change_history.stored.order import cluster_time_of
-from change_history.stored.reading import as_query
+from change_history.stored.reading import as_query, require_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,6 +106,7 @@ def read(
     Raises:
         ValueError: a time without a zone.
     """
+    require_namespace(namespace)
     point_in_time.require_aware(since)
     point_in_time.require_aware(until)
     found = find(collection, since, until, newest_first=newest_first)

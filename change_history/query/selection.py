@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import TYPE_CHECKING, Any
+
+from bson import Binary
 
 from change_history.bson.values import ABSENT
 from change_history.query import conditions as asked
@@ -11,9 +14,11 @@ from change_history.query.transactions import TRANSACTIONS
 from change_history.reconstruct import point_in_time
 from change_history.stored import operations
 from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
-from change_history.stored.reading import as_query, is_document
+from change_history.stored.reading import as_query, is_document, require_namespace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from bson.raw_bson import RawBSONDocument
 
     from change_history.reconstruct.point_in_time import Moment
@@ -38,9 +43,12 @@ class Selection:
         changed_from: only events with a change from this value, in the field if one is given (see
             `change_history.query.conditions`); `ABSENT`: from any.
         changed_to: the same of the new value. If both are given, one change must have both.
+        setters: by `_id`, events of the document that set the field without naming it, each with the changes that did;
+            None: not looked for yet (see `change_history.query.setters`).
+        former_names: namespaces under which the document's collection has such events.
 
     Raises:
-        ValueError: a time without a zone, or a document of no collection.
+        ValueError: no such namespace, a time without a zone, or a document of no collection.
     """
 
     namespace: str | None
@@ -52,8 +60,11 @@ class Selection:
     transaction: Transaction | None = None
     changed_from: Any = ABSENT
     changed_to: Any = ABSENT
+    setters: Mapping[bytes, tuple[Change, ...]] | None = attribute(default=None, compare=False)
+    former_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        require_namespace(self.namespace)
         point_in_time.require_aware(self.since)
         point_in_time.require_aware(self.until)
         if self.namespace is None and self.document_id is not ABSENT:
@@ -101,15 +112,22 @@ class Selection:
         conditions = {below + name: condition for name, condition in conditions.items()}
         of_changes = asked.of_values(self.changed_from, self.changed_to)
         if self.field is not None:
-            conditions |= asked.of_field(self.field, below, of_changes)
+            concerned = asked.of_field(self.field, below, of_changes)
+            if self.former_names:
+                concerned[below + "namespace"] = {"$eq": self.namespace}
+                conditions[below + "namespace"] = {"$in": [self.namespace, *self.former_names]}
+            if self.setters:
+                ids = [Binary(event_id) for event_id in self.setters]
+                concerned = {"$or": [concerned, {f"{below}_id": {"$in": ids}}]}
+            conditions |= concerned
         elif of_changes:
             parts = {f"{below}parts": {"$exists": True}}  # its values are elsewhere
             conditions["$or"] = [{f"{below}changes": {"$elemMatch": of_changes}}, parts]
         return as_query(conditions)
 
     def changes_of(self, event: Event) -> list[Change]:
-        """The changes of an event that are asked for: of the field, with the asked."""
-        concerned = event.changes if self.field is None else asked.changes_of(event, self.field)
+        """The changes of an event that are asked for: of the field, with the values."""
+        concerned = self._concerned(event)
         if not self.by_value:
             return list(concerned)
         return [change for change in concerned if self._verdict(change)]
@@ -118,8 +136,14 @@ class Selection:
         """Decide what the server cannot: whether an event that it let through belongs here; None: nobody knows."""
         if not self.narrows:
             return True
-        concerned = event.changes if self.field is None else asked.changes_of(event, self.field)
+        concerned = self._concerned(event)
         return asked.of_any(map(self._verdict, concerned))
+
+    def _concerned(self, event: Event) -> Sequence[Change]:
+        if self.field is None:
+            return event.changes
+        found = asked.changes_of(event, self.field)
+        return [*found, *self.setters.get(bytes(event.id), ())] if self.setters else found
 
     def _verdict(self, change: Change) -> bool | None:
         return asked.verdict(change, self.changed_from, self.changed_to)

@@ -15,7 +15,7 @@ from change_history.query.selection import EVERYTHING
 from change_history.reconstruct import point_in_time
 from change_history.stored import operations
 from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE, PARTS
-from change_history.stored.reading import as_query
+from change_history.stored.reading import as_query, require_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,7 @@ class Question:
     until: Moment | None = None
 
     def __post_init__(self) -> None:
+        require_namespace(self.namespace)
         point_in_time.require_aware(self.since)
         point_in_time.require_aware(self.until)
 

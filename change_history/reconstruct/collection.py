@@ -17,7 +17,7 @@ from change_history.reconstruct.states import Following, Reconstructed, fields_o
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import HistoryPosition, before, fields_in_order
-from change_history.stored.reading import RAW
+from change_history.stored.reading import RAW, require_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -70,6 +70,7 @@ class CollectionState:
     """
 
     def __init__(self, database: Database[Any], namespace: str, at: Moment | None = None) -> None:
+        require_namespace(namespace)
         self._database = database
         self.namespace = namespace
         where = point_in_time.of_collection(database, namespace, at)

@@ -18,7 +18,7 @@ from change_history.stored.chunks import whole
 from change_history.stored.event import to_event
 from change_history.stored.names import HISTORY
 from change_history.stored.order import before, position_at
-from change_history.stored.reading import RAW
+from change_history.stored.reading import RAW, require_namespace
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
@@ -99,6 +99,7 @@ class Reconstruction:
     """
 
     def __init__(self, database: Database[Any], namespace: str, document_id: Any, at: PointInTime | None) -> None:
+        require_namespace(namespace)
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW)
         self.namespace = namespace

@@ -67,17 +67,46 @@ def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None
     """
     if before is None:
         return [Change(path, None, value, UNKNOWN, size, at_end) for path, value, size, at_end in steps]
-    found = []
+    found: list[Change] = []
+    lengths: dict[Path, int] = {}
     for path, value, size, at_end in steps:
         try:
             old = before.get(path)
         except RepeatedKeyError:
             found.append(Change(path, None, value, UNKNOWN, size, at_end))
             continue
+        found += _filled(before, path, lengths, old_from) if old is None and value is not None else ()
         if size is not None and old is not None:
             value = (raw.ARRAY, raw.from_items(raw.items(old[1])[:size]))  # noqa: PLW2901
         found.append(Change(path, old, value, old_from, size, at_end and old is not None))
     return found
+
+
+_MOST_FILLED = 1000
+"""So many nulls get changes of their own. An update may make over a million; `fold` makes them, and `blame` tells."""
+
+
+def _filled(before: Image, path: Path, lengths: dict[Path, int], old_from: bytes | None) -> list[Change]:
+    """The nulls with which the server fills an array up to an element that is set beyond its end: no step names them.
+
+    Args:
+        before: the document before the update.
+        path: of the element.
+        lengths: of the arrays, as the steps before have left them; kept up to date.
+        old_from: as `of_steps` has it.
+    """
+    *above, index = path
+    array = tuple(above)
+    if not array or not isinstance(index, int):
+        return []
+    if array not in lengths:
+        value = before.get(array)
+        if value is None or value[0] != raw.ARRAY:
+            return []
+        lengths[array] = len(raw.items(value[1]))
+    filled = range(lengths[array], index)
+    lengths[array] = max(lengths[array], index + 1)
+    return [Change((*array, each), None, raw.NULL_VALUE, old_from) for each in filled[:_MOST_FILLED]]
 
 
 # The keys of a stored change, with the type byte in front where the value brings its own.

@@ -42,3 +42,13 @@ def as_query(conditions: dict[str, Any]) -> RawBSONDocument:
         ValueError: a `uuid.UUID`, which could mean several values; use `bson.Binary.from_uuid`.
     """
     return RawBSONDocument(to_raw(conditions)[1])
+
+
+def require_namespace(namespace: str | None) -> None:
+    """Refuse what no collection can be called; None is all that is recorded.
+
+    Raises:
+        ValueError: not `database.collection`.
+    """
+    if namespace is not None and not all(namespace.partition(".")):
+        raise ValueError(f"{namespace!r} is no namespace; write database.collection, for example shop.users")

@@ -86,7 +86,7 @@ class _Text(Form):
             terminal.PipedConsole(),
             zone=zone,
             with_ids=selection.document_id is ABSENT,
-            with_namespaces=selection.namespace is None,
+            with_namespaces=selection.namespace is None or bool(selection.former_names),
             narrow=selection.changes_of,
             remark=self._remark,
         )
