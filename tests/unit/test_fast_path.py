@@ -233,6 +233,20 @@ def test_the_usual_event_takes_the_short_way(data: bytes) -> None:
 
 
 @compiled
+@pytest.mark.parametrize("beyond", [1, 2, 5, 999, 1001, 1002, 20_000])
+def test_the_nulls_that_fill_an_array_are_changes_in_both_ways(beyond: int) -> None:
+    """No delta names them; a million of them is not told one by one."""
+    delta = {"diff": {"sa": {"a": True, "s0": {"a": True, f"u{beyond}": 1}, "u1": 2, f"u{beyond + 4}": 3}}}
+    image = {"_id": 1, "a": [[0]]}
+    data = an_event("update", rawUpdateDescription=delta, fullDocumentBeforeChange=image)
+
+    same(data)
+    changes = bson.decode(record.record(data))["changes"]
+    inner = [change for change in changes if change["field"].startswith("a.0.")]
+    assert len(inner) == min(beyond - 1, 1000) + 1
+    assert all(change["new_value"] is None and "old_value" not in change for change in inner[:-1])
+
+
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
 def test_an_update_of_many_fields_loses_none(count: int) -> None:
     """The short way has room for so many; what is beyond must not be cut off."""

@@ -19,6 +19,7 @@ from watcher.events._write cimport Buffer, close, opening, put, put_byte, put_de
 cdef enum:
     MOST_ENTRIES = 1000000
     MOST_COMPARISONS = 20000000  # of names, for one event
+    MOST_FILLED = 1000  # nulls that get changes of their own
     MOST_NULLS = 10000  # between the end of an array and what is set beyond it
     MOST_NEW = 256  # fields that one update brings to one document
 
@@ -37,6 +38,7 @@ cdef struct Entry:
     bint of_array  # INNER: what is changed is an array
     int first  # INNER: the entries below
     int count
+    int filled_from  # SET beyond the end of an array: where it ended; else -1
 
 cdef struct Tree:
     Entry *entries
@@ -62,6 +64,7 @@ cdef inline Entry *added(Tree *tree, const Element *named, Action action, int in
     entry.old.value = NULL
     entry.first = entry.count = 0
     entry.of_array = False
+    entry.filled_from = -1
     return entry
 
 
@@ -160,8 +163,12 @@ cdef inline bint find_old(Tree *tree, int first, const Element *container) noexc
         index += 1
     if in_array:
         for number in range(first, tree.count):
-            if tree.entries[number].action == TRUNCATE:
-                tree.entries[number].old = container[0]
+            entry = &tree.entries[number]
+            if entry.action == TRUNCATE:
+                entry.old = container[0]
+            elif entry.action == SET and entry.index >= index:
+                entry.filled_from = index
+                index = entry.index + 1
     return read == END and tree.comparisons < MOST_COMPARISONS
 
 
@@ -219,6 +226,19 @@ cdef inline int level_end(const Tree *tree, int first, int count) noexcept nogil
     return first + count
 
 
+cdef inline bint put_filled(Writing *writing, const Entry *entry) noexcept nogil:
+    """Write the changes of the nulls between the end of an array and what is set beyond it. False: a path is too long."""
+    cdef Element null = entry.named
+    cdef int index
+    null.kind, null.size = NULL_, 0
+    for index in range(entry.filled_from, min(entry.index, entry.filled_from + MOST_FILLED)):
+        if not deeper(&writing.path, NULL, 0, index):
+            return False
+        put_change(writing, NULL, &null, -1, False)
+        writing.path.depth -= 1
+    return True
+
+
 cdef inline bint put_level(Writing *writing, const Tree *tree, int first, int count) noexcept nogil:
     """Write the changes of a level and below it. False: a path is too long."""
     cdef const Entry *entry
@@ -228,6 +248,8 @@ cdef inline bint put_level(Writing *writing, const Tree *tree, int first, int co
         if entry.action == TRUNCATE:
             put_change(writing, &entry.old, NULL, entry.index, False)
             continue
+        if entry.filled_from >= 0 and not put_filled(writing, entry):
+            return False
         if not deeper(&writing.path, entry.named.key, entry.named.key_size, entry.index):
             return False
         if entry.action == INNER:
