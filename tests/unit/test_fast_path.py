@@ -247,6 +247,7 @@ def test_the_nulls_that_fill_an_array_are_changes_in_both_ways(beyond: int) -> N
     assert all(change["new_value"] is None and "old_value" not in change for change in inner[:-1])
 
 
+@compiled
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
 def test_an_update_of_many_fields_loses_none(count: int) -> None:
     """The short way has room for so many; what is beyond must not be cut off."""
