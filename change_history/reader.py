@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from change_history.history import History
-from change_history.query import gaps, setters, timeline
+from change_history.query import gaps, timeline
 from change_history.reconstruct.lineage import arrival_after, boundary_before
 from change_history.reconstruct.state import Reconstruction, first_later
 from change_history.revert.intents import Intents, Reverts
@@ -42,6 +42,8 @@ class Reader(History):
 
     def resolve(self, selection: Selection) -> Selection:
         """Find what a selection's field has its values from, though the events do not name it (see `query.setters`)."""
+        from change_history.query import setters
+
         return setters.resolve(self._database, selection)
 
     def stored_gaps(

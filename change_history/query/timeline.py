@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from change_history.bson.values import ABSENT
 from change_history.query import gaps
-from change_history.query.setters import resolve
 from change_history.stored.chunks import whole
 from change_history.stored.event import to_event
 from change_history.stored.order import in_stream_order
@@ -82,7 +82,10 @@ def _read(
     newest_first: bool,
     wanted: int = _LARGEST_BATCH,
 ) -> Iterator[RawBSONDocument]:
-    selection = resolve(collection.database, selection)
+    if selection.setters is None and selection.field is not None and selection.document_id is not ABSENT:
+        from change_history.query.setters import resolve
+
+        selection = resolve(collection.database, selection)
     with find(collection, selection, newest_first=newest_first) as cursor:
         # One more than wanted shows where the last cluster time ends.
         cursor.batch_size(min(wanted + 1, _LARGEST_BATCH))

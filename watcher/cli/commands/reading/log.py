@@ -152,7 +152,8 @@ def log(
             given("changed_from", changed_from),
             given("changed_to", changed_to),
         )
-        selection = history.resolve(selection)
+        if selection.field is not None and selection.document_id is not ABSENT:
+            selection = history.resolve(selection)
         form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, zone=zone)
         default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
         answer = log_forms.Answer(history, selection, newest_first=reverse)
