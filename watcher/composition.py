@@ -69,7 +69,6 @@ class Ground(StreamContext):
         Raises:
             watcher.errors.PositionRefusedError: it is another deployment's, or of a stream with other options, or one
                 that is split in another way.
-            pymongo.errors.PyMongoError: no answer.
         """
         self.check_layout()
         self.checkpointer().load()
@@ -87,11 +86,8 @@ def prepare(
     A stream that begins in partitions gets its beginning here, under the lead of the whole.
 
     Args:
-        settings: what the operator says.
-        scope: what is watched.
         watched: client of the watched deployment.
         keeper: client of the deployment that keeps the history; the models are connected to it.
-        retry: tries again what fails for passing reasons.
 
     Raises:
         watcher.errors.FatalError: only the operator can help; says how.

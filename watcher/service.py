@@ -50,7 +50,6 @@ class Service:
     """The daemon as a whole.
 
     Args:
-        settings: what the operator says.
         watched_uri: connection string of the watched deployment.
         history_uri: connection string of the deployment that keeps the history.
         progress: is told what happens; health and metrics read it.

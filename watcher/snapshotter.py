@@ -75,7 +75,6 @@ class Snapshotter:
     """Makes snapshots in a thread of its own.
 
     Args:
-        database: the history database.
         behind: tells whether the stream has more to do than it can at the moment.
         stop: set when the daemon is asked to stop.
         room: documents that may wait for their turn.

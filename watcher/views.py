@@ -23,12 +23,6 @@ def ensure(database: Database[Any]) -> None:
     """Make the view if it is not there, and change it if it is defined in another way. Safe to repeat.
 
     Without the privileges (`createCollection` and `collMod`, or `dropCollection` in its place) it warns and goes on.
-
-    Args:
-        database: the history database.
-
-    Raises:
-        pymongo.errors.PyMongoError: no answer.
     """
     try:
         _ensure(database)

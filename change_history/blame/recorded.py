@@ -64,7 +64,6 @@ def leaves(database: Database[Any], recollection: Reconstruction) -> list[Leaf]:
 
     Raises:
         change_history.reconstruct.state.UnknownStateError: history cannot tell the document.
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     document = recollection.known()
     if document is None or recollection.reconstructed is None:

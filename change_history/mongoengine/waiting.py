@@ -34,7 +34,6 @@ def wait(history: History, watched: Database[Any], namespace: str, document_id: 
     Args:
         history: of the document.
         watched: the database that it lives in.
-        namespace: `database.collection`.
         document_id: exact.
         timeout_s: so long, in seconds.
 

@@ -156,7 +156,6 @@ def folded(
     """What history tells of the documents of a collection at several places, whatever was rejected.
 
     Args:
-        database: the history database.
         cuts: as `reconstruct_all` takes them.
         ids: only these documents; None: all of which there is an entry in one of the cuts.
 

@@ -172,7 +172,6 @@ def find(
     """The cursor over the entries of an incarnation.
 
     Args:
-        database: the history database.
         incarnation: where to read.
         document_id: the condition on it.
         before: only those with a lesser `_id`.

@@ -20,11 +20,7 @@ _TYPES = {
 
 
 def closed(client: MongoClient[Any], namespaces: Iterable[str]) -> dict[str, str]:
-    """Of some namespaces, `db.coll`, those to which nothing can be put back, with the reason in words.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer.
-    """
+    """Of some namespaces, `db.coll`, those to which nothing can be put back, with the reason in words."""
     found: dict[str, str] = {}
     for namespace in dict.fromkeys(namespaces):
         database, _, name = namespace.partition(".")

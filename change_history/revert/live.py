@@ -78,7 +78,6 @@ class Live:
     """Documents as a transaction sees them.
 
     Args:
-        client: the watched deployment.
         session: in a transaction.
     """
 
@@ -100,11 +99,7 @@ class Live:
         return found
 
     def taken_by(self, write: Write) -> raw.Value | None:
-        """The `_id` of another document that its collection takes for the same as that of a write, now.
-
-        Raises:
-            pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-        """
+        """The `_id` of another document that its collection takes for the same as that of a write, now."""
         query = {"_id": RawBSONDocument(raw.from_fields([(b"$eq", write.raw_id)]))}
         found = self._collection(write.namespace).find_one(query, {"_id": 1})  # by the collection's own collation
         other = raw.fields(bytes(found.raw))[b"_id"] if found is not None else None

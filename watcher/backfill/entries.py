@@ -64,7 +64,6 @@ class Entries:
     """Makes the entries of a plan. Every method raises `PyMongoError` if the history deployment does not answer.
 
     Args:
-        history: the history database.
         plan: what is read.
         partition: only the documents of this partition of the stream; None: all.
     """

@@ -37,7 +37,6 @@ class EntryStore:
     """Stores history that no event has made. It may stand before what is stored already.
 
     Args:
-        history: the history database.
         fence: writes under the leader's term.
         writer: is given what the server refuses to store, to set it aside.
     """

@@ -37,7 +37,6 @@ class PlanStore:
     Every method raises `PyMongoError` if a majority does not answer.
 
     Args:
-        history: the history database.
         fence: writes under the leader's term.
     """
 

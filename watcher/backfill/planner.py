@@ -25,13 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class Planner:
-    """Makes the plans of one stream's backfill.
-
-    Args:
-        client: the watched deployment.
-        history: the history database.
-        scope: what is watched.
-    """
+    """Makes the plans of one stream's backfill."""
 
     def __init__(self, client: MongoClient[Any], history: Database[Any], scope: Scope) -> None:
         self._client = client

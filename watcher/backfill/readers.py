@@ -54,7 +54,6 @@ class MajorityReader:
 
     Args:
         client: the deployment.
-        namespace: `db.coll`.
         partition: only the documents of this partition of a stream; None: all.
     """
 
@@ -133,7 +132,6 @@ class SnapshotReader(MajorityReader):
 
     Args:
         client: the deployment.
-        namespace: `db.coll`.
         at: the cluster time.
         partition: only the documents of this partition of a stream; None: all.
     """
@@ -166,7 +164,6 @@ class AbsentReader(MajorityReader):
 
     Args:
         client: the deployment.
-        namespace: `db.coll`.
         since: at some cluster time from this one on it was not there,
         until: up to this one.
     """

@@ -62,12 +62,8 @@ class Backfill:
     it could not be kept, and then it is not carried out.
 
     Args:
-        client: the watched deployment.
-        history: the history database.
         fence: writes under the leader's term.
-        scope: what is watched.
         store: stores history documents; returns when a majority has them.
-        retry: tries again what fails for passing reasons.
         stop: set when the daemon is asked to stop.
         standing: says how far everything is recorded, and is told of every plan that is carried out.
         baseline: whether the state of documents is recorded that were there before the stream.

@@ -42,12 +42,9 @@ class Scanner:
     """Reads a collection.
 
     Args:
-        client: the watched deployment.
-        history: the history database.
         store: stores history documents; returns when a majority has them.
         recorded: the cluster time that the stream is durably recorded up to; None: not known yet.
         nudge: writes something into the history database.
-        retry: tries again what fails for passing reasons.
         stop: set when the daemon is asked to stop.
         partition: only the documents of this partition of the stream; None: all.
         others: whether the other partitions are recorded up to a cluster time.

@@ -97,11 +97,7 @@ def judge(check: str, person: Person, needs: Sequence[Need], ours: Sequence[str]
 
 
 def whoami(client: MongoClient[Any]) -> Person:
-    """Ask a deployment whom it takes us for.
-
-    Raises:
-        pymongo.errors.PyMongoError: no answer.
-    """
+    """Ask a deployment whom it takes us for."""
     info = client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
     users = info["authenticatedUsers"]
     granted = tuple(info["authenticatedUserPrivileges"])

@@ -47,7 +47,6 @@ def reconcile(
     """The history document that reconciles history with what was found after a gap.
 
     Args:
-        namespace: `db.coll`.
         document_id: `_id` of the document.
         known: what history says the document was before the gap; None: not there.
         found: what it is; None: not there.

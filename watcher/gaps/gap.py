@@ -93,7 +93,6 @@ class Gaps:
     """Writes gaps into history.
 
     Args:
-        database: the history database.
         fence: writes under the leader's term: what another daemon has recorded is not lost.
         scope: what the stream watches.
     """

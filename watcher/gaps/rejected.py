@@ -47,9 +47,6 @@ class RejectedEvents:
 
     An event leaves `rejected` only after a majority has its history. So a kill at any moment costs nothing: what is in
     both is found there already the next time, and only removed.
-
-    Args:
-        database: the history database.
     """
 
     def __init__(self, database: Database[Any]) -> None:

@@ -58,7 +58,6 @@ class HealthServer:
         host: the address to listen on.
         port: the TCP port; 0: any free one, see `address`.
         progress: what is told.
-        stream: the name of the stream.
     """
 
     def __init__(self, host: str, port: int, progress: Progress, stream: str) -> None:
@@ -121,10 +120,6 @@ class Answers:
     `/live`: should it be left running? `/ready`: can the history be relied on to be up to date, or this daemon to take
     over from the one that leads; and if not, why?
     `/metrics`: what has it done so far?
-
-    Args:
-        progress: what has been done.
-        stream: the name of the stream.
     """
 
     def __init__(self, progress: Progress, stream: str) -> None:

@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """The metrics of one daemon, in a registry of its own.
-
-    Args:
-        progress: what has been done.
-        stream: the name of the stream.
-    """
+    """The metrics of one daemon, in a registry of its own."""
 
     def __init__(self, progress: Progress, stream: str) -> None:
         self._registry = CollectorRegistry()

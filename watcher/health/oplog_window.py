@@ -29,7 +29,6 @@ class OplogWindow:
     """Measures in a thread of its own; what cannot be measured is not known, and no error.
 
     Args:
-        client: the watched deployment.
         progress: is told.
         stop: set when the daemon is asked to stop.
     """

@@ -25,7 +25,6 @@ class Reporter:
     """Reports progress to the log, and as a status to the service manager.
 
     Args:
-        progress: what has been done.
         interval_s: seconds between two lines in the log.
     """
 

@@ -50,9 +50,6 @@ class Watchdog:
 
     `READY=1` is sent once, when the stream is open or another daemon is found to lead it. `WATCHDOG=1` is sent twice
     within `WatchdogSec=`, as long as the daemon is to be left running.
-
-    Args:
-        progress: what has been done.
     """
 
     def __init__(self, progress: Progress) -> None:

@@ -39,8 +39,6 @@ class Fence:
     """Writes under a term, from any thread.
 
     Args:
-        history: the history database.
-        stream: name of the stream.
         term: the term.
     """
 
@@ -60,7 +58,6 @@ class Fence:
 
         Raises:
             watcher.leadership.lease.DeposedError: a later term has said so before.
-            pymongo.errors.PyMongoError: no answer.
         """
         with self._lock:
             self._hold()

@@ -136,8 +136,6 @@ class Lease:
     Every answer comes from the primary, and every write is acknowledged by a majority, or it has not happened.
 
     Args:
-        database: the history database.
-        stream: name of the stream.
         ttl_s: so long it lasts after it was taken or renewed.
     """
 
@@ -150,11 +148,7 @@ class Lease:
         self.ttl_s = ttl_s
 
     def holder(self) -> Holder | None:
-        """Who leads; None: nobody.
-
-        Raises:
-            pymongo.errors.PyMongoError: no answer.
-        """
+        """Who leads; None: nobody."""
         left = {"$subtract": ["$lease.expires_at", "$$NOW"]}
         wanted = {"lease": 1, "left": {"$cond": [self._sound(), left, None]}}
         with pymongo.timeout(ANSWER_S):
@@ -213,7 +207,6 @@ class Lease:
 
         Raises:
             DeposedError: somebody has.
-            pymongo.errors.PyMongoError: no answer.
         """
         with pymongo.timeout(ANSWER_S):
             later = [{"$set": {"lease.expires_at": self._expiry()}}]

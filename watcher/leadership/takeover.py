@@ -37,11 +37,7 @@ class Taken(NamedTuple):
 
 
 def leader(history: Database[Any], stream: str) -> Holder | None:
-    """Which daemon is at work on a stream; None: none is.
-
-    Raises:
-        pymongo.errors.PyMongoError: no answer.
-    """
+    """Which daemon is at work on a stream; None: none is."""
     holder = Lease(history, stream).holder()
     return None if holder is None or holder.is_dead() else holder
 
@@ -51,7 +47,6 @@ def taken(history: Database[Any], streams: Sequence[str], *, by_force: bool) -> 
     """Take the lead of streams for the time of a `with` block.
 
     Args:
-        history: the history database.
         streams: their names.
         by_force: depose daemons that are at work on them. These stand by until this is done, and have been given the
             time to write what they were writing.

@@ -134,7 +134,6 @@ class Import:
 
     Args:
         watched: the deployment that has it.
-        history: the history database.
         namespace: `database.collection` of the documents.
         path: of the list in each document, dotted; None: it is a collection of differences.
         mapping: where things stand.

@@ -113,8 +113,6 @@ class StreamProbe:
     """Opens one stream with the daemon's own options, here and there, and lets it go.
 
     Args:
-        client: the watched deployment.
-        scope: what is watched.
         pre_images: whether the daemon asks for the images before each change.
     """
 

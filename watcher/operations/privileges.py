@@ -89,7 +89,6 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
 
     Args:
         settings: say what it is to do.
-        scope: what they say is watched.
     """
     stream = Resource(scope.database or "", scope.collection or "")
     enables = settings.pre_images is PreImages.ENABLE
@@ -116,11 +115,7 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
 
 
 def keeping(database: str) -> tuple[Need, ...]:
-    """What the daemon needs on the deployment that keeps the history.
-
-    Args:
-        database: the history database.
-    """
+    """What the daemon needs on the deployment that keeps the history."""
     there = Resource(database)
     essential = {
         "find": "know what is recorded",
@@ -283,7 +278,6 @@ def roles(settings: Settings, scope: Scope) -> tuple[Role, ...]:
 
     Args:
         settings: say what is done, and where history is kept.
-        scope: what they say is watched.
     """
     kept = settings.history_database
     return (
@@ -302,7 +296,6 @@ def plan(
 
     Args:
         settings: say what is done, and where history is kept.
-        scope: what they say is watched.
         purposes: of `PURPOSES`, those wanted.
         minimal: leave out what can be done without.
     """

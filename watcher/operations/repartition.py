@@ -114,7 +114,6 @@ class Layout:
     leads.
 
     Args:
-        history: the history database.
         stream: name of the stream, without a partition.
     """
 

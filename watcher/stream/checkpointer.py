@@ -63,8 +63,6 @@ class Checkpointer:
     """Loads and saves the position of one stream.
 
     Args:
-        database: the history database.
-        stream: name of the stream.
         scope: what the stream covers.
         replica_set: the watched deployment.
         term: the leader's term, without which nothing is saved; None: nobody else is at work on this stream.

@@ -25,11 +25,7 @@ LARGEST_KEPT = 4 * 1024 * 1024
 
 
 class LargeDocuments:
-    """Stores chunks, acknowledged by a majority. Safe to repeat: a chunk's id names its content.
-
-    Args:
-        database: the history database.
-    """
+    """Stores chunks, acknowledged by a majority. Safe to repeat: a chunk's id names its content."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._parts = database.get_collection(PARTS, write_concern=MAJORITY)

@@ -70,8 +70,6 @@ class Listener:
     """One change stream, opened anew after every failure at the position of the last batch handed on.
 
     Args:
-        client: the watched deployment.
-        scope: what is watched.
         batch_size: at most so many events in a batch.
         position: where to go on; None: from now on.
         pre_images: ask for the images before each change.

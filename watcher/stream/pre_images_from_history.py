@@ -43,12 +43,9 @@ class PreImagesFromHistory:
     """History as one stream may rely on it.
 
     Args:
-        database: the history database.
-        stream: name of the stream.
         scope: what the stream covers.
         begun: since when it has covered that.
         standing: says how many backfills are done.
-        retry: tries again what fails for passing reasons.
     """
 
     def __init__(

@@ -46,7 +46,6 @@ class Writer:
     """Writes history and rejected events with majority write concern.
 
     Args:
-        database: the history database.
         stream: name of the stream, kept with what is rejected.
     """
 

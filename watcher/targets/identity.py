@@ -27,7 +27,6 @@ def identify(client: MongoClient[Any]) -> ReplicaSet:
     Raises:
         NotAReplicaSetError: a standalone server has no change streams.
         NotInitiatedError: a member that waits for rs.initiate(); this passes.
-        pymongo.errors.PyMongoError: no answer.
     """
     hello = client.admin.command("hello")
     name = hello.get("setName")

@@ -44,11 +44,7 @@ class Kind(NamedTuple):
 
 
 def kind_of(client: MongoClient[Any], namespace: str) -> Kind | None:
-    """What there is under a name; None: nothing.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
-    """
+    """What there is under a name; None: nothing."""
     database, _, collection = namespace.partition(".")
     for info in client[database].list_collections(filter={"name": collection}):
         options, uuid = info.get("options", {}), info.get("info", {}).get("uuid")
@@ -64,10 +60,6 @@ class UnwatchableError(FatalError):
 
 def check(client: MongoClient[Any], scope: Scope) -> None:
     """Say of each name in `INCLUDE` without wildcards if nothing of it can be recorded, and what to watch instead.
-
-    Args:
-        client: the watched deployment.
-        scope: what is watched.
 
     Raises:
         UnwatchableError: there is nothing else to watch, so the server would refuse the stream.

@@ -39,10 +39,6 @@ class PreImages:
     """Switches pre-images on for watched collections, and says so once for each.
 
     Without the privilege (`collMod`) it warns and goes on: old values are then recorded as unknown.
-
-    Args:
-        client: the watched deployment.
-        scope: what is watched.
     """
 
     def __init__(self, client: MongoClient[Any], scope: Scope) -> None:
