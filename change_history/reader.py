@@ -55,7 +55,7 @@ class Reader(History):
     def with_gaps(
         self, selection: Selection, events: Iterable[RawBSONDocument], *, cut: bool = False, newest_first: bool = False
     ) -> Iterator[RawBSONDocument]:
-        """Put the gaps that an answer reaches across into their places among its events (see `query.gaps`)."""
+        """Put the gaps that an answer reaches across among its events (see `query.gaps`)."""
         return gaps.among(self._collection, selection, events, cut=cut, newest_first=newest_first)
 
     def follow_stored(
@@ -84,13 +84,13 @@ class Reader(History):
         """The first recorded event of a document after the moment that was asked about."""
         return first_later(self._database, state)
 
-    def turn_before(self, namespace: str, place: HistoryPosition) -> Event | None:
-        """The last event before a place that ended all documents of a namespace, or brought others: drop, rename."""
-        return boundary_before(self._database, namespace, place)
+    def turn_before(self, namespace: str, position: HistoryPosition) -> Event | None:
+        """The last event before a position that ended all documents of a namespace, or brought others: drop, rename."""
+        return boundary_before(self._database, namespace, position)
 
-    def arrival_after(self, namespace: str, place: HistoryPosition) -> Event | None:
-        """The first rename after a place that gave its documents to a namespace: they have another name before it."""
-        return arrival_after(self._database, namespace, place)
+    def arrival_after(self, namespace: str, position: HistoryPosition) -> Event | None:
+        """The first rename after a position that gave a namespace its documents: they have another name before."""
+        return arrival_after(self._database, namespace, position)
 
     @property
     def reverts(self) -> Reverts:

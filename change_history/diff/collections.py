@@ -64,7 +64,7 @@ def changed(database: Database[Any], before: CollectionState, after: CollectionS
         before: the collection at the first moment.
         after: at the second, which may also be the earlier one.
     """
-    if before.place > after.place:
+    if before.position > after.position:
         turned = changed(database, after, before)
         return (item._replace(before=item.after, after=item.before) for item in turned)
     if before.lineage.newest[:2] == after.lineage.newest[:2]:
@@ -136,7 +136,7 @@ def ids_between(database: Database[Any], before: CollectionState, after: Collect
 
     The index on the namespace's timeline tells them. Only these ids are sorted, on the server, which may use its disk.
     """
-    ids = {"$gte": Binary(before.place.cluster_time.first_id), "$lte": Binary(after.place.last_id)}
+    ids = {"$gte": Binary(before.position.cluster_time.first_id), "$lte": Binary(after.position.last_id)}
     stages: list[dict[str, Any]] = [
         {"$match": {"namespace": after.namespace, "_id": ids, "document_id": {"$exists": True}}},
         {"$group": {"_id": "$document_id"}},

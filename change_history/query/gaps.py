@@ -121,9 +121,9 @@ def among(
     cut: bool = False,
     newest_first: bool = False,
 ) -> Iterator[RawBSONDocument]:
-    """Put the gaps that an answer reaches across into their places in time among its events.
+    """Put the gaps that an answer reaches across among its events, in the order of time.
 
-    An answer without events has no places; then nothing comes at all. A transaction is committed at one moment, so
+    An answer without events has no positions; then nothing comes at all. A transaction is committed at one moment, so
     only a gap at that moment matters.
 
     Args:

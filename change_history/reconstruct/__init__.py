@@ -1,4 +1,4 @@
-"""What a document or a collection was: read from the history collection, and folded. No other place works that out.
+"""What a document or a collection was: read from the history collection, and folded. No other module works that out.
 
 The daemon uses it for old values without a pre-image and for reconciliation after a gap; the read side for every
 question about a state. Nothing here guesses: where history lacks something, the answer is `Unknown`, with the reason.

@@ -1,4 +1,4 @@
-"""What a whole collection was, at one or several places in history: one document after the other, in bounded memory."""
+"""What a whole collection was, at one or several positions: one document after the other, in bounded memory."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class CollectionState:
         self._database = database
         self.namespace = namespace
         where = point_in_time.of_collection(database, namespace, at)
-        self.place = where.place
+        self.position = where.position
         self.moment = where.moment
-        self.lineage = Lineage(database, namespace, where.place, where.moment, where.boundary)
+        self.lineage = Lineage(database, namespace, where.position, where.moment, where.boundary)
 
     @property
     def unknown(self) -> str | None:
@@ -125,17 +125,17 @@ _BATCH = 2000
 def reconstruct_all(
     database: Database[Any], cuts: Sequence[Sequence[Incarnation]], moments: Sequence[ClusterTime]
 ) -> Iterator[tuple[raw.Value, list[Reconstructed | None]]]:
-    """What every document of a collection was at several places.
+    """What every document of a collection was at several positions.
 
     In memory are no more than one document's states, and its entries of one cluster time.
 
     Args:
         cuts: for each place where the documents lie in history, newest first
             (`change_history.reconstruct.lineage.lineage_of`).
-        moments: for each place the cluster time up to which no event may be missing.
+        moments: for each position the cluster time up to which no event may be missing.
 
     Yields:
-        The `_id` as the first entry has it, and what the document was at each of the places; None where history has no
+        The `_id` as the first entry has it, and what the document was at each position; None where history has no
         entry of it. The order is the server's of `_id`s; documents of which there are only rejected events come last.
     """
     namespaces = {incarnation.namespace for incarnations in cuts for incarnation in incarnations}
@@ -153,7 +153,7 @@ def reconstruct_all(
 def folded(
     database: Database[Any], cuts: Sequence[Sequence[Incarnation]], ids: Sequence[raw.Value] | None = None
 ) -> Iterator[tuple[Hashable, raw.Value, list[Reconstructed | None]]]:
-    """What history tells of the documents of a collection at several places, whatever was rejected.
+    """What history tells of the documents of a collection at several positions, whatever was rejected.
 
     Args:
         cuts: as `reconstruct_all` takes them.
@@ -216,13 +216,13 @@ def _of_entries(
     """What a document was, from its entries in the order of their `_id`s. What cuts have in common is folded once."""
     document_id: raw.Value | None = None
     following: list[Following | None] = [None] * len(stretches)
-    for place, fields in fields_in_order(fields_of(database, stored)):
+    for position, fields in fields_in_order(fields_of(database, stored)):
         document_id = document_id or fields[b"document_id"]
         namespace = raw.text_of(fields[b"namespace"])
         concerned = {
             number
             for number, within in enumerate(stretches)
-            if any(name == namespace and since <= place < until for name, since, until in within)
+            if any(name == namespace and since <= position < until for name, since, until in within)
         }
         for one in {following[number] for number in concerned}:
             sharing = {number for number, other in enumerate(following) if other is one}
@@ -244,7 +244,7 @@ def _judged(
     moments: Sequence[ClusterTime],
     found: Sequence[Reconstructed | None],
 ) -> list[Reconstructed | None]:
-    """What a document was at each place, in view of what was rejected."""
+    """What a document was at each position, in view of what was rejected."""
     return [
         unless_rejected(rejected, key, moment, known)
         if known is not None

@@ -1,4 +1,4 @@
-"""What one document was at a place in history, read backwards from there.
+"""What one document was at a position in history, read backwards from there.
 
 What that most often needs is read ahead in one round trip: its last entries, its last snapshot, and what the answer
 depends on besides. What is needed beyond that is read as if nothing had been read ahead.
@@ -45,15 +45,15 @@ _ENTRIES = 33
 
 
 class Ahead(NamedTuple):
-    """What has been read of a document up to a place.
+    """What has been read of a document up to a position.
 
     Attributes:
         namespace: `db.coll`, under which it was looked for.
         document_id: its `_id`.
-        boundary: what `change_history.reconstruct.last_boundary` says of the place.
-        entries: its last entries, newest first, as stored; some may lie at the cluster time of the place and after it.
+        boundary: what `change_history.reconstruct.last_boundary` says of the position.
+        entries: its last entries, newest first, as stored; some may lie at the position's cluster time or after it.
         complete: whether there are no earlier ones.
-        snapshot: the last one; it too may lie after the place.
+        snapshot: the last one; it too may lie after the position.
         rejected: what is only in `rejected` and may concern it.
     """
 
@@ -76,7 +76,7 @@ def read_ahead(
     """Read what telling a document most often needs.
 
     Args:
-        asked: what `change_history.reconstruct.last_boundary` has said of the place already.
+        asked: what `change_history.reconstruct.last_boundary` has said of the position already.
     """
     upto = {"$lte": Binary(until.last_id)}
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}
@@ -137,7 +137,7 @@ def reconstruct_one(
         )
         start = _snapshot(database, incarnation, document_id, ahead) if from_snapshots else None
         found = list(
-            _since_whole(_newest_first(database, incarnation, document_id, start.place if start else None, ahead))
+            _since_whole(_newest_first(database, incarnation, document_id, start.position if start else None, ahead))
         )
         entries += found
         ahead = None
@@ -158,10 +158,10 @@ def reconstruct_one(
 def _snapshot(
     database: Database[Any], incarnation: Incarnation, document_id: raw.Value, ahead: Ahead | None
 ) -> snapshots.Snapshot | None:
-    if ahead is None or (ahead.snapshot is not None and ahead.snapshot.place >= incarnation.until):
+    if ahead is None or (ahead.snapshot is not None and ahead.snapshot.position >= incarnation.until):
         return snapshots.latest(database, incarnation, document_id)
     found = ahead.snapshot
-    return found if found is not None and found.place.cluster_time >= incarnation.since else None
+    return found if found is not None and found.position.cluster_time >= incarnation.since else None
 
 
 def _newest_first(

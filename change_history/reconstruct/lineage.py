@@ -48,7 +48,7 @@ class Incarnation(NamedTuple):
     Attributes:
         namespace: `db.coll`.
         since: first cluster time of it.
-        until: the place before which it ends.
+        until: the position before which it ends.
     """
 
     namespace: str
@@ -86,11 +86,11 @@ def lineage_of(
     follow: Callable[[str], bool] | None = None,
     asked: tuple[Boundary | None] | None = None,
 ) -> Iterator[Incarnation]:
-    """Where the documents that a namespace has at a place lie in history, newest first.
+    """Where the documents that a namespace has at a position lie in history, newest first.
 
     Args:
         follow: whether what lies under a former name may be relied upon; by default, whether a stream watches it.
-        asked: what `last_boundary` has said of the place already.
+        asked: what `last_boundary` has said of the position already.
     """
     name: str | None = namespace
     while name is not None:
@@ -121,14 +121,14 @@ def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation
 
 
 def last_boundary(database: Database[Any], namespace: str, until: HistoryPosition) -> Boundary | None:
-    """The last event before a place that ended, or brought, all documents of a namespace."""
+    """The last event before a position that ended, or brought, all documents of a namespace."""
     return boundary_of(
         chain(*read_together(database, boundary_reads(namespace, until), dict(DOCUMENT_TIMELINE))), namespace
     )
 
 
 def boundary_reads(namespace: str, until: HistoryPosition) -> tuple[Read, Read]:
-    """What to read for `boundary_of`: the last event before a place that ended, and that brought, the documents."""
+    """What to read for `boundary_of`: the last event before a position that ended, and that brought, the documents."""
     name, _, collection = namespace.partition(".")
     upto = {"$lte": Binary(until.last_id)}
     ended = {
@@ -180,11 +180,11 @@ _OF_EXISTING = frozenset({"baseline", "delete", "reconcile", "replace", "update"
 
 
 class Lineage:
-    """The stretches of history in which the documents lie that a namespace has at a place, read as needed.
+    """The stretches of history in which the documents lie that a namespace has at a position, read as needed.
 
     Args:
         moment: the cluster time up to which it matters if an event is missing.
-        asked: what `last_boundary` has said of the place already.
+        asked: what `last_boundary` has said of the position already.
     """
 
     def __init__(
@@ -235,8 +235,8 @@ class Lineage:
         first = self._history.find_one(query, {"operation": 1, "resume_token": 1}, **options)
         if first is None or first["operation"] not in _OF_EXISTING:
             return None
-        place = position_at(first["_id"], first.get("resume_token"))
-        if place < self.newest.until or last_boundary(self._database, self.namespace, place) is not None:
+        position = position_at(first["_id"], first.get("resume_token"))
+        if position < self.newest.until or last_boundary(self._database, self.namespace, position) is not None:
             return None  # something was recorded, or they came with others, later
         return Unknown(f"nothing was recorded of it by then, and its first recorded event is {first['operation']}")
 
@@ -261,17 +261,17 @@ def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, until:
     return any(trust.concerns(gap, name) for name in names)
 
 
-def boundary_before(database: Database[Any], namespace: str, place: HistoryPosition) -> Event | None:
-    """The last event before a place that ended all documents of a namespace, or brought others."""
-    boundary = last_boundary(database, namespace, place)
+def boundary_before(database: Database[Any], namespace: str, position: HistoryPosition) -> Event | None:
+    """The last event before a position that ended all documents of a namespace, or brought others."""
+    boundary = last_boundary(database, namespace, position)
     return _event(database, boundary.id) if boundary is not None else None
 
 
-def arrival_after(database: Database[Any], namespace: str, place: HistoryPosition) -> Event | None:
-    """The first rename after a place that gave its documents to a namespace."""
+def arrival_after(database: Database[Any], namespace: str, position: HistoryPosition) -> Event | None:
+    """The first rename after a position that gave its documents to a namespace."""
     found: Boundary | None = None
     boundary = last_boundary(database, namespace, END)
-    while boundary is not None and after(boundary.cluster_time) > place:
+    while boundary is not None and after(boundary.cluster_time) > position:
         found = boundary if boundary.source is not None else found
         boundary = last_boundary(database, namespace, before(boundary.cluster_time))
     return _event(database, found.id) if found is not None else None

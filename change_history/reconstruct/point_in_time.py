@@ -1,13 +1,13 @@
-"""Points in time: what `--at` names, a time, a cluster time or a version, as a place in the order of history.
+"""Points in time: what `--at` names, a time, a cluster time or a version, as a position in the order of history.
 
-What is before the place counts.
+What is before the position counts.
 
 - A `bson.Timestamp` is a cluster time: exact, and the same on every machine. It includes all that happened at it.
-- An aware `datetime` is a wall time: the event's `timestamp`, which people are shown, in milliseconds. The place is
+- An aware `datetime` is a wall time: the event's `timestamp`, which people are shown, in milliseconds. The position is
   right after the last entry whose `timestamp` is not later. The order of history is that of cluster time, which may
   run ahead of the clocks of servers and may not; so entries up to the end of the second are looked at first, and those
   up to `SLACK_SECONDS` later if the next one shows that cluster time runs ahead.
-- A number is a version of one document (`Versions`), and the place right after it.
+- A number is a version of one document (`Versions`), and the position right after it.
 - None: everything that is recorded.
 
 A window of time is given by two of the first two kinds, and includes both its ends.
@@ -105,22 +105,22 @@ PointInTime: TypeAlias = Moment | int
 
 
 class Resolved(NamedTuple):
-    """A point in time as a place in history.
+    """A point in time as a position in history.
 
     Attributes:
-        place: what is before counts.
+        position: what is before counts.
         boundary: what `change_history.reconstruct.last_boundary` says of it, where that has been asked.
-        wall: where it is a wall time, the end of its second as a cluster time: the place may lie before it.
+        wall: where it is a wall time, the end of its second as a cluster time: the position may lie before it.
     """
 
-    place: HistoryPosition
+    position: HistoryPosition
     boundary: tuple[Boundary | None] | None = None
     wall: ClusterTime = BEGINNING_OF_TIME
 
     @property
     def moment(self) -> ClusterTime:
         """The cluster time up to which it matters if an event is missing."""
-        return max(self.place.cluster_time, self.wall)
+        return max(self.position.cluster_time, self.wall)
 
 
 def of_document(database: Database[Any], namespace: str, document_id: raw.Value, at: PointInTime | None) -> Resolved:
@@ -132,7 +132,7 @@ def of_document(database: Database[Any], namespace: str, document_id: raw.Value,
         ValueError: a time without a zone.
     """
     if isinstance(at, int) and not isinstance(at, bool):
-        return Resolved(Versions(database, namespace, document_id).place(at).following)
+        return Resolved(Versions(database, namespace, document_id).position(at).following)
     timeline = _Timeline(database, {"namespace": namespace, "document_id": is_id(document_id)}, DOCUMENT_TIMELINE)
     return _of_moment(timeline, namespace, at)
 
@@ -162,22 +162,22 @@ class _Timeline:
         return self._last(end, at), Read(HISTORY, {**self._query, **first}, ahead, 1, {"timestamp": 1})
 
     def end(self, at: datetime, found: list[RawBSONDocument], later: list[RawBSONDocument]) -> HistoryPosition:
-        """The place right after the last entry up to a wall time, given what was read."""
-        last = self._place(found, at)
+        """The position right after the last entry up to a wall time, given what was read."""
+        last = self._position(found, at)
         if later and _milliseconds(_fields(later[0])) <= _wall(at):
             read = self._last(ClusterTime.end_of(math.floor(at.timestamp()) + SLACK_SECONDS), at)
-            last = self._place(self._read(read), at) or last
+            last = self._position(self._read(read), at) or last
         return last.following if last is not None else BEGINNING
 
     def _last(self, until: ClusterTime, at: datetime) -> Read:
         query = {**self._query, "_id": {"$lte": Binary(until.last_id)}, "timestamp": {"$lte": DatetimeMS(_wall(at))}}
         return Read(HISTORY, query, self._order, 2, {"resume_token": 1})
 
-    def _place(self, found: list[RawBSONDocument], at: datetime) -> HistoryPosition | None:
-        places = [position_of(_fields(stored)) for stored in found]
-        if len({place.cluster_time for place in places}) == len(places):
-            return places[0] if places else None
-        time = places[0].cluster_time  # their order is in their tokens
+    def _position(self, found: list[RawBSONDocument], at: datetime) -> HistoryPosition | None:
+        positions = [position_of(_fields(stored)) for stored in found]
+        if len({position.cluster_time for position in positions}) == len(positions):
+            return positions[0] if positions else None
+        time = positions[0].cluster_time  # their order is in their tokens
         query = self._last(time, at).query
         query["_id"]["$gte"] = Binary(time.first_id)
         return max(
@@ -201,14 +201,14 @@ def _of_moment(timeline: _Timeline, namespace: str, at: Any) -> Resolved:
     latest = ClusterTime.end_of(second + SLACK_SECONDS)
     reads = [*timeline.reads(at), *boundary_reads(namespace, after(latest))]
     found, later, *boundaries = read_together(timeline.database, reads, timeline.index)
-    place = timeline.end(at, found, later)
+    position = timeline.end(at, found, later)
     boundary = boundary_of((event for each in boundaries for event in each), namespace)
     wall = ClusterTime.end_of(second)
-    while boundary is not None and (after_boundary := after(boundary.cluster_time)) > place:
+    while boundary is not None and (after_boundary := after(boundary.cluster_time)) > position:
         if boundary.wall <= _wall(at):
             return Resolved(after_boundary, (boundary,), wall)
         boundary = last_boundary(timeline.database, namespace, before(boundary.cluster_time))
-    return Resolved(place, (boundary,), wall)
+    return Resolved(position, (boundary,), wall)
 
 
 def _wall(at: datetime) -> int:
@@ -246,7 +246,7 @@ class Versions:
         self._history = database.get_collection(HISTORY, codec_options=RAW)
         self._query: dict[str, Any] = {"namespace": namespace, "document_id": is_id(document_id)}
 
-    def place(self, number: int) -> HistoryPosition:
+    def position(self, number: int) -> HistoryPosition:
         """Where a version stands.
 
         Args:
@@ -265,25 +265,27 @@ class Versions:
         before = rank - [identity(fields) for fields in same_time].index(identity(found[0]))
         return sorted(map(position_of, same_time), reverse=direction < 0)[rank - before]
 
-    def number(self, place: HistoryPosition) -> int:
-        """Which version the entry at a place is."""
-        older = self._count({"$lt": Binary(place.cluster_time.first_id)})
-        return older + sum(position_of(fields) <= place for fields in self._find(_at(place.cluster_time), _PLACE, 1))
+    def number(self, position: HistoryPosition) -> int:
+        """Which version the entry at a position is."""
+        older = self._count({"$lt": Binary(position.cluster_time.first_id)})
+        return older + sum(
+            position_of(fields) <= position for fields in self._find(_at(position.cluster_time), _PLACE, 1)
+        )
 
     def count(self) -> int:
         """How many there are."""
         return self._count(None)
 
-    def first_from(self, place: HistoryPosition) -> RawBSONDocument | None:
-        """The first entry at a place or after it; it may be the head of a large one."""
-        query = {**self._query, "_id": {"$gte": Binary(place.cluster_time.first_id)}}
+    def first_from(self, position: HistoryPosition) -> RawBSONDocument | None:
+        """The first entry at a position or after it; it may be the head of a large one."""
+        query = {**self._query, "_id": {"$gte": Binary(position.cluster_time.first_id)}}
         first: tuple[HistoryPosition, RawBSONDocument] | None = None
         found: RawBSONDocument
         for found in self._history.find(query, sort=[("_id", 1)], hint=DOCUMENT_TIMELINE):
             at = position_of(raw.fields(bytes(found.raw)))
             if first is not None and at.cluster_time > first[0].cluster_time:
                 break
-            if at >= place and (first is None or at < first[0]):  # within a cluster time, `_id` has another order
+            if at >= position and (first is None or at < first[0]):  # within a cluster time, `_id` has another order
                 first = at, found
         return first[1] if first is not None else None
 

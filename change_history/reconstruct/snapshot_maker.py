@@ -2,7 +2,7 @@
 
 An entry that enters history late makes later snapshots wrong, and is followed by their removal (`snapshots.forget`). So
 that none slips through that is being made from a history without that entry, its place is claimed first, then history
-is read, and the state takes the claim's place only if that is still there. A claim that a kill leaves behind tells
+is read, and the state takes the claim's position only if that is still there. A claim that a kill leaves behind tells
 nothing, and is taken over by whoever comes next.
 """
 
@@ -54,7 +54,7 @@ LARGEST = 12 * 1024 * 1024
 _BEGINNING = BEGINNING_OF_TIME.first_id
 _WIDEST = 10
 _TOLD_BY_STREAM = {"operation": {"$in": ["update", "replace"]}, "resume_token": {"$exists": True}}
-"""A snapshot stands after an event of the stream: only those have a place of their own within their cluster time."""
+"""A snapshot stands after an event of the stream: only those have a position of their own within their cluster time."""
 
 
 class _Made(NamedTuple):
@@ -123,7 +123,7 @@ class SnapshotMaker:
         return None
 
     def _last(self, namespace: str, document_id: raw.Value, until: HistoryPosition) -> tuple[bytes, int]:
-        """`_id` of a document's last snapshot before a place, and after how many entries the next one is due."""
+        """`_id` of a document's last snapshot before a position, and after how many entries the next one is due."""
         query = {
             "namespace": namespace,
             "document_id": is_id(document_id),
@@ -137,16 +137,16 @@ class SnapshotMaker:
 
     def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[Gap]]) -> _Made | None:
         """Make one snapshot; None if there can be none."""
-        place = {"_id": Binary(identity(entry))}
+        position = {"_id": Binary(identity(entry))}
         nonce = ObjectId()
-        mine = {**place, "claim": nonce}
+        mine = {**position, "claim": nonce}
         claim = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
         claim.append((b"claim", (raw.OBJECT_ID, nonce.binary)))
         try:
-            unmade = {**place, "document": {"$exists": False}}
+            unmade = {**position, "document": {"$exists": False}}
             self._snapshots.replace_one(unmade, RawBSONDocument(raw.from_fields(claim)), upsert=True)
         except DuplicateKeyError:
-            stored = self._snapshots.find_one(place)
+            stored = self._snapshots.find_one(position)
             start = snapshots.read(raw.fields(bytes(stored.raw))) if stored is not None else None
             return _Made(start.base, len(start.document)) if start is not None else None
         lineage = list(lineage_of(self._database, namespace, position_of(entry).following))
@@ -288,7 +288,7 @@ class Snapshots:
         start = self._read(snapshot)
         if start is None:
             return
-        lineage = lineage_of(self._database, document.namespace, start.place.following)
+        lineage = lineage_of(self._database, document.namespace, start.position.following)
         again = reconstruct_one(self._database, lineage, document.id, from_snapshots=False)
         said = _wrong(start, again if again is not None and again.last == snapshot else None)
         if said is not None:

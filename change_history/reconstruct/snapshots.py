@@ -37,13 +37,13 @@ class Snapshot(NamedTuple):
         document: its bytes.
         base: `_id` of the entry that last held it whole, 16 bytes.
         id: `_id` of the entry, 16 bytes.
-        place: where the entry stands.
+        position: where the entry stands.
     """
 
     document: bytes
     base: bytes
     id: bytes
-    place: HistoryPosition
+    position: HistoryPosition
 
 
 def latest(database: Database[Any], incarnation: Incarnation, document_id: raw.Value) -> Snapshot | None:
@@ -52,12 +52,12 @@ def latest(database: Database[Any], incarnation: Incarnation, document_id: raw.V
     snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
     for newest in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
         start = read(raw.fields(bytes(newest.raw)))
-        if start is None or start.place < incarnation.until:
+        if start is None or start.position < incarnation.until:
             return start
         # It stands at the incarnation's last cluster time, and beyond its end; within that time, ids are no order.
         for stored in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE):
             start = read(raw.fields(bytes(stored.raw)))
-            if start is not None and start.place < incarnation.until:
+            if start is not None and start.position < incarnation.until:
                 return start
     return None
 

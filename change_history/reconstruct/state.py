@@ -51,7 +51,7 @@ class State:
     Attributes:
         namespace: `database.collection`.
         document_id: its `_id`.
-        place: the place in history: what is before counts.
+        position: the position in history: what is before counts.
         data: its BSON; None: it was not there, or history cannot tell.
         unknown: why history cannot tell; None: it can.
         entry: the last recorded event of it up to the moment; of a collection that was renamed it may lie under the
@@ -64,7 +64,7 @@ class State:
 
     namespace: str
     document_id: Any
-    place: HistoryPosition
+    position: HistoryPosition
     data: bytes | None = None
     unknown: str | None = None
     entry: Event | None = None
@@ -106,9 +106,9 @@ class Reconstruction:
         self._given_id = document_id
         self.raw_id = to_raw(document_id)
         where = point_in_time.of_document(database, namespace, self.raw_id, at)
-        self.place = where.place
-        ahead = read_ahead(database, namespace, self.raw_id, where.place, where.boundary)
-        self.lineage = Lineage(database, namespace, where.place, where.moment, (ahead.boundary,))
+        self.position = where.position
+        ahead = read_ahead(database, namespace, self.raw_id, where.position, where.boundary)
+        self.lineage = Lineage(database, namespace, where.position, where.moment, (ahead.boundary,))
         self.reconstructed: Reconstructed | None = reconstruct_one(
             database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead
         )
@@ -138,7 +138,7 @@ class Reconstruction:
         return State(
             namespace=self.namespace,
             document_id=self._given_id,
-            place=self.place,
+            position=self.position,
             data=data if isinstance(data, bytes) else None,
             unknown=data.reason if isinstance(data, Unknown) else None,
             entry=entry,
@@ -151,7 +151,7 @@ class Reconstruction:
         """Why it may have been there although nothing is recorded of it by then: watching began later."""
         if self.lineage.newest.since:
             return None  # whatever there was had ended
-        first = Versions(self._database, self.namespace, self.raw_id).first_from(self.place)
+        first = Versions(self._database, self.namespace, self.raw_id).first_from(self.position)
         if first is None or first["operation"] == "insert":
             return None
         boundary = last_boundary(self._database, self.namespace, position_at(first["_id"], first.get("resume_token")))
@@ -173,7 +173,7 @@ class Reconstruction:
     def _ended_by(self, entry: Event | None) -> Event | None:
         if entry is not None:
             return entry
-        boundary = last_boundary(self._database, self.namespace, self.place)
+        boundary = last_boundary(self._database, self.namespace, self.position)
         while boundary is not None:
             until = before(boundary.cluster_time)
             reconstructed = reconstruct_one(
@@ -187,5 +187,5 @@ class Reconstruction:
 
 def first_later(database: Database[Any], state: State) -> Event | None:
     """The first recorded event of a document after the moment it was asked about; without values if it is large."""
-    stored = Versions(database, state.namespace, state.raw_id).first_from(state.place)
+    stored = Versions(database, state.namespace, state.raw_id).first_from(state.position)
     return to_event(stored) if stored is not None else None

@@ -1,4 +1,4 @@
-"""What documents were at a place in history.
+"""What documents were at a position in history.
 
 An answer is the document's bytes; None where it was not there; `Unknown` where history has entries of it, but not all
 that would be needed.
@@ -191,8 +191,8 @@ def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Ite
 
 
 def ordered(stored: Iterable[Fields], until: HistoryPosition, *, newest_first: bool = False) -> Iterator[Fields]:
-    """Entries sorted by `_id`, put in order within each cluster time, up to a place."""
-    return (fields for place, fields in fields_in_order(stored, newest_first=newest_first) if place < until)
+    """Entries sorted by `_id`, put in order within each cluster time, up to a position."""
+    return (fields for position, fields in fields_in_order(stored, newest_first=newest_first) if position < until)
 
 
 def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:

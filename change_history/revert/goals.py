@@ -72,7 +72,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         goal: what is to become of the document.
-        since: the place that it goes back to.
+        since: the position that it goes back to.
         seen: cluster time of the last entry that is expected; None: there is none.
     """
 
@@ -82,14 +82,14 @@ class Wanted(NamedTuple):
 
 
 class Known:
-    """A document at a place of history."""
+    """A document at a position of history."""
 
     def __init__(self, database: Database[Any], namespace: str, raw_id: raw.Value, where: Resolved) -> None:
         self._database = database
         self._namespace = namespace
         self._raw_id = raw_id
-        self.place = where.place
-        self._lineage = Lineage(database, namespace, where.place, where.moment, where.boundary)
+        self.position = where.position
+        self._lineage = Lineage(database, namespace, where.position, where.moment, where.boundary)
         self.reconstructed: Reconstructed | None = reconstruct_one(database, self._lineage, raw_id, moment=where.moment)
 
     def document(self) -> bytes | Unknown | None:
@@ -110,9 +110,9 @@ class Known:
 
     def _unless_it_was_there_before(self) -> Unknown | None:
         """Why it may have been there although nothing is recorded of it by then; None: it was not."""
-        if last_boundary(self._database, self._namespace, self.place) is not None:
+        if last_boundary(self._database, self._namespace, self.position) is not None:
             return None  # whatever there was had ended
-        first = Versions(self._database, self._namespace, self._raw_id).first_from(self.place)
+        first = Versions(self._database, self._namespace, self._raw_id).first_from(self.position)
         if first is None:
             return Unknown("nothing is recorded of it up to then")
         operation = first["operation"]
@@ -180,7 +180,7 @@ def to_moment(
     only = frozenset(found) if fields else None
     refused = "events were lost before, so it may have been something else" if gaps and not force else None
     goal = Goal(namespace, raw_id, expected, target, only, refused=refused, gaps=gaps)
-    return Wanted(goal, then.place, now.moment())
+    return Wanted(goal, then.position, now.moment())
 
 
 def _paths(field: str, expected: bytes | None, target: bytes | None) -> set[Path]:
@@ -251,7 +251,7 @@ _WHERE = {"namespace": 1, "document_id": 1, "resume_token": 1}
 
 
 class Touched(NamedTuple):
-    """A document that a transaction wrote to, and the places of the first and the last of its events there."""
+    """A document that a transaction wrote to, and the positions of the first and the last of its events there."""
 
     namespace: str
     raw_id: raw.Value
@@ -293,12 +293,12 @@ def touched(database: Database[Any], transaction: Transaction) -> list[Touched]:
         if document_id is None:
             continue  # it made a collection, or an index
         namespace = raw.text_of(fields[b"namespace"]).decode("utf-8", "surrogateescape")
-        key, place = (namespace, key_of(document_id)), position_of(fields)
+        key, position = (namespace, key_of(document_id)), position_of(fields)
         if key in found:
             known = found[key]
-            found[key] = known._replace(first=min(known.first, place), last=max(known.last, place))
+            found[key] = known._replace(first=min(known.first, position), last=max(known.last, position))
         else:
-            found[key] = Touched(namespace, document_id, place, place)
+            found[key] = Touched(namespace, document_id, position, position)
     return sorted(found.values(), key=lambda document: document.namespace)
 
 
@@ -311,7 +311,7 @@ def _events(database: Database[Any], transaction: Transaction) -> Iterator[dict[
 
 def _goal(database: Database[Any], document: Touched, *, force: bool) -> Goal:
     namespace, raw_id, first, last = document
-    before, after = (Known(database, namespace, raw_id, Resolved(place)) for place in (first, last.following))
+    before, after = (Known(database, namespace, raw_id, Resolved(position)) for position in (first, last.following))
     target, expected, gaps = before.document(), after.document(), before.gaps()
     if isinstance(target, Unknown):
         return _untold(document, target)

@@ -41,12 +41,12 @@ class HistoryPosition(NamedTuple):
 
     @property
     def following(self) -> HistoryPosition:
-        """The place right after this one."""
+        """The position right after this one."""
         return HistoryPosition(self.cluster_time, self.token + b"\x00")
 
     @property
     def last_id(self) -> bytes:
-        """The greatest `_id`, 16 bytes, that an entry before this place can have."""
+        """The greatest `_id`, 16 bytes, that an entry before this position can have."""
         return self.cluster_time.last_id if self.token else self.cluster_time.first_id
 
 
@@ -58,12 +58,12 @@ END = HistoryPosition(END_OF_TIME, _BEYOND)
 
 
 def after(time: ClusterTime) -> HistoryPosition:
-    """The place after everything of a cluster time."""
+    """The position after everything of a cluster time."""
     return HistoryPosition(time, _BEYOND)
 
 
 def before(time: ClusterTime) -> HistoryPosition:
-    """The place before everything of a cluster time."""
+    """The position before everything of a cluster time."""
     return HistoryPosition(time, b"")
 
 
@@ -127,7 +127,7 @@ def _rank(stored: Mapping[str, Any]) -> tuple[HistoryPosition, bytes]:
 def fields_in_order(
     stored: Iterable[Fields], *, newest_first: bool = False
 ) -> Iterator[tuple[HistoryPosition, Fields]]:
-    """Put entries, given as their top-level fields and sorted by `_id`, in the stream's order, each with its place."""
+    """Put entries, given as top-level fields and sorted by `_id`, in the stream's order, each with its position."""
     for _, run in groupby(stored, key=lambda fields: ClusterTime.from_id(identity(fields))):
         placed = [(position_of(fields), fields) for fields in run]
         if len(placed) > 1:

@@ -140,7 +140,7 @@ def test_a_rename_takes_the_documents_along_and_ends_what_was_there(given: Given
     state = history.state("shop.people", 1, at(6))
     assert state.entry is not None
     assert (state.entry.namespace, state.version) == ("shop.users", 1)
-    arrival = history.arrival_after("shop.people", history.state("shop.people", 1, at(4)).place)
+    arrival = history.arrival_after("shop.people", history.state("shop.people", 1, at(4)).position)
     assert arrival is not None
     assert arrival.namespace == "shop.users"
 

@@ -55,7 +55,7 @@ QUESTIONS: dict[str, Callable[[Reader], Any]] = {
     "never there": lambda h: h.state("shop.users", 999, at(3)),
     "not there yet": lambda h: h.state("shop.other", 1, at(3)),
     "first later": lambda h: h.first_later(h.state("shop.other", 1, at(3))),
-    "arrival": lambda h: h.arrival_after("shop.people", h.state("shop.people", 1, at(3)).place),
+    "arrival": lambda h: h.arrival_after("shop.people", h.state("shop.people", 1, at(3)).position),
     "collection": lambda h: list(h.collection_as_of("shop.users", at(3))),
     "collection under two names": lambda h: list(h.collection_as_of("shop.people", at(7))),
     "collection that matches": lambda h: list(h.collection_as_of("shop.users", at(3), {"n": 3})),

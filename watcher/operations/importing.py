@@ -294,7 +294,7 @@ def _at(document: Any, path: str) -> Any:
 
 
 def _entry(namespace: str, item: _Item, rank: int) -> bytes:
-    """An item as it is stored, a pure function of it and its place among those of the same document and time."""
+    """An item as it is stored, a pure function of it and its position among those of the same document and time."""
     told: dict[str, Any] = {
         "namespace": namespace,
         "document_id": item.document_id,
@@ -307,8 +307,8 @@ def _entry(namespace: str, item: _Item, rank: int) -> bytes:
     apart = item.origin or b"%d" % rank
     digest = blake2b(to_raw(told)[1] + apart, digest_size=8).digest()
     within = item.when.microsecond // 1000 * _MOST_AT_ONE_TIME + min(rank, _MOST_AT_ONE_TIME - 1)
-    place = int(item.when.timestamp()).to_bytes(4, "big") + within.to_bytes(4, "big")
-    return to_raw({"_id": Binary(place + digest), **told})[1]
+    position = int(item.when.timestamp()).to_bytes(4, "big") + within.to_bytes(4, "big")
+    return to_raw({"_id": Binary(position + digest), **told})[1]
 
 
 def told_of(outcome: Outcome) -> Iterable[tuple[str, int]]:

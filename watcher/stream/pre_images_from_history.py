@@ -161,7 +161,7 @@ class InFlight:
 
     def start(self) -> HistoryPosition | None:
         """Where the first of these batches begins; None: there is no history in flight."""
-        return next((place for batch in self._batches if (place := batch.start()) is not None), None)
+        return next((position for batch in self._batches if (position := batch.start()) is not None), None)
 
     def of(self, key: Key) -> Iterator[Fields | None]:
         """What is in flight of one document, oldest first; None where its collection or an event was lost to it."""

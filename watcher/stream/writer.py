@@ -96,7 +96,7 @@ class Writer:
         return {}
 
     def _set_aside(self, item: Rejected) -> None:
-        identity, told = _place(item)
+        identity, told = _position(item)
         fields = [(b"stream", (raw.STRING, raw.string(self._stream.encode()))), *_fields(told)]
         fields += [*raw.fields(bson.encode(self._large.kept(identity, item))).items()]
         fields.append((b"error", (raw.STRING, raw.string(item.error.encode()))))
@@ -120,7 +120,7 @@ def _rejected(entry: Entry, error: str) -> Rejected:
     return Rejected(entry.event, error, b"" if entry.event else entry.document)
 
 
-def _place(item: Rejected) -> tuple[bytes, Told]:
+def _position(item: Rejected) -> tuple[bytes, Told]:
     """Identity of what is rejected, and what it is about; what has no identity is known by its bytes alone."""
     if item.entry:
         return identity_of(raw.fields(item.entry)), told_by_entry(item.entry)

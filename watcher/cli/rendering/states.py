@@ -164,7 +164,7 @@ def _absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo 
             yield f"To bring it back: watcher revert {command(state.namespace, argument)} --undelete"
         return
     later = history.first_later(state)
-    arrival = _arrival(history, state.namespace, state.place, argument, zone)
+    arrival = _arrival(history, state.namespace, state.position, argument, zone)
     if later is None and not arrival:
         yield not_found.message(history, Selection(state.namespace, state.document_id), zone)
         return
@@ -175,9 +175,9 @@ def _absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo 
 
 
 def _nothing(history: Reader, collection: CollectionState, zone: tzinfo | None) -> Iterator[str]:
-    namespace, place = collection.namespace, collection.place
-    turn = history.turn_before(namespace, place)
-    arrival = _arrival(history, namespace, place, "", zone)
+    namespace, position = collection.namespace, collection.position
+    turn = history.turn_before(namespace, position)
+    arrival = _arrival(history, namespace, position, "", zone)
     known = namespace in history.namespaces()
     if turn is not None:
         yield f"{printable(namespace)} had no documents then."
@@ -202,8 +202,10 @@ def _turned(event: Event, namespace: str, document: str, zone: tzinfo | None) ->
     yield f"What there was right before: watcher show {command(namespace, document)} --at {point}"
 
 
-def _arrival(history: Reader, namespace: str, place: HistoryPosition, document: str, zone: tzinfo | None) -> list[str]:
-    event = history.arrival_after(namespace, place)
+def _arrival(
+    history: Reader, namespace: str, position: HistoryPosition, document: str, zone: tzinfo | None
+) -> list[str]:
+    event = history.arrival_after(namespace, position)
     if event is None:
         return []
     when, was = of_event(event, zone), printable(event.namespace)

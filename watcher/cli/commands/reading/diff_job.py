@@ -52,7 +52,7 @@ def of_document(
     found = [states.state(history, namespace, document_id, point, zone) for point in at]
     one, other = found
     if one.data is None and other.data is None:
-        later, then = max(zip(found, at, strict=True), key=lambda pair: (pair[0].place, _seconds(pair[1])))
+        later, then = max(zip(found, at, strict=True), key=lambda pair: (pair[0].position, _seconds(pair[1])))
         raise CommandError(states.absent(history, later, then, zone), exit_codes.NOT_FOUND)
     for name, state in zip("AB", found, strict=True):
         say(f"{name}: {states.stands(state, zone) if state.data is not None else 'not there'}")
@@ -78,7 +78,7 @@ def of_collection(history: Reader, namespace: str, at: tuple[Any, Any], form: Fo
         SystemExit: history cannot tell all documents.
     """
     before, after = (history.collection(namespace, point) for point in at)
-    later = max(before, after, key=lambda collection: collection.place)
+    later = max(before, after, key=lambda collection: collection.position)
     _prepare(form)
     show, counts = _PRINTERS[form](), Counter[str]()
     for changed in history.collection_diff(namespace, *at):
