@@ -15,7 +15,7 @@ from pymongo.errors import WriteError
 from change_history import History
 from change_history.bson import raw
 from change_history.bson.values import CODEC, document_to_python
-from tests.support.daemon import eventually
+from tests.support.daemon import eventually, watcher
 from tests.support.generated import unusual
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ RAW = CODEC.with_options(document_class=RawBSONDocument)
 WRITES = int(os.environ.get("WATCHER_TEST_ANY_DOCUMENT", "150"))
 NOT_SAID = ("a key that the document has more than once", "an array whose keys are not 0, 1, 2")
 """Why a state can be unknown: the event of an update does not say which of several equal keys it was."""
+REFUSED = {raw.STRING, raw.TIMESTAMP, raw.DOCUMENT}
+"""Types of `_id` that a validator on history refuses, where one does."""
+REFUSES = {"document_id": {"$not": {"$type": ["string", "timestamp", "object"]}}}
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "collated": {"collation": {"locale": "en", "strength": 1}},
@@ -134,6 +137,24 @@ def _assert_told(database: Database[Any], written: Written) -> None:
     assert unknown <= len(written.states) / 10
 
 
+def _assert_only_refused_are_unknown(database: Database[Any], written: Written) -> None:
+    """Whatever was rejected, each other document is told, alone and with all of its collection."""
+    history = History(database.client, database.name)
+    refused = [state for state in written.states if state[0][0] in REFUSED]
+    written.states = [state for state in written.states if state[0][0] not in REFUSED]
+    assert refused
+    assert written.states
+    _assert_told(database, written)
+    for document_id, at, _ in refused:
+        assert "rejected" in (history.state(written.namespace, _value(document_id), at).unknown or ""), document_id[:60]
+    told = list(history.collection(written.namespace).documents())
+    assert {found.raw_id[0] for found in told} >= {raw.STRING, raw.TIMESTAMP}
+    for found in told:
+        unknown = found.unknown is not None and not any(reason in found.unknown for reason in NOT_SAID)
+        assert unknown == (found.raw_id[0] in REFUSED), (found.raw_id[:60], found.unknown)
+    written.states += refused
+
+
 def _value(document_id: bytes) -> Any:
     if document_id[0] == raw.DOCUMENT:  # it may have a key twice, which no dictionary can have
         return _raw(document_id)["_id"]
@@ -182,4 +203,62 @@ def test_any_document_that_was_there_before_has_a_baseline(
         _random_write(random, written)
     _recorded(daemon, database)
     written.look_again()
+    _assert_told(daemon.database, written)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_document_that_was_written_in_a_gap_is_told_afterwards(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon], kind: str
+) -> None:
+    """What was lost is made up for, whatever the documents are, and nothing else is touched by it."""
+    random = _random("gap", kind)
+    written = Written(database, kind)
+    daemon = make_daemon(replica_set_uri, database.name).start().ready()
+    for _ in range(WRITES // 3):
+        _random_write(random, written)
+    _recorded(daemon, database)
+    before = written.states[:]
+    assert daemon.stop() == 0
+    for _ in range(WRITES // 3):
+        _random_write(random, written)
+    moved = watcher(daemon, "checkpoint", "set", "--now", "--yes")
+    assert moved.returncode == 0, moved.stderr
+    daemon.start().ready()
+    gap = {"operation": "gap", "description.level": True}
+    eventually(lambda: daemon.database.history.count_documents(gap) == 1, "the reconciliation")
+    written.states = before
+    for _ in range(WRITES // 3):
+        _random_write(random, written)
+    _recorded(daemon, database)
+    written.look_again()
+    _assert_told(daemon.database, written)
+
+
+def test_what_is_rejected_concerns_its_own_document_alone(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
+) -> None:
+    """Baselines and events of some documents are refused; the others are told, and in the end all are."""
+    random = _random("rejected")
+    written = Written(database, "plain")
+    for _ in range(WRITES // 3):
+        _random_write(random, written)
+    daemon = make_daemon(replica_set_uri, database.name)
+    daemon.database.create_collection("history", validator=REFUSES)
+    daemon.start().ready()
+    eventually(lambda: any(line["event"] == "backfill done" for line in daemon.log_lines()), "the baseline")
+    written.states = []
+    for _ in range(WRITES // 2):
+        _random_write(random, written)
+    number = database.last.estimated_document_count()
+    database.last.insert_one({"_id": number})
+    daemon.recorded(f"{database.name}.last", number)
+    written.look_again()
+    kept = daemon.database.rejected
+    assert kept.count_documents({"entry": {"$exists": True}}) > 0
+    assert kept.count_documents({"document_id": {"$exists": False}}) == 0
+    _assert_only_refused_are_unknown(daemon.database, written)
+
+    daemon.database.command({"collMod": "history", "validator": {}})
+    retried = watcher(daemon, "rejected", "retry", "--all")
+    assert retried.returncode == 0, retried.stderr
     _assert_told(daemon.database, written)

@@ -95,3 +95,42 @@ def test_where_gaps_end_the_daemon_it_says_which_event_and_what_to_type(
     assert daemon.wait() == exit_codes.POSITION_LOST
     assert "WATCHER_ON_GAP=reconcile" in daemon.log()
     assert gaps(daemon) == []
+
+
+@pytest.mark.parametrize("pre_images", ["enable", "off"])
+def test_an_id_of_every_size_up_to_a_megabyte_is_recorded_as_any_other(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon], pre_images: str
+) -> None:
+    """As baseline, live, and after a gap."""
+    sizes = [1000, 1025, 16_000, 65_536, 250_000, 500_000, MB - 100, MB]
+    ids: list[Any] = [big(number, size) for number, size in enumerate(sizes)]
+    ids += [{"deep": {"text": each}} for each in ids[::2]] + [big(9, size).encode() for size in sizes[::3]]
+    database.a.insert_many([{"_id": document_id, "n": 0} for document_id in ids[::2]])
+    daemon = make_daemon(replica_set_uri, database.name, pre_images=pre_images).start().ready()
+    for document_id in ids[1::2]:
+        database.a.insert_one({"_id": document_id, "n": 0})
+    for document_id in ids:
+        database.a.update_one({"_id": document_id}, {"$set": {"n": 1}})
+    for document_id in ids[::3]:
+        database.a.delete_one({"_id": document_id})
+    history = History(daemon.client, daemon.database.name)
+
+    def assert_told(last: int) -> None:
+        database.end.insert_one({"_id": last})
+        daemon.recorded(f"{database.name}.end", last)
+        told = [found.document for found in history.collection(f"{database.name}.a").documents()]
+        there = list(database.a.find())
+        assert len(told) == len(there)
+        assert all(document in told for document in there)
+
+    eventually(lambda: any(line["event"] == "backfill done" for line in daemon.log_lines()), "the baseline")
+    assert_told(1)
+    assert daemon.stop() == exit_codes.OK
+    database.a.update_many({}, {"$set": {"n": 2}})
+    database.a.insert_many([{"_id": document_id, "n": 0} for document_id in ids[::3]])
+    database.a.delete_one({"_id": ids[1]})
+    assert watcher(daemon, "checkpoint", "set", "--now", "--yes").returncode == exit_codes.OK
+    daemon.start().ready()
+    reconciled(daemon, 1)
+    assert_told(2)
+    assert daemon.database.rejected.count_documents({}) == 0

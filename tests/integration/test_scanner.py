@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import bson
 import pytest
-from bson import Timestamp
+from bson import MaxKey, Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from tests.support.backfill import history_database
 from watcher.backfill.queue import BASELINE, RECONCILE, Plan
-from watcher.backfill.readers import now
+from watcher.backfill.readers import MajorityReader, now
 from watcher.backfill.scanner import Scanner
 from watcher.retry import Retry
 from watcher.targets.namespaces import MovedError
@@ -120,3 +121,15 @@ def test_reading_again_says_nothing_twice(database: Database[Any], history: Data
         list(make().steps(plan, as_it_is=False))
 
     assert history.history.count_documents({"operation": "reconcile"}) == 5
+
+
+def test_the_greatest_id_there_is_does_not_end_the_reading(database: Database[Any]) -> None:
+    """A server refuses MaxKey as a bound: a capped collection that has one was never read to its end."""
+    ids = [1, "x", MaxKey()]
+    database.a.insert_many([{"_id": document_id} for document_id in ids])
+    reader = MajorityReader(database.client, f"{database.name}.a")
+    reader.chunk = 1
+
+    found = [bson.decode(document)["_id"] for reading in reader.documents(None) for document in reading.documents]
+
+    assert found == ids

@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bson import CodecOptions, Int64, Timestamp
+from bson import CodecOptions, Int64, MaxKey, Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
@@ -61,7 +61,7 @@ class MajorityReader:
 
     def __init__(self, client: MongoClient[Any], namespace: str, partition: Partition | None = None) -> None:
         self._client = client
-        self._mine = {} if partition is None else {"filter": {"$expr": holds(partition, "$_id")}}
+        self._mine = [] if partition is None else [{"$expr": holds(partition, "$_id")}]
         self._database, _, self._collection = namespace.partition(".")
 
     def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
@@ -90,13 +90,25 @@ class MajorityReader:
     def _portion(self, after: RawBSONDocument | None) -> tuple[Reading, bool]:
         """What follows a document, as much as fits into one batch, and whether that is all."""
         read: list[bytes] = []
-        with closing(self._readings(_by_id(after) | self._mine)) as readings:
+        with closing(self._by_id(after)) as readings:
             for reading in readings:
                 read += reading.documents
                 done = 1 if after is not None and read and last_id(read[:1]) == after else 0
                 if len(read) > done:  # a batch may hold no more than the document that is done
                     return reading._replace(documents=read[done:]), False
         return reading._replace(documents=[]), True
+
+    def _by_id(self, after: RawBSONDocument | None) -> Generator[Reading, None, None]:
+        """Read by `_id`, from a document on. MaxKey is never within `min`, so it is asked for by itself."""
+        order: dict[str, Any] = {"sort": {"_id": 1}, "hint": {"_id": 1}}
+        greatest = {"filter": {"$and": [{"_id": MaxKey()}, *self._mine]}}
+        mine = {"filter": {"$and": self._mine}} if self._mine else {}
+        if after is None:
+            yield from self._readings(order | mine)
+            return
+        if raw.fields(bytes(after.raw))[b"_id"][0] != raw.MAX_KEY:
+            yield from self._readings(order | mine | {"min": after})
+        yield from self._readings(order | greatest)
 
     def _read_concern(self) -> dict[str, Any]:
         return {"level": "majority", "afterClusterTime": now(self._client)}
@@ -150,7 +162,7 @@ class SnapshotReader(MajorityReader):
         Raises:
             pymongo.errors.OperationFailure: with a code of `SNAPSHOT_GONE`, the server no longer has the snapshot.
         """
-        yield from self._readings(_by_id(after) | self._mine)
+        yield from self._by_id(after)
 
     def _read_concern(self) -> dict[str, Any]:
         return {"level": "snapshot", "atClusterTime": self._at}
@@ -200,11 +212,6 @@ def last_id(documents: Sequence[bytes]) -> RawBSONDocument:
         KeyError: it has no `_id`.
     """
     return RawBSONDocument(raw.from_fields([(b"_id", raw.fields(documents[-1])[b"_id"])]))
-
-
-def _by_id(after: RawBSONDocument | None) -> dict[str, Any]:
-    start = {"min": after} if after is not None else {}
-    return {"sort": {"_id": 1}, "hint": {"_id": 1}, **start}
 
 
 def _cursor(reply: RawBSONDocument) -> dict[bytes, raw.Value]:
