@@ -69,6 +69,11 @@ class Reader(History):
         """Read recorded history documents, then new ones as they are recorded, gaps too (see `query.timeline`)."""
         return timeline.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
 
+    def is_standalone(self) -> bool:
+        """Whether history lies on a lone `mongod` and the documents nowhere else: that has no change streams."""
+        hello = self._database.client.admin.command("hello")
+        return not (hello.get("setName") or hello.get("isreplicaset") or hello.get("msg") == "isdbgrid")
+
     def knows(self, namespace: str, document_id: Any) -> bool:
         """Whether anything is recorded about a document."""
         query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})

@@ -40,8 +40,9 @@ def explain(error: ValidationError, model: type[BaseSettings], gathered: Gathere
             continue
         shown = "" if is_secret(field) else f" = {_shorten(gathered.values[name])}"
         cause = item.get("ctx", {}).get("error")
-        detail = f" ({cause})" if cause else ""
-        yield f"{gathered.origins[name].written}{_masked(shown)}: must be {allowed(field)}{_masked(detail)}"
+        said = str(cause) if is_secret(field) else _masked(str(cause))  # of a secret it repeats nothing by itself
+        detail = f" ({said})" if cause else ""
+        yield f"{gathered.origins[name].written}{_masked(shown)}: must be {allowed(field)}{detail}"
 
 
 def is_secret(field: FieldInfo) -> bool:

@@ -193,5 +193,7 @@ def _secret(path: Path, folder: Path) -> str:
 def _suggest(name: str, known: Iterable[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
-    return f"; did you mean {near[0]}?" if near else ""
+    # What all have in common makes none of them likely.
+    plain = {other.lower().removeprefix(PREFIX.lower()): other for other in sorted(known)}
+    near = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), plain, n=1, cutoff=0.7)
+    return f"; did you mean {plain[near[0]]}?" if near else ""

@@ -48,7 +48,7 @@ def fault(uri: str) -> str | None:
     if not uri.strip():
         return "it is empty; leave it out instead"
     if scheme is None:
-        return "it must begin with mongodb:// or mongodb+srv://"
+        return "it must begin with mongodb:// or mongodb+srv://, for example mongodb://localhost:27017"
     rest = uri.removeprefix(scheme)
     if scheme == "mongodb+srv://":
         # The driver would ask the name server here; the same string without `+srv` has the same grammar.

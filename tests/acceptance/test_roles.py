@@ -125,7 +125,7 @@ def test_readers_need_only_to_read(one: Secured, tmp_path: Path) -> None:
     before = one.root.shop.users.find_one({"_id": 1})
     refused = watcher(reader, "revert", "shop.users", "1", "--to", "1", "--yes")
 
-    assert refused.returncode == exit_codes.UNEXPECTED
+    assert refused.returncode == exit_codes.REFUSED
     assert "not authorized" in refused.stderr
     assert one.root.shop.users.find_one({"_id": 1}) == before
     reverter = daemon_of(one, tmp_path, user="reverter")

@@ -76,7 +76,7 @@ def test_what_a_restart_cannot_cure_is_not_restarted() -> None:
     }
     assert codes == incurable
     of_commands = {exit_codes.NOT_FOUND, exit_codes.BUSY, exit_codes.REMAINING, exit_codes.UNKNOWN}
-    of_commands |= {exit_codes.DIFFERENT, exit_codes.UNHEALTHY, exit_codes.UNCHECKED}
+    of_commands |= {exit_codes.DIFFERENT, exit_codes.UNHEALTHY, exit_codes.UNCHECKED, exit_codes.REFUSED}
     assert all_codes - codes - of_commands == {exit_codes.OK, exit_codes.UNEXPECTED, exit_codes.UNREACHABLE}
 
 

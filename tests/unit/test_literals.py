@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import click
 import pytest
-from bson import Binary, Decimal128, Int64, ObjectId
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from click.testing import CliRunner
 
-from change_history.bson.values import to_raw
+from change_history.bson.values import DBPointer, Symbol, Undefined, to_raw
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
 from watcher.cli.parsing import arguments, literals
@@ -24,6 +25,39 @@ PRINTED: list[Any] = [
     Int64(-(2**63)),
     Decimal128("19.99"),
     Decimal128("NaN"),
+    datetime(2024, 1, 1, tzinfo=UTC),
+    datetime(2024, 2, 29, 23, 59, 59, 999_000, tzinfo=UTC),
+    DatetimeMS(-(10**15)),
+    DatetimeMS(2**62),
+    1,
+    -7,
+    2**40,
+    1.5,
+    -0.0,
+    1e300,
+    float("nan"),
+    float("-inf"),
+    True,
+    None,
+    "anna",
+    'a "quoted" \\ text\n\t\x00\u200e\U0001f600 …',
+    "\udc80",
+    "",
+    "2024-01-01T00:00:00.000Z",
+    b"bytes",
+    Binary(b"\x00\x01", 128),
+    Binary(b"legacy uuid 1234", 3),
+    Timestamp(1714564800, 3),
+    MinKey(),
+    MaxKey(),
+    Undefined(),
+    Symbol("s"),
+    Code("function () { return 1 }"),
+    Code("f()", {"a": 1}),
+    DBPointer("shop.users", ObjectId("66f2a1c0e4b0d52a3c9f1e77")),
+    {},
+    {"a": 1, "b c": {"$oid": "x"}, "1": [Int64(2), None, "x"], "d": datetime(2024, 1, 1, tzinfo=UTC)},
+    {"u": Binary.from_uuid(UUID(int=7)), "n": {"m": MinKey(), "t": Timestamp(1, 2), "x": float("inf")}},
 ]
 
 
@@ -41,6 +75,16 @@ def test_an_id_copied_from_a_log_is_that_id(value: Any) -> None:
         ("NumberLong(7)", Int64(7)),
         ('NumberDecimal("7")', Decimal128("7")),
         ("Ordered(3)", "Ordered(3)"),
+        ('ISODate("2024-01-01T00:00:00.000Z")', datetime(2024, 1, 1, tzinfo=UTC)),
+        ('ISODate("2024-01-01")', datetime(2024, 1, 1, tzinfo=UTC)),
+        ('new Date("2024-01-01T01:00:00+01:00")', datetime(2024, 1, 1, tzinfo=UTC)),
+        ("2024-01-01T00:00:00Z", datetime(2024, 1, 1, tzinfo=UTC)),
+        ("2024-01-01", "2024-01-01"),
+        ("Timestamp({t: 1, i: 2})", Timestamp(1, 2)),
+        ("{_id: 'x', n: Int32(3)}", {"_id": "x", "n": 3}),
+        ("[1, ObjectId('66f2a1c0e4b0d52a3c9f1e77')]", [1, ObjectId("66f2a1c0e4b0d52a3c9f1e77")]),
+        ("Code of conduct (2024)", "Code of conduct (2024)"),
+        ("nano", "nano"),
         ('"Long(3)"', "Long(3)"),
     ],
 )
@@ -50,7 +94,11 @@ def test_what_looks_like_the_shell_is_read_so_and_nothing_else(text: str, expect
 
 
 @pytest.mark.parametrize(
-    "text", ['ObjectId("66f2…")', 'ObjectId("")', 'UUID("x")', 'Long("1.5")', f'Long("{2**63}")', 'Decimal128("x")']
+    "text",
+    [
+        *('ObjectId("66f2…")', 'ObjectId("")', 'UUID("x")', 'Long("1.5")', f'Long("{2**63}")', 'Decimal128("x")'),
+        *('ISODate("x")', "Timestamp(1)", "Timestamp(1, x)", '{a: "b…', "{a: 1, b}", 'Binary(0, "%")'),
+    ],
 )
 def test_an_id_that_was_cut_short_is_refused(text: str) -> None:
     """Taken for a string, it would be an id of which nothing is recorded."""

@@ -61,18 +61,21 @@ def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator who has five slips learns of five, each as it was written and with what is allowed."""
     Path("watcher.toml").write_text('http_port = true\nbatch_sise = 1\non_gap = "explode"\n')
     monkeypatch.setenv("WATCHER_BATCH_SIZE", "many")
-    monkeypatch.setenv("WATCHER_INCULDE", "a.b")
+    for name in ("WATCHER_INCULDE", "WATCHER_MONOGDB_RUI", "WATCHER_TRESOR"):
+        monkeypatch.setenv(name, "a.b")
     file = Path("watcher.toml").absolute()
 
     found = problems(stream="a b")
 
     assert "WATCHER_INCULDE is no setting; did you mean WATCHER_INCLUDE?" in found
+    assert "WATCHER_MONOGDB_RUI is no setting; did you mean WATCHER_MONGODB_URI?" in found
+    assert "WATCHER_TRESOR is no setting" in found  # and is not like WATCHER_STREAM
     assert f"`batch_sise` in {file} is no setting; did you mean batch_size?" in found
     assert "WATCHER_BATCH_SIZE = 'many': must be a whole number from 1 to 100000" in found
     assert f"`http_port` in {file} = True: must be a whole number from 0 to 65535 (it is true or false)" in found
     assert f"`on_gap` in {file} = 'explode': must be one of reconcile, record, stop" in found
     assert any(each.startswith("--stream = 'a b': must be a name of letters") for each in found)
-    assert len(found) == 6
+    assert len(found) == 8
 
 
 @pytest.mark.parametrize(

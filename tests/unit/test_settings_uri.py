@@ -52,6 +52,22 @@ def test_a_slip_is_explained(bad: str, reason: str) -> None:
     assert reason in str(uri.fault(bad))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("localhost", "it must begin with mongodb:// or mongodb+srv://, for example mongodb://localhost:27017"),
+        ("mongodb+srv://h:27017/", "mongodb+srv:// takes one host name, without a port"),
+    ],
+)
+def test_the_mask_hides_no_advice(monkeypatch: pytest.MonkeyPatch, wrong: str, reason: str) -> None:
+    """Whoever reads that it must begin with asterisks learns nothing."""
+    monkeypatch.setenv("WATCHER_MONGODB_URI", wrong)
+    with pytest.raises(SettingsError) as refused:
+        load()
+
+    assert reason in str(refused.value)
+
+
 @pytest.mark.parametrize("option", ["tlsCAFile", "tlsCertificateKeyFile"])
 def test_a_file_without_a_certificate_is_found_before_the_start(option: str, tmp_path: Path) -> None:
     """The driver reads it only when it connects, and the daemon would be restarted for ever."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, available_timezones
 
 import click
 import pytest
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 
 from watcher.cli.parsing import times
 from watcher.cli.parsing.arguments import At
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 24, 8, 30, 15, tzinfo=UTC)  # a Tuesday, 9:30:15 in Berlin
@@ -151,3 +155,56 @@ def test_a_bad_moment_is_told_all_that_may_be_written() -> None:
     with pytest.raises(click.BadParameter) as refused:
         At(versions=False).convert("soonish", None, None)
     assert "a version" not in refused.value.message
+
+
+def _transitions(zone: ZoneInfo) -> Iterator[datetime]:
+    step, now = timedelta(days=7), datetime(2016, 1, 1, tzinfo=UTC)
+    while now.year <= 2036:
+        early, late = now, now + step
+        if early.astimezone(zone).utcoffset() != late.astimezone(zone).utcoffset():
+            while late - early > timedelta(minutes=1):
+                middle = (early + (late - early) / 2).replace(second=0, microsecond=0)
+                if middle == early:
+                    break
+                same = middle.astimezone(zone).utcoffset() == early.astimezone(zone).utcoffset()
+                early, late = (middle, late) if same else (early, middle)
+            yield late
+        now += step
+
+
+def test_a_day_begins_where_it_begins_in_every_zone() -> None:
+    """Where the clocks skip midnight, or pass it twice, at every change of ten years before and after."""
+    seen: set[tuple[datetime, timedelta | None]] = set()
+    for zone in map(ZoneInfo, sorted(available_timezones())):
+        for change in _transitions(zone):
+            there = change.astimezone(zone)
+            if (change, there.utcoffset()) in seen:
+                continue
+            seen.add((change, there.utcoffset()))
+            for day in (there.date() - timedelta(days=1), there.date(), there.date() + timedelta(days=1)):
+                noon = datetime.combine(day, time(12), zone).astimezone(UTC)
+                texts = (str(day), "today", "midnight", f"{day:%d %b %Y}", f"{day:%A}", "today at midnight")
+                found = [times.parse(text, zone, now=noon) for text in texts]
+                (begin,) = {when.astimezone(UTC) for when in found if isinstance(when, datetime)}
+                assert begin.astimezone(zone).date() == day
+                assert (begin - timedelta(milliseconds=1)).astimezone(zone).date() < day, (zone, day)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59-00:01"])
+def test_a_time_beyond_the_calendar_is_refused(text: str) -> None:
+    """It has no place in UTC, and would fail where it is used."""
+    with pytest.raises(OverflowError):
+        times.parse(text)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "9999-12-31", "0001-01-01"])
+@pytest.mark.parametrize("zone", [timezone(timedelta(hours=14)), timezone(-timedelta(hours=12)), None])
+def test_the_ends_of_the_calendar_can_be_asked_for_and_shown(text: str, zone: tzinfo | None) -> None:
+    """In every zone, though there the calendar ends sooner."""
+    try:
+        when = times.parse(text, zone)
+    except (OverflowError, ValueError):
+        return
+    assert times.typed(when, zone)
+    assert times.typed(when, timezone(timedelta(hours=14)))
+    assert times.typed(when, timezone(-timedelta(hours=12)))

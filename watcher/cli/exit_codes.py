@@ -4,7 +4,7 @@ OK = 0
 """Done; also a daemon stopped by a signal, and a `--follow` that was ended."""
 
 UNEXPECTED = 1
-"""An error nobody foresaw, or one the server gave without a known remedy."""
+"""An error nobody foresaw."""
 
 USAGE = 2
 """The command line or the settings are wrong; nothing was started."""
@@ -13,7 +13,7 @@ NOT_FOUND = 3
 """Nothing is recorded of what was asked for."""
 
 UNREACHABLE = 4
-"""The deployment does not answer."""
+"""The deployment does not answer, or cannot at the moment; try again."""
 
 POSITION_REFUSED = 5
 """The checkpoint belongs to another replica set or to other stream options."""
@@ -41,6 +41,9 @@ UNHEALTHY = 12
 
 UNCHECKED = 13
 """`doctor` has found no problem, but there is something that it could not look at."""
+
+REFUSED = 14
+"""The deployment refuses: a wrong user or password, a privilege that is missing, something it cannot do."""
 
 ABORTED = 130
 """Ended by a second signal, or by Ctrl-C where that is not the ordinary way to end: 128 + SIGINT."""

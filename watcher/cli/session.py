@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
 
     from change_history.reader import Reader
     from config.connection import Connection
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT_MS = 5000
 _TIMEOUT_OPTION = "serverselectiontimeoutms"
-_MISSING_INDEX = 2  # BadValue: the index that the query asks for is not there
-_UNAUTHORIZED, _AUTHENTICATION_FAILED = 13, 18
-_NO_CHANGE_STREAMS = 40573
 
 
 class CommandError(click.ClickException):
@@ -121,8 +117,9 @@ def in_words(uri: str) -> Iterator[None]:
         yield
     except PyMongoError as error:
         from config.uri import mask
+        from watcher.cli import refusals
 
-        raise _explained(error, mask(uri)) from error
+        raise CommandError(*refusals.explained(error, mask(uri))) from error
 
 
 def say(line: str) -> None:
@@ -133,27 +130,6 @@ def say(line: str) -> None:
 def _options(uri: str) -> dict[str, Any]:
     patience = {} if _TIMEOUT_OPTION in uri.lower() else {"serverSelectionTimeoutMS": _TIMEOUT_MS}
     return {"appname": "watcher", **patience}
-
-
-def _explained(error: PyMongoError, where: str) -> CommandError:
-    from pymongo.errors import ConnectionFailure, OperationFailure
-
-    if isinstance(error, ConnectionFailure):
-        advice = (
-            "Is it running, and are WATCHER_MONGODB_URI and WATCHER_HISTORY_URI right? `watcher config show` tells."
-        )
-        reason = str(error).partition(" (configured timeouts")[0]  # the driver adds all it knows of the topology
-        return CommandError(f"{where} does not answer: {reason}\n{advice}", exit_codes.UNREACHABLE)
-    if isinstance(error, OperationFailure):
-        said = (error.details or {}).get("errmsg", "it did not say why")
-        advice = {
-            _UNAUTHORIZED: "Give this user the role `read` on the history database.",
-            _AUTHENTICATION_FAILED: "Check the user and the password in WATCHER_MONGODB_URI or WATCHER_HISTORY_URI.",
-            _NO_CHANGE_STREAMS: "--follow needs history on a replica set; without --follow it can be read anywhere.",
-            _MISSING_INDEX: "If the indexes of the history are missing, `watcher run` makes them when it starts.",
-        }.get(error.code or 0, "")
-        return CommandError(f"{where} refuses: {said}\n{advice}".rstrip(), exit_codes.UNEXPECTED)
-    return CommandError(f"{where}: {error}", exit_codes.UNEXPECTED)
 
 
 def prepare_output(*, as_json: bool) -> None:

@@ -24,7 +24,8 @@ ZONE = "cli.zone"
 
 _ID_FORMS = """write it in one of these forms:
   66f2a1c0e4b0d52a3c9f1e77    an ObjectId: 24 hexadecimal digits
-  'ObjectId("66f2…")'         likewise, as `watcher log` prints it; so UUID, Long, Decimal128
+  'ObjectId("66f2…")'         likewise, as `watcher log` prints it; so is every other type: UUID("…"), ISODate("…")
+  2024-05-01T12:00:00.000Z    a date, as it is printed
   42                          an integer
   anna@example.com            a string, if it looks like nothing else here
   '"42"'                      a string, whatever it looks like
@@ -33,6 +34,7 @@ _ID_FORMS = """write it in one of these forms:
 _VALUE_FORMS = """write it in one of these forms:
   42, 19.99, true, null       a number, a boolean, null
   66f2a1c0e4b0d52a3c9f1e77    an ObjectId: 24 hexadecimal digits
+  2024-05-01T12:00:00.000Z    a date, as it is printed; so is every other type, Long("3"), UUID("…")
   anna@example.com            a string, if it looks like nothing else here
   '"42"'                      a string, whatever it looks like
   '{"$numberDecimal": "1.5"}' Extended JSON, any type, sub-document or array"""

@@ -48,8 +48,12 @@ def parse(text: str, zone: tzinfo | None = None, *, now: datetime | None = None)
         if second not in _UINT32 or increment not in _UINT32:
             raise ValueError("seconds and increment of a cluster time are 32-bit numbers")
         return Timestamp(second, increment)
-    now = now or datetime.now(UTC)
+    found_at = _parsed(text, zone, now or datetime.now(UTC))
+    found_at.astimezone(UTC)  # or it would fail where it is used: elsewhere the calendar ends sooner, or later
+    return found_at
 
+
+def _parsed(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     if not _LIKE_ISO.match(text):
         return read_words(text, zone, now)
     try:
@@ -110,7 +114,14 @@ def offset() -> str:
 
 def wall(point: datetime, zone: tzinfo | None) -> str:
     """A wall time as date and time of day, to the millisecond, with its offset: `2024-05-01 14:00:00.000+02:00`."""
-    return point.astimezone(zone).isoformat(" ", "milliseconds")
+    return _there(point, zone).isoformat(" ", "milliseconds")
+
+
+def _there(point: datetime, zone: tzinfo | None) -> datetime:
+    try:
+        return point.astimezone(zone)
+    except (OverflowError, ValueError, OSError):  # beyond the calendar in that zone
+        return point.astimezone(UTC)
 
 
 def clock(point: Timestamp, zone: tzinfo | None) -> str:
@@ -220,7 +231,8 @@ def read_words(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     point = datetime.combine(day, _time(rest))
     if words.partition(" ")[0] in _DAYS and point > here.replace(tzinfo=None):
         point -= timedelta(weeks=1)
-    return in_zone(point, zone) if rest else _aware(point, zone)
+    # A day begins though the clocks may skip its midnight.
+    return _aware(point, zone) if _NAMED_TIMES.get(rest) == time() else in_zone(point, zone)
 
 
 def in_zone(wall: datetime, zone: tzinfo | None) -> datetime:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from bson import Decimal128, ObjectId
+from bson import Binary, Decimal128, Int64, ObjectId
 
 from change_history import Selection
 from change_history.bson import extended_json
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
 
     from change_history.reader import Reader
 
+_EMPTY = "The history is empty: nothing has been recorded yet, or it is kept in another WATCHER_HISTORY_DATABASE."
+_STANDALONE = (
+    f"{_EMPTY}\nThe deployment asked is a standalone mongod, which has no change streams: nothing of it can be "
+    "recorded.\nStart it with --replSet rs0 and run rs.initiate() once in mongosh; a single node will do."
+)
 _MOST_SUGGESTIONS = 3
 _MOST_GAPS = 3
 _MOST_LOOKED_AT = 1000
@@ -67,7 +75,7 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
     namespace, document_id = selection.namespace, selection.document_id
     namespaces = history.namespaces()
     if not namespaces:
-        yield "The history is empty: nothing has been recorded yet, or it is kept in another WATCHER_HISTORY_DATABASE."
+        yield _STANDALONE if history.is_standalone() else _EMPTY
         return
     if namespace is None:
         return
@@ -80,7 +88,7 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
     if document_id is not ABSENT and not history.knows(namespace, document_id):
         for other in _look_alikes(document_id):
             if history.knows(namespace, other):
-                yield f"There is an id of another type: watcher log {namespace} {argument(other)}"
+                yield f"There is an id of another type, {_kind(other)}: watcher log {namespace} {argument(other)}"
         return
     if selection.field is not None and (near := _near_fields(history, selection, selection.field)):
         yield f"There are changes of: {', '.join(map(value_text.printable, near))}."
@@ -104,7 +112,8 @@ def _values_of_other_types(history: Reader, selection: Selection) -> Iterator[st
     for option in ("changed_from", "changed_to"):
         for other in _look_alikes(getattr(selection, option)):
             if next(history.stored(replace(selection, **{option: other}), limit=1), None) is not None:
-                yield f"There is a value of another type: --{option.replace('_', '-')} {argument(other)}"
+                name = option.replace("_", "-")
+                yield f"There is a value of another type, {_kind(other)}: --{name} {argument(other)}"
 
 
 def _look_alikes(value: Any) -> Iterator[Any]:
@@ -118,6 +127,48 @@ def _look_alikes(value: Any) -> Iterator[Any]:
             yield ObjectId(value)
         if value.lstrip("-").isdecimal():
             yield int(value)
+            yield Int64(value)
+        yield from _spelled(value)
+    if isinstance(value, datetime | Decimal128):
+        yield value_text.text_of(value) if isinstance(value, datetime) else str(value)
+    if isinstance(value, Binary) and len(value) == _UUID_BYTES:
+        yield str(UUID(bytes=bytes(value)))
+        yield from (Binary(bytes(value), subtype) for subtype in _UUID_SUBTYPES if subtype != value.subtype)
+
+
+def _spelled(text: str) -> Iterator[Any]:
+    """What a string may be meant to be: a UUID without more, a date without the milliseconds."""
+    with suppress(ValueError):
+        digits = UUID(text).bytes
+        yield from (Binary(digits, subtype) for subtype in _UUID_SUBTYPES)
+    with suppress(ValueError, OverflowError):
+        when = datetime.fromisoformat(text)
+        yield (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    with suppress(ValueError, ArithmeticError):
+        yield float(text)
+        yield Decimal128(text)
+
+
+def _kind(value: Any) -> str:
+    """The type of a value, as people call it."""
+    if isinstance(value, Binary):
+        return "a UUID" if value.subtype in _UUID_SUBTYPES else "binary data"
+    return next(name for kind, name in _KINDS.items() if isinstance(value, kind))
+
+
+_UUID_BYTES = 16
+_UUID_SUBTYPES = (4, 3)
+_KINDS: dict[type, str] = {
+    str: "a string",
+    bool: "a boolean",
+    Int64: "a Long",
+    int: "an integer",
+    float: "a double",
+    ObjectId: "an ObjectId",
+    Decimal128: "a Decimal128",
+    datetime: "a date",
+    object: "another one",
+}
 
 
 def _with_kind(value: Any) -> str:

@@ -124,7 +124,7 @@ _EXIT_CODES: dict[type[Exception], int] = {
     UnknownTransactionError: exit_codes.NOT_FOUND,
     AmbiguousTransactionError: exit_codes.USAGE,
     UnknownStateError: exit_codes.UNKNOWN,
-    NotAllowedError: exit_codes.UNEXPECTED,
+    NotAllowedError: exit_codes.REFUSED,
 }
 """Of errors whose own words say it all."""
 

@@ -67,7 +67,8 @@ def run(
         if logs.is_console(settings.log_format):
             click.echo(f"watcher: {error}", err=True)  # for people: lines as they are
         else:
-            log.error("cannot go on", reason=str(error))  # noqa: TRY400 - the message is the whole story
+            reason, *advice = (line.strip() for line in str(error).splitlines() if line.strip())
+            log.error("cannot go on", reason=reason, advice=advice)  # noqa: TRY400 - the message is the whole story
         ctx.exit(_EXIT_CODES.get(type(error), exit_codes.FATAL))
 
 
