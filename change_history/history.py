@@ -237,15 +237,17 @@ class History:
         """A collection as it was, with what is not known of it: documents that history cannot tell, and gaps."""
         return CollectionState(self._database, namespace, at)
 
-    def diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> list[Change]:
-        """What became of a document between two moments, as one event would have recorded it.
+    def diff(
+        self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None = None
+    ) -> list[Change]:
+        """What became of a document between two points in time, as one event would have recorded it.
 
         Applied as an update is (fields in their place, new ones at the end, arrays as wholes), the changes lead from
         `as_of(a)` to `as_of(b)`; of a document that was only there at one moment, there is one for each field.
         `differences` takes arrays apart.
 
         Args:
-            a: the first moment.
+            a: the first point in time.
             b: the second one, which may also be the earlier.
 
         Raises:
@@ -256,9 +258,9 @@ class History:
         return images.read(images.changes(*self._both(namespace, document_id, a, b)))
 
     def differences(
-        self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None
+        self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None = None
     ) -> list[Difference]:
-        """What is different between two moments, down to the leaves (see `change_history.diff.compare`).
+        """What is different between two points in time, down to the leaves (see `change_history.diff.compare`).
 
         Elements of arrays are matched by `_id` where they have one. Arguments and errors are those of `diff`.
         """
@@ -266,8 +268,8 @@ class History:
 
         return compare(*self._both(namespace, document_id, a, b))
 
-    def collection_diff(self, namespace: str, a: Moment | None, b: Moment | None) -> Iterator[Changed]:
-        """The documents of a collection that are different at two moments, in the server's order of `_id`s.
+    def collection_diff(self, namespace: str, a: Moment | None, b: Moment | None = None) -> Iterator[Changed]:
+        """The documents of a collection that are different at two points in time, in the server's order of `_id`s.
 
         Those of which history cannot tell it come too, and say why. Compare them with `change_history.diff.compare`.
 

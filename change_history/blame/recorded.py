@@ -17,9 +17,9 @@ from change_history.bson import raw
 from change_history.bson.paths import decoded, dotted, is_ambiguous
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold
+from change_history.reconstruct.entries import fields_of, find, ordered, timelines
 from change_history.reconstruct.reads import in_ids
 from change_history.reconstruct.state import UnknownStateError
-from change_history.reconstruct.states import fields_of, find, ordered, timelines
 from change_history.stored.event import to_event
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import identity
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.paths import Path, TextPath
+    from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.state import Reconstruction
-    from change_history.reconstruct.states import Reconstructed
     from change_history.stored.event import Event
 
 _AT_ONCE = 500

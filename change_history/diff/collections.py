@@ -11,7 +11,7 @@ from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
 from change_history.reconstruct import trust
 from change_history.reconstruct.collection import folded, reconstruct_all
-from change_history.reconstruct.states import only_rejected, reconstruct_many, unless_rejected
+from change_history.reconstruct.entries import only_rejected, reconstruct_many, unless_rejected
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.reading import RAW
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.reconstruct.collection import CollectionState
-    from change_history.reconstruct.states import Reconstructed
+    from change_history.reconstruct.entries import Reconstructed
 
 _AT_ONCE = 1000
 """Documents that are asked for together; they come one by one."""

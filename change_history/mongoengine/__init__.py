@@ -36,11 +36,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 _require("mongoengine", "0.29.1")
 _require("pymongo", "4.10")
 
+from change_history.mongoengine.changes import Changes, DocumentChange, Events  # noqa: E402
 from change_history.mongoengine.collection import CollectionHistory  # noqa: E402 - the version is checked first
 from change_history.mongoengine.connection import connect, disconnect  # noqa: E402
 from change_history.mongoengine.document import DocumentHistory, PastDocumentError  # noqa: E402
 from change_history.mongoengine.mixin import HistoryMixin  # noqa: E402
-from change_history.mongoengine.records import Changes, DocumentChange, Events  # noqa: E402
 from change_history.mongoengine.waiting import NotRecordedYetError  # noqa: E402
 
 __all__ = [

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import bson
 
 from change_history.bson.values import document_to_python
+from change_history.mongoengine.changes import Changes, Events, Source, moment_of
 from change_history.mongoengine.connection import history_database
 from change_history.mongoengine.document import history_of, past
-from change_history.mongoengine.records import Changes, Events, Source, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

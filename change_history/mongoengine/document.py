@@ -12,8 +12,8 @@ from change_history.bson.paths import dotted_text
 from change_history.bson.values import ABSENT, document_to_python
 from change_history.errors import HistoryError
 from change_history.history import History
+from change_history.mongoengine.changes import Changes, Events, Source, moment_of
 from change_history.mongoengine.connection import history_database
-from change_history.mongoengine.records import Changes, Events, Source, moment_of
 from change_history.mongoengine.translation import Values, locate, stored_field
 from change_history.mongoengine.waiting import wait
 from change_history.query import imported
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.mongoengine.records import DocumentChange
+    from change_history.mongoengine.changes import DocumentChange
     from change_history.query.imported import ImportedEntry
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert

@@ -19,8 +19,8 @@ from change_history.bson.paths import decoded, is_index
 from change_history.bson.values import ABSENT, UNKNOWN, to_python
 from change_history.query import conditions
 from change_history.reconstruct import fold
+from change_history.reconstruct.entries import timelines
 from change_history.reconstruct.state import Reconstruction
-from change_history.reconstruct.states import timelines
 from change_history.stored.chunks import whole
 from change_history.stored.event import change_at, path_of, to_event
 from change_history.stored.names import HISTORY

@@ -10,10 +10,10 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, Clu
 from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python, to_python
 from change_history.reconstruct import point_in_time, skim, trust
+from change_history.reconstruct.entries import Following, Reconstructed, fields_of, only_rejected, unless_rejected
 from change_history.reconstruct.filters import Filter
 from change_history.reconstruct.lineage import Lineage
 from change_history.reconstruct.reads import in_ids
-from change_history.reconstruct.states import Following, Reconstructed, fields_of, only_rejected, unless_rejected
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import HistoryPosition, before, fields_in_order

@@ -14,9 +14,7 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.reconstruct import fold, snapshots, trust
-from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads
-from change_history.reconstruct.reads import Read, is_id, read_together
-from change_history.reconstruct.states import (
+from change_history.reconstruct.entries import (
     Reconstructed,
     fields_of,
     find,
@@ -25,6 +23,8 @@ from change_history.reconstruct.states import (
     ordered,
     unless_rejected,
 )
+from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads
+from change_history.reconstruct.reads import Read, is_id, read_together
 from change_history.stored.names import HISTORY
 from change_history.stored.order import position_of
 

@@ -21,9 +21,9 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold, snapshots, trust
 from change_history.reconstruct.document import reconstruct_one
+from change_history.reconstruct.entries import steps, timelines
 from change_history.reconstruct.lineage import incarnations_of, lineage_of
 from change_history.reconstruct.reads import is_id
-from change_history.reconstruct.states import steps, timelines
 from change_history.reconstruct.trust import Unknown, recorded_until, trusted_since
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.order import END, before, identity, position_of
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
+    from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.snapshots import Snapshot
-    from change_history.reconstruct.states import Reconstructed
     from change_history.reconstruct.trust import Gap
     from change_history.stored.order import HistoryPosition
 

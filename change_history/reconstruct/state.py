@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.raw import Value
+    from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.point_in_time import PointInTime
-    from change_history.reconstruct.states import Reconstructed
     from change_history.stored.event import Event
     from change_history.stored.order import HistoryPosition
 

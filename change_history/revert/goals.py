@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.paths import Path
+    from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.point_in_time import PointInTime
-    from change_history.reconstruct.states import Reconstructed
     from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
 

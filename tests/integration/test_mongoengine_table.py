@@ -17,7 +17,7 @@ from mongoengine.context_managers import switch_collection
 from change_history import ABSENT
 from change_history import mongoengine as history_of_models
 from change_history.mongoengine import DocumentChange, HistoryMixin, PastDocumentError
-from change_history.mongoengine.records import Changes
+from change_history.mongoengine.changes import Changes
 from change_history.mongoengine.translation import locate
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import models
 from change_history.bson import raw
 from change_history.bson.equality import key_of
+from change_history.reconstruct.entries import reconstruct_many
 from change_history.reconstruct.lineage import lineage_of
-from change_history.reconstruct.states import reconstruct_many
 from change_history.stored.names import HISTORY
 from change_history.stored.order import END
 from change_history.stored.reading import RAW

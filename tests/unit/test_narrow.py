@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from change_history.blame.recorded import Leaf
 from change_history.stored.event import Change, Event, Transaction
 from watcher.cli.rendering import events
-from watcher.cli.rendering.leaves import lines as leaf_lines
+from watcher.cli.rendering.blame import lines as leaf_lines
 
 NAME = "6b04bf1a0000000265ab"
 OBJECT_ID = ObjectId("66f2a1c0e4b0d52a3c9f1e77")

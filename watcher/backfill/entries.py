@@ -19,9 +19,9 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct import trust
+from change_history.reconstruct.entries import reconstruct_many
 from change_history.reconstruct.lineage import last_boundary, lineage_of
 from change_history.reconstruct.reads import in_ids
-from change_history.reconstruct.states import reconstruct_many
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import after

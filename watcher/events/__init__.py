@@ -1,5 +1,7 @@
 """An event becomes its history document: pure functions, bytes in and bytes out, no I/O.
 
+Only `change_history` is imported here.
+
 `record` says how history is written. Read it beside `change_history.reconstruct.fold`, which applies what it writes.
 
     event ──▶ record ──▶ history document ──▶ fold ──▶ document after the event

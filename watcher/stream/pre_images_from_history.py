@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.reconstruct import trust
+from change_history.reconstruct.entries import Reconstructed, follow, reconstruct_many
 from change_history.reconstruct.lineage import ENDS, lineage_of
-from change_history.reconstruct.states import Reconstructed, follow, reconstruct_many
 from change_history.reconstruct.trust import Gap, Unknown, trusted_since
 from change_history.stored.order import position_of
 from change_history.stored.rejected import told_by_event

@@ -44,7 +44,8 @@ def blame(
     context: Context, *, namespace: str, document_id: Any, at: PointInTime | None, as_json: bool, zone: tzinfo | None
 ) -> None:
     """Show when, and by which event, each field of a document got its value."""
-    from watcher.cli.rendering import leaves, states
+    from watcher.cli.rendering import blame as rendering
+    from watcher.cli.rendering import states
 
     with states.asked(context) as history:
         state = states.state(history, namespace, document_id, at, zone)
@@ -54,6 +55,6 @@ def blame(
         say(f"{states.named(namespace, document_id)}: {states.stands(state, zone)}")
         states.say_gaps(state.gaps, zone)
         if as_json:
-            leaves.show_json(found)
+            rendering.show_json(found)
         else:
-            leaves.show(found, zone)
+            rendering.show(found, zone)
