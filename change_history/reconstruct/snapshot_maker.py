@@ -56,6 +56,8 @@ _WIDEST = 10
 _TOLD_BY_STREAM = {"operation": {"$in": ["update", "replace"]}, "resume_token": {"$exists": True}}
 """A snapshot stands after an event of the stream: only those have a position of their own within their cluster time."""
 
+_EMPTY_TIMESTAMP: raw.Value = (raw.TIMESTAMP, bytes(8))
+
 
 class _Made(NamedTuple):
     """A snapshot that stands: `_id` of the entry that it is based on, and its bytes."""
@@ -136,7 +138,12 @@ class SnapshotMaker:
         return _BEGINNING, SPACING
 
     def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[Gap]]) -> _Made | None:
-        """Make one snapshot; None if there can be none."""
+        """Make one snapshot; None if there can be none.
+
+        None of a document whose `_id` is an empty timestamp: the server would put its own time there.
+        """
+        if entry[b"document_id"] == _EMPTY_TIMESTAMP:
+            return None
         position = {"_id": Binary(identity(entry))}
         nonce = ObjectId()
         mine = {**position, "claim": nonce}

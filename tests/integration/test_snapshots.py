@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import Int64
+from bson import Int64, Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
@@ -119,6 +119,21 @@ def test_documents_with_few_entries_have_none(recording: Recording, database: Da
 
     assert fill(recording.history, namespace, 1) == 0
     assert recording.history.snapshots.count_documents({}) == 0
+
+
+def test_no_snapshot_is_filed_under_an_id_that_the_server_invents(
+    recording: Recording, database: Database[Any]
+) -> None:
+    """A server puts its own time into an empty timestamp at the top of a document that is inserted or replaced."""
+    namespace = live(database, Timestamp(0, 0))
+    live(database, 2)
+    recording.catch_up()
+
+    for document_id in (Timestamp(0, 0), 2):
+        fill(recording.history, namespace, document_id)
+
+    assert recording.history.snapshots.distinct("document_id") == [2]
+    agree(recording, namespace, Timestamp(0, 0))
 
 
 def test_a_transaction_puts_many_entries_at_one_cluster_time_and_the_snapshot_knows_its_place(
