@@ -13,6 +13,8 @@ from bson import DatetimeMS, Timestamp
 
 from change_history.bson import extended_json, raw
 from change_history.bson.values import to_python
+from change_history.query.transactions import name_of
+from change_history.stored.event import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +84,8 @@ _WHAT = (
     Column("timestamp", Form.TIME),
     Column("cluster_time", Form.CLUSTER_TIME),
 )
-_AROUND = (Column("key_order", Form.VALUE), Column("description", Form.VALUE), Column("transaction", Form.VALUE))
+_AROUND = (Column("key_order", Form.VALUE), Column("description", Form.VALUE))
+_TRANSACTION = (Column("transaction", Form.TEXT), Column("session", Form.VALUE))
 
 EVENTS = Table(
     (
@@ -90,6 +93,7 @@ EVENTS = Table(
         *_WHAT,
         Column("changes", Form.VALUE),
         *_AROUND,
+        *_TRANSACTION,
         Column("resume_token", Form.BYTES),
         Column("version", Form.NUMBER),
         OTHER,
@@ -108,6 +112,7 @@ CHANGES = Table(
         Column("truncated_to", Form.NUMBER),
         Column("at_end", Form.FLAG),
         *_AROUND,
+        *_TRANSACTION,
         OTHER,
     ),
     left_out=("resume_token", "version"),
@@ -122,6 +127,8 @@ def cells(table: Table, row: bytes) -> list[Value | None]:
         change_history.bson.raw.MalformedBSON: the row is no BSON document.
     """
     fields = raw.fields(row)
+    if table.columns[-1] is OTHER:
+        _name_transaction(fields)
     found: list[Value | None] = []
     for name, form in table.columns:
         key = name.encode()
@@ -130,6 +137,16 @@ def cells(table: Table, row: bytes) -> list[Value | None]:
     if fields and table.columns[-1] is OTHER:
         found[-1] = (raw.DOCUMENT, raw.from_fields(fields.items()))
     return found
+
+
+def _name_transaction(fields: dict[bytes, Value]) -> None:
+    """Put the name that commands take in the place of the transaction, and its whole session beside it."""
+    transaction = fields.get(b"transaction")
+    inner = raw.fields(transaction[1]) if transaction is not None and transaction[0] == raw.DOCUMENT else {}
+    if inner.keys() == {b"session", b"number"}:
+        name = name_of(Transaction(to_python(inner[b"session"]), to_python(inner[b"number"])))
+        fields[b"transaction"] = (raw.STRING, raw.string(name.encode()))
+        fields[b"session"] = inner[b"session"]
 
 
 def loss(chosen: Format, table: Table) -> str | None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import Timestamp, json_util
+from bson import Binary, Int64, Timestamp, json_util
 from bson.raw_bson import RawBSONDocument
 from pyarrow import parquet
 
@@ -51,6 +51,28 @@ def test_all_formats_tell_the_same_history(run: Export, database: Database[Any],
     assert all(json_util.loads(row["new_value"]) == event["changes"][0]["new_value"]
                for row, event in zip(native[::2], events, strict=True))  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["users.csv", "users.ndjson", "users.parquet"]
+
+
+def test_what_is_called_json_and_is_ndjson_is_said(run: Export, database: Database[Any], tmp_path: Path) -> None:
+    """A program that reads a JSON document fails at the second line."""
+    database.history.insert_many([numbered_event(number) for number in range(3)])
+
+    assert "NDJSON" in run("shop.users", "--output", tmp_path / "users.json").stderr
+    assert "NDJSON" not in run("shop.users", "--output", tmp_path / "users.ndjson").stderr
+
+
+def test_a_transaction_in_a_file_is_what_the_command_takes(
+    run: Export, database: Database[Any], tmp_path: Path
+) -> None:
+    """Not a blob of which nobody can type a part; the whole session is kept beside it."""
+    session = {"id": Binary(bytes.fromhex("a30a0536") + bytes(12), 4), "uid": b"user"}
+    event = numbered_event(1) | {"transaction": {"session": session, "number": Int64(3)}}
+    database.history.insert_one(event)
+    run("shop.users", "--output", tmp_path / "users.csv")
+
+    row = next(iter(csv.DictReader(io.StringIO((tmp_path / "users.csv").read_text()))))
+    assert row["transaction"] == "a30a0536:3"
+    assert json_util.loads(row["session"])["uid"] == b"user"
 
 
 def test_standard_output_has_the_data_and_nothing_else(run: Export, database: Database[Any]) -> None:

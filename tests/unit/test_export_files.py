@@ -116,7 +116,7 @@ def test_columns_have_types_where_the_format_has_them() -> None:
     assert native["timestamp"].isoformat() == "2024-05-01T12:03:22.123000+00:00"
     assert (native["event"], native["truncated_to"], native["at_end"]) == ((7).to_bytes(8, "big") * 2, 2, True)
     assert native["cluster_time"] == cells["cluster_time"] == "1714565002:7"
-    assert json_util.loads(native["transaction"])["number"] == 3
+    assert (native["transaction"], json_util.loads(native["session"])) == ("3", {"id": 1})
     assert cells["timestamp"] == "2024-05-01T12:03:22.123Z"
     assert (cells["event"], cells["truncated_to"], cells["at_end"]) == ("0000000000000007" * 2, "2", "true")
 

@@ -190,6 +190,8 @@ _WRITTEN_OUT = (
     re.compile(rf"{_MONTH} (?P<day>[0-9]{{1,2}}),? (?P<year>[0-9]{{4}})\b"),
 )
 _DIGITS_ONLY = re.compile(r"[+-]?[0-9]+")
+_LIKE_SECONDS = (9, 10)
+"""So many digits have the seconds since 1970, from 1973 on."""
 _EITHER_WAY = re.compile(r"[0-9]{1,4}([./-])[0-9]{1,2}\1[0-9]{1,4}\b.*")
 _OF_DAY = re.compile(
     r"(?:at )?(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?)? ?(?P<half>am|pm)?"
@@ -221,6 +223,8 @@ def read_words(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     if words == "now":
         return now
     if _DIGITS_ONLY.fullmatch(words):
+        if len(words) in _LIKE_SECONDS:
+            raise ValueError(f"a number alone is no time; as a cluster time it is {words}:1")
         raise ValueError("a number alone is no time")
     if _EITHER_WAY.fullmatch(words):
         raise ValueError("write year-month-day: this could be read in more than one way")

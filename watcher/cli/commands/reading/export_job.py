@@ -120,6 +120,8 @@ def to_file(context: Context, job: Job, path: Path, *, resume: bool) -> None:
         part.finish()
         _remarks(job)
         click.echo(f"{written} rows {'more, ' if first is not None else ''}written to {path}", err=True)
+        if job.format is Format.NDJSON and path.suffix.lower() == ".json":
+            click.echo(f"{path} is NDJSON, a JSON document a line, and no JSON array; .ndjson says so.", err=True)
 
 
 def _begin(part: PartFile, job: Job, *, resume: bool) -> bytes | None:
