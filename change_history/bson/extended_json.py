@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId, json_util
 from bson.codec_options import DatetimeConversion
+from bson.errors import BSONError
 
 from change_history.bson import raw
 from change_history.bson.values import CODEC, DBPointer, Symbol, Undefined, to_python, to_raw
@@ -58,6 +59,26 @@ def dumps_raw(value: Value) -> str:
 def dumps_document(document: bytes) -> str:
     """Write a BSON document as one line, its keys in their order, repeated ones too."""
     return "{" + ", ".join(f"{_text(key)}: {dumps_raw((k, p))}" for key, k, p in raw.elements(document)) + "}"
+
+
+def reads_back(document: bytes) -> bool:
+    """Whether what `dumps_document` writes is read as the same document.
+
+    Extended JSON cannot tell a sub-document such as `{"$oid": "…"}` from the type that is written so.
+    """
+    if b"$" not in document or not _has_dollar_key(document):
+        return True
+    try:
+        return to_raw(loads(dumps_document(document)))[1] == document
+    except (ValueError, BSONError, OverflowError):
+        return False
+
+
+def _has_dollar_key(container: bytes) -> bool:
+    return any(
+        key.startswith(b"$") or (kind in (raw.DOCUMENT, raw.ARRAY) and _has_dollar_key(payload))
+        for key, kind, payload in raw.elements(container)
+    )
 
 
 def _array(payload: bytes) -> str:

@@ -8,14 +8,18 @@ import subprocess
 import sys
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+import bson
 import pytest
-from bson import ObjectId, Timestamp, json_util
+from bson import Binary, ObjectId, Timestamp, json_util
+from click.testing import CliRunner
 
 from models import ABSENT, ChangeModel, HistoryModel
 from tests.support.daemon import PATIENCE_S
 from watcher.cli import exit_codes
 from watcher.cli.commands.reading.log import NEWEST_ON_TERMINAL
+from watcher.cli.main import watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +110,13 @@ def test_json_does_not_wait_for_what_it_does_not_need(
 
 @pytest.mark.parametrize(
     ("recorded", "asked", "suggested"),
-    [("42", "42", "'\"42\"'"), (42, '"42"', " 42"), (ObjectId(HEX), f'"{HEX}"', f" {HEX}"), (HEX, HEX, f"'\"{HEX}\"'")],
+    [
+        ("42", "42", "'\"42\"'"),
+        (42, '"42"', " 42"),
+        (ObjectId(HEX), f'"{HEX}"', f" {HEX}"),
+        (HEX, HEX, f"'\"{HEX}\"'"),
+        (Binary(bytes(15) + b"7", 4), str(UUID(bytes=bytes(15) + b"7")), '\'{"$binary"'),
+    ],
 )
 def test_an_id_of_another_type_is_suggested_not_swallowed(
     run: Run, database: Database[Any], recorded: Any, asked: str, suggested: str
@@ -215,3 +225,21 @@ def test_a_terminal_gets_the_newest_and_is_told_of_the_rest(
     assert program.returncode == exit_codes.OK
     assert shown.count(b"update") == NEWEST_ON_TERMINAL
     assert f"newest {NEWEST_ON_TERMINAL}" in errors
+
+
+def test_what_json_cannot_tell_apart_is_said_and_bson_tells_it(
+    environment: dict[str, str], database: Database[Any]
+) -> None:
+    """A sub-document `{"$oid": …}` and an ObjectId are one text."""
+    event = dict(stored(1, 42))
+    event["changes"] = [{"field": "_id", "new_value": 42}, {"field": "a", "new_value": {"$oid": "66" * 12}}]
+    event["operation"] = "insert"
+    database.history.insert_one(event)
+
+    shown = ("show", "shop.users", "42")
+    for arguments in (shown, (*shown, "--json"), ("log", "shop.users", "--json")):
+        said = CliRunner().invoke(watcher, arguments, env=environment)
+        assert "--bson" in said.stderr, said.output
+    exact = CliRunner().invoke(watcher, ["show", "shop.users", "42", "--bson"], env=environment)
+    assert bson.decode(exact.stdout_bytes) == {"_id": 42, "a": {"$oid": "66" * 12}}
+    assert "--bson" not in exact.stderr

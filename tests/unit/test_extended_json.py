@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import bson
 import pytest
 from bson import (
     Binary,
@@ -107,3 +108,31 @@ def test_it_says_what_the_driver_says_where_the_driver_can(value: Any) -> None:
     )
 
     assert json.loads(extended_json.dumps(value)) == json.loads(json_util.dumps(value, json_options=options))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": {"$oid": "66f2a1c0e4b0d52a3c9f1e77"}},
+        {"a": [{"$numberLong": "3"}]},
+        {"a": {"$date": {"$numberLong": "3"}}},
+        {"a": {"$oid": "x"}},
+        {"a": {"b": {"$undefined": True}}},
+    ],
+)
+def test_a_sub_document_that_is_written_like_a_type_is_known_as_one(document: dict[str, Any]) -> None:
+    """Whoever reads the JSON back would have an ObjectId where there was none."""
+    assert not extended_json.reads_back(bson.encode(document))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": ObjectId("66f2a1c0e4b0d52a3c9f1e77"), "price": "$5", "$a": 1},
+        {"a": {"$set": {"b": 1}, "$ref": "c"}},
+        {"a": datetime(2024, 1, 1, tzinfo=UTC), "$": {"$x": [1, {"$y": None}]}},
+    ],
+)
+def test_what_is_read_back_as_it_was_is_not_warned_of(document: dict[str, Any]) -> None:
+    """A warning about every dollar would be read by nobody."""
+    assert extended_json.reads_back(bson.encode(document))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from change_history.bson import extended_json
 from change_history.bson.values import ABSENT
 from change_history.stored.event import to_event
 from watcher.cli import session
@@ -71,9 +72,18 @@ def print_all(events: Iterator[RawBSONDocument], form: Form, *, endless: bool) -
 class _Json(Form):
     def __init__(self, reverts: Reverts) -> None:
         self._reverts = reverts
+        self._misleading = 0
 
     def event(self, stored: RawBSONDocument) -> None:
         event_words.json_line(stored, self._reverts.of_stored(stored))
+        self._misleading += not extended_json.reads_back(bytes(stored.raw))
+
+    def end(self) -> None:
+        if self._misleading:
+            session.say(
+                f"{words(self._misleading, 'event')} with a sub-document that Extended JSON writes like a type, as "
+                "{$oid: …}; `watcher show --bson` gives a document exactly."
+            )
 
 
 class _Text(Form):

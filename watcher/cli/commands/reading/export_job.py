@@ -50,6 +50,7 @@ class Job:
         at: the point in time of which the documents are wanted; None: their history.
         zone: of the times in what is said beside the data; None: the local one.
         untold: how many documents history could not tell, by the reason.
+        misleading: how many rows have a sub-document that is written like another type.
         gaps: how many intervals of lost events lie behind the documents.
     """
 
@@ -60,6 +61,7 @@ class Job:
     zone: tzinfo | None = None
     untold: Counter[str] = field(default_factory=Counter)
     gaps: int = 0
+    misleading: int = 0
 
     @property
     def table(self) -> Table:
@@ -75,7 +77,9 @@ class Job:
             return
         make = tables.of_changes if self.changes else tables.of_event
         for stored in _shown(source.events(history, self.selection, first), history, self.selection):
-            yield from make(bytes(stored.raw))
+            document = bytes(stored.raw)
+            self.misleading += not extended_json.reads_back(document)
+            yield from make(document)
 
     def _documents(self, history: Reader, at: Moment) -> Iterator[bytes]:
         documents = source.documents(history, self.selection.namespace or "", self.selection.document_id, at)
@@ -86,6 +90,7 @@ class Job:
             if self.format is not Format.NDJSON:
                 yield tables.of_document(document_id, document, unknown)
             elif document is not None:
+                self.misleading += not extended_json.reads_back(document)
                 yield document
 
 
@@ -181,6 +186,11 @@ def _remarks(job: Job) -> None:
         click.echo(f"{job.format}: {lost}", err=True)
     for reason, count in job.untold.items():
         click.echo(f"{count} documents cannot be told, and are {_UNTOLD[job.format]}: {reason}", err=True)
+    if job.misleading:
+        rows = (
+            f"{job.misleading} of them have a sub-document that Extended JSON writes like another type, as {{$oid: …}}"
+        )
+        click.echo(f"{rows}; `watcher show --bson` gives it exactly", err=True)
     if job.gaps:
         click.echo(
             f"{job.gaps} gaps lie before that point in time: what was lost is unknown; see `watcher gaps`", err=True

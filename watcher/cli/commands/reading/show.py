@@ -25,6 +25,10 @@ _COLOURS = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}  # with these, r
 
 
 def _check(given: Mapping[str, Any]) -> Iterator[str]:
+    if "as_json" in given and "as_bson" in given:
+        yield "--json and --bson are two forms; leave one of them out."
+    if "as_bson" in given and sys.stdout.isatty():
+        yield "--bson is nothing for a terminal; write it into a file, or a pipe to `bsondump`."
     if "document_id" in given and "query" in given:
         yield "--query chooses among the documents of a collection; leave it out, or the ID."
     if "document_id" not in given and isinstance(given.get("at"), int):
@@ -57,6 +61,9 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     help="Only documents that match this MongoDB filter, as they were then; Extended JSON.",
 )
 @option("--json", "as_json", is_flag=True, help="One document a line, in canonical Extended JSON.")
+@option(
+    "--bson", "as_bson", is_flag=True, help="Documents as BSON, to the byte, as `bsondump` and `mongorestore` read it."
+)
 @utc_option
 @click.pass_obj
 def show(
@@ -67,6 +74,7 @@ def show(
     at: PointInTime | None,
     query: dict[str, Any] | None,
     as_json: bool,
+    as_bson: bool,
     zone: tzinfo | None,
 ) -> None:
     """Show a document as it was."""
@@ -75,12 +83,14 @@ def show(
     named = is_given("document_id")
     with states.asked(context) as history:
         if named:
-            _show_document(history, namespace, document_id, at, zone, as_json=as_json)
+            _show_document(history, namespace, document_id, at, zone, _printer(as_json, as_bson, pretty=True))
         else:
-            _show_collection(history, namespace, at, query, zone, as_json=as_json)
+            _show_collection(history, namespace, at, query, zone, _printer(as_json, as_bson, pretty=False))
 
 
-def _show_document(history: Reader, namespace: str, document_id: Any, at: Any, zone: Any, *, as_json: bool) -> None:
+def _show_document(
+    history: Reader, namespace: str, document_id: Any, at: Any, zone: Any, show_one: Callable[[bytes], bool]
+) -> None:
     from watcher.cli.rendering import states
 
     state = states.state(history, namespace, document_id, at, zone)
@@ -88,24 +98,30 @@ def _show_document(history: Reader, namespace: str, document_id: Any, at: Any, z
         raise CommandError(states.absent(history, state, at, zone), exit_codes.NOT_FOUND)
     say(f"{states.named(namespace, document_id)}: {states.stands(state, zone)}")
     states.say_gaps(state.gaps, zone)
-    _printer(as_json=as_json, pretty=True)(state.data)
+    if not show_one(state.data):
+        say(f"{states.named(namespace, document_id)} {_MISLEADING}")
 
 
 def _show_collection(
-    history: Reader, namespace: str, at: Any, query: dict[str, Any] | None, zone: Any, *, as_json: bool
+    history: Reader,
+    namespace: str,
+    at: Any,
+    query: dict[str, Any] | None,
+    zone: Any,
+    show_one: Callable[[bytes], bool],
 ) -> None:
     from watcher.cli.rendering import states, value_text
 
     collection = history.collection(namespace, at)
     shown = unknown = 0
-    show_one = _printer(as_json=as_json, pretty=False)
     for told in collection.documents(query):
         if told.data is None:
             unknown += 1
             say(f"{states.named(namespace, told.document_id)} is left out, history cannot tell it: {told.unknown}.")
         else:
             shown += 1
-            show_one(told.data)
+            if not show_one(told.data):
+                say(f"{states.named(namespace, told.document_id)} {_MISLEADING}")
     states.say_gaps(collection.gaps, zone)
     if collection.unknown is not None:
         say(f"Which documents {value_text.printable(namespace)} had is not known: {collection.unknown}.")
@@ -118,7 +134,25 @@ def _show_collection(
     raise CommandError(states.nothing(history, collection, zone), exit_codes.NOT_FOUND)
 
 
-def _printer(*, as_json: bool, pretty: bool) -> Callable[[bytes], None]:
+_MISLEADING = "has a sub-document that Extended JSON writes like another type, as {$oid: …}; --bson gives it exactly."
+
+
+def _printer(as_json: bool, as_bson: bool, *, pretty: bool) -> Callable[[bytes], bool]:  # noqa: FBT001 - two options
+    """Print a document; whether what is printed tells it from every other one."""
+    from change_history.bson import extended_json
+
+    if as_bson:
+        return lambda document: bool(sys.stdout.buffer.write(document))
+    write = _text_printer(as_json=as_json, pretty=pretty)
+
+    def show_one(document: bytes) -> bool:
+        write(document)
+        return extended_json.reads_back(document)
+
+    return show_one
+
+
+def _text_printer(*, as_json: bool, pretty: bool) -> Callable[[bytes], None]:
     from change_history.bson import extended_json
 
     if as_json:
