@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +18,11 @@ from tests.support.daemon import FULL_SIZE
 from tests.support.recording import Recording
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
+from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from watcher.embedded.mongod import Mongod
+    from pathlib import Path
 
 _NAMESPACE = "shop.a"
 _COMMANDS = [
@@ -130,3 +135,39 @@ def test_no_wrong_deployment_ends_in_a_traceback_or_without_advice(server: Mongo
         if name == "a wrong password" and command != ("doctor",):
             assert found.exit_code in {exit_codes.REFUSED, exit_codes.FATAL}, found.output
             assert "password" in found.output
+
+
+class _Standalone(Mongod):
+    """A server that is in no replica set."""
+
+    def _command(self, binary: Path) -> list[str]:
+        arguments = super()._command(binary)
+        at = arguments.index("--replSet")
+        return arguments[:at] + arguments[at + 2 :]
+
+
+def test_a_standalone_server_is_told_beside_an_empty_history(tmp_path: Path, free_port: int) -> None:
+    """Whoever waits there for the first event waits for ever."""
+    with _Standalone(tmp_path / "server", free_port, initiate=False, cache_gb=0.25) as server:
+        found = _run(server, "log")
+
+    assert found.exit_code == exit_codes.NOT_FOUND
+    assert "standalone mongod" in found.output
+    assert "--replSet" in found.output
+
+
+def test_a_start_that_fails_logs_no_line_breaks(free_port: int) -> None:
+    """A JSON line is for machines; its advice is a list."""
+    environment = os.environ | {"WATCHER_MONGODB_URI": "mongodb://127.0.0.1:9", "WATCHER_LOG_FORMAT": "json"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port))
+        taken.listen()
+        command = [sys.executable, "-m", "watcher", "run"]
+        environment["WATCHER_HTTP_PORT"] = str(free_port)
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+    said = json.loads(failed.stderr.splitlines()[-1])
+    assert failed.returncode == exit_codes.FATAL
+    assert "listens there already" in said["reason"]
+    assert said["advice"][0].startswith("Set WATCHER_HTTP_PORT")
+    assert "\\n" not in failed.stderr

@@ -111,7 +111,7 @@ class _Text(Form):
             return ""
         from watcher.cli.rendering import reverts
 
-        return reverts.of_event(revert, self._zone)
+        return reverts.of_event(revert, self._zone, brought_back=event.operation == "insert")
 
 
 class _Counted(Form):

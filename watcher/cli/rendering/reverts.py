@@ -60,7 +60,7 @@ class Wish:
     undelete: bool
 
 
-def of_event(revert: RecordedRevert, zone: tzinfo | None) -> str:
+def of_event(revert: RecordedRevert, zone: tzinfo | None, *, brought_back: bool = False) -> str:
     """What a revert did, in few words: `revert to version 3, field email`."""
     if revert.undone is not ABSENT:
         said = f"revert of transaction {transactions.name_of(_transaction(revert.undone))}"
@@ -68,7 +68,7 @@ def of_event(revert: RecordedRevert, zone: tzinfo | None) -> str:
         said = f"revert to {goal(revert.to, zone)}"
     if revert.fields:
         said += f", {'field' if len(revert.fields) == 1 else 'fields'} {', '.join(map(printable, revert.fields))}"
-    return said + (", forced" if revert.forced else "")
+    return said + (", brought back" if brought_back else "") + (", forced" if revert.forced else "")
 
 
 def goal(at: Any, zone: tzinfo | None) -> str:
