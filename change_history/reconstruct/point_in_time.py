@@ -62,6 +62,11 @@ def require_aware(moment: Moment | None) -> None:
         raise TypeError(f"a time must be a datetime or a bson.Timestamp, not {type(moment).__name__}")
     if moment.utcoffset() is None:
         raise ValueError(f"{moment!r} has no time zone; write {moment!r}.astimezone() for local time")
+    if isinstance(moment, datetime):
+        try:
+            moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(f"{moment!r} is beyond the calendar in UTC") from error
 
 
 def id_bounds(since: Moment | None, until: Moment | None) -> dict[str, bytes]:

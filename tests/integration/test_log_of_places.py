@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -142,4 +143,18 @@ def test_a_namespace_that_is_none_is_no_empty_answer(history: Reader, wrong: str
     ]
     for question in questions:
         with pytest.raises(ValueError, match=r"no namespace; write database\.collection"):
+            question()
+
+
+@pytest.mark.parametrize("wrong", [datetime.max.replace(tzinfo=timezone(-timedelta(hours=12)))])
+def test_a_time_beyond_the_calendar_is_refused_by_the_library(history: Reader, namespace: str, wrong: datetime) -> None:
+    """At once, not from within the driver."""
+    for question in (
+        lambda: history.log(namespace, since=wrong),
+        lambda: history.stats(namespace, until=wrong),
+        lambda: history.gaps(namespace, since=wrong),
+        lambda: history.as_of(namespace, 1, wrong),
+        lambda: history.collection(namespace, wrong),
+    ):
+        with pytest.raises(ValueError, match="beyond the calendar"):
             question()
