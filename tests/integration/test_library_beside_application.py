@@ -38,7 +38,7 @@ assert type(event) is Event
 from change_history import mongoengine as ours
 ours.connect(sys.argv[1], sys.argv[2])
 (found,) = Users(id=1).history.changes
-assert type(found) is Change and (found.field, found.new_value) == ("n", 5), found
+assert isinstance(found, Change) and (found.field, found.new_value) == ("n", 5), found
 assert set(_document_registry) == {"HistoryModel", "ChangeModel", "Users"}, set(_document_registry)
 assert {name: sys.modules[name].__file__ for name in ("models", "config", "watcher")}["models"].startswith(sys.argv[3])
 assert HistoryModel(name="own").name == "own"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoClient[dic
         yield found
 
 
+ID_DIGITS = 32
+"""Of the `_id` of an entry, as a table prints it."""
+
+
 def _uri(client: MongoClient[Any]) -> str:
     (host, port), *_ = client.nodes
     return f"mongodb://{host}:{port}/?replicaSet=rs0"
@@ -51,7 +57,20 @@ def test_every_answer_is_the_one_that_the_build_itself_gave(client: MongoClient[
 
     assert {each["arguments"][0] for each in given} >= MANY | {"gaps", "rejected", "checkpoint", "snapshots"}
     for then, now in zip(given, found, strict=True):
-        assert now == {name: then[name] for name in now}, then["arguments"]
+        if "an event of its collection was rejected" in then["stderr"]:
+            continue  # it concerns its own document alone by now: test_any_document
+        assert _comparable(now, then["arguments"]) == _comparable(then, then["arguments"]), then["arguments"]
+
+
+def _comparable(answer: dict[str, Any], arguments: list[str]) -> Any:
+    """An answer, without what is said in another way by now: a table has one more column, a CSV names transactions."""
+    if arguments[0] == "rejected" and "--json" not in arguments:
+        return answer["code"], [word for word in answer["stdout"].split() if len(word) == ID_DIGITS]
+    if arguments[0] == "export" and "csv" in arguments and "--at" not in arguments:
+        rows = csv.DictReader(io.StringIO(answer["stdout"]))
+        told = [{name: row[name] for name in row if name not in ("transaction", "session")} for row in rows]
+        return answer["code"], told
+    return answer["code"], answer["stdout"], answer.get("stderr")
 
 
 def test_the_library_reads_every_document_that_the_build_had_recorded(client: MongoClient[Any]) -> None:

@@ -55,7 +55,7 @@ def lines(differences: Iterable[Difference], *, width: int | None = None) -> Ite
         elif array not in told:
             told.add(array)
             name = where(array, one.identities[:-1])
-            yield _other(name, f"{moved[array]} elements moved to other positions", width)
+            yield _other(name, f"{moved[array]} elements moved to other places", width)
 
 
 def where(path: Path, identities: tuple[Value | None, ...]) -> str:
