@@ -115,15 +115,12 @@ def readable(document: bytes) -> dict[bytes, Value]:
         while position < end:
             kind = document[position]
             start = document.index(0, position + 1) + 1
-            size = _SIZE[kind]
-            if size == _PREFIXED:
-                size = _read_int32(document, start)[0] + _BESIDE[kind]
-            stop = start + size if size >= 0 else _odd_end(document, kind, start)
+            stop = end_of_value(document, kind, start)
             if stop > end or stop < start:
                 break
             found[document[position + 1 : start - 1]] = (kind, document[start:stop])
             position = stop
-    except (ValueError, struct.error):
+    except ValueError:  # MalformedBSON is one
         pass
     return found
 
