@@ -54,14 +54,25 @@ def changes(before: bytes | None, after: bytes | None) -> list[Change]:
         after: likewise.
 
     Returns:
-        None for equal bytes. Of a document that is only on one side, one for each of its fields.
+        None for equal bytes. Of a document that is only on one side, one for each of its fields. Where a key
+        occurs twice, one for each field of the document after, in its order, which no update can tell.
     """
+    if before == after:
+        return []
     if before is None or after is None:
         return [
-            *(Change((key,), value, None) for key, value in raw.fields(before or raw.EMPTY_DOCUMENT).items()),
-            *(Change((key,), None, value) for key, value in raw.fields(after or raw.EMPTY_DOCUMENT).items()),
+            *(
+                Change((key,), (kind, payload), None)
+                for key, kind, payload in raw.elements(before or raw.EMPTY_DOCUMENT)
+            ),
+            *(
+                Change((key,), None, (kind, payload))
+                for key, kind, payload in raw.elements(after or raw.EMPTY_DOCUMENT)
+            ),
         ]
     found, _ = diff(before, after)
+    if _repeats(before) or _repeats(after):
+        return found
     old, new = raw.fields(before), raw.fields(after)
     moved = set(_out_of_order(list(old), list(new)))
     return [

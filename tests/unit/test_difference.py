@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 
-from change_history.bson.values import Missing, to_raw
+from change_history.bson import raw
+from change_history.bson.values import ABSENT, Missing, to_raw
 from change_history.diff.images import changes, read
 from change_history.reconstruct import fold
 from change_history.stored.changes import decode
@@ -71,3 +72,20 @@ def test_what_is_only_on_one_side_is_told_field_by_field() -> None:
     assert [(c.field, c.new_value) for c in read(changes(None, document))] == [("_id", 1), ("a", None)]
     assert [(c.field, c.old_value) for c in read(changes(document, None))] == [("_id", 1), ("a", None)]
     assert changes(None, None) == []
+
+
+def test_a_document_that_has_a_key_twice_is_told_with_both() -> None:
+    """Told by its last value alone it would be another document, and one that is the same would have changed."""
+    twice = raw.from_fields([(b"_id", number(1)), (b"a", number(1)), (b"b", number(0)), (b"a", number(2))])
+    other = written({"_id": 1, "b": 0, "a": 1, "c": 3})
+
+    assert changes(twice, twice) == []
+    assert [(c.field, c.new_value) for c in read(changes(None, twice))] == [("_id", 1), ("a", 1), ("b", 0), ("a", 2)]
+    assert [(c.field, c.old_value) for c in read(changes(twice, None))] == [("_id", 1), ("a", 1), ("b", 0), ("a", 2)]
+    told = [(c.field, c.new_value) for c in read(changes(other, twice))]
+    assert told == [("c", ABSENT), ("_id", 1), ("a", 1), ("b", 0), ("a", 2)]
+
+
+def number(value: int) -> raw.Value:
+    """A BSON integer."""
+    return raw.INT32, raw.int32(value)
