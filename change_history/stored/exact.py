@@ -39,14 +39,17 @@ def insert(collection: Collection[Any], documents: Sequence[bytes], session: Cli
         pymongo.errors.PyMongoError: not all is acknowledged.
     """
     ordered = session is not None
-    if not any(_DOCUMENT_ID in document[:_LOOKED_AT] for document in documents):
+    if not any(map(_would_be_changed, documents)):
         collection.insert_many([RawBSONDocument(one) for one in documents], ordered=ordered, session=session)
         return
     writes = [
-        put(document) if _DOCUMENT_ID in document[:_LOOKED_AT] else InsertOne(RawBSONDocument(document))
-        for document in documents
+        put(document) if _would_be_changed(document) else InsertOne(RawBSONDocument(document)) for document in documents
     ]
     collection.bulk_write(writes, ordered=ordered, session=session)
+
+
+def _would_be_changed(document: bytes) -> bool:
+    return document.find(_DOCUMENT_ID, 0, _LOOKED_AT) >= 0
 
 
 def put(document: bytes) -> UpdateOne:
