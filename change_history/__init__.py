@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     )
     from change_history.revert.live import RefusedWriteError
     from change_history.revert.merge import InsideArrayError
+    from change_history.stored.actor import Actor
     from change_history.stored.chunks import MissingChunkError
     from change_history.stored.event import Change, Event
 
 __all__ = [
     "ABSENT",
     "UNKNOWN",
+    "Actor",
     "AmbiguousTransactionError",
     "BusyError",
     "Change",
@@ -68,6 +70,7 @@ __all__ = [
 
 _WHERE = {
     "ABSENT": "bson.values",
+    "Actor": "stored.actor",
     "AmbiguousTransactionError": "query.transactions",
     "BusyError": "export.part_file",
     "Change": "stored.event",

@@ -4,7 +4,7 @@ from change_history.bson.values import ABSENT, UNKNOWN, Missing
 from models.change import ChangeModel
 from models.checkpoint import CheckpointModel
 from models.connection import connect, disconnect
-from models.history import HistoryModel, TransactionModel
+from models.history import ActorModel, HistoryModel, TransactionModel
 from models.rejected import RejectedModel
 from models.revert import RevertModel
 from models.snapshot import SnapshotModel
@@ -12,6 +12,7 @@ from models.snapshot import SnapshotModel
 __all__ = [
     "ABSENT",
     "UNKNOWN",
+    "ActorModel",
     "ChangeModel",
     "CheckpointModel",
     "HistoryModel",

@@ -30,6 +30,16 @@ class TransactionModel(EmbeddedDocument):
     number = BSONField()
 
 
+class ActorModel(ExactDocument, EmbeddedDocument):
+    """Who made the change, and how that is known: see `change_history.stored.actor.Actor`."""
+
+    id = BSONField()
+    provenance = StringField(required=True)
+    reason = StringField()
+    request = BSONField()
+    database_user = StringField()
+
+
 class HistoryModel(ExactDocument, Document):
     """One change event, whole.
 
@@ -66,6 +76,15 @@ class HistoryModel(ExactDocument, Document):
             },
             # What was lost. Few documents, and every answer asks for them.
             {"fields": ["operation", "id"], "name": "gaps", "partialFilterExpression": {"operation": "gap"}},
+            # What somebody did, and what was done for a reason or in the course of a request. Only events that say so.
+            *(
+                {
+                    "fields": [f"actor.{said}", "id"],
+                    "name": f"actor_{said}",
+                    "partialFilterExpression": {f"actor.{said}": {"$exists": True}},
+                }
+                for said in ("id", "reason", "request")
+            ),
         ],
         "index_cls": False,
     }
@@ -84,6 +103,7 @@ class HistoryModel(ExactDocument, Document):
     version = IntField()
     change_count = IntField()
     parts = ListField(BinaryField(), default=None)
+    actor = EmbeddedDocumentField(ActorModel)
 
     def __str__(self) -> str:
         """The event on one line, without its values: they may be large, and secret."""

@@ -17,6 +17,7 @@ from bson.raw_bson import RawBSONDocument
 from change_history.bson import raw
 from change_history.bson.values import CODEC
 from change_history.errors import HistoryError
+from change_history.stored import actor
 from change_history.stored.names import PARTS
 from change_history.stored.reading import RAW
 
@@ -82,6 +83,9 @@ def head(document: bytes, chunks: list[Chunk]) -> bytes:
 
     `changes` keeps the fields' names; if these are too many, one change of the whole document stands for them, so
     that a search for any field finds the head. `change_count` is the number of changes, `parts` names the chunks.
+
+    Args:
+        document: the history document, without an actor: it may come later, and chunks are never changed.
     """
     found = raw.fields(document)
     changes = raw.items(found[b"changes"][1])
@@ -114,13 +118,16 @@ class MissingChunkError(HistoryError, LookupError):
 
 
 def whole(database: Database[Any], stored: RawBSONDocument) -> RawBSONDocument:
-    """A stored history document as it was recorded: itself, or what its chunks make.
+    """A stored history document as it was recorded: itself, or what its chunks make. The actor stands in the head.
 
     Raises:
         MissingChunkError: a chunk is missing.
     """
     parts = stored.get("parts") if _PARTS in bytes(stored.raw) else None  # a look-up decodes the document
-    return stored if parts is None else RawBSONDocument(read(database, parts), RAW)
+    if parts is None:
+        return stored
+    data, (_, who) = read(database, parts), actor.split(bytes(stored.raw))
+    return RawBSONDocument(data if who is None else actor.added(data, who), RAW)
 
 
 def read(database: Database[Any], chunks: Iterable[bytes]) -> bytes:

@@ -11,6 +11,7 @@ import bson
 
 from change_history.bson.paths import TextPath, dotted_text, encoded, is_ambiguous, read_text
 from change_history.bson.values import ABSENT, UNKNOWN, document_to_python
+from change_history.stored.actor import Actor, to_actor
 from change_history.stored.names import FROM_UNKNOWN
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Event:
     `id` is the cluster time (8 bytes, big-endian) followed by 8 bytes of BLAKE2b of the resume token: the same event
     has the same `id` wherever and however often it is read, and ids are in time order. Within one cluster time, events
     are ordered by `resume_token`, byte by byte.
+
+    `actor` is None where nobody knows who made the change.
     """
 
     id: bytes
@@ -86,6 +89,7 @@ class Event:
     version: int | None = None
     change_count: int | None = None
     parts: list[bytes] | None = None
+    actor: Actor | None = None
 
     def __str__(self) -> str:
         """The event on one line, without its values: they may be large, and secret."""
@@ -119,7 +123,7 @@ def to_event(stored: RawBSONDocument | bytes) -> Event:
     """
     fields = document_to_python(stored, _doubtful)
     get = fields.get
-    timestamp, transaction, parts = get("timestamp"), get("transaction"), get("parts")
+    timestamp, transaction, parts, actor = get("timestamp"), get("transaction"), get("parts"), get("actor")
     if timestamp is None:  # not from this product
         timestamp = fields["cluster_time"].as_datetime()
     untold = parts is not None
@@ -140,6 +144,7 @@ def to_event(stored: RawBSONDocument | bytes) -> Event:
     draft.version = get("version")
     draft.change_count = get("change_count")
     draft.parts = parts
+    draft.actor = to_actor(actor) if isinstance(actor, dict) else None
     draft.__class__ = Event
     event: Event = draft
     return event
@@ -147,6 +152,7 @@ def to_event(stored: RawBSONDocument | bytes) -> Event:
 
 _CHANGES = b"\x04changes\x00"
 _TOKEN = b"\x05resume_token\x00"
+_ACTOR = b"\x03actor\x00"
 _AROUND_TOKEN = len(_TOKEN) + 4 + len(b"\x00") + len(b"\x00")
 _KEPT_BY_DRIVER = frozenset(
     {int, float, bool, bytes, bson.ObjectId, bson.Int64, bson.Binary, bson.Decimal128, datetime}
@@ -159,8 +165,12 @@ def _doubtful(decoded: dict[str, Any], data: bytes) -> tuple[int, int]:
     if type(decoded.get("document_id")) in _KEPT_BY_DRIVER:
         begin = max(begin, data.find(_CHANGES))
     token = decoded.get("resume_token")
-    if type(token) is bytes and data.startswith(_TOKEN, end - _AROUND_TOKEN - len(token)):
-        end -= _AROUND_TOKEN + len(token)
+    if "actor" in decoded:
+        end = data.rfind(_ACTOR)  # what stands before it here; a little more if the actor itself holds this
+    if type(token) is bytes:
+        around = _AROUND_TOKEN + len(token) - ("actor" in decoded)
+        if data.startswith(_TOKEN, end - around):
+            end -= around
     return begin, end
 
 

@@ -10,7 +10,7 @@ from pymongo import WriteConcern
 from pymongo.errors import DuplicateKeyError
 
 from change_history.bson import raw
-from change_history.stored import chunks
+from change_history.stored import actor, chunks
 from change_history.stored.names import PARTS
 
 if TYPE_CHECKING:
@@ -46,9 +46,11 @@ class LargeDocuments:
         Raises:
             pymongo.errors.PyMongoError: a chunk is not acknowledged.
         """
+        document, who = actor.split(document)
         pieces = chunks.cut(raw.fields(document)[b"_id"][1][_BINARY_HEADER:], document)
         self._store(pieces)
-        return chunks.head(document, pieces)
+        head = chunks.head(document, pieces)
+        return head if who is None else actor.added(head, who)
 
     def kept(self, identity: bytes, item: Rejected) -> dict[str, Any]:
         """What is rejected as a field of its document: the event as `event`, or `parts`: chunks, once they are stored.

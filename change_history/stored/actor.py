@@ -1,0 +1,88 @@
+"""Who made a change, as it is kept: the field `actor` of a history document, always its last.
+
+It is the last one because it may come later than the rest: what is completed afterwards has the same bytes as what was
+known at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from change_history.bson import raw
+
+CONTEXT, STAMP, SESSION = "context", "stamp", "session"
+"""How an actor is known: a context document in the same transaction; a field that this very event wrote; the database
+user whom the server noted with the session."""
+
+ACTOR = "actor"
+
+_NAME = b"actor"
+_KEY = b"\x03actor\x00"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who made a change, and how that is known. An event without one: nobody knows.
+
+    Attributes:
+        id: as the application or the deployment names them: a string, an `ObjectId`, an integer, a UUID (as `Binary`).
+        provenance: `context`, `stamp` or `session`.
+        reason: why, as the application says it.
+        request: in the course of what, as the application says it.
+        database_user: whom the server took the writer for, as `user@database`.
+    """
+
+    id: Any
+    provenance: str
+    reason: str | None = None
+    request: Any = None
+    database_user: str | None = None
+
+    def __str__(self) -> str:
+        return self.id if isinstance(self.id, str) else repr(self.id)
+
+
+def to_actor(stored: dict[str, Any]) -> Actor:
+    """The actor of a stored one, decoded."""
+    get = stored.get
+    return Actor(
+        id=get("id"),
+        provenance=get("provenance", ""),
+        reason=get("reason"),
+        request=get("request"),
+        database_user=get("database_user"),
+    )
+
+
+def encode(
+    identity: raw.Value,
+    provenance: str,
+    *,
+    reason: raw.Value | None = None,
+    request: raw.Value | None = None,
+    database_user: str | None = None,
+) -> bytes:
+    """Write an actor as it is stored, BSON."""
+    contents = [(b"id", identity), (b"provenance", (raw.STRING, raw.string(provenance.encode())))]
+    if reason is not None:
+        contents.append((b"reason", reason))
+    if request is not None:
+        contents.append((b"request", request))
+    if database_user is not None:
+        contents.append((b"database_user", (raw.STRING, raw.string(database_user.encode()))))
+    return raw.from_fields(contents)
+
+
+def added(document: bytes, actor: bytes) -> bytes:
+    """A history document that has no actor, with one."""
+    return raw.document([document[4:-1], _KEY, actor])
+
+
+def split(document: bytes) -> tuple[bytes, bytes | None]:
+    """A history document without its actor, and the actor; None: it has none."""
+    if _KEY not in document:
+        return document, None
+    found = raw.fields(document)
+    actor = found.pop(_NAME, None)
+    return (raw.from_fields(found.items()), actor[1]) if actor is not None else (document, None)
