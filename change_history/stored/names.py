@@ -14,6 +14,7 @@ SNAPSHOTS = "snapshots"
 REVERTS = "reverts"
 TERMS = "terms"
 IMPORTED = "imported"
+AMENDMENTS = "amendments"
 
 INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 """States of a revert."""

@@ -15,6 +15,7 @@ from pymongo import WriteConcern
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
+from change_history.stored.amendments import Kind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
 from watcher.backfill.queue import BASELINE, RECONCILE, Plan, enqueue
 from watcher.stream.damage import refusal
@@ -22,6 +23,7 @@ from watcher.stream.damage import refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from watcher.leadership.fence import Fence
@@ -41,6 +43,7 @@ class PlanStore:
     """
 
     def __init__(self, history: Database[Any], fence: Fence) -> None:
+        self._database = history
         self._history = history.get_collection(HISTORY, write_concern=_MAJORITY)
         self._checkpoints = history.get_collection(CHECKPOINTS, write_concern=_MAJORITY, codec_options=_RAW)
         self._stream = fence.stream
@@ -88,7 +91,17 @@ class PlanStore:
             "description.late": {"$ne": True},
         }
         said = {"description.level": True, "description.level_at": plan.reconciled_at}
-        self._fence.run(lambda session: self._history.update_many(mine, {"$set": said}, session=session))
+
+        def close(session: ClientSession | None) -> None:
+            note(
+                self._database,
+                Kind.GAP,
+                [gap["_id"] for gap in self._history.find(mine, {"_id": 1}, session=session)],
+                session,
+            )
+            self._history.update_many(mine, {"$set": said}, session=session)
+
+        self._fence.run(close)
 
     def _update(self, update: dict[str, Any]) -> None:
         term = self._fence.term

@@ -12,10 +12,12 @@ from pymongo import WriteConcern
 from change_history.bson import raw
 from change_history.partition import share
 from change_history.reconstruct.snapshots import forget
+from change_history.stored.amendments import Kind, note
 from change_history.stored.names import HISTORY
 from change_history.stored.order import position_of
 
 if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from change_history.bson.cluster_time import ClusterTime
@@ -126,7 +128,12 @@ class Gaps:
         found_at = (now.seconds * _MILLISECONDS).to_bytes(8, "little", signed=True)
         stored = RawBSONDocument(document(found, found_at))
         mine = {"_id": stored["_id"]}
-        self._fence.run(lambda session: self._history.replace_one(mine, stored, upsert=True, session=session))
+
+        def write(session: ClientSession | None) -> None:
+            note(self._database, Kind.GAP, [gap_id(found)], session)
+            self._history.replace_one(mine, stored, upsert=True, session=session)
+
+        self._fence.run(write)
         log.error(
             "gap: events are lost",
             since=str(since.cluster_time.timestamp),
@@ -157,6 +164,7 @@ class Gaps:
             "description.to": {"$gte": first},
         }
         reconciled = {"description.level": "", "description.level_at": ""}
+        note(self._database, Kind.GAP, self._history.distinct("_id", around))
         found = self._history.update_many(around, {"$set": {"description.late": True}, "$unset": reconciled})
         if found.matched_count:
             forget(self._database, documents)

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import WriteConcern
 
+from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget
 from change_history.stored import chunks
+from change_history.stored.amendments import Kind, note
 from change_history.stored.names import PARTS, REJECTED
+from change_history.stored.order import identity
 from change_history.stored.rejected import is_entry, kept
 from watcher.events import record
 from watcher.stream.batch import Entry, Position, Recorded, Rejected
@@ -93,6 +96,7 @@ class RejectedEvents:
                 document = record.record(data)
         except (ValueError, KeyError, IndexError, chunks.MissingChunkError) as error:
             return f"{type(error).__name__}: {error}"
+        note(self._database, Kind.LATE, [identity(raw.fields(document))])
         refused = self._writer.judge(Entry(document, data))
         if refused is None:
             forget(self._database, [document])  # what was told without it
