@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from change_history.bson.redacted import Redacted
     from change_history.bson.values import ABSENT, UNKNOWN, Missing
     from change_history.errors import HistoryError
     from change_history.export.part_file import BusyError, NotResumableError
@@ -60,6 +61,7 @@ __all__ = [
     "NotAllowedError",
     "NotResumableError",
     "NothingRecordedError",
+    "Redacted",
     "RefusedWriteError",
     "Selection",
     "State",
@@ -90,6 +92,7 @@ _WHERE = {
     "NotAllowedError": "revert.errors",
     "NotResumableError": "export.part_file",
     "NothingRecordedError": "revert.errors",
+    "Redacted": "bson.redacted",
     "RefusedWriteError": "revert.live",
     "Selection": "query.selection",
     "State": "reconstruct.state",

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
-from bson import ObjectId, json_util
+from bson import Binary, ObjectId, json_util
 from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
 
-from change_history.bson import raw
+from change_history.bson import raw, redacted
 from change_history.bson.values import CODEC, DBPointer, Symbol, Undefined, to_python, to_raw
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def dumps_raw(value: Value) -> str:
     writer = _WRITERS.get(kind)
     if writer is not None:
         return writer(payload)
+    if kind == raw.BINARY and redacted.is_withheld(value):
+        return f'{{"$binary": {{"base64": "{b64encode(payload[5:]).decode()}", "subType": "{redacted.SUBTYPE:02x}"}}}}'
     # Every other type is a scalar that the driver decodes without loss.
     return json.dumps(json_util.default(to_python(value), _OPTIONS))
 
@@ -170,7 +173,10 @@ def _object(found: dict[str, Any]) -> Any:
             return DBPointer(namespace, oid)
         case {"$ref": _}:
             return found  # a document like any other, not the driver's `DBRef`
-    return json_util.object_hook(found, _OPTIONS)
+    read = json_util.object_hook(found, _OPTIONS)
+    if type(read) is Binary:
+        return redacted.from_binary(read.subtype, read) or read
+    return read
 
 
 def _refuse(constant: str) -> Any:

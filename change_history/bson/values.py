@@ -1,7 +1,7 @@
 """Values as Python sees them: absent, unknown, and every BSON type told apart.
 
-Three things must never be mixed up: a path that was not there (`ABSENT`), a value nobody knows any more
-(`UNKNOWN`), and a stored null (`None`).
+Four things must never be mixed up: a path that was not there (`ABSENT`), a value nobody knows any more (`UNKNOWN`), a
+value that history withholds (`change_history.bson.redacted.Redacted`), and a stored null (`None`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import bson.errors
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 
-from change_history.bson import raw
+from change_history.bson import raw, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,11 +74,12 @@ class DBPointer:
     id: ObjectId
 
 
-def to_python(value: raw.Value) -> Any:
+def to_python(value: raw.Value) -> Any:  # noqa: PLR0911 - one return a type
     """Turn a BSON value into the Python object that stands for exactly that type.
 
     Sub-documents become `dict` (also those with `$ref`, which `bson` would turn into a `DBRef`), arrays `list`,
-    the deprecated types the classes of this module, everything else what `bson` gives under `CODEC`.
+    the deprecated types the classes of this module, withheld values `Redacted`, everything else what `bson` gives under
+    `CODEC`.
     """
     kind, payload = value
     if kind == raw.DOCUMENT:
@@ -91,6 +92,8 @@ def to_python(value: raw.Value) -> Any:
         return Undefined()
     if kind == raw.DB_POINTER:
         return DBPointer(payload[4:-13].decode(), bson.ObjectId(payload[-12:]))
+    if kind == raw.BINARY and (withheld := redacted.redacted(value)) is not None:
+        return withheld
     return bson.decode(raw.from_fields([(b"v", value)]), CODEC)["v"]
 
 
@@ -109,6 +112,8 @@ def document_to_python(
         decoded = bson.decode(data, CODEC)
         begin, end = (4, len(data)) if doubtful is None else doubtful(decoded, data)
         if _LOST_TYPE(data, begin, end) is None or _encodes_to(decoded, data):
+            if redacted.MAGIC in data:
+                tell_withheld(decoded)
             return decoded
     return _taken_apart(data)
 
@@ -117,6 +122,16 @@ def document_to_python(
 # and two more bytes such as these follow, it is none, but the length of a string: after an undefined value with
 # an empty key they would be the ends of two documents and a type byte, after the others a length of 32 MB or more.
 _LOST_TYPE = re.compile(rb"[\x06\x0c\x0e](?!\x00\x00\x00[\x14-\x7e\x80-\xfe][\x02-\xff])").search
+
+
+def tell_withheld(container: Any) -> None:
+    """Put `Redacted` into a `dict` or a `list` wherever the driver has decoded a Binary that is one."""
+    for key, value in container.items() if isinstance(container, dict) else enumerate(container):
+        kind = type(value)
+        if kind is dict or kind is list:
+            tell_withheld(value)
+        elif kind is bson.Binary and (withheld := redacted.from_binary(value.subtype, value)) is not None:
+            container[key] = withheld
 
 
 def _taken_apart(data: bytes) -> dict[str, Any]:
@@ -151,6 +166,8 @@ def to_raw(value: Any) -> raw.Value:  # noqa: PLR0911 - one return a type
     if isinstance(value, str) and not isinstance(value, bson.Code):
         kind = raw.SYMBOL if isinstance(value, Symbol) else raw.STRING
         return (kind, raw.string(value.encode("utf-8", "surrogateescape")))
+    if isinstance(value, redacted.Redacted):
+        return value.raw
     if isinstance(value, Undefined):
         return (raw.UNDEFINED, b"")
     if isinstance(value, DBPointer):

@@ -15,7 +15,8 @@ from mongoengine.errors import NotRegistered, ValidationError
 
 from change_history.bson import raw
 from change_history.bson.paths import read_text
-from change_history.bson.values import Missing, to_raw
+from change_history.bson.redacted import Redacted
+from change_history.bson.values import Missing, tell_withheld, to_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -185,7 +186,7 @@ class Values:
             field: of mongoengine; None: the class has none.
             stored: the exact value (see `change_history.bson.values`).
         """
-        if isinstance(stored, Missing):
+        if isinstance(stored, Missing | Redacted):
             return stored
         return self._converted(field, self._decoded(stored), shown=True)
 
@@ -210,9 +211,11 @@ class Values:
         if type(stored) in _PLAIN:
             return stored
         try:
-            return bson.decode(raw.from_fields([(b"v", to_raw(stored))]), self._codec)["v"]
+            decoded = bson.decode(raw.from_fields([(b"v", to_raw(stored))]), self._codec)
         except (bson.errors.BSONError, ValueError, OverflowError):
             return stored
+        tell_withheld(decoded)
+        return decoded["v"]
 
     def _converted(self, field: Any, value: Any, *, shown: bool) -> Any:
         """A decoded value as the field has it, itself where it does not fit.
@@ -222,8 +225,8 @@ class Values:
             value: decoded.
             shown: for people, not to be put into a mongoengine document.
         """
-        if value is None:
-            return None
+        if value is None or isinstance(value, Redacted):
+            return value
         try:
             return self._python(field, value, shown=shown)
         except Exception:  # noqa: BLE001 - a field's own code may raise anything about a value of an older class

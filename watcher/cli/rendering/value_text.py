@@ -15,6 +15,7 @@ from uuid import UUID
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UUID_SUBTYPE
 
+from change_history.bson.redacted import Redacted
 from change_history.bson.values import DBPointer, Missing, Symbol, Undefined
 
 if TYPE_CHECKING:
@@ -173,5 +174,6 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     MaxKey: lambda _: "MaxKey()",
     Symbol: lambda value: f"Symbol({''.join(_quoted(value))})",
     Undefined: lambda _: "undefined",
+    Redacted: lambda value: printable(str(value)),
     DBPointer: lambda value: f'DBPointer({"".join(_quoted(value.namespace))}, ObjectId("{value.id}"))',
 }
