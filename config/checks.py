@@ -19,6 +19,8 @@ _MAX_QUOTED = 40
 _SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
 _MAGIC = re.compile(r"[*?\[]")  # a glob may be longer than what it matches
 _STREAM = re.compile(r"[A-Za-z0-9._-]+")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
@@ -154,6 +156,46 @@ def host(value: object) -> object:
     except ValueError:
         if len(value) > _MAX_HOST or not _HOST_NAME.fullmatch(value):
             raise ValueError("it is no IP address and no host name") from None
+    return value
+
+
+def _several(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("not a string and not a list of strings")
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def hosts(value: object) -> tuple[str, ...]:
+    """Names or addresses of hosts."""
+    found = _several(value)
+    for name in found:
+        host(name.removeprefix("[").removesuffix("]"))
+    return found
+
+
+def networks(value: object) -> tuple[str, ...]:
+    """Addresses and networks."""
+    found = _several(value)
+    for each in found:
+        ipaddress.ip_network(each)
+    return found
+
+
+def root_path(value: object) -> object:
+    """A path that begins with a slash and ends with none."""
+    if isinstance(value, str):
+        plain = value.rstrip("/")
+        if not _ROOT_PATH.fullmatch(plain):
+            raise ValueError("it is no plain path that begins with a slash")
+        return plain
+    return value
+
+
+def header_name(value: object) -> object:
+    """The name of a header."""
+    if isinstance(value, str) and not _HEADER.fullmatch(value):
+        raise ValueError("it has other characters than letters, digits and hyphens")
     return value
 
 

@@ -39,6 +39,23 @@ OnePartition = Annotated[
 Whole = Annotated[int, BeforeValidator(checks.no_bool)]
 Host = Annotated[str, BeforeValidator(checks.host), Allowed("an address to listen on, such as 127.0.0.1 or 0.0.0.0")]
 Folder = Annotated[Path, BeforeValidator(checks.folder), Allowed("the path of a folder")]
+File = Annotated[Path, BeforeValidator(checks.folder), Allowed("the path of a file")]
+RootPath = Annotated[
+    str, BeforeValidator(checks.root_path), Allowed("a path such as /history, or nothing for the root of a host")
+]
+HeaderName = Annotated[str, BeforeValidator(checks.header_name), Allowed("the name of a header, X-Forwarded-User")]
+Networks = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(checks.networks),
+    Allowed("comma-separated addresses and networks such as 127.0.0.1,10.0.0.0/8"),
+]
+Hosts = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(checks.hosts),
+    Allowed("comma-separated host names such as history.example.org"),
+]
 MongoUri = Annotated[
     SecretStr,
     BeforeValidator(_uri),

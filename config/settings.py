@@ -21,6 +21,9 @@ _UNSET = {
     "mongodb_uri": "(none: an embedded replica set)",
     "history_uri": "(as WATCHER_MONGODB_URI)",
     "partition": "(none: the whole stream)",
+    "serve_tokens": "(none)",
+    "serve_user_header": "(none)",
+    "access_log": "(none)",
 }
 
 
@@ -141,6 +144,30 @@ class Settings(BaseSettings):
 
     report_interval_s: fields.Whole = Field(default=60, ge=1, le=86_400)
     """How often the log says how many events were recorded and how far behind it is, in seconds."""
+
+    serve_host: fields.Host = "127.0.0.1"
+    """The address at which `watcher serve` answers."""
+
+    serve_port: fields.Whole = Field(default=8090, ge=0, le=65_535)
+    """Its TCP port; 0: any free one."""
+
+    serve_root_path: fields.RootPath = ""
+    """The path under which a proxy shows it."""
+
+    serve_tokens: fields.File | None = None
+    """The file of those who may read."""
+
+    serve_user_header: fields.HeaderName | None = None
+    """The name of the header in which a trusted proxy names a signed-on user."""
+
+    serve_trusted_proxies: fields.Networks = ()
+    """Addresses and networks of the proxies whose headers are believed."""
+
+    serve_allowed_hosts: fields.Hosts = ()
+    """Names under which it is asked for, besides those of this machine."""
+
+    access_log: fields.File | None = None
+    """The file that gets a line for every reading of documents."""
 
     _origins: dict[str, sources.Origin] = PrivateAttr(default_factory=dict)
 

@@ -33,6 +33,14 @@ NAMES = (
     "embedded_dir",
     "embedded_port",
     "report_interval_s",
+    "serve_host",
+    "serve_port",
+    "serve_root_path",
+    "serve_tokens",
+    "serve_user_header",
+    "serve_trusted_proxies",
+    "serve_allowed_hosts",
+    "access_log",
 )
 """All settings, in the order of `config.settings.Settings`, whose import takes long."""
 

@@ -167,7 +167,12 @@ def concerns(stored: RawBSONDocument, namespace: str | None, since: Moment | Non
     gap = view(to_event(stored))
     if (since is not None and gap.until < _earliest(since)) or (until is not None and gap.since > _latest(until)):
         return False
-    return namespace is None or globs.covers(gap.include, gap.exclude, namespace)
+    return namespace is None or concerns_namespace(gap, namespace)
+
+
+def concerns_namespace(gap: View, namespace: str) -> bool:
+    """Whether events of a namespace can have been lost in a gap."""
+    return globs.covers(gap.include, gap.exclude, namespace)
 
 
 def _earliest(moment: Moment) -> Timestamp:

@@ -18,6 +18,8 @@ from change_history.stored.event import Transaction
 from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
@@ -113,6 +115,21 @@ def find(collection: Collection[RawBSONDocument], name: Name) -> Transaction:
     if second is not None:
         both = " and ".join(name_of(each, _UUID_DIGITS) for each in (found, _transaction(second)))
         raise AmbiguousTransactionError(f"several transactions are called {name.digits}:{name.number}: {both}")
+    return found
+
+
+def among(collection: Collection[RawBSONDocument], name: Name, namespaces: Iterable[str]) -> list[Transaction]:
+    """Transactions of a name that have events in some namespaces; not all of them, but two if there are several."""
+    query = session_query(name) if isinstance(name, SessionName) else event_query(name)
+    query |= {"transaction": {"$exists": True}, "namespace": {"$in": list(namespaces)}}
+    found: list[Transaction] = []
+    with collection.find(as_query(query), _PLACE) as cursor:
+        for stored in cursor:
+            one = _transaction(stored)
+            if one not in found:
+                found.append(one)
+            if len(found) > 1:
+                break
     return found
 
 

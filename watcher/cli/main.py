@@ -12,6 +12,7 @@ from watcher.cli import session
 
 _COMMANDS = {
     "run": "Record every change until told to stop.",
+    "serve": "Show the history to others: pages for a browser, REST for programs.",
     "log": "Show what changed: a document's history, or a collection's.",
     "show": "Show a document as it was, or every document of a collection.",
     "diff": "Show what is different between two points in time of a document, or of a collection.",

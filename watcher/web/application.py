@@ -1,0 +1,212 @@
+"""The application: what happens to a request from its first byte, and which part answers it.
+
+A part asks the history by `ask`, which gives it what the visitor may read:
+
+    async def page(request: Request) -> Response:
+        state = await ask(request, lambda history: history.state(namespace, document_id))
+
+A path is routed as it was sent, percent-encoded, so a name or an id may hold a slash; a parameter `{id:segment}` is
+decoded.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, unquote
+
+from pymongo.errors import PyMongoError
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from change_history.errors import HistoryError
+from watcher.web import api, pages, problems
+from watcher.web.access import Access, AccessMiddleware
+from watcher.web.access_log import AccessLog
+from watcher.web.asking import Asker
+from watcher.web.question import ClientGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from pymongo import MongoClient
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from change_history.reader import Reader
+    from watcher.web.settings import WebSettings
+    from watcher.web.visible import VisibleHistory
+
+    T = TypeVar("T")
+
+_STATIC = Path(__file__).parent / "static"
+_CLIENT_GONE = 499
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+"""Stand in every answer."""
+
+_EVERY_ANSWER = [
+    (name.encode(), value.encode())
+    for name, value in {**SECURITY_HEADERS, "cache-control": "private, no-cache"}.items()
+]
+
+
+async def ask(request: Request, work: Callable[[VisibleHistory], T]) -> T:
+    """Ask the history for a request (see `watcher.web.asking.Asker.ask`)."""
+    asker: Asker = request.app.state.asker
+    return await asker.ask(request, work)
+
+
+class Segment(Convertor[str]):
+    """One part of a path, whatever is in it."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        """Decode it. Bytes that are not UTF-8 become lone surrogates, as everywhere."""
+        return unquote(value, errors="surrogateescape")
+
+    def to_string(self, value: str) -> str:
+        """Encode it."""
+        return quote(value, safe="", errors="surrogateescape")
+
+
+register_url_convertor("segment", Segment())
+
+
+def create(settings: WebSettings, client: MongoClient[Any], reader: Reader) -> ASGIApp:
+    """Make the application.
+
+    Args:
+        client: of the deployment that keeps the history; has a `watcher.web.asking.CommandListener`.
+        reader: the history. It stays the caller's.
+
+    Raises:
+        watcher.web.tokens.TokensError: the tokens file cannot be used.
+        OSError: the access log cannot be written.
+    """
+    access = Access(settings)
+    access_log = AccessLog(settings.access_log) if settings.access_log is not None else None
+    asker = Asker(client, reader, settings.limits, access_log)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with api.lifespan(application):
+            yield
+        asker.close()
+
+    application = Starlette(
+        routes=[
+            Route("/live", _live),
+            Route("/ready", _ready),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+            *api.routes(),
+            *pages.routes(),
+        ],
+        middleware=[Middleware(AccessMiddleware, access=access, access_log=access_log)],
+        exception_handlers=dict.fromkeys(
+            (Exception, HTTPException, problems.Problem, HistoryError, PyMongoError, ClientGoneError), _explain
+        ),
+        lifespan=lifespan,
+    )
+    application.state.asker = asker
+    application.state.access = access
+    application.state.access_log = access_log
+    application.state.settings = settings
+    application.router.redirect_slashes = False
+    return Door(application, settings)
+
+
+class Door:
+    """What every request and every answer passes: the path as it was sent, and the headers that every answer has."""
+
+    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+        self._app = app
+        self._root = settings.root_path
+        self._url_bytes = settings.limits.url_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = scope.get("raw_path") or quote(scope["path"]).encode()
+        path = sent.partition(b"?")[0].decode("ascii", "replace")
+        if self._root and not path.startswith(self._root + "/"):
+            path = self._root + path
+        scope = {**scope, "path": path, "root_path": self._root, "state": {**scope.get("state", {})}}
+        answer = _Answer(send)
+        try:
+            if len(sent) + len(scope["query_string"]) > self._url_bytes:
+                raise problems.Problem(  # noqa: TRY301 - it is answered as all others are
+                    HTTPStatus.REQUEST_URI_TOO_LONG, "too-long", f"a URL may have {self._url_bytes} bytes"
+                )
+            await self._app(scope, receive, answer)
+        except ClientGoneError:
+            return
+        except Exception as error:
+            if answer.ended:
+                return  # Starlette raises it once more
+            if answer.begun:
+                raise  # the connection is cut, so that nobody takes a part for the whole
+            await problems.response(problems.of(error, 0))(scope, receive, answer)
+
+
+class _Answer:
+    """Sends an answer, with the headers that each has."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = self.ended = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            present = {name.lower() for name, _ in message["headers"]}
+            more = [(name, value) for name, value in _EVERY_ANSWER if name not in present]
+            message["headers"] = [*message["headers"], *more]
+        elif message["type"] == "http.response.body":
+            self.ended = not message.get("more_body", False)
+        await self._send(message)
+
+
+async def _explain(request: Request, error: Exception) -> Response:
+    if isinstance(error, ClientGoneError):
+        return Response(status_code=_CLIENT_GONE)  # nobody reads it
+    problem = problems.of(error, request.app.state.settings.limits.seconds)
+    access_log: AccessLog | None = request.app.state.access_log
+    if access_log is not None and problem.status == HTTPStatus.NOT_FOUND:
+        access_log.refused(request, problem.status)
+    if request.scope["path"].removeprefix(request.scope.get("root_path", "")).startswith("/api/"):
+        return problems.response(problem)
+    return await pages.problem(request, problem)
+
+
+async def _live(_: Request) -> Response:
+    """Whether this process should be left running."""
+    return JSONResponse({"live": True}, headers={"cache-control": "no-store"})
+
+
+async def _ready(request: Request) -> Response:
+    """Whether the history answers."""
+    asker: Asker = request.app.state.asker
+    ready = await asker.answers()
+    status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return JSONResponse({"ready": ready}, status, headers={"cache-control": "no-store"})

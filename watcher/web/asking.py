@@ -1,0 +1,216 @@
+"""Asking the history on behalf of a request: in few threads, for a bounded time, while somebody waits for the answer.
+
+The driver's calls block, so each question runs in a thread. It remembers the session of the command that it is just
+waiting for. When the client goes away, that session is killed, which a user may do to its own without any privilege;
+so the server stops, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pymongo
+from pymongo import monitoring
+from pymongo.errors import PyMongoError
+
+from watcher.web import problems
+from watcher.web.question import ClientGoneError, Question
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from pymongo import MongoClient
+    from starlette.requests import Request
+
+    from change_history.reader import Reader
+    from watcher.web.access_log import AccessLog
+    from watcher.web.settings import Limits
+    from watcher.web.visible import VisibleHistory
+
+    T = TypeVar("T")
+
+
+_AHEAD = 4
+"""So many pieces of a streamed answer may wait for a slow reader."""
+
+_PING_S = 3.0
+
+_asked = threading.local()
+
+
+class CommandListener(monitoring.CommandListener):
+    """Tells the question of a thread which command it waits for. For `MongoClient(event_listeners=…)`."""
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """A command is sent."""
+        question: Question | None = getattr(_asked, "question", None)
+        session = event.command.get("lsid")
+        if question is not None and session is not None:
+            question.begins({"id": session["id"]})
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """It is answered."""
+        del event
+        self._ended()
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """It failed."""
+        del event
+        self._ended()
+
+    def _ended(self) -> None:
+        question: Question | None = getattr(_asked, "question", None)
+        if question is not None:
+            question.ends()
+
+
+class Asker:
+    """Asks the history for everybody.
+
+    Args:
+        client: of the deployment that keeps the history; has a `CommandListener`.
+        reader: the history.
+        limits: what a question may cost.
+        access_log: gets what was read; None: nobody wants to know.
+    """
+
+    def __init__(
+        self, client: MongoClient[Any], reader: Reader, limits: Limits, access_log: AccessLog | None = None
+    ) -> None:
+        self._client = client
+        self.reader = reader
+        self.limits = limits
+        self._access_log = access_log
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="ask")
+        self._killer = ThreadPoolExecutor(2, thread_name_prefix="stop")
+        self._under_way = 0
+
+    async def ask(self, request: Request, work: Callable[[VisibleHistory], T]) -> T:
+        """Ask the history, as the visitor of the request may.
+
+        Args:
+            work: gets the history with what the visitor may read; runs in a thread. What it returns must be complete:
+                a cursor cannot leave the thread.
+
+        Raises:
+            ClientGoneError: the client went away.
+            watcher.web.problems.Problem: too many requests, or the answer takes too long.
+        """
+        question, loop = Question(), asyncio.get_running_loop()
+        self._enter()
+        try:
+            answer = loop.run_in_executor(self._pool, self._answer, request, question, self.limits.seconds, work)
+            answer.add_done_callback(self._leave)
+        except BaseException:
+            self._leave()
+            raise
+        await self._wait(request, question, answer)
+        return answer.result()
+
+    async def stream(self, request: Request, work: Callable[[VisibleHistory], Iterator[bytes]]) -> AsyncIterator[bytes]:
+        """Ask for an answer of any length, piece by piece; no more of it is read than the client takes.
+
+        Begin the answer to the client only after the first piece: what is wrong shows until then.
+        """
+        question, loop = Question(), asyncio.get_running_loop()
+        pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        room = threading.Semaphore(_AHEAD)
+
+        def produce(history: VisibleHistory) -> None:
+            for piece in work(history):
+                self._note(request, history)
+                while not room.acquire(timeout=0.5):
+                    question.check()
+                question.check()
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        self._enter()
+        try:
+            answer = loop.run_in_executor(
+                self._pool, self._answer, request, question, self.limits.stream_seconds, produce
+            )
+            answer.add_done_callback(self._leave)
+        except BaseException:
+            self._leave()
+            raise
+        answer.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+                room.release()
+            answer.result()
+        finally:
+            if not answer.done():
+                await asyncio.shield(loop.run_in_executor(self._killer, question.cancel, self._client))
+
+    async def answers(self) -> bool:
+        """Whether the history answers at the moment."""
+
+        def ping() -> bool:
+            try:
+                with pymongo.timeout(_PING_S):
+                    self._client.admin.command("ping")
+            except PyMongoError:
+                return False
+            return True
+
+        return await asyncio.get_running_loop().run_in_executor(self._killer, ping)
+
+    def _enter(self) -> None:
+        if self._under_way >= self.limits.threads + self.limits.waiting:
+            raise problems.busy()
+        self._under_way += 1
+
+    def _leave(self, _: Any = None) -> None:
+        self._under_way -= 1
+
+    def _answer(self, request: Request, question: Question, seconds: float, work: Callable[[VisibleHistory], T]) -> T:
+        from watcher.web.visible import VisibleHistory
+
+        question.check()  # it may have waited for its turn
+        _asked.question = question
+        try:
+            with pymongo.timeout(seconds):
+                history = VisibleHistory(self.reader, request.state.visitor, question)
+                answer = work(history)
+                self._note(request, history)
+                return answer
+        except PyMongoError:
+            question.check()
+            raise
+        finally:
+            _asked.question = None
+
+    def _note(self, request: Request, history: VisibleHistory) -> None:
+        if self._access_log is not None:
+            self._access_log.note(request, history.taken())
+
+    async def _wait(self, request: Request, question: Question, answer: asyncio.Future[Any]) -> None:
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({gone, answer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not answer.done():
+                await asyncio.shield(
+                    asyncio.get_running_loop().run_in_executor(self._killer, question.cancel, self._client)
+                )
+        if not answer.done():
+            await asyncio.wait({answer})
+            with suppress(Exception):
+                answer.result()
+            raise ClientGoneError
+
+    def close(self) -> None:
+        """Let all threads end; what they wait for is bounded in time."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._killer.shutdown(wait=False, cancel_futures=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,130 @@
+"""What is said when a request cannot be answered: problem details (RFC 9457) for programs, a page for people.
+
+Every error is judged once, here. An answer never holds the words of a server or a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
+from change_history.reconstruct.filters import FilterError
+from change_history.reconstruct.point_in_time import NoSuchVersionError
+from change_history.reconstruct.state import UnknownStateError
+from watcher.errors import Verdict, classify, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_S = "5"
+
+
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
+    """A request that cannot be answered.
+
+    Args:
+        status: of the answer.
+        kind: what kind of problem it is, in few words; the end of its `type`.
+        detail: what is wrong with this request, and what to do; None: there is no more to say.
+        headers: of the answer.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, kind: str, detail: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail or kind)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def not_found() -> Problem:
+    """What does not exist, and what somebody may not read: the same words."""
+    return Problem(HTTPStatus.NOT_FOUND, "not-found", "nothing is recorded of this")
+
+
+def wrong_request(detail: str) -> Problem:
+    """A request that says what nothing can be made of."""
+    return Problem(HTTPStatus.BAD_REQUEST, "wrong-request", detail)
+
+
+def too_costly(seconds: float) -> Problem:
+    """A request that asks for more than one may."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too-costly",
+        f"the answer takes longer than {seconds:g} s; ask for less: one document, one field, a window of time, less",
+    )
+
+
+def busy() -> Problem:
+    """More requests than can be answered at once."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many requests at once; try again", {"Retry-After": _RETRY_S}
+    )
+
+
+def of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - a table
+    """Judge an error.
+
+    Args:
+        seconds: how long one answer may take.
+    """
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        status = HTTPStatus(error.status_code)
+        return not_found() if status == HTTPStatus.NOT_FOUND else Problem(status, _kind(status), None, headers)
+    if isinstance(error, NoSuchVersionError):
+        return Problem(HTTPStatus.NOT_FOUND, "no-such-version", str(error))
+    if isinstance(error, UnknownTransactionError):
+        return not_found()
+    if isinstance(error, AmbiguousTransactionError):
+        return wrong_request(f"{error}; write more of it")
+    if isinstance(error, UnknownStateError):
+        return Problem(HTTPStatus.CONFLICT, "unknown-state", f"history cannot tell: {error.reason}")
+    if isinstance(error, FilterError):
+        return wrong_request("the server refuses the filter")
+    if isinstance(error, PyMongoError):
+        return _of_driver(error, seconds)
+    log.error("a request could not be answered", exc_info=error)
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected", "this is a fault of the server; its log says more")
+
+
+def _of_driver(error: PyMongoError, seconds: float) -> Problem:
+    if isinstance(error, ExecutionTimeout) or (error.timeout and not isinstance(error, ConnectionFailure)):
+        return too_costly(seconds)
+    log.warning("the history does not answer", error=name_of(error))
+    away = classify(error) is Verdict.TRANSIENT or isinstance(error, ConnectionFailure)
+    detail = "the history does not answer at the moment" if away else "the history refuses to answer; see the log"
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, {"Retry-After": _RETRY_S})
+
+
+def _kind(status: HTTPStatus) -> str:
+    return status.phrase.lower().replace(" ", "-")
+
+
+def response(problem: Problem) -> Response:
+    """The answer to a program."""
+    body = {
+        "type": f"urn:mongo-change-watcher:problem:{problem.kind}",
+        "title": problem.status.phrase,
+        "status": int(problem.status),
+    }
+    if problem.detail is not None:
+        body["detail"] = problem.detail
+    return Response(
+        json.dumps(body, ensure_ascii=True) + "\n", problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+    )

@@ -1,0 +1,98 @@
+"""Serving the application until told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvicorn
+from pymongo import MongoClient
+
+from change_history.reader import Reader
+from watcher.clients import options
+from watcher.web.application import create
+from watcher.web.asking import CommandListener
+from watcher.web.settings import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from watcher.web.settings import WebSettings
+
+log = structlog.get_logger(__name__)
+
+_STOP_S = 5
+_MORE_CONNECTIONS = 6
+_KEEP_ALIVE_S = 30
+
+
+class OpenToAllError(ValueError):
+    """It would be served to others without asking who they are. Says what to do."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} can be reached by others, and nobody would be asked who they are.\n"
+            "Name those who may read in a file, WATCHER_SERVE_TOKENS (`watcher serve token NAME --read 'shop.*'` makes "
+            "an entry), or serve to this machine alone: WATCHER_SERVE_HOST=127.0.0.1."
+        )
+
+
+@contextlib.contextmanager
+def history(uri: str, database: str, settings: WebSettings) -> Iterator[tuple[MongoClient[Any], Reader]]:
+    """Connect to the history as the application needs it. Lazily: no server is asked anything yet."""
+    wanted = {**options(uri), "maxPoolSize": settings.limits.threads + _MORE_CONNECTIONS}
+    with MongoClient[Any](uri, event_listeners=[CommandListener()], **wanted) as client:
+        yield client, Reader(client, database)
+
+
+def serve(uri: str, database: str, settings: WebSettings, on_listening: Callable[[int], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        uri: connection string of the deployment that keeps the history.
+        database: the history database.
+        on_listening: called with the port once it is listened on.
+
+    Raises:
+        OpenToAllError: nobody would be asked who they are.
+        watcher.web.tokens.TokensError: the tokens file cannot be used.
+        OSError: the address cannot be listened on, or the access log cannot be written.
+    """
+    if not is_loopback(settings.host) and not settings.authenticates:
+        raise OpenToAllError(settings.host)
+    with history(uri, database, settings) as (client, reader):
+        config = uvicorn.Config(
+            create(settings, client, reader),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_STOP_S,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            lifespan="on",
+        )
+        listening = _listen(settings)
+        with contextlib.closing(listening):
+            on_listening(listening.getsockname()[1])
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(settings: WebSettings) -> Any:
+
+    (family, kind, number, _, address), *_ = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    listening = socket.socket(family, kind, number)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(256)
+        listening.settimeout(0)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
