@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,12 @@ def dumps_raw(value: Value) -> str:
 
 def dumps_document(document: bytes) -> str:
     """Write a BSON document as one line, its keys in their order, repeated ones too."""
-    return "{" + ", ".join(f"{_text(key)}: {dumps_raw((k, p))}" for key, k, p in raw.elements(document)) + "}"
+    parts = []
+    for key, kind, payload in raw.elements(document):
+        writer = _WRITERS.get(kind)
+        name = _known_key(key) if len(key) <= _SHORT_KEY else _text(key)
+        parts.append(f"{name}: {writer(payload) if writer is not None else dumps_raw((kind, payload))}")
+    return "{" + ", ".join(parts) + "}"
 
 
 def reads_back(document: bytes) -> bool:
@@ -93,6 +99,15 @@ def _text(utf8: bytes) -> str:
     if text.isascii() and "\x7f" not in text:
         return text
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_SHORT_KEY = 64
+
+
+@lru_cache(4096)
+def _known_key(utf8: bytes) -> str:
+    """A key as `_text` writes it: the same few come again and again."""
+    return _text(utf8)
 
 
 def _string(payload: bytes) -> str:

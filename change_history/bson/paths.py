@@ -60,6 +60,7 @@ def encoded(path: TextPath) -> Path:
     return tuple(key if isinstance(key, int) else key.encode("utf-8", "surrogateescape") for key in path)
 
 
+@lru_cache(_REMEMBERED)
 def read_text(field: str) -> TextPath:
     """Read a dotted path by the fixed rule."""
     return decoded(read_dotted(field.encode("utf-8", "surrogateescape")))

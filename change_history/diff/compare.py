@@ -130,13 +130,17 @@ def element_differences(change: Change) -> list[Difference]:
     old, new = change.old_value, change.new_value
     if not isinstance(old, list) or not isinstance(new, list):
         return []
-    path = encoded(path_of(change))
+    return array_differences(encoded(path_of(change)), to_raw(old), to_raw(new))
+
+
+def array_differences(path: Path, old: Value, new: Value) -> list[Difference]:
+    """Compare the elements of the array at a path, given as BSON. The answer is that of `element_differences`."""
     depth, found = len(path), list[Difference]()
-    _values(Place(path, path, (None,) * len(path)), to_raw(old), to_raw(new), found)
+    _values(Place(path, path, (None,) * depth), old, new, found)
     ends = {Kind.CHANGED, Kind.REMOVED}
     ended = {one.old_path[depth] for one in found if len(one.path) == depth + 1 and one.kind in ends}
     whole = any(len(one.path) == depth for one in found)
-    return found if len(ended) < len(old) and not whole else []
+    return found if not whole and len(ended) < len(raw.items(old[1])) else []
 
 
 def _only(place: Place, old: bytes | None, new: bytes | None) -> Difference:
@@ -148,21 +152,40 @@ def _only(place: Place, old: bytes | None, new: bytes | None) -> Difference:
 def _values(place: Place, old: Value, new: Value, found: list[Difference]) -> None:
     if old == new:
         return
-    kinds = {old[0], new[0]}
-    if kinds == {raw.DOCUMENT} and _is_plain(old) and _is_plain(new):
-        _documents(place, raw.fields(old[1]), raw.fields(new[1]), found)
-    elif kinds == {raw.ARRAY} and _is_plain(old) and _is_plain(new):
-        _arrays(place, raw.items(old[1]), raw.items(new[1]), found)
-    else:
-        found.append(place.difference(Kind.CHANGED, old, new))
+    if old[0] == new[0] == raw.DOCUMENT:
+        fields, other_fields = _fields(old[1]), _fields(new[1])
+        if fields is not None and other_fields is not None:
+            _documents(place, fields, other_fields, found)
+            return
+    elif old[0] == new[0] == raw.ARRAY:
+        items, other_items = _items(old[1]), _items(new[1])
+        if items is not None and other_items is not None:
+            _arrays(place, items, other_items, found)
+            return
+    found.append(place.difference(Kind.CHANGED, old, new))
 
 
-def _is_plain(value: Value) -> bool:
-    """Whether taking it apart and putting it together again gives the same bytes."""
-    kind, payload = value
-    if kind == raw.ARRAY:
-        return raw.from_items(raw.items(payload)) == payload
-    return raw.from_fields(raw.fields(payload).items()) == payload
+def _fields(document: bytes) -> dict[bytes, Value] | None:
+    """The fields of a document; None if they would not make the same bytes."""
+    contents = raw.elements(document)
+    found = {key: (kind, payload) for key, kind, payload in contents}
+    return found if len(found) == len(contents) and _is_closed(document) else None
+
+
+def _items(array: bytes) -> list[Value] | None:
+    """The elements of an array; None if they would not make the same bytes."""
+    contents = raw.elements(array)
+    keys = [key for key, _, _ in contents]
+    in_order = keys == (_INDEXES[: len(keys)] if len(keys) <= _LONG else [b"%d" % index for index in range(len(keys))])
+    return [(kind, payload) for _, kind, payload in contents] if in_order and _is_closed(array) else None
+
+
+_LONG = 1000
+_INDEXES = [b"%d" % index for index in range(_LONG)]
+
+
+def _is_closed(container: bytes) -> bool:
+    return container[-1] == 0 and int.from_bytes(container[:4], "little") == len(container)
 
 
 def _documents(place: Place, old: dict[bytes, Value], new: dict[bytes, Value], found: list[Difference]) -> None:
@@ -194,7 +217,7 @@ def identities(items: list[Value]) -> dict[Hashable, int] | None:
     """The places of an array's elements by their `_id`s, if each has one of its own."""
     found = {}
     for index, (kind, payload) in enumerate(items):
-        identity = raw.fields(payload).get(b"_id") if kind == raw.DOCUMENT else None
+        identity = _id_of(payload) if kind == raw.DOCUMENT else None
         if identity is None:
             return None
         found[key_of(identity)] = index
@@ -211,12 +234,14 @@ def _by_identity(
     before, after = places
     for key, index in before.items():
         if key not in after:
-            gone = place.element(index, index, _id_of(old[index]))
+            gone = place.element(index, index, _id_of(old[index][1]))
             found.append(gone.difference(Kind.REMOVED, old[index], ABSENT))
     stayed = set(longest_rise(before[key] for key in after if key in before))
     for key, index in after.items():
         was = before.get(key)
-        here = place.element(index if was is None else was, index, _id_of(new[index]))
+        if was is not None and old[was] == new[index] and was in stayed:
+            continue
+        here = place.element(index if was is None else was, index, _id_of(new[index][1]))
         if was is None:
             found.append(here.difference(Kind.ADDED, ABSENT, new[index]))
             continue
@@ -240,8 +265,17 @@ def _by_order(place: Place, old: list[Value], new: list[Value], found: list[Diff
     found += [*gone, *there]
 
 
-def _id_of(element: Value) -> Value:
-    return raw.fields(element[1])[b"_id"]
+_ID = b"_id\x00"
+_FIRST_KEY = 5
+_FIRST_VALUE = _FIRST_KEY + len(_ID)
+
+
+def _id_of(document: bytes) -> Value | None:
+    """The `_id` of an element; of two the last."""
+    if document.startswith(_ID, _FIRST_KEY) and document.count(_ID) == 1:  # as nearly all have it
+        kind = document[_FIRST_KEY - 1]
+        return kind, document[_FIRST_VALUE : raw.end_of_value(document, kind, _FIRST_VALUE)]
+    return raw.fields(document).get(b"_id")
 
 
 def _index(number: int) -> Value:

@@ -13,6 +13,8 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from bson import ObjectId
+
 from change_history.bson.equality import key_of
 from change_history.bson.paths import dotted_text, encoded, is_ambiguous, is_index, read_text
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, Undefined, to_raw
@@ -103,10 +105,28 @@ def _below(change: Change, path: TextPath, rest: str) -> Iterator[Change]:
             yield change_at((*path, *inner), change, old_value=old, new_value=new)
 
 
+_EQUAL_IF_SAME = frozenset({str, bool, int, ObjectId, type(None)})
+"""Types of which Python's equality is that of BSON."""
+
+_TOLD_APART = frozenset({str, bool, float, ObjectId, type(None), Missing})
+"""Types of which no value is the same in BSON as one of another type."""
+
+
 def same(old: Any, new: Any) -> bool:
     """Whether two values are the same to the BSON type; absent is the same as absent only."""
-    if isinstance(old, Missing) or isinstance(new, Missing):
-        return old is new
+    kind = type(old)
+    if kind is not type(new):
+        return kind not in _TOLD_APART and type(new) not in _TOLD_APART and _encodes_alike(old, new)
+    if kind in _EQUAL_IF_SAME:
+        return bool(old == new)
+    if kind is list:
+        return len(old) == len(new) and all(map(same, old, new))
+    if kind is dict:
+        return list(old) == list(new) and all(map(same, old.values(), new.values()))
+    return old is new if kind is Missing else _encodes_alike(old, new)
+
+
+def _encodes_alike(old: Any, new: Any) -> bool:
     return to_raw(old) == to_raw(new)
 
 

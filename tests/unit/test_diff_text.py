@@ -17,6 +17,7 @@ from change_history.bson.values import ABSENT, UNKNOWN, Undefined, to_raw
 from change_history.diff.compare import Difference, Kind, Side, compare
 from tests.support.generated.raw_values import pairs
 from watcher.cli.rendering import diffs
+from watcher.cli.rendering.lines import Drawn
 from watcher.cli.rendering.terminal import PipedConsole
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -40,7 +41,7 @@ def shown(
     console = PipedConsole(
         file=out, width=width or 80, force_terminal=True if width is not None else None, color_system=colours
     )
-    diffs.show(console, found, full=full)
+    diffs.show(Drawn(console, whole=full), found)
     return out.getvalue().splitlines()
 
 

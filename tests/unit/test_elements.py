@@ -19,6 +19,7 @@ from models import ABSENT, UNKNOWN
 from tests.support.generated.raw_values import pairs
 from watcher.cli.rendering import diffs
 from watcher.cli.rendering.events import Renderer
+from watcher.cli.rendering.lines import Drawn
 from watcher.cli.rendering.terminal import PipedConsole
 
 
@@ -151,5 +152,5 @@ def log_lines(old: Any, new: Any) -> list[str]:
     out, now = io.StringIO(), datetime(2026, 1, 1, tzinfo=UTC)
     change = Change(field="a", old_value=old, new_value=new, timestamp=now)
     values: dict[str, Any] = {"id": b"", "namespace": "a.b", "cluster_time": Timestamp(1, 1)}
-    Renderer(PipedConsole(file=out)).event(Event(operation="update", timestamp=now, changes=(change,), **values))
+    Renderer(Drawn(PipedConsole(file=out))).event(Event(operation="update", timestamp=now, changes=(change,), **values))
     return [line.strip(" ") for line in out.getvalue().removesuffix("\n").split("\n")]

@@ -18,6 +18,7 @@ from change_history.bson.values import Symbol, Undefined
 from change_history.stored.event import Change, Event, Transaction
 from models import ABSENT, UNKNOWN
 from watcher.cli.rendering.events import Renderer
+from watcher.cli.rendering.lines import Drawn
 from watcher.cli.rendering.terminal import PipedConsole
 from watcher.cli.rendering.value_text import text_of
 
@@ -40,7 +41,7 @@ def rendered(happened: Event, width: int | None = None, **options: Any) -> str:
     """What is printed, without colours: whole, or as on a terminal of a width."""
     out = io.StringIO()
     console = PipedConsole(file=out, width=width or 80, force_terminal=width is not None, color_system=None)
-    Renderer(console, zone=UTC, **options).event(happened)
+    Renderer(Drawn(console), zone=UTC, **options).event(happened)
     return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
 
 
@@ -117,7 +118,7 @@ def test_one_line_is_one_line_whatever_the_event_holds(key: str, text: str, widt
     changes = [change(f"{key}{number}", ABSENT, text) for number in range(50)]
     out = io.StringIO()
     console = PipedConsole(file=out, width=width, force_terminal=True, color_system=None)
-    renderer = Renderer(console, zone=UTC, with_ids=True, with_namespaces=True)
+    renderer = Renderer(Drawn(console), zone=UTC, with_ids=True, with_namespaces=True)
     renderer.oneline(event("update", *changes, id=b"i" * 16, document_id=text, namespace=key))
     renderer.oneline(event("drop", id=b"i" * 16, document_id=ABSENT, namespace=text))
     lines = out.getvalue().splitlines()

@@ -163,7 +163,10 @@ def let_go() -> None:
 def until_closed() -> Iterator[None]:
     """End the block when the pipe that it prints to is closed: its reader has seen enough, which is no error."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
         let_go()
 

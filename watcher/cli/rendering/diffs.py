@@ -10,22 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from change_history.bson import extended_json, raw
 from change_history.bson.paths import dotted
 from change_history.bson.values import Missing, to_python
 from change_history.diff.compare import Kind
 from watcher.cli.rendering import value_text
+from watcher.cli.rendering.lines import Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rich.console import Console
-
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
     from change_history.diff.compare import Difference, Side
+    from watcher.cli.rendering.lines import Output
 
 
 MOST_MOVED = 10
@@ -36,14 +34,13 @@ _NAME_SHARE, _LEAST_ROOM, _BEFORE = 2, 12, 8
 _COMPARED = 65_536
 
 
-def show(console: Console, differences: Iterable[Difference], *, full: bool = False) -> None:
-    """Print differences; lines are cut to the width of a terminal, unless `full`, and whole elsewhere."""
-    width = console.width if console.is_terminal and not full else None
-    for line in lines(differences, width=width):
-        console.print(line, soft_wrap=True, highlight=False)
+def show(output: Output, differences: Iterable[Difference]) -> None:
+    """Print differences; lines are cut to the width of a terminal, and whole elsewhere."""
+    for line in lines(differences, width=output.width):
+        output.print(line)
 
 
-def lines(differences: Iterable[Difference], *, width: int | None = None) -> Iterator[Text]:
+def lines(differences: Iterable[Difference], *, width: int | None = None) -> Iterator[Line]:
     """Differences as lines, each marked by its first character: - old, + new, ~ only in another place."""
     found = list(differences)
     moved = Counter(one.path[:-1] for one in found if one.kind == Kind.MOVED)
@@ -72,7 +69,7 @@ def where(path: Path, identities: tuple[Value | None, ...]) -> str:
     return said
 
 
-def _lines(one: Difference, width: int | None) -> Iterator[Text]:
+def _lines(one: Difference, width: int | None) -> Iterator[Line]:
     name = where(one.path, one.identities)
     if one.kind == Kind.MOVED:
         yield _other(name, f"moved from [{one.old_path[-1]!r}] to [{one.path[-1]!r}]", width)
@@ -91,7 +88,7 @@ def _lines(one: Difference, width: int | None) -> Iterator[Text]:
             yield _line(_ADDED, name, new, width, missing=isinstance(one.new, Missing))
 
 
-def _whole(document: Side, mark: tuple[str, str], width: int | None) -> Iterator[Text]:
+def _whole(document: Side, mark: tuple[str, str], width: int | None) -> Iterator[Line]:
     """A document that is only on one side, field by field."""
     if isinstance(document, Missing):
         if document is Missing.UNKNOWN:
@@ -120,14 +117,14 @@ def _text(side: Side, room: int | None) -> str:
     return value_text.text_of(side if isinstance(side, Missing) else to_python(side), room)
 
 
-def _line(mark: tuple[str, str], name: str, text: str, width: int | None, *, missing: bool = False) -> Text:
+def _line(mark: tuple[str, str], name: str, text: str, width: int | None, *, missing: bool = False) -> Line:
     sign, style = mark
-    line = Text(sign, style).append(_named(name, width), style)
+    line = Line(sign, style).append(_named(name, width), style)
     return _fitted(line.append(text, "italic dim" if missing else style), width)
 
 
-def _other(name: str, words: str, width: int | None) -> Text:
-    return _fitted(Text(_OTHER[0] + _named(name, width) + words, _OTHER[1]), width)
+def _other(name: str, words: str, width: int | None) -> Line:
+    return _fitted(Line(_OTHER[0] + _named(name, width) + words, _OTHER[1]), width)
 
 
 def _named(name: str, width: int | None) -> str:
@@ -136,9 +133,9 @@ def _named(name: str, width: int | None) -> str:
     return (name if width is None else value_text.shorten(name, width // _NAME_SHARE)) + ": "
 
 
-def _fitted(line: Text, width: int | None) -> Text:
+def _fitted(line: Line, width: int | None) -> Line:
     if width is not None:
-        line.truncate(width, overflow="ellipsis")
+        line.cut(width)
     return line
 
 

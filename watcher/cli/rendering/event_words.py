@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import click
 from bson import ObjectId
 
 from change_history.bson import extended_json, raw
@@ -114,4 +114,4 @@ def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
     """Print a history document as it is stored, as canonical Extended JSON; its revert, if any, comes last."""
     more = [raw.element(b"revert", (raw.DOCUMENT, revert))] if revert is not None else []
     data = bytes(stored.raw)
-    click.echo(extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data))
+    sys.stdout.write(f"{extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data)}\n")

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
-from rich.text import Text
-
-from change_history.bson.values import ABSENT, UNKNOWN, Missing
-from change_history.diff.compare import element_differences
+from change_history.bson import raw
+from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_raw
+from change_history.diff.compare import array_differences
 from change_history.query import gaps
 from change_history.query.conditions import same
 from change_history.stored.event import path_of
@@ -35,27 +33,26 @@ from watcher.cli.rendering.event_words import (
     subject,
     transaction_name,
 )
+from watcher.cli.rendering.lines import Line
 from watcher.cli.rendering.value_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import tzinfo
 
-    from rich.console import Console
+    from bson.raw_bson import RawBSONDocument
 
+    from change_history.bson.raw import Value
     from change_history.stored.event import Change, Event
+    from watcher.cli.rendering.lines import Output
 
 
-def gap_line(gap: Event, zone: tzinfo | None) -> Text:
+def gap_line(gap: Event, zone: tzinfo | None) -> Line:
     """The line that stands in a log where a gap begins."""
     found = gaps.view(gap)
-    return Text.assemble(
-        (times.clock(found.since, zone), "cyan"),
-        "  ",
-        (gaps.OPERATION, "bold red"),
-        f"  until {times.clock(found.until, zone)} ({gap_length(found)}): what happened in it is not known; ",
-        f"cause: {printable(found.cause)}",
-    )
+    line = Line(times.clock(found.since, zone), "cyan").append("  ").append(gaps.OPERATION, "bold red")
+    line.append(f"  until {times.clock(found.until, zone)} ({gap_length(found)}): what happened in it is not known; ")
+    return line.append(f"cause: {printable(found.cause)}")
 
 
 _BETWEEN = "  "
@@ -71,15 +68,14 @@ def one_line(
     with_ids: bool,
     with_namespaces: bool,
     remark: str = "",
-) -> Text:
+) -> Line:
     """Write an event, or a gap, on one line, with the names of those of its changes that are asked for."""
-    identity = (brief_name(event, width), "dim yellow")
+    found = Line(brief_name(event, width), "dim yellow").append(_BETWEEN)
     if event.operation == gaps.OPERATION:
-        return Text.assemble(identity, _BETWEEN).append(gap_line(event, zone))
+        return found.append_line(gap_line(event, zone))
     operation = printable(event.operation)
-    style = STYLES.get(operation, OTHER_STYLE)
-    found = Text.assemble(identity, _BETWEEN, (brief_time(event, zone, width), "cyan"))
-    found.append(_BETWEEN).append(operation, style)
+    found.append(brief_time(event, zone, width), "cyan")
+    found.append(_BETWEEN).append(operation, STYLES.get(operation, OTHER_STYLE))
     room = _room_beside(found, width)
     if about := subject(event, room, with_ids=with_ids, with_namespaces=with_namespaces, bare=is_narrow(width)):
         found.append(_BETWEEN).append(about)
@@ -90,11 +86,11 @@ def one_line(
     if changes:
         found.append(_BETWEEN).append(_field_names(changes, _room_beside(found, width)), "bold")
     if width is not None:
-        found.truncate(width, overflow="ellipsis")
+        found.cut(width)
     return found
 
 
-def _room_beside(written: Text, width: int | None) -> int | None:
+def _room_beside(written: Line, width: int | None) -> int | None:
     return None if width is None else max(width - written.cell_len - len(_BETWEEN), _LEAST_ROOM)
 
 
@@ -126,7 +122,7 @@ class Renderer:
     """Prints events; lines are shortened to the width of a terminal, and whole elsewhere.
 
     Args:
-        console: where to.
+        output: where to.
         zone: of the times.
         with_ids: name the document of each event.
         with_namespaces: name its collection too.
@@ -136,7 +132,7 @@ class Renderer:
 
     def __init__(
         self,
-        console: Console,
+        output: Output,
         *,
         zone: tzinfo | None = None,
         with_ids: bool = False,
@@ -144,45 +140,41 @@ class Renderer:
         narrow: Callable[[Event], Sequence[Change]] = _all,
         remark: Callable[[Event], str] = _nothing,
     ) -> None:
-        self._console = console
+        self._output = output
+        self._print = output.print
         self._zone = zone
         self._with_ids = with_ids
         self._with_namespaces = with_namespaces
         self._narrow = narrow
         self._remark = remark
-        self._width = console.width if console.is_terminal else None
-        self._plain = not console.is_terminal and console.color_system is None
+        self._width = output.width
 
-    def event(self, event: Event) -> None:
-        """Print one event."""
+    def event(self, event: Event, stored: RawBSONDocument | None = None) -> None:
+        """Print one event.
+
+        Args:
+            event: what is printed.
+            stored: the history document that it is, which spares encoding its values again.
+        """
         if event.operation == gaps.OPERATION:
             self._print(gap_line(event, self._zone))
         else:
             self._print(self._heading(event))
             for change in self._narrow(event):
-                self._change(event.operation, change)
-        self._console.file.flush()  # whoever follows a log sees an event as soon as it is there
+                self._change(event, change, stored)
 
-    def oneline(self, event: Event) -> None:
-        """Print one event on one line."""
+    def oneline(self, event: Event, _: RawBSONDocument | None = None) -> None:
+        """Print one event on one line. Arguments are those of `event`."""
         options = {"with_ids": self._with_ids, "with_namespaces": self._with_namespaces}
         remark = self._remark(event)
         self._print(one_line(event, self._narrow(event), zone=self._zone, width=self._width, remark=remark, **options))
-        self._console.file.flush()
 
-    def _print(self, line: Text) -> None:
-        if self._plain and "\t" not in line.plain:  # what the console would write, several times as fast
-            self._console.file.write(f"{line.plain}\n")
-            return
-        self._console.print(line, soft_wrap=True, highlight=False)
-
-    def _heading(self, event: Event) -> Text:
+    def _heading(self, event: Event) -> Line:
         operation = printable(event.operation)
-        style = f"bold {STYLES.get(operation, OTHER_STYLE)}"
-        line = Text.assemble((times.of_event(event, self._zone), "cyan"), "  ", (operation, style))
-        about = subject(
-            event, self._room(line.cell_len + 2), with_ids=self._with_ids, with_namespaces=self._with_namespaces
-        )
+        line = Line(times.of_event(event, self._zone), "cyan").append("  ")
+        line.append(operation, f"bold {STYLES.get(operation, OTHER_STYLE)}")
+        room = None if self._width is None else self._room(line.cell_len + 2)
+        about = subject(event, room, with_ids=self._with_ids, with_namespaces=self._with_namespaces)
         if about:
             line.append("  ").append(about)
         if name := transaction_name(event):
@@ -191,41 +183,38 @@ class Renderer:
             line.append(f"  {remark}", "bold")
         return line
 
-    def _change(self, operation: str, change: Change) -> None:
+    def _change(self, event: Event, change: Change, stored: RawBSONDocument | None) -> None:
         if not path_of(change) and change.new_value is UNKNOWN:
-            self._print(Text(_INDENT + "what it did is unknown: so large an event could not be delivered", "italic"))
+            self._print(Line(_INDENT + "what it did is unknown: so large an event could not be delivered", "italic"))
             return
         if not path_of(change) and change.old_value is UNKNOWN:
-            self._print(Text(_INDENT + "what it held is unknown: there was no pre-image", "italic"))
+            self._print(Line(_INDENT + "what it held is unknown: there was no pre-image", "italic"))
             return
         name = printable(change.field) or '""'
         if self._width is not None:
             name = value_text.shorten(name, self._width // _FIELD_SHARE)
-        self._values(_INDENT, name, change, _MARKS.get(operation))
-        self._elements(change)
+        self._values(_INDENT, name, change, _MARKS.get(event.operation))
+        if isinstance(change.old_value, list) and isinstance(change.new_value, list):
+            self._elements(_both_values(event, change, stored))
 
-    def _elements(self, change: Change) -> None:
+    def _elements(self, both: tuple[Value, Value]) -> None:
         """What became of the elements of an array, in the lines of `watcher diff`."""
-        depth = len(path_of(change))
-        found = [
-            each._replace(path=each.path[depth:], old_path=each.old_path[depth:], identities=each.identities[depth:])
-            for each in element_differences(change)
-        ]
+        found = array_differences((), *both)
         if not found:
             return
         from watcher.cli.rendering import diffs
 
         shown = found if self._width is None else found[:_MOST_ELEMENTS]
         for line in diffs.lines(shown, width=None if self._width is None else self._room(len(_INDENT * 2))):
-            self._print(Text(_INDENT * 2).append_text(line))
+            self._print(Line(_INDENT * 2).append_line(line))
         if len(found) > len(shown):
-            self._print(Text(f"{_INDENT * 2}… and {len(found) - len(shown)} more; --json shows all", "dim"))
+            self._print(Line(f"{_INDENT * 2}… and {len(found) - len(shown)} more; --json shows all", "dim"))
 
     def _values(self, indent: str, name: str, change: Change, mark: tuple[str, str] | None) -> None:
         old, new = change.old_value, change.new_value
         sign, style = mark or ("", "")
-        line = Text(indent).append(sign, style).append(f"{name}: ", style or "bold")
-        room = self._room(line.cell_len)
+        line = Line(indent).append(sign, style).append(f"{name}: ", style or "bold")
+        room = None if self._width is None else self._room(line.cell_len)
         if mark and (old is ABSENT or new is ABSENT):
             _append(line, new if old is ABSENT else old, room, style)
         elif change.truncated_to is not None and new is UNKNOWN:
@@ -243,7 +232,16 @@ class Renderer:
         return None if self._width is None else max(self._width - taken, _CONTEXT)
 
 
-def _append(line: Text, value: Any, room: int | None, style: str, text: str | None = None) -> None:
+def _both_values(event: Event, change: Change, stored: RawBSONDocument | None) -> tuple[Value, Value]:
+    """The values of a change as BSON, from the bytes of the event if it is one of its changes."""
+    place = next((place for place, each in enumerate(event.changes) if each is change), None)
+    if stored is None or place is None:
+        return to_raw(change.old_value), to_raw(change.new_value)
+    found = raw.fields(raw.items(raw.fields(bytes(stored.raw))[b"changes"][1])[place][1])
+    return found[b"old_value"], found[b"new_value"]
+
+
+def _append(line: Line, value: Any, room: int | None, style: str, text: str | None = None) -> None:
     line.append(text or value_text.text_of(value, room), "italic dim" if isinstance(value, Missing) else style)
 
 
@@ -252,6 +250,8 @@ def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
     old_text, new_text = value_text.text_of(old, room), value_text.text_of(new, room)
     if room is None:
         return old_text, new_text
+    from rich.cells import cell_len
+
     room -= len(ARROW)
     half = room // 2
     old_room = max(half, room - cell_len(new_text))

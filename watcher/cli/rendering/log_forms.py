@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
@@ -52,15 +53,30 @@ def choose(
     return _Json(reverts) if as_json else _Text(selection, reverts, oneline=oneline, zone=zone)
 
 
+_WAITS_S = 0.1
+"""So long, in seconds, a line may wait for others to be written with."""
+
+
 def print_all(events: Iterator[RawBSONDocument], form: Form, *, endless: bool) -> bool:
-    """Print events as they come; whether there were any. A reader that closes the pipe has seen enough."""
+    """Print events as they come; whether there were any. A reader that closes the pipe has seen enough.
+
+    Args:
+        events: what is printed.
+        form: prints it.
+        endless: events go on coming; whoever reads sees each as soon as it is there.
+    """
     found = False
+    due = monotonic()
     try:
         for stored in form.watched(events):
             found = True
             form.event(stored)
+            if endless or monotonic() > due:
+                sys.stdout.flush()
+                due = monotonic() + _WAITS_S
         if found:
             form.end()
+        sys.stdout.flush()
     except BrokenPipeError:
         session.let_go()
     except KeyboardInterrupt:
@@ -88,12 +104,12 @@ class _Json(Form):
 
 class _Text(Form):
     def __init__(self, selection: Selection, reverts: Reverts, *, oneline: bool, zone: tzinfo | None) -> None:
-        from watcher.cli.rendering import events, terminal
+        from watcher.cli.rendering import events, lines
 
         self._reverts = reverts
         self._zone = zone
         renderer = events.Renderer(
-            terminal.PipedConsole(),
+            lines.standard_output(),
             zone=zone,
             with_ids=selection.document_id is ABSENT,
             with_namespaces=selection.namespace is None or bool(selection.former_names),
@@ -103,7 +119,7 @@ class _Text(Form):
         self._print = renderer.oneline if oneline else renderer.event
 
     def event(self, stored: RawBSONDocument) -> None:
-        self._print(to_event(stored))
+        self._print(to_event(stored), stored)
 
     def _remark(self, event: Event) -> str:
         revert = self._reverts.of(event)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from bson import Int64, Timestamp
-from rich.text import Text
 
 from change_history.bson import extended_json, raw
 from change_history.bson.paths import dotted
@@ -23,14 +22,12 @@ from change_history.stored.names import ABANDONED, DONE
 from watcher.cli import session
 from watcher.cli.parsing import times
 from watcher.cli.rendering import diffs, events, not_found, states, value_text
-from watcher.cli.rendering.terminal import PipedConsole
+from watcher.cli.rendering.lines import Line, standard_output
 from watcher.cli.rendering.value_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
-
-    from rich.console import Console
 
     from change_history.diff.compare import Side
     from change_history.query.transactions import Name
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from change_history.revert.intents import RecordedRevert, Unsettled
     from change_history.revert.merge import Conflict
     from change_history.revert.outcome import Later, Revert, Reverted
+    from watcher.cli.rendering.lines import Output
 
 
 _IDLE_S = 10
@@ -228,41 +226,41 @@ def show(found: Revert, *, as_json: bool) -> None:
             click.echo(extended_json.dumps_document(raw.from_fields(_members(found, document))))
         return
     session.survive_any_character()
-    console = PipedConsole()
+    output = standard_output()
     for document in found.documents:
         if document.before == document.after and document.complete:
             continue
-        _document(console, document, undo=found.to is None)
+        _document(output, document, undo=found.to is None)
 
 
-def _document(console: Console, document: Reverted, *, undo: bool) -> None:
+def _document(output: Output, document: Reverted, *, undo: bool) -> None:
     named = states.named(document.namespace, document.document_id)
     what = ": to be deleted" if document.after is None else ": to be inserted" if document.before is None else ""
     if document.before == document.after:
         what = ""
-    _print(console, Text(named + what, "bold"))
-    diffs.show(console, document.differences)
+    output.print(Line(named + what, "bold"))
+    diffs.show(output, document.differences)
     if document.refused is not None:
-        _print(console, Text.assemble(_MARK, f"refused: {document.refused}"))
+        output.print(Line(*_MARK).append(f"refused: {document.refused}"))
     for conflict in document.raw_conflicts:
-        _conflict(console, conflict, "stays", undo=undo)
+        _conflict(output, conflict, "stays", undo=undo)
     for conflict in document.raw_overwritten:
-        _conflict(console, conflict, "is overwritten", undo=undo)
+        _conflict(output, conflict, "is overwritten", undo=undo)
 
 
-def _conflict(console: Console, conflict: Conflict, fate: str, *, undo: bool) -> None:
+def _conflict(output: Output, conflict: Conflict, fate: str, *, undo: bool) -> None:
     path, expected, actual, target = conflict
     if path:
         name = diffs.where(path, (None,) * len(path))
         whose = "the transaction made it {}, from {}" if undo else "history says {}, and it was {}"
         said = whose.format(_text(expected), _text(target))
-        _print(console, Text.assemble(_MARK, f"{name}: {_text(actual)} {fate}; {said}"))
+        output.print(Line(*_MARK).append(f"{name}: {_text(actual)} {fate}; {said}"))
         return
     words = (_CHANGED_LATER if undo else _NOT_AS_RECORDED)[actual is not ABSENT, expected is not ABSENT]
-    _print(console, Text.assemble(_MARK, f"{words}; it {fate}"))
+    output.print(Line(*_MARK).append(f"{words}; it {fate}"))
     if isinstance(expected, tuple) and isinstance(actual, tuple):
         for line in diffs.lines(compare(expected[1], actual[1])):
-            _print(console, Text("    ").append(line))
+            output.print(Line("    ").append_line(line))
 
 
 # By whether it is there, and whether it was expected to be.
@@ -280,10 +278,6 @@ _NOT_AS_RECORDED = {
 
 def _text(side: Side) -> str:
     return value_text.text_of(side if isinstance(side, Missing) else to_python(side))
-
-
-def _print(console: Console, line: Text) -> None:
-    console.print(line, soft_wrap=True, highlight=False)
 
 
 def _members(found: Revert, document: Reverted) -> Iterator[tuple[bytes, raw.Value]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -34,7 +35,7 @@ _LAST_TWO_BYTE = 0xFFFF
 def text_of(value: Any, width: int | None = None) -> str:
     """Write a value, also `ABSENT` and `UNKNOWN`, on one line of at most so many terminal cells; None: all of it."""
     if width is None:
-        return "".join(_pieces(value))
+        return _whole(value)
     from rich.cells import cell_len
 
     written, cells = [], 0
@@ -75,6 +76,7 @@ def is_plain_word(text: str) -> bool:
     return _PLAIN_WORD.fullmatch(text) is not None
 
 
+@lru_cache(2048)
 def key_text(key: str) -> str:
     """Write a key, in quotes where it would read as something else."""
     return key if _PLAIN_KEY.fullmatch(key) else "".join(_quoted(key))
@@ -93,6 +95,21 @@ def _quoted(text: str) -> Iterator[str]:
         chunk = text[start : start + _CHUNK].replace("\\", "\\\\").replace('"', '\\"')
         yield chunk if chunk.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in chunk)
     yield '"'
+
+
+def _whole(value: Any) -> str:
+    """All of a value; what `_pieces` gives, at once."""
+    kind = type(value)
+    if kind is str:
+        if value.isprintable() and '"' not in value and "\\" not in value:
+            return f'"{value}"'
+        return "".join(_quoted(value))
+    if kind is dict:
+        return "{" + ", ".join([f"{key_text(key)}: {_whole(inner)}" for key, inner in value.items()]) + "}"
+    if kind is list:
+        return "[" + ", ".join(map(_whole, value)) + "]"
+    writer = _WRITERS.get(kind)
+    return writer(value) if writer is not None else "".join(_pieces(value))
 
 
 def _pieces(value: Any) -> Iterator[str]:

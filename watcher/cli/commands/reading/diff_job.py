@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.text import Text
 
 from change_history.bson.extended_json import dumps_raw
 from change_history.diff import json_patch
@@ -16,7 +16,7 @@ from change_history.diff.compare import compare
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing import times
 from watcher.cli.rendering import diffs, states, value_text
-from watcher.cli.rendering.terminal import PipedConsole
+from watcher.cli.rendering.lines import Line, standard_output
 from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def of_document(
         for difference in differences:
             click.echo(diffs.json_line(difference))
     elif differences:
-        diffs.show(PipedConsole(), differences)
+        diffs.show(standard_output(), differences)
     else:
         say("no difference")
 
@@ -119,14 +119,14 @@ def _prepare(form: Form) -> None:
 
 
 def _text_printer() -> Callable[[Changed, str], None]:
-    console = PipedConsole()
-    width = console.width - len(_INDENT) if console.is_terminal else None
+    output = standard_output()
+    width = output.width - len(_INDENT) if output.width is not None else None
 
     def show(changed: Changed, kind: str) -> None:
         name = value_text.text_of(changed.document_id, width and width - len(kind) - 1)
-        console.print(Text.assemble((kind, _STYLES[kind]), " ", (name, "bold")), soft_wrap=True, highlight=False)
+        output.print(Line(kind, _STYLES[kind]).append(" ").append(name, "bold"))
         for line in diffs.lines(compare(changed.before, changed.after), width=width):
-            console.print(Text(_INDENT).append_text(line), soft_wrap=True, highlight=False)
+            output.print(Line(_INDENT).append_line(line))
 
     return show
 
@@ -134,7 +134,7 @@ def _text_printer() -> Callable[[Changed, str], None]:
 def _json_printer() -> Callable[[Changed, str], None]:
     def show(changed: Changed, _: str) -> None:
         for difference in compare(changed.before, changed.after):
-            click.echo(diffs.json_line(difference, changed.raw_id))
+            sys.stdout.write(f"{diffs.json_line(difference, changed.raw_id)}\n")
 
     return show
 
@@ -142,7 +142,7 @@ def _json_printer() -> Callable[[Changed, str], None]:
 def _patch_printer() -> Callable[[Changed, str], None]:
     def show(changed: Changed, _: str) -> None:
         operations = json_patch.dumps(json_patch.between(changed.before, changed.after))
-        click.echo(f'{{"document_id": {dumps_raw(changed.raw_id)}, "patch": {operations}}}')
+        sys.stdout.write(f'{{"document_id": {dumps_raw(changed.raw_id)}, "patch": {operations}}}\n')
 
     return show
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import PointInTime
     from watcher.cli.session import Context
-
-_COLOURS = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}  # with these, rich takes a pipe for a terminal
 
 
 def _check(given: Mapping[str, Any]) -> Iterator[str]:
@@ -157,13 +154,14 @@ def _text_printer(*, as_json: bool, pretty: bool) -> Callable[[bytes], None]:
 
     if as_json:
         session.speak_utf8()
-        return lambda document: click.echo(extended_json.dumps_document(document))
+        return lambda document: _write(extended_json.dumps_document(document))
     from watcher.cli.rendering import states
+    from watcher.cli.rendering.lines import is_plain
 
     session.survive_any_character()
     write = states.pretty if pretty else states.pretty_line
-    if not sys.stdout.isatty() and not _COLOURS & os.environ.keys():
-        return lambda document: click.echo(write(document))
+    if is_plain():
+        return lambda document: _write(write(document))
     from rich.highlighter import JSONHighlighter
     from rich.text import Text
 
@@ -171,5 +169,9 @@ def _text_printer(*, as_json: bool, pretty: bool) -> Callable[[bytes], None]:
 
     console, paint = PipedConsole(), JSONHighlighter()
     if not console.is_terminal:
-        return lambda document: click.echo(write(document))
+        return lambda document: _write(write(document))
     return lambda document: console.print(paint(Text(write(document))), soft_wrap=True)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
