@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from change_history.bson.redacted import Redacted
     from change_history.bson.values import ABSENT, UNKNOWN, Missing
+    from change_history.contexts import ContextRefusedError, acting, expire_contexts, recorded
     from change_history.errors import HistoryError
     from change_history.export.part_file import BusyError, NotResumableError
     from change_history.export.writers import NoParquetError
@@ -47,6 +48,7 @@ __all__ = [
     "Change",
     "CollectionEndedError",
     "ContendedError",
+    "ContextRefusedError",
     "Event",
     "FilterError",
     "History",
@@ -68,6 +70,9 @@ __all__ = [
     "UnknownStateError",
     "UnknownTransactionError",
     "UnsureError",
+    "acting",
+    "expire_contexts",
+    "recorded",
 ]
 
 _WHERE = {
@@ -78,6 +83,7 @@ _WHERE = {
     "Change": "stored.event",
     "CollectionEndedError": "revert.errors",
     "ContendedError": "revert.errors",
+    "ContextRefusedError": "contexts",
     "Event": "stored.event",
     "FilterError": "reconstruct.filters",
     "History": "history",
@@ -100,6 +106,9 @@ _WHERE = {
     "UnknownStateError": "reconstruct.state",
     "UnknownTransactionError": "query.transactions",
     "UnsureError": "revert.errors",
+    "acting": "contexts",
+    "expire_contexts": "contexts",
+    "recorded": "contexts",
 }
 
 

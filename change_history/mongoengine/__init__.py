@@ -10,7 +10,9 @@
                                     │                                                   │
                                   waiting                              translation (stored path and value → the class's)
 
-Nothing is registered with mongoengine.
+    stamping: who acts, written into the documents that are saved
+
+Nothing is registered with mongoengine, but for the signals of `stamp`.
 """
 
 from __future__ import annotations
@@ -36,11 +38,13 @@ def _numbers(version: str) -> tuple[int, ...]:
 _require("mongoengine", "0.29.1")
 _require("pymongo", "4.10")
 
+from change_history.contexts import acting  # noqa: E402
 from change_history.mongoengine.changes import Changes, DocumentChange, Events  # noqa: E402
 from change_history.mongoengine.collection import CollectionHistory  # noqa: E402 - the version is checked first
 from change_history.mongoengine.connection import connect, disconnect  # noqa: E402
 from change_history.mongoengine.document import DocumentHistory, PastDocumentError  # noqa: E402
 from change_history.mongoengine.mixin import HistoryMixin  # noqa: E402
+from change_history.mongoengine.stamping import stamp, stamps  # noqa: E402
 from change_history.mongoengine.waiting import NotRecordedYetError  # noqa: E402
 
 __all__ = [
@@ -52,6 +56,9 @@ __all__ = [
     "HistoryMixin",
     "NotRecordedYetError",
     "PastDocumentError",
+    "acting",
     "connect",
     "disconnect",
+    "stamp",
+    "stamps",
 ]

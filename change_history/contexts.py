@@ -1,0 +1,371 @@
+"""Saying who writes: `with acting(…)` for a thread or task, and `with recorded(session, …)` for a transaction.
+
+    with client.start_session() as session, recorded(session, actor="alice", reason="ticket 7", database="shop"):
+        client.shop.users.delete_one({"_id": 42}, session=session)
+
+`recorded` inserts a context document into `shop.watcher_context` in the transaction. The daemon gives every event of
+the transaction its actor, deletes too, and keeps the context document out of history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+
+from change_history.errors import HistoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from pymongo.asynchronous.database import AsyncDatabase
+    from pymongo.database import Database
+
+CONTEXT_COLLECTION = "watcher_context"
+"""Where context documents go, in each database, unless the daemon's setting `CONTEXT_COLLECTION` says otherwise."""
+
+MOST_CHARACTERS = 1000
+"""So long may an actor, a reason or a request be."""
+
+PATIENCE_S = 15.0
+"""How long the begin and the commit of a transaction of our own are tried."""
+
+_WHEN = "at"
+_ABORTED = "TransientTransactionError"
+_UNSURE = "UnknownTransactionCommitResult"
+_UNAUTHORIZED, _ILLEGAL_OPERATION, _OPTIONS_CONFLICT = 13, 20, 85
+_LONGEST_WAIT_S = 0.05
+
+Session = TypeVar("Session", bound="ClientSession | AsyncClientSession")
+
+
+class ContextRefusedError(HistoryError):
+    """The context document cannot be written, so nothing of the transaction is; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acting:
+    """Who acts, and why.
+
+    Attributes:
+        actor: who, as the application knows them.
+        reason: why: a ticket, a word.
+        request: in the course of what: the id of a request, a job.
+
+    Raises:
+        ValueError: the actor is empty, or one of them is longer than `MOST_CHARACTERS`.
+        TypeError: one of them is no string.
+    """
+
+    actor: str
+    reason: str | None = None
+    request: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("actor", "reason", "request"):
+            value = getattr(self, name)
+            if value is None and name != "actor":
+                continue
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a string, and it is {value!r}: write str(…) of what names it")
+            if len(value) > MOST_CHARACTERS:
+                raise ValueError(f"{name} has {len(value)} characters, and {MOST_CHARACTERS} is the most")
+        if not self.actor:
+            raise ValueError("actor is empty; leave out the block where nobody is known")
+
+    def document(self) -> dict[str, Any]:
+        """The context document that says so."""
+        more = {name: value for name in ("reason", "request") if (value := getattr(self, name)) is not None}
+        return {"actor": self.actor, **more, _WHEN: datetime.now(UTC)}
+
+
+_current: ContextVar[Acting | None] = ContextVar("change_history_acting", default=None)
+
+
+@contextmanager
+def acting(actor: str, *, reason: str | None = None, request: str | None = None) -> Iterator[Acting]:
+    """Say who acts in this thread or asyncio task, until the end of the block.
+
+    `recorded` takes it from here, and so do the stamps of `change_history.mongoengine`. A thread that is started in the
+    block knows nothing of it, a task does. It writes nothing by itself.
+
+    Args:
+        actor: who, at most `MOST_CHARACTERS` characters.
+        reason: why.
+        request: in the course of what.
+
+    Raises:
+        ValueError: the actor is empty, or one of them is too long.
+        TypeError: one of them is no string.
+    """
+    before = _current.get()
+    now = Acting(actor=actor, reason=reason, request=request)
+    _current.set(now)
+    try:
+        yield now
+    finally:
+        _current.set(before)  # not by token: a web framework may end the block in another context
+
+
+def who_acts() -> Acting | None:
+    """Who acts here and now, by the innermost `acting` block; None: nobody said."""
+    return _current.get()
+
+
+def recorded(
+    session: Session,
+    actor: str | None = None,
+    *,
+    reason: str | None = None,
+    request: str | None = None,
+    database: str | Database[Any] | AsyncDatabase[Any] | Sequence[str] | None = None,
+    collection: str = CONTEXT_COLLECTION,
+) -> Recorded[Session]:
+    """Say who writes in a transaction, by a block that has its writes.
+
+    In a running transaction (in a callback of `with_transaction`, say) the context document becomes part of it, and
+    nothing else happens: a retry of the callback writes it again, since the first one was rolled back. Without a
+    running transaction, the block is one: it is begun here, committed at the end of the block, and aborted if the
+    block raises. Either way only writes with `session=session` belong to it.
+
+    The actor is that of the whole transaction, also of what it wrote before the block. A second block counts for what
+    follows it; after a block within a block, the outer one counts again.
+
+    With an asynchronous session write `async with`.
+
+    Args:
+        session: of `client.start_session()`.
+        actor: who; left out, it is taken from the `acting` block around, with its reason and request.
+        reason: why.
+        request: in the course of what.
+        database: where to insert the context document; one database is enough for all that the transaction
+            writes to, as long as one daemon watches them all. Several where each has a daemon of its own. Left
+            out, the one that the client's connection string names.
+        collection: the daemon's `CONTEXT_COLLECTION`.
+
+    Raises:
+        ValueError: there is no actor, or no database, or a text is too long.
+        TypeError: this is no session, or a text is no string.
+        ContextRefusedError: when the block begins: the user may not insert it, or the server has no transactions.
+        pymongo.errors.PyMongoError: when the block begins or ends. With the label `TransientTransactionError` nothing
+            was written, and the block can be run again, as `with_transaction` does.
+    """
+    if not isinstance(session, ClientSession | AsyncClientSession):
+        raise TypeError(
+            f"recorded needs a session, and this is {type(session).__name__}: with client.start_session() as session, "
+            "recorded(session, …):"
+        )
+    around = who_acts()
+    if actor is not None:
+        said = Acting(actor=actor, reason=reason, request=request)
+    elif around is None:
+        raise ValueError('nobody says who acts: recorded(session, actor="alice"), or with acting("alice") around it')
+    else:
+        said = Acting(actor=around.actor, reason=reason or around.reason, request=request or around.request)
+    return Recorded(session, said, _names(session, database), collection)
+
+
+def _names(session: Any, database: Any) -> tuple[str, ...]:
+    if database is None:
+        try:
+            return (session.client.get_default_database().name,)
+        except ConfigurationError as error:
+            raise ValueError(
+                'the connection string names no database: recorded(session, …, database="shop") says where the context '
+                "document goes"
+            ) from error
+    if isinstance(database, str):
+        return (database,)
+    if isinstance(name := getattr(database, "name", None), str):
+        return (name,)
+    names = tuple(database)
+    if not names:
+        raise ValueError("database is empty: name at least one that the daemon watches")
+    return names
+
+
+_blocks: WeakKeyDictionary[Any, list[Recorded[Any]]] = WeakKeyDictionary()
+"""Of each session the blocks that are open, the innermost last."""
+
+
+class Recorded(Generic[Session]):
+    """A block in which it is known who writes; made by `recorded`. Its value is the session."""
+
+    def __init__(self, session: Session, said: Acting, databases: tuple[str, ...], collection: str) -> None:
+        self._session: Any = session
+        self._said = said
+        self._databases = databases
+        self._collection = collection
+        self._owns = False
+
+    def __enter__(self) -> Session:
+        if isinstance(self._session, AsyncClientSession):
+            raise TypeError("the session is asynchronous: write `async with recorded(…):`")
+        until = time.monotonic() + PATIENCE_S
+        self._owns = not self._session.in_transaction
+        while True:
+            if self._owns:
+                self._session.start_transaction()
+            try:
+                self._insert()
+            except BaseException as error:
+                if self._owns:
+                    self._session.abort_transaction()
+                    if _again(error, _ABORTED, until):
+                        time.sleep(_pause())
+                        continue
+                _explain(error, self._databases, self._collection)
+                raise
+            self._open()
+            return cast("Session", self._session)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        outer = self._close()
+        if not self._session.in_transaction:
+            return
+        if not self._owns:
+            if outer is not None and kind is None:
+                outer._insert()  # noqa: SLF001 - of the same class
+            return
+        if kind is not None:
+            self._session.abort_transaction()
+            return
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._session.commit_transaction()
+            except PyMongoError as trouble:
+                if not _again(trouble, _UNSURE, until):
+                    raise
+            else:
+                return
+
+    async def __aenter__(self) -> Session:
+        if not isinstance(self._session, AsyncClientSession):
+            raise TypeError("the session is not asynchronous: write `with recorded(…):`")
+        until = time.monotonic() + PATIENCE_S
+        self._owns = not self._session.in_transaction
+        while True:
+            if self._owns:
+                await self._session.start_transaction()
+            try:
+                await self._insert_async()
+            except BaseException as error:
+                if self._owns:
+                    await self._session.abort_transaction()
+                    if _again(error, _ABORTED, until):
+                        await asyncio.sleep(_pause())
+                        continue
+                _explain(error, self._databases, self._collection)
+                raise
+            self._open()
+            return cast("Session", self._session)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        outer = self._close()
+        if not self._session.in_transaction:
+            return
+        if not self._owns:
+            if outer is not None and kind is None:
+                await outer._insert_async()  # noqa: SLF001 - of the same class
+            return
+        if kind is not None:
+            await self._session.abort_transaction()
+            return
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                await self._session.commit_transaction()
+            except PyMongoError as trouble:
+                if not _again(trouble, _UNSURE, until):
+                    raise
+            else:
+                return
+
+    def _open(self) -> None:
+        _blocks.setdefault(self._session, []).append(self)
+
+    def _close(self) -> Recorded[Any] | None:
+        """Leave the block; the one around it, if there is one."""
+        blocks = _blocks.get(self._session, [])
+        if self in blocks:
+            blocks.remove(self)
+        return blocks[-1] if blocks else None
+
+    def _insert(self) -> None:
+        for name in self._databases:
+            self._session.client[name][self._collection].insert_one(self._said.document(), session=self._session)
+
+    async def _insert_async(self) -> None:
+        for name in self._databases:
+            await self._session.client[name][self._collection].insert_one(self._said.document(), session=self._session)
+
+
+def _again(error: BaseException, label: str, until: float) -> bool:
+    return isinstance(error, PyMongoError) and error.has_error_label(label) and time.monotonic() < until
+
+
+def _pause() -> float:
+    return random.uniform(0, _LONGEST_WAIT_S)  # noqa: S311 - spreads load, guards nothing
+
+
+def _explain(error: BaseException, databases: tuple[str, ...], collection: str) -> None:
+    """Say what to do about what the server will refuse again.
+
+    Raises:
+        ContextRefusedError: that.
+    """
+    if not isinstance(error, OperationFailure):
+        return
+    where = " and ".join(f"{name}.{collection}" for name in databases)
+    if error.code == _UNAUTHORIZED:
+        raise ContextRefusedError(
+            f"this user may not insert into {where}, so who writes cannot be recorded. Grant it `insert` there; "
+            "readWrite on the database has it"
+        ) from error
+    if error.code == _ILLEGAL_OPERATION:
+        raise ContextRefusedError(
+            "the server has no transactions, so who writes cannot be recorded: it is no replica set. Start mongod with "
+            "--replSet rs0 and run rs.initiate() once in mongosh; a single node will do"
+        ) from error
+
+
+def expire_contexts(
+    database: Database[Any], after: timedelta = timedelta(days=1), *, collection: str = CONTEXT_COLLECTION
+) -> None:
+    """Have the server delete the context documents of a database once they are so old, by a TTL index.
+
+    Only those of `recorded` and `watcher revert` have a time to go by. What the daemon has recorded stays, and a daemon
+    that is behind misses nothing: it reads context documents from its stream. Done again, it changes the age.
+
+    Args:
+        database: of the application.
+        after: how old.
+        collection: the daemon's `CONTEXT_COLLECTION`.
+
+    Raises:
+        ValueError: an age below zero.
+    """
+    seconds = int(after.total_seconds())
+    if seconds < 0:
+        raise ValueError(f"an age cannot be below zero, and this is {after}")
+    try:
+        database[collection].create_index(_WHEN, expireAfterSeconds=seconds)
+    except OperationFailure as error:
+        if error.code != _OPTIONS_CONFLICT:
+            raise
+        index = {"keyPattern": {_WHEN: 1}, "expireAfterSeconds": seconds}
+        database.command("collMod", collection, index=index)

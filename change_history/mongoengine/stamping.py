@@ -1,0 +1,115 @@
+"""Stamps: who acts, written into the document by each save, so that the daemon can tell whose event it is.
+
+    class UserModel(HistoryMixin, Document):
+        name = StringField()
+        updated_by = StringField()
+        updated_at = DateTimeField()
+
+    stamp(UserModel, field="updated_by", at="updated_at")
+
+    with acting("alice"):
+        user.save()
+
+mongoengine passes no session on, so its `save()` cannot join a transaction with a context document; this is its way.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mongoengine import DateTimeField, StringField, signals
+
+from change_history.contexts import who_acts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_TICK = timedelta(milliseconds=1)
+
+
+class _Stamp(NamedTuple):
+    """Names of a class's attributes: who, and when."""
+
+    field: str
+    at: str | None
+
+
+_stamps: dict[type, _Stamp] = {}
+
+
+def stamp(model: type, *, field: str = "updated_by", at: str | None = None) -> None:
+    """From now on, write who acts into every document of a class that is saved or inserted within `acting`.
+
+    Heirs of the class are stamped too. Outside of `acting` nothing is written: the field keeps whom it had, and the
+    daemon does not believe a stamp that an event did not write.
+
+    The server does not write what is there already. So if one actor saves twice in a row, the second event has no
+    stamp, and its actor is unknown, unless `at` names a field that each save changes; give it to the daemon as well
+    (see `ACTOR_FIELDS`). `QuerySet.update` sends no signal: see `stamps`. Deletes cannot be stamped: see
+    `change_history.recorded`.
+
+    Args:
+        model: the document class; it has the fields.
+        field: its attribute that says who, a `StringField`.
+        at: its attribute that says when, a `DateTimeField`; None: there is none.
+
+    Raises:
+        ImportError: mongoengine has no signals, because blinker is not installed.
+        TypeError: the class has no such field.
+    """
+    if not signals.signals_available:
+        raise ImportError("stamp needs mongoengine's signals, and these need blinker. Type: pip install blinker")
+    for name, kind in ((field, StringField), (at, DateTimeField)):
+        if name is not None and not isinstance(getattr(model, "_fields", {}).get(name), kind):
+            raise TypeError(
+                f"{model.__name__} has no {kind.__name__} {name!r} to stamp. Add it: {name} = {kind.__name__}()"
+            )
+    _stamps[model] = _Stamp(field, at)
+    signals.pre_save.connect(_before_save, weak=False)  # connected once, however often that is said
+    signals.pre_bulk_insert.connect(_before_insert, weak=False)
+
+
+def stamps(model: type) -> dict[str, Any]:
+    """The stamp of who acts, for an update: `UserModel.objects(…).update(**stamps(UserModel), set__name="Ada")`.
+
+    Empty where nobody acts, or the class is not stamped.
+    """
+    found, acts = _stamp_of(model), who_acts()
+    if found is None or acts is None:
+        return {}
+    when = {f"set__{found.at}": datetime.now(UTC)} if found.at is not None else {}
+    return {f"set__{found.field}": acts.actor, **when}
+
+
+def _stamp_of(model: type) -> _Stamp | None:
+    return next((_stamps[base] for base in model.__mro__ if base in _stamps), None)
+
+
+def _before_save(_: Any, document: Any, **__: Any) -> None:
+    # A save without changes writes nothing, and is not to be made a write.
+    if _stamp_of(type(document)) is not None and (document._created or document._get_changed_fields()):  # noqa: SLF001
+        _put(document)
+
+
+def _before_insert(_: Any, documents: Iterable[Any], **__: Any) -> None:
+    for document in documents:
+        _put(document)
+
+
+def _put(document: Any) -> None:
+    found, acts = _stamp_of(type(document)), who_acts()
+    if found is None or acts is None:
+        return
+    setattr(document, found.field, acts.actor)
+    if found.at is not None:
+        setattr(document, found.at, _later(document, getattr(document, found.at)))
+
+
+def _later(document: Any, before: Any) -> datetime:
+    """The time, as this connection reads it back, and never the one that is there: the server would not write it."""
+    now = datetime.now(UTC)
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    if isinstance(before, datetime):
+        now = max(now, (before if before.tzinfo is not None else before.replace(tzinfo=UTC)) + _TICK)
+    return now if document._get_db().codec_options.tz_aware else now.replace(tzinfo=None)  # noqa: SLF001
