@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
+from bson import Binary, ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
@@ -47,6 +49,11 @@ _UNSURE = "UnknownTransactionCommitResult"
 _UNAUTHORIZED, _ILLEGAL_OPERATION, _OPTIONS_CONFLICT = 13, 20, 85
 _LONGEST_WAIT_S = 0.05
 
+Identity: TypeAlias = "str | int | ObjectId | UUID | Binary"
+"""What may name somebody, or a request."""
+
+_NAMES = (str, int, ObjectId, UUID, Binary)
+
 Session = TypeVar("Session", bound="ClientSession | AsyncClientSession")
 
 
@@ -59,55 +66,65 @@ class Acting:
     """Who acts, and why.
 
     Attributes:
-        actor: who, as the application knows them.
+        actor: who, as the application knows them: a string, an integer, an `ObjectId`, a `UUID`.
         reason: why: a ticket, a word.
         request: in the course of what: the id of a request, a job.
 
     Raises:
         ValueError: the actor is empty, or one of them is longer than `MOST_CHARACTERS`.
-        TypeError: one of them is no string.
+        TypeError: one of them is of another type.
     """
 
-    actor: str
+    actor: Identity
     reason: str | None = None
-    request: str | None = None
+    request: Identity | None = None
 
     def __post_init__(self) -> None:
-        for name in ("actor", "reason", "request"):
-            value = getattr(self, name)
-            if value is None and name != "actor":
-                continue
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be a string, and it is {value!r}: write str(…) of what names it")
-            if len(value) > MOST_CHARACTERS:
-                raise ValueError(f"{name} has {len(value)} characters, and {MOST_CHARACTERS} is the most")
-        if not self.actor:
+        _check("actor", self.actor, _NAMES)
+        if self.reason is not None:
+            _check("reason", self.reason, (str,))
+        if self.request is not None:
+            _check("request", self.request, _NAMES)
+        if self.actor == "":
             raise ValueError("actor is empty; leave out the block where nobody is known")
 
     def document(self) -> dict[str, Any]:
         """The context document that says so."""
-        more = {name: value for name in ("reason", "request") if (value := getattr(self, name)) is not None}
-        return {"actor": self.actor, **more, _WHEN: datetime.now(UTC)}
+        said = {"actor": self.actor, "reason": self.reason, "request": self.request, _WHEN: datetime.now(UTC)}
+        return {
+            name: Binary.from_uuid(value) if isinstance(value, UUID) else value  # whatever the client makes of UUIDs
+            for name, value in said.items()
+            if value is not None
+        }
+
+
+def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        known = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be {known}, and it is {value!r}")
+    if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+        raise ValueError(f"{name} has {len(value)} characters, and {MOST_CHARACTERS} is the most")
 
 
 _current: ContextVar[Acting | None] = ContextVar("change_history_acting", default=None)
 
 
 @contextmanager
-def acting(actor: str, *, reason: str | None = None, request: str | None = None) -> Iterator[Acting]:
+def acting(actor: Identity, *, reason: str | None = None, request: Identity | None = None) -> Iterator[Acting]:
     """Say who acts in this thread or asyncio task, until the end of the block.
 
     `recorded` takes it from here, and so do the stamps of `change_history.mongoengine`. A thread that is started in the
     block knows nothing of it, a task does. It writes nothing by itself.
 
     Args:
-        actor: who, at most `MOST_CHARACTERS` characters.
+        actor: who, as the application knows them: a string of at most `MOST_CHARACTERS` characters, an integer, an
+            `ObjectId` or a `UUID`.
         reason: why.
         request: in the course of what.
 
     Raises:
         ValueError: the actor is empty, or one of them is too long.
-        TypeError: one of them is no string.
+        TypeError: one of them is of another type.
     """
     before = _current.get()
     now = Acting(actor=actor, reason=reason, request=request)
@@ -125,10 +142,10 @@ def who_acts() -> Acting | None:
 
 def recorded(
     session: Session,
-    actor: str | None = None,
+    actor: Identity | None = None,
     *,
     reason: str | None = None,
-    request: str | None = None,
+    request: Identity | None = None,
     database: str | Database[Any] | AsyncDatabase[Any] | Sequence[str] | None = None,
     collection: str = CONTEXT_COLLECTION,
 ) -> Recorded[Session]:
@@ -156,7 +173,7 @@ def recorded(
 
     Raises:
         ValueError: there is no actor, or no database, or a text is too long.
-        TypeError: this is no session, or a text is no string.
+        TypeError: this is no session, or what is said is of another type.
         ContextRefusedError: when the block begins: the user may not insert it, or the server has no transactions.
         pymongo.errors.PyMongoError: when the block begins or ends. With the label `TransientTransactionError` nothing
             was written, and the block can be run again, as `with_transaction` does.

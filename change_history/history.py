@@ -99,6 +99,9 @@ class History:
         transaction: Transaction | None = None,
         changed_from: Any = ABSENT,
         changed_to: Any = ABSENT,
+        actor: Any = None,
+        reason: str | None = None,
+        request: Any = None,
         limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Event]:
@@ -118,6 +121,10 @@ class History:
             changed_from: only events in which the field, or any if none is given, had this value before. Equality is
                 the server's: 3, `Int64(3)` and 3.0 are one value. An unknown value is not taken for any.
             changed_to: only events in which it got this value; together, one change must have both.
+            actor: only events of which it is known that this one did them: a string, or the `ObjectId` that the
+                application calls them by. Of the others `event.actor` is another one, or None: nobody knows.
+            reason: only events that were done for this reason.
+            request: only events that were done in the course of this.
             limit: only the newest so many.
             reverse: newest first.
 
@@ -125,7 +132,20 @@ class History:
             ValueError: a document without a namespace, or a negative limit.
         """
         only = (operation,) if operation is not None else ()
-        selection = Selection(namespace, document_id, field, since, until, only, transaction, changed_from, changed_to)
+        selection = Selection(
+            namespace,
+            document_id,
+            field,
+            since,
+            until,
+            only,
+            transaction,
+            changed_from,
+            changed_to,
+            actor=actor,
+            reason=reason,
+            request=request,
+        )
         stored = timeline.read(self._collection, selection, limit=limit, newest_first=reverse)
         return map(to_event, stored)
 
@@ -136,6 +156,9 @@ class History:
         *,
         field: str | None = None,
         since: Moment | None = None,
+        actor: Any = None,
+        reason: str | None = None,
+        request: Any = None,
         limit: int | None = None,
         stop: threading.Event,
     ) -> Iterator[Event]:
@@ -146,10 +169,13 @@ class History:
             document_id: `_id` of one document; left out: the whole collection.
             field: only events that concern this field or something below it.
             since: first moment, included.
+            actor: as in `log`. An event comes once it is known who did it, which may be later than the event.
+            reason: likewise.
+            request: likewise.
             limit: of what is recorded already, only the newest so many.
             stop: set from outside to end.
         """
-        selection = Selection(namespace, document_id, field, since)
+        selection = Selection(namespace, document_id, field, since, actor=actor, reason=reason, request=request)
         return map(to_event, timeline.follow(self._collection, selection, stop=stop, limit=limit))
 
     def transaction(self, name: str | Name) -> Transaction:
@@ -190,6 +216,10 @@ class History:
         """Every namespace that has history, sorted; the server hops from one to the next through an index."""
         found = self._collection.distinct("namespace")
         return sorted(name for name in found if name is not None)  # a gap has none; the index says null of it
+
+    def actors(self) -> list[Any]:
+        """Everybody who is known to have done something; the server hops from one to the next through an index."""
+        return list(self._collection.distinct("actor.id", {"actor.id": {"$exists": True}}))
 
     def as_of(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Any] | None:
         """What a document was.

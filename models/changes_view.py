@@ -1,14 +1,14 @@
 """History with one row for each change: a view for the shell, Compass and BI tools, which know no arrays of changes.
 
-What is asked of a row's event (`namespace`, `document_id`, `timestamp`, `transaction`, `event_id`) is asked of
-`history` itself, so its indexes answer. Rows come in the order in which `history` is read; sort by `event_id`, then
-`_id.number`, for the order of time.
+What is asked of a row's event (`namespace`, `document_id`, `timestamp`, `transaction`, `actor.id`, `event_id`) is
+asked of `history` itself, so its indexes answer. Rows come in the order in which `history` is read; sort by `event_id`,
+then `_id.number`, for the order of time.
 
 | field | meaning |
 | --- | --- |
 | `_id` | `event`: the event's `_id`; `number`: which of its changes, from 0 |
 | `event_id` | the event's `_id`; it begins with the cluster time |
-| `namespace`, `document_id`, `operation`, `timestamp`, `cluster_time`, `transaction` | of the event |
+| `namespace`, `document_id`, `operation`, `timestamp`, `cluster_time`, `transaction`, `actor` | of the event |
 | `field`, `path`, `truncated_to` | of the change, as `ChangeModel` has them |
 | `old_value`, `new_value` | absent: the path did not exist before, or not any more, unless the next two say otherwise |
 | `old_value_from` | absent: the pre-image; `history`; `unknown`; `parts`: the value is only in `history_parts` |
@@ -41,6 +41,7 @@ PIPELINE: list[dict[str, Any]] = [
             "timestamp": 1,
             "cluster_time": 1,
             "transaction": 1,
+            "actor": 1,
             "field": "$changes.field",
             "path": "$changes.path",
             "truncated_to": "$changes.truncated_to",

@@ -86,6 +86,14 @@ _WHAT = (
 )
 _AROUND = (Column("key_order", Form.VALUE), Column("description", Form.VALUE))
 _TRANSACTION = (Column("transaction", Form.TEXT), Column("session", Form.VALUE))
+_WHO = b"actor"
+_ACTOR = (
+    Column("actor", Form.VALUE),
+    Column("provenance", Form.TEXT),
+    Column("reason", Form.TEXT),
+    Column("request", Form.VALUE),
+    Column("database_user", Form.TEXT),
+)
 
 EVENTS = Table(
     (
@@ -96,6 +104,7 @@ EVENTS = Table(
         *_TRANSACTION,
         Column("resume_token", Form.BYTES),
         Column("version", Form.NUMBER),
+        *_ACTOR,
         OTHER,
     )
 )
@@ -113,6 +122,7 @@ CHANGES = Table(
         Column("at_end", Form.FLAG),
         *_AROUND,
         *_TRANSACTION,
+        *_ACTOR,
         OTHER,
     ),
     left_out=("resume_token", "version"),
@@ -127,15 +137,17 @@ def cells(table: Table, row: bytes) -> list[Value | None]:
         change_history.bson.raw.MalformedBSON: the row is no BSON document.
     """
     fields = raw.fields(row)
+    others: dict[bytes, Value] = {}
     if table.columns[-1] is OTHER:
         _name_transaction(fields)
+        others = _name_actor(fields)
     found: list[Value | None] = []
     for name, form in table.columns:
         key = name.encode()
         fits = key in fields and (form is Form.VALUE or fields[key][0] in _FITTING[form])
         found.append(fields.pop(key) if fits else None)
-    if fields and table.columns[-1] is OTHER:
-        found[-1] = (raw.DOCUMENT, raw.from_fields(fields.items()))
+    if (others := fields | others) and table.columns[-1] is OTHER:
+        found[-1] = (raw.DOCUMENT, raw.from_fields(others.items()))
     return found
 
 
@@ -147,6 +159,19 @@ def _name_transaction(fields: dict[bytes, Value]) -> None:
         name = name_of(Transaction(to_python(inner[b"session"]), to_python(inner[b"number"])))
         fields[b"transaction"] = (raw.STRING, raw.string(name.encode()))
         fields[b"session"] = inner[b"session"]
+
+
+def _name_actor(fields: dict[bytes, Value]) -> dict[bytes, Value]:
+    """Put who it was in the place of all that is said of the actor, and the rest beside it; else give it back."""
+    actor = fields.pop(_WHO, None)
+    if actor is None:
+        return {}
+    inner = raw.fields(actor[1]) if actor[0] == raw.DOCUMENT else {}
+    if b"id" not in inner or inner.keys() & fields.keys():
+        return {_WHO: actor}
+    fields[_WHO] = inner.pop(b"id")
+    fields.update(inner)
+    return {}
 
 
 def loss(chosen: Format, table: Table) -> str | None:

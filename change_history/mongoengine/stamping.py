@@ -18,7 +18,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mongoengine import DateTimeField, StringField, signals
+from mongoengine import DateTimeField, signals
+from mongoengine.base import BaseField
 
 from change_history.contexts import who_acts
 
@@ -51,7 +52,7 @@ def stamp(model: type, *, field: str = "updated_by", at: str | None = None) -> N
 
     Args:
         model: the document class; it has the fields.
-        field: its attribute that says who, a `StringField`.
+        field: its attribute that says who: a `StringField`, or one that takes what `acting` is given.
         at: its attribute that says when, a `DateTimeField`; None: there is none.
 
     Raises:
@@ -60,11 +61,9 @@ def stamp(model: type, *, field: str = "updated_by", at: str | None = None) -> N
     """
     if not signals.signals_available:
         raise ImportError("stamp needs mongoengine's signals, and these need blinker. Type: pip install blinker")
-    for name, kind in ((field, StringField), (at, DateTimeField)):
+    for name, kind, usual in ((field, BaseField, "StringField"), (at, DateTimeField, "DateTimeField")):
         if name is not None and not isinstance(getattr(model, "_fields", {}).get(name), kind):
-            raise TypeError(
-                f"{model.__name__} has no {kind.__name__} {name!r} to stamp. Add it: {name} = {kind.__name__}()"
-            )
+            raise TypeError(f"{model.__name__} has no {usual} {name!r} to stamp. Add it: {name} = {usual}()")
     _stamps[model] = _Stamp(field, at)
     signals.pre_save.connect(_before_save, weak=False)  # connected once, however often that is said
     signals.pre_bulk_insert.connect(_before_insert, weak=False)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from change_history.reconstruct.point_in_time import Moment
     from change_history.stored.event import Change, Event, Transaction
 
+SAID_OF_ACTOR = {"request": "actor.request", "reason": "actor.reason", "actor": "actor.id"}
+"""What can be asked about who did it, and where that is stored, each with an index; the rarest first."""
+
 EVERYTHING = [("_id", 1)]
 """Key of the index that answers about all that is recorded."""
 
@@ -45,6 +48,10 @@ class Selection:
         changed_to: the same of the new value. If both are given, one change must have both.
         setters: by `_id`, events of the document that set the field without naming it, each with the changes that did;
             None: not looked for yet (see `change_history.query.setters`).
+        actor: only events of which it is known that this one did them, exact to the BSON type. In them `reason` and
+            `request` ask why, and in the course of what. Unknown is nobody's.
+        reason: only events done for this reason.
+        request: only events done in the course of this.
         former_names: namespaces under which the document's collection has such events.
 
     Raises:
@@ -62,6 +69,9 @@ class Selection:
     changed_to: Any = ABSENT
     setters: Mapping[bytes, tuple[Change, ...]] | None = attribute(default=None, compare=False)
     former_names: tuple[str, ...] = ()
+    actor: Any = None
+    reason: str | None = None
+    request: Any = None
 
     def __post_init__(self) -> None:
         require_namespace(self.namespace)
@@ -75,9 +85,16 @@ class Selection:
         """Key of the index that answers this, in the order of history. The planner need not guess."""
         if self.transaction is not None:
             return TRANSACTIONS
-        if self.namespace is None:
-            return EVERYTHING
-        return NAMESPACE_TIMELINE if self.document_id is ABSENT else DOCUMENT_TIMELINE
+        if self.document_id is not ABSENT:
+            return DOCUMENT_TIMELINE
+        if asked := self.asked_of_actor:
+            return [(next(iter(asked)), 1), ("_id", 1)]
+        return EVERYTHING if self.namespace is None else NAMESPACE_TIMELINE
+
+    @property
+    def asked_of_actor(self) -> dict[str, Any]:
+        """By stored name, what is asked about who did it. That may become known later than the event."""
+        return {stored: wanted for name, stored in SAID_OF_ACTOR.items() if (wanted := getattr(self, name)) is not None}
 
     @property
     def by_value(self) -> bool:
@@ -109,6 +126,7 @@ class Selection:
             conditions["transaction"] = {"$exists": True}  # as the index says it
             conditions["transaction.session"] = {"$eq": self.transaction.session}
             conditions["transaction.number"] = {"$eq": self.transaction.number}
+        conditions |= {name: {"$eq": wanted} for name, wanted in self.asked_of_actor.items()}
         conditions = {below + name: condition for name, condition in conditions.items()}
         of_changes = asked.of_values(self.changed_from, self.changed_to)
         if self.field is not None:

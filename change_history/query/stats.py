@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
+    from change_history.query.actors import Authors
     from change_history.reconstruct.point_in_time import Moment
 
 Pipeline: TypeAlias = list[dict[str, Any]]
@@ -122,6 +123,12 @@ class Stats:
         pipeline = fields_pipeline([{"$match": self._question.match()}], top)
         for row in self._rows(pipeline):
             yield row["_id"].get("namespace", ""), row["_id"]["field"], row["changes"]
+
+    def by_actor(self) -> Authors:
+        """Who did how much, and how much of it nobody knows (see `change_history.query.actors`)."""
+        from change_history.query import actors
+
+        return actors.count(self._collection, self._question)
 
     def _events(self) -> Pipeline:
         return events_pipeline(self._question.match(), with_parts=self._with_parts)

@@ -115,7 +115,8 @@ def follow(
     """Read the selected history documents, then each new one as it is recorded, until told to stop.
 
     The stream is opened before the recorded ones are read: nothing in between is missed, nothing comes twice. Gaps in
-    what is asked for come too: recorded ones in their place, a new one when it is found.
+    what is asked for come too: recorded ones in their place, a new one when it is found. Where it is asked who did it,
+    an event also comes once that has become known.
 
     Args:
         stop: ends the iteration once it is set.
@@ -126,9 +127,13 @@ def follow(
         pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
     """
     wanted = as_query({"$or": [selection.query("fullDocument."), gaps.condition("fullDocument.")]})
-    conditions = [as_query({"operationType": "insert"}), wanted]
-    pipeline = [as_query({"$match": condition}) for condition in conditions]
-    with collection.watch(pipeline, max_await_time_ms=WAIT_MS) as stream:
+    recorded_now: dict[str, Any] = {"operationType": "insert"}
+    if selection.asked_of_actor:
+        completed = {"operationType": "update", "updateDescription.updatedFields.actor": {"$exists": True}}
+        recorded_now = {"$or": [recorded_now, completed]}
+    pipeline = [as_query({"$match": condition}) for condition in (as_query(recorded_now), wanted)]
+    look_up = "updateLookup" if selection.asked_of_actor else None
+    with collection.watch(pipeline, full_document=look_up, max_await_time_ms=WAIT_MS) as stream:
         seen: set[bytes] = set()
         recorded: Iterable[RawBSONDocument] = read(collection, selection, limit=limit, on_unknown=on_unknown)
         if limit is not None:

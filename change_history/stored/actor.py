@@ -6,7 +6,7 @@ known at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from change_history.bson import raw
@@ -38,6 +38,10 @@ class Actor:
     reason: str | None = None
     request: Any = None
     database_user: str | None = None
+
+    def told(self) -> dict[str, Any]:
+        """The actor as it is stored: `id`, `provenance` and what else is known."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
 
     def __str__(self) -> str:
         return self.id if isinstance(self.id, str) else repr(self.id)

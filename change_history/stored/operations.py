@@ -10,7 +10,9 @@ GAP = "gap"
 
 OF_DOCUMENTS = ("insert", "update", "replace", "delete")
 
-OURS = ("baseline", "reconcile")
+BASELINE = "baseline"
+
+OURS = (BASELINE, "reconcile")
 """How a document was when watching began, and how it was found to differ after a gap."""
 
 OF_COLLECTIONS = (

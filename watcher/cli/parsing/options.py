@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from watcher.cli.parsing.arguments import ZONE, Time
+from watcher.cli.parsing.arguments import ZONE, Time, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -162,6 +162,20 @@ def window_options(command: Function) -> Function:
     until = option("--until", metavar="TIME", type=Time(), help="Only up to this time, which is included.")
     since = option("--since", metavar="TIME", type=Time(), help="Only from this time on, which is included.")
     return since(until(utc_option(command)))
+
+
+def actor_options(command: Function) -> Function:
+    """Add `--by`, `--reason` and `--request`. The function gets `actor`, `reason` and `request` (None: any)."""
+    by = option(
+        "--by",
+        "actor",
+        metavar="ACTOR",
+        type=Value(),
+        help="Only what this one is known to have done: a name, or an id as the application's users have.",
+    )
+    reason = option("--reason", metavar="TEXT", help="Only what was done for this reason.")
+    request = option("--request", metavar="ID", type=Value(), help="Only what was done in the course of this request.")
+    return by(reason(request(command)))
 
 
 def contradictions(given: Mapping[str, Any]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from change_history.bson import extended_json
 from change_history.query.transactions import event_name
 from watcher.cli import session
 from watcher.cli.parsing import times
-from watcher.cli.rendering import event_words
+from watcher.cli.rendering import actors, event_words
 from watcher.cli.rendering.value_text import printable, shorten, text_of
 
 if TYPE_CHECKING:
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from change_history.blame.recorded import Leaf
 
 _COLUMNS = ("field", "value", "when", "operation", "event", "transaction")
+_BY = "by"
 _VALUE_WIDTH = 40
 _BETWEEN = "  "
 _NAME_SHARE = 2
+_ACTOR_CELLS = 20
 
 
 def show(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
@@ -44,8 +46,9 @@ def show(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
             console.print(line, soft_wrap=True, highlight=False)
         return
     width = _VALUE_WIDTH if sys.stdout.isatty() else None
+    with_actors = any(leaf.event.actor is not None for leaf in leaves)
     terminal.show_table(
-        _COLUMNS,
+        (*_COLUMNS, _BY) if with_actors else _COLUMNS,
         [
             (
                 printable(leaf.field),
@@ -54,10 +57,16 @@ def show(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
                 printable(leaf.event.operation),
                 event_name(leaf.event.id),
                 event_words.transaction_name(leaf.event),
+                *([_by(leaf)] if with_actors else []),
             )
             for leaf in leaves
         ],
     )
+
+
+def _by(leaf: Leaf) -> str:
+    who = leaf.event.actor
+    return f"{actors.name(who)} ({printable(who.provenance)})" if who is not None else actors.UNKNOWN
 
 
 def lines(leaves: Sequence[Leaf], zone: tzinfo | None, width: int) -> Iterator[Text]:
@@ -96,6 +105,7 @@ def _event_text(leaf: Leaf, zone: tzinfo | None, width: int) -> Text:
         (operation, style),
         _BETWEEN,
         (event_words.brief_name(leaf.event, width), "dim yellow"),
+        (f"{_BETWEEN}by {actors.name(who, _ACTOR_CELLS)}" if (who := leaf.event.actor) is not None else "", "blue"),
     )
 
 
@@ -117,4 +127,6 @@ def _json_line(leaf: Leaf) -> str:
     }
     if event.transaction is not None:
         about["transaction"] = {"session": event.transaction.session, "number": event.transaction.number}
+    if event.actor is not None:
+        about["actor"] = event.actor.told()
     return extended_json.dumps({"field": leaf.field, "path": list(leaf.path), "value": leaf.value, "event": about})

@@ -13,13 +13,14 @@ from bson import Int64
 
 from change_history.bson import extended_json
 from change_history.query.stats import Numbers
-from watcher.cli.rendering import terminal
+from watcher.cli.rendering import actors, terminal
 from watcher.cli.rendering.value_text import number, printable, text_of, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date, datetime, tzinfo
 
+    from change_history.query.actors import Authors
     from change_history.query.summary import Count, Summary
 
 
@@ -125,7 +126,72 @@ def _named(numbers: Numbers) -> dict[str, Int64]:
     return {name: Int64(value) for name, value in numbers._asdict().items()}
 
 
-_MOST_ROWS = 20
+def actors_json(found: Authors) -> None:
+    """Print one count a line: the total, each actor by provenance, what is unknown by collection and operation."""
+    lines: list[dict[str, Any]] = [
+        {"by": "total", "events": Int64(found.events), "unknown": Int64(found.unknown)},
+        *(
+            {"by": "actor", "actor": one.actor, "provenance": one.provenance, "events": Int64(one.events)}
+            for one in found.actors
+        ),
+        *(
+            {"by": actors.UNKNOWN, "namespace": one.namespace, "operation": one.operation, "events": Int64(one.events)}
+            for one in found.unknown_by
+        ),
+    ]
+    for line in lines:
+        click.echo(extended_json.dumps(line))
+
+
+def actors_tables(found: Authors) -> None:
+    """Print who did how much, of what nobody knows it, and the share of both."""
+    whole = not sys.stdout.isatty()
+    by_actor = [
+        terminal.Row(
+            [actors.named(one.actor, _CELLS), printable(one.provenance)],
+            _with_share(one.events, found.events),
+            one.events,
+        )
+        for one in found.actors
+    ]
+    if found.unknown:
+        by_actor.append(terminal.Row([actors.UNKNOWN, ""], _with_share(found.unknown, found.events), found.unknown))
+    _show_shares("By actor", ["actor", "provenance"], by_actor, whole=whole)
+    of_nobody = [
+        terminal.Row(
+            [printable(one.namespace), printable(one.operation)], _with_share(one.events, found.unknown), one.events
+        )
+        for one in found.unknown_by
+    ]
+    if of_nobody:
+        _show_shares("Unknown, by collection and operation", ["collection", "operation"], of_nobody, whole=whole)
+    known = found.events - found.unknown
+    click.echo(
+        f"{words(found.events, 'event')}: who did it is known of {number(known)} ({_share(known, found.events)}), "
+        f"unknown of {number(found.unknown)} ({_share(found.unknown, found.events)})"
+    )
+
+
+def _show_shares(title: str, labels: list[str], rows: list[terminal.Row], *, whole: bool) -> None:
+    shown = rows if whole else rows[:_MOST_ROWS]
+    rest = f"  … and {len(rows) - len(shown):,} more; a pipe to `less` shows all" if len(shown) < len(rows) else ""
+    terminal.show_bars(title, [*labels, "events", "share"], shown, rest=rest)
+
+
+def _with_share(events: int, of: int) -> list[str]:
+    return [number(events), _share(events, of)]
+
+
+def _share(events: int, of: int) -> str:
+    """A share that is rounded neither to nothing nor to all."""
+    percent = 100 * events / of if of else 0.0
+    if 0 < percent < 0.1:  # noqa: PLR2004 - the smallest that one digit shows
+        return "< 0.1 %"
+    if 99.9 < percent < 100:  # noqa: PLR2004 - likewise
+        return "> 99.9 %"
+    return f"{percent:.1f} %"
+
+
 _WHOLE = "(whole document)"
 _NO_TIME = "(no time)"
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ARROW = " → "
 STYLES = {"insert": "green", "update": "yellow", "replace": "yellow", "delete": "red", "gap": "bold red"}
 OTHER_STYLE = "magenta"
+ACTOR_STYLE = "blue"
 
 WIDE = 120
 """Terminals of fewer cells get brief times, so that ids and fields are not cut."""

@@ -8,6 +8,8 @@ An event is one line that says when and what, and a line for each field below it
 On one line it begins with its id, as in `git log --oneline`, and only names its fields:
 
 6b04bf1a00000002c6c6  2024-05-01 14:03:22.123+02:00  update  42  email, address.city
+
+Where it is known who did it, that stands behind what the event is about: `by alice (context), reason "ticket 7"`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from change_history.query import gaps
 from change_history.query.conditions import same
 from change_history.stored.event import path_of
 from watcher.cli.parsing import times
-from watcher.cli.rendering import value_text
+from watcher.cli.rendering import actors, value_text
 from watcher.cli.rendering.event_words import (
+    ACTOR_STYLE,
     ARROW,
     OTHER_STYLE,
     STYLES,
@@ -57,6 +60,7 @@ def gap_line(gap: Event, zone: tzinfo | None) -> Line:
 
 _BETWEEN = "  "
 _LEAST_ROOM = 8
+_ACTOR_CELLS = 30
 
 
 def one_line(
@@ -81,6 +85,9 @@ def one_line(
         found.append(_BETWEEN).append(about)
     if name := transaction_name(event):
         found.append(_BETWEEN).append(f"({name})", "dim")
+    if event.actor is not None:
+        by = actors.name(event.actor, None if width is None else _ACTOR_CELLS)
+        found.append(_BETWEEN).append(f"by {by}", ACTOR_STYLE)
     if remark:
         found.append(_BETWEEN).append(remark, "bold")
     if changes:
@@ -177,6 +184,9 @@ class Renderer:
         about = subject(event, room, with_ids=self._with_ids, with_namespaces=self._with_namespaces)
         if about:
             line.append("  ").append(about)
+        if event.actor is not None:
+            width = None if self._width is None else max(self._width - line.cell_len, _ACTOR_CELLS)
+            line.append("  ").append(actors.said(event.actor, width), ACTOR_STYLE)
         if name := transaction_name(event):
             line.append(f"  transaction {name}", "dim")
         if remark := self._remark(event):

@@ -62,9 +62,11 @@ def _searched(selection: Selection, zone: tzinfo | None) -> str:
         parts.append(f"operation {' or '.join(selection.operations)}")
     if selection.transaction is not None:
         parts.append(f"transaction {transactions.name_of(selection.transaction)}")
-    for word, value in (("from", selection.changed_from), ("to", selection.changed_to)):
-        if value is not ABSENT:
-            parts.append(f"changed {word} {_with_kind(value)}")
+    by = {"by": selection.actor, "reason": selection.reason, "request": selection.request}
+    values = {word: value for word, value in by.items() if value is not None}
+    changed = {"changed from": selection.changed_from, "changed to": selection.changed_to}
+    values |= {word: value for word, value in changed.items() if value is not ABSENT}
+    parts += [f"{word} {_with_kind(value)}" for word, value in values.items()]
     for word, point in (("since", selection.since), ("until", selection.until)):
         if point is not None:
             parts.append(f"{word} {times.typed(point, zone)}")
@@ -77,6 +79,7 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
     if not namespaces:
         yield _STANDALONE if history.is_standalone() else _EMPTY
         return
+    yield from _actors(history, selection)
     if namespace is None:
         return
     if namespace not in namespaces:
@@ -97,6 +100,23 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
     yield from _values_of_other_types(history, selection)
     if document_id is not ABSENT:
         yield f"The document has other history: watcher log {namespace} {argument(document_id)}"
+
+
+def _actors(history: Reader, selection: Selection) -> Iterator[str]:
+    """Actors that are called nearly so, or that look the same and are of another type."""
+    for name, option in (("actor", "by"), ("request", "request")):
+        for other in _look_alikes(getattr(selection, name)):
+            if next(history.stored(replace(selection, **{name: other}), limit=1), None) is not None:
+                yield f"There is one of another type, {_kind(other)}: --{option} {argument(other)}"
+    if selection.actor is None:
+        return
+    known = history.actors()
+    names = {str(actor).lower(): actor for actor in known}
+    near = [names[name] for name in get_close_matches(str(selection.actor).lower(), names, _MOST_SUGGESTIONS)]
+    if others := [actor for actor in near if actor != selection.actor]:
+        yield f"There is history by: {', '.join(map(value_text.text_of, others))}."
+    elif not known:
+        yield "Of no event it is known who did it: see `watcher doctor`, or docs/actor.md."
 
 
 def _near_fields(history: Reader, selection: Selection, field: str) -> list[str]:

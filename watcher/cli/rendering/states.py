@@ -26,7 +26,7 @@ from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.order import BEGINNING
 from watcher.cli import exit_codes
 from watcher.cli.parsing import times
-from watcher.cli.rendering import event_words, not_found
+from watcher.cli.rendering import actors, event_words, not_found
 from watcher.cli.rendering.value_text import printable, text_of
 from watcher.cli.session import CommandError, say, until_closed
 
@@ -98,11 +98,15 @@ def stands(state: State, zone: tzinfo | None) -> str:
 
 
 def of_event(event: Event, zone: tzinfo | None) -> str:
-    """An event in few words: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6`."""
+    """An event in few words: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6, by alice (stamp)`."""
     transaction = event_words.transaction_name(event)
-    return f"{times.of_event(event, zone)} {printable(event.operation)}, event {transactions.event_name(event.id)}" + (
-        f", transaction {transaction}" if transaction else ""
-    )
+    told = [
+        f"{times.of_event(event, zone)} {printable(event.operation)}",
+        f"event {transactions.event_name(event.id)}",
+        f"transaction {transaction}" if transaction else "",
+        actors.said(event.actor),
+    ]
+    return ", ".join(filter(None, told))
 
 
 def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.parsing.arguments import DocumentId, Namespace, Time
-from watcher.cli.parsing.options import Command, argument, contradictions, is_given, option, window_options
+from watcher.cli.parsing.options import (
+    Command,
+    actor_options,
+    argument,
+    contradictions,
+    is_given,
+    option,
+    window_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +28,16 @@ if TYPE_CHECKING:
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _OF_NDJSON = {"", ".ndjson", ".jsonl", ".json"}
 _STDOUT = Path("-")
-_OF_HISTORY = ("since", "until", "rows", "resume")
+_OF_HISTORY = {
+    "since": "since",
+    "until": "until",
+    "rows": "rows",
+    "resume": "resume",
+    "actor": "by",
+    "reason": "reason",
+    "request": "request",
+}
+"""By the name of a parameter, the option that is about history."""
 
 
 def _format(given: Mapping[str, Any]) -> str:
@@ -30,9 +47,9 @@ def _format(given: Mapping[str, Any]) -> str:
 
 def _check(given: Mapping[str, Any]) -> Iterator[str]:
     yield from contradictions(given)
-    for name in _OF_HISTORY:
+    for name, word in _OF_HISTORY.items():
         if "at" in given and name in given:
-            yield f"--at is about documents as they were, --{name} about their history; leave one of them out."
+            yield f"--at is about documents as they were, --{word} about their history; leave one of them out."
     if "resume" in given and given.get("path", _STDOUT) == _STDOUT:
         yield "--resume goes on with a file; name it with --output."
     path = given.get("path", _STDOUT)
@@ -73,6 +90,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     type=click.Choice(["events", "changes"]),
     help="One row for each event, or for each field that it changed. [default: events in NDJSON, else changes]",
 )
+@actor_options
 @window_options
 @option("--at", metavar="TIME", type=Time(), help="The documents as they were then, not their history.")
 @option("--resume", is_flag=True, help="Go on with FILE.part where it was cut off; its window of time holds.")
@@ -85,6 +103,9 @@ def export(
     chosen: str | None,
     path: Path,
     rows: str | None,
+    actor: Any,
+    reason: str | None,
+    request: Any,
     since: Moment | None,
     until: Moment | None,
     at: Moment | None,
@@ -109,7 +130,15 @@ def export(
     wanted = Format(_format({"chosen": chosen, "path": path}))
     job = export_job.Job(
         wanted,
-        Selection(namespace, document_id if named else ABSENT, since=since, until=until),
+        Selection(
+            namespace,
+            document_id if named else ABSENT,
+            since=since,
+            until=until,
+            actor=actor,
+            reason=reason,
+            request=request,
+        ),
         changes=rows == "changes" if rows is not None else wanted is not Format.NDJSON,
         at=at,
         zone=zone,

@@ -134,7 +134,7 @@ def _begin(part: PartFile, job: Job, *, resume: bool) -> bytes | None:
     about = part.about() if resume else None
     wanted = _about(job)
     if resume and part.path.stat().st_size:
-        different = sorted(key for key in _SAME if about is not None and about.get(key) != wanted[key])
+        different = sorted(key for key in _SAME if about is not None and about.get(key, "") != wanted[key])
         if about is None or different:
             other = ", ".join(different) or "form"
             raise part_file.NotResumableError(f"{part.path} is of another export (other {other})")
@@ -149,7 +149,7 @@ def _begin(part: PartFile, job: Job, *, resume: bool) -> bytes | None:
     return None
 
 
-_SAME = ("namespace", "id", "format", "rows")
+_SAME = ("namespace", "id", "format", "rows", "by", "reason", "request")
 
 
 def _about(job: Job) -> dict[str, str]:
@@ -160,6 +160,9 @@ def _about(job: Job) -> dict[str, str]:
         "id": extended_json.dumps(selection.document_id) if selection.document_id is not ABSENT else "",
         "format": job.format.value,
         "rows": "changes" if job.changes else "events",
+        "by": extended_json.dumps(selection.actor) if selection.actor is not None else "",
+        "reason": selection.reason or "",
+        "request": extended_json.dumps(selection.request) if selection.request is not None else "",
         "since": times.typed_exactly(selection.since) if selection.since is not None else "",
         "until": times.typed_exactly(selection.until) if selection.until is not None else "",
     }

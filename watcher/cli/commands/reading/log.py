@@ -9,7 +9,15 @@ import click
 
 from watcher.cli import exit_codes
 from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Operation, TransactionName, Value
-from watcher.cli.parsing.options import Command, argument, contradictions, is_given, option, window_options
+from watcher.cli.parsing.options import (
+    Command,
+    actor_options,
+    argument,
+    contradictions,
+    is_given,
+    option,
+    window_options,
+)
 from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
@@ -77,6 +85,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     type=Value(),
     help="Only changes to this value. With --changed-from, both must hold of one change.",
 )
+@actor_options
 @window_options
 @option(
     "-n",
@@ -111,6 +120,9 @@ def log(
     transaction_name: Name | None,
     changed_from: Any,
     changed_to: Any,
+    actor: Any,
+    reason: str | None,
+    request: Any,
     since: Moment | None,
     until: Moment | None,
     limit: int | None,
@@ -128,6 +140,9 @@ def log(
     ('"42"' is the string). Without it, the whole collection is shown. VALUE is written like an ID, or as an array; it
     is compared as MongoDB does: 3, NumberLong(3) and 3.0 are one value, an array is compared as a whole. With --field,
     of a change above the field only the field's part is compared. Then only the changes meant are shown.
+
+    ACTOR and the request are written like a VALUE. What nobody knows the actor of is left out; `watcher stats --by
+    actor` counts it.
 
     All conditions must hold. Where events were lost, a line `gap` stands in its place in time, whatever else is asked
     for (see `watcher gaps`).
@@ -151,6 +166,9 @@ def log(
             _transaction(history, transaction_name) if transaction_name is not None else None,
             given("changed_from", changed_from),
             given("changed_to", changed_to),
+            actor=actor,
+            reason=reason,
+            request=request,
         )
         if selection.field is not None and selection.document_id is not ABSENT:
             selection = history.resolve(selection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,12 @@ from watcher.cli.parsing.options import Command, argument, contradictions, optio
 from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from datetime import datetime, tzinfo
 
+    from change_history import Selection
     from change_history.query.stats import Numbers, Stats
+    from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.rendering.counts import Found
     from watcher.cli.session import Context
@@ -25,9 +28,15 @@ TOP = 10
 _UNKNOWN_ZONE = 40485
 
 
+def _check(given: Mapping[str, Any]) -> Iterator[str]:
+    yield from contradictions(given)
+    if "by" in given and "top" in given:
+        yield "--top is about the busiest documents and fields, and --by actor shows neither; leave one of them out."
+
+
 @click.command(
     cls=Command,
-    check=contradictions,
+    check=_check,
     epilog="Exit status: 0 found, 2 wrong usage, 3 nothing recorded, 4 the deployment does not answer.",
 )
 @argument("namespace", metavar="[NS]", type=Namespace(), required=False)
@@ -40,6 +49,11 @@ _UNKNOWN_ZONE = 40485
     show_default=True,
     help="So many of the busiest documents and fields.",
 )
+@option(
+    "--by",
+    type=click.Choice(["actor"]),
+    help="Count who did it instead, how that is known, and of how much nobody knows it.",
+)
 @option("--json", "as_json", is_flag=True, help="One count a line, in canonical Extended JSON.")
 @click.pass_obj
 def stats(
@@ -50,6 +64,7 @@ def stats(
     until: Moment | None,
     zone: tzinfo | None,
     top: int,
+    by: str | None,
     as_json: bool,
 ) -> None:
     """Count what is recorded: documents, events, changes and bytes, by collection and by day; and what is busiest.
@@ -59,13 +74,20 @@ def stats(
     compresses them. Days are those of the local zone, or of UTC with --utc. The busiest documents are those with the
     most events, the busiest fields those with the most changes; positions in arrays are left out: items.$[].qty.
 
-    The server counts, in a pass over the events for each of the four tables.
+    With --by actor, what somebody did is counted: not how documents were when watching began. What is known of who did
+    it is in docs/actor.md; `watcher doctor` says what would make more of it known.
+
+    The server counts, in a pass over the events for each of the tables.
     """
     from change_history import Selection
     from watcher.cli.rendering import counts, not_found
 
     with context.history() as history:
-        found = _count(history.stats(namespace, since=since, until=until), top=top, zone=zone)
+        counting = history.stats(namespace, since=since, until=until)
+        if by is not None:
+            _by_actor(history, counting, Selection(namespace, since=since, until=until), zone, as_json=as_json)
+            return
+        found = _count(counting, top=top, zone=zone)
         if not found.collections:
             selection = Selection(namespace, since=since, until=until)
             raise CommandError(not_found.message(history, selection, zone), exit_codes.NOT_FOUND)
@@ -80,6 +102,20 @@ def stats(
         from watcher.cli.rendering.value_text import words
 
         click.echo(f"What happened in {words(lost, 'gap')} is not known: see `watcher gaps`.", err=True)
+
+
+def _by_actor(history: Reader, counting: Stats, selection: Selection, zone: tzinfo | None, *, as_json: bool) -> None:
+    from watcher.cli.rendering import counts, not_found, terminal
+
+    with terminal.working("counting who did it"):
+        found = counting.by_actor()
+    if not found.events:
+        raise CommandError(not_found.message(history, selection, zone), exit_codes.NOT_FOUND)
+    session.prepare_output(as_json=as_json)
+    if as_json:
+        counts.actors_json(found)
+    else:
+        counts.actors_tables(found)
 
 
 def _count(counting: Stats, *, top: int, zone: tzinfo | None) -> Found:

@@ -1,0 +1,96 @@
+"""Who did how much, and of which events nobody knows who did them. The server counts.
+
+Everything counts that somebody did: whatever the stream told, and what a reconciliation found. Baselines, which say
+what was there when watching began, and gaps do not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from change_history.bson.values import document_to_python
+from change_history.stored import operations
+from change_history.stored.reading import as_query
+
+if TYPE_CHECKING:
+    from bson.raw_bson import RawBSONDocument
+    from pymongo.collection import Collection
+
+    from change_history.query.stats import Question
+
+MOST_KINDS = 1000
+"""So many different actors, and kinds of unknown events, are told apart; the busiest."""
+
+
+class Author(NamedTuple):
+    """What one actor did.
+
+    Attributes:
+        actor: the `id` of the actor.
+        provenance: how that is known (see `change_history.stored.actor`); who is known in two ways comes twice.
+        events: how many.
+    """
+
+    actor: Any
+    provenance: str
+    events: int
+
+
+class Unknown(NamedTuple):
+    """Events of which nobody knows who did them.
+
+    Attributes:
+        namespace: `database.collection`.
+        operation: of which kind.
+        events: how many.
+    """
+
+    namespace: str
+    operation: str
+    events: int
+
+
+class Authors(NamedTuple):
+    """Who did it.
+
+    Attributes:
+        events: all that somebody did.
+        unknown: of them, those of which nobody knows who did them.
+        actors: the busiest first.
+        unknown_by: the most first.
+    """
+
+    events: int
+    unknown: int
+    actors: list[Author]
+    unknown_by: list[Unknown]
+
+
+def count(collection: Collection[RawBSONDocument], question: Question) -> Authors:
+    """Count events by actor and provenance, in one pass over them."""
+    nobodys = {"$eq": [{"$type": "$actor.id"}, "missing"]}
+    about: dict[str, Any] = {"actor": "$actor.id", "provenance": "$actor.provenance"}
+    of_nobody = {name: {"$cond": [nobodys, f"${name}", "$$REMOVE"]} for name in ("namespace", "operation")}
+    somebodys = {"operation": {"$nin": [operations.BASELINE, operations.GAP]}}
+    stages: list[dict[str, Any]] = [
+        {"$match": {"$and": [question.match(), somebodys]}},
+        {"$group": {"_id": about | of_nobody, "events": {"$sum": 1}}},
+        {"$sort": {"events": -1, "_id": 1}},
+    ]
+    actors: list[Author] = []
+    nobody: list[Unknown] = []
+    events = unknown = 0
+    pipeline = [as_query(stage) for stage in stages]
+    with collection.aggregate(pipeline, hint=dict(question.index), allowDiskUse=True) as cursor:
+        for row in cursor:
+            found = document_to_python(row)
+            key, size = found["_id"], int(found["events"])
+            events += size
+            if "actor" in key:
+                if len(actors) < MOST_KINDS:
+                    actors.append(Author(key["actor"], key.get("provenance", ""), size))
+                continue
+            unknown += size
+            if len(nobody) < MOST_KINDS:
+                nobody.append(Unknown(key.get("namespace", ""), key.get("operation", ""), size))
+    return Authors(events, unknown, actors, nobody)

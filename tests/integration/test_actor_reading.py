@@ -1,0 +1,259 @@
+"""Who did it, as it is asked for and shown: nobody is named for an event that is not known to be theirs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId, json_util
+from click.testing import CliRunner
+
+from change_history.query.selection import Selection
+from change_history.reader import Reader
+from models.changes_view import PIPELINE
+from models.history import ActorModel
+from tests.support import query_plans
+from tests.support.daemon import eventually
+from tests.support.handmade_events import change, seconds, stored, transaction, write
+from tests.support.recording import make_indexes
+from watcher.cli import exit_codes
+from watcher.cli.main import watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from click.testing import Result
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    Run = Callable[..., Result]
+
+CAROL = ObjectId("66f2a1c0e4b0d52a3c9f1e77")
+
+
+def by(actor: Any, provenance: str = "context", **more: Any) -> ActorModel:
+    """An actor."""
+    return ActorModel(id=actor, provenance=provenance, **more)
+
+
+@pytest.fixture(autouse=True)
+def _events(database: Database[Any]) -> None:
+    """A history in which some is known."""
+    make_indexes(database)
+    alice = by("alice", reason="ticket 7", request="r-1", database_user="svc@admin")
+    write(database, 1, 42, change("name", new="Ada"), operation="insert", actor=alice, transaction=transaction(3, 1))
+    write(database, 2, 42, change("name", "Ada", "Bob"), actor=by("bob", "stamp"))
+    write(database, 3, 42, change("name", "Bob", "Cy"))
+    write(database, 4, 42, change("name", "Cy", "Di"), actor=by(CAROL, "stamp"))
+    write(database, 5, 43, change("name", new="Eve"), operation="insert", actor=by("alice (session)", "session"))
+    write(database, 6, 43, change("age", new=3), operation="baseline")
+    write(database, 7, 44, change("name", "Fay", None), operation="delete", namespace="shop.other")
+
+
+@pytest.fixture
+def history(client: MongoClient[Any], database: Database[Any]) -> Reader:
+    """That history."""
+    return Reader(client, database.name)
+
+
+@pytest.fixture
+def run(replica_set_uri: str, database: Database[Any]) -> Run:
+    """Run a command."""
+    environment = {
+        "WATCHER_HISTORY_URI": replica_set_uri,
+        "WATCHER_HISTORY_DATABASE": database.name,
+        "COLUMNS": "300",
+        "TZ": "UTC",
+    }
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(watcher, arguments, env=environment)
+
+    return invoke
+
+
+def _seconds(found: Any) -> list[int]:
+    return seconds({"_id": event.id} for event in found)
+
+
+def test_an_event_says_who_did_it_and_how_that_is_known(history: Reader) -> None:
+    """From Python; nobody where nobody is known."""
+    first, second, third, *_ = history.log("shop.users", 42)
+
+    assert first.actor is not None
+    assert second.actor is not None
+    assert (first.actor.id, first.actor.provenance) == ("alice", "context")
+    assert (first.actor.reason, first.actor.request, first.actor.database_user) == ("ticket 7", "r-1", "svc@admin")
+    assert (second.actor.id, second.actor.provenance, second.actor.reason) == ("bob", "stamp", None)
+    assert third.actor is None
+
+
+def test_what_somebody_did_is_found_and_nothing_else(history: Reader) -> None:
+    """Neither what is unknown nor what another one of nearly the same name did."""
+    assert _seconds(history.log(None, actor="alice")) == [1]
+    assert _seconds(history.log("shop.users", actor=CAROL)) == [4]
+    assert _seconds(history.log("shop.users", actor=str(CAROL))) == []
+    assert _seconds(history.log("shop.users", 42, actor="bob", field="name")) == [2]
+    assert _seconds(history.log(None, reason="ticket 7")) == [1]
+    assert _seconds(history.log(None, request="r-1", actor="alice", reason="ticket 7")) == [1]
+    assert _seconds(history.log(None, request="r-1", actor="bob")) == []
+    assert _seconds(history.log(None, operation="update", actor="bob")) == [2]
+    assert set(map(str, history.actors())) == {"alice", "bob", str(CAROL), "alice (session)"}
+
+
+@pytest.mark.parametrize("asked", [{"actor": "alice"}, {"reason": "ticket 7"}, {"request": "r-1"}])
+def test_an_index_answers_who_did_it(database: Database[Any], asked: dict[str, Any]) -> None:
+    """However much others did, and whatever else is asked."""
+    database.history.insert_many([stored(100 + second, 1, change("n", 1, 2)) for second in range(200)])
+    (name,) = asked
+    for selection in (Selection(None, **asked), Selection("shop.users", **asked, operations=("insert",))):
+        found = database.history.find(selection.query(), sort=[("_id", -1)], hint=selection.index).limit(50).explain()
+        plan = query_plans.winning(found)
+        assert query_plans.indexes(plan) == {"actor_id" if name == "actor" else f"actor_{name}"}
+        assert "SORT" not in query_plans.stages(plan)
+        assert query_plans.examined(found) == 1
+
+
+def test_rows_of_the_view_are_asked_for_by_actor_through_the_index(database: Database[Any]) -> None:
+    """BI tools look at the view."""
+    database.command("create", "changes", viewOn="history", pipeline=PIPELINE)
+    (row,) = database.changes.find({"actor.id": "bob"})
+    explained = database.command(
+        "explain",
+        {"aggregate": "changes", "pipeline": [{"$match": {"actor.id": "bob"}}], "cursor": {}},
+        verbosity="executionStats",
+    )
+
+    assert (row["field"], row["new_value"], row["actor"]) == ("name", "Bob", {"id": "bob", "provenance": "stamp"})
+    assert query_plans.indexes(query_plans.winning(explained)) == {"actor_id"}
+    assert query_plans.examined(explained) == 1
+
+
+def test_a_log_tells_who_and_leaves_out_whom_nobody_knows(run: Run) -> None:
+    """In all its forms."""
+    text = run("log", "shop.users", "--utc").stdout
+    oneline = run("log", "shop.users", "42", "--oneline").stdout
+    (line,) = run("log", "--by", "alice", "--json").stdout.splitlines()
+
+    heads = [line for line in text.splitlines() if not line.startswith(" ")]
+    assert [head.split("  ", 3)[3] if head.count("  ") > 2 else "" for head in heads] == [
+        'by alice (context), reason "ticket 7", request "r-1", database user svc@admin  transaction 00000003:1',
+        "by bob (stamp)",
+        "",
+        "by 66f2a1c0e4b0d52a3c9f1e77 (stamp)",
+        'by "alice (session)" (session)',
+        "",
+    ]
+    assert [line.partition("  by ")[2].partition("  ")[0] for line in oneline.splitlines()] == [
+        "alice",
+        "bob",
+        "",
+        str(CAROL),
+    ]
+    assert json_util.loads(line)["actor"] == {
+        "id": "alice",
+        "provenance": "context",
+        "reason": "ticket 7",
+        "request": "r-1",
+        "database_user": "svc@admin",
+    }
+    assert run("log", "--by", str(CAROL), "--oneline").stdout.count("\n") == 1
+    assert run("log", "shop.users", "--reason", "ticket 7", "--oneline").stdout.count("\n") == 1
+    assert run("log", "--request", "r-1", "--oneline").stdout.count("\n") == 1
+
+
+def test_an_actor_that_is_not_found_is_told_with_those_that_are_meant(run: Run) -> None:
+    """Or a spelling mistake looks like innocence."""
+    near = run("log", "--by", "Alicee")
+    text = run("log", "--by", f'"{CAROL}"')
+
+    assert near.exit_code == exit_codes.NOT_FOUND
+    assert 'There is history by: "alice"' in near.stderr
+    assert "an ObjectId: --by 66f2a1c0e4b0d52a3c9f1e77" in text.stderr
+
+
+def test_show_blame_and_diff_tell_who(run: Run) -> None:
+    """Beside what they always told."""
+    shown = run("show", "shop.users", "42", "--at", "2")
+    blamed = run("blame", "shop.users", "42", "--at", "2").stdout
+    (leaf,) = (json.loads(line) for line in run("blame", "shop.users", "42", "--json").stdout.splitlines())
+    differing = run("diff", "shop.users", "42", "1", "2")
+
+    assert "by bob (stamp)" in shown.stderr
+    assert "bob (stamp)" in blamed
+    assert leaf["event"]["actor"] == {"id": {"$oid": str(CAROL)}, "provenance": "stamp"}
+    assert "A: " in differing.stderr
+    assert "by alice (context)" in differing.stderr
+    assert "by bob (stamp)" in differing.stderr
+
+
+def test_exports_have_columns_for_who(run: Run, tmp_path: Path) -> None:
+    """CSV, Parquet, and NDJSON by changes; narrowed down as a log is."""
+    from pyarrow import parquet
+
+    for name in ("all.csv", "all.parquet"):
+        assert run("export", "shop.users", "-o", str(tmp_path / name)).exit_code == 0
+    assert run("export", "shop.users", "--by", "bob", "-o", str(tmp_path / "bob.csv")).exit_code == 0
+    with (tmp_path / "all.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (tmp_path / "bob.csv").open() as file:
+        bobs = list(csv.DictReader(file))
+    table = parquet.read_table(tmp_path / "all.parquet").to_pylist()
+    lines = run("export", "shop.users", "42", "--rows", "changes", "--format", "ndjson").stdout.splitlines()
+
+    names = ("actor", "provenance", "reason", "request", "database_user")
+    assert [rows[0][name] for name in names] == ['"alice"', "context", "ticket 7", '"r-1"', "svc@admin"]
+    assert [rows[2][name] for name in names] == [""] * 5
+    assert [table[0][name] for name in names] == ['"alice"', "context", "ticket 7", '"r-1"', "svc@admin"]
+    assert table[2]["actor"] is None
+    assert [row["new_value"] for row in bobs] == ['"Bob"']
+    assert json.loads(lines[0])["actor"]["id"] == "alice"
+
+
+def test_who_did_how_much_is_counted_with_the_share_of_nobody(run: Run) -> None:
+    """Baselines are nobody's deeds."""
+    lines = [json_util.loads(line) for line in run("stats", "--by", "actor", "--json").stdout.splitlines()]
+    text = run("stats", "shop.users", "--by", "actor").stdout
+    refused = run("stats", "--by", "actor", "--top", "3")
+
+    assert lines[0] == {"by": "total", "events": 6, "unknown": 2}
+    assert {(str(line["actor"]), line["provenance"], line["events"]) for line in lines if line["by"] == "actor"} == {
+        ("alice", "context", 1),
+        ("alice (session)", "session", 1),
+        ("bob", "stamp", 1),
+        (str(CAROL), "stamp", 1),
+    }
+    assert {(line["namespace"], line["operation"]) for line in lines if line["by"] == "unknown"} == {
+        ("shop.users", "update"),
+        ("shop.other", "delete"),
+    }
+    assert "who did it is known of 4 (80.0 %), unknown of 1 (20.0 %)" in text
+    assert refused.exit_code == exit_codes.USAGE
+
+
+def test_a_followed_log_shows_an_event_once_it_is_known_whose_it_is(history: Reader, database: Database[Any]) -> None:
+    """The context may stand last in its transaction, and a database user comes later still."""
+    found: list[int] = []
+    stop = threading.Event()
+
+    def follow() -> None:
+        for event in history.follow(None, actor="alice", stop=stop):
+            found.extend(_seconds([event]))
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    try:
+        eventually(lambda: found == [1], "what is there")
+        write(database, 10, 42, change("n", 1, 2), actor=by("alice"))
+        write(database, 11, 42, change("n", 2, 3))
+        late = stored(11, 42, change("n", 2, 3))["_id"]
+        database.history.update_one({"_id": late}, {"$set": {"actor": {"id": "alice", "provenance": "context"}}})
+        eventually(lambda: found == [1, 10, 11], "both, once each")
+    finally:
+        stop.set()
+        follower.join()
+    assert found == [1, 10, 11]

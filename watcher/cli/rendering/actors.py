@@ -1,0 +1,43 @@
+"""Who did it, in words: `by alice (context), reason "ticket 7"`. Draws nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.values import to_raw
+from watcher.cli.parsing import literals
+from watcher.cli.rendering import value_text
+from watcher.cli.rendering.value_text import printable
+
+if TYPE_CHECKING:
+    from change_history.stored.actor import Actor
+
+UNKNOWN = "unknown"
+"""What stands for an actor where others have one."""
+
+
+def name(actor: Actor, width: int | None = None) -> str:
+    """An actor as `--by` takes it, on at most so many terminal cells."""
+    return named(actor.id, width)
+
+
+def named(identity: Any, width: int | None = None) -> str:
+    """The same of the actor's `id`: bare where that is a word which means it, else as a value is written."""
+    bare = str(identity)
+    if value_text.is_plain_word(bare) and to_raw(literals.value(bare)) == to_raw(identity):
+        return bare if width is None else value_text.shorten(bare, width)
+    return value_text.text_of(identity, width)
+
+
+def said(actor: Actor | None, width: int | None = None) -> str:
+    """All that is known of who did it, on at most so many terminal cells; empty where nobody is known."""
+    if actor is None:
+        return ""
+    told = [f"by {name(actor)} ({printable(actor.provenance)})"]
+    if actor.reason is not None:
+        told.append(f"reason {value_text.text_of(actor.reason)}")
+    if actor.request is not None:
+        told.append(f"request {value_text.text_of(actor.request)}")
+    if actor.database_user is not None and actor.database_user != actor.id:
+        told.append(f"database user {printable(actor.database_user)}")
+    return ", ".join(told) if width is None else value_text.shorten(", ".join(told), width)
