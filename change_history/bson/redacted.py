@@ -34,9 +34,12 @@ FEWEST_MASKED = 8
 """Of a value with fewer characters than this, none is kept."""
 MOST_SHOWN_BYTES = 4 * MOST_SHOWN
 DIGEST_BYTES = 16
+KEY_NAME_BYTES = 2
+"""So many bytes before a digest name its key: digests of two keys cannot be compared."""
 _KEY_BYTES = 32
 _TEXTS = frozenset({raw.STRING, raw.SYMBOL})
 _WHOLE_NUMBERS = frozenset({raw.INT32, raw.INT64})
+_CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
 _CONTINUATION, _CONTINUATION_MASK = 0x80, 0xC0
 _SHOWN_DIGITS = 4
 
@@ -92,7 +95,8 @@ class Redacted:
     Attributes:
         how: how it was withheld.
         kind: the type byte of BSON; 0: not said.
-        rest: the last characters of a masked value, in UTF-8; the digest of a hashed one. Empty where there are none.
+        rest: the last characters of a masked value, in UTF-8; of a hashed one two bytes that name the key, and the
+            digest. Empty where there are none.
     """
 
     how: How
@@ -112,7 +116,7 @@ class Redacted:
     @property
     def digest(self) -> bytes:
         """The digest of a hashed value; empty where none could be made."""
-        return self.rest if self.how is How.HASH else b""
+        return self.rest[KEY_NAME_BYTES:] if self.how is How.HASH else b""
 
     @property
     def raw(self) -> Value:
@@ -126,7 +130,7 @@ class Redacted:
             case How.MASK:
                 said = f"masked …{self.last}" if self.rest else f"masked {self.type or 'value'}"
             case How.HASH:
-                said = f"hash {self.rest.hex()[:_SHOWN_DIGITS]}…" if self.rest else "hash unknown"
+                said = f"hash {self.digest.hex()[:_SHOWN_DIGITS]}…" if self.rest else "hash unknown"
             case _:
                 said = "redacted"
         return f"\u2039{said}\u203a"
@@ -177,7 +181,12 @@ def hashed(value: Value, key: bytes) -> Value:
         key: of `key_from`.
     """
     digest = blake2b(raw.TYPE_BYTE[value[0]] + value[1], key=key, digest_size=DIGEST_BYTES).digest()
-    return written(How.HASH, 0, digest)
+    return written(How.HASH, 0, name_of(key) + digest)
+
+
+def name_of(key: bytes) -> bytes:
+    """Two bytes by which two keys are told apart, all but certainly."""
+    return blake2b(key, digest_size=KEY_NAME_BYTES, person=b"redact key name").digest()
 
 
 def is_withheld(value: Value) -> bool:
@@ -209,7 +218,35 @@ def _read(payload: bytes) -> Redacted | None:
     return Redacted(how, kind, rest)
 
 
-_MOST_REST = {How.DROP: 0, How.MASK: MOST_SHOWN_BYTES, How.HASH: DIGEST_BYTES, How.ERASED: 0}
+_MOST_REST = {How.DROP: 0, How.MASK: MOST_SHOWN_BYTES, How.HASH: KEY_NAME_BYTES + DIGEST_BYTES, How.ERASED: 0}
+
+
+def adopt(known: Value, found: Value) -> Value:
+    """A value that was found, with what is withheld of the known one where the two cannot be compared.
+
+    If the result is the known value, nothing says that it changed.
+    """
+    withheld = redacted(known)
+    if withheld is not None:
+        other = redacted(found)
+        return found if other is not None and _comparable(withheld, other) else known
+    if known[0] != found[0] or known[0] not in _CONTAINERS or MAGIC not in known[1]:
+        return found
+    before = raw.fields(known[1])
+    contents = [
+        (key, adopt(before[key], (kind, payload)) if key in before else (kind, payload))
+        for key, kind, payload in raw.elements(found[1])
+    ]
+    return found[0], raw.from_fields(contents)
+
+
+def _comparable(one: Redacted, other: Redacted) -> bool:
+    """Whether two withheld values, if they say different things, stand for different values."""
+    if one.how is not other.how:
+        return False
+    return one.how is not How.HASH or (
+        bool(one.rest) and bool(other.rest) and one.rest[:KEY_NAME_BYTES] == other.rest[:KEY_NAME_BYTES]
+    )
 
 
 def changed(value: Value) -> Value:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 from change_history.bson.raw import Value
 from change_history.stored.order import HistoryPosition
 from watcher.events.event import Key
@@ -22,3 +24,10 @@ class Usual:
 
 def read(data: bytes) -> Usual | None: ...
 def documents(array: bytes) -> list[bytes] | None: ...
+
+class Withholding:
+    def __init__(
+        self, parts: list[tuple[bytes, str, int]], start: int, hashing: Callable[[int, bytes], bytes]
+    ) -> None: ...
+    def document(self, document: bytes) -> bytes | None: ...
+    def event(self, data: bytes) -> bytes | None: ...

@@ -7,7 +7,7 @@ is checked as in `change_history.bson.raw`, or more strictly. What is odd, and w
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memset
 
@@ -18,18 +18,23 @@ from watcher.events._event cimport (
     operation_of, read_event, read_token,
 )
 from watcher.events._read cimport (
-    ARRAY, DOCUMENT, END, FOUND, INT32, SMALLEST_DOCUMENT,
+    ARRAY, DOCUMENT, END, FOUND, INT32, NULL_, SMALLEST_DOCUMENT,
     Bytes, Document, Element, Read,
     find, following, inside, int32_at, is_a, is_named, opened,
+)
+from watcher.events._redaction cimport (
+    ANY_DEPTH, DROP, GLOB, HASH, LITERAL, MAGIC_BYTES, MASK, MOST_POSITIONS, RULE_END,
+    Position, Rules, put_inside, put_raw_description,
 )
 from watcher.events._replacement cimport ANOTHER, DECLINED, Fields, Order, put_replacement
 from watcher.events._update cimport Tree, put_after, put_level, read_level
 from watcher.events._write cimport (
-    Buffer, close, opening, put, put_binary, put_name, put_string_at, put_text, put_value,
+    Buffer, close, opening, put, put_binary, put_key, put_name, put_string_at, put_text, put_value,
 )
 
 from hashlib import blake2b
 
+from change_history.bson import redacted
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.stored.order import HistoryPosition
@@ -191,6 +196,123 @@ def documents(bytes array not None):
             return None
         contents.append(PyBytes_FromStringAndSize(<const char *>found.value, found.size))
     return contents if read == END else None
+
+
+cdef class Withholding:
+    """The rules of one namespace. What they make is that of `watcher.events.redaction.Redactor`.
+
+    Args:
+        parts: what is expected at each position, as `change_history.redaction.Paths` has it, in UTF-8: the part, its kind
+            (`literal`, `glob`, `any depth`), or how a rule at its end withholds; then the positions that come with it.
+        start: the positions at which the rules begin.
+        hashing: writes a digest of a type and a value, as the payload of a withheld value.
+    """
+
+    cdef Rules rules
+    cdef list kept
+    cdef object hashing
+
+    def __init__(self, list parts, start, hashing):
+        cdef Position *position
+        if len(parts) > MOST_POSITIONS:
+            raise OverflowError("too many rules")
+        self.kept = [text for text, _, _ in parts]
+        self.hashing = hashing
+        self.rules.count = len(parts)
+        self.rules.start = start
+        self.rules.ended = 0
+        self.rules.magic = <Bytes>PyBytes_AS_STRING(_MAGIC)
+        for number, (text, kind, reached) in enumerate(parts):
+            position = &self.rules.positions[number]
+            position.text, position.size = <Bytes>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
+            position.reached = reached
+            position.how = _HOW.get(kind, DROP)
+            position.kind = _KINDS.get(kind, RULE_END)
+            if position.kind == RULE_END:
+                self.rules.ended |= (<uint64_t>1) << <int>number
+
+    def document(self, bytes document not None):
+        """A document of the namespace; None: it is odd."""
+        cdef Buffer buffer = Buffer(NULL, 0, 0, False)
+        cdef Element whole, nothing
+        if PyBytes_GET_SIZE(document) < SMALLEST_DOCUMENT:
+            return None
+        memset(&nothing, 0, sizeof(Element))
+        whole = nothing
+        whole.kind, whole.value, whole.size = DOCUMENT, <Bytes>PyBytes_AS_STRING(document), PyBytes_GET_SIZE(document)
+        self.rules.touched = False
+        try:
+            if not put_inside(
+                &self.rules, &buffer, &whole, self.rules.start, True, False, &nothing, 0, self.hashing
+            ) or buffer.failed:
+                return None
+            if not self.rules.touched:
+                return document
+            return PyBytes_FromStringAndSize(<const char *>buffer.start, buffer.used)
+        finally:
+            free(buffer.start)
+
+    def event(self, bytes data not None):
+        """A change event of the namespace; None: it is odd."""
+        cdef Buffer buffer = Buffer(NULL, 0, 0, False)
+        cdef Event event
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        if size < SMALLEST_DOCUMENT or int32_at(<Bytes>PyBytes_AS_STRING(data)) != size or data[size - 1] != 0:
+            return None
+        if not read_event(&event, <Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+            return None
+        if operation_of(&event) == OTHER or (operation_of(&event) == REPLACE and redacted.says_changed(data)):
+            return None
+        self.rules.touched = False
+        try:
+            if not self._put_event(&buffer, &event, data) or buffer.failed:
+                return None
+            if not self.rules.touched:
+                return data
+            return PyBytes_FromStringAndSize(<const char *>buffer.start, buffer.used)
+        finally:
+            free(buffer.start)
+
+    cdef bint _put_event(self, Buffer *buffer, const Event *event, bytes data) except -1:
+        cdef Document contents = opened(<Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        cdef Element found, nothing
+        cdef const Element *was
+        cdef bint replaces = operation_of(event) == REPLACE
+        cdef Py_ssize_t start = opening(buffer)
+        memset(&nothing, 0, sizeof(Element))
+        while following(&contents, &found) == FOUND:
+            if is_named(&found, "updateDescription"):
+                return False
+            if is_named(&found, "rawUpdateDescription"):
+                if not is_a(&found, DOCUMENT, SMALLEST_DOCUMENT):
+                    return False
+                put_key(buffer, DOCUMENT, found.key, found.key_size)
+                if not put_raw_description(&self.rules, buffer, &found, self.hashing):
+                    return False
+                continue
+            was = &nothing
+            if is_named(&found, "fullDocument"):
+                was = &event.before if replaces else &nothing
+            elif not (is_named(&found, "fullDocumentBeforeChange") or is_named(&found, "documentKey")):
+                put(buffer, found.key - 1, found.value + found.size - found.key + 1)
+                continue
+            if found.kind == NULL_:
+                put(buffer, found.key - 1, found.value + found.size - found.key + 1)
+                continue
+            if not is_a(&found, DOCUMENT, SMALLEST_DOCUMENT):
+                return False
+            put_key(buffer, DOCUMENT, found.key, found.key_size)
+            if not put_inside(
+                &self.rules, buffer, &found, self.rules.start, True, False, was, 0, self.hashing
+            ):
+                return False
+        close(buffer, start)
+        return True
+
+
+_MAGIC = redacted.MAGIC
+_HOW = {"drop": DROP, "mask": MASK, "hash": HASH}
+_KINDS = {"literal": LITERAL, "glob": GLOB, "any depth": ANY_DEPTH}
 
 
 cdef bytes written():

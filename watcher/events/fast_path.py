@@ -10,15 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from change_history.bson import raw
+from change_history.bson import raw, redacted
+from change_history.redaction import ANY_DEPTH, is_glob
 from watcher.events import record
 from watcher.events._sources import digest
 from watcher.events.event import Event, parse
+from watcher.events.redaction import Redaction, Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
-    from watcher.events._fast_path import Usual
+    from change_history.redaction import Paths, Rule
+    from watcher.events._fast_path import Usual, Withholding
 
 _compiled: ModuleType | None
 try:
@@ -69,3 +73,47 @@ def documents(array: bytes) -> list[bytes]:
     """
     found = _compiled.documents(array) if _compiled is not None else None
     return found if found is not None else [document for _, document in raw.items(array)]
+
+
+def redaction(rules: Sequence[Rule], key: bytes | None) -> Redaction | None:
+    """What withholds values, the compiled way where it can; None: there are no rules.
+
+    Args:
+        rules: in their order.
+        key: of the digests; None where no rule needs it.
+    """
+    return Redaction(rules, key, _Quick) if rules else None
+
+
+class _Quick(Redactor):
+    """A `Redactor` of which the compiled path does what is usual."""
+
+    def __init__(self, paths: Paths, key: bytes) -> None:
+        super().__init__(paths, key)
+        self._quick: Withholding | None = None
+        if _compiled is not None and len(paths.parts) <= _MOST_POSITIONS:
+            positions = [
+                (*_position(part, str(paths.ends[number].how) if part is None else ""), paths.reached[number])
+                for number, part in enumerate(paths.parts)
+            ]
+            self._quick = _compiled.Withholding(
+                positions, paths.start, lambda kind, payload: redacted.hashed((kind, payload), key)[1]
+            )
+
+    def document(self, document: bytes) -> bytes:
+        found = self._quick.document(document) if self._quick is not None else None
+        return found if found is not None else super().document(document)
+
+    def event(self, data: bytes) -> bytes:
+        found = self._quick.event(data) if self._quick is not None else None
+        return found if found is not None else super().event(data)
+
+
+_MOST_POSITIONS = 64
+
+
+def _position(part: str | None, how: str) -> tuple[bytes, str]:
+    if part is None:
+        return b"", how
+    kind = "any depth" if part == ANY_DEPTH else "glob" if is_glob(part) else "literal"
+    return part.encode("utf-8", "surrogateescape"), kind

@@ -1,0 +1,394 @@
+"""Values are withheld before anything else is done with an event: what is recorded of it can hold none of them.
+
+The event is written again with withheld values (`change_history.bson.redacted`) in place of what a rule covers, and
+recorded as any other. So history is that of the redacted documents, and folds like any history. A change below a
+covered path is told as a change of that path, since what stands there has no inside any more.
+
+A replacement tells what it changed only by its two images, so where two different values are withheld in the same words
+the later one is marked (`change_history.bson.redacted.changed`) until its history is written.
+
+The compiled counterpart is `_redaction.pxd`, used by `watcher.events.fast_path`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from change_history.bson import raw, redacted
+from change_history.bson.image import Image, RepeatedKeyError
+from change_history.bson.paths import read_dotted
+from change_history.bson.redacted import DROPPED, How
+from change_history.reconstruct import fold
+from change_history.redaction import Paths
+from change_history.stored import changes
+from change_history.stored.changes import Change
+from watcher.events import event, update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+    from change_history.redaction import Rule
+
+_ID = b"_id"
+_BEFORE, _AFTER = b"fullDocumentBeforeChange", b"fullDocument"
+_DOCUMENTS = frozenset({_BEFORE, _AFTER, b"documentKey"})
+_PLAIN = frozenset(
+    {
+        *(b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", b"lsid", b"txnNumber", b"collectionUUID"),
+        *(b"splitEvent", event.WITHOUT_VALUES.encode()),
+    }
+)
+"""Fields of an event that hold no value of a document."""
+_CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
+_DAMAGED = (ValueError, KeyError, IndexError)
+
+
+class Redaction:
+    """All rules, by namespace.
+
+    Args:
+        rules: in their order.
+        key: of the digests; None where no rule needs it.
+        make: makes what redacts in one namespace.
+    """
+
+    def __init__(
+        self, rules: Sequence[Rule], key: bytes | None = None, make: Callable[[Paths, bytes], Redactor] | None = None
+    ) -> None:
+        self.rules = tuple(rules)
+        self._key = key or b""
+        self._make = make or Redactor
+        self._found: dict[bytes, Redactor | None] = {}
+
+    def of(self, namespace: bytes) -> Redactor | None:
+        """What redacts in a namespace, `db.coll`; None: no rule is about it."""
+        try:
+            return self._found[namespace]
+        except KeyError:
+            name = namespace.decode("utf-8", "surrogateescape")
+            mine = [rule for rule in self.rules if rule.concerns(name)]
+            found = self._make(Paths(mine), self._key) if mine else None
+            self._found[namespace] = found
+            return found
+
+    @cached_property
+    def anywhere(self) -> Redactor | None:
+        """What redacts by all rules, for what does not say which namespace it is about."""
+        return self._make(Paths(self.rules), self._key) if self.rules else None
+
+    def rejected(self, data: bytes) -> bytes:
+        """An event that cannot be read, without any value that a rule may be about."""
+        names = raw.readable(data).get(b"ns")
+        try:
+            redactor = self.of(event.namespace_of(names[1])) if names is not None else self.anywhere
+        except ValueError:
+            redactor = self.anywhere
+        return redactor.event(data) if redactor is not None else data
+
+    def entry(self, document: bytes) -> bytes:
+        """A history document without any value that a rule is about."""
+        found = raw.fields(document)
+        namespace, told = found.get(b"namespace"), found.get(b"changes")
+        redactor = self.of(raw.text_of(namespace)) if namespace is not None else None
+        if redactor is None or told is None:
+            return document
+        before = [changes.decode(change) for _, change in raw.items(told[1])]
+        after = redactor.changes(before)
+        if before == after:
+            return document
+        found[b"changes"] = (raw.ARRAY, raw.from_items([(raw.DOCUMENT, changes.encode(change)) for change in after]))
+        return raw.from_fields(found.items())
+
+
+class Redactor:
+    """Withholds what the rules of one namespace cover. What is withheld already stays as it is."""
+
+    def __init__(self, paths: Paths, key: bytes) -> None:
+        self.paths = paths
+        self._hash_key = key
+
+    def document(self, document: bytes) -> bytes:
+        """A document of the namespace.
+
+        Raises:
+            change_history.bson.raw.MalformedBSON: it is none.
+        """
+        return self._inside(document, self.paths.start, top=True)
+
+    def event(self, data: bytes) -> bytes:
+        """A change event of the namespace. What of it cannot be read is left out."""
+        try:
+            found = [(key, (kind, payload)) for key, kind, payload in raw.elements(data)]
+        except raw.MalformedBSON:
+            found = list(raw.readable(data).items())
+        told = dict(found)
+        operation = told.get(b"operationType")
+        if operation is not None and raw.text_of(operation) not in event.DOCUMENT_OPERATIONS:
+            return data
+        before = told.get(_BEFORE)
+        was = None
+        if operation is not None and raw.text_of(operation) == b"replace" and not redacted.says_changed(data):
+            was = before[1] if before is not None and before[0] == raw.DOCUMENT else None
+        return raw.from_fields([(name, self._part(name, value, told, was)) for name, value in found])
+
+    def _part(self, name: bytes, value: Value, told: dict[bytes, Value], was: bytes | None) -> Value:
+        """A field of an event."""
+        kind, payload = value
+        if name in _PLAIN or kind == raw.NULL:
+            return value
+        try:
+            if kind == raw.DOCUMENT:
+                if name in _DOCUMENTS:
+                    return kind, self._inside(payload, self.paths.start, top=True, was=was if name == _AFTER else None)
+                if name == b"rawUpdateDescription":
+                    return kind, self._raw_description(payload, told)
+                if name == b"updateDescription":
+                    return kind, self._description(payload, told)
+        except _DAMAGED:
+            pass
+        return DROPPED
+
+    def changes(self, found: Iterable[Change]) -> list[Change]:
+        """Changes of a document."""
+        told: list[Change] = []
+        collapsed: set[Path] = set()
+        for change in found:
+            depth, state = self.paths.along(change.path)
+            if self.paths.rule(state) is None or depth == len(change.path):
+                told.append(change._replace(old=self._told(change.old, state), new=self._told(change.new, state)))
+                continue
+            path = change.path[:depth]
+            if path not in collapsed:
+                collapsed.add(path)
+                rule = self.paths.rule(state)
+                kept = _inside_of(change.path[depth], rule.how) if rule is not None else DROPPED
+                old = None if change.old_from == changes.UNKNOWN else kept
+                told.append(Change(path, old, kept, change.old_from))
+        return told
+
+    def _told(self, value: Value | None, state: int) -> Value | None:
+        return self._value(value, state, None) if value is not None else None
+
+    def _inside(
+        self, container: bytes, state: int, *, top: bool = False, array: bool = False, was: bytes | None = None
+    ) -> bytes:
+        """A document or an array.
+
+        Args:
+            container: it.
+            state: at it.
+            top: whether it is a whole document, whose `_id` stays.
+            array: whether it is an array.
+            was: the one that it replaces, to which it is compared.
+        """
+        paths = self.paths
+        step = paths.index if array else paths.key
+        before = raw.fields(was) if was is not None else {}
+        return raw.from_fields(
+            [
+                (key, (kind, payload))
+                if top and key == _ID
+                else (key, self._value((kind, payload), step(state, key), before.get(key)))
+                for key, kind, payload in raw.elements(container)
+            ]
+        )
+
+    def _value(self, value: Value, state: int, was: Value | None) -> Value:
+        if not state:
+            return value
+        rule = self.paths.rule(state)
+        if rule is not None:
+            kept = self._withheld(value, rule.how)
+            if was is not None and was != value and self._withheld(was, rule.how) == kept:
+                return redacted.changed(kept)
+            return kept
+        kind, payload = value
+        if kind not in _CONTAINERS:
+            return value
+        compared = was[1] if was is not None and was[0] == kind else None
+        return kind, self._inside(payload, state, array=kind == raw.ARRAY, was=compared)
+
+    def _withheld(self, value: Value, how: How) -> Value:
+        if redacted.is_withheld(value):
+            return value
+        if how is How.MASK:
+            return redacted.masked(value)
+        return redacted.hashed(value, self._hash_key) if how is How.HASH else DROPPED
+
+    def _raw_description(self, description: bytes, told: dict[bytes, Value]) -> bytes:
+        found = []
+        for key, kind, payload in raw.elements(description):
+            if key == b"diff" and kind == raw.DOCUMENT:
+                place = _Place(self.paths.start, (), description, told)
+                found.append((key, (kind, self._delta(payload, place))))
+            else:  # of the present format, or of one that nobody knows
+                found.append((key, (kind, payload) if key == b"$v" else DROPPED))
+        return raw.from_fields(found)
+
+    def _delta(self, delta: bytes, at: _Place) -> bytes:
+        """What an update did to a document: see `watcher.events.update`."""
+        found: list[tuple[bytes, Value]] = []
+        for section, kind, payload in raw.elements(delta):
+            value = kind, payload
+            if section == b"d":
+                found.append((section, value))
+            elif kind != raw.DOCUMENT:
+                found.append((section, DROPPED))
+            elif section in (b"u", b"i"):
+                found.append((section, (kind, self._inside(payload, at.state, top=not at.path))))
+            elif section[:1] == b"s":
+                key = section[1:]
+                below = at.below(key, self.paths.key(at.state, key) if at.path or key != _ID else 0)
+                if (kept := self._collapsed(payload, below)) is not None:
+                    found.append((b"u", (raw.DOCUMENT, raw.from_fields([(key, kept)]))))
+                else:
+                    found.append((section, (kind, self._delta_below(payload, below))))
+            else:
+                found.append((section, DROPPED))
+        return raw.from_fields(found)
+
+    def _delta_of_array(self, delta: bytes, at: _Place) -> bytes:
+        found: list[tuple[bytes, Value]] = []
+        for section, kind, payload in raw.elements(delta):
+            index = section[1:]
+            if section[:1] == b"u":
+                found.append((section, self._value((kind, payload), self.paths.index(at.state, index), None)))
+            elif section[:1] == b"s" and kind == raw.DOCUMENT:
+                below = at.below(int(index), self.paths.index(at.state, index))
+                if (kept := self._collapsed(payload, below)) is not None:
+                    found.append((b"u" + index, kept))
+                else:
+                    found.append((section, (kind, self._delta_below(payload, below))))
+            else:
+                found.append((section, (kind, payload) if section in (b"a", b"l") else DROPPED))
+        return raw.from_fields(found)
+
+    def _delta_below(self, delta: bytes, at: _Place) -> bytes:
+        if not at.state:
+            return delta
+        return self._delta_of_array(delta, at) if _is_of_array(delta) else self._delta(delta, at)
+
+    def _collapsed(self, delta: bytes, at: _Place) -> Value | None:
+        """What is kept of a document or an array that is covered and was changed within; None: it is not covered."""
+        rule = self.paths.rule(at.state)
+        if rule is None:
+            return None
+        if rule.how is How.HASH:
+            after = at.after()
+            return redacted.hashed(after, self._hash_key) if after is not None else redacted.written(How.HASH)
+        return _inside_of(0 if _is_of_array(delta) else b"", rule.how)
+
+    def _description(self, description: bytes, told: dict[bytes, Value]) -> bytes:
+        """The ordinary description of an update: dotted paths, of which nobody says what is a key and what an index."""
+        contents = raw.fields(description)
+        described = update.from_description(description)
+        above: dict[bytes, Value] = {}  # what is covered and was changed within
+
+        def open_to_all(field: bytes, *, itself: bool = False) -> bool:
+            """Whether nothing above a path is covered; what is is noted. `itself`: nor the path."""
+            prefix, state = self._covered(field)
+            rule = self.paths.rule(state)
+            if rule is None or (prefix == field and not itself):
+                return True
+            above.setdefault(prefix, self._after(prefix, rule.how, told))
+            return False
+
+        updated = [
+            (field, self._value(value, self._covered(field)[1], None))
+            for field, value in described.updated
+            if open_to_all(field)
+        ]
+        removed = [field for field in described.removed if open_to_all(field)]
+        truncated = [one for one in described.truncated if open_to_all(one[0], itself=True)]
+        clear = {key: path for key, path in described.disambiguated.items() if open_to_all(key)}
+        parts: dict[bytes, Callable[[], Value]] = {
+            b"updatedFields": lambda: (raw.DOCUMENT, raw.from_fields([*updated, *above.items()])),
+            b"removedFields": lambda: (raw.ARRAY, raw.from_items((raw.STRING, raw.string(one)) for one in removed)),
+            b"truncatedArrays": lambda: (raw.ARRAY, raw.from_items(map(_truncated, truncated))),
+            b"disambiguatedPaths": lambda: (raw.DOCUMENT, raw.from_fields((k, _path(p)) for k, p in clear.items())),
+        }
+        contents.setdefault(b"updatedFields", (raw.DOCUMENT, raw.EMPTY_DOCUMENT))
+        return raw.from_fields((key, parts[key]() if key in parts else DROPPED) for key in contents)
+
+    def _covered(self, field: bytes) -> tuple[bytes, int]:
+        """How far a dotted path goes until it is covered, and the state there."""
+        state, parts = self.paths.start, field.split(b".")
+        if parts[0] == _ID:
+            return field, 0
+        for depth, part in enumerate(parts, start=1):
+            state = self.paths.either(state, part)
+            if not state or state & self.paths.ended:
+                return (b".".join(parts[:depth]) if state else field), state
+        return field, state
+
+    def _after(self, field: bytes, how: How, told: dict[bytes, Value]) -> Value:
+        after = told.get(_AFTER)
+        if how is not How.HASH or after is None or after[0] != raw.DOCUMENT:
+            return redacted.written(how)
+        found = _looked_up(after[1], read_dotted(field))
+        return redacted.hashed(found, self._hash_key) if found is not None else redacted.written(how)
+
+
+class _Place(NamedTuple):
+    """Where in an update something stands.
+
+    Attributes:
+        state: of the rules.
+        path: in the document.
+        description: of the whole update.
+        told: the whole event.
+    """
+
+    state: int
+    path: Path
+    description: bytes
+    told: dict[bytes, Value]
+
+    def below(self, key: bytes | int, state: int) -> _Place:
+        return self._replace(state=state, path=(*self.path, key))
+
+    def after(self) -> Value | None:
+        """The value there after the update; None: it is not known, since the one before is not."""
+        before = self.told.get(_BEFORE)
+        if before is None or before[0] != raw.DOCUMENT:
+            return None
+        try:
+            steps = changes.of_steps(update.from_raw(self.description), Image(before[1]))
+            after = fold.apply(before[1], fold.Entry(b"update", steps, None))
+        except (ValueError, MemoryError):  # the latter of an element set far beyond the end of an array
+            return None
+        return _looked_up(after, self.path) if after is not None else None
+
+
+def _looked_up(document: bytes, path: Path) -> Value | None:
+    try:
+        return Image(document).get(path)
+    except RepeatedKeyError:
+        return None
+
+
+def _inside_of(key: bytes | int, how: How) -> Value:
+    """What is kept of a value of which nothing is known but that it has this key, or index."""
+    kind = raw.ARRAY if isinstance(key, int) else raw.DOCUMENT
+    return redacted.written(how, kind if how is How.MASK else 0)
+
+
+def _is_of_array(delta: bytes) -> bool:
+    contents = raw.elements(delta)
+    return bool(contents) and contents[0][:2] == (b"a", raw.BOOLEAN)
+
+
+def _truncated(one: tuple[bytes, int]) -> Value:
+    field, size = one
+    named = [(b"field", (raw.STRING, raw.string(field))), (b"newSize", (raw.INT32, raw.int32(size)))]
+    return raw.DOCUMENT, raw.from_fields(named)
+
+
+def _path(path: Path) -> Value:
+    keys: Iterator[Value] = (
+        (raw.INT32, raw.int32(key)) if isinstance(key, int) else (raw.STRING, raw.string(key)) for key in path
+    )
+    return raw.ARRAY, raw.from_items(keys)
