@@ -13,7 +13,8 @@ from change_history.reconstruct.state import Reconstruction, first_later
 from change_history.revert.intents import Intents, Reverts
 from change_history.stored.chunks import whole
 from change_history.stored.event import to_event
-from change_history.stored.names import DOCUMENT_TIMELINE
+from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
+from change_history.stored.order import BEGINNING
 from change_history.stored.reading import as_query, is_document
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from change_history.revert.intents import Unsettled
     from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
+
+
+_WITHOUT_CHANGES = dict.fromkeys(("namespace", "document_id", "operation", "timestamp", "cluster_time"), 1)
 
 
 class Reader(History):
@@ -75,6 +79,13 @@ class Reader(History):
         """Read recorded history documents, then new ones as they are recorded, gaps too (see `query.timeline`)."""
         return timeline.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
 
+    def new_events(
+        self, stop: threading.Event, token: Any = None
+    ) -> Iterator[tuple[list[tuple[Event, int]] | None, Any]]:
+        """Read every event as it is recorded, with its size in bytes (see `change_history.query.timeline.new`)."""
+        for found, after in timeline.new(self._collection, stop, token):
+            yield [(to_event(stored), len(stored.raw)) for stored in found] if found is not None else None, after
+
     def is_standalone(self) -> bool:
         """Whether history lies on a lone `mongod` and the documents nowhere else: that has no change streams."""
         hello = self._database.client.admin.command("hello")
@@ -98,6 +109,25 @@ class Reader(History):
         """How many versions of a document are recorded under a name."""
         query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})
         return self._collection.count_documents(query, hint=DOCUMENT_TIMELINE)
+
+    def is_recorded(self, namespace: str) -> bool:
+        """Whether anything is recorded of a namespace, or it has what another one had."""
+        found = self._collection.find_one(as_query({"namespace": namespace}), {"_id": 1}, hint=NAMESPACE_TIMELINE)
+        return found is not None or arrival_after(self._database, namespace, BEGINNING) is not None
+
+    def count_all(self, namespace: str) -> int:
+        """How many events of a namespace are recorded. The index tells."""
+        return self._collection.count_documents(as_query({"namespace": namespace}), hint=NAMESPACE_TIMELINE)
+
+    def ends(self, namespace: str) -> tuple[Event | None, Event | None]:
+        """The first and the last event of a namespace, by cluster time, without their changes."""
+        query = as_query({"namespace": namespace})
+        found = (
+            self._collection.find_one(query, _WITHOUT_CHANGES, sort=[("_id", order)], hint=NAMESPACE_TIMELINE)
+            for order in (1, -1)
+        )
+        first, last = (to_event(stored) if stored is not None else None for stored in found)
+        return first, last
 
     def blame_leaves(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> list[Leaf]:
         """The leaves of a document with exact path, value and event. Arguments and errors are those of `blame`."""

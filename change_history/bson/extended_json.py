@@ -10,7 +10,9 @@ Format: https://github.com/mongodb/specifications/blob/master/source/extended-js
 from __future__ import annotations
 
 import json
+import math
 import re
+import struct
 from base64 import b64encode
 from functools import lru_cache
 from json.encoder import encode_basestring
@@ -163,6 +165,57 @@ _WRITERS: dict[int, Callable[[bytes], str]] = {
     raw.DATE: _date,
     raw.TIMESTAMP: _timestamp,
     raw.OBJECT_ID: lambda payload: f'{{"$oid": "{payload.hex()}"}}',
+}
+
+
+_ISO_DATES = range(253_402_300_800_000)
+"""1970 to 9999, in milliseconds: the others have no ISO form."""
+
+
+def relaxed(value: Value) -> str:
+    """Write a BSON value as one line of relaxed Extended JSON: numbers and dates as anybody writes them.
+
+    Not every value can be read back from it: numbers lose their type, and a withheld value says what it is instead of
+    being the Binary that stands for it.
+    """
+    kind, payload = value
+    writer = _RELAXED.get(kind)
+    said = writer(payload) if writer is not None else None
+    return said if said is not None else dumps_raw(value)
+
+
+def _relaxed_document(payload: bytes) -> str:
+    return "{" + ", ".join(f"{_text(key)}: {relaxed((k, p))}" for key, k, p in raw.elements(payload)) + "}"
+
+
+def _relaxed_double(payload: bytes) -> str | None:
+    number: float = struct.unpack("<d", payload)[0]
+    return json.dumps(number) if math.isfinite(number) else None
+
+
+def _relaxed_date(payload: bytes) -> str | None:
+    if int.from_bytes(payload, "little", signed=True) not in _ISO_DATES:
+        return None
+    moment = to_python((raw.DATE, payload)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f'{{"$date": "{moment}"}}'
+
+
+def _relaxed_binary(payload: bytes) -> str | None:
+    withheld = redacted.redacted((raw.BINARY, payload))
+    if withheld is None:
+        return None
+    told = {"how": withheld.how.value, "type": withheld.type, "last": withheld.last, "hash": withheld.digest.hex()}
+    return json.dumps({"$redacted": {name: said for name, said in told.items() if said}})
+
+
+_RELAXED: dict[int, Callable[[bytes], str | None]] = {
+    raw.DOCUMENT: _relaxed_document,
+    raw.ARRAY: lambda payload: "[" + ", ".join(map(relaxed, raw.items(payload))) + "]",
+    raw.INT32: lambda payload: str(int.from_bytes(payload, "little", signed=True)),
+    raw.INT64: lambda payload: str(int.from_bytes(payload, "little", signed=True)),
+    raw.DOUBLE: _relaxed_double,
+    raw.DATE: _relaxed_date,
+    raw.BINARY: _relaxed_binary,
 }
 
 

@@ -170,6 +170,11 @@ def concerns(stored: RawBSONDocument, namespace: str | None, since: Moment | Non
     return namespace is None or concerns_namespace(gap, namespace)
 
 
+def is_operation(operation: str) -> bool:
+    """Whether an event of this operation is a gap."""
+    return operation == OPERATION
+
+
 def concerns_namespace(gap: View, namespace: str) -> bool:
     """Whether events of a namespace can have been lost in a gap."""
     return globs.covers(gap.include, gap.exclude, namespace)

@@ -155,6 +155,41 @@ def follow(
                 on_unknown()
 
 
+def new(
+    collection: Collection[RawBSONDocument], stop: threading.Event, token: Any = None
+) -> Iterator[tuple[list[RawBSONDocument] | None, Any]]:
+    """Read every history document as it is recorded, gaps too, until told to stop.
+
+    Args:
+        stop: ends the iteration once it is set.
+        token: goes on after what came with it; None: from now on.
+
+    Yields:
+        What has come, possibly nothing, each time with a token to go on after it. First None, when the stream is open:
+        whatever is recorded from then on comes.
+
+    Raises:
+        pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
+    """
+    pipeline = [as_query({"$match": {"operationType": "insert"}})]
+    options: dict[str, Any] = {"resume_after": token} if token is not None else {}
+    with collection.watch(pipeline, max_await_time_ms=WAIT_MS, **options) as stream:
+        yield None, stream.resume_token
+        while stream.alive and not stop.is_set():
+            found: list[RawBSONDocument] = []
+            change = stream.try_next()
+            while change is not None:
+                found.append(whole(collection.database, change["fullDocument"]))
+                change = stream.try_next() if len(found) < _LARGEST_BATCH and _has_more(stream) else None
+            yield found, stream.resume_token
+
+
+def _has_more(stream: ChangeStream[RawBSONDocument]) -> bool:
+    """Whether the server has sent more already, so that asking does not wait."""
+    cursor = getattr(stream, "_cursor", None)
+    return bool(getattr(cursor, "_data", None))
+
+
 def _now(collection: Collection[RawBSONDocument]) -> Timestamp | None:
     """Cluster time of the deployment that keeps the history: all that was read so far was written by then."""
     reply: dict[str, Any] = collection.database.command("ping")

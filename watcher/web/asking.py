@@ -18,7 +18,9 @@ from pymongo import monitoring
 from pymongo.errors import PyMongoError
 
 from watcher.web import problems
+from watcher.web.counts import Counts
 from watcher.web.question import ClientGoneError, Question
+from watcher.web.visible import VisibleHistory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from change_history.reader import Reader
     from watcher.web.access_log import AccessLog
     from watcher.web.settings import Limits
-    from watcher.web.visible import VisibleHistory
+    from watcher.web.visitors import Visitor
 
     T = TypeVar("T")
 
@@ -87,6 +89,7 @@ class Asker:
         self._access_log = access_log
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="ask")
         self._killer = ThreadPoolExecutor(2, thread_name_prefix="stop")
+        self._counts = Counts(reader)
         self._under_way = 0
 
     async def ask(self, request: Request, work: Callable[[VisibleHistory], T]) -> T:
@@ -147,6 +150,10 @@ class Asker:
             if not answer.done():
                 await asyncio.shield(loop.run_in_executor(self._killer, question.cancel, self._client))
 
+    def visible(self, visitor: Visitor) -> VisibleHistory:
+        """The history as a visitor may read it, to judge what has been read already; it must not be asked."""
+        return VisibleHistory(self.reader, visitor, Question(), self._counts)
+
     async def answers(self) -> bool:
         """Whether the history answers at the moment."""
 
@@ -169,13 +176,11 @@ class Asker:
         self._under_way -= 1
 
     def _answer(self, request: Request, question: Question, seconds: float, work: Callable[[VisibleHistory], T]) -> T:
-        from watcher.web.visible import VisibleHistory
-
         question.check()  # it may have waited for its turn
         _asked.question = question
         try:
             with pymongo.timeout(seconds):
-                history = VisibleHistory(self.reader, request.state.visitor, question)
+                history = VisibleHistory(self.reader, request.state.visitor, question, self._counts)
                 answer = work(history)
                 self._note(request, history)
                 return answer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
@@ -37,16 +37,23 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         kind: what kind of problem it is, in few words; the end of its `type`.
         detail: what is wrong with this request, and what to do; None: there is no more to say.
         headers: of the answer.
+        more: members of the problem details beyond those of RFC 9457.
     """
 
     def __init__(
-        self, status: HTTPStatus, kind: str, detail: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail or kind)
         self.status = status
         self.kind = kind
         self.detail = detail
         self.headers = dict(headers or {})
+        self.more = dict(more or {})
 
 
 def not_found() -> Problem:
@@ -118,13 +125,14 @@ def _kind(status: HTTPStatus) -> str:
 
 def response(problem: Problem) -> Response:
     """The answer to a program."""
-    body = {
+    body: dict[str, Any] = {
         "type": f"urn:mongo-change-watcher:problem:{problem.kind}",
         "title": problem.status.phrase,
         "status": int(problem.status),
     }
     if problem.detail is not None:
         body["detail"] = problem.detail
+    body |= problem.more
     return Response(
         json.dumps(body, ensure_ascii=True) + "\n", problem.status, headers=problem.headers, media_type=MEDIA_TYPE
     )

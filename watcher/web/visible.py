@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query import gaps as stored_gaps
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
     from change_history.reconstruct.state import State
     from change_history.stored.event import Change, Event, Transaction
     from change_history.stored.order import HistoryPosition
+    from watcher.web.counts import Count, Counts
     from watcher.web.question import Question
     from watcher.web.visitors import Visitor
 
 _RENAME = "rename"
+
+Rank: TypeAlias = "tuple[HistoryPosition, bytes]"
+"""Where an event stands in history: its position, and its id where several without a token share one."""
 
 
 class VisibleHistory:
@@ -50,12 +54,14 @@ class VisibleHistory:
         reader: the whole history.
         visitor: who asks.
         question: stops the reading when nobody waits any more.
+        counts: what has been counted for anybody.
     """
 
-    def __init__(self, reader: Reader, visitor: Visitor, question: Question) -> None:
+    def __init__(self, reader: Reader, visitor: Visitor, question: Question, counts: Counts) -> None:
         self._reader = reader
         self._visitor = visitor
         self._question = question
+        self._counts = counts
         self._taken: dict[tuple[str, Any], Any] = {}
 
     def taken(self) -> list[tuple[str, Any]]:
@@ -70,9 +76,20 @@ class VisibleHistory:
             raise problems.not_found()
         return namespace
 
+    def recorded(self, namespace: str) -> str:
+        """Refuse a namespace of which nothing is recorded, like one that the visitor may not read."""
+        if self._reader.is_recorded(self.require(namespace)):
+            return namespace
+        raise problems.not_found()
+
     def namespaces(self) -> list[str]:
         """Every visible namespace that has history, sorted."""
         return [name for name in self._reader.namespaces() if self._visitor.may_read(name)]
+
+    def counts(self, *namespaces: str) -> dict[str, Count]:
+        """How many events each of these namespaces has, or each that is visible, and the first and last of them."""
+        names = [self.require(name) for name in namespaces] if namespaces else self.namespaces()
+        return self._counts.of(names)
 
     def knows(self, namespace: str, document_id: Any) -> bool:
         """Whether anything is recorded about a document."""
@@ -87,7 +104,7 @@ class VisibleHistory:
         selection: Selection,
         *,
         newest_first: bool = True,
-        beyond: HistoryPosition | None = None,
+        beyond: Rank | None = None,
         limit: int | None = None,
     ) -> Iterator[Event]:
         """Read events.
@@ -95,7 +112,7 @@ class VisibleHistory:
         Args:
             selection: which; without a namespace, those of all that is visible.
             newest_first: the order.
-            beyond: only what comes after this position, in the order asked for.
+            beyond: only what comes after an event of this rank, in the order asked for.
             limit: at most so many.
         """
         found = self._selected(selection, newest_first=newest_first, beyond=beyond)
@@ -209,10 +226,8 @@ class VisibleHistory:
         kept = {name: said[name] for name in ("from", "to", "cause", "level", "level_at") if name in said}
         return replace(gap, description=kept | {"stream": "", "include": list(self._visitor.read), "exclude": []})
 
-    def _selected(
-        self, selection: Selection, *, newest_first: bool, beyond: HistoryPosition | None
-    ) -> Iterator[RawBSONDocument]:
-        edge = beyond.cluster_time.timestamp if beyond is not None else None
+    def _selected(self, selection: Selection, *, newest_first: bool, beyond: Rank | None) -> Iterator[RawBSONDocument]:
+        edge = beyond[0].cluster_time.timestamp if beyond is not None else None
         if edge is not None:
             selection = replace(selection, until=edge) if newest_first else replace(selection, since=edge)
         if selection.namespace is not None:
@@ -222,21 +237,21 @@ class VisibleHistory:
                 self._reader.stored(replace(selection, namespace=name), newest_first=newest_first)
                 for name in self.namespaces()
             ]
-            return merge(*each, key=_position, reverse=newest_first)
+            return merge(*each, key=_rank, reverse=newest_first)
         return self._reader.stored(selection, newest_first=newest_first)
 
     def _beyond(
         self,
         found: Iterable[RawBSONDocument],
         selection: Selection,
-        beyond: HistoryPosition,
+        beyond: Rank,
         *,
         newest_first: bool,
     ) -> Iterator[RawBSONDocument]:
         """Leave out what was on the pages before, and keep within the window that the position stands for now."""
         for stored in found:
-            position = _position(stored)
-            if not (position < beyond if newest_first else position > beyond):
+            rank = _rank(stored)
+            if not (rank < beyond if newest_first else rank > beyond):
                 self._question.check()
                 continue
             if _within(stored, selection):
@@ -261,8 +276,13 @@ class VisibleHistory:
         self._taken[namespace, to_raw(document_id)] = document_id
 
 
-def _position(stored: RawBSONDocument) -> HistoryPosition:
-    return position_at(stored["_id"], stored.get("resume_token"))
+def rank_of(event: Event) -> Rank:
+    """Where an event stands."""
+    return position_at(bytes(event.id), event.resume_token), bytes(event.id)
+
+
+def _rank(stored: RawBSONDocument) -> Rank:
+    return position_at(stored["_id"], stored.get("resume_token")), bytes(stored["_id"])
 
 
 def _target(rename: Event) -> str:

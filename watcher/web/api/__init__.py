@@ -2,34 +2,84 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from watcher.web.api import answers, cursors, following, openapi, parameters
+from watcher.web.api.endpoints import ENDPOINTS, Asked, Endpoint
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from starlette.applications import Starlette
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from watcher.web.asking import Asker
+    from watcher.web.visible import VisibleHistory
+
+_ROOT = "/api/v1"
 
 
 def routes() -> list[Route]:
     """The routes of the API."""
-    return [Route("/api/v1/collections", _collections)]
+    return [
+        Route(f"{_ROOT}/openapi.json", _description),
+        Route(f"{_ROOT}/follow", following.follow),
+        *(Route(_ROOT + _typed(each), _answering(each)) for each in ENDPOINTS),
+    ]
 
 
 @asynccontextmanager
 async def lifespan(application: Starlette) -> AsyncIterator[None]:
-    """What runs beside the requests."""
-    del application
-    yield
+    """What runs beside the requests: one follower of the history, for all that follow it over HTTP."""
+    asker: Asker = application.state.asker
+    hub = following.Hub(asker.reader)
+    application.state.hub = hub
+    try:
+        yield
+    finally:
+        hub.close()
 
 
-async def _collections(request: Request) -> Response:
-    asker: Asker = request.app.state.asker
-    names = await asker.ask(request, lambda history: history.namespaces())
-    return JSONResponse({"items": [{"namespace": name} for name in names]})
+def _typed(endpoint: Endpoint) -> str:
+    path = endpoint.path
+    for each in endpoint.parameters:
+        path = path.replace(f"{{{each.name}}}", f"{{{each.name}:segment}}")
+    return path
+
+
+def _answering(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        form = answers.form_of(request, lists=endpoint.lists)
+        given = parameters.read(request, endpoint.all_parameters)
+        asked = Asked(given, cursors.check_of(request.scope["path"], request.query_params.multi_items()))
+        asker: Asker = request.app.state.asker
+        if form.media_type == answers.NDJSON:
+
+            def items(history: VisibleHistory) -> Iterator[bytes]:
+                found = endpoint.work(history, asked)
+                return answers.lines(islice(found, given.get("limit")), form)
+
+            return await answers.streamed(asker.stream(request, items), form)
+
+        def write(history: VisibleHistory) -> bytes:
+            found: Any = endpoint.work(history, asked)
+            if endpoint.lists:
+                return answers.page(found, form, given.get("limit", 100), asker.limits.bytes)
+            return answers.whole(found, form)
+
+        return answers.respond(request, await asker.ask(request, write), form)
+
+    return answer
+
+
+async def _description(request: Request) -> Response:
+    form = answers.form_of(request, lists=False)
+    parameters.read(request, ())
+    said = openapi.description(ENDPOINTS, following.PARAMETERS, request.scope.get("root_path", ""))
+    return answers.respond(request, json.dumps(said).encode(), form)

@@ -1,0 +1,1 @@
+"""History over HTTP, where MongoDB cannot be reached: `History.connect("https://…")`."""

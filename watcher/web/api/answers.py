@@ -1,0 +1,142 @@
+"""How an answer is written: JSON, or a line for each item; values relaxed or canonical; as the client accepts."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from starlette.responses import Response, StreamingResponse
+
+from change_history.http import wire
+from watcher.web import problems
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from starlette.requests import Request
+
+JSON, NDJSON = "application/json", "application/x-ndjson"
+_LINES_BYTES = 64 * 1024
+_DIGEST_BYTES = 16
+
+
+class Form(NamedTuple):
+    """How the client wants its answer.
+
+    Attributes:
+        media_type: `JSON` or `NDJSON`.
+        canonical: whether values keep their types.
+    """
+
+    media_type: str
+    canonical: bool
+
+    @property
+    def content_type(self) -> str:
+        """The header."""
+        return f"{self.media_type}; mode=canonical" if self.canonical else self.media_type
+
+
+class Item(NamedTuple):
+    """One item of a list, and the cursor that goes on after it."""
+
+    tree: Any
+    after: str
+
+
+def form_of(request: Request, *, lists: bool) -> Form:
+    """Choose a form by the header `Accept`: `application/json; mode=canonical` has values in canonical Extended JSON.
+
+    Args:
+        lists: the answer can be given line by line.
+
+    Raises:
+        watcher.web.problems.Problem: none of what is accepted can be given.
+    """
+    best: tuple[float, Form] | None = None
+    for part in (request.headers.get("accept") or "*/*").split(","):
+        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        said = dict(piece.replace(" ", "").partition("=")[::2] for piece in parameters)
+        offered = (
+            NDJSON if media_type == NDJSON and lists else JSON if media_type in {JSON, "application/*", "*/*"} else None
+        )
+        try:
+            quality = float(said.get("q", "1"))
+        except ValueError:
+            continue
+        if offered is None or quality <= 0 or said.get("mode", "canonical").strip('"') not in {"canonical", "relaxed"}:
+            continue
+        if best is None or quality > best[0]:
+            best = quality, Form(offered, said.get("mode", "").strip('"') == "canonical")
+    if best is None:
+        offers = f"{JSON} or {NDJSON}" if lists else JSON
+        raise problems.Problem(
+            HTTPStatus.NOT_ACCEPTABLE,
+            "not-acceptable",
+            f"accept {offers}, with mode=canonical for values that keep their types",
+        )
+    return best[1]
+
+
+def whole(tree: Any, form: Form) -> bytes:
+    """An answer that is one JSON object."""
+    return (wire.dumps(tree, canonical=form.canonical) + "\n").encode("ascii", "backslashreplace")
+
+
+def page(items: Iterable[Item], form: Form, limit: int, most_bytes: int) -> bytes:
+    """A page of a list: `items`, and `next`, the cursor of the next page; null: there is none.
+
+    Args:
+        most_bytes: the page ends once it has so many.
+    """
+    written: list[str] = []
+    size, after, following = 0, "", None
+    for item in items:
+        if len(written) == limit or size >= most_bytes:
+            following = after
+            break
+        text = wire.dumps(item.tree, canonical=form.canonical)
+        written.append(text)
+        size += len(text)
+        after = item.after
+    body = f'{{"items": [{", ".join(written)}], "next": {wire.dumps(following, canonical=False)}}}\n'
+    return body.encode("ascii", "backslashreplace")
+
+
+def lines(items: Iterable[Item], form: Form) -> Iterator[bytes]:
+    """A list line by line, in pieces."""
+    piece = bytearray()
+    for item in items:
+        piece += wire.dumps(item.tree, canonical=form.canonical).encode("ascii", "backslashreplace") + b"\n"
+        if len(piece) >= _LINES_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+def respond(request: Request, body: bytes, form: Form) -> Response:
+    """The answer, or that it is still what the client has (`If-None-Match`)."""
+    tag = f'W/"{blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()}"'
+    headers = {"etag": tag, "vary": "Accept, Authorization, Cookie"}
+    known = [each.strip() for each in request.headers.get("if-none-match", "").split(",")]
+    if tag in known or tag.removeprefix("W/") in known or "*" in known:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(body, headers=headers, media_type=form.content_type)
+
+
+async def streamed(pieces: AsyncIterator[bytes], form: Form) -> Response:
+    """An answer of any length. It begins with the first piece, so what is wrong until then is said as a problem.
+
+    What goes wrong later cuts the connection: a chunked answer without its end is not taken for the whole.
+    """
+    first = await anext(pieces, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return StreamingResponse(
+        all_of_them(), media_type=form.content_type, headers={"vary": "Accept, Authorization, Cookie"}
+    )

@@ -1,0 +1,371 @@
+"""Following: new events as they are recorded, to any number of clients, from one change stream on the history.
+
+The hub follows in one thread, and hands each event to those whom it concerns; it is written as JSON once. It remembers
+the last ones, so a client that comes back (`Last-Event-ID`) goes on where it was, with nothing missed and nothing
+twice. What the hub does not remember is read from history, from that event's time on; there an event may come twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections import deque
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+from bson import Timestamp
+from pymongo.errors import PyMongoError
+from starlette.responses import Response, StreamingResponse
+
+from change_history.bson.equality import key_of
+from change_history.bson.values import ABSENT, to_raw
+from change_history.errors import HistoryError
+from change_history.http import wire
+from change_history.query import gaps
+from change_history.query.selection import Selection
+from watcher.errors import Verdict, classify, name_of
+from watcher.web import problems
+from watcher.web.api import parameters as p
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from starlette.requests import Request
+
+    from change_history.reader import Reader
+    from change_history.stored.event import Event
+    from watcher.web.access import Access
+    from watcher.web.access_log import AccessLog
+    from watcher.web.asking import Asker
+    from watcher.web.visible import VisibleHistory
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "text/event-stream"
+_REMEMBERED = 2000
+_REMEMBERED_BYTES = 32 * 1024 * 1024
+_WAITING = 2000
+"""So many events may wait for one slow follower; then it is let go, and comes back."""
+_HEARTBEAT_S = 15.0
+_AGAIN_S = 1.0
+_RETRY_MS = 2000
+_OPENING_S = 10.0
+
+ID = p.Parameter("id", f"Only this document of `namespace`. {p.ID.description}", p.ID.read, "a document's id")
+RECORDED = p.Parameter(
+    "recorded",
+    "So many of what is recorded already come first.",
+    p.whole(0, 1000),
+    "a number from 0 to 1000",
+    {"type": "integer", "minimum": 0, "maximum": 1000, "default": 0},
+)
+MODE = p.Parameter(
+    "mode",
+    "How values are written; an event stream has no other way to ask for it.",
+    p.one_of("relaxed", "canonical"),
+    "relaxed or canonical",
+    {"type": "string", "enum": ["relaxed", "canonical"], "default": "relaxed"},
+)
+PARAMETERS = (p.ABOUT, ID, p.FIELD, p.OPERATION, RECORDED, MODE)
+
+
+class Sent(NamedTuple):
+    """An event that the hub has handed out.
+
+    Attributes:
+        number: its number in the hub, one after the other.
+        event: the event.
+        size: of its history document, in bytes.
+        texts: its JSON, by whether values are canonical; written when first needed.
+    """
+
+    number: int
+    event: Event
+    size: int
+    texts: dict[bool, str]
+
+    def text(self, *, canonical: bool) -> str:
+        """The event as JSON."""
+        found = self.texts.get(canonical)
+        if found is None:
+            found = self.texts[canonical] = wire.dumps(wire.event_tree(self.event), canonical=canonical)
+        return found
+
+
+@dataclass(eq=False, slots=True)
+class Follower:
+    """Somebody who follows.
+
+    Attributes:
+        selection: what they follow.
+        queue: what waits for them; None ends it.
+    """
+
+    selection: Selection
+    queue: asyncio.Queue[Sent | None] = field(default_factory=asyncio.Queue)
+    _key: Any = None
+
+    def __post_init__(self) -> None:
+        if self.selection.document_id is not ABSENT:
+            self._key = key_of(to_raw(self.selection.document_id))
+
+    def concerns(self, event: Event) -> bool:
+        """Whether an event is what they follow."""
+        wanted = self.selection
+        if gaps.is_operation(event.operation):
+            return wanted.namespace is None or gaps.concerns_namespace(gaps.view(event), wanted.namespace)
+        if wanted.namespace is not None and event.namespace != wanted.namespace:
+            return False
+        if wanted.operations and event.operation not in wanted.operations:
+            return False
+        if self._key is not None and (event.document_id is ABSENT or key_of(to_raw(event.document_id)) != self._key):
+            return False
+        return bool(wanted.verdict(event))
+
+
+class Hub:
+    """Follows the history for all. Its methods are called from the event loop.
+
+    Args:
+        reader: the history.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.name = secrets.token_hex(4)
+        self._followers: set[Follower] = set()
+        self._remembered: deque[Sent] = deque()
+        self._bytes = 0
+        self._number = 0
+        self._stop = threading.Event()
+        self._open = asyncio.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
+
+    async def join(self, follower: Follower, after: int | None) -> list[Sent] | None:
+        """Hand new events to a follower from now on.
+
+        Args:
+            after: the number of the last event that it has; None: none.
+
+        Returns:
+            What was handed out since then, and remembered; None: that is not known.
+
+        Raises:
+            watcher.web.problems.Problem: the history cannot be followed at the moment.
+        """
+        if self._thread is None:
+            loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._follow, args=(loop,), name="follow", daemon=True)
+            self._thread.start()
+        try:
+            await asyncio.wait_for(self._open.wait(), _OPENING_S)
+        except TimeoutError:
+            raise problems.Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the history cannot be followed at the moment"
+            ) from None
+        self._followers.add(follower)
+        if after is None or after > self._number:
+            return None
+        oldest = self._remembered[0].number if self._remembered else self._number + 1
+        if after + 1 < oldest:
+            return None
+        return [sent for sent in self._remembered if sent.number > after]
+
+    def leave(self, follower: Follower) -> None:
+        """Hand nothing to a follower any more."""
+        self._followers.discard(follower)
+
+    def close(self) -> None:
+        """End, and let all followers go."""
+        self._stop.set()
+        for follower in self._followers:
+            follower.queue.put_nowait(None)
+
+    def _hand_out(self, events: list[tuple[Event, int]]) -> None:
+        for event, size in events:
+            self._number += 1
+            sent = Sent(self._number, event, size, {})
+            self._remembered.append(sent)
+            self._bytes += size
+            while len(self._remembered) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
+                self._bytes -= self._remembered.popleft().size
+            for follower in [each for each in self._followers if each.concerns(event)]:
+                follower.queue.put_nowait(sent)
+                if follower.queue.qsize() > _WAITING:
+                    self._let_go(follower)
+
+    def _let_go(self, follower: Follower) -> None:
+        self.leave(follower)
+        while not follower.queue.empty():
+            follower.queue.get_nowait()
+        follower.queue.put_nowait(None)
+
+    def _lost(self) -> None:
+        """What came meanwhile cannot be handed out: all followers come back, and read it from history."""
+        self._open.clear()
+        self._remembered.clear()
+        self._bytes = 0
+        self._number += 1
+        for follower in list(self._followers):
+            self._let_go(follower)
+
+    def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        token: Any = None
+        while not self._stop.is_set():
+            try:
+                for events, after in self._reader.new_events(self._stop, token):
+                    token = after
+                    if events is None:
+                        loop.call_soon_threadsafe(self._open.set)
+                    elif events:
+                        loop.call_soon_threadsafe(self._hand_out, events)
+            except (PyMongoError, HistoryError) as error:
+                log.warning("the history cannot be followed, trying again", error=name_of(error))
+                if classify(error) is not Verdict.TRANSIENT:
+                    token = None
+                    loop.call_soon_threadsafe(self._lost)
+                self._stop.wait(_AGAIN_S)
+
+
+async def follow(request: Request) -> Response:
+    """Answer a follower."""
+    given = p.read(request, PARAMETERS)
+    accept = request.headers.get("accept", "*/*")
+    if not any(wanted in accept for wanted in (MEDIA_TYPE, "text/*", "*/*")):
+        raise problems.Problem(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", f"accept {MEDIA_TYPE}")
+    asker: Asker = request.app.state.asker
+    hub: Hub = request.app.state.hub
+    if hub.followers >= asker.limits.followers:
+        raise problems.busy()
+
+    def choose(history: VisibleHistory) -> Selection:
+        namespace, document_id = given.get("namespace"), given.get("id", ABSENT)
+        if namespace is not None:
+            history.recorded(namespace)
+        elif document_id is not ABSENT:
+            raise problems.wrong_request("id: a document's id means something only within a namespace")
+        if isinstance(document_id, p.OfEvent):
+            event = history.event(document_id.event_id)
+            if event.namespace != namespace or event.document_id is ABSENT:
+                raise problems.not_found()
+            document_id = event.document_id
+        return Selection(namespace, document_id, given.get("field"), operations=given.get("operation", ()))
+
+    last = _last_event_id(request.headers.get("last-event-id", ""))
+    follower = Follower(await asker.ask(request, choose))
+    known = await hub.join(follower, last[1] if last is not None and last[0] == hub.name else None)
+    canonical = given.get("mode") == "canonical"
+    feed = _Feed(request, hub, follower, canonical=canonical)
+    events = feed.all(known, last[2] if last is not None else None, given.get("recorded", 0))
+    return StreamingResponse(
+        events, media_type=MEDIA_TYPE, headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+    )
+
+
+class _Feed:
+    """What one follower is told."""
+
+    def __init__(self, request: Request, hub: Hub, follower: Follower, *, canonical: bool) -> None:
+        self._request = request
+        self._hub = hub
+        self._follower = follower
+        self._canonical = canonical
+        self._asker: Asker = request.app.state.asker
+        self._access: Access = request.app.state.access
+        self._access_log: AccessLog | None = request.app.state.access_log
+
+    async def all(self, known: list[Sent] | None, after: bytes | None, recorded: int) -> AsyncIterator[bytes]:
+        """What is known, what is recorded, then what is new."""
+        try:
+            yield f"retry: {_RETRY_MS}\n\n".encode()
+            seen: set[bytes] = set()
+            if known is None and (after is not None or recorded):
+                async for event in self._recorded(after, recorded):
+                    seen.add(bytes(event.id))
+                    yield self._told(event, wire.dumps(wire.event_tree(event), canonical=self._canonical), 0)
+            for sent in known or ():
+                if self._follower.concerns(sent.event) and (text := await self._text(sent)) is not None:
+                    yield self._told(sent.event, text, sent.number)
+            async for each in self._new():
+                if each is None:
+                    yield b":\n\n"
+                elif bytes(each.event.id) not in seen and (text := await self._text(each)) is not None:
+                    yield self._told(each.event, text, each.number)
+        finally:
+            self._hub.leave(self._follower)
+
+    async def _new(self) -> AsyncIterator[Sent | None]:
+        """What is handed out, and None now and then; ends when the follower is let go, or may not read any more."""
+        while True:
+            try:
+                sent = await asyncio.wait_for(self._follower.queue.get(), _HEARTBEAT_S)
+            except TimeoutError:
+                if self._access.visitor(self._request) is None:
+                    return
+                yield None
+                continue
+            if sent is None:
+                return
+            yield sent
+
+    async def _text(self, sent: Sent) -> str | None:
+        """An event as this follower may read it; None: not at all."""
+        visitor, event = self._request.state.visitor, sent.event
+        if not visitor.reads_everything:
+            shown = (
+                await self._asker.ask(self._request, lambda history: history.shown(event))
+                if gaps.is_operation(event.operation)
+                else self._asker.visible(visitor).shown(event)
+            )
+            if shown is None:
+                return None
+            if shown is not event:
+                return wire.dumps(wire.event_tree(shown), canonical=self._canonical)
+        if self._access_log is not None and event.document_id is not ABSENT:
+            self._access_log.note(self._request, [(event.namespace, event.document_id)])
+        return sent.text(canonical=self._canonical)
+
+    async def _recorded(self, after: bytes | None, recorded: int) -> AsyncIterator[Event]:
+        """What is recorded since an event, oldest first, or the last events; read in a thread, piece by piece."""
+        selection = self._follower.selection
+        found: deque[Event] = deque()
+
+        def read(history: VisibleHistory) -> Iterator[bytes]:
+            if after is not None:
+                seconds, increment = int.from_bytes(after[:4], "big"), int.from_bytes(after[4:8], "big")
+                since = replace(selection, since=Timestamp(seconds, increment))
+                events = history.events(since, newest_first=False)
+            else:
+                events = reversed(list(history.events(selection, limit=recorded)))
+            for event in chain(events):
+                found.append(event)
+                yield b"."
+
+        async for _ in self._asker.stream(self._request, read):
+            yield found.popleft()
+
+    def _told(self, event: Event, text: str, number: int) -> bytes:
+        kind = "gap" if gaps.is_operation(event.operation) else "change"
+        name = f"{self._hub.name}-{number}-{bytes(event.id).hex()}"
+        return f"id: {name}\nevent: {kind}\ndata: {text}\n\n".encode("ascii", "backslashreplace")
+
+
+def _last_event_id(text: str) -> tuple[str, int, bytes] | None:
+    """The hub, the number and the event that an id of ours names; None: it is none."""
+    hub, _, rest = text.partition("-")
+    number, _, event_id = rest.partition("-")
+    if not number.isdecimal() or not number.isascii() or len(event_id) != 32:  # noqa: PLR2004 - digits of an id
+        return None
+    try:
+        return hub, int(number), bytes.fromhex(event_id)
+    except ValueError:
+        return None

@@ -1,0 +1,359 @@
+"""What a request may say: its parameters, how each is read, and how the API's description tells of them.
+
+A parameter that is not known is refused like one that cannot be read: a misspelt one would otherwise be an answer to
+another question. Everything that is wrong is said at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from bson.errors import BSONError
+
+from change_history.bson.values import to_raw
+from change_history.query import transactions
+from change_history.stored.operations import ALL
+from watcher.cli.parsing import literals, times
+from watcher.web import problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from starlette.requests import Request
+
+    from change_history.reconstruct.point_in_time import Moment, PointInTime
+
+MOST_TEXT = 16_384
+"""Characters of a parameter."""
+
+_VERSION = re.compile(r"-?[0-9]{1,9}")
+_EVENT_ID = re.compile(r"[0-9a-f]{32}")
+_OFFSET = re.compile(r"[+-][0-9]{2}:[0-9]{2}")
+_LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter.
+
+    Attributes:
+        name: as it is written.
+        description: of the API.
+        read: gives what is meant; raises ValueError, with a message or without.
+        form: what may be written, as the end of "must be …".
+        schema: JSON Schema of what is written.
+        several: whether it may be given more than once; all must hold, or one of them, as the description says.
+        in_path: whether it is a part of the path.
+        required: whether it must be given.
+        example: something that can be written.
+    """
+
+    name: str
+    description: str
+    read: Callable[[str], Any]
+    form: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    several: bool = False
+    in_path: bool = False
+    required: bool = False
+    example: Any = None
+
+    def described(self) -> dict[str, Any]:
+        """As OpenAPI has it."""
+        schema = {"type": "array", "items": self.schema} if self.several else dict(self.schema)
+        found: dict[str, Any] = {
+            "name": self.name,
+            "in": "path" if self.in_path else "query",
+            "description": self.description,
+            "required": self.in_path or self.required,
+            "schema": schema,
+        }
+        return found | ({"example": self.example} if self.example is not None else {})
+
+
+class Given:
+    """What a request says, read."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A parameter's value, or what stands for one that was not given."""
+        return self._values.get(name, default)
+
+
+def read(request: Request, parameters: Iterable[Parameter]) -> Given:
+    """Read the parameters of a request.
+
+    Raises:
+        watcher.web.problems.Problem: something is wrong with them; it says everything.
+    """
+    known = {each.name: each for each in parameters}
+    written: dict[str, list[str]] = {name: [text] for name, text in request.path_params.items() if name in known}
+    faults: list[dict[str, str]] = []
+    for name, text in request.query_params.multi_items():
+        if name not in known or known[name].in_path:
+            meant = ", ".join(sorted(each.name for each in known.values() if not each.in_path)) or "none"
+            faults.append({"parameter": name[:_LONGEST_SHOWN], "detail": f"it is not known here; there are: {meant}"})
+        else:
+            written.setdefault(name, []).append(text)
+    values: dict[str, Any] = {}
+    for name, parameter in known.items():
+        texts = written.get(name, [])
+        if not texts and parameter.required:
+            faults.append({"parameter": name, "detail": f"it is missing; it must be {parameter.form}"})
+        if len(texts) > 1 and not parameter.several:
+            faults.append({"parameter": name, "detail": "it is given more than once"})
+            continue
+        found = [_read_one(parameter, text, faults) for text in texts]
+        if found:
+            values[name] = tuple(found) if parameter.several else found[0]
+    if faults:
+        raise WrongParametersError(faults)
+    return Given(values)
+
+
+class WrongParametersError(problems.Problem):
+    """Parameters that cannot be read."""
+
+    def __init__(self, faults: list[dict[str, str]]) -> None:
+        detail = "; ".join(f"{fault['parameter']}: {fault['detail']}" for fault in faults)
+        super().__init__(HTTPStatus.BAD_REQUEST, "wrong-request", detail, more={"errors": faults})
+
+
+def _read_one(parameter: Parameter, text: str, faults: list[dict[str, str]]) -> Any:
+    try:
+        if len(text) > MOST_TEXT:
+            raise ValueError(f"it is longer than {MOST_TEXT} characters")  # noqa: TRY301 - said as all others
+        return parameter.read(text)
+    except (ValueError, BSONError, OverflowError, RecursionError) as error:
+        why = f" ({error})" if str(error) and not isinstance(error, RecursionError) else ""
+        faults.append({"parameter": parameter.name, "detail": f"{_shown(text)} must be {parameter.form}{why}"})
+        return None
+
+
+def _shown(text: str) -> str:
+    return json.dumps(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
+
+
+def _namespace(text: str) -> str:
+    if not all(text.partition(".")) or "\0" in text:
+        raise ValueError
+    to_raw(text)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class OfEvent:
+    """A document named by one of its events: `~6b04bf1a…`, for an id that is too long for a URL."""
+
+    event_id: bytes
+
+
+def _document_id(text: str) -> Any:
+    if text.startswith("~"):
+        return OfEvent(_event_id(text[1:]))
+    return literals.document_id(text)
+
+
+def _event_id(text: str) -> bytes:
+    if not _EVENT_ID.fullmatch(text):
+        raise ValueError
+    return bytes.fromhex(text)
+
+
+def moment(text: str) -> Moment:
+    """Read a time; one without a zone is UTC.
+
+    Raises:
+        ValueError: it is none.
+        OverflowError: it is beyond the calendar.
+    """
+    found = times.parse(text, UTC)
+    if isinstance(found, datetime):
+        found.astimezone(UTC)
+    return found
+
+
+def point(text: str) -> PointInTime:
+    """Read a point in time: a version's number, or a time."""
+    return int(text) if _VERSION.fullmatch(text) and int(text) else moment(text)
+
+
+def _field(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError
+    to_raw(text)
+    return text
+
+
+def _operation(text: str) -> str:
+    known = {name.lower(): name for name in ALL}
+    if text.lower() not in known:
+        raise ValueError
+    return known[text.lower()]
+
+
+def _transaction(text: str) -> str:
+    transactions.read_name(text)
+    return text
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of these words."""
+
+    def choose(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return choose
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return number
+
+
+def _zone(text: str) -> str:
+    if _OFFSET.fullmatch(text):
+        return text
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError from error
+    return text
+
+
+_TIME = "a time: 2024-05-01T14:00:00+02:00 (UTC if it names no zone), 2h ago, or a cluster time, seconds:increment"
+_POINT = f"a version (1 is the first, -1 the last) or {_TIME}"
+
+NAMESPACE = Parameter(
+    "namespace", "`database.collection`", _namespace, "database.collection", in_path=True, example="shop.orders"
+)
+ID = Parameter(
+    "id",
+    'The `_id`: bare (`42`, `anna@example.com`, 24 hexadecimal digits for an ObjectId) or Extended JSON (`"42"`, '
+    '`{"$oid": "…"}`), percent-encoded. `~` and the id of an event: the document that this event is about.',
+    _document_id,
+    "a document's id",
+    in_path=True,
+    example="17",
+)
+EVENT_ID = Parameter(
+    "event",
+    "The id of an event, 32 hexadecimal digits.",
+    _event_id,
+    "32 hexadecimal digits",
+    {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    in_path=True,
+    example="6b04ef8600000004af5d2f0c11a2b3c4",
+)
+TRANSACTION_NAME = Parameter(
+    "transaction",
+    "`session:number`, or the id of one of its events, or the beginning of either.",
+    _transaction,
+    "session:number, or the beginning of an event's id",
+    in_path=True,
+    example="bf14af2a:1",
+)
+AT = Parameter("at", f"When: {_POINT}. Without it: as last recorded.", point, _POINT, example="1")
+AT_TIME = Parameter("at", f"When: {_TIME}. Without it: as last recorded.", moment, _TIME)
+FROM = Parameter("from", f"The first point in time: {_POINT}.", point, _POINT, required=True, example="1")
+TO = Parameter("to", f"The second one: {_POINT}. Without it: as last recorded.", point, _POINT, example="-1")
+FROM_TIME = Parameter(
+    "from", f"The first point in time: {_TIME}.", moment, _TIME, required=True, example="2024-05-01T14:00:00Z"
+)
+TO_TIME = Parameter("to", f"The second one: {_TIME}. Without it: as last recorded.", moment, _TIME)
+SINCE = Parameter("since", f"Only from then on, included: {_TIME}.", moment, _TIME, example="2024-05-01T14:00:00Z")
+UNTIL = Parameter("until", f"Only up to then, included: {_TIME}.", moment, _TIME)
+ABOUT = Parameter("namespace", "Only this `database.collection`.", _namespace, "database.collection")
+FIELD = Parameter(
+    "field",
+    "Only events that concern this field or what is below it.",
+    _field,
+    "a field, address.city",
+    example="status",
+)
+OPERATION = Parameter(
+    "operation",
+    "Only events of this operation, or of one of these.",
+    _operation,
+    "an operation",
+    {"type": "string", "enum": list(ALL)},
+    several=True,
+)
+TRANSACTION = Parameter(
+    "transaction", "Only events of this transaction.", _transaction, "session:number, or the beginning of an event's id"
+)
+CHANGED_FROM = Parameter(
+    "changed_from",
+    "Only events in which the field, or any, had this value before; written as an id is.",
+    literals.value,
+    "a value",
+)
+CHANGED_TO = Parameter(
+    "changed_to",
+    "Only events in which the field, or any, got this value; written as an id is.",
+    literals.value,
+    "a value",
+)
+ORDER = Parameter(
+    "order",
+    "Which come first.",
+    one_of("newest", "oldest"),
+    "newest or oldest",
+    {"type": "string", "enum": ["newest", "oldest"], "default": "newest"},
+)
+CURSOR = Parameter("cursor", "What the page before calls `next`.", str, "what a page calls next")
+DETAIL = Parameter(
+    "detail",
+    "`summary`: without values, only which fields.",
+    one_of("full", "summary"),
+    "full or summary",
+    {"type": "string", "enum": ["full", "summary"], "default": "full"},
+)
+ZONE = Parameter(
+    "zone", "The zone of the days.", _zone, "a zone, Europe/Berlin or +02:00", {"type": "string", "default": "UTC"}
+)
+TOP = Parameter(
+    "top",
+    "So many of the busiest.",
+    whole(1, 100),
+    "a number from 1 to 100",
+    {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
+)
+OF = Parameter(
+    "of",
+    "What to count; each is one pass over the events.",
+    one_of("collections", "days", "documents", "fields"),
+    "collections, days, documents or fields",
+    {"type": "string", "enum": ["collections", "days", "documents", "fields"]},
+    several=True,
+)
+
+
+def limit(most: int, default: int = 100) -> Parameter:
+    """How many items a page has."""
+    return Parameter(
+        "limit",
+        "So many items at most. Of a streamed answer: of all; without it, there is no end.",
+        whole(1, most),
+        f"a number from 1 to {most}",
+        {"type": "integer", "minimum": 1, "maximum": most, "default": default},
+    )

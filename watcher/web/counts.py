@@ -1,0 +1,105 @@
+"""How many events each namespace has, and since when: counted through the index, and remembered for a while.
+
+Counting millions of events takes seconds. So a count is used again for a time that grows with how long it took, and
+where counting takes longer than somebody should wait, it goes on in the background and the answer says nothing yet.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pymongo
+from pymongo.errors import PyMongoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from change_history.reader import Reader
+    from change_history.stored.event import Event
+
+_FRESH_S = 2.0
+_FRESH_TIMES = 20
+"""A count is used again for so many times as long as it took."""
+_AT_ONCE_S = 1.0
+_BACKGROUND_S = 300.0
+
+
+class Count(NamedTuple):
+    """What is recorded of a namespace.
+
+    Attributes:
+        events: how many; None: still being counted.
+        first: the oldest event; None: there is none.
+        last: the newest.
+    """
+
+    events: int | None
+    first: Event | None
+    last: Event | None
+
+
+class _Known(NamedTuple):
+    events: int
+    counted_at: float
+    took: float
+
+    def is_fresh(self, now: float) -> bool:
+        return now - self.counted_at < max(_FRESH_S, _FRESH_TIMES * self.took)
+
+
+class Counts:
+    """Counts the events of namespaces, for all requests together. Safe to use from several threads."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[str, _Known] = {}
+        self._ends: dict[str, tuple[float, tuple[Event | None, Event | None]]] = {}
+        self._in_background: set[str] = set()
+        self._lock = threading.Lock()
+
+    def of(self, namespaces: Iterable[str]) -> dict[str, Count]:
+        """Count the events of some namespaces, in about a second altogether."""
+        deadline = time.monotonic() + _AT_ONCE_S
+        return {name: Count(self._events(name, deadline), *self._ends_of(name)) for name in namespaces}
+
+    def _ends_of(self, namespace: str) -> tuple[Event | None, Event | None]:
+        now, known = time.monotonic(), self._ends.get(namespace)
+        if known is None or now - known[0] > _FRESH_S:
+            known = self._ends[namespace] = (now, self._reader.ends(namespace))
+        return known[1]
+
+    def _events(self, namespace: str, deadline: float) -> int | None:
+        now, known = time.monotonic(), self._known.get(namespace)
+        if known is not None and known.is_fresh(now):
+            return known.events
+        left = deadline - now
+        if left > 0:
+            try:
+                return self._count(namespace, left)
+            except PyMongoError as error:
+                if not error.timeout:
+                    raise
+        with self._lock:
+            if namespace not in self._in_background:
+                self._in_background.add(namespace)
+                threading.Thread(target=self._later, args=(namespace,), name=f"count {namespace}", daemon=True).start()
+        return known.events if known is not None else None
+
+    def _later(self, namespace: str) -> None:
+        try:
+            self._count(namespace, _BACKGROUND_S)
+        except PyMongoError:
+            pass  # the next one who asks tries again
+        finally:
+            with self._lock:
+                self._in_background.discard(namespace)
+
+    def _count(self, namespace: str, seconds: float) -> int:
+        begun = time.monotonic()
+        with pymongo.timeout(seconds):
+            events = self._reader.count_all(namespace)
+        now = time.monotonic()
+        self._known[namespace] = _Known(events, now, now - begun)
+        return events
