@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from change_history.partition import Partition
-from config import uri
+from config import ages, uri
 
 _MAX_DATABASE_BYTES = 63
 _MAX_NAMESPACE_BYTES = 255
@@ -121,6 +121,47 @@ def partition(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("it is not of the form I/N")  # noqa: TRY004 - pydantic turns only ValueError into a problem
     return Partition.parse(value)
+
+
+def retention(value: object) -> tuple[ages.Rule, ...]:
+    """Rules `glob=age` from a comma-separated string or a list, in the order written."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str | ages.Rule) for part in parts):
+        raise ValueError("not a string and not a list of strings")
+    found: list[ages.Rule] = []
+    faults: list[str] = []
+    for part in (str(part).strip() for part in parts):
+        glob, equals, age = (each.strip() for each in part.partition("="))
+        if not part:
+            continue
+        if not equals:
+            faults.append(f"{_quoted(part)} has no '='; write for example '{glob or 'shop.*'}=30d'")
+            continue
+        try:
+            fault = _glob_fault(glob)
+            if age.lower() != ages.FOREVER:
+                ages.seconds(age)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            faults.append(fault)
+        elif glob in {rule.glob for rule in found}:
+            faults.append(f"{_quoted(glob)} is there twice, and the first rule that fits counts")
+        else:
+            found.append(ages.Rule(glob, age.lower()))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(found)
+
+
+def age(value: object) -> object:
+    """An age, or None: for ever."""
+    if isinstance(value, str):
+        if value.strip().lower() == ages.FOREVER:
+            return None
+        ages.seconds(value)
+        return value.strip().lower()
+    return value
 
 
 def no_bool(value: object) -> object:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from change_history.partition import Partition
-from config import checks
+from config import ages, checks
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,13 @@ Stream = Annotated[str, BeforeValidator(checks.stream), Allowed("a name of lette
 OnePartition = Annotated[
     Partition | None, NoDecode, BeforeValidator(checks.partition), Allowed("I/N, the I-th of N partitions, such as 2/4")
 ]
+Retention = Annotated[
+    tuple[ages.Rule, ...],
+    NoDecode,
+    BeforeValidator(checks.retention),
+    Allowed("comma-separated rules `glob=age` such as shop.sessions=30d,shop.*=2y; the first that fits counts"),
+]
+Age = Annotated[str | None, BeforeValidator(checks.age), Allowed("an age such as 30d or 2y, or forever")]
 Whole = Annotated[int, BeforeValidator(checks.no_bool)]
 Host = Annotated[str, BeforeValidator(checks.host), Allowed("an address to listen on, such as 127.0.0.1 or 0.0.0.0")]
 Folder = Annotated[Path, BeforeValidator(checks.folder), Allowed("the path of a folder")]

@@ -24,6 +24,7 @@ _UNSET = {
     "serve_tokens": "(none)",
     "serve_user_header": "(none)",
     "access_log": "(none)",
+    "snapshot_retention": "(none: as long as their history)",
 }
 
 
@@ -55,6 +56,13 @@ class Snapshots(StrEnum):
 
     ON = "on"  # keep whole states of long-lived documents, so that asking for one as of a moment stays fast
     OFF = "off"  # fold the whole history every time
+
+
+class RetentionBy(StrEnum):
+    """Who expires history by the rules of `retention`."""
+
+    DAEMON = "daemon"  # the daemon that leads, beside the stream
+    COMMAND = "command"  # only `watcher retention run --yes`
 
 
 class LogLevel(StrEnum):
@@ -117,6 +125,18 @@ class Settings(BaseSettings):
 
     snapshots: Annotated[Snapshots, fields.AnyCase] = Snapshots.ON
     """Whether whole states of long-lived documents are kept beside their history."""
+
+    retention: fields.Retention = ()
+    """How long history is kept, by namespace; what fits no rule is kept for ever."""
+
+    retention_by: Annotated[RetentionBy, fields.AnyCase] = RetentionBy.DAEMON
+    """Who removes expired history."""
+
+    retention_rate: fields.Whole = Field(default=20_000, ge=1, le=1_000_000)
+    """The most events that are expired in a second."""
+
+    snapshot_retention: fields.Age = None
+    """How long snapshots are kept; without it, as long as the history that they stand for."""
 
     batch_size: fields.Whole = Field(default=1000, ge=1, le=100_000)
     """The most events in one write."""
@@ -275,6 +295,6 @@ def _shown(name: str, value: object) -> str:
         case Partition():
             return str(value)
         case tuple():
-            return ",".join(value)
+            return ",".join(map(str, value))
         case _:
             return str(value)

@@ -12,6 +12,7 @@ from change_history.bson.values import document_to_python, to_python
 from change_history.reconstruct import point_in_time, skim, trust
 from change_history.reconstruct.entries import Following, Reconstructed, fields_of, only_rejected, unless_rejected
 from change_history.reconstruct.filters import Filter
+from change_history.reconstruct.horizon import horizon
 from change_history.reconstruct.lineage import Lineage
 from change_history.reconstruct.reads import in_ids
 from change_history.reconstruct.trust import Unknown
@@ -74,6 +75,8 @@ class CollectionState:
         self._database = database
         self.namespace = namespace
         where = point_in_time.of_collection(database, namespace, at)
+        hidden = horizon(database, namespace) if at is not None else None
+        self._expired = hidden.unknown if hidden is not None and hidden.hides(at) else None
         self.position = where.position
         self.moment = where.moment
         self.lineage = Lineage(database, namespace, where.position, where.moment, where.boundary)
@@ -81,7 +84,7 @@ class CollectionState:
     @property
     def unknown(self) -> str | None:
         """Why nobody can tell which documents there were; None: it can be told."""
-        unknown = self.lineage.unrecorded or self.lineage.not_yet
+        unknown = self._expired or self.lineage.unrecorded or self.lineage.not_yet
         return unknown.reason if unknown is not None else None
 
     @property

@@ -23,6 +23,7 @@ from change_history.reconstruct.entries import (
     ordered,
     unless_rejected,
 )
+from change_history.reconstruct.horizon import Horizon, horizon_of, horizon_read
 from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads
 from change_history.reconstruct.reads import Read, is_id, read_together
 from change_history.stored.names import HISTORY
@@ -55,6 +56,7 @@ class Ahead(NamedTuple):
         complete: whether there are no earlier ones.
         snapshot: the last one; it too may lie after the position.
         rejected: what is only in `rejected` and may concern it.
+        horizon: up to where its history has expired, where that was asked for.
     """
 
     namespace: str
@@ -64,6 +66,7 @@ class Ahead(NamedTuple):
     complete: bool
     snapshot: snapshots.Snapshot | None
     rejected: trust.Rejected
+    horizon: Horizon | None = None
 
 
 def read_ahead(
@@ -72,11 +75,14 @@ def read_ahead(
     document_id: raw.Value,
     until: HistoryPosition,
     asked: tuple[Boundary | None] | None = None,
+    *,
+    with_horizon: bool = False,
 ) -> Ahead:
     """Read what telling a document most often needs.
 
     Args:
         asked: what `change_history.reconstruct.last_boundary` has said of the position already.
+        with_horizon: whether to read that too.
     """
     upto = {"$lte": Binary(until.last_id)}
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}
@@ -84,10 +90,12 @@ def read_ahead(
     reads = [
         of_rejected,  # first: one that is brought into history meanwhile is here or there
         *(boundary_reads(namespace, until) if asked is None else ()),
+        *((horizon_read(namespace),) if with_horizon else ()),
         snapshots.latest_read(namespace, document_id, upto),
         Read(HISTORY, query, {"namespace": -1, "document_id": -1, "_id": -1}, _ENTRIES),
     ]
     rejected, *boundaries, kept, entries = read_together(database, reads, {"_id": 1})
+    hidden = boundaries.pop() if with_horizon else []
     return Ahead(
         namespace,
         document_id,
@@ -96,6 +104,7 @@ def read_ahead(
         len(entries) < _ENTRIES,
         snapshots.read(raw.fields(bytes(kept[0].raw))) if kept else None,
         trust.rejected_of(database, [namespace], of_rejected, rejected),
+        horizon_of(hidden),
     )
 
 

@@ -15,6 +15,7 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct import fold, trust
+from change_history.reconstruct.horizon import relied_on
 from change_history.reconstruct.reads import in_ids
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.chunks import whole
@@ -143,11 +144,11 @@ class Following:
         """Take one more entry."""
         self.last, self._count = identity(fields), self._count + 1
         if (document := fold.whole(fields)) is not None:
-            self._base, self._state = self.last, fold.Folding(document)
+            self._base, self._state = relied_on(fields, self.last), fold.Folding(document)
             return
         entry = fold.read_fields(fields)
         if fold.tells_all(entry):
-            self._base, self._state = self.last, fold.Folding(None)
+            self._base, self._state = relied_on(fields, self.last), fold.Folding(None)
         if isinstance(self._state, Unknown):
             return
         try:

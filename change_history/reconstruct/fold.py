@@ -136,6 +136,8 @@ class Folding:
         if operation == b"delete" or (operation == b"reconcile" and _is_gone(changes)):
             self._document = self._root = None
         elif changes and not changes[0].path:
+            if operation == b"baseline":
+                raise DoesNotApplyError("it was not known at the horizon, up to which its history has expired")
             raise DoesNotApplyError("the event was too large to be delivered with its values: what it did is unknown")
         elif operation in _WHOLE or (operation in _MAYBE_WHOLE and _is_whole(changes)):
             told = ((change.path[0], change.new) for change in changes if change.new is not None)

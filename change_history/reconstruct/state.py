@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bson import Binary
+from bson import Binary, Timestamp
 
 from change_history.bson.values import document_to_python, to_raw
 from change_history.errors import HistoryError
@@ -107,15 +108,23 @@ class Reconstruction:
         self.raw_id = to_raw(document_id)
         where = point_in_time.of_document(database, namespace, self.raw_id, at)
         self.position = where.position
-        ahead = read_ahead(database, namespace, self.raw_id, where.position, where.boundary)
+        in_time = isinstance(at, (datetime, Timestamp))
+        ahead = read_ahead(
+            database, namespace, self.raw_id, where.position, where.boundary, with_horizon=in_time
+        )
+        self.expired = ahead.horizon.unknown if ahead.horizon is not None and ahead.horizon.hides(at) else None
         self.lineage = Lineage(database, namespace, where.position, where.moment, (ahead.boundary,))
-        self.reconstructed: Reconstructed | None = reconstruct_one(
-            database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead
+        self.reconstructed: Reconstructed | None = (
+            reconstruct_one(database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead)
+            if self.expired is None
+            else None
         )
 
     @property
     def data(self) -> bytes | Unknown | None:
         """The document's bytes; None: it was not there; `Unknown`: history cannot tell."""
+        if self.expired is not None:
+            return self.expired
         if self.reconstructed is None:
             return self.lineage.unrecorded or self._unless_it_was_there()
         return self.reconstructed.document

@@ -15,6 +15,7 @@ REVERTS = "reverts"
 TERMS = "terms"
 IMPORTED = "imported"
 AMENDMENTS = "amendments"
+HORIZONS = "horizons"
 
 INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 """States of a revert."""

@@ -8,18 +8,18 @@ here. What has no token is not the stream's: it tells how things were after all 
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson.raw_bson import RawBSONDocument
 
+from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import TypeVar
-
-    from change_history.bson import raw
 
     Stored = TypeVar("Stored", bound=Mapping[str, Any])
     Fields = dict[bytes, raw.Value]
@@ -87,6 +87,13 @@ def identity(fields: dict[bytes, raw.Value]) -> bytes:
     return fields[b"_id"][1][5:]
 
 
+def entry_id(time: ClusterTime, operation: bytes, namespace: bytes, document_id: raw.Value) -> bytes:
+    """The `_id` of an entry that no event has made: the same of the same document at the same cluster time."""
+    named = operation + b"\x00" + namespace + b"\x00" + raw.TYPE_BYTE[document_id[0]] + document_id[1]
+    return time.prefix + blake2b(named, digest_size=_DIGEST_BYTES).digest()
+
+
+_DIGEST_BYTES = 8
 _ID = b"\x05_id\x00\x10\x00\x00\x00\x00"
 _ID_AT = 4 + len(_ID)
 _OF_TIME = slice(_ID_AT, _ID_AT + 8)

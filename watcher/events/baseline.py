@@ -5,18 +5,16 @@ Such an entry stands in history at the cluster time of the snapshot it was read 
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.diff.images import diff
 from change_history.stored import changes
 from change_history.stored.changes import HISTORY, UNKNOWN, Change
+from change_history.stored.order import entry_id
 
 if TYPE_CHECKING:
     from change_history.bson.cluster_time import ClusterTime
-
-_DIGEST_BYTES = 8
 
 
 class Snapshot(NamedTuple):
@@ -87,8 +85,7 @@ def _entry(
     key_order: list[bytes] | None,
     snapshot: Snapshot,
 ) -> bytes:
-    named = operation + b"\x00" + namespace + b"\x00" + raw.TYPE_BYTE[document_id[0]] + document_id[1]
-    identity = snapshot.cluster_time.prefix + blake2b(named, digest_size=_DIGEST_BYTES).digest()
+    identity = entry_id(snapshot.cluster_time, operation, namespace, document_id)
     contents = [
         (b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + identity)),
         (b"namespace", (raw.STRING, raw.string(namespace))),

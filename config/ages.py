@@ -1,0 +1,54 @@
+"""Ages: how long something is kept, as `30d` or `2y`, and the rules that say so of namespaces. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from change_history import globs
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+_AGE = re.compile(r"([0-9]{1,9})\s*([smhdwy])")
+FOREVER = "forever"
+_LONGEST_S = 1000 * 365 * 86_400
+
+
+class Rule(NamedTuple):
+    """How long the history of some namespaces is kept.
+
+    Attributes:
+        glob: which.
+        age: as it is written: `30d`, or `forever`.
+    """
+
+    glob: str
+    age: str
+
+    @property
+    def seconds(self) -> int | None:
+        """The age in seconds; None: for ever."""
+        return None if self.age == FOREVER else seconds(self.age)
+
+    def __str__(self) -> str:
+        return f"{self.glob}={self.age}"
+
+
+def seconds(age: str) -> int:
+    """Read an age.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _AGE.fullmatch(age.strip().lower())
+    if found is None or not int(found[1]):
+        raise ValueError(f"{age!r} is no age; write a whole number and s, m, h, d, w or y, for example 30d")
+    length = int(found[1]) * _SECONDS[found[2]]
+    if length > _LONGEST_S:
+        raise ValueError(f"{age!r} is longer than 1000 years; write {FOREVER}")
+    return length
+
+
+def rule_for(rules: tuple[Rule, ...], namespace: str) -> Rule | None:
+    """The first rule that a namespace fits; None: its history is kept for ever."""
+    database, collection = globs.split(namespace)
+    return next((rule for rule in rules if globs.fits((rule.glob,), database, collection)), None)

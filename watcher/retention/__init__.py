@@ -1,0 +1,1 @@
+"""Expiring history by age: what is due, what has to stay for the rest, and the work itself."""

@@ -1,0 +1,136 @@
+"""Who expires the history of a namespace: one at a time, whatever process it is in.
+
+What stands for expired history is worked out from history, and stored. Were two at it, one of them frozen in between,
+it could store what the other one has long removed. So it is written together with the namespace's document in
+`horizons`, which names the one who is at work, and not at all once that names another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bson import ObjectId
+from pymongo import ReadPreference, WriteConcern
+from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.read_concern import ReadConcern
+
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.stored.names import HORIZONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+    T = TypeVar("T")
+
+_MAJORITY = WriteConcern("majority")
+_NO_TRANSACTIONS = 20
+_LASTS_MS = 30_000
+
+
+class ClaimedError(Exception):
+    """Another one is at work on the namespace, or has been since."""
+
+
+class Claim:
+    """The right to expire the history of one namespace. It ends with the block.
+
+    Args:
+        namespace: `db.coll`.
+
+    Raises:
+        ClaimedError: on entering, another one has it.
+    """
+
+    def __init__(self, database: Database[Any], namespace: str) -> None:
+        self._client = database.client
+        self._horizons = database.get_collection(HORIZONS, write_concern=_MAJORITY)
+        self.namespace = namespace
+        self._mine = ObjectId()
+        self._session: ClientSession | None = None
+        self._transactions = True
+        self.horizon = self.done = BEGINNING_OF_TIME
+
+    def __enter__(self) -> Self:
+        free = {"_id": self.namespace, "$expr": {"$lt": [{"$ifNull": ["$until", 0]}, "$$NOW"]}}
+        taken = {"worker": self._mine, "until": {"$add": ["$$NOW", _LASTS_MS]}}
+        try:
+            found = self._horizons.find_one_and_update(free, [{"$set": taken}], upsert=True)
+        except DuplicateKeyError:
+            raise ClaimedError(self.namespace) from None
+        if found is not None:
+            self.horizon, self.done = _time(found.get("horizon")), _time(found.get("done"))
+        self._session = self._client.start_session(causal_consistency=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.end_session()
+        self._horizons.update_one({"_id": self.namespace, "worker": self._mine}, {"$unset": {"worker": 1, "until": 1}})
+
+    def announce(self, horizon: ClusterTime) -> None:
+        """Say that history before a cluster time is going. Call it before any of it goes."""
+        self._set({"horizon": horizon.timestamp})
+        self.horizon = horizon
+
+    def finish(self, events: int) -> None:
+        """Say that all history before the horizon has gone.
+
+        Args:
+            events: how many were removed.
+        """
+        self._set({"done": self.horizon.timestamp}, {"events": events})
+        self.done = self.horizon
+
+    def run(self, write: Callable[[ClientSession | None], T]) -> T:
+        """Write something if the claim still holds, and all of it or nothing.
+
+        Args:
+            write: does so within the session it is given; safe to repeat. A standalone server has no transactions, so
+                there is none then, and no more than a look at the claim.
+
+        Raises:
+            ClaimedError: the claim is lost; nothing is written.
+        """
+        session = self._session
+        while session is not None and self._transactions:
+            with session.start_transaction(ReadConcern("snapshot"), _MAJORITY, ReadPreference.PRIMARY):
+                if self._touched(session):
+                    return write(session)
+        self.renew()
+        return write(None)
+
+    def renew(self, session: ClientSession | None = None) -> None:
+        """Keep the claim for a while longer.
+
+        Raises:
+            ClaimedError: it is lost.
+        """
+        self._set({}, session=session)
+
+    def _touched(self, session: ClientSession) -> bool:
+        """Renew the claim; False: this server has no transactions."""
+        try:
+            self.renew(session)
+        except OperationFailure as error:
+            if error.code != _NO_TRANSACTIONS:
+                raise
+            self._transactions = False
+            session.abort_transaction()
+        return self._transactions
+
+    def _set(
+        self, values: dict[str, Any], more: dict[str, int] | None = None, session: ClientSession | None = None
+    ) -> None:
+        counted = {name: {"$add": [{"$ifNull": [f"${name}", 0]}, count]} for name, count in (more or {}).items()}
+        change = {**values, **counted, "until": {"$add": ["$$NOW", _LASTS_MS]}}
+        mine = {"_id": self.namespace, "worker": self._mine}
+        if not self._horizons.update_one(mine, [{"$set": change}], session=session).matched_count:
+            raise ClaimedError(self.namespace)
+
+
+def _time(stored: Any) -> ClusterTime:
+    return ClusterTime.of(stored) if stored is not None else BEGINNING_OF_TIME

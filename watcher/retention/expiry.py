@@ -1,0 +1,353 @@
+"""Expiring the history of one namespace up to a horizon, in the order of time, a portion after the other.
+
+First the horizon is announced: from then on, questions about what lies beyond are refused. Then, portion by portion,
+every document that was alive at the horizon gets its base there (`change_history.reconstruct.horizon`), and once a
+majority has that, the entries that it stands for go. A document that has one already, and no entry since, is not looked
+at: what it costs to move the horizon is what has happened in between.
+
+A kill at any moment costs nothing. A base that is there is never made again, since what it was made from may be gone in
+part.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
+from pymongo import WriteConcern
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.reconstruct import horizon as horizons
+from change_history.reconstruct.entries import Following, timelines
+from change_history.stored import amendments, exact
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.order import identity
+from change_history.stored.reading import RAW
+from watcher.retention.stretches import STAYS, stretches
+from watcher.stream.large_documents import LargeDocuments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+    from change_history.bson.cluster_time import ClusterTime
+    from change_history.reconstruct.entries import Reconstructed
+    from change_history.reconstruct.lineage import Incarnation
+    from watcher.retention.claim import Claim
+    from watcher.retention.stretches import Stretch
+
+    Fields = dict[bytes, raw.Value]
+
+_MAJORITY = WriteConcern("majority")
+_WALKED = 1000
+"""So many entries are looked at, without their values, for the documents that they are of."""
+_TOGETHER = 50
+"""So many documents of a collection that was renamed are worked out at once; each may be of 16 MB."""
+_MOST_ENTRIES = 500
+_MOST_BYTES = 4 * 1024 * 1024
+"""So many entries, and bytes of bases, are written or removed at once."""
+
+
+@dataclass
+class Pace:
+    """Keeps expiry out of the stream's way.
+
+    Args:
+        rate: the most events in a second.
+        wait: waits so many seconds; whether a stop was asked for.
+        behind: whether the stream has more to do than it can at the moment.
+    """
+
+    rate: int
+    wait: Callable[[float], bool]
+    behind: Callable[[], bool] = lambda: False
+    _due: float = field(default_factory=time.monotonic)
+
+    def done(self, events: int) -> None:
+        """Wait for as long as so many events may take, and while the stream is behind.
+
+        Raises:
+            StoppedError: a stop was asked for.
+        """
+        self._due = max(self._due, time.monotonic() - 1) + events / self.rate
+        stopped = self.wait(max(self._due - time.monotonic(), 0))
+        while not stopped and self.behind():
+            stopped = self.wait(0.1)
+        if stopped:
+            raise EndedError
+
+
+class EndedError(Exception):
+    """A stop was asked for; what was done stays done."""
+
+
+class _Told(NamedTuple):
+    """A document whose history up to a horizon is to go.
+
+    Attributes:
+        base: what is to stand for it; None: nothing, or what is there already.
+        gone: `_id`s of the entries that go.
+    """
+
+    base: bytes | None
+    gone: list[bytes]
+
+
+class _Document:
+    """A document that is followed up to the horizon."""
+
+    def __init__(self, document_id: raw.Value) -> None:
+        self.id = document_id
+        self._following = Following(None)
+        self._ids: list[bytes] = []
+        self._wall = 0
+        self._stands: bytes | None = None
+        self._alone: bytes | None = None
+
+    def add(self, fields: Fields, at: ClusterTime, *, mine: bool) -> None:
+        """Take the next entry.
+
+        Args:
+            at: the horizon.
+            mine: it lies under the namespace itself.
+        """
+        self._following.add(fields)
+        self._wall = max(self._wall, int.from_bytes(fields[b"timestamp"][1], "little", signed=True))
+        entry = identity(fields)
+        if mine:
+            self._ids.append(entry)
+            is_baseline = raw.text_of(fields[b"operation"]) == horizons.BASELINE
+            self._alone = entry if is_baseline and len(self._ids) == 1 else None
+            if entry.startswith(at.prefix) and horizons.is_base(fields):
+                self._stands = entry
+        else:
+            self._alone = None
+
+    def told(self, namespace: bytes, at: ClusterTime, judge: Callable[[Reconstructed], Reconstructed]) -> _Told:
+        """What is to stand for the document, and what goes."""
+        stays = self._stands or (self._alone if len(self._ids) == 1 else None)
+        if stays is not None:
+            return _Told(None, [each for each in self._ids if each != stays])
+        found = judge(self._following.reconstructed())
+        if found.document is None:
+            return _Told(None, self._ids)
+        wall = max(self._wall, horizons.wall_ms(at))
+        base = horizons.base(namespace, self.id, found.document, at, relies_on=found.base, wall=wall)
+        return _Told(base, self._ids)
+
+
+class Expiry:
+    """Expires the history of one namespace.
+
+    Args:
+        claim: the right to.
+        pace: keeps it out of the stream's way.
+    """
+
+    def __init__(self, database: Database[Any], claim: Claim, pace: Pace) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, codec_options=RAW, write_concern=_MAJORITY)
+        self._snapshots = database.get_collection(SNAPSHOTS, write_concern=_MAJORITY)
+        self._rejected = database.get_collection(REJECTED, write_concern=_MAJORITY)
+        self._parts = database.get_collection(PARTS, write_concern=_MAJORITY)
+        self._large = LargeDocuments(database)
+        self._claim = claim
+        self._pace = pace
+        self._namespace = claim.namespace
+        self._name = claim.namespace.encode("utf-8", "surrogateescape")
+        self._at = claim.horizon
+
+    def run(self, horizon: ClusterTime, *, from_beginning: bool = False) -> Iterator[int]:
+        """Expire everything up to a horizon; safe to repeat.
+
+        Args:
+            horizon: the last cluster time of a second, up to which all is recorded.
+            from_beginning: look at what lies before the last horizon, too: something may have entered it late.
+
+        Yields:
+            After each portion, how many entries it has removed.
+
+        Raises:
+            watcher.retention.claim.ClaimedError: another one is at work.
+            EndedError: a stop was asked for.
+        """
+        if horizon <= self._claim.done:
+            return
+        done = self._claim.done if not from_beginning else type(horizon)(0)
+        events = 0
+        self._claim.announce(horizon)
+        for stretch in stretches(self._database, self._namespace, done, horizon):
+            self._at = stretch.until
+            for removed in self._stretch(stretch, max(stretch.since, done)):
+                events += removed
+                yield removed
+        events += (others := self._beside(horizon))
+        yield others
+        self._claim.finish(events)
+
+    def _stretch(self, stretch: Stretch, since: ClusterTime) -> Iterator[int]:
+        for ids in self._brought(stretch):
+            yield from self._documents(stretch, ids)
+        for ids, others in self._walk(since, stretch.until):
+            yield from self._documents(stretch, ids)
+            if others:
+                yield self._remove(others)
+
+    def _walk(self, since: ClusterTime, until: ClusterTime) -> Iterator[tuple[list[raw.Value], list[bytes]]]:
+        """The documents that have entries in an interval, and the events about the collection that go."""
+        last = since.first_id
+        while True:
+            query = {"namespace": self._namespace, "_id": {"$gte": Binary(last), "$lte": Binary(until.last_id)}}
+            wanted = {"document_id": 1, "operation": 1, "description.horizon": 1}
+            found = list(self._history.find(query, wanted, sort=[("_id", 1)], hint=NAMESPACE_TIMELINE, limit=_WALKED))
+            ids: dict[Hashable, raw.Value] = {}
+            others: list[bytes] = []
+            for stored in found:
+                fields = raw.fields(bytes(stored.raw))
+                last = identity(fields)
+                operation = raw.text_of(fields[b"operation"]).decode()
+                if b"document_id" not in fields:
+                    others += [last] if operation not in STAYS else []
+                elif not horizons.is_base(fields):
+                    ids[key_of(fields[b"document_id"])] = fields[b"document_id"]
+            yield list(ids.values()), others
+            if len(found) < _WALKED:
+                return
+            last = (int.from_bytes(last, "big") + 1).to_bytes(16, "big")
+
+    def _brought(self, stretch: Stretch) -> Iterator[list[raw.Value]]:
+        """The documents that a rename has brought from another name: from here on they are told by this one."""
+        for incarnation in stretch.brought:
+            query = {
+                "namespace": incarnation.namespace,
+                "document_id": {"$exists": True},
+                "_id": incarnation.ids(),
+            }
+            stages: list[dict[str, Any]] = [
+                {"$match": query},
+                {"$sort": {"namespace": 1, "document_id": 1}},
+                {"$group": {"_id": "$document_id"}},
+            ]
+            with self._history.aggregate(stages, allowDiskUse=True, hint=dict(DOCUMENT_TIMELINE)) as cursor:
+                ids = (raw.fields(bytes(found.raw))[b"_id"] for found in cursor)
+                while some := list(islice(ids, _WALKED)):
+                    yield some
+
+    def _documents(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[int]:
+        """Give documents what stands for their history, and remove that."""
+        bases: list[bytes] = []
+        gone: list[bytes] = []
+        size = 0
+        for told in self._told(stretch, ids) if stretch.lineage else self._all_of(stretch, ids):
+            if told.base is not None:
+                bases.append(told.base)
+                size += len(told.base)
+            gone += told.gone
+            if len(gone) + len(bases) >= _MOST_ENTRIES or size >= _MOST_BYTES:
+                self._store(bases)
+                yield self._remove(gone)
+                bases, gone, size = [], [], 0
+        self._store(bases)
+        yield self._remove(gone)
+
+    def _told(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[_Told]:
+        lineage = stretch.lineage
+        from change_history.reconstruct import trust
+        from change_history.reconstruct.entries import unless_rejected
+
+        names = [each.namespace for each in lineage]
+        rejected = trust.rejected(self._database, names)
+        at_once = len(ids) if len(lineage) == 1 else _TOGETHER
+        for start in range(0, len(ids), max(at_once, 1)):
+            some = ids[start : start + at_once]
+            documents: dict[Hashable, _Document] = {}
+            for incarnation in reversed(lineage):
+                for key, document in self._followed(incarnation, some, documents):
+                    if len(lineage) == 1:
+                        judge = _judge(unless_rejected, rejected, key, stretch.until)
+                        yield document.told(self._name, stretch.until, judge)
+                        documents.clear()
+            for key, document in documents.items():
+                judge = _judge(unless_rejected, rejected, key, stretch.until)
+                yield document.told(self._name, stretch.until, judge)
+
+    def _followed(
+        self, incarnation: Incarnation, ids: Sequence[raw.Value], documents: dict[Hashable, _Document]
+    ) -> Iterator[tuple[Hashable, _Document]]:
+        for document_id, entries in timelines(self._database, incarnation, ids):
+            key = key_of(document_id)
+            document = documents.setdefault(key, _Document(document_id))
+            for fields in entries:
+                document.add(fields, self._at, mine=incarnation.namespace == self._namespace)
+            yield key, document
+
+    def _all_of(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[_Told]:
+        """Documents of which nothing has to stay."""
+        from change_history.reconstruct.reads import in_ids
+
+        within = {"$gte": Binary(stretch.since.first_id), "$lte": Binary(stretch.until.last_id)}
+        query = {"namespace": self._namespace, "document_id": in_ids(ids), "_id": within}
+        for stored in self._history.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE):
+            yield _Told(None, [identity(raw.fields(bytes(stored.raw)))])
+
+    def _store(self, bases: list[bytes]) -> None:
+        if not bases:
+            return
+        documents = {identity(raw.fields(each)): self._large.fitted(each) for each in bases}
+        amendments.note(self._database, "late", list(documents))
+
+        def insert(session: ClientSession | None) -> None:
+            new = dict(documents)
+            among = {"_id": {"$in": [Binary(each) for each in documents]}}
+            for found in self._history.find(among, {"_id": 1}, session=session):
+                del new[identity(raw.fields(bytes(found.raw)))]
+            if new:
+                exact.insert(self._history, list(new.values()), session)
+
+        self._claim.run(insert)
+
+    def _remove(self, ids: list[bytes]) -> int:
+        if ids:
+            self._claim.renew()
+            amendments.note(self._database, "expired", ids)
+            for start in range(0, len(ids), _MOST_ENTRIES):
+                some = [Binary(each) for each in ids[start : start + _MOST_ENTRIES]]
+                self._history.delete_many({"_id": {"$in": some}})
+                self._pace.done(len(some))
+        return len(ids)
+
+    def _beside(self, horizon: ClusterTime) -> int:
+        """Remove what else there is of the time before the horizon."""
+        upto = {"$lte": Binary(horizon.last_id)}
+        self._snapshots.delete_many({"namespace": self._namespace, "_id": upto})
+        known = {"namespace": self._namespace, "cluster_time": {"$lte": horizon.timestamp}}
+        removed = self._rejected.delete_many(known).deleted_count
+        self._orphans(horizon)
+        return removed
+
+    def _orphans(self, horizon: ClusterTime) -> None:
+        """Remove the chunks of what is in history no more, nor in `rejected`."""
+        upto = {"$lte": Binary(horizon.last_id + b"\xff" * 16)}
+        owners: dict[bytes, list[Binary]] = {}
+        for chunk in self._parts.find({"_id": upto}, {"_id": 1}):
+            owners.setdefault(bytes(chunk["_id"])[:16], []).append(Binary(chunk["_id"]))
+        ids = list(owners)
+        for start in range(0, len(ids), _WALKED):
+            some = {"_id": {"$in": [Binary(each) for each in ids[start : start + _WALKED]]}}
+            there = {bytes(found["_id"]) for found in self._database[HISTORY].find(some, {"_id": 1})}
+            there |= {bytes(found["_id"]) for found in self._rejected.find(some, {"_id": 1})}
+            for owner in ids[start : start + _WALKED]:
+                if owner not in there:
+                    self._parts.delete_many({"_id": {"$in": owners[owner]}})
+
+
+def _judge(
+    unless: Callable[..., Reconstructed], rejected: Any, key: Hashable, moment: ClusterTime
+) -> Callable[[Reconstructed], Reconstructed]:
+    return lambda known: unless(rejected, key, moment, known)
