@@ -8,7 +8,7 @@ from typing import NamedTuple
 from change_history import globs
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
-_AGE = re.compile(r"([0-9]{1,9})\s*([smhdwy])")
+_AGE = re.compile(r"([0-9]{1,9})([smhdwy])", re.ASCII)
 FOREVER = "forever"
 _LONGEST_S = 1000 * 365 * 86_400
 
@@ -41,10 +41,10 @@ def seconds(age: str) -> int:
     """
     found = _AGE.fullmatch(age.strip().lower())
     if found is None or not int(found[1]):
-        raise ValueError(f"{age!r} is no age; write a whole number and s, m, h, d, w or y, for example 30d")
+        raise ValueError("an age is a whole number and s, m, h, d, w or y, for example 30d")
     length = int(found[1]) * _SECONDS[found[2]]
     if length > _LONGEST_S:
-        raise ValueError(f"{age!r} is longer than 1000 years; write {FOREVER}")
+        raise ValueError(f"that is longer than 1000 years; write {FOREVER}")
     return length
 
 

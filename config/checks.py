@@ -135,14 +135,14 @@ def retention(value: object) -> tuple[ages.Rule, ...]:
         if not part:
             continue
         if not equals:
-            faults.append(f"{_quoted(part)} has no '='; write for example '{glob or 'shop.*'}=30d'")
+            faults.append(f"{_quoted(part)} has no '='; write for example shop.sessions=30d")
             continue
         try:
             fault = _glob_fault(glob)
             if age.lower() != ages.FOREVER:
                 ages.seconds(age)
         except ValueError as error:
-            fault = str(error)
+            fault = f"{_quoted(part)}: {error}"
         if fault:
             faults.append(fault)
         elif glob in {rule.glob for rule in found}:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pymongo import ReadPreference
 
-from config.settings import OnGap, Snapshots
+from config.settings import OnGap, RetentionBy, Snapshots
 from config.settings import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
 from watcher import views
@@ -28,6 +28,7 @@ from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError
 from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Layout, Repartition
+from watcher.retention.keeper import Keeper
 from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
 from watcher.steps import Step
@@ -44,6 +45,7 @@ from watcher.targets.pre_images import PreImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Event
 
     from pymongo import MongoClient
 
@@ -199,11 +201,23 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
+    beside |= _retention(ground, progress, stop, retry)
     beside["backfill"] = partial(retry.keep_up, Step.BACKFILL, backfill.run)
     beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
     if enable_images:
         beside["pre-images"] = partial(retry.keep_up, Step.ENABLE_PRE_IMAGES, partial(images.look_again, stop, retry))
     return pipeline, beside
+
+
+def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
+    """Expiring history by age, if this daemon is to do so: of several partitions, the first does."""
+    settings = ground.settings
+    if settings.retention_by is not RetentionBy.DAEMON or (settings.partition or (1,))[0] != 1:
+        return {}
+    keeper = Keeper(ground.history, settings.retention, settings.snapshot_retention)
+    most = min(settings.batch_size, _BEHIND_AT_MOST)
+    run = partial(keeper.run, settings.retention_rate, lambda: progress.waiting >= most, stop)
+    return {"retention": partial(retry.keep_up, Step.EXPIRE, run)}
 
 
 def _split_if_new(ground: Ground, partitions: int, retry: Retry) -> None:

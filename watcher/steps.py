@@ -46,6 +46,7 @@ class Step(Enum):
     RECORD_GAP = "recording a gap", Deployment.EITHER
 
     MEASURE_OPLOG = "measuring how far back the oplog reaches", Deployment.WATCHED
+    EXPIRE = "expiring history", Deployment.HISTORY
     MAKE_SNAPSHOTS = "making snapshots", Deployment.HISTORY
 
     BACKFILL = "the backfill", Deployment.EITHER

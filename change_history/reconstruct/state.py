@@ -109,9 +109,7 @@ class Reconstruction:
         where = point_in_time.of_document(database, namespace, self.raw_id, at)
         self.position = where.position
         in_time = isinstance(at, (datetime, Timestamp))
-        ahead = read_ahead(
-            database, namespace, self.raw_id, where.position, where.boundary, with_horizon=in_time
-        )
+        ahead = read_ahead(database, namespace, self.raw_id, where.position, where.boundary, with_horizon=in_time)
         self.expired = ahead.horizon.unknown if ahead.horizon is not None and ahead.horizon.hides(at) else None
         self.lineage = Lineage(database, namespace, where.position, where.moment, (ahead.boundary,))
         self.reconstructed: Reconstructed | None = (

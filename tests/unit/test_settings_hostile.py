@@ -66,6 +66,16 @@ _WRONG: dict[str, list[str]] = {
     "baseline": _CHOICE,
     "on_gap": _CHOICE,
     "snapshots": _CHOICE,
+    "retention": [
+        *("shop", "shop.*", "=30d", "shop.*=", "shop.*=30", "shop.*=d", "shop.*=0d", "shop.*=-1d", "shop.*=1.5d"),
+        *("shop.*=30d,crm", "shop.*=1001y", "shop.*=3 0d", "shop.*=30 days", f"shop.*={_HUGE}d", "shop=30d", "*=1y"),
+        *("a.b=30d,a.b=2d", _RED, f"a.{_NO_UTF8}=1d", "shop.us$ers=1d", "a.b=\uff11d", "a.b=1\0d"),
+    ],
+    "retention_by": _CHOICE,
+    "retention_rate": [*_NUMBER, "0", "1000001"],
+    "snapshot_retention": [
+        *("", " ", "30", "d", "0d", "-1d", "1.5d", "30 days", "1001y", "never", _HUGE, _RED, _NO_UTF8, "a.b=30d"),
+    ],
     "batch_size": [*_NUMBER, "0", "100001"],
     "flush_interval_ms": [*_NUMBER, "60001"],
     "http_host": [

@@ -7,6 +7,7 @@ it could store what the other one has long removed. So it is written together wi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bson import ObjectId
@@ -55,14 +56,14 @@ class Claim:
         self.horizon = self.done = BEGINNING_OF_TIME
 
     def __enter__(self) -> Self:
+        with suppress(DuplicateKeyError):
+            self._horizons.update_one({"_id": self.namespace}, {"$setOnInsert": {"events": 0}}, upsert=True)
         free = {"_id": self.namespace, "$expr": {"$lt": [{"$ifNull": ["$until", 0]}, "$$NOW"]}}
         taken = {"worker": self._mine, "until": {"$add": ["$$NOW", _LASTS_MS]}}
-        try:
-            found = self._horizons.find_one_and_update(free, [{"$set": taken}], upsert=True)
-        except DuplicateKeyError:
-            raise ClaimedError(self.namespace) from None
-        if found is not None:
-            self.horizon, self.done = _time(found.get("horizon")), _time(found.get("done"))
+        found = self._horizons.find_one_and_update(free, [{"$set": taken}])
+        if found is None:
+            raise ClaimedError(self.namespace)
+        self.horizon, self.done = _time(found.get("horizon")), _time(found.get("done"))
         self._session = self._client.start_session(causal_consistency=False)
         return self
 

@@ -20,9 +20,12 @@ from bson import Binary
 from pymongo import WriteConcern
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.reconstruct import horizon as horizons
-from change_history.reconstruct.entries import Following, timelines
+from change_history.reconstruct import trust
+from change_history.reconstruct.entries import Following, timelines, unless_rejected
+from change_history.reconstruct.reads import in_ids
 from change_history.stored import amendments, exact
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE, PARTS, REJECTED, SNAPSHOTS
 from change_history.stored.order import identity
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.cluster_time import ClusterTime
-    from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.lineage import Incarnation
     from watcher.retention.claim import Claim
     from watcher.retention.stretches import Stretch
@@ -129,12 +131,12 @@ class _Document:
         else:
             self._alone = None
 
-    def told(self, namespace: bytes, at: ClusterTime, judge: Callable[[Reconstructed], Reconstructed]) -> _Told:
+    def told(self, namespace: bytes, at: ClusterTime, rejected: trust.Rejected, key: Hashable) -> _Told:
         """What is to stand for the document, and what goes."""
         stays = self._stands or (self._alone if len(self._ids) == 1 else None)
         if stays is not None:
             return _Told(None, [each for each in self._ids if each != stays])
-        found = judge(self._following.reconstructed())
+        found = unless_rejected(rejected, key, at, self._following.reconstructed())
         if found.document is None:
             return _Told(None, self._ids)
         wall = max(self._wall, horizons.wall_ms(at))
@@ -179,7 +181,7 @@ class Expiry:
         """
         if horizon <= self._claim.done:
             return
-        done = self._claim.done if not from_beginning else type(horizon)(0)
+        done = BEGINNING_OF_TIME if from_beginning else self._claim.done
         events = 0
         self._claim.announce(horizon)
         for stretch in stretches(self._database, self._namespace, done, horizon):
@@ -258,9 +260,6 @@ class Expiry:
 
     def _told(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[_Told]:
         lineage = stretch.lineage
-        from change_history.reconstruct import trust
-        from change_history.reconstruct.entries import unless_rejected
-
         names = [each.namespace for each in lineage]
         rejected = trust.rejected(self._database, names)
         at_once = len(ids) if len(lineage) == 1 else _TOGETHER
@@ -270,12 +269,10 @@ class Expiry:
             for incarnation in reversed(lineage):
                 for key, document in self._followed(incarnation, some, documents):
                     if len(lineage) == 1:
-                        judge = _judge(unless_rejected, rejected, key, stretch.until)
-                        yield document.told(self._name, stretch.until, judge)
+                        yield document.told(self._name, stretch.until, rejected, key)
                         documents.clear()
             for key, document in documents.items():
-                judge = _judge(unless_rejected, rejected, key, stretch.until)
-                yield document.told(self._name, stretch.until, judge)
+                yield document.told(self._name, stretch.until, rejected, key)
 
     def _followed(
         self, incarnation: Incarnation, ids: Sequence[raw.Value], documents: dict[Hashable, _Document]
@@ -289,8 +286,6 @@ class Expiry:
 
     def _all_of(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[_Told]:
         """Documents of which nothing has to stay."""
-        from change_history.reconstruct.reads import in_ids
-
         within = {"$gte": Binary(stretch.since.first_id), "$lte": Binary(stretch.until.last_id)}
         query = {"namespace": self._namespace, "document_id": in_ids(ids), "_id": within}
         for stored in self._history.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE):
@@ -300,7 +295,7 @@ class Expiry:
         if not bases:
             return
         documents = {identity(raw.fields(each)): self._large.fitted(each) for each in bases}
-        amendments.note(self._database, "late", list(documents))
+        amendments.note(self._database, amendments.Kind.LATE, list(documents))
 
         def insert(session: ClientSession | None) -> None:
             new = dict(documents)
@@ -315,7 +310,7 @@ class Expiry:
     def _remove(self, ids: list[bytes]) -> int:
         if ids:
             self._claim.renew()
-            amendments.note(self._database, "expired", ids)
+            amendments.note(self._database, amendments.Kind.EXPIRED, ids)
             for start in range(0, len(ids), _MOST_ENTRIES):
                 some = [Binary(each) for each in ids[start : start + _MOST_ENTRIES]]
                 self._history.delete_many({"_id": {"$in": some}})
@@ -345,9 +340,3 @@ class Expiry:
             for owner in ids[start : start + _WALKED]:
                 if owner not in there:
                     self._parts.delete_many({"_id": {"$in": owners[owner]}})
-
-
-def _judge(
-    unless: Callable[..., Reconstructed], rejected: Any, key: Hashable, moment: ClusterTime
-) -> Callable[[Reconstructed], Reconstructed]:
-    return lambda known: unless(rejected, key, moment, known)

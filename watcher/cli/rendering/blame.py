@@ -54,7 +54,7 @@ def show(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
                 printable(leaf.field),
                 text_of(leaf.value, width),
                 times.of_event(leaf.event, zone),
-                printable(leaf.event.operation),
+                _operation(leaf),
                 event_name(leaf.event.id),
                 event_words.transaction_name(leaf.event),
                 *([_by(leaf)] if with_actors else []),
@@ -87,6 +87,11 @@ def lines(leaves: Sequence[Leaf], zone: tzinfo | None, width: int) -> Iterator[T
             yield Text.assemble((padded, "bold"), event)
 
 
+def _operation(leaf: Leaf) -> str:
+    stands = event_words.stands_at_horizon(leaf.event)
+    return "before the horizon" if stands else printable(leaf.event.operation)
+
+
 def _leaf_text(leaf: Leaf, width: int) -> str:
     from rich.cells import cell_len
 
@@ -97,7 +102,7 @@ def _leaf_text(leaf: Leaf, width: int) -> str:
 def _event_text(leaf: Leaf, zone: tzinfo | None, width: int) -> Text:
     from rich.text import Text
 
-    operation = printable(leaf.event.operation)
+    operation = _operation(leaf)
     style = event_words.STYLES.get(operation, event_words.OTHER_STYLE)
     return Text.assemble(
         (event_words.brief_time(leaf.event, zone, width), "cyan"),
@@ -125,6 +130,8 @@ def _json_line(leaf: Leaf) -> str:
         "timestamp": event.timestamp,
         "cluster_time": event.cluster_time,
     }
+    if event_words.stands_at_horizon(event):
+        about["before_horizon"] = True
     if event.transaction is not None:
         about["transaction"] = {"session": event.transaction.session, "number": event.transaction.number}
     if event.actor is not None:

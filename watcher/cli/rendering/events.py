@@ -33,6 +33,7 @@ from watcher.cli.rendering.event_words import (
     brief_time,
     gap_length,
     is_narrow,
+    operation_of,
     subject,
     transaction_name,
 )
@@ -77,7 +78,7 @@ def one_line(
     found = Line(brief_name(event, width), "dim yellow").append(_BETWEEN)
     if event.operation == gaps.OPERATION:
         return found.append_line(gap_line(event, zone))
-    operation = printable(event.operation)
+    operation = operation_of(event)
     found.append(brief_time(event, zone, width), "cyan")
     found.append(_BETWEEN).append(operation, STYLES.get(operation, OTHER_STYLE))
     room = _room_beside(found, width)
@@ -177,7 +178,7 @@ class Renderer:
         self._print(one_line(event, self._narrow(event), zone=self._zone, width=self._width, remark=remark, **options))
 
     def _heading(self, event: Event) -> Line:
-        operation = printable(event.operation)
+        operation = operation_of(event)
         line = Line(times.of_event(event, self._zone), "cyan").append("  ")
         line.append(operation, f"bold {STYLES.get(operation, OTHER_STYLE)}")
         room = None if self._width is None else self._room(line.cell_len + 2)

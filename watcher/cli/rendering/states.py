@@ -101,7 +101,7 @@ def of_event(event: Event, zone: tzinfo | None) -> str:
     """An event in few words: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6, by alice (stamp)`."""
     transaction = event_words.transaction_name(event)
     told = [
-        f"{times.of_event(event, zone)} {printable(event.operation)}",
+        f"{times.of_event(event, zone)} {event_words.operation_of(event)}",
         f"event {transactions.event_name(event.id)}",
         f"transaction {transaction}" if transaction else "",
         actors.said(event.actor),

@@ -1,0 +1,217 @@
+"""Retention: which horizon each namespace is due for by the rules, and moving it there.
+
+The horizon of a namespace moves in steps of a hundredth of the age of its rule, an hour at most. It never passes what
+the stream has recorded, nor what a backfill may still add.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+from bson import Binary
+from pymongo import WriteConcern
+from pymongo.errors import PyMongoError
+
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.reconstruct.trust import recorded_until
+from change_history.stored.chunks import MissingChunkError
+from change_history.stored.names import HISTORY, HORIZONS, NAMESPACE_TIMELINE, SNAPSHOTS
+from config.ages import Rule, rule_for, seconds
+from watcher.errors import name_of
+from watcher.retention.claim import Claim, ClaimedError
+from watcher.retention.expiry import EndedError, Expiry, Pace
+from watcher.retention.stretches import first_pending, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from threading import Event
+
+    from pymongo.database import Database
+
+log = structlog.get_logger(__name__)
+
+_STEPS = 100
+_LONGEST_STEP_S = 3600
+_LOOK_EVERY_S = 1.0
+_AT_ONCE = 1000
+_AFTER_FAILURE_S = 10.0
+_NEVER = ClusterTime(2**63)
+
+
+class Due(NamedTuple):
+    """What retention has done of a namespace, and is due to do.
+
+    Attributes:
+        namespace: `db.coll`.
+        rule: by which.
+        horizon: up to where history has expired, or is expiring; None: nothing has.
+        due: up to where it is to; None: nowhere yet.
+        is_complete: whether everything up to the horizon has gone.
+        events: how many entries have been removed by now.
+    """
+
+    namespace: str
+    rule: Rule
+    horizon: ClusterTime | None
+    due: ClusterTime | None
+    is_complete: bool
+    events: int
+
+
+class Size(NamedTuple):
+    """So much of history.
+
+    Attributes:
+        events: entries.
+        bytes: of them, uncompressed.
+    """
+
+    events: int
+    bytes: int
+
+
+class Keeper:
+    """Keeps history for as long as the rules say.
+
+    Args:
+        rules: the first that fits a namespace counts.
+        snapshot_age: of the oldest snapshot; None: as old as its history.
+    """
+
+    def __init__(self, database: Database[Any], rules: tuple[Rule, ...], snapshot_age: str | None = None) -> None:
+        self._database = database
+        self._rules = rules
+        self._snapshot_age = seconds(snapshot_age) if snapshot_age is not None else None
+        self._swept: set[str] = set()
+
+    def due(self) -> list[Due]:
+        """What there is to say, and to do, of every namespace that a rule fits."""
+        known = {each["_id"]: each for each in self._database[HORIZONS].find()}
+        now = _now(self._database)
+        found = []
+        for namespace in namespaces(self._database):
+            rule = rule_for(self._rules, namespace)
+            if rule is None:
+                continue
+            said = known.get(namespace, {})
+            horizon, done = said.get("horizon"), said.get("done")
+            age = rule.seconds
+            found.append(
+                Due(
+                    namespace,
+                    rule,
+                    ClusterTime.of(horizon) if horizon is not None else None,
+                    self._up_to(namespace, now - age) if age is not None else None,
+                    horizon == done,
+                    said.get("events", 0),
+                )
+            )
+        return found
+
+    def size(self, namespace: str, since: ClusterTime | None, until: ClusterTime | None) -> Size:
+        """How much history lies between two cluster times; None: from the beginning, or to the end."""
+        ids = {
+            "$gt": Binary((since or BEGINNING_OF_TIME).last_id if since else BEGINNING_OF_TIME.first_id),
+            "$lte": Binary((until or _NEVER).last_id),
+        }
+        stages: list[dict[str, Any]] = [
+            {"$match": {"namespace": namespace, "_id": ids}},
+            {"$group": {"_id": None, "events": {"$sum": 1}, "bytes": {"$sum": {"$bsonSize": "$$ROOT"}}}},
+        ]
+        for found in self._database[HISTORY].aggregate(stages, hint=dict(NAMESPACE_TIMELINE)):
+            return Size(int(found["events"]), int(found["bytes"]))
+        return Size(0, 0)
+
+    def expire(self, due: Due, pace: Pace) -> Iterator[int]:
+        """Expire the history of a namespace up to where it is due.
+
+        Yields:
+            After each portion, how many entries it has removed.
+
+        Raises:
+            watcher.retention.claim.ClaimedError: another one is at work.
+            watcher.retention.expiry.EndedError: a stop was asked for.
+        """
+        if due.due is None:
+            return
+        first = due.namespace not in self._swept
+        with Claim(self._database, due.namespace) as claim:
+            if claim.horizon > claim.done:  # it was left in the middle
+                yield from Expiry(self._database, claim, pace).run(claim.horizon, from_beginning=first)
+            yield from Expiry(self._database, claim, pace).run(due.due, from_beginning=first)
+        self._swept.add(due.namespace)
+
+    def drop_snapshots(self, pace: Pace) -> int:
+        """Remove the snapshots that are older than they may be; how many there were."""
+        if self._snapshot_age is None:
+            return 0
+        oldest = ClusterTime.start_of(_now(self._database) - self._snapshot_age)
+        kept = self._database.get_collection(SNAPSHOTS, write_concern=WriteConcern("majority"))
+        removed = 0
+        while some := [
+            each["_id"] for each in kept.find({"_id": {"$lt": Binary(oldest.first_id)}}, {"_id": 1}).limit(_AT_ONCE)
+        ]:
+            removed += kept.delete_many({"_id": {"$in": some}}).deleted_count
+            pace.done(len(some))
+        return removed
+
+    def run(self, rate: int, behind: Callable[[], bool], stop: Event) -> None:
+        """Expire what is due, again and again, until a stop is asked for.
+
+        Args:
+            rate: the most events in a second.
+            behind: whether the stream has more to do than it can at the moment.
+            stop: set when the daemon is asked to stop.
+        """
+        pace = Pace(rate, stop.wait, behind)
+        if not self._rules and self._snapshot_age is None:
+            return
+        try:
+            while not stop.wait(_LOOK_EVERY_S):
+                try:
+                    for due in self.due():
+                        if _is_worth_it(due):
+                            self._expire(due, pace)
+                    self.drop_snapshots(pace)
+                except (PyMongoError, MissingChunkError, ValueError) as error:
+                    log.warning(
+                        "history does not expire for now; events are recorded all the same", error=name_of(error)
+                    )
+                    stop.wait(_AFTER_FAILURE_S)
+        except EndedError:
+            return
+
+    def _expire(self, due: Due, pace: Pace) -> None:
+        try:
+            events = sum(self.expire(due, pace))
+        except ClaimedError:
+            log.info("another one is expiring this history", namespace=due.namespace)
+            return
+        if events and due.due is not None:
+            until = datetime.fromtimestamp(due.due.seconds + 1, UTC).isoformat()
+            log.info("history expired", namespace=due.namespace, before=until, events=events, rule=str(due.rule))
+
+    def _up_to(self, namespace: str, second: int) -> ClusterTime | None:
+        recorded = recorded_until(self._database, namespace)
+        if recorded is not None:
+            second = min(second, recorded.time - 1)
+        pending = first_pending(self._database, namespace)
+        if pending is not None:
+            second = min(second, pending.seconds - 1)
+        return ClusterTime.end_of(second) if second > 0 else None
+
+
+def _is_worth_it(due: Due) -> bool:
+    age = due.rule.seconds
+    if due.due is None or age is None:
+        return False
+    if due.horizon is None or not due.is_complete:
+        return True
+    return due.due.seconds - due.horizon.seconds >= min(max(age // _STEPS, 1), _LONGEST_STEP_S)
+
+
+def _now(database: Database[Any]) -> int:
+    """The clock of the deployment that keeps the history, in seconds since 1970."""
+    return int(database.client.admin.command("hello")["localTime"].replace(tzinfo=UTC).timestamp())
