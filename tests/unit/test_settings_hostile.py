@@ -48,6 +48,11 @@ _GLOBS = [
     *("shop", ".users", "shop.", "shop.a\0b", "shop.us$ers", "sh/op.a", "sh op.a", 'sh"op.a', "sh\\op.a", "sh\0op.a"),
     *("a" * 64 + ".b", "shop." + "b" * 256, "shop.*,crm", _RED, _NO_UTF8 + ".a", "a." + _NO_UTF8, "x" * 100_000),
 ]
+_HOST = [
+    *("", " ", "a b", "h:80", "/tmp/socket", "*", "[::1]", "http://h/", "%00", "-h", "~", "h,g", "a\0b"),
+    *("{}", "é", _RED, "\u202eh", _NO_UTF8, "h" * 254),
+]
+_FILE = ["", " ", "\t", "~nonesuch/x", "a\0b", "/a\0", _NO_UTF8, "/tmp/" + _NO_UTF8, "x" * 4096, _HUGE]
 _WRONG: dict[str, list[str]] = {
     "mongodb_uri": _URI,
     "history_uri": _URI,
@@ -78,16 +83,60 @@ _WRONG: dict[str, list[str]] = {
     ],
     "batch_size": [*_NUMBER, "0", "100001"],
     "flush_interval_ms": [*_NUMBER, "60001"],
-    "http_host": [
-        *("", " ", "a b", "h:80", "/tmp/socket", "*", "[::1]", "http://h/", "%00", "-h", "~", "h,g", "a\0b"),
-        *("{}", "é", _RED, "\u202eh", _NO_UTF8, "h" * 254),
-    ],
+    "http_host": _HOST,
     "http_port": [*_NUMBER, "65536"],
     "log_level": _CHOICE,
     "log_format": _CHOICE,
-    "embedded_dir": ["", " ", "\t", "~nonesuch/x", "a\0b", "/a\0", _NO_UTF8, "/tmp/" + _NO_UTF8, "x" * 4096, _HUGE],
+    "embedded_dir": _FILE,
     "embedded_port": [*_NUMBER, "0", "65536"],
     "report_interval_s": [*_NUMBER, "0", "86401"],
+    "serve_host": _HOST,
+    "serve_port": [*_NUMBER, "65536"],
+    "serve_root_path": [
+        "history",
+        "http://h/",
+        "/a b",
+        "/a\0b",
+        "/?q",
+        "/#f",
+        "/%00",
+        "/a\nb",
+        _RED,
+        _NO_UTF8,
+        "/\u202ea",
+    ],
+    "serve_tokens": _FILE,
+    "serve_user_header": ["", " ", "X User", "X:User", "X/User", "a\0b", "a\nb", "é", _RED, _NO_UTF8, "X-User,Y", "[]"],
+    "serve_trusted_proxies": [
+        *(
+            "h",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "1.2.3",
+            "::/129",
+            "10.*",
+            "a,10.0.0.1",
+            "10.0.0.1,h",
+            _RED,
+            _NO_UTF8,
+            "\0",
+        ),
+    ],
+    "serve_allowed_hosts": [
+        "a b",
+        "h:80",
+        "http://h/",
+        "a/b",
+        "*",
+        "%00",
+        "a,b c",
+        "a\0b",
+        "-h",
+        _RED,
+        _NO_UTF8,
+        "h" * 254,
+    ],
+    "access_log": _FILE,
 }
 _WRONG_TYPES: list[Any] = [
     *(True, False, 1.5, float("nan"), float("inf"), -1, 10**30, [1, 2], ["a", 1], [["a.b"]], {"a": 1}, {}),
@@ -147,7 +196,7 @@ def test_a_wrong_type_in_the_file_is_told_with_its_setting(name: str, value: Any
     assert _problem().startswith(f"`{name}` in {Path('watcher.toml').absolute()}")
 
 
-@pytest.mark.parametrize("name", [name for name in _WRONG if not name.startswith("embedded_dir")])
+@pytest.mark.parametrize("name", [name for name, values in _WRONG.items() if values is not _FILE])
 def test_a_wrong_secret_file_is_told_with_its_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any setting may come from one."""
     (tmp_path / f"watcher_{name}").write_text(f"{PASSWORD} $ {PASSWORD}" if "uri" in name else "no $ value")
