@@ -181,6 +181,34 @@ def fields(document: bytes) -> dict[bytes, Value]:
     return found
 
 
+def spans(document: bytes, start: int = 0) -> dict[bytes, tuple[int, int, int]]:
+    """Where the values of a document lie: by key the type, where it begins, and where it ends.
+
+    Args:
+        document: BSON, or BSON that holds the document.
+        start: where the document begins.
+
+    Raises:
+        MalformedBSON: a length or a type is impossible.
+    """
+    found: dict[bytes, tuple[int, int, int]] = {}
+    try:
+        position, end = start + 4, start + int(_read_int32(document, start)[0]) - 1
+        if not start + 4 <= end < len(document):
+            raise MalformedBSON("a document runs past its end")
+        while position < end:
+            kind = document[position]
+            name_end = document.index(0, position + 1)
+            stop = end_of_value(document, kind, name_end + 1)
+            if stop > end or stop <= name_end:
+                raise MalformedBSON("a value runs past its document")
+            found[document[position + 1 : name_end]] = kind, name_end + 1, stop
+            position = stop
+    except (ValueError, struct.error) as error:
+        raise MalformedBSON(str(error)) from error
+    return found
+
+
 def keyed(document: bytes) -> tuple[dict[bytes, Value], frozenset[bytes]]:
     """Take a document apart into a dictionary as `fields` does, and name the keys that it has more than once.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -284,6 +285,41 @@ def test_a_batch_larger_than_a_message_is_written_whole(database: Database[Any],
     assert writer.write(batch) == 0
     assert writer.write(batch) == 0
     assert ids(database) == list(range(6))
+
+
+def test_what_a_later_message_of_a_batch_refuses_is_set_aside_and_nothing_else(
+    database: Database[Any], writer: Writer
+) -> None:
+    """The server counts from the first document of each message; an event beside the refused one would be lost."""
+    database.create_collection("history", validator={"document_id": {"$nin": [4, 6]}})
+    batch = recorded(*(an_insert(number, text="x" * (7 * MB if number < 4 else 9)) for number in range(8)))
+
+    for _ in range(2):
+        assert writer.write(batch) == 2
+        assert ids(database) == [0, 1, 2, 3, 5, 7]
+        assert ids(database, "rejected") == [4, 6]
+
+
+def test_an_id_that_an_insert_would_change_is_stored_among_others(database: Database[Any], writer: Writer) -> None:
+    """The server puts its own time into an empty timestamp; the others of the batch go the usual way."""
+    fields = {"documentKey": {"_id": Timestamp(0, 0)}, "fullDocument": {"_id": Timestamp(0, 0), "n": 1}}
+    strange = an_event("insert", **fields)
+    batch = recorded(an_insert(1), strange, an_insert(2))
+
+    for _ in range(2):
+        assert writer.write(batch) == 0
+    assert {str(item["document_id"]) for item in database.history.find()} == {"1", "2", str(Timestamp(0, 0))}
+
+
+def test_the_drivers_own_log_does_not_stop_a_write(
+    database: Database[Any], writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It shows every command, and looks into what is sent."""
+    with caplog.at_level(logging.DEBUG, logger="pymongo"):
+        assert writer.write(recorded(an_insert(1), an_insert(2))) == 0
+
+    assert "insert" in caplog.text
+    assert ids(database) == [1, 2]
 
 
 def test_nothing_to_write_is_nothing(database: Database[Any], writer: Writer) -> None:

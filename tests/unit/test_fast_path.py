@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from tests.support.generated.documents import IDS, documents, keys, values
 from tests.support.generated.events import Events
 from tests.support.handmade_events import TOKEN, an_event
 from watcher.events import event, fast_path, record
+from watcher.stream.batch import Entry
 
 if TYPE_CHECKING:
     from tests.support.generated.documents import Draw
@@ -139,6 +141,11 @@ def same(data: bytes, known: bytes | None = None) -> bool:
     history, followed = read.history(known), read.followed(known)
     assert history is None or history == record.document(happened, known)
     assert followed is None or followed == record.followed(happened, known)
+    quiet = fast_path.quiet([data], Entry)
+    assert (quiet is None) == (read.lacks_pre_image or b"lsid" in raw.fields(data) or history is None)
+    if quiet is not None:
+        whole = record.document(happened)
+        assert quiet == ([Entry(whole, data)], {(happened.namespace, happened.operation): 1}, len(whole))
     return followed is not None
 
 
@@ -309,10 +316,33 @@ def test_there_is_room_for_the_worst_of_updates() -> None:
 
 
 @compiled
-@pytest.mark.parametrize("size", [2040, 2047, 2048, 2049, 5000])
+@pytest.mark.parametrize("size", [1, 53, 127, 128, 129, 255, 256, 257, 384, 2040, 2047, 2048, 2049, 5000])
 def test_a_long_token_is_not_cut_off(size: int) -> None:
-    """It holds the document's `_id`, which an application may have made as long as it likes."""
+    """It holds the document's `_id`, which may be as long as an application likes; it is digested in blocks."""
     same(an_update({"n": 1}, {"_id": 7}, _id={"_data": (b"\x82" * size).hex()}))
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(2))
+def test_a_batch_of_usual_events_is_recorded_as_they_are_one_by_one(seed: int) -> None:
+    """Of several collections and operations, in their order; one event that is to be looked at stops it."""
+    dice = random.Random(seed)
+    made = (Events(dice).event()[0] for _ in range(FUZZED))
+    usual = [data for data in made if fast_path.quiet([data], Entry) is not None]
+    names = [b"users", b"items", b"users", b"boxes"]
+    renamed = [data.replace(b"users\x00", dice.choice(names) + b"\x00", 1) for data in usual]
+    found = fast_path.quiet(renamed, Entry)
+
+    assert found is not None
+    entries, counts, size = found
+    assert len(usual) > FUZZED // 4
+    assert entries == [Entry(record.document(event.parse(data)), data) for data in renamed]
+    happened = [event.parse(data) for data in renamed]
+    assert counts == Counter((each.namespace, each.operation) for each in happened)
+    assert size == sum(len(entry.document) for entry in entries)
+    odd = an_event("drop", documentKey={})
+    assert fast_path.quiet([*renamed[:3], odd], Entry) is None
+    assert fast_path.quiet([], Entry) == ([], {}, 0)
 
 
 @compiled
@@ -327,6 +357,7 @@ def test_a_batch_is_taken_apart_into_the_same_events(events: list[bytes], draw: 
     """An event cut off or passed over is lost; also where the reply is damaged."""
     array = raw.from_items([(raw.DOCUMENT, data) for data in events])
     assert fast_path.documents(array) == events
+    assert fast_path.documents(b"before" + array + b"behind", 6, 6 + len(array)) == events
 
     damaged = bytearray(array)
     damaged[draw.draw(st.integers(0, len(array) - 1))] = draw.draw(st.sampled_from(_DAMAGES))

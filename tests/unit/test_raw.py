@@ -84,3 +84,15 @@ def test_malformed_bytes_are_an_error_and_no_endless_loop(data: bytes) -> None:
     """Bad bytes end in `MalformedBSON`, so that the event is rejected, not the daemon stopped."""
     with pytest.raises(raw.MalformedBSON):
         raw.elements(data)
+    with pytest.raises(raw.MalformedBSON):
+        raw.spans(data)
+
+
+@given(ANY_DOCUMENT, st.binary(max_size=9), st.binary(max_size=9))
+def test_values_are_found_where_they_lie(document: dict[str, object], before: bytes, after: bytes) -> None:
+    """A reply of megabytes is not copied level by level; a place beside it would be another value."""
+    data = bson.encode(document)
+    around = before + data + after
+    found = raw.spans(around, len(before))
+
+    assert {key: (kind, around[start:stop]) for key, (kind, start, stop) in found.items()} == raw.fields(data)

@@ -1,8 +1,11 @@
 from collections.abc import Callable
+from typing import TypeVar
 
 from change_history.bson.raw import Value
 from change_history.stored.order import HistoryPosition
 from watcher.events.event import Key
+
+_PairT = TypeVar("_PairT", bound=tuple[bytes, bytes])
 
 MADE_FROM: str
 
@@ -23,7 +26,10 @@ class Usual:
     def followed(self, known: bytes | None = None) -> tuple[bytes, bytes | None] | None: ...
 
 def read(data: bytes) -> Usual | None: ...
-def documents(array: bytes) -> list[bytes] | None: ...
+def quiet(
+    events: list[bytes], entry: type[_PairT]
+) -> tuple[list[_PairT], dict[tuple[bytes, bytes], int], int] | None: ...
+def documents(data: bytes, start: int, stop: int) -> list[bytes] | None: ...
 
 class Withholding:
     def __init__(

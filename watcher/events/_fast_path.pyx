@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memset
 
+from watcher.events._blake2 cimport put_digest
 from watcher.events._changes cimport HISTORY, PRE_IMAGE, UNKNOWN, Writing, deeper, put_change
 from watcher.events._event cimport (
     DELETE, INSERT, LONGEST_TOKEN, OTHER, REPLACE, UPDATE,
@@ -32,8 +33,6 @@ from watcher.events._write cimport (
     Buffer, close, opening, put, put_binary, put_key, put_name, put_string_at, put_text, put_value,
 )
 
-from hashlib import blake2b
-
 from change_history.bson import redacted
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
@@ -52,7 +51,7 @@ cdef extern from *:
     const char *FAST_PATH_SOURCES
 
 MADE_FROM = FAST_PATH_SOURCES.decode()
-cdef dict _NAMES = {INSERT: b"insert", UPDATE: b"update", DELETE: b"delete", REPLACE: b"replace"}
+cdef tuple _NAMES = (b"", b"insert", b"update", b"delete", b"replace")  # by `Operation`
 
 # Room that is used again for every event. No Python code runs while it is in use, so it is nobody else's.
 cdef Buffer _buffer
@@ -149,37 +148,102 @@ def read(bytes data not None):
         None: it is another event, or an odd one.
     """
     cdef Usual usual = Usual.__new__(Usual)
+    return usual if read_usual(usual, data) else None
+
+
+cdef bytes _namespace_read = b""
+cdef bytes _namespace = b""
+
+
+cdef bint read_usual(Usual usual, bytes data) except -1:
+    """Read an event; whether it is a usual one. One that was read before is forgotten."""
+    global _namespace_read, _namespace
     cdef uint8_t token[LONGEST_TOKEN]
     cdef Py_ssize_t token_size
     cdef Event *event = &usual.event
     if not read_event(event, <Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
-        return None
+        return False
     if not find(inside(&event.key), "_id", &usual.id):
-        return None
+        return False
     usual.kind = operation_of(event)
     token_size = read_token(&event.id, token)
     if usual.kind == OTHER or token_size < 0:
-        return None
+        return False
     usual.data = data
-    try:
-        usual.namespace = namespace_of(
-            PyBytes_FromStringAndSize(<const char *>event.namespace.value, event.namespace.size)
-        )
-    except ValueError:
-        return None
-    if not usual.namespace:
-        return None
-    usual.operation = _NAMES[usual.kind]
+    if event.namespace.size != PyBytes_GET_SIZE(_namespace_read) or memcmp(
+        event.namespace.value, PyBytes_AS_STRING(_namespace_read), event.namespace.size
+    ):  # it is another than that of the event before
+        read = PyBytes_FromStringAndSize(<const char *>event.namespace.value, event.namespace.size)
+        try:
+            _namespace = namespace_of(read)
+        except ValueError:
+            _namespace_read = b""
+            return False
+        _namespace_read = read
+    if not _namespace:
+        return False
+    usual.namespace = _namespace
+    usual.operation = _NAMES[<int>usual.kind]
+    usual.known_key = None
     usual.lacks_pre_image = usual.kind != INSERT and event.before.value == NULL
     usual.token = PyBytes_FromStringAndSize(<const char *>token, token_size)
-    return usual
+    return True
 
 
-def documents(bytes array not None):
+def quiet(list events not None, entry not None):
+    """The history of a batch in which each event is a usual one, has its pre-image, and is in no transaction.
+
+    Args:
+        events: as the server sent them, BSON.
+        entry: a class of tuples of two.
+
+    Returns:
+        For each event its history document and itself, as such a tuple; the number of events by namespace and
+        operation; the bytes of history. Or None: there is another event among them.
+    """
+    cdef Usual usual = Usual.__new__(Usual)
+    cdef Element before
+    cdef bytes data, history, namespace = b""
+    cdef list entries = []
+    cdef dict counts = {}
+    cdef Py_ssize_t size = 0
+    cdef Py_ssize_t numbers[REPLACE + 1]
+    memset(numbers, 0, sizeof(numbers))
+    for data in events:
+        if data is None:
+            raise TypeError("an event is bytes")
+        if not read_usual(usual, data) or usual.lacks_pre_image:
+            return None
+        if usual.event.session.value != NULL or not write_history(usual, None, &before):
+            return None
+        history = written()
+        size += PyBytes_GET_SIZE(history)
+        entries.append(tuple.__new__(entry, (history, data)))
+        if usual.namespace is not namespace:
+            count_up(counts, namespace, numbers)
+            namespace = usual.namespace
+        numbers[<int>usual.kind] += 1
+    count_up(counts, namespace, numbers)
+    return entries, counts, size
+
+
+cdef count_up(dict counts, bytes namespace, Py_ssize_t *numbers):
+    """Add the numbers of a namespace's events to those that are known, and begin anew."""
+    cdef int kind
+    for kind in range(INSERT, REPLACE + 1):
+        if numbers[kind]:
+            key = namespace, _NAMES[kind]
+            counts[key] = counts.get(key, 0) + numbers[kind]
+            numbers[kind] = 0
+
+
+def documents(bytes data not None, Py_ssize_t start, Py_ssize_t stop):
     """The documents of an array, in their order.
 
     Args:
-        array: BSON.
+        data: holds the array, BSON.
+        start: where it begins.
+        stop: where it ends.
 
     Returns:
         They, or None: something in it is no document, or malformed.
@@ -188,9 +252,9 @@ def documents(bytes array not None):
     cdef Element found
     cdef Read read
     cdef list contents = []
-    if PyBytes_GET_SIZE(array) < SMALLEST_DOCUMENT:
+    if start < 0 or stop > PyBytes_GET_SIZE(data) or stop - start < SMALLEST_DOCUMENT:
         return None
-    inner = opened(<Bytes>PyBytes_AS_STRING(array), PyBytes_GET_SIZE(array))
+    inner = opened(<Bytes>PyBytes_AS_STRING(data) + start, stop - start)
     while (read := following(&inner, &found)) == FOUND:
         if found.kind != DOCUMENT:
             return None
@@ -346,13 +410,11 @@ cdef bint write_history(Usual usual, bytes known, Element *before):
     """
     cdef Event *event = &usual.event
     cdef uint8_t identity[16]
-    cdef bytes digest
     cdef int number
     cdef Writing writing
-    digest = blake2b(usual.token, digest_size=8).digest()
     for number in range(8):
         identity[number] = event.cluster_time.value[7 - number]  # big-endian, so that it sorts
-        identity[8 + number] = <uint8_t>digest[number]
+    put_digest(identity + 8, <Bytes>PyBytes_AS_STRING(usual.token), PyBytes_GET_SIZE(usual.token))
     before[0] = event.before
     writing.origin = PRE_IMAGE
     if before.value == NULL:

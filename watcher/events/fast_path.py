@@ -8,7 +8,7 @@ declines, and the readable one does it. Which of the two was taken can be told b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from change_history.bson import raw, redacted
 from change_history.redaction import ANY_DEPTH, is_glob
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from change_history.redaction import Paths, Rule
     from watcher.events._fast_path import Usual, Withholding
+
+PairT = TypeVar("PairT", bound=tuple[bytes, bytes])
 
 _compiled: ModuleType | None
 try:
@@ -48,6 +50,20 @@ def read(data: bytes) -> Event | Usual:
     return (_compiled.read(data) if _compiled is not None else None) or parse(data)
 
 
+def quiet(events: list[bytes], entry: type[PairT]) -> tuple[list[PairT], dict[tuple[bytes, bytes], int], int] | None:
+    """The history of a batch whose events are all usual ones of documents, with their pre-images, in no transaction.
+
+    Args:
+        events: as the server sent them, BSON.
+        entry: a class of tuples of two.
+
+    Returns:
+        For each event its history document and itself, as such a tuple; the number of events by namespace and
+        operation; the bytes of history. None: the events are to be looked at one by one.
+    """
+    return _compiled.quiet(events, entry) if _compiled is not None else None
+
+
 def history(happened: Event | Usual, known: bytes | None = None) -> bytes:
     """The history document of an event; `watcher.events.record.document` says what it is, and what is raised."""
     if isinstance(happened, Event):
@@ -62,17 +78,20 @@ def followed(happened: Event | Usual, known: bytes | None) -> tuple[bytes, bytes
     return happened.followed(known) or record.followed(parse(happened.data), known)
 
 
-def documents(array: bytes) -> list[bytes]:
+def documents(data: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
     """Take an array of documents apart.
 
     Args:
-        array: BSON.
+        data: the array, BSON, or what holds it.
+        start: where the array begins.
+        stop: where it ends.
 
     Raises:
         change_history.bson.raw.MalformedBSON: a length or a type is impossible.
     """
-    found = _compiled.documents(array) if _compiled is not None else None
-    return found if found is not None else [document for _, document in raw.items(array)]
+    end = len(data) if stop is None else stop
+    found = _compiled.documents(data, start, end) if _compiled is not None else None
+    return found if found is not None else [document for _, document in raw.items(data[start:end])]
 
 
 def redaction(rules: Sequence[Rule], key: bytes | None) -> Redaction | None:

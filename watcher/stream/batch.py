@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from change_history.bson.cluster_time import ClusterTime
 
 
@@ -123,6 +125,17 @@ class Recorded:
         self.size += len(entry.document)
         key = _names(namespace, operation)
         self.counts[key] = self.counts.get(key, 0) + 1
+
+    def fill(self, entries: list[Entry], counts: Mapping[tuple[bytes, bytes], int], size: int) -> None:
+        """Take the history of all events of a batch at once.
+
+        Args:
+            entries: of each event.
+            counts: number of events by namespace and operation.
+            size: bytes of history.
+        """
+        self.entries, self.size = entries, size
+        self.counts = {_names(*key): count for key, count in counts.items()}
 
     def join(self, later: Recorded) -> None:
         """Append the history of the batch that follows this one."""

@@ -261,7 +261,7 @@ class Listener:
         while True:
             try:
                 reply = self._command(self._aggregate())
-                self._refuse_the_future(reply)
+                self._refuse_the_future(_said_beside(reply))
                 return self._read("firstBatch", reply)
             except OperationFailure as error:
                 if is_bad_token(error.code) and self._position is not None:
@@ -342,11 +342,11 @@ class Listener:
             "maxTimeMS": AWAIT_MS,
         }
 
-    def _command(self, command: dict[str, Any]) -> dict[bytes, raw.Value]:
+    def _command(self, command: dict[str, Any]) -> bytes:
         reply = self._database.command(command, session=self._session, codec_options=_RAW)
-        return raw.fields(bytes(reply.raw))
+        return bytes(reply.raw)
 
-    def _read(self, batch_name: str, reply: dict[bytes, raw.Value]) -> Batch:
+    def _read(self, batch_name: str, reply: bytes) -> Batch:
         cursor, events = self._contents(batch_name, reply)
         while self._fragments.pending:  # no position is taken within an event
             if self._cursor is None:
@@ -354,7 +354,7 @@ class Listener:
             reply = self._command(self._get_more())
             cursor, more = self._contents("nextBatch", reply)
             events = events + more
-        self._position = self._position_after(cursor, events, reply.get(b"operationTime"))
+        self._position = self._position_after(cursor, events, _said_beside(reply).get(b"operationTime"))
         if self._cursor is None:
             self.close()
         lost, self._lost = self._lost, None
@@ -362,16 +362,17 @@ class Listener:
             lost = lost._replace(resumed=self._position)
         return Batch(events, self._position, lost)
 
-    def _contents(self, batch_name: str, reply: dict[bytes, raw.Value]) -> tuple[dict[bytes, raw.Value], list[bytes]]:
-        """The cursor as a reply gives it, and the events that are whole."""
-        cursor = raw.fields(reply[b"cursor"][1])
+    def _contents(self, batch_name: str, reply: bytes) -> tuple[dict[bytes, raw.Value], list[bytes]]:
+        """The cursor as a reply gives it, without its events, and the events that are whole."""
+        places = raw.spans(reply, raw.spans(reply)[b"cursor"][1])
+        _, start, stop = places.pop(batch_name.encode())  # nearly all of the reply, which is copied event by event
+        cursor = {key: (kind, reply[begin:end]) for key, (kind, begin, end) in places.items()}
         identity = int.from_bytes(cursor[b"id"][1], "little", signed=True)
         # A cursor that the server has closed (id 0: an invalidate event) is opened anew, after its last event.
         self._cursor = Int64(identity) if identity else None
         self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
-        array = cursor[batch_name.encode()][1]
-        events = fast_path.documents(array)
-        self._portion.weighed(len(events), len(array))
+        events = fast_path.documents(reply, start, stop)
+        self._portion.weighed(len(events), stop - start)
         return cursor, self._fragments.join(events)
 
     def _position_after(
@@ -391,6 +392,12 @@ class Listener:
         if time is None and last is not None and b"clusterTime" in last:
             time = ClusterTime.from_payload(last[b"clusterTime"][1])
         return Position(token[1], now if time is None else time)
+
+
+def _said_beside(reply: bytes) -> dict[bytes, raw.Value]:
+    """What a reply says beside its cursor."""
+    places = raw.spans(reply)
+    return {key: (kind, reply[start:stop]) for key, (kind, start, stop) in places.items() if key != b"cursor"}
 
 
 class NoPositionError(PyMongoError):

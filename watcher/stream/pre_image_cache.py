@@ -113,6 +113,11 @@ class PreImageCache:
         """Whether the documents of the event's collection are kept up to date here."""
         return self._all_lack or event.namespace in self._followed
 
+    @property
+    def follows_none(self) -> bool:
+        """Whether no document is kept up to date here, of whatever collection."""
+        return not self._all_lack and not self._followed
+
     def before(self, event: Event | Usual) -> bytes | None:
         """The document before an event that lacks its pre-image, or None if it is unknown."""
         key = event.key()

@@ -52,6 +52,11 @@ class Recorder:
         """
         self._batches += 1
         recorded = Recorded([], [], batch.position, lost=batch.lost, number=self._batches)
+        # Nearly every batch: nothing in it concerns the events after it, nor does anything before concern its own.
+        if self._pre_images.follows_none and (quiet := fast_path.quiet(batch.events, Entry)) is not None:
+            self._pre_images.begin(recorded, Lacking({}, None), stored)
+            recorded.fill(*quiet)
+            return recorded
         events, lacking = _read(batch.events)
         self._pre_images.begin(recorded, lacking, stored)
         for data, happened in zip(batch.events, events, strict=True):
