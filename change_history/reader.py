@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Binary
 
+from change_history.bson.values import to_raw
 from change_history.history import History
 from change_history.query import gaps, timeline, transactions
 from change_history.reconstruct.lineage import arrival_after, boundary_before
+from change_history.reconstruct.point_in_time import Versions
 from change_history.reconstruct.state import Reconstruction, first_later
 from change_history.revert.intents import Intents, Reverts
 from change_history.stored.chunks import whole
 from change_history.stored.event import to_event
 from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
-from change_history.stored.order import BEGINNING
+from change_history.stored.order import BEGINNING, position_at
 from change_history.stored.reading import as_query, is_document
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from bson.raw_bson import RawBSONDocument
+    from pymongo.collection import Collection
+    from pymongo.database import Database
 
     from change_history.blame.recorded import Leaf
     from change_history.query.selection import Selection
@@ -146,6 +150,27 @@ class Reader(History):
     def arrival_after(self, namespace: str, position: HistoryPosition) -> Event | None:
         """The first rename after a position that gave a namespace its documents: they have another name before."""
         return arrival_after(self._database, namespace, position)
+
+    @property
+    def collection_of_history(self) -> Collection[RawBSONDocument]:
+        """The history collection, its documents left as bytes: for questions that `change_history.query` answers."""
+        return self._collection
+
+    @property
+    def database_of_history(self) -> Database[Any]:
+        """The history database."""
+        return self._database
+
+    def version_of(self, event: Event) -> int:
+        """Which version of its document an event is."""
+        versions = Versions(self._database, event.namespace, to_raw(event.document_id))
+        return versions.number(position_at(event.id, event.resume_token))
+
+    def event_named(self, digits: str) -> Event | None:
+        """The first event, whole, whose `_id` begins with these hexadecimal digits."""
+        query = transactions.event_query(transactions.EventName(digits))
+        stored = self._collection.find_one(as_query(query), sort=[("_id", 1)])
+        return to_event(whole(self._database, stored)) if stored is not None else None
 
     @property
     def reverts(self) -> Reverts:

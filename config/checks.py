@@ -70,6 +70,23 @@ def globs(value: object) -> tuple[str, ...]:
     return found
 
 
+def references(value: object) -> tuple[str, ...]:
+    """Read references, `shop.orders:customer→shop.customers`, from a comma-separated string or a list."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("not a string and not a list of strings")
+    found = []
+    for part in (each.strip().replace("->", "→") for each in parts):
+        if not part:
+            continue
+        left, arrow, target = (side.strip() for side in part.partition("→"))
+        source, colon, field = (side.strip() for side in left.partition(":"))
+        if not (arrow and colon and field and all(source.partition(".")) and all(target.partition("."))):
+            raise ValueError(f"{_quoted(part)} is not of the form shop.orders:customer→shop.customers")
+        found.append(f"{source}:{field}→{target}")
+    return tuple(dict.fromkeys(found))
+
+
 def _never_watched(glob: str) -> str | None:
     """Say why nothing that a glob names can be watched; None where something can."""
     database, _, collection = glob.partition(".")

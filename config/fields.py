@@ -63,6 +63,12 @@ Hosts = Annotated[
     BeforeValidator(checks.hosts),
     Allowed("comma-separated host names such as history.example.org"),
 ]
+References = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(checks.references),
+    Allowed("comma-separated references such as shop.orders:customer→shop.customers"),
+]
 MongoUri = Annotated[
     SecretStr,
     BeforeValidator(_uri),

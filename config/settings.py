@@ -189,6 +189,9 @@ class Settings(BaseSettings):
     access_log: fields.File | None = None
     """The file that gets a line for every reading of documents."""
 
+    references: fields.References = ()
+    """Which fields hold the `_id` of a document of another collection."""
+
     _origins: dict[str, sources.Origin] = PrivateAttr(default_factory=dict)
 
     @classmethod

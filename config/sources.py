@@ -45,6 +45,7 @@ NAMES = (
     "serve_trusted_proxies",
     "serve_allowed_hosts",
     "access_log",
+    "references",
 )
 """All settings, in the order of `config.settings.Settings`, whose import takes long."""
 

@@ -137,6 +137,17 @@ _WRONG: dict[str, list[str]] = {
         "h" * 254,
     ],
     "access_log": _FILE,
+    "references": [
+        *("shop.orders", "shop.orders:customer", "shop.orders→shop.customers", "orders:customer→shop.customers"),
+        *(
+            "shop.orders:→shop.customers",
+            "shop.orders:customer→customers",
+            "a.b:c→d.e,f",
+            _RED,
+            _NO_UTF8,
+            "x" * 100_000,
+        ),
+    ],
 }
 _WRONG_TYPES: list[Any] = [
     *(True, False, 1.5, float("nan"), float("inf"), -1, 10**30, [1, 2], ["a", 1], [["a.b"]], {"a": 1}, {}),

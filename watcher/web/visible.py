@@ -70,6 +70,24 @@ class VisibleHistory:
         self._taken.clear()
         return found
 
+    def take(self, namespace: str, document_id: Any) -> None:
+        """Note that something of a document is given out, for the access log."""
+        self._taken[namespace, to_raw(document_id)] = document_id
+
+    @property
+    def reader(self) -> Reader:
+        """The whole history: to be asked only for what is visible; what it gives is to pass through `shown`."""
+        return self._reader
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether the visitor may read all that is recorded."""
+        return self._visitor.reads_everything
+
+    def may_read(self, namespace: str) -> bool:
+        """Whether a namespace is visible."""
+        return self._visitor.may_read(namespace)
+
     def require(self, namespace: str) -> str:
         """Refuse a namespace that the visitor may not read."""
         if not self._visitor.may_read(namespace):
@@ -158,19 +176,19 @@ class VisibleHistory:
         """What a document was, and what the answer rests on (see `History.state`)."""
         state = self._reader.state(self.require(namespace), document_id, at)
         if state.entry is not None or state.data is not None:
-            self._take(namespace, document_id)
+            self.take(namespace, document_id)
         return self._state(state)
 
     def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> list[tuple[Leaf, Event | None]]:
         """The leaves of a document, each with the event that set it; None: one that is not visible."""
         leaves = self._reader.blame_leaves(self.require(namespace), document_id, at)
-        self._take(namespace, document_id)
+        self.take(namespace, document_id)
         return [(leaf, self.shown(leaf.event)) for leaf in leaves]
 
     def diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> list[Change]:
         """What became of a document, as one event would have recorded it (see `History.diff`)."""
         changes = self._reader.diff(self.require(namespace), document_id, a, b)
-        self._take(namespace, document_id)
+        self.take(namespace, document_id)
         return changes
 
     def differences(
@@ -178,7 +196,7 @@ class VisibleHistory:
     ) -> list[Difference]:
         """What is different between two points in time, down to the leaves (see `History.differences`)."""
         found = self._reader.differences(self.require(namespace), document_id, a, b)
-        self._take(namespace, document_id)
+        self.take(namespace, document_id)
         return found
 
     def collection(self, namespace: str, at: Moment | None = None) -> CollectionState:
@@ -189,13 +207,13 @@ class VisibleHistory:
         """The documents of a collection as they were. The query must be of our own making."""
         self.require(collection.namespace)
         for document in self._question.each(collection.documents(query)):
-            self._take(document.namespace, document.document_id)
+            self.take(document.namespace, document.document_id)
             yield document
 
     def collection_diff(self, namespace: str, a: Moment | None, b: Moment | None) -> Iterator[Changed]:
         """The documents of a collection that are different at two points in time."""
         for changed in self._question.each(self._reader.collection_diff(self.require(namespace), a, b)):
-            self._take(namespace, changed.document_id)
+            self.take(namespace, changed.document_id)
             yield changed
 
     def first_later(self, state: State) -> Event | None:
@@ -269,11 +287,8 @@ class VisibleHistory:
     def _noted(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
             if event.document_id is not ABSENT:
-                self._take(event.namespace, event.document_id)
+                self.take(event.namespace, event.document_id)
             yield event
-
-    def _take(self, namespace: str, document_id: Any) -> None:
-        self._taken[namespace, to_raw(document_id)] = document_id
 
 
 def rank_of(event: Event) -> Rank:

@@ -89,7 +89,7 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
         yield f"There is history of: {', '.join(map(value_text.printable, others))}{more}."
         return
     if document_id is not ABSENT and not history.knows(namespace, document_id):
-        for other in _look_alikes(document_id):
+        for other in look_alikes(document_id):
             if history.knows(namespace, other):
                 yield f"There is an id of another type, {_kind(other)}: watcher log {namespace} {argument(other)}"
         return
@@ -105,7 +105,7 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
 def _actors(history: Reader, selection: Selection) -> Iterator[str]:
     """Actors that are called nearly so, or that look the same and are of another type."""
     for name, option in (("actor", "by"), ("request", "request")):
-        for other in _look_alikes(getattr(selection, name)):
+        for other in look_alikes(getattr(selection, name)):
             if next(history.stored(replace(selection, **{name: other}), limit=1), None) is not None:
                 yield f"There is one of another type, {_kind(other)}: --{option} {argument(other)}"
     if selection.actor is None:
@@ -130,13 +130,13 @@ def _near_fields(history: Reader, selection: Selection, field: str) -> list[str]
 
 def _values_of_other_types(history: Reader, selection: Selection) -> Iterator[str]:
     for option in ("changed_from", "changed_to"):
-        for other in _look_alikes(getattr(selection, option)):
+        for other in look_alikes(getattr(selection, option)):
             if next(history.stored(replace(selection, **{option: other}), limit=1), None) is not None:
                 name = option.replace("_", "-")
                 yield f"There is a value of another type, {_kind(other)}: --{name} {argument(other)}"
 
 
-def _look_alikes(value: Any) -> Iterator[Any]:
+def look_alikes(value: Any) -> Iterator[Any]:
     """Values of other types that look the same to a person."""
     if isinstance(value, ObjectId | int | float) and not isinstance(value, bool):
         yield str(value)

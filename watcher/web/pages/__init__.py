@@ -1,55 +1,122 @@
-"""The pages under `/`."""
+"""The pages under `/`: what people look at.
+
+A page is a function of a `Look`, which is one request with what its visitor may read; it runs in a thread. Nothing is
+written from any page.
+"""
 
 from __future__ import annotations
 
-from html import escape
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from watcher.web.access import COOKIE
+from watcher.web.pages import document, links, lists, references, render, search, start
+from watcher.web.pages.look import Elsewhere, Look, Page, Plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from starlette.requests import Request
 
     from watcher.web.access import Access
     from watcher.web.asking import Asker
+    from watcher.web.pages.look import Answer
+    from watcher.web.pages.references import Reference
     from watcher.web.problems import Problem
+    from watcher.web.visible import VisibleHistory
 
 _MOST_LOGIN_BYTES = 4096
+_TITLES = {
+    HTTPStatus.NOT_FOUND: "Nothing is recorded of this",
+    HTTPStatus.BAD_REQUEST: "This cannot be read",
+    HTTPStatus.SERVICE_UNAVAILABLE: "This cannot be answered at the moment",
+    HTTPStatus.CONFLICT: "History cannot tell",
+}
+_NOT_FOUND = "Or you may not read it. Look at the collections for what there is."
 
 
 def routes() -> list[Route]:
     """The routes of the pages."""
+    counts = start.Counts()
+
+    def first(look: Look) -> Answer:
+        return start.page(look, counts)
+
+    made: dict[str, Callable[[Look], Answer]] = {
+        "/": first,
+        "/search": search.page,
+        "/collection": lists.collection,
+        "/collection/deleted": lists.deleted,
+        "/document": document.page,
+        "/document/part": document.part,
+        "/document/blame": document.blame,
+        "/document/raw": document.whole,
+        "/document/compare": document.compare,
+        "/across": search.across,
+        "/value": document.value,
+        "/event": document.event,
+        "/transaction": lists.transaction,
+        "/actor": lists.actor,
+        "/follow": lists.live,
+        "/gaps": lists.gaps,
+    }
     return [
-        Route("/", start, name="start"),
+        *(Route(path, _endpoint(page, _HEADINGS.get(path)), methods=["GET"]) for path, page in made.items()),
         Route("/login", login, methods=["GET", "POST"], name="login"),
         Route("/logout", logout, methods=["POST"], name="logout"),
     ]
 
 
+_HEADINGS = {"/": "start", "/follow": "live", "/gaps": "gaps"}
+
+
+def _endpoint(page: Callable[[Look], Answer], here: str | None) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        asker: Asker = request.app.state.asker
+        params = dict(request.query_params)
+        known = _references(request)
+        root = request.scope.get("root_path", "")
+        can_leave = COOKIE in request.cookies
+
+        def work(history: VisibleHistory) -> Response:
+            links.ROOT.set(root)
+            found = page(Look(params, history, history.reader, known))
+            match found:
+                case Page():
+                    return HTMLResponse(render.html(found, here=here, can_leave=can_leave), found.status)
+                case Plain(text, media_type):
+                    return Response(text.encode("utf-8", "replace"), media_type=f"{media_type}; charset=utf-8")
+                case Elsewhere(address):
+                    return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+
+        return await asker.ask(request, work)
+
+    return answer
+
+
+def _references(request: Request) -> Sequence[Reference]:
+    return tuple(map(references.read, request.app.state.settings.references))
+
+
 async def problem(request: Request, problem: Problem) -> Response:
     """The page that says why a request cannot be answered."""
-    del request
-    said = f"<h1>{problem.status.phrase}</h1><p>{escape(problem.detail or '')}</p>"
-    return HTMLResponse(_page(problem.status.phrase, said), problem.status, problem.headers)
-
-
-async def start(request: Request) -> Response:
-    """What is recorded."""
-    asker: Asker = request.app.state.asker
-    names = await asker.ask(request, lambda history: history.namespaces())
-    rows = "".join(f"<li>{escape(name)}</li>" for name in names)
-    return HTMLResponse(_page("History", f"<h1>History</h1><ul>{rows}</ul>"))
+    title = _TITLES.get(problem.status, problem.status.phrase)
+    detail = _NOT_FOUND if problem.status == HTTPStatus.NOT_FOUND else (problem.detail or "")
+    shown = {"title": title, "detail": detail[:1].upper() + detail[1:]}
+    links.ROOT.set(request.scope.get("root_path", ""))
+    page = Page("problem.html", shown, problem.status)
+    return HTMLResponse(render.html(page, can_leave=COOKIE in request.cookies), problem.status, problem.headers)
 
 
 async def login(request: Request) -> Response:
     """Ask for a token, and keep it in a cookie."""
     access: Access = request.app.state.access
-    wrong = ""
+    root = request.scope.get("root_path", "")
+    wrong = False
     if request.method == "POST":
         body = b""
         async for piece in request.stream():
@@ -60,13 +127,13 @@ async def login(request: Request) -> Response:
         if access.of_token(token) is not None:
             wanted = request.query_params.get("next", "/")
             local = wanted if wanted.startswith("/") and not wanted.startswith(("//", "/\\")) else "/"
-            answer = RedirectResponse(request.scope.get("root_path", "") + local, HTTPStatus.SEE_OTHER)
+            answer = RedirectResponse(root + local, HTTPStatus.SEE_OTHER)
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=access.is_secure(request))
             return answer
-        wrong = "<p>This token does not hold.</p>"
-    form = '<form method="post"><label>Token <input name="token" type="password"></label> <button>Enter</button></form>'
+        wrong = True
+    links.ROOT.set(root)
     status = HTTPStatus.UNAUTHORIZED if wrong else HTTPStatus.OK
-    return HTMLResponse(_page("Enter", f"<h1>Enter</h1>{wrong}{form}"), status)
+    return HTMLResponse(render.html(Page("login.html", {"wrong": wrong})), status)
 
 
 async def logout(request: Request) -> Response:
@@ -74,7 +141,3 @@ async def logout(request: Request) -> Response:
     answer = RedirectResponse(f"{request.scope.get('root_path', '')}/login", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(COOKIE)
     return answer
-
-
-def _page(title: str, body: str) -> str:
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><body>{body}'

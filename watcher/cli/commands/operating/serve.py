@@ -110,6 +110,7 @@ def web_settings(settings: Settings) -> WebSettings:
         trusted_proxies=tuple(map(ip_network, settings.serve_trusted_proxies)),
         allowed_hosts=settings.serve_allowed_hosts,
         access_log=settings.access_log,
+        references=settings.references,
     )
 
 

@@ -1,0 +1,631 @@
+"""One document: its timeline, what it was at a chosen point, what changed there, and who set what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson import extended_json, raw
+from change_history.bson.paths import encoded, pattern
+from change_history.bson.values import ABSENT, Missing
+from change_history.diff.compare import Kind, element_differences
+from change_history.query import briefs
+from change_history.query.selection import Selection
+from change_history.query.transactions import event_name
+from change_history.reconstruct.point_in_time import NoSuchVersionError
+from change_history.reconstruct.state import UnknownStateError
+from change_history.stored.event import path_of
+from watcher.cli.rendering import not_found
+from watcher.cli.rendering.value_text import is_plain_word, printable
+from watcher.web import problems
+from watcher.web.pages import links, said, values
+from watcher.web.pages.look import Elsewhere, Page, Plain
+from watcher.web.pages.tree import Marks, Tree, flat, marks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from change_history.bson.paths import Path, TextPath
+    from change_history.bson.raw import Value
+    from change_history.diff.compare import Difference
+    from change_history.reconstruct.state import State
+    from change_history.stored.event import Event
+    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.tree import Node
+
+VERSIONS_ON_A_PAGE = 50
+MOST_RAW = 200_000
+"""So many characters of a document are shown raw; all of it has an address of its own."""
+MOST_BLAMED = 1_000_000
+"""A document of more bytes is not blamed unasked."""
+_MOST_DIFFERENCES = 500
+_VIEWS = ("state", "changes", "blame", "raw")
+_LARGEST_NUMBER = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The point of a document's history that is looked at.
+
+    Attributes:
+        number: which version; 0: before the first under this name.
+        total: how many versions there are.
+        state: what the document was.
+        before: what it was before that version; None: nothing, or nobody knows.
+        asked: the time that was asked for; None: a version was.
+    """
+
+    number: int
+    total: int
+    state: State
+    before: State | None
+    asked: str | None
+
+    @property
+    def event(self) -> Event | None:
+        """The event that made it so."""
+        return self.state.entry
+
+    def marks(self) -> Marks | None:
+        """What this version changed; None: the documents are too large, or one of them is not known."""
+        if self.event is None or self.state.unknown is not None:
+            return None
+        if self.before is None or self.before.unknown is not None:
+            return Marks() if self.event.operation in {"insert", "baseline"} else None
+        return marks(self.before.data, self.state.data)
+
+
+def page(look: Look) -> Answer:
+    """The page of a document."""
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    if look.get("field") is not None:
+        return _of_field(look, namespace, document_id, total)
+    if not total and look.get("at") is None:
+        return _not_here(look, namespace, document_id)
+    chosen = _chosen(look, namespace, document_id, total)
+    view = look.get("view") or _VIEWS[0]
+    view = view if view in _VIEWS else _VIEWS[0]
+    where = links.of_document(namespace, document_id, chosen.event)
+    shown = {
+        "ns": namespace,
+        "id": document_id,
+        "where": where,
+        "chosen": chosen,
+        "event": chosen.event,
+        "row": _row(chosen),
+        "view": view,
+        "views": _VIEWS,
+        "tabs": {name: _here(where, chosen, view=None if name == _VIEWS[0] else name) for name in _VIEWS},
+        "link": links.permalink(chosen.event) if chosen.event is not None else None,
+        "previous": _at(where, chosen.number - 1, view) if chosen.number > 1 else None,
+        "next": _at(where, chosen.number + 1, view) if chosen.number < total else None,
+        "first": _at(where, 1, view) if chosen.number != 1 and total else None,
+        "last": _at(where, total, view) if chosen.number != total else None,
+        "timeline": _timeline(look, namespace, document_id, chosen, where, view),
+        "part_address": links.address("document/part", **where, at=chosen.number or None),
+        "blame_address": links.address("document/blame", **where, at=chosen.number or None),
+        "part_before": links.address("document/part", **where, at=chosen.number - 1 or None),
+        "undelete": _undelete(chosen, namespace, document_id),
+        "with_collection": chosen.state.ended_by is not None and chosen.state.ended_by.document_id is ABSENT,
+        **_NOTHING_SHOWN,
+        **_content(look, chosen, view, where),
+    }
+    return Page("document.html", shown)
+
+
+_NOTHING_SHOWN: dict[str, Any] = {
+    **dict.fromkeys(("lines", "tree", "raw", "blame_unknown", "blame_anyway")),
+    **dict.fromkeys(("gone", "blameable"), False),
+    "compared": True,
+    "size": 0,
+}
+
+
+def _row(chosen: Chosen) -> said.Row | None:
+    event = chosen.event
+    if event is None:
+        return None
+    return said.Row(event, number=chosen.number)
+
+
+def _here(where: Mapping[str, Any], chosen: Chosen, **more: Any) -> str:
+    at = chosen.asked or chosen.number or None
+    return links.address("document", **where, at=at, **more)
+
+
+def _at(where: Mapping[str, Any], number: int, view: str) -> str:
+    return links.address("document", **where, at=number, view=view if view != _VIEWS[0] else None)
+
+
+def _chosen(look: Look, namespace: str, document_id: Any, total: int) -> Chosen:
+    named, text = look.get("event"), look.get("at")
+    asked = None
+    if named is not None:
+        event = look.event(named)
+        if event.namespace != namespace:
+            raise problems.not_found()
+        number: int | None = look.reader.version_of(event)
+    elif text is not None:
+        number = look.version(namespace, document_id, text)
+        asked = None if text.strip().lstrip("-").isdecimal() else text.strip()
+    else:
+        number = total
+    if number and number > total:
+        raise problems.not_found()
+    at: Any = number if asked is None else links.point(asked)
+    try:
+        state = look.history.state(namespace, document_id, at if at != 0 else None)
+        before = None
+        if number and number > 1:
+            before = look.history.state(namespace, document_id, number - 1)
+    except NoSuchVersionError as error:
+        raise problems.not_found() from error
+    return Chosen(number or 0, total, state, before, asked)
+
+
+def _not_here(look: Look, namespace: str, document_id: Any) -> Page:
+    """A document of which nothing is recorded under this name: it may have another one."""
+    state = look.history.state(namespace, document_id, None)
+    if state.entry is None:
+        raise problems.not_found()
+    former = links.address("document", **links.of_document(state.entry.namespace, document_id, state.entry))
+    shown = {"ns": namespace, "id": document_id, "former": state.entry.namespace, "former_address": former}
+    return Page("renamed.html", shown)
+
+
+def _undelete(chosen: Chosen, namespace: str, document_id: Any) -> str | None:
+    event = chosen.event
+    if event is None or event.operation != "delete" or chosen.number != chosen.total:
+        return None
+    return undelete_command(namespace, document_id)
+
+
+def undelete_command(namespace: str, document_id: Any) -> str | None:
+    """The command that brings a deleted document back; None: its `_id` is too long to be typed."""
+    shown = namespace if is_plain_word(namespace) else "'" + printable(namespace).replace("'", "'\\''") + "'"
+    argument = not_found.argument(document_id)
+    return f"watcher revert {shown} {argument} --undelete" if len(argument) < links.LONGEST_ID else None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Some versions of a document, newest first.
+
+    Attributes:
+        rows: the versions, and gaps among them.
+        newer: the address of newer ones.
+        older: the address of older ones.
+        first: number of the oldest here.
+        last: number of the newest here.
+    """
+
+    rows: Sequence[said.Row]
+    newer: str | None
+    older: str | None
+    first: int
+    last: int
+
+
+def _timeline(
+    look: Look, namespace: str, document_id: Any, chosen: Chosen, where: Mapping[str, Any], view: str
+) -> Timeline:
+    total, size = chosen.total, VERSIONS_ON_A_PAGE
+    # Pages are counted from the oldest version, so that their addresses go on meaning the same; the newest is full.
+    last = look.number("to", 0, _LARGEST_NUMBER)
+    if not 0 < last <= total:
+        last = total if chosen.number > total - size else min(-(-max(chosen.number, 1) // size) * size, total)
+    first = max(last - size + 1, 1)
+    found = briefs.versions(look.reader.collection_of_history, namespace, document_id, first, last - first + 1, total)
+    visible = [brief for brief in found if look.history.shown(brief.event) is not None]
+    rows = said.rows(look, namespace, reversed(visible), end=last == total)
+    stay = {**where, "at": chosen.asked or chosen.number or None, "view": view if view != _VIEWS[0] else None}
+    newer = links.address("document", **stay, to=min(last + size, total)) if last < total else None
+    older = links.address("document", **stay, to=first - 1) if first > 1 else None
+    return Timeline(rows, newer, older, first, last)
+
+
+def _content(look: Look, chosen: Chosen, view: str, where: Mapping[str, Any]) -> dict[str, Any]:
+    """What a view shows of the chosen version."""
+    state = chosen.state
+    if view == "changes":
+        return {"lines": _change_lines(chosen)}
+    if state.unknown is not None or state.data is None:
+        # What is gone is shown as it was.
+        gone = chosen.before.data if chosen.before is not None and state.unknown is None else None
+        return {"tree": Tree(whole=_whole(where, chosen.number - 1)).document(gone) if gone else None, "gone": True}
+    if view == "raw":
+        text = extended_json.dumps_document(state.data) if len(state.data) < MOST_RAW else None
+        address = links.address("document/raw", **where, at=chosen.asked or chosen.number or None)
+        pretty = _pretty(state.data)
+        return {"raw": pretty, "raw_line": text, "raw_address": address, "size": len(state.data)}
+    if view == "blame":
+        return _blamed(look, chosen, where)
+    found = chosen.marks()
+    return {
+        "tree": Tree(found, whole=_whole(where, chosen.number)).document(state.data),
+        "compared": found is not None,
+        "change_count": found.count if found is not None else 0,
+        "size": len(state.data),
+        "blameable": len(state.data) <= MOST_BLAMED,
+    }
+
+
+def _pretty(data: bytes) -> str:
+    """A document as canonical Extended JSON on several lines, cut."""
+    if len(data) > MOST_RAW:
+        fields = raw.elements(data)
+        some: list[tuple[bytes, Value]] = []
+        size = 0
+        for key, kind, payload in fields:
+            size += len(payload) + len(key)
+            if size > MOST_RAW:
+                break
+            some.append((key, (kind, payload)))
+        data = raw.from_fields(some)
+    written = extended_json.dumps_document(data)
+    try:
+        return json.dumps(json.loads(written), indent=2, ensure_ascii=False) if _no_repeated(data) else written
+    except (ValueError, RecursionError):
+        return written
+
+
+def _no_repeated(data: bytes) -> bool:
+    keys = [key for key, _, _ in raw.elements(data)]
+    return len(set(keys)) == len(keys)
+
+
+def _whole(where: Mapping[str, Any], number: int) -> Callable[[TextPath], str | None]:
+    def address(path: TextPath) -> str | None:
+        text = links.path_text(path)
+        short = len(text) <= links.LONGEST_PATH
+        return links.address("value", **where, at=number or None, path=text) if short else None
+
+    return address
+
+
+def _change_lines(chosen: Chosen) -> list[said.Line]:
+    """What the chosen version changed, down to the leaves where both states are known."""
+    event = chosen.event
+    if event is None:
+        return []
+    found = chosen.marks()
+    if found:
+        differences = [one for each in (*found.at.values(), *found.gone.values()) for one in each]
+        return [difference_line(one) for one in differences[:_MOST_DIFFERENCES]]
+    return event_lines(event)
+
+
+def event_lines(event: Event, most: int = _MOST_DIFFERENCES) -> list[said.Line]:
+    """What became of the fields of an event; arrays that it tells whole are taken apart."""
+    lines: list[said.Line] = []
+    for index, change in enumerate(islice(event.changes, most)):
+        inside = element_differences(change)
+        if inside and len(inside) < _MOST_DIFFERENCES:
+            lines += [difference_line(one) for one in inside]
+        else:
+            lines.append(said.line(change, event, index, values.LONG))
+    return lines
+
+
+_MARKS = {Kind.ADDED: "add", Kind.REMOVED: "del", Kind.CHANGED: "chg", Kind.MOVED: "mov", Kind.REORDERED: "mov"}
+
+
+def difference_line(one: Difference) -> said.Line:
+    """A difference as a line."""
+    path = one.old_path if one.kind == Kind.REMOVED else one.path
+    named = said.where(_text(path), one.identities) if path else values.text("the document")
+    if one.kind == Kind.MOVED:
+        return said.Line("mov", named, values.text(f"element {one.old_path[-1]!r}"), values.text(f"{one.path[-1]!r}"))
+    if one.kind == Kind.REORDERED:
+        return said.Line("mov", named, None, values.text("keys in another order"))
+    old, new = (
+        None
+        if side is ABSENT
+        else values.value(side)
+        if isinstance(side, Missing)
+        else values.raw_value(side, values.LONG)
+        for side in (one.old, one.new)
+    )
+    return said.Line(_MARKS[one.kind], named, old, new)
+
+
+def _text(path: Path) -> TextPath:
+    return tuple(key if isinstance(key, int) else key.decode("utf-8", "surrogateescape") for key in path)
+
+
+@dataclass(frozen=True, slots=True)
+class Setter:
+    """Who set a leaf: the event, and which version of the document that is."""
+
+    event: Event | None
+    number: int
+    row: said.Row | None
+    link: str | None
+    field: str | None
+    line: said.Line | None = None
+
+
+def _setters(look: Look, chosen: Chosen) -> dict[TextPath, Setter]:
+    state = chosen.state
+    at: Any = chosen.number if chosen.asked is None else links.point(chosen.asked)
+    numbers: dict[bytes, int] = {}
+    found: dict[TextPath, Setter] = {}
+    for leaf, event in look.history.blame(state.namespace, state.document_id, at or None):
+        if event is None:
+            found[leaf.path] = Setter(None, 0, None, None, None)
+            continue
+        if bytes(event.id) not in numbers:
+            here = event.namespace == state.namespace
+            numbers[bytes(event.id)] = look.reader.version_of(event) if here and len(numbers) < _MOST_DIFFERENCES else 0
+        number = numbers[bytes(event.id)]
+        field = pattern(leaf.path) if all(isinstance(key, str) for key in leaf.path) else None
+        plain = field if field is not None and field == leaf.field else None
+        row = said.Row(event, number=number)
+        found[leaf.path] = Setter(event, number, row, links.document(event, number), plain, _line_of(event, leaf.path))
+    return found
+
+
+def _line_of(event: Event, path: TextPath) -> said.Line | None:
+    """What an event made of a field, if it says so."""
+    if len(event.changes) > _MOST_DIFFERENCES:
+        return None
+    change = next((each for each in event.changes if path_of(each) == path), None)
+    return said.line(change, event) if change is not None and change.old_value is not ABSENT else None
+
+
+def _blamed(look: Look, chosen: Chosen, where: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the setter of each leaf beside it."""
+    data = chosen.state.data or raw.EMPTY_DOCUMENT
+    if len(data) > MOST_BLAMED and look.get("all") is None:
+        return {"blame_anyway": _here(where, chosen, view="blame", all=1), "size": len(data)}
+    try:
+        setters = _setters(look, chosen)
+    except UnknownStateError as error:
+        return {"blame_unknown": error.reason}
+    tree = Tree(whole=_whole(where, chosen.number), setters=setters).document(data)
+    return {"tree": tree, "leaves": list(_leaves(flat(tree), where)), "size": len(data)}
+
+
+def _leaves(lines: Iterable[tuple[int, Node]], where: Mapping[str, Any]) -> Iterable[tuple[int, Node, str | None]]:
+    """Each line with the address of its field's own timeline."""
+    for depth, node in lines:
+        setter = node.setter
+        field = setter.field if isinstance(setter, Setter) else None
+        short = field is not None and len(field) < links.LONGEST_ID
+        yield depth, node, links.address("document", **where, field=field) if short else None
+
+
+def blame(look: Look) -> Answer:
+    """Who set each leaf of a document, for the page that shows it: by path."""
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    chosen = _chosen(look, namespace, document_id, total)
+    if chosen.state.data is None or len(chosen.state.data) > MOST_BLAMED:
+        return Page("blame_card.html", {"cards": {}})
+    try:
+        setters = _setters(look, chosen)
+    except UnknownStateError:
+        setters = {}
+    where = links.of_document(namespace, document_id, chosen.event)
+    cards: dict[int, dict[str, Any]] = {}
+    ids: dict[str, int] = {}
+    leaves = []
+    for path, setter in setters.items():
+        named = setter.row.hexadecimal if setter.row is not None else ""
+        number = ids.setdefault(named, len(ids))
+        cards.setdefault(number, {"setter": setter, "number": number})
+        field = links.address("document", **where, field=setter.field) if setter.field is not None else None
+        leaves.append((links.path_name(path), number, field, setter.line))
+    return Page("blame_card.html", {"cards": list(cards.values()), "leaves": leaves})
+
+
+def part(look: Look) -> Answer:
+    """A part of a document that its page left out: what is below a path, or further fields of it."""
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    chosen = _chosen(look, namespace, document_id, total)
+    if chosen.state.data is None:
+        raise problems.not_found()
+    value, path = _value_at(look, chosen.state.data)
+    where = links.of_document(namespace, document_id, chosen.event)
+    start = look.number("from", 0, _LARGEST_NUMBER)
+    found = chosen.marks()
+    tree = Tree(found, whole=_whole(where, chosen.number)).of(value, path, start=start)
+    shown = {
+        "ns": namespace,
+        "id": document_id,
+        "where": where,
+        "chosen": chosen,
+        "tree": tree,
+        "start": start,
+        "path": said.where(_text(path)),
+        "up": links.address("document", **where, at=chosen.asked or chosen.number or None),
+        "part_address": links.address("document/part", **where, at=chosen.asked or chosen.number or None),
+    }
+    return Page("part.html", shown)
+
+
+def _value_at(look: Look, data: bytes) -> tuple[Value, Path]:
+    """The value at the path that is asked for."""
+    try:
+        path = encoded(links.path(look.params.get("path", "[]")))
+    except (ValueError, RecursionError) as error:
+        raise problems.wrong_request("The path cannot be read.") from error
+    value: Value = (raw.DOCUMENT, data)
+    for key in path:
+        inner = None
+        if value[0] == raw.ARRAY and isinstance(key, int):
+            items = raw.items(value[1])
+            inner = items[key] if 0 <= key < len(items) else None
+        elif value[0] == raw.DOCUMENT and isinstance(key, bytes):
+            inner = next(((kind, found) for name, kind, found in raw.elements(value[1]) if name == key), None)
+        if inner is None:
+            raise problems.not_found()
+        value = inner
+    return value, path
+
+
+def value(look: Look) -> Answer:
+    """All of one value, as plain text."""
+    named = look.get("event")
+    if named is not None and look.get("change") is not None:
+        event = look.event(named)
+        index = look.number("change", 0, _LARGEST_NUMBER)
+        if index >= len(event.changes):
+            raise problems.not_found()
+        change = event.changes[index]
+        found = change.old_value if look.get("side") == "old" else change.new_value
+        if isinstance(found, Missing):
+            raise problems.not_found()
+        return _as_text(found)
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    chosen = _chosen(look, namespace, document_id, total)
+    if chosen.state.data is None:
+        raise problems.not_found()
+    found_value, _ = _value_at(look, chosen.state.data)
+    from change_history.bson.values import to_python
+
+    return _as_text(to_python(found_value))
+
+
+def _as_text(found: Any) -> Plain:
+    if type(found) is str:
+        return Plain(found.encode("utf-8", "replace").decode())
+    return Plain(extended_json.dumps(found))
+
+
+def whole(look: Look) -> Answer:
+    """All of a document as canonical Extended JSON."""
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    chosen = _chosen(look, namespace, document_id, total)
+    if chosen.state.data is None:
+        raise problems.not_found()
+    return Plain(extended_json.dumps_document(chosen.state.data) + "\n", "application/json")
+
+
+def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answer:
+    """The history of one field of a document."""
+    field = look.get("field") or ""
+    selection = Selection(namespace, document_id, field)
+    selection = look.reader.resolve(selection)
+    found = list(look.history.events(selection, newest_first=True, limit=VERSIONS_ON_A_PAGE + 1))
+    rows = []
+    for event in found[:VERSIONS_ON_A_PAGE]:
+        concerned = list(islice(selection.changes_of(event), _MOST_DIFFERENCES))
+        lines = [said.line(change, event, most=values.LONG) for change in concerned]
+        rows.append(said.Row(event, lines, 0, look.reader.version_of(event), links.permalink(event)))
+    where = links.of_document(namespace, document_id, found[0] if found else None)
+    shown = {
+        "ns": namespace,
+        "id": document_id,
+        "where": where,
+        "field": field,
+        "rows": rows,
+        "total": total,
+        "cut": len(found) > VERSIONS_ON_A_PAGE,
+        "up": links.address("document", **where),
+    }
+    return Page("field.html", shown)
+
+
+def compare(look: Look) -> Answer:
+    """Two points in the history of a document beside each other."""
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    if not total:
+        raise problems.not_found()
+    texts = look.get("a") or str(max(total - 1, 1)), look.get("b") or str(total)
+    states, problem = [], None
+    for text in texts:
+        number = look.version(namespace, document_id, text)
+        try:
+            at: Any = links.point(text)
+            at = at if not isinstance(at, int) or at > 0 else number
+            states.append((number, look.history.state(namespace, document_id, at)))
+        except NoSuchVersionError as error:
+            raise problems.not_found() from error
+    (first, before), (second, after) = states
+    mode = "inline" if look.get("mode") == "inline" else "side"
+    where = links.of_document(namespace, document_id, after.entry or before.entry)
+    for text, state in zip(texts, (before, after), strict=True):
+        if state.unknown is not None:
+            problem = f"History cannot tell the document at {text}: {state.unknown}."
+    found = marks(before.data, after.data) if problem is None else Marks()
+    if found is None:
+        problem = "These documents are too large to be compared on a page: `watcher diff` compares any."
+    data = after.data if after.data is not None else before.data
+    tree = (
+        Tree(found, whole=_whole(where, second or 0)).document(data) if data is not None and problem is None else None
+    )
+    lines = list(_with_context(list(flat(tree)))) if tree is not None and mode == "side" else []
+    shown = {
+        "ns": namespace,
+        "id": document_id,
+        "where": where,
+        "total": total,
+        "a": texts[0],
+        "b": texts[1],
+        "first": first,
+        "second": second,
+        "before": before,
+        "after": after,
+        "mode": mode,
+        "tree": tree,
+        "lines": lines,
+        "problem": problem,
+        "change_count": found.count if found is not None else 0,
+        "swap": links.address("document/compare", **where, a=texts[1], b=texts[0], mode=mode),
+        "modes": {
+            name: links.address("document/compare", **where, a=texts[0], b=texts[1], mode=name)
+            for name in ("side", "inline")
+        },
+        "part_address": links.address("document/part", **where, at=second or None),
+        "only": "before" if after.data is None else "after" if before.data is None else None,
+    }
+    return Page("compare.html", shown)
+
+
+_CONTEXT = 3
+
+
+def _with_context(lines: Sequence[tuple[int, Node]]) -> Iterable[tuple[int, Node | None, int]]:
+    """The lines that changed with a few around them; what is between is one line that says how much."""
+    near: set[int] = set()
+    for number, (_, node) in enumerate(lines):
+        if node.mark or node.note:
+            near.update(range(number - _CONTEXT, number + _CONTEXT + 1))
+        elif node.touched:
+            near.add(number)
+    if not near:
+        near = set(range(len(lines)))
+    skipped = 0
+    for number, (depth, node) in enumerate(lines):
+        if number not in near:
+            skipped += 1
+            continue
+        if skipped:
+            yield depth, None, skipped
+            skipped = 0
+        yield depth, node, 0
+    if skipped:
+        yield 0, None, skipped
+
+
+def event(look: Look) -> Answer:
+    """One event, whole."""
+    found = look.event(look.get("id") or "")
+    if found.operation == "gap":
+        return Elsewhere("gaps")
+    shown = {
+        "event": found,
+        "row": said.Row(found, link=links.document(found) if found.document_id is not ABSENT else None),
+        "lines": event_lines(found),
+        "left": max(len(found.changes) - _MOST_DIFFERENCES, 0),
+        "name": event_name(found.id),
+    }
+    return Page("event.html", shown)

@@ -1,0 +1,321 @@
+"""Lists of events: of a collection, a transaction, an actor; the newest ones, live; and the gaps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary
+
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.values import ABSENT, to_raw
+from change_history.query import activity, backwards, briefs
+from change_history.query.selection import Selection
+from change_history.query.transactions import name_of
+from change_history.reconstruct.reads import is_id
+from change_history.stored import operations
+from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
+from watcher.cli.parsing import literals
+from watcher.web import problems
+from watcher.web.pages import links, said
+from watcher.web.pages.look import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from change_history.query.briefs import Brief
+    from watcher.web.pages.look import Answer, Look
+
+ON_A_PAGE = 50
+MOST_IN_TRANSACTION = 500
+MOST_DELETED = 20
+_SEARCH_S = 2.0
+_COUNT_MS = 1500
+_MOST_NAMESPACES = 500
+
+SPANS = {
+    "24h": (86_400, "hour", "24 hours"),
+    "30d": (30 * 86_400, "day", "30 days"),
+    "12m": (366 * 86_400, "month", "12 months"),
+}
+_STEP_S = {"hour": 3600, "day": 86_400}
+
+
+def newest(look: Look, namespaces: Sequence[str], limit: int, before: ClusterTime | None = None) -> list[Brief]:
+    """The newest events of some collections."""
+    collection = look.reader.collection_of_history
+    found: list[Brief] = []
+    for namespace in namespaces:
+        query: dict[str, Any] = {"namespace": namespace}
+        if before is not None:
+            query["_id"] = {"$lt": Binary(before.first_id)}
+        found += briefs.read(collection, query, NAMESPACE_TIMELINE, limit)
+    found.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
+    return visible(look, found[:limit])
+
+
+def visible(look: Look, found: Iterable[Brief]) -> list[Brief]:
+    """Those that may be shown; the access log is told of them."""
+    shown = []
+    for brief in found:
+        event = look.history.shown(brief.event)
+        if event is not None:
+            look.saw(event)
+            shown.append(briefs.Brief(event, brief.count, brief.number, brief.size, brief.in_parts))
+    return shown
+
+
+def _before(look: Look) -> ClusterTime | None:
+    """The cluster time before which a page begins."""
+    text = look.get("before")
+    if text is None:
+        return None
+    seconds, _, increment = text.partition(":")
+    if not (seconds.isdecimal() and increment.isdecimal() and len(seconds) + len(increment) < 21):  # noqa: PLR2004
+        raise problems.wrong_request("The beginning of the page cannot be read.")
+    return ClusterTime(min(int(seconds) << 32 | int(increment), 2**64 - 1))
+
+
+def written(moment: ClusterTime) -> str:
+    """A cluster time as it stands in an address."""
+    return f"{moment.seconds}:{moment.increment}"
+
+
+def _older(found: Sequence[Brief], limit: int) -> str | None:
+    """Where the next page begins; None: there is none."""
+    if len(found) < limit:
+        return None
+    times = [ClusterTime.from_id(bytes(brief.event.id)) for brief in found]
+    # The events of a cluster time stay together unless they fill the page.
+    return written(times[-1] if times[0] == times[-1] else ClusterTime(times[-1] + 1))
+
+
+def collection(look: Look) -> Answer:
+    """A collection: what happens in it, and what was deleted."""
+    namespace = look.namespace()
+    span = look.get("span") if look.get("span") in SPANS else None
+    chosen = span or _span_for(look, namespace)
+    if chosen is None:
+        raise problems.not_found()
+    seconds, unit, words = SPANS[chosen]
+    since = int(time.time()) - seconds
+    before = _before(look)
+    found = newest(look, [namespace], ON_A_PAGE, before)
+    counted = activity.of_collection(look.reader.collection_of_history, namespace, since, unit, most_ms=_COUNT_MS)
+    older = _older(found, ON_A_PAGE)
+    shown = {
+        "ns": namespace,
+        "rows": said.rows(look, namespace, found, end=before is None),
+        "older": links.address("collection", ns=namespace, span=span, before=older) if older else None,
+        "newest": links.address("collection", ns=namespace, span=span) if before is not None else None,
+        "activity": counted,
+        "bars": _bars(counted, since, unit),
+        "unit": unit,
+        "span": chosen,
+        "spans": {name: (links.address("collection", ns=namespace, span=name), SPANS[name][2]) for name in SPANS},
+        "span_words": words,
+        "operations": sorted({op for counter in counted.slices.values() for op in counter}),
+        "total": sum(counter.total() for counter in counted.slices.values()),
+        "most_fields": counted.fields[0][1] if counted.fields else 0,
+        "references": [each for each in look.references if namespace in (each.source, each.target)],
+    }
+    return Page("collection.html", shown)
+
+
+def _span_for(look: Look, namespace: str) -> str | None:
+    """The shortest span that reaches back to the last event; None: there is none."""
+    last = activity.last(look.reader.collection_of_history, namespace)
+    if last is None:
+        return None
+    age = time.time() - last.seconds
+    return next((name for name, (seconds, _, _) in SPANS.items() if age < seconds), "12m")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One slice of time, with how many events of each operation it has."""
+
+    begin: datetime
+    counts: dict[str, int]
+    total: int
+
+
+def _bars(counted: activity.Activity, since: int, unit: str) -> list[Bar]:
+    """The slices in order, also those without events."""
+    if unit in _STEP_S:
+        step = _STEP_S[unit]
+        begins = [datetime.fromtimestamp(at, UTC) for at in range(since // step * step, int(time.time()) + 1, step)]
+    else:
+        first, now = datetime.fromtimestamp(since, UTC), datetime.now(UTC)
+        months = range(first.year * 12 + first.month - 1, now.year * 12 + now.month)
+        begins = [datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in months]
+    return [
+        Bar(begin, dict(found), found.total()) for begin in begins for found in (counted.slices.get(begin, _none()),)
+    ]
+
+
+def _none() -> Any:
+    from collections import Counter
+
+    return Counter()
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A document that is not there any more.
+
+    Attributes:
+        row: its deletion.
+        command: what brings it back; None: its `_id` is too long to be typed.
+        last: the address of what it was.
+    """
+
+    row: said.Row
+    command: str | None
+    last: str | None
+
+
+def deleted(look: Look) -> Answer:
+    """The documents of a collection that were deleted and are not back, newest first."""
+    from watcher.web.pages.document import undelete_command
+
+    namespace = look.namespace()
+    before = _before(look)
+    collection_ = look.reader.collection_of_history
+    found = backwards.events(
+        collection_, [namespace], {"operation": "delete"}, limit=MOST_DELETED, seconds=_SEARCH_S, before=before
+    )
+    gone = []
+    for brief in visible(look, found.briefs):
+        event = brief.event
+        if isinstance(event.document_id, briefs.LeftOut):
+            gone.append(Deleted(said.row(brief), None, links.permalink(event)))
+            continue
+        query = {"namespace": namespace, "document_id": is_id(to_raw(event.document_id))}
+        newest_ = briefs.read(collection_, query, DOCUMENT_TIMELINE, 1)
+        if newest_ and newest_[0].event.id == event.id:
+            gone.append(
+                Deleted(said.row(brief), undelete_command(namespace, event.document_id), links.permalink(event))
+            )
+    if not gone and not found.briefs and found.reached is None and before is None:
+        look.history.require(namespace)
+        if namespace not in look.history.namespaces():
+            raise problems.not_found()
+    further = (
+        links.address("collection/deleted", ns=namespace, before=written(found.reached)) if found.reached else None
+    )
+    shown = {
+        "ns": namespace,
+        "gone": gone,
+        "further": further,
+        "reached": found.reached,
+        "moment": _clock(found.reached),
+    }
+    return Page("deleted.html", shown)
+
+
+def _clock(reached: ClusterTime | None) -> datetime | None:
+    return datetime.fromtimestamp(reached.seconds, UTC) if reached is not None else None
+
+
+def transaction(look: Look) -> Answer:
+    """A transaction: all that it touched."""
+    name = look.get("name")
+    if name is None:
+        raise problems.wrong_request("Which transaction? Its name is session:number, as a timeline shows it.")
+    try:
+        found = look.history.transaction(name)
+    except ValueError as error:
+        raise problems.wrong_request(f"This is no name of a transaction: {error}.") from error
+    selection = Selection(None, transaction=found)
+    read = briefs.read(
+        look.reader.collection_of_history,
+        selection.query(),
+        selection.index,
+        MOST_IN_TRANSACTION + 1,
+        newest_first=False,
+    )
+    events = visible(look, read)
+    if not events:
+        raise problems.not_found()
+    rows = [said.row(brief, few=briefs.MOST_CHANGES) for brief in events[:MOST_IN_TRANSACTION]]
+    touched: dict[str, set[Any]] = {}
+    for each in rows:
+        touched.setdefault(each.event.namespace, set()).add(each.link)
+    shown = {
+        "name": name_of(found),
+        "rows": rows,
+        "cut": len(read) > MOST_IN_TRANSACTION,
+        "first": rows[0].event,
+        "touched": {namespace: len(documents) for namespace, documents in sorted(touched.items())},
+        "who": next((person for each in rows if (person := said.who(each.event)) is not None), None),
+    }
+    return Page("transaction.html", shown)
+
+
+def actor(look: Look) -> Answer:
+    """What an actor did, newest first."""
+    text = look.get("who")
+    if text is None:
+        raise problems.wrong_request("Whose changes? The name of the actor is missing.")
+    before = _before(look)
+    wanted = list(dict.fromkeys([text, *_other_types(text)], None))
+    query: dict[str, Any] = {"actor.id": {"$in": wanted}}
+    if before is not None:
+        query["_id"] = {"$lt": Binary(before.first_id)}
+    collection_ = look.reader.collection_of_history
+    read = briefs.read(collection_, query, ACTOR_TIMELINE, ON_A_PAGE, most_ms=int(_SEARCH_S * 1000))
+    found = visible(look, read)
+    if not found and before is None:
+        raise problems.not_found()
+    older = _older(read, ON_A_PAGE)
+    shown = {
+        "name": text,
+        "rows": [said.row(brief) for brief in found],
+        "older": links.address("actor", who=text, before=older) if older else None,
+        "newest": links.address("actor", who=text) if before is not None else None,
+    }
+    return Page("actor.html", shown)
+
+
+def _other_types(text: str) -> Iterable[Any]:
+    """What else may be written so."""
+    try:
+        found = literals.value(text)
+    except Exception:  # noqa: BLE001 - it is only a name
+        return []
+    return [found] if not isinstance(found, str | list | dict) else []
+
+
+ACTOR_TIMELINE: Any = [("actor.id", 1), ("_id", 1)]
+
+
+def live(look: Look) -> Answer:
+    """The newest events; a script keeps them up to date."""
+    namespace = look.get("ns")
+    namespaces = [look.namespace()] if namespace is not None else look.history.namespaces()
+    found = newest(look, namespaces[:_MOST_NAMESPACES], ON_A_PAGE)
+    shown = {
+        "ns": namespace,
+        "rows": said.rows(look, namespace, found) if found else [],
+        "namespaces": namespaces if namespace is None else look.history.namespaces(),
+        "follow": links.address("api/v1/follow", namespace=namespace),
+        "now": datetime.now(UTC),
+    }
+    return Page("live_rows.html" if look.get("rows") is not None else "live.html", shown)
+
+
+def gaps(look: Look) -> Answer:
+    """All gaps, newest first."""
+    namespace = look.namespace() if look.get("ns") is not None else None
+    found = list(islice(look.history.gaps(namespace), MOST_IN_TRANSACTION))
+    shown = {"ns": namespace, "gaps": [said.gap_of(event) for event in reversed(found)]}
+    return Page("gaps.html", shown)
+
+
+def is_collection_event(row: said.Row) -> bool:
+    """Whether a row is about a collection as a whole."""
+    return row.event.document_id is ABSENT and row.event.operation in operations.OF_COLLECTIONS

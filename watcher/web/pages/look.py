@@ -1,0 +1,163 @@
+"""What one page is asked for, and the answer: a template with what it shows, or plain text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from bson.errors import BSONError
+
+from change_history.bson.values import ABSENT
+from change_history.query import transactions
+from change_history.query.briefs import LeftOut
+from change_history.reconstruct.point_in_time import NoSuchVersionError
+from watcher.cli.parsing import literals
+from watcher.web import problems
+from watcher.web.pages import links, values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from change_history.reader import Reader
+    from change_history.stored.event import Event
+    from watcher.web.pages.references import Reference
+    from watcher.web.visible import VisibleHistory
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page, or a part of one.
+
+    Attributes:
+        template: its name.
+        shows: what the template is given.
+        status: of the answer.
+    """
+
+    template: str
+    shows: Mapping[str, Any] = field(default_factory=dict)
+    status: HTTPStatus = HTTPStatus.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Plain text, or JSON: what a value is, as a whole."""
+
+    text: str
+    media_type: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The page has another address."""
+
+    address: str
+
+
+Answer = Page | Plain | Elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One request for a page.
+
+    Attributes:
+        params: what stands in the address.
+        history: what the visitor may read.
+        reader: the whole history, for what `history` has been asked about first.
+        references: which fields name documents of other collections.
+    """
+
+    params: Mapping[str, str]
+    history: VisibleHistory
+    reader: Reader
+    references: Sequence[Reference] = ()
+
+    def get(self, name: str) -> str | None:
+        """What is given under a name; None: nothing, or nothing but blanks."""
+        found = self.params.get(name)
+        return found if found and found.strip() else None
+
+    def saw(self, event: Event) -> None:
+        """Note that values of an event's document are shown, for the access log."""
+        if event.document_id is not ABSENT and not isinstance(event.document_id, LeftOut):
+            self.history.take(event.namespace, event.document_id)
+
+    def namespace(self) -> str:
+        """The namespace that is asked for.
+
+        Raises:
+            watcher.web.problems.Problem: none is, or it may not be read.
+        """
+        found = self.get("ns")
+        if found is None or not all(found.partition(".")):
+            raise problems.wrong_request("Which collection? Its name is database.collection, such as shop.orders.")
+        return self.history.require(found)
+
+    def document(self) -> tuple[str, Any]:
+        """The document that is asked for: its namespace and `_id`.
+
+        Raises:
+            watcher.web.problems.Problem: none is, its `_id` cannot be read, or it may not be read.
+        """
+        named = self.get("of")
+        if named is not None:
+            event = self.event(named)
+            if event.document_id is ABSENT:
+                raise problems.not_found()
+            return event.namespace, event.document_id
+        namespace = self.namespace()
+        text = self.params.get("id")
+        if text is None or not text:
+            raise problems.wrong_request("Which document? Its id is missing.")
+        try:
+            return namespace, literals.document_id(text)
+        except (ValueError, BSONError, OverflowError) as error:
+            raise problems.wrong_request(f"The id cannot be read: {error}.") from error
+
+    def event(self, name: str) -> Event:
+        """The event of a name, which may be the beginning of its id.
+
+        Raises:
+            watcher.web.problems.Problem: it is no name, there is none, or it may not be read.
+        """
+        try:
+            said = transactions.read_name(name)
+        except ValueError:
+            said = None
+        if not isinstance(said, transactions.EventName):
+            raise problems.wrong_request("An event is named by the hexadecimal digits that its id begins with.")
+        found = self.reader.event_named(said.digits)
+        if found is None:
+            raise problems.not_found()
+        return self.history.event(bytes(found.id))
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number that is given under a name, from 0 to the most there can be."""
+        text = self.params.get(name, "").strip()
+        return min(int(text), most) if text.isdecimal() and len(text) <= len(str(most)) + 1 else default
+
+    def version(self, namespace: str, document_id: Any, text: str) -> int | None:
+        """Which version a point in time means, as it is written; None: it lies before the first.
+
+        Raises:
+            watcher.web.problems.Problem: it cannot be read, or there is no such version.
+        """
+        try:
+            at = links.point(text)
+        except (ValueError, OverflowError) as error:
+            why = f": {error}" if str(error) else ""
+            raise problems.wrong_request(
+                f"The point in time “{values.name(text, 60).striptags()}” cannot be read{why}. Write the number of a "
+                "version, a time such as 2026-11-24T01:59:35Z, or “2h ago”."
+            ) from error
+        try:
+            if isinstance(at, int) and at > 0:
+                return at
+            state = self.history.state(namespace, document_id, at)
+        except NoSuchVersionError as error:
+            raise problems.not_found() from error
+        if state.entry is None or state.entry.namespace != namespace:
+            return None
+        return state.version

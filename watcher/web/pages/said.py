@@ -1,0 +1,258 @@
+"""What lists say of events: who, when, what became of what; and gaps among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.paths import dotted_text
+from change_history.bson.values import ABSENT, UNKNOWN
+from change_history.query import gaps
+from change_history.stored.event import path_of
+from watcher.cli.parsing import times
+from watcher.web.pages import links, values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bson import Timestamp
+
+    from change_history.query.briefs import Brief
+    from change_history.stored.event import Change, Event
+    from watcher.web.pages.look import Look
+
+FEW = 3
+"""So many changes of an event are shown in a list."""
+
+WORDS = {
+    "insert": "created",
+    "update": "updated",
+    "replace": "replaced",
+    "delete": "deleted",
+    "baseline": "first seen",
+    "reconcile": "reconciled",
+    "gap": "gap",
+}
+SIGNS = {"insert": "+", "update": "~", "replace": "~", "delete": "\N{MINUS SIGN}", "baseline": "○", "reconcile": "≈"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What became of one field, for a list.
+
+    Attributes:
+        mark: `add`, `del` or `chg`.
+        where: the field as HTML.
+        old: its value before, as HTML; None: there was none.
+        new: its value after, likewise.
+        field: the field as MongoDB writes it, where it can stand in an address.
+    """
+
+    mark: str
+    where: Markup
+    old: Markup | None
+    new: Markup | None
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event, or a gap, in a list.
+
+    Attributes:
+        event: the event.
+        lines: what became of its first fields.
+        more: so many changes are not shown.
+        number: which version of its document it is; 0: not known.
+        link: the address of what it is about.
+        gap: where it is a gap, what that says.
+        in_parts: its values are kept apart, because they are so many.
+    """
+
+    event: Event
+    lines: Sequence[Line] = ()
+    more: int = 0
+    number: int = 0
+    link: str | None = None
+    gap: Gap | None = None
+    in_parts: bool = False
+
+    @property
+    def word(self) -> str:
+        """What happened, in a word."""
+        return WORDS.get(self.event.operation, self.event.operation)
+
+    @property
+    def sign(self) -> str:
+        """The same as a sign."""
+        return SIGNS.get(self.event.operation, "•")
+
+    @property
+    def has_document(self) -> bool:
+        """Whether it is about a document."""
+        return self.event.document_id is not ABSENT
+
+    @property
+    def hexadecimal(self) -> str:
+        """The event's id."""
+        return bytes(self.event.id).hex()
+
+    @property
+    def says(self) -> Markup | None:
+        """Of an event about a collection, what it says."""
+        if self.has_document or self.event.description is ABSENT:
+            return None
+        return values.value(self.event.description, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """An interval of which events were lost for good."""
+
+    since: datetime
+    until: datetime
+    length: str
+    cause: str
+    stream: str
+    watched: str
+    reconciled: bool
+
+
+def gap_of(event: Event) -> Gap:
+    """What a gap says."""
+    found = gaps.view(event)
+    but = "".join(f" but not {glob}" for glob in found.exclude)
+    said: Any = event.description if isinstance(event.description, dict) else {}
+    return Gap(
+        moment(found.since),
+        moment(found.until),
+        times.span(found.until.time - found.since.time),
+        found.cause,
+        found.stream,
+        ", ".join(found.include) + but,
+        bool(said.get("level")),
+    )
+
+
+def moment(timestamp: Timestamp) -> datetime:
+    """A cluster time by the clock."""
+    return datetime.fromtimestamp(timestamp.time, UTC)
+
+
+def line(change: Change, event: Event, index: int | None = None, most: int = values.SHORT) -> Line:
+    """What became of one field.
+
+    Args:
+        index: which change of the event it is: then all of a long value can be seen.
+    """
+
+    def whole(side: str) -> str | None:
+        where = bytes(event.id).hex()
+        return links.address("value", event=where, change=index, side=side) if index is not None else None
+
+    path = path_of(change)
+    named = where(path) if path else Markup("<i>the document</i>")
+    old = values.value(change.old_value, most, whole("old")) if change.old_value is not ABSENT else None
+    new = values.value(change.new_value, most, whole("new")) if change.new_value is not ABSENT else None
+    if change.truncated_to is not None and change.new_value is UNKNOWN:
+        new = Markup("cut to {} elements").format(change.truncated_to)
+    mark = "add" if old is None else "del" if new is None else "chg"
+    field_ = change.field if change.path is ABSENT and change.field and len(change.field) <= links.LONGEST_ID else None
+    return Line(mark, named, old, new, field_)
+
+
+def where(path: Sequence[str | int], identities: Sequence[Any] = ()) -> Markup:
+    """A path as people read it."""
+    said = Markup("")
+    for depth, key in enumerate(path):
+        known = identities[depth] if depth < len(identities) else None
+        if isinstance(key, int):
+            said += (
+                values.text(f"[{key}]") if known is None else Markup("[_id: {}]").format(values.raw_value(known, 30))
+            )
+        else:
+            said += (values.text(".") if depth else Markup("")) + values.key(key, 80)
+    return said
+
+
+def row(brief: Brief, *, few: int = FEW) -> Row:
+    """An event for a list."""
+    event = brief.event
+    lines = [line(change, event) for change in event.changes[:few]]
+    link = links.document(event, brief.number) if event.document_id is not ABSENT else None
+    if brief.in_parts:
+        return Row(event, (), brief.count, brief.number, link, in_parts=True)
+    return Row(event, lines, max(brief.count - len(lines), 0), brief.number, link)
+
+
+def rows(
+    look: Look, namespace: str | None, found: Iterable[Brief], *, newest_first: bool = True, end: bool = True
+) -> list[Row]:
+    """Events for a list, newest first unless told, with the gaps that they reach across.
+
+    Args:
+        end: they are the newest there are, so a later gap belongs to them.
+    """
+    shown = [row(brief) for brief in found]
+    if not shown:
+        return shown
+    inside = sorted((each.event.cluster_time for each in shown), key=ClusterTime.of)
+    lost = look.history.gaps(namespace, since=inside[0], until=None if end else inside[-1])
+    with_gaps = shown + [Row(each, gap=gap_of(each)) for each in lost]
+    # A gap begins after all events of its cluster time.
+    order = {id(each): number for number, each in enumerate(shown)}
+    with_gaps.sort(
+        key=lambda each: (
+            -ClusterTime.of(each.event.cluster_time) if newest_first else ClusterTime.of(each.event.cluster_time),
+            order.get(id(each), -1 if newest_first else len(shown)),
+        )
+    )
+    return with_gaps
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who did something, as far as history tells.
+
+    Attributes:
+        name: of the actor, or of the database user.
+        how: how it is known.
+        reason: why, as they said.
+        request: in the course of what.
+        is_actor: whether it is an actor, of whom there is a page.
+    """
+
+    name: str
+    how: str
+    reason: str | None = None
+    request: str | None = None
+    is_actor: bool = True
+
+
+def who(event: Event) -> Who | None:
+    """Who did it; None: history does not tell."""
+    actor = getattr(event, "actor", None)
+    if actor is None:
+        return None
+    identity = getattr(actor, "id", None)
+    user = getattr(actor, "database_user", None)
+    if identity is None and user is None:
+        return None
+    name = values.plain(identity, 80) if identity is not None and not isinstance(identity, str) else identity or user
+    reason, request = getattr(actor, "reason", None), getattr(actor, "request", None)
+    return Who(
+        str(name),
+        str(getattr(actor, "provenance", "") or ""),
+        None if reason is None else str(reason),
+        None if request is None else str(request),
+        identity is not None,
+    )
+
+
+def field_text(path: Sequence[str | int]) -> str:
+    """A path as MongoDB writes it."""
+    return dotted_text(tuple(path))

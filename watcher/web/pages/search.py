@@ -1,0 +1,219 @@
+"""Finding documents: by `_id`, by a value they ever had; and what mentions a document in other collections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bson.errors import BSONError
+
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.values import to_raw
+from change_history.query import backwards, briefs
+from change_history.reconstruct.reads import in_ids, is_id
+from change_history.stored.names import DOCUMENT_TIMELINE
+from change_history.stored.reading import as_query
+from watcher.cli.parsing import literals
+from watcher.cli.rendering import not_found
+from watcher.web import problems
+from watcher.web.pages import links, said
+from watcher.web.pages.lists import _before, visible, written
+from watcher.web.pages.look import Elsewhere, Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from change_history.query.briefs import Brief
+    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.references import Reference
+
+MOST_FOUND = 30
+MOST_DOCUMENTS = 40
+_EVENTS_OF_EACH = 30
+_SEARCH_S = 2.5
+_MOST_NAMESPACES = 500
+_ID_DIGITS = range(16, 33)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document that has the `_id` that was looked for."""
+
+    namespace: str
+    document_id: Any
+    address: str
+    row: said.Row
+
+
+def page(look: Look) -> Answer:
+    """What is found."""
+    text = look.get("q")
+    namespace = look.namespace() if look.get("ns") is not None else None
+    names = look.history.namespaces()
+    if text is None:
+        return Page("search.html", {"q": "", "ns": namespace, "namespaces": names})
+    text = text.strip()
+    if namespace is None and text in names:
+        return Elsewhere(links.address("collection", ns=text))
+    wanted = meant(text)
+    within = [namespace] if namespace is not None else names[:_MOST_NAMESPACES]
+    hits = _by_id(look, within, wanted)
+    if len(hits) == 1 and look.get("by") == "id":
+        return Elsewhere(hits[0].address)
+    found = backwards.Found()
+    if look.get("by") != "id":
+        found = backwards.mentions(
+            look.reader.collection_of_history,
+            within,
+            wanted,
+            limit=MOST_FOUND,
+            seconds=_SEARCH_S,
+            before=_before(look),
+        )
+    rows = [said.row(brief, few=briefs.MOST_CHANGES) for brief in visible(look, found.briefs)]
+    asked = {"q": text, "ns": namespace, "by": "value"}
+    shown = {
+        "q": text,
+        "ns": namespace,
+        "by": look.get("by"),
+        "namespaces": names,
+        "hits": hits if look.get("before") is None else [],
+        "rows": rows,
+        "values": wanted,
+        "further": links.address("search", **asked, before=written(found.reached)) if found.reached else None,
+        "reached": datetime.fromtimestamp(found.reached.seconds, UTC) if found.reached else None,
+        "event": _event_named(look, text),
+    }
+    return Page("search.html", shown)
+
+
+def meant(text: str) -> list[Any]:
+    """The values that a text may mean: as it can be typed, and as other types that look the same.
+
+    Raises:
+        watcher.web.problems.Problem: it begins like a value of some type and is none.
+    """
+    try:
+        first = literals.value(text)
+    except (ValueError, BSONError, OverflowError) as error:
+        raise problems.wrong_request(f"The value cannot be read: {error}.") from error
+    found: list[Any] = []
+    seen = set()
+    for each in [first, text, *not_found.look_alikes(first)]:
+        try:
+            key = to_raw(each)
+        except (ValueError, BSONError, OverflowError):
+            continue
+        if key not in seen:
+            seen.add(key)
+            found.append(each)
+    return found
+
+
+def _by_id(look: Look, namespaces: Sequence[str], wanted: Sequence[Any]) -> list[Hit]:
+    collection = look.reader.collection_of_history
+    ids = in_ids([to_raw(value) for value in wanted if not isinstance(value, list)])
+    hits = []
+    for namespace in namespaces:
+        query = as_query({"namespace": namespace, "document_id": ids})
+        stored = collection.find_one(query, {"_id": 1}, hint=DOCUMENT_TIMELINE)
+        if stored is None:
+            continue
+        newest = {bytes(to_raw(brief.event.document_id)[1]): brief for brief in _newest(look, namespace, wanted)}
+        for brief in newest.values():
+            event = brief.event
+            address = links.address("document", **links.of_document(namespace, event.document_id, event))
+            hits.append(Hit(namespace, event.document_id, address, said.row(brief)))
+    return hits[:MOST_FOUND]
+
+
+def _newest(look: Look, namespace: str, wanted: Iterable[Any]) -> list[Brief]:
+    """The newest event of each document with one of some `_id`s."""
+    collection = look.reader.collection_of_history
+    found = []
+    for value in wanted:
+        if isinstance(value, list):
+            continue
+        query = {"namespace": namespace, "document_id": is_id(to_raw(value))}
+        found += visible(look, briefs.read(collection, query, DOCUMENT_TIMELINE, 1))
+    return found
+
+
+def _event_named(look: Look, text: str) -> str | None:
+    """The address of an event whose id begins so."""
+    digits = text.strip().lower()
+    if len(digits) not in _ID_DIGITS or any(digit not in "0123456789abcdef" for digit in digits):
+        return None
+    found = look.reader.event_named(digits)
+    if found is None or look.history.shown(found) is None:
+        return None
+    return links.of_event(found)
+
+
+def across(look: Look) -> Answer:
+    """A document and what mentions it elsewhere, in one timeline."""
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    if not total:
+        raise problems.not_found()
+    references = [each for each in look.references if each.target == namespace]
+    references = [each for each in references if look.history.may_read(each.source)]
+    names = [name for name in look.history.namespaces() if name != namespace]
+    within = list(dict.fromkeys(each.source for each in references)) or names[:_MOST_NAMESPACES]
+    collection = look.reader.collection_of_history
+    found = backwards.Found()
+    if within:
+        found = backwards.mentions(
+            collection, within, [document_id], limit=MOST_FOUND * 4, seconds=_SEARCH_S, before=_before(look)
+        )
+    mentioned = visible(look, found.briefs)
+    if references:
+        mentioned = [brief for brief in mentioned if _refers(look, brief, references, document_id)]
+    documents: dict[tuple[str, Any], Any] = {}
+    for brief in mentioned:
+        event = brief.event
+        if not isinstance(event.document_id, briefs.LeftOut):
+            documents.setdefault((event.namespace, to_raw(event.document_id)), event.document_id)
+    sides = [
+        (namespace, document_id),
+        *((ns, found_id) for (ns, _), found_id in islice(documents.items(), MOST_DOCUMENTS)),
+    ]
+    events: list[Brief] = []
+    for ns, found_id in sides:
+        query = {"namespace": ns, "document_id": is_id(to_raw(found_id))}
+        events += visible(look, briefs.read(collection, query, DOCUMENT_TIMELINE, _EVENTS_OF_EACH))
+    events.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
+    where = links.of_document(namespace, document_id, events[0].event)
+    shown = {
+        "ns": namespace,
+        "id": document_id,
+        "where": where,
+        "references": references,
+        "sides": sides[1:],
+        "side_addresses": [links.address("document", **links.of_document(ns, each)) for ns, each in sides[1:]],
+        "rows": [said.row(brief) for brief in events],
+        "cut": len(documents) > MOST_DOCUMENTS,
+        "own": namespace,
+        "further": links.address("across", **where, before=written(found.reached)) if found.reached else None,
+        "reached": datetime.fromtimestamp(found.reached.seconds, UTC) if found.reached else None,
+        "up": links.address("document", **where),
+    }
+    return Page("across.html", shown)
+
+
+def _refers(look: Look, brief: Brief, references: Sequence[Reference], document_id: Any) -> bool:
+    """Whether an event sets or replaces a field that a reference names, or what holds it."""
+    del look, document_id
+    fields = [each.field for each in references if each.source == brief.event.namespace]
+    if brief.count > len(brief.event.changes):
+        return True  # not all of its changes are told
+    return any(
+        change.field == field
+        or change.field.startswith(f"{field}.")
+        or field.startswith(f"{change.field}.")
+        or not change.field
+        for change in brief.event.changes
+        for field in fields
+    )

@@ -1,0 +1,139 @@
+"""Values as HTML. They are data: nothing in them becomes markup or a link, and what is not visible is made so.
+
+A value is one `bdi` element, so its writing direction ends with it; its class says which kind of value it is.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary, DatetimeMS, Decimal128, Int64, ObjectId, Regex, Timestamp
+from markupsafe import Markup, escape
+
+from change_history.bson import raw
+from change_history.bson.values import Missing, Symbol, Undefined, to_python
+from change_history.query.briefs import LeftOut
+from watcher.cli.rendering.value_text import ELLIPSIS, key_text, printable, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHORT = 120
+"""So many characters of a value are shown in a list."""
+
+LONG = 600
+"""So many characters of a value are shown in a document."""
+
+_MOST_KEY = 200
+
+
+def value(found: Any, most: int = SHORT, whole: str | None = None) -> Markup:
+    """A value, also `ABSENT`, `UNKNOWN` and `LeftOut`, as HTML.
+
+    Args:
+        found: a Python value (see `change_history.bson.values`).
+        most: so many characters of it are shown.
+        whole: where all of it can be seen.
+    """
+    if isinstance(found, Missing):
+        words = {"absent": "not there", "unknown": "unknown"}[found.value]
+        return Markup('<i class="v x">{}</i>').format(words)
+    if isinstance(found, LeftOut):
+        return Markup('<i class="v x">{}</i>{}').format(f"long value, {size(found.size)}", _whole(whole, "show"))
+    kind = kind_of(found)
+    text = text_of(found, most)
+    if kind == "d" and isinstance(found, datetime):
+        return Markup('<bdi class="v d"><time datetime="{}" data-value>{}</time></bdi>').format(text, text)
+    shown = Markup('<bdi class="v {}">{}</bdi>').format(kind, text)
+    return shown + _whole(whole, "all of it") if text.endswith(ELLIPSIS) and whole else shown
+
+
+def _whole(address: str | None, words: str) -> Markup:
+    if address is None:
+        return Markup("")
+    return Markup(' <a class="all" href="{}" rel="nofollow">{}</a>').format(address, words)
+
+
+def raw_value(found: raw.Value, most: int = SHORT, whole: str | None = None) -> Markup:
+    """A BSON value as HTML; what cannot be shown in full is not decoded beyond what is shown."""
+    kind, payload = found
+    if kind in {raw.STRING, raw.SYMBOL, raw.CODE} and len(payload) > most * 8:
+        # A character is at most four bytes; what is cut in its middle lies beyond what is shown.
+        cut = payload[4 : 4 + most * 4].decode("utf-8", "surrogateescape")[: most + 1]
+        note = Markup(' <span class="n2">{}</span>').format(size(len(payload) - 5))
+        return value(cut + "." * most, most, whole) + note
+    return value(to_python(found), most, whole)
+
+
+def key(name: str, most: int = _MOST_KEY) -> Markup:
+    """A key, or a namespace, as HTML: in quotes where it would read as something else, and cut."""
+    cut = name if len(name) <= most else name[:most]
+    text = key_text(cut) + (ELLIPSIS if len(name) > most else "")
+    return Markup("<bdi>{}</bdi>").format(text)
+
+
+def name(text: str, most: int = _MOST_KEY) -> Markup:
+    """A name as HTML: as it is, with what is not visible made so, and cut."""
+    cut = printable(text[:most]) + (ELLIPSIS if len(text) > most else "")
+    return Markup("<bdi>{}</bdi>").format(cut)
+
+
+def identity(document_id: Any, most: int = 60) -> Markup:
+    """A document's `_id` as HTML; an ObjectId by its digits."""
+    if isinstance(document_id, ObjectId):
+        return Markup('<bdi class="v o">{}</bdi>').format(str(document_id))
+    return value(document_id, most)
+
+
+def plain(document_id: Any, most: int = 60) -> str:
+    """A document's `_id` as text, for titles."""
+    if isinstance(document_id, LeftOut):
+        return f"(long, {size(document_id.size)})"
+    return str(document_id) if isinstance(document_id, ObjectId) else text_of(document_id, most)
+
+
+_KINDS: Mapping[type, str] = {
+    str: "s",
+    Symbol: "s",
+    bool: "k",
+    type(None): "k",
+    Undefined: "k",
+    int: "n",
+    Int64: "n",
+    float: "n",
+    Decimal128: "n",
+    datetime: "d",
+    DatetimeMS: "d",
+    Timestamp: "d",
+    ObjectId: "o",
+    Binary: "o",
+    bytes: "o",
+    Regex: "o",
+    dict: "c",
+    list: "c",
+}
+
+
+def kind_of(found: Any) -> str:
+    """The class of a value."""
+    if type(found).__name__ == "Redacted":
+        return "w"
+    return _KINDS.get(type(found), "o")
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    if count < 1000:  # noqa: PLR2004 - of bytes
+        return f"{count} bytes"
+    amount, unit = float(count), "kB"
+    for unit in ("kB", "MB", "GB"):  # noqa: B007 - the last one counts
+        amount /= 1000
+        if amount < 1000:  # noqa: PLR2004 - of units
+            break
+    return f"{amount:.3g} {unit}"
+
+
+def text(words: str) -> Markup:
+    """Words from outside as HTML."""
+    return escape(printable(words))

@@ -1,0 +1,168 @@
+// The page of a document: stepping through versions without losing one's place, parts that open when they are
+// wanted, and who set a value, on hover and on focus.
+export function documentPage({ times, copying, fetched }) {
+  let going = 0;
+  if (document.getElementById("swap")) ready(document);
+  else parts(document);
+
+  async function go(address, focus, push = true) {
+    const mine = ++going;
+    let page;
+    try { page = await fetched(address); } catch { location.assign(address); return; }
+    if (mine !== going) return; // another step was faster
+    const fresh = page.getElementById("swap"), old = document.getElementById("swap");
+    if (!fresh || !old) { location.assign(address); return; }
+    const oldList = old.querySelector(".left"), at = oldList?.scrollTop ?? 0;
+    const tree = document.activeElement?.closest?.(".leaf")?.dataset.p;
+    old.replaceWith(document.adoptNode(fresh));
+    document.title = page.title;
+    if (push) history.pushState({ watcher: true }, "", address);
+    times(fresh); copying(fresh); ready(document);
+    const list = fresh.querySelector(".left");
+    if (list) { list.scrollTop = at; fresh.querySelector(".here")?.scrollIntoView({ block: "nearest" }); }
+    const again = (focus && document.getElementById(focus)) || (tree && [...fresh.querySelectorAll(".leaf")].find((leaf) => leaf.dataset.p === tree));
+    again?.focus({ preventScroll: true });
+  }
+
+  function ready(within) {
+    const swap = document.getElementById("swap"), slider = document.getElementById("slider");
+    slider.oninput = () => { slider.setAttribute("aria-valuetext", `version ${slider.value} of ${slider.max}`); swap.querySelector("#chosen").textContent = `Version ${slider.value}`; };
+    slider.onchange = () => {
+      const address = new URL(slider.form.action);
+      address.search = new URLSearchParams(new FormData(slider.form)).toString();
+      go(address.href, "slider");
+    };
+    for (const link of swap.querySelectorAll(".versions a, .step[href], .tabs a, .left .pager a")) {
+      link.addEventListener("click", (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+        event.preventDefault();
+        go(link.href, link.id);
+      });
+    }
+    parts(within);
+    blame(swap.querySelector("[data-blame]"));
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.defaultPrevented) return;
+    const inside = event.target.closest?.("input, select, textarea, summary, [contenteditable], .scroll, pre");
+    if (inside || !document.getElementById("swap")) return;
+    const id = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
+    const link = id && document.getElementById(id);
+    if (link) { event.preventDefault(); go(link.href, document.activeElement?.id); }
+  });
+  addEventListener("popstate", () => { if (document.getElementById("swap")) go(location.href, null, false); });
+
+  /** What was left out is fetched when it is opened. */
+  function parts(within) {
+    for (const box of within.querySelectorAll("details[data-part]")) {
+      box.addEventListener("toggle", async () => {
+        if (!box.open || box.dataset.done) return;
+        box.dataset.done = "1";
+        await put(box.dataset.part, box.querySelector(".lazy"));
+      });
+    }
+    for (const link of within.querySelectorAll("a[data-part]")) {
+      link.addEventListener("click", async (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+        event.preventDefault();
+        await put(link.dataset.part, link.closest("li"), true);
+      });
+    }
+  }
+
+  async function put(address, place, beside = false) {
+    let page;
+    try { page = await fetched(address); } catch { location.assign(address); return; }
+    const list = page.querySelector("#part .tree > ul");
+    if (!list) { location.assign(address); return; }
+    times(list);
+    const added = document.adoptNode(list);
+    parts(added);
+    const first = added.querySelector(".leaf, summary");
+    if (beside) place.replaceWith(...added.children); else place.replaceWith(added);
+    first?.setAttribute("tabindex", first.matches("summary") ? "0" : "-1");
+    first?.focus({ preventScroll: true });
+  }
+
+  /** Who set the value under the pointer, or the one that has the focus. */
+  function blame(state) {
+    const card = document.getElementById("card");
+    card.hidden = true;
+    if (!state) return;
+    let known = null, shown = null, waiting = 0;
+    const leaves = () => [...state.querySelectorAll(".leaf:not(.del)")];
+    const load = () => (known ??= fetched(state.dataset.blame).then((page) => {
+      const map = new Map();
+      for (const entry of page.querySelectorAll("li[data-p]")) map.set(entry.dataset.p, { setter: page.getElementById(entry.dataset.s), field: entry.dataset.f, line: entry.firstElementChild });
+      return map;
+    }).catch(() => new Map()));
+
+    async function show(leaf) {
+      if (shown === leaf) return;
+      shown?.classList.remove("shown");
+      shown = leaf;
+      const map = await load();
+      if (shown !== leaf || !leaf.isConnected) return;
+      const entry = map.get(leaf.dataset.p) ?? below(map, leaf.dataset.p);
+      if (!entry?.setter?.children.length) { hide(); return; }
+      card.replaceChildren(...[...entry.setter.childNodes].map((node) => document.importNode(node, true)));
+      if (entry.line) { const line = document.createElement("p"); line.append(document.importNode(entry.line, true)); card.append(line); }
+      if (entry.field) {
+        const link = document.createElement("a");
+        link.href = entry.field;
+        link.textContent = "history of this field";
+        card.append(link);
+      }
+      times(card);
+      leaf.classList.add("shown");
+      card.hidden = false;
+      const box = leaf.getBoundingClientRect(), width = card.offsetWidth;
+      // Positions are set by properties, which the content security policy allows.
+      card.style.left = `${Math.max(8, Math.min(box.left + scrollX + 24, scrollX + innerWidth - width - 12))}px`;
+      card.style.top = `${box.bottom + scrollY + 4}px`;
+    }
+    // A small document on one line: the newest of what is in it.
+    function below(map, path) {
+      const start = path.slice(0, -1) + ",";
+      let newest = null;
+      for (const [key, entry] of map) {
+        if (key.startsWith(start)) { const at = entry.setter?.querySelector("time")?.dateTime ?? ""; if (!newest || at > newest.at) newest = { ...entry, field: null, line: null, at }; }
+      }
+      return newest;
+    }
+    function hide() { shown?.classList.remove("shown"); shown = null; card.hidden = true; }
+
+    const all = leaves();
+    all.forEach((leaf, index) => leaf.setAttribute("tabindex", index ? "-1" : "0"));
+    state.addEventListener("pointerover", (event) => {
+      const leaf = event.target.closest(".leaf:not(.del)");
+      clearTimeout(waiting);
+      if (leaf && event.pointerType !== "touch") waiting = setTimeout(() => show(leaf), 120);
+    });
+    state.addEventListener("pointerleave", (event) => {
+      clearTimeout(waiting);
+      if (!card.contains(event.relatedTarget) && !state.contains(document.activeElement)) waiting = setTimeout(() => { if (!card.matches(":hover")) hide(); }, 250);
+    });
+    state.addEventListener("click", (event) => { const leaf = event.target.closest(".leaf:not(.del)"); if (leaf && !event.target.closest("a")) { leaf.focus(); show(leaf); } });
+    card.onpointerleave = () => { if (!state.contains(document.activeElement)) hide(); };
+    state.addEventListener("focusin", (event) => {
+      const leaf = event.target.closest(".leaf:not(.del)");
+      if (!leaf || leaf !== event.target) return;
+      for (const other of state.querySelectorAll('.leaf[tabindex="0"]')) other.setAttribute("tabindex", "-1");
+      leaf.setAttribute("tabindex", "0");
+      show(leaf);
+    });
+    state.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") { hide(); return; }
+      const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!event.target.matches(".leaf")) return;
+      if (event.key === "Enter" && event.target === shown) { card.querySelector("a")?.click(); return; }
+      if (!step) return;
+      const now = leaves().filter((leaf) => leaf.offsetParent);
+      const next = now[now.indexOf(event.target) + step];
+      if (next) { event.preventDefault(); next.setAttribute("tabindex", "-1"); next.focus(); }
+    });
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  }
+}

@@ -1,0 +1,76 @@
+// What a page can do with JavaScript: times in the reader's zone, dark and light, copying, and the parts below.
+import { documentPage } from "./document.js";
+import { follow } from "./live.js";
+
+const UNITS = { hour: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }, day: { day: "numeric", month: "short" }, month: { month: "short", year: "numeric" } };
+const kept = (name) => { try { return localStorage.getItem("watcher." + name); } catch { return null; } };
+const keep = (name, value) => { try { localStorage.setItem("watcher." + name, value); } catch { /* then it holds for this page */ } };
+
+let local = kept("zone") !== "utc";
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
+const two = (number) => String(number).padStart(2, "0");
+
+function written(at, whole) {
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const time = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  return whole ? `${day} ${time}.${String(at.getMilliseconds()).padStart(3, "0")}` : `${day} ${time}`;
+}
+
+export function times(within) {
+  for (const element of within.querySelectorAll("time[datetime]")) {
+    element.dataset.utc ??= element.textContent;
+    const at = new Date(element.dateTime);
+    const usual = /^\d{4}-/.test(element.dateTime) && !Number.isNaN(at.getTime());
+    if (!usual || "value" in element.dataset) continue; // values are shown as they are
+    const utc = element.dataset.utc;
+    if (!local) { element.textContent = element.classList.contains("short") ? utc.slice(0, 19) : utc; element.title = written(at) + " " + zone; continue; }
+    const unit = UNITS[element.dataset.unit];
+    element.textContent = unit ? at.toLocaleString(undefined, unit) : written(at, /\.\d{3} UTC$/.test(utc) && !element.classList.contains("short"));
+    element.title = utc;
+  }
+  const name = document.getElementById("zone-name");
+  if (name) name.textContent = local ? zone : "UTC";
+}
+
+function switches() {
+  const zoneButton = document.getElementById("zone"), themeButton = document.getElementById("theme");
+  const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const name = () => {
+    zoneButton.textContent = local ? "Local" : "UTC";
+    zoneButton.setAttribute("aria-label", local ? "Times are local: show UTC" : "Times are UTC: show local times");
+    themeButton.textContent = dark() ? "Light" : "Dark";
+  };
+  zoneButton.hidden = themeButton.hidden = false;
+  zoneButton.onclick = () => { local = !local; keep("zone", local ? "local" : "utc"); name(); times(document); };
+  themeButton.onclick = () => {
+    document.documentElement.dataset.theme = dark() ? "light" : "dark";
+    keep("theme", document.documentElement.dataset.theme);
+    name();
+    dispatchEvent(new Event("watcher-theme"));
+  };
+  name();
+}
+
+export function copying(within) {
+  for (const button of within.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    button.onclick = async () => {
+      try { await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent); button.textContent = "Copied"; }
+      catch { getSelection().selectAllChildren(document.getElementById(button.dataset.copy)); button.textContent = "Selected"; }
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    };
+  }
+}
+
+/** The part of another page of ours that has an id; null if it cannot be had. */
+export async function fetched(address) {
+  const answer = await fetch(address, { credentials: "same-origin", headers: { accept: "text/html" } });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+switches();
+times(document);
+copying(document);
+documentPage({ times, copying, fetched });
+follow({ times, fetched });
