@@ -40,6 +40,7 @@ _OPTIONS = json_util.JSONOptions(
 # Lone surrogates have no UTF-8; the others end a line, or command a terminal, or turn its writing around.
 _ESCAPED = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _DB_POINTER_ID_BYTES = 12
+_read_double = struct.Struct("<d").unpack
 
 
 def dumps(value: Any) -> str:
@@ -139,6 +140,15 @@ def _integer(name: str) -> Callable[[bytes], str]:
     return lambda payload: f'{{"${name}": "{int.from_bytes(payload, "little", signed=True)}"}}'
 
 
+def _double(payload: bytes) -> str:
+    (number,) = _read_double(payload)
+    if number - number != 0:  # NaN or an infinity
+        text = "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"  # noqa: PLR0124
+    else:
+        text = repr(number)
+    return f'{{"$numberDouble": "{text}"}}'
+
+
 def _date(payload: bytes) -> str:
     return f'{{"$date": {_integer("numberLong")(payload)}}}'
 
@@ -163,6 +173,7 @@ _WRITERS: dict[int, Callable[[bytes], str]] = {
     raw.INT32: _integer("numberInt"),
     raw.INT64: _integer("numberLong"),
     raw.DATE: _date,
+    raw.DOUBLE: _double,
     raw.TIMESTAMP: _timestamp,
     raw.OBJECT_ID: lambda payload: f'{{"$oid": "{payload.hex()}"}}',
 }

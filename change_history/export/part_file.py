@@ -12,13 +12,12 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from change_history.errors import HistoryError
-from change_history.export.tables import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from change_history.export.tables import Table
+    from change_history.export.tables import Format, Table
 
 
 class BusyError(HistoryError, OSError):
@@ -125,7 +124,7 @@ def place(file: BinaryIO, chosen: Format, table: Table) -> Place:
     """
     file.seek(0)
     found = Place(0, None)
-    rows = _csv_rows(file, table) if chosen is Format.CSV else _ndjson_rows(file)
+    rows = _csv_rows(file, table) if chosen.is_csv else _ndjson_rows(file)
     for start, event in rows:
         if event != found.event:
             found = Place(start, event)

@@ -5,14 +5,13 @@ A row is a BSON document; its first field says of which event, or of which docum
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
-from typing import TYPE_CHECKING, NamedTuple
-
-from bson import DatetimeMS, Timestamp
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import extended_json, raw
 from change_history.bson.values import to_python
+from change_history.export.inference import is_showable
 from change_history.query.transactions import name_of
 from change_history.stored.event import Transaction
 
@@ -23,11 +22,23 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """A file format."""
+    """A file format. `csv-json` and `parquet-json` have documents whole, each in one column as Extended JSON."""
 
     NDJSON = "ndjson"
     CSV = "csv"
+    CSV_JSON = "csv-json"
     PARQUET = "parquet"
+    PARQUET_JSON = "parquet-json"
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether it is text with cells."""
+        return self in {Format.CSV, Format.CSV_JSON}
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is Parquet."""
+        return self in {Format.PARQUET, Format.PARQUET_JSON}
 
 
 class Form(Enum):
@@ -44,6 +55,9 @@ class Form(Enum):
     """As text in hexadecimal digits."""
     NUMBER = auto()
     FLAG = auto()
+    DOUBLE = auto()
+    """The nearest double of any number."""
+    DAY = auto()
 
 
 class Column(NamedTuple):
@@ -68,15 +82,6 @@ class Table(NamedTuple):
 OTHER = Column("other", Form.VALUE)
 """Last column of a table of history: the fields that have no column, or are not of its type, as one document."""
 
-_FITTING = {
-    Form.TEXT: {raw.STRING},
-    Form.TIME: {raw.DATE},
-    Form.CLUSTER_TIME: {raw.TIMESTAMP},
-    Form.BYTES: {raw.BINARY},
-    Form.NUMBER: {raw.INT32, raw.INT64},
-    Form.FLAG: {raw.BOOLEAN},
-}
-
 _WHAT = (
     Column("namespace", Form.TEXT),
     Column("document_id", Form.VALUE),
@@ -86,12 +91,11 @@ _WHAT = (
 )
 _AROUND = (Column("key_order", Form.VALUE), Column("description", Form.VALUE))
 _TRANSACTION = (Column("transaction", Form.TEXT), Column("session", Form.VALUE))
-_WHO = b"actor"
 _ACTOR = (
-    Column("actor", Form.VALUE),
+    Column("actor", Form.TEXT),
     Column("provenance", Form.TEXT),
     Column("reason", Form.TEXT),
-    Column("request", Form.VALUE),
+    Column("request", Form.TEXT),
     Column("database_user", Form.TEXT),
 )
 
@@ -120,6 +124,15 @@ CHANGES = Table(
         Column("new_value_from", Form.TEXT),
         Column("truncated_to", Form.NUMBER),
         Column("at_end", Form.FLAG),
+        Column("day", Form.DAY),
+        Column("document_key", Form.TEXT),
+        Column("type", Form.TEXT),
+        Column("old_number", Form.DOUBLE),
+        Column("new_number", Form.DOUBLE),
+        Column("old_text", Form.TEXT),
+        Column("new_text", Form.TEXT),
+        Column("old_time", Form.TIME),
+        Column("new_time", Form.TIME),
         *_AROUND,
         *_TRANSACTION,
         *_ACTOR,
@@ -130,65 +143,138 @@ CHANGES = Table(
 DOCUMENTS = Table((Column("_id", Form.VALUE), Column("document", Form.VALUE), Column("unknown", Form.TEXT)))
 
 
-def cells(table: Table, row: bytes) -> list[Value | None]:
-    """The values of a row, column by column; None: absent.
+def row_of(table: Table, document: bytes) -> list[Any]:
+    """The cells of a document, each as `native` gives it; None: absent.
 
     Raises:
-        change_history.bson.raw.MalformedBSON: the row is no BSON document.
+        change_history.bson.raw.MalformedBSON: it is no BSON document.
     """
-    fields = raw.fields(row)
-    others: dict[bytes, Value] = {}
+    fields = raw.fields(document)
     if table.columns[-1] is OTHER:
-        _name_transaction(fields)
-        others = _name_actor(fields)
-    found: list[Value | None] = []
+        fields = spread(fields)
+    found: list[Any] = []
     for name, form in table.columns:
         key = name.encode()
-        fits = key in fields and (form is Form.VALUE or fields[key][0] in _FITTING[form])
-        found.append(fields.pop(key) if fits else None)
-    if (others := fields | others) and table.columns[-1] is OTHER:
-        found[-1] = (raw.DOCUMENT, raw.from_fields(others.items()))
+        found.append(native(fields[key], form) if key in fields else None)
+        if found[-1] is not None:
+            del fields[key]
+    if fields and table.columns[-1] is OTHER:
+        found[-1] = extended_json.dumps_document(raw.from_fields(fields.items()))
     return found
 
 
-def _name_transaction(fields: dict[bytes, Value]) -> None:
-    """Put the name that commands take in the place of the transaction, and its whole session beside it."""
-    transaction = fields.get(b"transaction")
-    inner = raw.fields(transaction[1]) if transaction is not None and transaction[0] == raw.DOCUMENT else {}
-    if inner.keys() == {b"session", b"number"}:
-        name = name_of(Transaction(to_python(inner[b"session"]), to_python(inner[b"number"])))
-        fields[b"transaction"] = (raw.STRING, raw.string(name.encode()))
-        fields[b"session"] = inner[b"session"]
+def spread(fields: dict[bytes, Value]) -> dict[bytes, Value]:
+    """The fields of an event with its transaction as the name that commands take, and what the actor says beside it."""
+    if b"transaction" not in fields and b"actor" not in fields:
+        return fields
+    found = dict(fields)
+    transaction, actor = _inner(fields.get(b"transaction")), _inner(fields.get(b"actor"))
+    if transaction.keys() == {b"session", b"number"}:
+        name = name_of(Transaction(to_python(transaction[b"session"]), to_python(transaction[b"number"])))
+        found |= {b"transaction": (raw.STRING, raw.string(name.encode())), b"session": transaction[b"session"]}
+    if actor and actor.keys() <= _OF_ACTOR.keys() and not found.keys() & (_OF_ACTOR.keys() - {b"id"}):
+        del found[b"actor"]
+        found |= {_OF_ACTOR[key]: (raw.STRING, raw.string(plain(value).encode())) for key, value in actor.items()}
+    return found
 
 
-def _name_actor(fields: dict[bytes, Value]) -> dict[bytes, Value]:
-    """Put who it was in the place of all that is said of the actor, and the rest beside it; else give it back."""
-    actor = fields.pop(_WHO, None)
-    if actor is None:
-        return {}
-    inner = raw.fields(actor[1]) if actor[0] == raw.DOCUMENT else {}
-    if b"id" not in inner or inner.keys() & fields.keys():
-        return {_WHO: actor}
-    fields[_WHO] = inner.pop(b"id")
-    fields.update(inner)
-    return {}
+def plain(value: Value) -> str:
+    """An `_id` or an actor as bare text: text, an ObjectId, a UUID, an integer. Anything else is Extended JSON."""
+    kind, payload = value
+    if kind == raw.STRING:
+        return payload[4:-1].decode("utf-8", "backslashreplace")
+    if kind == raw.OBJECT_ID:
+        return payload.hex()
+    if kind in (raw.INT32, raw.INT64):
+        return str(int.from_bytes(payload, "little", signed=True))
+    if kind == raw.BINARY and payload[4] == 4 and len(payload) == 21:  # noqa: PLR2004 - a UUID, subtype 4, 16 bytes
+        text = payload[5:].hex()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return extended_json.dumps_raw(value)
+
+
+_OF_ACTOR = {
+    b"id": b"actor",
+    b"provenance": b"provenance",
+    b"reason": b"reason",
+    b"request": b"request",
+    b"database_user": b"database_user",
+}
+
+
+def _inner(value: Value | None) -> dict[bytes, Value]:
+    return raw.fields(value[1]) if value is not None and value[0] == raw.DOCUMENT else {}
+
+
+def native(value: Value, form: Form) -> Any:
+    """A value as the Python object that a column of this form has; None: it does not fit."""
+    return NATIVES[form](value)
+
+
+def _whole(value: Value) -> int | None:
+    return number(value) if value[0] in (raw.INT32, raw.INT64) else None
+
+
+def _time(value: Value) -> int | None:
+    return number(value) if value[0] == raw.DATE and is_showable(number(value)) else None
+
+
+def _bytes(value: Value) -> bytes | None:
+    return value[1][5:] if value[0] == raw.BINARY else None
+
+
+def _flag(value: Value) -> bool | None:
+    return value[1] == b"\x01" if value[0] == raw.BOOLEAN else None
+
+
+def _text(value: Value) -> str | None:
+    # Every program can read it: bytes that are not UTF-8 become escapes, `\\xff`.
+    return value[1][4:-1].decode("utf-8", "backslashreplace") if value[0] == raw.STRING else None
+
+
+def _cluster_time(value: Value) -> str | None:
+    if value[0] != raw.TIMESTAMP:
+        return None
+    return f"{int.from_bytes(value[1][4:], 'little')}:{int.from_bytes(value[1][:4], 'little')}"
+
+
+def _none(_: Value) -> None:
+    """What history does not keep in such a form."""
+
+
+NATIVES: dict[Form, Callable[[Value], Any]] = {
+    Form.TEXT: _text,
+    Form.VALUE: extended_json.dumps_raw,
+    Form.TIME: _time,
+    Form.CLUSTER_TIME: _cluster_time,
+    Form.BYTES: _bytes,
+    Form.NUMBER: _whole,
+    Form.FLAG: _flag,
+    Form.DOUBLE: _none,
+    Form.DAY: _none,
+}
 
 
 def loss(chosen: Format, table: Table) -> str | None:
     """What a file does not say as history does, in one line; None: nothing."""
     said = []
     if chosen is not Format.NDJSON:
-        types = "all cells are text, and an empty one is absent" if chosen is Format.CSV else "null is absent"
+        types = "all cells are text, and an empty one is absent" if chosen.is_csv else "null is absent"
         said.append(f"{types}; BSON values are canonical Extended JSON text, which keeps their types")
     if table.left_out:
         said.append(f"left out: {', '.join(table.left_out)}")
     return "; ".join(said) or None
 
 
-def text(value: Value, form: Form) -> str:
-    """A cell as text; the value is of the column's type (see `cells`)."""
-    writer = _TEXTS.get(form)
-    return writer(value) if writer is not None else extended_json.dumps_raw(value)
+def native_text(cell: Any, form: Form) -> str:
+    """A cell as `native` gives it, as text."""
+    if form is Form.TIME:
+        return iso(cell)
+    if form is Form.BYTES:
+        return str(cell.hex())
+    if form is Form.FLAG:
+        return "true" if cell else "false"
+    return str(cell)
 
 
 def number(value: Value) -> int:
@@ -196,40 +282,17 @@ def number(value: Value) -> int:
     return int.from_bytes(value[1], "little", signed=True)
 
 
-def _plain(value: Value) -> str:
-    # Every program can read it: bytes that are not UTF-8 become escapes, `\\xff`.
-    return raw.text_of(value).decode("utf-8", "backslashreplace")
+def iso(milliseconds: int) -> str:
+    """A date of the years 1 to 9999 as ISO 8601, UTC."""
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return f"{moment.isoformat(timespec='milliseconds')}Z"
 
 
-def _iso(value: Value) -> str:
-    moment: datetime | DatetimeMS = to_python(value)
-    if isinstance(moment, DatetimeMS):  # outside the years 1 to 9999
-        return extended_json.dumps_raw(value)
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-
-
-def _cluster_time(value: Value) -> str:
-    moment: Timestamp = to_python(value)
-    return f"{moment.time}:{moment.inc}"
-
-
-_TEXTS: dict[Form, Callable[[Value], str]] = {
-    Form.TEXT: _plain,
-    Form.TIME: _iso,
-    Form.CLUSTER_TIME: _cluster_time,
-    Form.BYTES: lambda value: value[1][5:].hex(),
-    Form.NUMBER: lambda value: str(number(value)),
-    Form.FLAG: lambda value: "true" if value[1] == b"\x01" else "false",
-}
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, whose letter is written by hand
 
 
 _FIRST = (b"namespace", b"document_id", b"operation", b"timestamp", b"cluster_time")
 _DROPPED = {b"_id", b"changes", *_FIRST, *(name.encode() for name in CHANGES.left_out)}
-
-
-def of_event(stored: bytes) -> Iterator[bytes]:
-    """One row: the history document as it is stored."""
-    yield stored
 
 
 def of_changes(stored: bytes) -> Iterator[bytes]:

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from change_history.bson import extended_json
 from change_history.errors import HistoryError
-from change_history.export import tables
+from change_history.export import change_rows, tables
 from change_history.export.tables import Form, Format
 
 if TYPE_CHECKING:
-    from change_history.bson.raw import Value
     from change_history.export.tables import Table
 
 
 class Writer(Protocol):
     """Writes rows into an open file."""
 
-    def write(self, row: bytes) -> None:
-        """Write one row, a BSON document."""
+    def write(self, source: bytes) -> int:
+        """Write what a BSON document gives: of `tables.CHANGES`, of which it is an event, a row for each change.
+
+        Returns:
+            How many rows it gave.
+        """
 
     def close(self) -> None:
         """Write what is left. The file stays open."""
@@ -32,37 +35,76 @@ class Writer(Protocol):
 class NdjsonWriter:
     """One canonical Extended JSON document a line."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, table: Table) -> None:
         self._file = file
+        self._table = table
 
-    def write(self, row: bytes) -> None:
-        """Write one line."""
-        self._file.write(extended_json.dumps_document(row).encode() + b"\n")
+    def write(self, source: bytes) -> int:
+        """Write its lines."""
+        rows = list(tables.of_changes(source)) if self._table is tables.CHANGES else [source]
+        for row in rows:
+            self._file.write(extended_json.dumps_document(row).encode() + b"\n")
+        return len(rows)
 
     def close(self) -> None:
         """Nothing is held back."""
 
 
 class CsvWriter:
-    """Comma-separated values as RFC 4180 has them, in UTF-8, with a header.
+    """CSV with a header; what is absent is an empty cell.
 
     Args:
         header: whether the header is still to be written.
+        raw_cells: leave a text as it is that a spreadsheet would take for a formula.
     """
 
-    def __init__(self, file: BinaryIO, table: Table, *, header: bool = True) -> None:
+    def __init__(self, file: BinaryIO, table: Table, *, header: bool = True, raw_cells: bool = False) -> None:
         self._table = table
-        self._csv = csv.writer(_Utf8(file))
+        self._rows = CsvRows(file)
+        self._may_be_formula = [column.form is Form.TEXT and not raw_cells for column in table.columns]
         if header:
-            self._csv.writerow(column.name for column in table.columns)
+            self._rows.write([column.name for column in table.columns])
 
-    def write(self, row: bytes) -> None:
-        """Write one row; what is absent is an empty cell."""
-        pairs = zip(tables.cells(self._table, row), self._table.columns, strict=True)
-        self._csv.writerow("" if value is None else tables.text(value, column.form) for value, column in pairs)
+    def write(self, source: bytes) -> int:
+        """Write its rows."""
+        rows = _rows_of(self._table, source)
+        for row in rows:
+            cells = zip(row, self._table.columns, self._may_be_formula, strict=True)
+            self._rows.write([_cell(value, form, guard=guard) for value, (_, form), guard in cells])
+        return len(rows)
 
     def close(self) -> None:
         """Nothing is held back."""
+
+
+def _cell(value: Any, form: Form, *, guard: bool) -> str:
+    if value is None:
+        return ""
+    text = tables.native_text(value, form)
+    return harmless(text) if guard else text
+
+
+def harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: an apostrophe is put before the sign with which one begins.
+
+    Source: https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _rows_of(table: Table, source: bytes) -> list[list[Any]]:
+    return change_rows.rows(source) if table is tables.CHANGES else [tables.row_of(table, source)]
+
+
+class CsvRows:
+    """Comma-separated values as RFC 4180 has them, in UTF-8."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._row = csv.writer(_Utf8(file)).writerow
+
+    def write(self, cells: list[str]) -> None:
+        """Write one row."""
+        self._row(cells)
 
 
 class _Utf8:
@@ -75,21 +117,22 @@ class _Utf8:
         return self._file.write(text.encode())
 
 
-def writer_of(chosen: Format, file: BinaryIO, table: Table, *, begun: bool = False) -> Writer:
+def writer_of(chosen: Format, file: BinaryIO, table: Table, *, begun: bool = False, raw_cells: bool = False) -> Writer:
     """The writer of a format.
 
     Args:
         file: open for writing, at its end.
         table: the columns; NDJSON writes rows whole.
         begun: the file has rows already.
+        raw_cells: of CSV, leave a text as it is that a spreadsheet would take for a formula.
 
     Raises:
         NoParquetError: what Parquet needs is not installed.
     """
     if chosen is Format.NDJSON:
-        return NdjsonWriter(file)
-    if chosen is Format.CSV:
-        return CsvWriter(file, table, header=not begun)
+        return NdjsonWriter(file, table)
+    if chosen.is_csv:
+        return CsvWriter(file, table, header=not begun, raw_cells=raw_cells)
     return ParquetWriter(file, table)
 
 
@@ -102,43 +145,65 @@ class NoParquetError(HistoryError, ImportError):
     """`pyarrow` is not installed."""
 
 
-class ParquetWriter:
-    """Writes a Parquet file, compressed with Zstandard.
+def arrow() -> tuple[Any, Any]:
+    """The modules `pyarrow` and `pyarrow.parquet`.
+
+    Raises:
+        NoParquetError: they are not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise NoParquetError("Parquet files are written by pyarrow, which is not installed") from error
+    return pa, parquet
+
+
+def schema_of(table: Table) -> Any:
+    """The Arrow schema of a table.
+
+    Raises:
+        NoParquetError: `pyarrow` is not installed.
+    """
+    pa, _ = arrow()
+    types = {
+        Form.TIME: pa.timestamp("ms", tz="UTC"),
+        Form.BYTES: pa.binary(),
+        Form.NUMBER: pa.int64(),
+        Form.FLAG: pa.bool_(),
+        Form.DOUBLE: pa.float64(),
+        Form.DAY: pa.date32(),
+    }
+    return pa.schema([(name, types.get(form, pa.string())) for name, form in table.columns])
+
+
+class ColumnWriter:
+    """Collects rows by column, and writes them into a Parquet file in row groups, compressed with Zstandard.
 
     Args:
         file: where to; need not be one in which one can go back.
+        schema: the Arrow schema.
 
     Raises:
         NoParquetError: `pyarrow` is not installed.
     """
 
-    def __init__(self, file: BinaryIO, table: Table) -> None:
-        try:
-            import pyarrow as pa
-            from pyarrow import parquet
-        except ImportError as error:
-            raise NoParquetError("Parquet files are written by pyarrow, which is not installed") from error
-
-        types = {
-            Form.TIME: pa.timestamp("ms", tz="UTC"),
-            Form.BYTES: pa.binary(),
-            Form.NUMBER: pa.int64(),
-            Form.FLAG: pa.bool_(),
-        }
-        self._pa = pa
-        self._table = table
-        self._schema = pa.schema([(name, types.get(form, pa.string())) for name, form in table.columns])
-        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
-        self._columns: list[list[Any]] = [[] for _ in table.columns]
+    def __init__(self, file: BinaryIO, schema: Any) -> None:
+        self._pa, parquet = arrow()
+        self._schema = schema
+        self._writer = parquet.ParquetWriter(file, schema, compression="zstd")
+        self._rows: list[list[Any]] = []
         self._held = 0
 
-    def write(self, row: bytes) -> None:
-        """Hold one row, and write those held once they are enough for a row group."""
-        values = tables.cells(self._table, row)
-        for held, value, column in zip(self._columns, values, self._table.columns, strict=True):
-            held.append(None if value is None else _native(value, column.form))
-        self._held += len(row)
-        if len(self._columns[0]) >= ROWS_PER_GROUP or self._held >= BYTES_PER_GROUP:
+    def add(self, rows: list[list[Any]], size: int) -> None:
+        """Hold rows, and write those held once they are enough for a row group.
+
+        Args:
+            size: bytes that they take, roughly.
+        """
+        self._rows += rows
+        self._held += size
+        if len(self._rows) >= ROWS_PER_GROUP or self._held >= BYTES_PER_GROUP:
             self._flush()
 
     def close(self) -> None:
@@ -152,20 +217,28 @@ class ParquetWriter:
             self._writer.is_open = False
 
     def _flush(self) -> None:
-        if self._columns[0]:
-            fields = zip(self._columns, self._schema, strict=True)
-            arrays = [self._pa.array(held, type=field.type) for held, field in fields]
+        if self._rows:
+            columns = zip(zip(*self._rows, strict=True), self._schema, strict=True)
+            arrays = [self._pa.array(held, type=field.type) for held, field in columns]
             self._writer.write_table(self._pa.Table.from_arrays(arrays, schema=self._schema))
-        self._columns = [[] for _ in self._columns]
+        self._rows = []
         self._held = 0
 
 
-def _native(value: Value, form: Form) -> Any:
-    """A cell in the type of its column."""
-    if form in {Form.TIME, Form.NUMBER}:
-        return tables.number(value)
-    if form is Form.BYTES:
-        return value[1][5:]
-    if form is Form.FLAG:
-        return value[1] == b"\x01"
-    return tables.text(value, form)
+class ParquetWriter:
+    """Writes the rows of a table into a Parquet file.
+
+    Raises:
+        NoParquetError: `pyarrow` is not installed.
+    """
+
+    def __init__(self, file: BinaryIO, table: Table) -> None:
+        self._table = table
+        self._columns = ColumnWriter(file, schema_of(table))
+        self.close = self._columns.close
+
+    def write(self, source: bytes) -> int:
+        """Hold its rows, and write those held once they are enough for a row group."""
+        rows = _rows_of(self._table, source)
+        self._columns.add(rows, len(source))
+        return len(rows)

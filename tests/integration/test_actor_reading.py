@@ -206,9 +206,9 @@ def test_exports_have_columns_for_who(run: Run, tmp_path: Path) -> None:
     lines = run("export", "shop.users", "42", "--rows", "changes", "--format", "ndjson").stdout.splitlines()
 
     names = ("actor", "provenance", "reason", "request", "database_user")
-    assert [rows[0][name] for name in names] == ['"alice"', "context", "ticket 7", '"r-1"', "svc@admin"]
+    assert [rows[0][name] for name in names] == ["alice", "context", "ticket 7", "r-1", "svc@admin"]
     assert [rows[2][name] for name in names] == [""] * 5
-    assert [table[0][name] for name in names] == ['"alice"', "context", "ticket 7", '"r-1"', "svc@admin"]
+    assert [table[0][name] for name in names] == ["alice", "context", "ticket 7", "r-1", "svc@admin"]
     assert table[2]["actor"] is None
     assert [row["new_value"] for row in bobs] == ['"Bob"']
     assert json.loads(lines[0])["actor"]["id"] == "alice"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -57,8 +57,28 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
         yield f"--output {path}: there is no directory {path.parent}."
     if "chosen" not in given and path.suffix.lower() not in {*_SUFFIXES, *_OF_NDJSON}:
         yield f"--output {path}: no format ends in {path.suffix}; write .csv, .parquet or .ndjson, or say --format."
-    if "resume" in given and _format(given) == "parquet":
+    chosen = _format(given)
+    yield from _about_columns(given, chosen)
+    if "resume" in given and chosen.startswith("parquet"):
         yield "--resume: a Parquet file is whole or nothing; export it again without --resume."
+
+
+def _text(file: TextIO | None) -> str | None:
+    try:
+        return file.read() if file is not None else None
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"--schema: not UTF-8: {error}") from error
+
+
+def _about_columns(given: Mapping[str, Any], chosen: str) -> Iterator[str]:
+    is_typed = "at" in given and chosen in {"csv", "parquet"}
+    for name in ("flatten", "schema", "write_schema"):
+        if name in given and not is_typed:
+            yield f"--{name.replace('_', '-')} is about the columns of documents: it needs --at, and CSV or Parquet."
+    if "at" not in given and chosen.endswith("-json"):
+        yield f"--format {chosen} is about documents: it needs --at; without, write {chosen.removesuffix('-json')}."
+    if "raw_cells" in given and not chosen.startswith("csv"):
+        yield "--raw-cells is about CSV."
 
 
 @click.command(
@@ -72,8 +92,9 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @option(
     "--format",
     "chosen",
-    type=click.Choice(["ndjson", "csv", "parquet"]),
-    help="Of the file. [default: as its name ends: .csv, .parquet, .ndjson; ndjson without an ending]",
+    type=click.Choice(["ndjson", "csv", "csv-json", "parquet", "parquet-json"]),
+    help="Of the file; csv-json and parquet-json have documents whole, in one column. "
+    "[default: as its name ends: .csv, .parquet, .ndjson; ndjson without an ending]",
 )
 @option(
     "-o",
@@ -93,6 +114,20 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @actor_options
 @window_options
 @option("--at", metavar="TIME", type=Time(), help="The documents as they were then, not their history.")
+@option("--flatten", is_flag=True, help="With --at: a column for each field of sub-documents too, as address.city.")
+@option(
+    "--schema",
+    metavar="FILE",
+    type=click.File("r", encoding="utf-8"),
+    help="With --at: the types of the columns, as --write-schema writes them. Without, they are found in a first pass.",
+)
+@option(
+    "--write-schema",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --at: write the types that were found into this file, to be used and edited for --schema.",
+)
+@option("--raw-cells", is_flag=True, help="CSV: leave a text as it is that a spreadsheet would take for a formula.")
 @option("--resume", is_flag=True, help="Go on with FILE.part where it was cut off; its window of time holds.")
 @click.pass_obj
 def export(
@@ -111,8 +146,15 @@ def export(
     at: Moment | None,
     resume: bool,
     zone: tzinfo | None,
+    flatten: bool,
+    schema: TextIO | None,
+    write_schema: Path | None,
+    raw_cells: bool,
 ) -> None:
     """Write history into a file that other programs read, or with --at what the documents were.
+
+    With --at, CSV and Parquet have a column for each field, of the narrowest type that holds its values exactly; what
+    does not fit is in a column beside it.
 
     NS is database.collection. ID is Extended JSON, or bare as in `watcher log`. Without it, the whole collection is
     exported. Where events were lost, a row with the operation `gap` stands in its place in time.
@@ -142,6 +184,10 @@ def export(
         changes=rows == "changes" if rows is not None else wanted is not Format.NDJSON,
         at=at,
         zone=zone,
+        flatten=flatten,
+        schema=_text(schema),
+        write_schema=write_schema,
+        raw_cells=raw_cells,
     )
     if path == _STDOUT:
         export_job.to_stdout(context, job)

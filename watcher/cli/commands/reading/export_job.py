@@ -6,15 +6,15 @@ import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from change_history.bson import extended_json
+from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT
-from change_history.export import part_file, source, tables
+from change_history.export import inference, part_file, source, spool, tables, typed
 from change_history.export.part_file import BusyError, NotResumableError, PartFile
 from change_history.export.tables import Format
 from change_history.export.writers import NoParquetError, writer_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
     from change_history import Selection
+    from change_history.bson.raw import Value
     from change_history.export.tables import Table
     from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Moment
@@ -52,6 +53,10 @@ class Job:
         untold: how many documents history could not tell, by the reason.
         misleading: how many rows have a sub-document that is written like another type.
         gaps: how many intervals of lost events lie behind the documents.
+        flatten: spread sub-documents over dotted columns; CSV always does.
+        schema: text of a file with the types of the columns; None: they are found in a first pass.
+        write_schema: where to write the types that were found.
+        raw_cells: leave a text in CSV as it is that a spreadsheet would take for a formula.
     """
 
     format: Format
@@ -62,6 +67,16 @@ class Job:
     untold: Counter[str] = field(default_factory=Counter)
     gaps: int = 0
     misleading: int = 0
+    flatten: bool = False
+    schema: str | None = None
+    write_schema: Path | None = None
+    raw_cells: bool = False
+    typed: typed.Row | None = None
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether documents get a column for each field."""
+        return self.at is not None and self.format in {Format.CSV, Format.PARQUET}
 
     @property
     def table(self) -> Table:
@@ -73,20 +88,26 @@ class Job:
     def rows(self, history: Reader, first: bytes | None = None) -> Iterator[bytes]:
         """The rows, as BSON documents; of history from an event on if one is given."""
         if self.at is not None:
-            yield from self._documents(history, self.at)
+            yield from self._documents(history)
             return
-        make = tables.of_changes if self.changes else tables.of_event
         for stored in _shown(source.events(history, self.selection, first), history, self.selection):
             document = bytes(stored.raw)
             self.misleading += not extended_json.reads_back(document)
-            yield from make(document)
+            yield document
 
-    def _documents(self, history: Reader, at: Moment) -> Iterator[bytes]:
-        documents = source.documents(history, self.selection.namespace or "", self.selection.document_id, at)
+    def documents(self, history: Reader) -> Iterator[tuple[Value, bytes | None, str | None]]:
+        """The documents as they were: `_id`, the document or None, and why history cannot tell it."""
+        documents = source.documents(
+            history, self.selection.namespace or "", self.selection.document_id, cast("Moment", self.at)
+        )
         self.gaps = len(documents.gaps)
         for document_id, document, unknown in terminal.counted(documents.found, "exporting"):
             if unknown is not None:
                 self.untold[unknown] += 1
+            yield document_id, document, unknown
+
+    def _documents(self, history: Reader) -> Iterator[bytes]:
+        for document_id, document, unknown in self.documents(history):
             if self.format is not Format.NDJSON:
                 yield tables.of_document(document_id, document, unknown)
             elif document is not None:
@@ -96,10 +117,10 @@ class Job:
 
 def to_stdout(context: Context, job: Job) -> None:
     """Write to standard output."""
-    if job.format is Format.PARQUET and sys.stdout.isatty():
+    if job.format.is_parquet and sys.stdout.isatty():
         raise CommandError("a Parquet file is nothing for a terminal; name a file with --output", exit_codes.USAGE)
     with context.history() as history, _errors(), session.until_closed():
-        written = _write(job, job.rows(history), sys.stdout.buffer)
+        written = _write(job, history, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         if not written:
             raise _nothing(history, job)
@@ -111,10 +132,10 @@ def to_file(context: Context, job: Job, path: Path, *, resume: bool) -> None:
     with context.history() as history, _errors(), PartFile(path) as part:
         first = _begin(part, job, resume=resume)
         try:
-            written = _write(job, job.rows(history, first), part.file, begun=first is not None)
+            written = _write(job, history, part.file, first)
         except BaseException:
             part.file.flush()
-            if job.format is Format.PARQUET or job.at is not None or not part.path.stat().st_size:
+            if job.format.is_parquet or job.at is not None or not part.path.stat().st_size:
                 part.discard()
             else:
                 click.echo(f"What was written so far is in {part.path}; the same with --resume goes on.", err=True)
@@ -168,27 +189,71 @@ def _about(job: Job) -> dict[str, str]:
     }
 
 
-def _write(job: Job, found: Iterator[bytes], file: BinaryIO, *, begun: bool = False) -> int:
+def _write(job: Job, history: Reader, file: BinaryIO, begun_at: bytes | None = None) -> int:
     """Write rows; how many. Without any, nothing is written, not even a header."""
+    if job.is_typed:
+        return _write_typed(job, history, file)
+    found = job.rows(history, begun_at)
     first = next(found, None)
     if first is None:
         return 0
-    writer = writer_of(job.format, file, job.table, begun=begun)
-    writer.write(first)
-    count = 1
+    writer = writer_of(job.format, file, job.table, begun=begun_at is not None, raw_cells=job.raw_cells)
+    count = writer.write(first)
     for row in found:
-        writer.write(row)
-        count += 1
+        count += writer.write(row)
     writer.close()
+    return count
+
+
+def _write_typed(job: Job, history: Reader, file: BinaryIO) -> int:
+    """Write documents with a column for each field. Without a schema they are kept in a temporary file meanwhile."""
+    is_csv = job.format is Format.CSV
+    found = job.documents(history)
+    with spool.Spool() as kept:
+        if job.schema is not None:
+            fields, others = typed.load_schema(job.schema), True
+        else:
+            shape = inference.Shape()
+            for entry in found:
+                kept.add(entry)
+                if entry[1] is not None:
+                    shape.observe_document(entry[1])
+            found = iter(kept)
+            others = shape.has_others
+            fields = shape.fields(flat=job.flatten or is_csv, csv=is_csv)
+            if not fields:  # not one document that history can tell
+                shape.observe_document(raw.from_fields([(b"_id", kept.an_id or raw.NULL_VALUE)]))
+                fields = shape.fields()
+        first = next(found, None)
+        if first is None:
+            return 0
+        if job.write_schema is not None:
+            job.write_schema.write_text(typed.dump_schema(fields), "utf-8", "surrogateescape")
+        row = job.typed = typed.Row(fields, flat=job.flatten or is_csv)
+        writer = (
+            typed.TypedCsvWriter(file, row, others=others, raw_cells=job.raw_cells)
+            if is_csv
+            else typed.TypedParquetWriter(file, row, others=others)
+        )
+        writer.write(*first)
+        count = 1
+        for entry in found:
+            writer.write(*entry)
+            count += 1
+        writer.close()
     return count
 
 
 def _remarks(job: Job) -> None:
     """Tell, beside the data, what it does not say."""
-    if lost := tables.loss(job.format, job.table):
+    if job.typed is not None:
+        for line in job.typed.remarks():
+            click.echo(value_text.printable(line), err=True)
+    elif lost := tables.loss(job.format, job.table):
         click.echo(f"{job.format}: {lost}", err=True)
+    untold = "left out" if job.format is Format.NDJSON else "rows without a document"
     for reason, count in job.untold.items():
-        click.echo(f"{count} documents cannot be told, and are {_UNTOLD[job.format]}: {reason}", err=True)
+        click.echo(f"{count} documents cannot be told, and are {untold}: {reason}", err=True)
     if job.misleading:
         rows = (
             f"{job.misleading} of them have a sub-document that Extended JSON writes like another type, as {{$oid: …}}"
@@ -198,9 +263,6 @@ def _remarks(job: Job) -> None:
         click.echo(
             f"{job.gaps} gaps lie before that point in time: what was lost is unknown; see `watcher gaps`", err=True
         )
-
-
-_UNTOLD = {Format.NDJSON: "left out", Format.CSV: "rows without a document", Format.PARQUET: "rows without a document"}
 
 
 def _nothing(history: Reader, job: Job) -> CommandError:
@@ -220,6 +282,8 @@ def _errors() -> Iterator[None]:
     """Turn what can go wrong into advice."""
     try:
         yield
+    except typed.SchemaError as error:
+        raise CommandError(f"--schema: {error}", exit_codes.USAGE) from error
     except NoParquetError as error:
         advice = f"{sys.executable} -m pip install pyarrow (the extra mongo-change-watcher[export] brings it)"
         raise CommandError(f"{error}; install it: {advice}", exit_codes.USAGE) from error
