@@ -19,6 +19,7 @@ from config.settings import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
 from watcher import views
 from watcher.backfill.entry_store import EntryStore
+from watcher.backfill.requests import Requests, Taking
 from watcher.backfill.runner import Backfill
 from watcher.gaps.gap import Gaps
 from watcher.health.oplog_window import OplogWindow
@@ -202,6 +203,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
     beside |= _retention(ground, progress, stop, retry)
+    asked = Taking(watched, Requests(history), settings.checkpoint, backfill, backfill.scanner, retry, stop)
+    beside["baselines"] = partial(retry.keep_up, Step.BACKFILL, asked.run)
     beside["backfill"] = partial(retry.keep_up, Step.BACKFILL, backfill.run)
     beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
     if enable_images:

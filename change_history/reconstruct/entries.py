@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Fields = dict[bytes, raw.Value]
 
 
-_NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when watching began is not recorded")
+NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when watching began is not recorded")
 
 
 class Reconstructed(NamedTuple):
@@ -137,7 +137,7 @@ class Following:
     """
 
     def __init__(self, known: Reconstructed | None) -> None:
-        document, self._base, self.last, self._count = known if known is not None else (_NEVER_WHOLE, b"", b"", 0)
+        document, self._base, self.last, self._count = known if known is not None else (NEVER_WHOLE, b"", b"", 0)
         self._state = document if isinstance(document, Unknown) else fold.Folding(document)
 
     def add(self, fields: Fields) -> None:

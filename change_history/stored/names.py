@@ -16,6 +16,7 @@ TERMS = "terms"
 IMPORTED = "imported"
 AMENDMENTS = "amendments"
 HORIZONS = "horizons"
+BASELINES = "baselines"
 
 INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 """States of a revert."""

@@ -122,6 +122,19 @@ class Backfill:
         if plan is not None and self._is_wanted(plan):
             self._assign(plan)
 
+    def anew(self, plan: Plan) -> None:
+        """Carry out a plan that an operator has asked for, whatever the settings say."""
+        self._assign(plan)
+
+    def has(self, plan: Plan) -> bool:
+        """Whether a plan waits, is under way, or was given up until the next start."""
+        with self._wake:
+            return any(other.identity == plan.identity for other in self._queue + self._given_up)
+
+    def scanner(self) -> Scanner:
+        """Reads single documents for this stream."""
+        return self._scanner
+
     def run(self) -> None:
         """Carry out what there is to do, until the daemon stops or is deposed.
 

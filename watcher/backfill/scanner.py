@@ -7,12 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from pymongo.errors import OperationFailure
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from watcher.backfill.entries import MOST_BYTES, Entries
 from watcher.backfill.queue import RECONCILE, Plan
-from watcher.backfill.readers import AbsentReader, MajorityReader, Reading, SnapshotReader, last_id, now
+from watcher.backfill.readers import SNAPSHOT_GONE, AbsentReader, MajorityReader, Reading, SnapshotReader, last_id, now
 from watcher.retry import Retry, StoppedError
 from watcher.steps import Step
 from watcher.targets.namespaces import COLLECTION, MovedError, kind_of
@@ -105,6 +106,28 @@ class Scanner:
             if missing:
                 plan = self._record(plan, entries, reader, reading._replace(documents=[]), missing)
                 yield plan
+
+    def one(self, plan: Plan, document_id: raw.Value) -> None:
+        """Read a single document of a plan's collection, and record its state if history does not tell it.
+
+        Raises:
+            pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
+            watcher.retry.StoppedError: a stop was asked for meanwhile.
+        """
+        self._wait_for_others(plan.at)
+        self.recorded_up_to(plan.at)
+        for as_it_is in (False, True):
+            reader = self._reader(plan, kind_of(self.client, plan.namespaces[0]), as_it_is=as_it_is)
+            entries = Entries(self.history, plan, self.partition)
+            try:
+                reading = reader.these([document_id], only_ids=isinstance(reader, AbsentReader))
+            except OperationFailure as error:
+                if error.code not in SNAPSHOT_GONE or as_it_is:
+                    raise
+                continue
+            found = _by_id(reading.documents) or {document_id: None}
+            self._record_some(plan, entries, reader, reading, found)
+            return
 
     def recorded_up_to(self, wanted: Timestamp) -> Timestamp:
         """Wait until the stream is recorded up to a cluster time, or beyond it; the one that it is recorded up to.

@@ -25,6 +25,7 @@ _COMMANDS = {
     "rejected": "List events that could not be stored, and try them again.",
     "snapshots": "Make snapshots of long-lived documents anew, or verify them.",
     "retention": "Show how long history is kept, or expire it now.",
+    "baseline": "Have the daemon record anew how documents are.",
     "partition": "Show how a stream is split, or split it in another way.",
     "checkpoint": "Show how far the daemon has recorded, or move it.",
     "doctor": "Examine settings, deployments, privileges and position, and say what to do.",

@@ -67,6 +67,8 @@ CHECKS = (
     Check(leader.NAME, _HISTORY, leader.check),
     Check(history.INDEXES, _HISTORY, history.indexes),
     Check(history.VIEW_CHECK, _HISTORY, history.view),
+    Check(history.TTL, _HISTORY, history.expiring),
+    Check(history.BEGINNINGS, _HISTORY, history.beginnings),
     Check(history.COMPLETE, _HISTORY, history.complete),
 )
 

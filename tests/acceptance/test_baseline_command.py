@@ -1,0 +1,72 @@
+"""A baseline taken anew: after somebody has removed old history, and what `doctor` says of that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from change_history.reader import Reader
+from tests.support.daemon import eventually, watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo.database import Database
+
+    from tests.support.daemon import Daemon
+
+
+def _beheaded(daemon: Daemon, database: Database[Any]) -> str:
+    """Have some documents recorded, and remove the beginning of their history; their namespace."""
+    users = database["users"]
+    users.insert_many([{"_id": n, "n": 0} for n in range(5)])
+    users.update_many({}, {"$set": {"n": 1}})
+    users.insert_one({"_id": "last"})
+    namespace = f"{database.name}.users"
+    daemon.recorded(namespace, "last")
+    daemon.database["history"].delete_many({"operation": "insert", "document_id": {"$ne": "last"}})
+    return namespace
+
+
+def test_removed_history_is_noticed_and_a_baseline_tells_the_documents_again(
+    database: Database[Any], daemon: Daemon
+) -> None:
+    """`show` would refuse for ever; the daemon may run meanwhile, or start later, or be told one document only."""
+    namespace = _beheaded(daemon, database)
+    refused = watcher(daemon, "show", namespace, "1")
+    assert refused.returncode == 10
+    said = watcher(daemon, "doctor")
+    assert f"watcher baseline {namespace}" in said.stdout
+
+    one = watcher(daemon, "baseline", namespace, "1")
+
+    assert one.returncode == 0, one.stderr
+    assert "Done" in one.stdout
+    with Reader(daemon.client, daemon.database.name) as history:
+        assert history.as_of(namespace, 1, None) == {"_id": 1, "n": 1}
+        assert history.state(namespace, 2, None).unknown is not None
+        daemon.stop()
+        later = watcher(daemon, "baseline", namespace)
+        assert "as soon as it runs" in later.stdout
+        database["users"].update_one({"_id": 3}, {"$set": {"n": 7}})
+        daemon.start().ready()
+        eventually(lambda: daemon.database["baselines"].count_documents({}) == 0, "the baseline")
+        for n in range(5):
+            assert history.as_of(namespace, n, None) == {"_id": n, "n": 7 if n == 3 else 1}
+        database["users"].update_one({"_id": 2}, {"$set": {"n": 9}})
+        eventually(lambda: history.as_of(namespace, 2, None) == {"_id": 2, "n": 9}, "an update on top of it")
+    assert f"watcher baseline {namespace}" not in watcher(daemon, "doctor").stdout
+    assert watcher(daemon, "baseline", "not.watched").returncode == 3
+
+
+def test_an_index_that_removes_history_is_named(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
+) -> None:
+    """Nobody would notice until `show` refuses."""
+    daemon = make_daemon(replica_set_uri, database.name).start().ready()
+    daemon.database["history"].create_index("timestamp", expireAfterSeconds=3600, name="old")
+
+    said = watcher(daemon, "doctor")
+
+    assert said.returncode == 12
+    assert "history.old" in said.stdout
+    assert 'dropIndex("old")' in said.stdout
