@@ -109,6 +109,11 @@ class Reader(History):
         """Transactions of a name that have events in some namespaces; two of them, if there are more."""
         return transactions.among(self._collection, name, namespaces)
 
+    def actors_in(self, namespaces: Iterable[str]) -> list[Any]:
+        """Everybody who is known to have done something in one of these namespaces."""
+        query = {"actor.id": {"$exists": True}, "namespace": {"$in": list(namespaces)}}
+        return list(self._collection.distinct("actor.id", as_query(query)))
+
     def count(self, namespace: str, document_id: Any) -> int:
         """How many versions of a document are recorded under a name."""
         query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})

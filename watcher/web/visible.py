@@ -160,6 +160,12 @@ class VisibleHistory:
         """Count what is recorded of one namespace."""
         return self._reader.stats(self.require(namespace), since=since, until=until)
 
+    def actors(self) -> list[Any]:
+        """Everybody who is known to have done something that is visible."""
+        if self._visitor.reads_everything:
+            return self._reader.actors()
+        return self._reader.actors_in(self.namespaces())
+
     def transaction(self, name: str) -> Transaction:
         """Find a transaction of which something is visible by its name, as `History.transaction` does."""
         read = transactions.read_name(name)

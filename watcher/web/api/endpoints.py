@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import raw
-from change_history.bson.values import ABSENT
+from change_history.bson.values import ABSENT, to_raw
 from change_history.http import wire
 from change_history.query import gaps as stored_gaps
 from change_history.query.selection import Selection
@@ -20,6 +21,7 @@ from watcher.web.api.answers import Item
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from change_history.query.actors import Authors
     from change_history.query.stats import Numbers
     from change_history.stored.event import Event
     from watcher.web.counts import Count
@@ -153,6 +155,9 @@ def _selection(history: VisibleHistory, given: p.Given, namespace: str | None, d
         history.transaction(name) if name is not None else None,
         given.get("changed_from", ABSENT),
         given.get("changed_to", ABSENT),
+        actor=given.get("actor"),
+        reason=given.get("reason"),
+        request=given.get("request"),
     )
 
 
@@ -273,6 +278,17 @@ def collection_diff(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
         yield Item(tree, cursors.after_key(key, asked.check))
 
 
+def actors(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
+    """Who is known to have done something."""
+    after = _key_after(asked)
+    for actor in history.actors():
+        key = _key(to_raw(actor))
+        if after is not None:
+            after = None if key == after else after
+            continue
+        yield Item({"id": wire.of(actor)}, cursors.after_key(key, asked.check))
+
+
 def gaps(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
     """What was lost."""
     given, after = asked.given, _key_after(asked)
@@ -325,7 +341,25 @@ def stats(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
             for _, field, count in of.busiest_fields(top)
         ]
         found["fields"] = sorted(fields, key=lambda one: one["changes"], reverse=True)[:top]
+    if "actors" in wanted:
+        found["actors"] = _actors([of.by_actor() for _, of in counting], top)
     return found
+
+
+def _actors(found: list[Authors], top: int) -> dict[str, Any]:
+    """Who did how much, over several collections."""
+    events: Counter[tuple[raw.Value, str]] = Counter()
+    for each in found:
+        for author in each.actors:
+            events[to_raw(author.actor), author.provenance] += author.events
+    return {
+        "events": sum(each.events for each in found),
+        "unknown": sum(each.unknown for each in found),
+        "busiest": [
+            {"id": wire.Value(actor), "provenance": provenance, "events": count}
+            for (actor, provenance), count in events.most_common(top)
+        ],
+    }
 
 
 def _numbers(namespace: str, numbers: Numbers) -> dict[str, Any]:
@@ -358,6 +392,9 @@ _NARROWING = (
     p.TRANSACTION,
     p.CHANGED_FROM,
     p.CHANGED_TO,
+    p.ACTOR,
+    p.REASON,
+    p.REQUEST,
     p.ORDER,
     p.DETAIL,
 )
@@ -466,6 +503,15 @@ ENDPOINTS = (
         (p.TRANSACTION_NAME, p.ORDER, p.DETAIL),
         "Event",
         transaction,
+        lists=True,
+    ),
+    Endpoint(
+        "/actors",
+        "List who did something",
+        "Everybody who is known to have changed something. What they did: `/events?actor=…`.",
+        (),
+        "KnownActor",
+        actors,
         lists=True,
     ),
     Endpoint(

@@ -82,6 +82,7 @@ SCHEMAS: dict[str, Any] = {
         request=_ANY,
         database_user={"type": "string"},
     ),
+    "KnownActor": _object(("id",), id=_ANY),
     "Event": _object(
         ("id", "operation", "timestamp", "cluster_time"),
         id=_ID,
@@ -182,6 +183,14 @@ SCHEMAS: dict[str, Any] = {
         collections=_list(_object(_NUMBERS, **_NUMBERS)),
         days=_list(_object(("day", *_NUMBERS), day=_TIME, **_NUMBERS)),
         documents=_list(_object(("document_id", *_NUMBERS), document_id=_ANY, **_NUMBERS)),
+        actors=_object(
+            ("events", "unknown", "busiest"),
+            events=_COUNT,
+            unknown=_COUNT,
+            busiest=_list(
+                _object(("id", "provenance", "events"), id=_ANY, provenance={"type": "string"}, events=_COUNT)
+            ),
+        ),
         fields=_list(
             _object(
                 ("namespace", "field", "changes"),

@@ -313,6 +313,16 @@ CHANGED_TO = Parameter(
     literals.value,
     "a value",
 )
+ACTOR = Parameter(
+    "actor",
+    "Only events of which it is known that this one did them; written as an id is.",
+    literals.value,
+    "an actor's id",
+)
+REASON = Parameter("reason", "Only events that were done for this reason.", str, "text")
+REQUEST = Parameter(
+    "request", "Only events that were done in the course of this request; written as an id is.", literals.value, "an id"
+)
 ORDER = Parameter(
     "order",
     "Which come first.",
@@ -341,9 +351,9 @@ TOP = Parameter(
 OF = Parameter(
     "of",
     "What to count; each is one pass over the events.",
-    one_of("collections", "days", "documents", "fields"),
-    "collections, days, documents or fields",
-    {"type": "string", "enum": ["collections", "days", "documents", "fields"]},
+    one_of("collections", "days", "documents", "fields", "actors"),
+    "collections, days, documents, fields or actors",
+    {"type": "string", "enum": ["collections", "days", "documents", "fields", "actors"]},
     several=True,
 )
 
