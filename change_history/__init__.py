@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from change_history.export.part_file import BusyError, NotResumableError
     from change_history.export.writers import NoParquetError
     from change_history.history import History
+    from change_history.http.connection import HttpError
     from change_history.query.selection import Selection
     from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
     from change_history.reconstruct.filters import FilterError
@@ -53,6 +54,7 @@ __all__ = [
     "FilterError",
     "History",
     "HistoryError",
+    "HttpError",
     "InsideArrayError",
     "Missing",
     "MissingChunkError",
@@ -88,6 +90,7 @@ _WHERE = {
     "FilterError": "reconstruct.filters",
     "History": "history",
     "HistoryError": "errors",
+    "HttpError": "http.connection",
     "InsideArrayError": "revert.merge",
     "Missing": "bson.values",
     "MissingChunkError": "stored.chunks",

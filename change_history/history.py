@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pymongo import MongoClient
 
@@ -72,15 +72,24 @@ class History:
     def connect(cls, uri: str, database: str = DATABASE, *, watched: str | None = None, **options: Any) -> Self:
         """Connect to the deployment that keeps the history. Lazily: no server is asked anything yet.
 
+        Where it cannot be reached, `https://…` names a `watcher serve` (`change_history.http.history`), to which
+        `token="…"` is shown.
+
         Args:
-            uri: MongoDB connection string.
+            uri: MongoDB connection string, or the URL of a `watcher serve`.
             database: name of the history database.
             watched: connection string of the deployment that has the documents, if it is another one.
-            options: passed on to `pymongo.MongoClient`.
+            options: passed on to `pymongo.MongoClient`, or to `change_history.http.connection.Connection`.
 
         Raises:
             pymongo.errors.ConfigurationError: a connection string is malformed.
+            ValueError: a URL is.
         """
+        if uri.startswith(("http://", "https://")):
+            from change_history.http.connection import Connection
+            from change_history.http.history import HttpHistory
+
+            return cast("Self", HttpHistory(Connection(uri, **options)))
         other: MongoClient[Any] | None = MongoClient(watched, **options) if watched is not None else None
         client: MongoClient[Any] = MongoClient(uri, **options)
         history = cls(client, database, watched=other)

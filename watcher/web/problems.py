@@ -95,7 +95,7 @@ def of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - a table
         status = HTTPStatus(error.status_code)
         return not_found() if status == HTTPStatus.NOT_FOUND else Problem(status, _kind(status), None, headers)
     if isinstance(error, NoSuchVersionError):
-        return Problem(HTTPStatus.NOT_FOUND, "no-such-version", str(error))
+        return Problem(HTTPStatus.NOT_FOUND, "no-such-version", str(error), more={"versions": error.count})
     if isinstance(error, UnknownTransactionError):
         return not_found()
     if isinstance(error, AmbiguousTransactionError):

@@ -53,6 +53,7 @@ SCHEMAS: dict[str, Any] = {
         title={"type": "string"},
         status={"type": "integer"},
         detail={"type": "string"},
+        versions={**_COUNT, "description": "How many versions the document has."},
         errors=_list(_object(("parameter", "detail"), parameter={"type": "string"}, detail={"type": "string"})),
     ),
     "Collection": _object(

@@ -186,7 +186,7 @@ def moment(text: str) -> Moment:
 
 def point(text: str) -> PointInTime:
     """Read a point in time: a version's number, or a time."""
-    return int(text) if _VERSION.fullmatch(text) and int(text) else moment(text)
+    return int(text) if _VERSION.fullmatch(text) else moment(text)
 
 
 def _field(text: str) -> str:
