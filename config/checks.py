@@ -15,9 +15,11 @@ _MAX_NAMESPACE_BYTES = 255
 _MAX_HOST = 253
 _MAX_PATH_BYTES = 4095
 _MAX_STREAM = 200
+_MAX_PATH = 1000
 _MAX_QUOTED = 40
 _SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
 _MAGIC = re.compile(r"[*?\[]")  # a glob may be longer than what it matches
+_PATH = re.compile(r"[\w-]+(\.[\w-]+)*")
 _STREAM = re.compile(r"[A-Za-z0-9._-]+")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
@@ -129,6 +131,32 @@ def stream(value: object) -> object:
     if isinstance(value, str) and len(value) > _MAX_STREAM:
         raise ValueError(f"it is longer than {_MAX_STREAM} characters")
     return value
+
+
+def context_collection(value: object) -> object:
+    """The name of a collection; or nothing."""
+    if not isinstance(value, str) or not value:
+        return value
+    if "$" in value or "\0" in value or not uri.is_text(value):
+        raise ValueError(f"{_quoted(value)} has '$' or a NUL byte, or is not UTF-8, which no collection name may be")
+    if value.startswith((".", "system.")) or value.endswith(".") or not value.strip() or not value.isprintable():
+        raise ValueError(f"{_quoted(value)} is no name that a collection of yours can have")
+    if len(value.encode()) > _MAX_NAMESPACE_BYTES - 2:
+        raise ValueError(f"{_quoted(value)} is longer than a name may be")
+    return value
+
+
+def actor_fields(value: object) -> tuple[str, ...]:
+    """Read fields from a comma-separated string or a list, without repetitions, in the order written."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("not a string and not a list of strings")
+    found = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    for field in found:
+        for path in field.split(":"):
+            if not _PATH.fullmatch(path) or len(path) > _MAX_PATH:
+                raise ValueError(f"{_quoted(field)} has a part that is no path: keys of letters, digits, '_' and '-'")
+    return found
 
 
 def partition(value: object) -> object:

@@ -33,6 +33,15 @@ Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.globs), Allo
 SomeGlobs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.some_globs), Allowed(_GLOBS_TEXT)]
 Database = Annotated[str, BeforeValidator(checks.database), Allowed("the name of a database of its own")]
 Stream = Annotated[str, BeforeValidator(checks.stream), Allowed("a name of letters, digits, '.', '_' and '-'")]
+ContextCollection = Annotated[
+    str, BeforeValidator(checks.context_collection), Allowed("the name of a collection, without a database")
+]
+ActorFields = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(checks.actor_fields),
+    Allowed("comma-separated fields, each with companions after colons, such as updated_by:updated_at,meta.user"),
+]
 OnePartition = Annotated[
     Partition | None, NoDecode, BeforeValidator(checks.partition), Allowed("I/N, the I-th of N partitions, such as 2/4")
 ]

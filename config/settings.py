@@ -138,6 +138,12 @@ class Settings(BaseSettings):
     snapshot_retention: fields.Age = None
     """How long snapshots are kept; without it, as long as the history that they stand for."""
 
+    context_collection: fields.ContextCollection = "watcher_context"
+    """The collection, in each database, in which applications say who writes, within the transaction; empty: none."""
+
+    actor_fields: fields.ActorFields = ()
+    """Fields of a document that name who wrote it, each with companions that change whenever it is written."""
+
     batch_size: fields.Whole = Field(default=1000, ge=1, le=100_000)
     """The most events in one write."""
 

@@ -28,6 +28,8 @@ NAMES = (
     "retention_by",
     "retention_rate",
     "snapshot_retention",
+    "context_collection",
+    "actor_fields",
     "batch_size",
     "flush_interval_ms",
     "http_host",

@@ -33,6 +33,9 @@ from watcher.retention.keeper import Keeper
 from watcher.retry import Retry
 from watcher.snapshotter import Noticed, Snapshotter
 from watcher.steps import Step
+from watcher.stream.actors.completion import Completed, Completions
+from watcher.stream.actors.contexts import Contexts
+from watcher.stream.actors.stamps import Stamps
 from watcher.stream.batch import Standing
 from watcher.stream.listener import Listener
 from watcher.stream.pipeline import Pipeline
@@ -180,7 +183,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         begun = stored.begun
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry)
-    writes: Writes = Assured(writer, leading.assure, gaps.distrust)
+    writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
     beside: dict[str, Callable[[], None]] = {}
     if settings.snapshots is Snapshots.ON:
         most = min(settings.batch_size, _BEHIND_AT_MOST)
@@ -189,7 +192,11 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
     pipeline = Pipeline(
         listener,
-        Recorder(PreImageCache(from_history, all_lack=not ground.pre_images)),
+        Recorder(
+            PreImageCache(from_history, all_lack=not ground.pre_images),
+            Contexts(settings.context_collection),
+            Stamps(settings.actor_fields),
+        ),
         writes,
         checkpointer,
         on_new_collection=images.enable if enable_images else _nothing,

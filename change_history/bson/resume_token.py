@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from binascii import unhexlify
 
 from change_history.bson import raw
@@ -50,3 +51,15 @@ def token_time(token: bytes) -> ClusterTime | None:
     except (ValueError, IndexError):
         return None
     return ClusterTime.from_id(key[1:]) if len(key) > _TIME_BYTES and key[0] == _TIMESTAMP_KEY else None
+
+
+_OF_AN_END = re.compile(rb"\x82.{8}(?:\x2b.|\x2c..|\x29){3}\x6f", re.DOTALL)
+"""Time, then version, type and number within a transaction as key strings of small integers, then a `true`."""
+
+
+def ends_stream(token: bytes) -> bool:
+    """Whether a resume token document is that of an `invalidate` event, with which the stream of a collection ends."""
+    try:
+        return _OF_AN_END.match(token_bytes(token)) is not None
+    except (ValueError, IndexError):
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,3 +111,18 @@ def test_a_servers_regex_is_bound_at_both_ends(glob: str) -> None:
     assert regex.startswith(r"\A(?s:")
     assert regex.endswith(r")\z")
     re.compile(regex.replace(r"\z", r"\Z"))
+
+
+def test_context_documents_are_let_through_and_never_watched() -> None:
+    """They lie beside what is included; and a checkpoint that was made without them stays valid."""
+    plain, wide = scope("shop.users"), replace(scope("shop.users"), contexts="watcher_context")
+    assert wide.describe() == plain.describe()
+    assert (wide.widened, plain.widened, replace(scope("shop.*"), contexts="watcher_context").widened) == (
+        True,
+        False,
+        False,
+    )
+    everything = replace(scope("*.*"), contexts="watcher_context")
+    assert everything.covers("shop", "users")
+    assert not everything.covers("shop", "watcher_context")
+    assert everything.match() == scope("*.*").match()

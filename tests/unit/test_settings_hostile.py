@@ -81,6 +81,12 @@ _WRONG: dict[str, list[str]] = {
     "snapshot_retention": [
         *("", " ", "30", "d", "0d", "-1d", "1.5d", "30 days", "1001y", "never", _HUGE, _RED, _NO_UTF8, "a.b=30d"),
     ],
+    "context_collection": [
+        *(" ", "a$b", "a\0b", "$", "system.a", ".a", "a.", "\t", _RED, "\u202ea", _NO_UTF8, "é" * 200, _HUGE),
+    ],
+    "actor_fields": [
+        *("a b", "a..b", ".a", "a.", "a:", ":a", "a::b", "$a", "a/b", "a\0", _RED, "\u202ea", _NO_UTF8, "a,b c", _HUGE),
+    ],
     "batch_size": [*_NUMBER, "0", "100001"],
     "flush_interval_ms": [*_NUMBER, "60001"],
     "http_host": _HOST,

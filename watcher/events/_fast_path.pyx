@@ -70,12 +70,14 @@ cdef class Usual:
         namespace: `db.coll`.
         operation: `operationType`.
         lacks_pre_image: whether it comes without the pre-image that an event of its operation should have.
+        in_transaction: whether it is in a transaction.
     """
 
     cdef readonly bytes data
     cdef readonly bytes namespace
     cdef readonly bytes operation
     cdef readonly bint lacks_pre_image
+    cdef readonly bint in_transaction
     cdef Event event
     cdef Operation kind
     cdef Element id
@@ -95,6 +97,17 @@ cdef class Usual:
         if self.known_key is None:
             self.known_key = Key(self.namespace, key_of(self.document_id()))
         return self.known_key
+
+    def transaction(self):
+        """A key of the transaction that it is in; None: it is in none."""
+        cdef const Element *session = &self.event.session
+        cdef const Element *number = &self.event.number
+        if not self.in_transaction:
+            return None
+        return (
+            PyBytes_FromStringAndSize(<const char *>session.value, session.size)
+            + PyBytes_FromStringAndSize(<const char *>number.value, number.size)
+        )
 
     @property
     def position(self):
@@ -185,6 +198,7 @@ cdef bint read_usual(Usual usual, bytes data) except -1:
     usual.namespace = _namespace
     usual.operation = _NAMES[<int>usual.kind]
     usual.known_key = None
+    usual.in_transaction = event.session.value != NULL and event.number.value != NULL
     usual.lacks_pre_image = usual.kind != INSERT and event.before.value == NULL
     usual.token = PyBytes_FromStringAndSize(<const char *>token, token_size)
     return True

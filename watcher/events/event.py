@@ -96,6 +96,16 @@ class Event(NamedTuple):
             return key[4], key[9:-1]  # the usual one, and nothing beside it
         return raw.fields(key).get(b"_id")
 
+    def transaction(self) -> bytes | None:
+        """A key of the transaction that it is in; None: it is in none."""
+        session, number = self.fields.get(b"lsid"), self.fields.get(b"txnNumber")
+        return session[1] + number[1] if session is not None and number is not None else None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether it is in a transaction."""
+        return b"txnNumber" in self.fields and b"lsid" in self.fields
+
     @property
     def position(self) -> HistoryPosition:
         """Where it stands in history."""

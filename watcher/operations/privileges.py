@@ -90,7 +90,7 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
     Args:
         settings: say what it is to do.
     """
-    stream = Resource(scope.database or "", scope.collection or "")
+    stream = Resource(scope.database or "", (scope.collection if not scope.widened else None) or "")
     enables = settings.pre_images is PreImages.ENABLE
     reads = settings.baseline is Baseline.INITIAL or settings.on_gap is OnGap.RECONCILE
     needs = [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from change_history.bson import raw
     from change_history.bson.cluster_time import ClusterTime
 
 
@@ -96,9 +97,32 @@ class Renamed(NamedTuple):
     cluster_time: ClusterTime
 
 
+class Completion(NamedTuple):
+    """The actor of a transaction's events that were handed on in earlier batches, before it was known.
+
+    Attributes:
+        cluster_time: of the transaction.
+        session, number: its `lsid` and `txnNumber`, as its events carry them.
+        token: key string of the resume token of the context document; only events before it are meant.
+        actor: as it is stored, BSON.
+    """
+
+    cluster_time: ClusterTime
+    session: raw.Value
+    number: raw.Value
+    token: bytes
+    actor: bytes
+
+
 @dataclass(slots=True)
 class Recorded:
-    """The history of a batch, and the position after it."""
+    """The history of a batch, and the position after it.
+
+    Attributes:
+        safe: from where a daemon that starts would have to go on, to know as much as this one: the position, or one
+            before it; None: that of the batch before.
+        unsafe: number of events after it.
+    """
 
     entries: list[Entry]
     rejected: list[Rejected]
@@ -115,6 +139,13 @@ class Recorded:
     """What was lost before the first of these events."""
     number: int = 0
     """Of the batch, or of the last one that was joined to it; batches are counted as they are recorded."""
+    completions: list[Completion] = field(default_factory=list)
+    """What earlier events turn out to lack."""
+    safe: Position | None = None
+    unsafe: int = 0
+
+    def __post_init__(self) -> None:
+        self.safe = self.position
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.rejected)
@@ -139,11 +170,15 @@ class Recorded:
 
     def join(self, later: Recorded) -> None:
         """Append the history of the batch that follows this one."""
+        self.safe, self.unsafe = (
+            (self.safe, self.unsafe + later.unsafe) if later.safe is None else (later.safe, later.unsafe)
+        )
         self.entries += later.entries
         self.rejected += later.rejected
         self.position = later.position
         self.appeared |= later.appeared
         self.renamed += later.renamed
+        self.completions += later.completions
         self.size += later.size
         self.number = later.number
         for key, count in later.counts.items():

@@ -18,9 +18,10 @@ from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
-from change_history.bson.resume_token import token_time
+from change_history.bson.resume_token import ends_stream, token_time
 from watcher.errors import (
     DOUBTED_CODES,
+    UNAUTHORIZED,
     UNKNOWN_OPTION,
     PositionDoubtedError,
     UndeliverableError,
@@ -100,6 +101,7 @@ class Listener:
         self._intact = intact
         self._skip_what_is_lost = skip_what_is_lost
         self._raw_updates = True
+        self._narrow = not scope.widened
         self._session: ClientSession | None = None
         self._cursor: Int64 | None = None
         self._lost: Lost | None = None
@@ -170,7 +172,7 @@ class Listener:
         options |= {"startAtOperationTime": self._position.cluster_time.timestamp}
         options.pop("startAfter", None)
         stages = [{"$changeStream": options}, {"$match": self._scope.match()}, only_heavy(until)]
-        command = {"aggregate": self._scope.collection or 1, "pipeline": stages, "cursor": {"batchSize": 0}}
+        command = {"aggregate": self._target, "pipeline": stages, "cursor": {"batchSize": 0}}
         cursor = self._database.command(command)["cursor"]
         name = cursor["ns"].partition(".")[2]
         while True:
@@ -292,6 +294,14 @@ class Listener:
         if code in UNKNOWN_OPTION and self._raw_updates:
             self._raw_updates = False
             log.info("the server has no raw update descriptions; paths are told from the images", code=code)
+        elif code in UNAUTHORIZED and not self._narrow:
+            self._narrow = True
+            log.warning(
+                "the database may not be followed, only the collection: context documents are not read",
+                namespace=f"{self._scope.database}.{self._scope.contexts}",
+                remedy="grant changeStream and find on the database (`watcher roles` says how), "
+                "or set WATCHER_CONTEXT_COLLECTION to nothing",
+            )
         elif (code == UNKNOWN_STAGE or code in UNKNOWN_OPTION) and self._splits:
             self._splits = False
             log.debug("the server does not split large events; those beyond 16 MB lack their old values", code=code)
@@ -299,13 +309,18 @@ class Listener:
             return False
         return True
 
+    @property
+    def _target(self) -> str | int:
+        """The collection that the stream is opened on, or 1 for a wider one."""
+        return (self._scope.collection if self._narrow else None) or 1
+
     def _aggregate(self) -> dict[str, Any]:
         stages = [{"$match": self._scope.match()}]
         if self._left_out_until is not None:
             stages.append(leave_out(self._left_out_until))
         stages += [*self._portion.form.stages, *([SPLIT_STAGE] if self._splits else [])]
         return {
-            "aggregate": self._scope.collection or 1,
+            "aggregate": self._target,
             "pipeline": [{"$changeStream": self._stream_options()}, *stages],
             # Empty at first: a stream that begins has a position before it has events.
             "cursor": {"batchSize": 0},
@@ -325,6 +340,14 @@ class Listener:
                     options["fullDocument"] = "whenAvailable"
         if self._position is not None and self._left_out_until is not None and len(self._position.token) > LARGEST_ID:
             # The event of the token may be left out, and the server would look for it. What is read again is recorded.
+            options["startAtOperationTime"] = self._position.cluster_time.timestamp
+        elif (
+            self._position is not None
+            and not self._narrow
+            and self._scope.widened
+            and ends_stream(self._position.token)
+        ):
+            # A stream of the collection ended here; the database's goes on, and does not know this position.
             options["startAtOperationTime"] = self._position.cluster_time.timestamp
         elif self._position is not None:
             # startAfter goes on where resumeAfter does, and after an invalidate event, where resumeAfter refuses.

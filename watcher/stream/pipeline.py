@@ -213,7 +213,7 @@ class Pipeline:
         saved: Position | None = None
         reached: Position | None = None
         dirty = False
-        events = self._recorded_before
+        events = reached_events = self._recorded_before
         with closing(_merged(self._recorded, self._batch_size, self._flush_interval_s, self._stop)) as batches:
             for batch in batches:
                 if batch.lost is not None:
@@ -230,13 +230,15 @@ class Pipeline:
                 self._stored = batch.number
                 for renamed in batch.renamed:
                     self._call(Step.PLAN_BACKFILL, partial(self._on_renamed, renamed))
-                self._standing.recorded = reached = batch.position
+                if batch.safe is not None:
+                    self._standing.recorded = reached = batch.safe
+                    reached_events = events - batch.unsafe
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
-                if reached != saved and time.monotonic() - saved_at >= wait:
-                    self._save(reached, events)
+                if reached is not None and reached != saved and time.monotonic() - saved_at >= wait:
+                    self._save(reached, reached_events)
                     saved, saved_at, dirty = reached, time.monotonic(), False
         if reached is not None and reached != saved:
-            self._save(reached, events)
+            self._save(reached, reached_events)
 
     def _save(self, position: Position, events: int) -> None:
         self._call(Step.SAVE_CHECKPOINT, partial(self._checkpointer.save, position, events))

@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from change_history.reconstruct.lineage import ENDS
+from change_history.stored import actor
 from watcher.events import event, fast_path
+from watcher.stream.actors.contexts import Contexts
+from watcher.stream.actors.stamps import Stamps
 from watcher.stream.batch import Entry, Recorded, Rejected, Renamed
 from watcher.stream.pre_image_cache import Lacking
 from watcher.stream.pre_images_from_history import document_of
@@ -34,10 +37,16 @@ class Recorder:
 
     Args:
         pre_images: the documents before events that come without a pre-image.
+        contexts: who wrote, as applications say it in a transaction; by default nobody asks.
+        stamps: who wrote, as the documents say it; by default nobody asks.
     """
 
-    def __init__(self, pre_images: PreImageCache) -> None:
+    def __init__(
+        self, pre_images: PreImageCache, contexts: Contexts | None = None, stamps: Stamps | None = None
+    ) -> None:
         self._pre_images = pre_images
+        self._contexts = contexts or Contexts("")
+        self._stamps = stamps or Stamps(())
         self._batches = 0
 
     def record(self, batch: Batch, stored: int = 0) -> Recorded:
@@ -52,33 +61,50 @@ class Recorder:
         """
         self._batches += 1
         recorded = Recorded([], [], batch.position, lost=batch.lost, number=self._batches)
+        contexts = self._contexts
+        contexts.begin(batch)
         # Nearly every batch: nothing in it concerns the events after it, nor does anything before concern its own.
-        if self._pre_images.follows_none and (quiet := fast_path.quiet(batch.events, Entry)) is not None:
-            self._pre_images.begin(recorded, Lacking({}, None), stored)
-            recorded.fill(*quiet)
-            return recorded
-        events, lacking = _read(batch.events)
+        if self._pre_images.follows_none and not self._stamps and not contexts.within:
+            quiet = fast_path.quiet(batch.events, Entry)
+            if quiet is not None and not any(contexts.collect(namespace) for namespace, _ in quiet[1]):
+                self._pre_images.begin(recorded, Lacking({}, None), stored)
+                recorded.fill(*quiet)
+                contexts.end(batch, recorded)
+                return recorded
+        events, lacking = self._read(batch.events)
         self._pre_images.begin(recorded, lacking, stored)
-        for data, happened in zip(batch.events, events, strict=True):
+        for number, (data, happened) in enumerate(zip(batch.events, events, strict=True)):
             if isinstance(happened, Rejected):
                 self._reject(happened, recorded)
                 continue
+            if happened.in_transaction or contexts.within:
+                contexts.enter(happened, number, recorded)
+            if contexts.concern(happened):
+                contexts.read(data, happened.operation, recorded)
+                continue
             try:
-                history = self._history(happened)
+                history = self._history(data, happened, recorded)
             except _UNREADABLE as error:
                 self._reject(_rejected(data, error), recorded)
                 continue
             recorded.add(Entry(history, data), happened.namespace, happened.operation)
             if isinstance(happened, event.Event):
                 self._notice(happened, recorded)
+        contexts.end(batch, recorded)
         return recorded
 
-    def _history(self, happened: Readable) -> bytes:
+    def _history(self, data: bytes, happened: Readable, recorded: Recorded) -> bytes:
+        known = None
         if not self._pre_images.follows(happened):  # it has its pre-image, and so have the others of its collection
-            return fast_path.history(happened)
-        history, after = fast_path.followed(happened, self._pre_images.before(happened))
-        self._pre_images.keep(happened, after)
-        return history
+            history = fast_path.history(happened)
+        else:
+            known = self._pre_images.before(happened)
+            history, after = fast_path.followed(happened, known)
+            self._pre_images.keep(happened, after)
+        who = self._stamps.actor_of(history, data, known) if self._stamps else None
+        if happened.in_transaction:
+            who = self._contexts.assigned(recorded, who)
+        return history if who is None else actor.added(history, who)
 
     def _notice(self, happened: event.Event, recorded: Recorded) -> None:
         """What an event does to whole collections."""
@@ -91,6 +117,21 @@ class Recorder:
         if happened.operation in _ENDING:
             self._pre_images.end_collections({happened.namespace, _new_name(happened)})
 
+    def _read(self, batch: Iterable[bytes]) -> tuple[list[Readable | Rejected], Lacking]:
+        """Take events apart; tell what is to be known of documents before the first of them."""
+        events: list[Readable | Rejected] = []
+        lacking = Lacking({}, None)
+        for data in batch:
+            try:
+                happened = fast_path.read(data)
+                if not happened.lacks_pre_image or not self._contexts.concern(happened):
+                    lacking.add(happened)
+            except _UNREADABLE as error:
+                events.append(_rejected(data, error))
+            else:
+                events.append(happened)
+        return events, lacking
+
     def _reject(self, rejected: Rejected, recorded: Recorded) -> None:
         recorded.rejected.append(rejected)
         key = document_of(rejected)
@@ -98,21 +139,6 @@ class Recorder:
             self._pre_images.clear()
         else:
             self._pre_images.forget(key)
-
-
-def _read(batch: Iterable[bytes]) -> tuple[list[Readable | Rejected], Lacking]:
-    """Take events apart; tell what is to be known of documents before the first of them."""
-    events: list[Readable | Rejected] = []
-    lacking = Lacking({}, None)
-    for data in batch:
-        try:
-            happened = fast_path.read(data)
-            lacking.add(happened)
-        except _UNREADABLE as error:
-            events.append(_rejected(data, error))
-        else:
-            events.append(happened)
-    return events, lacking
 
 
 def _rejected(data: bytes, error: Exception) -> Rejected:

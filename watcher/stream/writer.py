@@ -24,6 +24,7 @@ from change_history.stored.order import identity as identity_of
 from change_history.stored.rejected import Told, told_by_entry, told_by_event
 from watcher.errors import DUPLICATE_KEY, REJECT_CODES, TOO_DEEP
 from watcher.events import event
+from watcher.stream.actors.completion import Completions
 from watcher.stream.batch import Entry, Rejected
 from watcher.stream.large_documents import LargeDocuments
 
@@ -53,6 +54,7 @@ class Writer:
         self._history = database.get_collection(HISTORY, write_concern=MAJORITY)
         self._rejected = database.get_collection(REJECTED, write_concern=MAJORITY)
         self._large = LargeDocuments(database)
+        self._completions = Completions(database)
         self._stream = stream
 
     def write(self, recorded: Recorded) -> int:
@@ -88,11 +90,17 @@ class Writer:
         return left
 
     def _try_to_insert(self, entries: Sequence[Entry]) -> dict[int, tuple[int, str]]:
-        """Insert what can be inserted; what the server refused, by number: the code, and the error in words."""
+        """Insert what can be inserted; what the server refused, by number: the code, and the error in words.
+
+        What is there already may have been stored before its actor was known.
+        """
         try:
             exact.insert(self._history, [entry.document for entry in entries])
         except BulkWriteError as error:
-            return _refused(error)
+            refused = _refused(error)
+            there = (failure["index"] for failure in error.details["writeErrors"])
+            self._completions.of_duplicates(entries[index].document for index in there if index not in refused)
+            return refused
         return {}
 
     def _set_aside(self, item: Rejected) -> None:

@@ -38,17 +38,26 @@ class Scope:
         exclude: globs `db.coll`; a namespace must match none of them.
         own_database: name of the history database, which is never watched.
         partition: of the documents there, only these; None: all.
+        contexts: the name of the collections whose documents say who writes: they are let through wherever they are,
+            though nothing of them is watched; empty: there are none.
     """
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     own_database: str
     partition: Partition | None = None
+    contexts: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Scope:
         """What the settings say is watched."""
-        return cls(settings.include, settings.exclude, settings.history_database, settings.recorded_partition)
+        return cls(
+            settings.include,
+            settings.exclude,
+            settings.history_database,
+            settings.recorded_partition,
+            settings.context_collection,
+        )
 
     @property
     def database(self) -> str | None:
@@ -65,12 +74,19 @@ class Scope:
         return None if self.database is None or others or _MAGIC.search(only) else only
 
     @property
+    def widened(self) -> bool:
+        """Whether the stream has to be opened on a database for the sake of one collection: contexts lie beside it."""
+        return bool(self.contexts) and self.collection is not None
+
+    @property
     def exact(self) -> tuple[str, ...]:
         """Namespaces that are included by their very name."""
         return tuple(glob for glob in self.include if not _MAGIC.search(glob))
 
     def covers(self, database: str, collection: str) -> bool:
         """Whether a namespace is watched."""
+        if self.contexts and collection == self.contexts:
+            return False
         if database == self.own_database or database in SYSTEM_DATABASES or collection.startswith("system."):
             return False
         return globs.fits(self.include, database, collection) and not globs.fits(self.exclude, database, collection)
@@ -88,13 +104,27 @@ class Scope:
         if either of its two names is covered, and always the end of the stream itself (invalidate).
         """
         covered = self._match()
-        return covered if self.partition is None else {"$and": [covered, partition.match(self.partition)]}
+        if self.partition is None:
+            return covered
+        mine = partition.match(self.partition)
+        if self.contexts:  # they are about whatever their transaction writes
+            mine["$or"].append(self._said)
+        return {"$and": [covered, mine]}
 
     def _match(self) -> dict[str, Any]:
         own = {"ns.db": {"$ne": self.own_database}}
-        if not self.exclude and (self.collection is not None or self.include == (_EVERYTHING_GLOB,)):
+        everything = self.include == (_EVERYTHING_GLOB,)
+        if not self.exclude and (everything or (self.collection is not None and not self.widened)):
             return own
-        return {"$and": [own, {"$or": [self._covered("ns"), self._covered("to"), {"operationType": "invalidate"}]}]}
+        covered = [self._covered("ns"), self._covered("to"), {"operationType": "invalidate"}]
+        if self.contexts:
+            covered.append(self._said)
+        return {"$and": [own, {"$or": covered}]}
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """The condition that context documents fulfil."""
+        return {"ns.coll": self.contexts, "operationType": "insert"}
 
     def _covered(self, where: str) -> dict[str, Any]:
         condition: dict[str, Any] = {"$or": [_condition(glob, where) for glob in self.include]}

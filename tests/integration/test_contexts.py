@@ -1,0 +1,211 @@
+"""Context documents on a real server: whoever is named there wrote everything of that transaction, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from change_history import Actor
+from change_history.bson.values import ABSENT
+from change_history.stored.names import HISTORY
+from tests.support.actors import CONTEXTS, Daemon
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from change_history import Event
+
+CASES = {
+    "first": "alice w w w",
+    "last": "w w w alice",
+    "in the middle": "w w alice w w",
+    "alone": "alice",
+    "twice": "w alice w w bob w w",
+    "twice at the end": "w w alice bob",
+    "thrice": "alice w bob w w carol w",
+    "nobody": "w w w",
+}
+
+
+class Written:
+    """What a test writes, and who did it, by document."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self.database = database
+        self.expected: dict[int, str | None] = {}
+        database.create_collection("docs", changeStreamPreAndPostImages={"enabled": True})
+        database.create_collection(CONTEXTS)
+
+    def transaction(self, steps: str) -> None:
+        """One transaction; a step is a write, `w`, or the name of who is said to write."""
+        said = [step for step in steps.split() if step != "w"]
+        who = said[0] if said else None
+        with self.database.client.start_session() as session, session.start_transaction():
+            for step in steps.split():
+                if step == "w":
+                    self._write(who, session)
+                else:
+                    who = step
+                    self.database[CONTEXTS].insert_one({"actor": step, "reason": f"{step} wanted it"}, session=session)
+
+    def alone(self) -> None:
+        """A write outside of any transaction."""
+        self._write(None, None)
+
+    def _write(self, who: str | None, session: Any) -> None:
+        number = len(self.expected)
+        self.expected[number] = who
+        self.database.docs.insert_one({"_id": number}, session=session)
+
+    def check(self, events: list[Event]) -> None:
+        """Compare with what is recorded."""
+        found = {event.document_id: event.actor for event in events if event.operation == "insert"}
+        expected = {
+            number: Actor(id=who, provenance="context", reason=f"{who} wanted it") if who is not None else None
+            for number, who in self.expected.items()
+        }
+        assert found == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_everything_of_a_transaction_has_the_actor_that_its_context_names(
+    client: MongoClient[Any], database: Database[Any], batch_size: int
+) -> None:
+    """Wherever the context stands, wherever a batch ends, and however often the daemon is killed amid it."""
+    written = Written(database)
+    with Daemon(client, database.name, batch_size) as daemon:
+        for steps in CASES.values():
+            written.transaction(steps)
+            written.alone()
+        daemon.until("all")
+        written.check(daemon.events("docs"))
+        namespaces = daemon.history[HISTORY].distinct("namespace")
+        assert f"{database.name}.{CONTEXTS}" not in namespaces
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_daemon_that_is_killed_between_batches_still_knows_who_wrote(
+    client: MongoClient[Any], database: Database[Any], batch_size: int, seed: int
+) -> None:
+    """Disaster: the context was in the batch before, and what follows it has no actor; or the wrong one."""
+    dice = random.Random(seed)
+    written = Written(database)
+    with Daemon(client, database.name, batch_size) as daemon:
+        for _ in range(6):
+            written.transaction(dice.choice(list(CASES.values())))
+            if dice.random() < 0.3:
+                written.alone()
+        for _ in range(20):
+            amid = dice.random() < 0.2
+            if not daemon.step(killed_before_completion=amid) and not amid:
+                break
+            if amid or dice.random() < 0.5:
+                daemon.kill()
+        daemon.kill()
+        daemon.until("all")
+        written.check(daemon.events("docs"))
+
+
+def test_what_is_no_context_document_stops_nothing_and_names_nobody(
+    client: MongoClient[Any], database: Database[Any]
+) -> None:
+    """Disaster: an application's slip ends the recording, or somebody is named who did not do it."""
+    odd: list[dict[str, Any]] = [
+        {},
+        {"actor": None},
+        {"actor": ["a"]},
+        {"actor": "x" * 2000},
+        {"actor": ""},
+        {"actor": {"$a": 1}},
+    ]
+    database.create_collection("docs")
+    database.create_collection(CONTEXTS)
+    with Daemon(client, database.name) as daemon:
+        for number, context in enumerate(odd):
+            with client.start_session() as session, session.start_transaction():
+                database[CONTEXTS].insert_one({**context, "_id": number}, session=session)
+                database.docs.insert_one({"_id": number}, session=session)
+        database[CONTEXTS].insert_one({"actor": "mallory"})  # outside of a transaction
+        database.docs.insert_one({"_id": "after"})
+        with client.start_session() as session, session.start_transaction():
+            database[CONTEXTS].insert_one(
+                {"actor": "alice", "reason": 7, "request": "x" * 2000, "more": {"a": 1}}, session=session
+            )
+            database.docs.insert_one({"_id": "good"}, session=session)
+        database[CONTEXTS].update_one({}, {"$set": {"actor": "mallory"}})
+        database[CONTEXTS].delete_many({})
+        database[CONTEXTS].create_index("a")
+        database[CONTEXTS].drop()
+        daemon.until("all")
+        found = {event.document_id: event.actor for event in daemon.events("docs")}
+    assert found == {
+        **dict.fromkeys([*range(len(odd)), "after"]),
+        "good": Actor(id="alice", provenance="context"),
+    }
+
+
+def test_deletes_have_an_actor_too(client: MongoClient[Any], database: Database[Any]) -> None:
+    """No stamp can say who deleted a document."""
+    written = Written(database)
+    database.docs.insert_many([{"_id": number} for number in range(50, 60)])
+    with Daemon(client, database.name, 4) as daemon:
+        with client.start_session() as session, session.start_transaction():
+            database.docs.delete_many({"_id": {"$lt": 55}}, session=session)
+            database[CONTEXTS].insert_one({"actor": "alice", "request": "r-1"}, session=session)
+            database.docs.update_many({}, {"$set": {"a": 1}}, session=session)
+            database.docs.replace_one({"_id": 58}, {"b": 1}, session=session)
+        daemon.until("all")
+        events = daemon.events("docs")
+    del written
+    assert sorted(event.operation for event in events) == ["delete"] * 5 + ["replace"] + ["update"] * 5
+    assert {event.actor for event in events} == {Actor(id="alice", provenance="context", request="r-1")}
+
+
+def test_a_stream_of_one_collection_or_one_partition_reads_contexts_too(
+    client: MongoClient[Any], database: Database[Any]
+) -> None:
+    """Disaster: the context document is not among what is watched, or in another partition, so nobody is known."""
+    written = Written(database)
+    name = database.name
+    with (
+        Daemon(client, name, 3, include=["docs", "end"], partition="1/2") as one,
+        Daemon(client, name, 2, include=["docs", "end"], partition="2/2") as other,
+        Daemon(client, name, 2, include=["docs"], history=f"{name}_alone") as alone,
+    ):
+        for steps in CASES.values():
+            written.transaction(steps)
+        written.alone()
+        last = max(written.expected)
+        for daemon in (one, other, alone):
+            found = daemon.history[HISTORY]
+            while daemon.step() or (daemon is not one and not found.find_one({"document_id": last})):
+                pass
+        written.check(one.events("docs"))
+        written.check(alone.events("docs"))
+        assert found.count_documents({"namespace": {"$ne": f"{name}.docs"}}) == 0
+        assert last in {event.document_id for event in alone.events("docs")}
+
+
+def test_a_later_context_in_a_longer_transaction_is_not_given_to_what_came_before(
+    client: MongoClient[Any], database: Database[Any]
+) -> None:
+    """A transaction of more than 16 MB is several oplog entries, and many batches."""
+    database.create_collection("docs")
+    database.create_collection(CONTEXTS)
+    text = "x" * 1024 * 1024
+    with Daemon(client, database.name, 4) as daemon:
+        with client.start_session() as session, session.start_transaction():
+            for number in range(40):
+                database.docs.insert_one({"_id": number, "text": text}, session=session)
+                if number in (10, 30):
+                    database[CONTEXTS].insert_one({"actor": f"at {number}"}, session=session)
+        daemon.until("all")
+        found = {event.document_id: event.actor for event in daemon.events("docs")}
+        assert daemon.history.amendments.find_one({"kind": "actor"})
+    assert {number: actor.id if actor is not None else ABSENT for number, actor in found.items()} == {
+        number: "at 10" if number <= 30 else "at 30" for number in range(40)
+    }

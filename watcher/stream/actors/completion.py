@@ -1,0 +1,132 @@
+"""Actors for history that is stored already: what was handed on before its transaction's context document was read.
+
+A context that is stored is never changed, and nothing that is stored loses its actor. All updates are safe to repeat.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from bson import Binary
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+from pymongo.errors import OperationFailure
+
+from change_history.bson import raw
+from change_history.stored import actor
+from change_history.stored.amendments import Kind, note
+from change_history.stored.names import HISTORY
+from change_history.stored.order import identity
+from change_history.stored.reading import RAW
+from watcher.errors import REJECT_CODES, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pymongo.database import Database
+
+    from watcher.stream.batch import Completion, Recorded
+    from watcher.stream.pipeline import Writes
+
+log = structlog.get_logger(__name__)
+
+_MAJORITY = WriteConcern("majority")
+_IN_ONE_UPDATE = 1000
+_MAY_BE = b"\x03actor\x00"
+NOBODY: dict[str, Any] = {"actor": {"$exists": False}}
+NO_CONTEXT: dict[str, Any] = {"actor.provenance": {"$ne": actor.CONTEXT}}
+
+
+class Completions:
+    """Gives stored history documents the actors that they lack.
+
+    Args:
+        database: the history database.
+    """
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, write_concern=_MAJORITY, codec_options=RAW)
+
+    def of_transaction(self, completion: Completion) -> None:
+        """Give the events of a transaction that were stored before its first context document was read its actor."""
+        time = completion.cluster_time
+        session = RawBSONDocument(
+            raw.from_fields([(b"transaction.session", completion.session), (b"transaction.number", completion.number)])
+        )
+        query = {
+            "_id": {"$gte": Binary(time.first_id), "$lte": Binary(time.last_id)},
+            "$and": [session],
+            **NO_CONTEXT,
+        }
+        earlier = [
+            bytes(found["_id"])
+            for found in self._history.find(query, {"resume_token": 1})
+            if bytes(found["resume_token"]) < completion.token
+        ]
+        self.give(earlier, {"actor": RawBSONDocument(completion.actor)}, NO_CONTEXT)
+
+    def of_duplicates(self, documents: Iterable[bytes]) -> None:
+        """Give documents that were stored already the actors that they would have been stored with by now.
+
+        Args:
+            documents: history documents as they would have been stored.
+        """
+        lacking: dict[bytes, list[bytes]] = {}
+        for document in documents:
+            if _MAY_BE in document and (who := (fields := raw.fields(document)).get(b"actor")) is not None:
+                lacking.setdefault(who[1], []).append(identity(fields))
+        for stored, ids in lacking.items():
+            provenance = raw.text_of(raw.fields(stored)[b"provenance"]).decode()
+            only = NO_CONTEXT if provenance == actor.CONTEXT else NOBODY
+            query = {"_id": {"$in": list(map(Binary, ids))}, **only}
+            found = [bytes(each["_id"]) for each in self._history.find(query, {"_id": 1})]
+            self.give(found, {"actor": RawBSONDocument(stored)}, only)
+
+    def give(self, ids: Sequence[bytes], values: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+        """Set fields of stored history documents, having noted it.
+
+        Args:
+            ids: `_id`s of the documents.
+            values: the fields.
+            only: what must hold of a document for it to be changed.
+        """
+        for some in (ids[start : start + _IN_ONE_UPDATE] for start in range(0, len(ids), _IN_ONE_UPDATE)):
+            note(self._database, Kind.ACTOR, some)
+            query = {"_id": {"$in": list(map(Binary, some))}, **only}
+            try:
+                self._history.update_many(query, {"$set": values})
+            except OperationFailure as error:
+                if error.code not in REJECT_CODES:
+                    raise
+                for each in some:
+                    self._give_one(each, values, only)
+
+    def _give_one(self, each: bytes, values: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+        try:
+            self._history.update_one({"_id": Binary(each), **only}, {"$set": values})
+        except OperationFailure as error:
+            if error.code not in REJECT_CODES:
+                raise
+            log.warning("an event is too large to be given its actor", id=each.hex(), error=name_of(error))
+
+
+class Completed:
+    """A writing stage that also completes what was written in earlier batches.
+
+    Args:
+        writer: stores history.
+        completions: completes it.
+    """
+
+    def __init__(self, writer: Writes, completions: Completions) -> None:
+        self._writer = writer
+        self._completions = completions
+
+    def write(self, recorded: Recorded) -> int:
+        """Write a batch, as the writer does."""
+        rejected = self._writer.write(recorded)
+        for completion in recorded.completions:
+            self._completions.of_transaction(completion)
+        return rejected

@@ -1,0 +1,173 @@
+"""Context documents: an application says who writes, in the same transaction as its writes.
+
+All events of a transaction follow each other in the stream, with one cluster time, its context documents among them
+where they were inserted. The first one counts for the whole transaction, before it and after it; a later one for what
+follows it. A transaction can be longer than a batch. What was handed on before its first context document came is
+completed where it is stored (`completion`), before the checkpoint passes; and the checkpoint never stays
+amid a transaction of which a context document is known: a daemon that goes on from there reads that again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.resume_token import token_bytes
+from change_history.stored import actor
+from watcher.stream.actors.identities import is_name, is_text
+from watcher.stream.batch import Completion, Entry, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from watcher.events._fast_path import Usual
+    from watcher.events.event import Event
+    from watcher.stream.batch import Batch, Recorded
+
+log = structlog.get_logger(__name__)
+
+_LARGEST_PLACE = 8 * 1024 * 1024
+"""Bytes of an event, beyond which it may have come in fragments. Its token then is a position within it."""
+
+_OUTSIDE = "a context document outside of a transaction names nobody"
+_REMEDY = "insert it in the transaction that it is about: change_history.recorded does"
+
+
+class Contexts:
+    """Who wrote what is at hand, by the context documents of its transaction.
+
+    Args:
+        collection: the name of the collections, one in each database, that context documents are inserted into; empty:
+            none are read.
+    """
+
+    def __init__(self, collection: str) -> None:
+        self._suffix = b"." + collection.encode() if collection else b""
+        self._said: set[str] = set()
+        self._transaction: bytes | None = None
+        self._time: ClusterTime | None = None
+        self._who: bytes | None = None
+        self._fresh = True  # nothing is read yet, so the first event may be amid a transaction
+        self._earlier = False  # a batch before this one holds events of the transaction, or may do so
+        self._waiting: list[int] = []
+        self._index: int = 0
+        self._counted: int = 0
+
+    def concern(self, happened: Event | Usual) -> bool:
+        """Whether an event is of a collection of context documents, and so is no history."""
+        return self.collect(happened.namespace) and happened.operation != b"rename"
+
+    def collect(self, namespace: bytes) -> bool:
+        """Whether a namespace is a collection of context documents."""
+        suffix = self._suffix
+        return bool(suffix) and namespace.endswith(suffix) and namespace.find(b".") == len(namespace) - len(suffix)
+
+    def begin(self, batch: Batch) -> None:
+        """Begin a batch."""
+        if batch.lost is not None:
+            self._transaction = self._who = None
+            self._fresh = True
+        if self._transaction is not None:
+            self._earlier = True
+        self._waiting.clear()
+        self._index = self._counted = 0
+
+    def enter(self, happened: Event | Usual, index: int, recorded: Recorded) -> None:
+        """Come to the next event that is in a transaction, or that follows one.
+
+        Args:
+            index: its number in the batch.
+            recorded: the batch's history before it.
+        """
+        transaction = happened.transaction()
+        if transaction == self._transaction:
+            return
+        self._earlier = self._fresh and index == 0
+        self._transaction, self._who = transaction, None
+        self._time = happened.position.cluster_time if transaction is not None else None
+        self._waiting.clear()
+        self._index, self._counted = index, len(recorded)
+
+    @property
+    def within(self) -> bool:
+        """Whether the event before was in a transaction."""
+        return self._transaction is not None
+
+    def read(self, data: bytes, operation: bytes, recorded: Recorded) -> None:
+        """Read an event of a collection of context documents, and give what waits for it in this batch its actor."""
+        if operation != b"insert":
+            return
+        if self._transaction is None:
+            self._say_once(_OUTSIDE, remedy=_REMEDY)
+            return
+        event = raw.fields(data)
+        who = self._actor_of(raw.fields(event[b"fullDocument"][1]))
+        if who is None:
+            return
+        if self._who is None:
+            for number in self._waiting:
+                document, origin = recorded.entries[number]
+                recorded.entries[number] = Entry(actor.added(actor.split(document)[0], who), origin)
+                recorded.size += len(who)
+            if self._earlier:
+                time, token = ClusterTime.from_payload(event[b"clusterTime"][1]), token_bytes(event[b"_id"][1])
+                recorded.completions.append(Completion(time, event[b"lsid"], event[b"txnNumber"], token, who))
+            self._waiting.clear()
+        self._who = who
+
+    def assigned(self, recorded: Recorded, otherwise: bytes | None) -> bytes | None:
+        """The actor of the event in a transaction whose history is about to be added to the batch's.
+
+        Args:
+            recorded: the batch's history before it.
+            otherwise: who it is if no context document says.
+        """
+        if self._who is not None:
+            return self._who
+        self._waiting.append(len(recorded.entries))
+        return otherwise
+
+    def end(self, batch: Batch, recorded: Recorded) -> None:
+        """End a batch: say from where a daemon that goes on would have to, if that is not the batch's end."""
+        self._fresh = self._fresh and not batch.events
+        if self._transaction is None or self._time is None:
+            return
+        if batch.position.cluster_time > self._time:  # the transaction is whole
+            self._transaction = self._who = None
+        elif self._who is not None:
+            recorded.safe, recorded.unsafe = self._before(batch.events), len(recorded) - self._counted
+            if recorded.safe is None:
+                recorded.unsafe = len(recorded)
+
+    def _before(self, events: Sequence[bytes]) -> Position | None:
+        """The position right before the transaction at hand; None: that of the batch before."""
+        if self._index == 0 or len(events[self._index - 1]) > _LARGEST_PLACE:
+            return None
+        event = raw.fields(events[self._index - 1])
+        return Position(event[b"_id"][1], ClusterTime.from_payload(event[b"clusterTime"][1]))
+
+    def _actor_of(self, context: dict[bytes, raw.Value]) -> bytes | None:
+        """The actor that a context document names, as it is stored; None: it names nobody."""
+        name = context.get(b"actor")
+        if name is None or not is_name(name):
+            self._say_once("a context document names no actor that can be kept", field="actor")
+            return None
+        said: dict[str, raw.Value] = {}
+        for field, fits in (("reason", is_text), ("request", is_name)):
+            value = context.get(field.encode())
+            if value is None or value == raw.NULL_VALUE:
+                continue
+            if fits(value):
+                said[field] = value
+            else:
+                self._say_once("a field of a context document cannot be kept", field=field)
+        return actor.encode(name, actor.CONTEXT, reason=said.get("reason"), request=said.get("request"))
+
+    def _say_once(self, what: str, **facts: str) -> None:
+        key = what + facts.get("field", "")
+        if key not in self._said:
+            self._said.add(key)
+            log.warning(what, **facts)
