@@ -64,7 +64,7 @@ INSERT = an_event("insert", fullDocument=BY)
         (update({"u": {"updated_by": None}}), None),
         (update({"u": {"updated_by": {"name": "bob"}}}), None),
         (update({"u": {"updated_by": ["bob"]}}), None),
-        (update({"u": {"updated_by": "x" * 2000}}), None),
+        (update({"u": {"updated_by": "x" * 5000}}), None),
         (update({"u": {"updated_by": ""}}), None),
         (update({"u": {"updated_by": 1.5}}), None),
         (update({"u": {"updated_by": Decimal128("7")}}), None),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from change_history.bson import raw
 
-LONGEST = 1024
+LONGEST = 4096
 """Bytes of the longest name or reason that is taken: they are indexed."""
 
-_UUIDS = (3, 4)
+_PLAIN = (0, 3, 4, 5)
+"""Subtypes of binary data: none in particular, UUIDs, digests."""
 _SUBTYPE_AT = 4
 _FIXED = frozenset({raw.OBJECT_ID, raw.INT32, raw.INT64})
 
 
 def is_name(value: raw.Value) -> bool:
-    """Whether a BSON value can be the name of an actor or a request: a text, an `ObjectId`, an integer or a UUID."""
+    """Whether a BSON value can be the name of an actor or a request: a text, an `ObjectId`, an integer, a UUID."""
     kind, payload = value
-    return kind in _FIXED or is_text(value) or (kind == raw.BINARY and payload[_SUBTYPE_AT] in _UUIDS)
+    return (
+        kind in _FIXED
+        or is_text(value)
+        or (kind == raw.BINARY and payload[_SUBTYPE_AT] in _PLAIN and len(payload) <= LONGEST)
+    )
 
 
 def is_text(value: raw.Value) -> bool:
