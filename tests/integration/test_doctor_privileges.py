@@ -43,7 +43,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 def needs(include: str) -> list[Need]:
     """All that the daemon needs, watching and keeping."""
     globs = tuple(include.split(","))
-    watched = privileges.watching(Settings(include=globs), Scope(globs, (), KEPT))
+    settings = Settings(include=globs, history_database=KEPT)
+    watched = privileges.watching(settings, Scope.of(settings))
     return [*watched, *privileges.keeping(KEPT)]
 
 

@@ -90,7 +90,7 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
     Args:
         settings: say what it is to do.
     """
-    stream = Resource(scope.database or "", (scope.collection if not scope.widened else None) or "")
+    stream = Resource(scope.database or "", scope.collection or "")
     enables = settings.pre_images is PreImages.ENABLE
     reads = settings.baseline is Baseline.INITIAL or settings.on_gap is OnGap.RECONCILE
     needs = [
@@ -101,6 +101,10 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
             for each in _databases(scope)
         ),
     ]
+    if scope.widened:
+        beside = Resource(scope.database or "")
+        use = "read context documents, which lie beside what is watched"
+        needs += [Need(beside, action, use, essential=False) for action in ("changeStream", "find")]
     if enables:
         needs += [Need(resource, "collMod", "switch pre-images on") for resource in _collections(scope)]
     if settings.pre_images is not PreImages.OFF:
