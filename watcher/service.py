@@ -124,6 +124,7 @@ class Service:
             leading.raise_failure()
             raise
         garbage.search_less()
+        garbage.give_back_less()
         pipeline.start(beside)
         reporter.started(self._scope)
         while not pipeline.wait(reporter.due_in_s()):

@@ -396,7 +396,7 @@ class Listener:
         self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
         events = fast_path.documents(reply, start, stop)
         self._portion.weighed(len(events), stop - start)
-        return cursor, self._fragments.join(events)
+        return cursor, self._fragments.join(events) if self._splits else events
 
     def _position_after(
         self, cursor: dict[bytes, raw.Value], events: list[bytes], operation_time: raw.Value | None
