@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from bson import Timestamp, json_util
+from mongoengine.base import BaseDocument
 
 from change_history.bson import extended_json
 from change_history.bson.cluster_time import ClusterTime
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from change_history.bson.paths import TextPath
     from change_history.mongoengine.translation import ClassAt
     from change_history.reconstruct.point_in_time import Moment
+    from change_history.stored.actor import Actor
 
 T = TypeVar("T")
 
@@ -52,17 +54,19 @@ class DocumentChange(Change):
         db_field: the stored path, as MongoDB writes it.
         raw_old_value: the exact value before (see `change_history.bson.values`).
         raw_new_value: the exact value after.
+        actor: who did it, and how that is known; None: nobody knows. Of a difference between two states, None.
     """
 
     db_field: str
     raw_old_value: Any = ABSENT
     raw_new_value: Any = ABSENT
+    actor: Actor | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The change as plain data that `json.dumps` takes: values as relaxed Extended JSON, the time as ISO 8601.
 
-        A value that was not there has no key. One that is unknown has none either, and `old_value_from` or
-        `new_value_from` says `unknown`.
+        `actor` is there where it is known. A value that was not there has no key. One that is unknown has none either,
+        and `old_value_from` or `new_value_from` says `unknown`.
         """
         found: dict[str, Any] = {"field": self.field, "db_field": self.db_field}
         for name, value in (("old_value", self.raw_old_value), ("new_value", self.raw_new_value)):
@@ -72,6 +76,8 @@ class DocumentChange(Change):
                 found[f"{name}_from"] = "unknown"
         if self.timestamp is not None:
             found["timestamp"] = self.timestamp.isoformat()
+        if self.actor is not None:
+            found["actor"] = _plain(self.actor.told())
         return found
 
     def to_json(self) -> str:
@@ -111,12 +117,15 @@ class Source:
     document_id: Any = ABSENT
     saved: bool = True
 
-    def translated(self, change: Change, values: Values, class_at: ClassAt | None = None) -> DocumentChange:
+    def translated(
+        self, change: Change, values: Values, class_at: ClassAt | None = None, actor: Actor | None = None
+    ) -> DocumentChange:
         """A change in the words of the class.
 
         Args:
             change: of the history.
             values: makes its values the application's.
+            actor: of its event.
             class_at: see `change_history.mongoengine.translation.locate`.
         """
         path = path_of(change)
@@ -134,6 +143,7 @@ class Source:
             new_value_from=change.new_value_from,
             truncated_to=change.truncated_to,
             at_end=change.at_end,
+            actor=actor,
         )
 
 
@@ -205,6 +215,9 @@ class Records(Generic[T]):
         since: Moment | None = None,
         until: Moment | None = None,
         operation: str | Sequence[str] | None = None,
+        actor: Any = None,
+        reason: str | None = None,
+        request: Any = None,
     ) -> Self:
         """Only some items. All conditions must hold.
 
@@ -213,6 +226,9 @@ class Records(Generic[T]):
             since: first moment, included: a datetime (a naive one is UTC) or a `bson.Timestamp`.
             until: last moment, included.
             operation: `insert`, `update`, …, or several of them.
+            actor: who is known to have done it, as `acting` or the stamp names them; a document stands for its `pk`.
+            reason: why.
+            request: in the course of what.
 
         Raises:
             TypeError: this is a slice already.
@@ -225,10 +241,13 @@ class Records(Generic[T]):
             "since": moment_of(since),
             "until": moment_of(until),
             "operations": (operation,) if isinstance(operation, str) else tuple(operation or ()),
+            "actor": actor.pk if isinstance(actor, BaseDocument) else actor,
+            "reason": reason,
+            "request": request,
         }
         given = {name: value for name, value in given.items() if value not in (None, ())}
         for name in given:
-            if getattr(self._selection, name):
+            if getattr(self._selection, name) not in (None, ()):
                 raise ValueError(f"there is a condition on {name} already")
         return self._with(selection=replace(self._selection, **given))
 
@@ -403,7 +422,7 @@ class Events(Records[Event]):
 
     def _items(self, event: Event, values: Values) -> Sequence[Event]:
         class_at = _ClassesAfter(self._source.database, event)
-        changes = tuple(self._source.translated(change, values, class_at) for change in event.changes)
+        changes = tuple(self._source.translated(change, values, class_at, event.actor) for change in event.changes)
         return [replace(event, changes=changes)]
 
 
@@ -417,4 +436,5 @@ class Changes(Records[DocumentChange]):
 
     def _items(self, event: Event, values: Values) -> Sequence[DocumentChange]:
         class_at = _ClassesAfter(self._source.database, event)
-        return [self._source.translated(change, values, class_at) for change in self._selection.changes_of(event)]
+        asked = self._selection.changes_of(event)
+        return [self._source.translated(change, values, class_at, event.actor) for change in asked]

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bson import ObjectId
+
 from change_history.bson.values import ABSENT, document_to_python
+from change_history.stored.actor import Actor
 from change_history.stored.event import to_change
 from change_history.stored.names import IMPORTED
 from change_history.stored.reading import RAW, as_query, is_document
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.stored.event import Change
+
+PROVENANCE = "imported"
+"""How the actor of an imported entry is known: the application wrote it down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,15 @@ class ImportedEntry:
     changes: tuple[Change, ...]
     user: Any = ABSENT
     source: str = ""
+
+    @property
+    def actor(self) -> Actor | None:
+        """The user as an actor, `imported`: the application says so, and nobody has checked it. None: it says nobody.
+
+        No actor of an event has this provenance, and no search for an actor finds an imported entry.
+        """
+        known = isinstance(self.user, str | int | ObjectId | bytes) and not isinstance(self.user, bool)
+        return Actor(id=self.user, provenance=PROVENANCE) if known and self.user != "" else None
 
 
 def read(database: Database[Any], namespace: str, document_id: Any = ABSENT) -> Iterator[ImportedEntry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from bson import Binary
 
@@ -94,7 +95,12 @@ class Selection:
     @property
     def asked_of_actor(self) -> dict[str, Any]:
         """By stored name, what is asked about who did it. That may become known later than the event."""
-        return {stored: wanted for name, stored in SAID_OF_ACTOR.items() if (wanted := getattr(self, name)) is not None}
+        asked = {stored: getattr(self, name) for name, stored in SAID_OF_ACTOR.items()}
+        return {
+            stored: Binary.from_uuid(wanted) if isinstance(wanted, UUID) else wanted
+            for stored, wanted in asked.items()
+            if wanted is not None
+        }
 
     @property
     def by_value(self) -> bool:

@@ -86,6 +86,11 @@ def test_a_list_comes_in_once_in_the_order_of_its_times_and_no_past_is_worked_ou
         ("email", ABSENT, "a@x", at(1), ABSENT),
         ("price", Decimal128("1.10"), None, at(3), {"name": "eve"}),
     ]
+    said = [str(entry.actor.id) if entry.actor is not None else None for entry in found]
+    assert said == ["eve", None, None, None]  # of a document nobody knows which of its fields is the name
+    assert {entry.actor.provenance for entry in found if entry.actor is not None} == {"imported"}
+    with History(daemon.client, daemon.database.name) as history:
+        assert "eve" not in history.actors()  # nobody has checked what the application wrote down
     assert {entry["operation"] for entry in daemon.database.imported.find()} == {"imported"}
 
 

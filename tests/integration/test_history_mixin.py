@@ -155,3 +155,32 @@ def test_without_set_up_history_is_read_beside_the_data(
     record(database.history, 10, f"{database.name}.users", user.id, ChangeModel(field="a", new_value=1))
 
     assert [c.new_value for c in user.history.changes] == [1]
+
+
+def test_changes_say_who_made_them_and_are_asked_for_by_that(database: Database[Any]) -> None:
+    """Of a document, and of the class; what nobody is known to have done is nobody's."""
+    user = UserModel(name="Anna").save()
+    namespace = f"{database.name}.users"
+    for number, who in ((10, "alice"), (20, "bob"), (30, None), (40, user.pk)):
+        record(database.history, number, namespace, user.id, ChangeModel(field="name", new_value=str(number)))
+        if who is not None:
+            last = database.history.find_one(sort=[("_id", -1)])
+            assert last is not None
+            said = {"id": who, "provenance": "context", "reason": "ticket 7"}
+            database.history.update_one({"_id": last["_id"]}, {"$set": {"actor": said}})
+    changes = user.history.changes
+
+    assert [change.actor and change.actor.id for change in changes] == ["alice", "bob", None, user.pk]
+    assert [change.new_value for change in changes.filter(actor="alice")] == ["10"]
+    assert [change.new_value for change in changes.filter(actor=user)] == ["40"]
+    assert changes.filter(actor="alice", field="name").count() == 1
+    assert changes.filter(reason="ticket 7").count() == 3
+    assert changes.filter(request="r").count() == 0
+    assert [change.new_value for change in UserModel.history_objects.changes.filter(actor="bob")] == ["20"]
+    assert UserModel.history_objects.changes.filter(reason="ticket 7")[1:].first() == changes[1]
+    assert changes[0].to_dict()["actor"] == {"id": "alice", "provenance": "context", "reason": "ticket 7"}
+    assert "actor" not in changes[2].to_dict()
+    (event,) = user.history.events.filter(actor="alice")
+    assert event.actor.provenance == "context"
+    with pytest.raises(ValueError, match="actor"):
+        changes.filter(actor="alice").filter(actor="bob")
