@@ -26,6 +26,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
 from change_history.errors import HistoryError
+from change_history.stored.names import CONTEXT_COLLECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
-
-CONTEXT_COLLECTION = "watcher_context"
-"""Where context documents go, in each database, unless the daemon's setting `CONTEXT_COLLECTION` says otherwise."""
 
 MOST_CHARACTERS = 1000
 """So long may an actor, a reason or a request be."""
@@ -140,6 +138,23 @@ def who_acts() -> Acting | None:
     return _current.get()
 
 
+def saying(actor: Identity | None, reason: str | None, request: Identity | None) -> Acting | None:
+    """Who acts, as said here or, without an actor, by the `acting` block around; None: nobody said.
+
+    Raises:
+        ValueError: the actor is empty, or one of them is too long.
+        TypeError: one of them is of another type.
+    """
+    around = who_acts()
+    if actor is not None:
+        return Acting(actor=actor, reason=reason, request=request)
+    if around is None:
+        return None
+    reason = reason if reason is not None else around.reason
+    request = request if request is not None else around.request
+    return Acting(actor=around.actor, reason=reason, request=request)
+
+
 def recorded(
     session: Session,
     actor: Identity | None = None,
@@ -183,13 +198,9 @@ def recorded(
             f"recorded needs a session, and this is {type(session).__name__}: with client.start_session() as session, "
             "recorded(session, …):"
         )
-    around = who_acts()
-    if actor is not None:
-        said = Acting(actor=actor, reason=reason, request=request)
-    elif around is None:
+    said = saying(actor, reason, request)
+    if said is None:
         raise ValueError('nobody says who acts: recorded(session, actor="alice"), or with acting("alice") around it')
-    else:
-        said = Acting(actor=around.actor, reason=reason or around.reason, request=request or around.request)
     return Recorded(session, said, _names(session, database), collection)
 
 

@@ -12,13 +12,14 @@ from change_history.query.selection import Selection
 from change_history.reconstruct.collection import CollectionDocument, CollectionState
 from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from change_history.stored.event import to_event
-from change_history.stored.names import DATABASE
+from change_history.stored.names import CONTEXT_COLLECTION, DATABASE
 from change_history.stored.reading import history_collection, require_namespace
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Iterator
 
+    from change_history.contexts import Identity
     from change_history.diff.collections import Changed
     from change_history.diff.compare import Difference
     from change_history.query.stats import Stats
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
     from change_history.revert.outcome import Revert
+    from change_history.revert.saying import Saying
     from change_history.stored.event import Change, Event, Transaction
 
 
@@ -48,7 +50,9 @@ class History:
         ValueError: a time without a zone, or a namespace that is not `database.collection`.
         pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
 
-    What puts documents back (`revert`, `undelete`, `revert_transaction`) also raises:
+    What puts documents back (`revert`, `undelete`, `revert_transaction`) takes `actor`, `reason` and `request`: who
+    reverts, and why. Without an actor, it is whoever acts by `change_history.acting`. A context document in the same
+    transaction says so, and `NotAllowedError` that it must not be written. It also raises:
         ContendedError: others wrote to the documents all the time; nothing was changed.
         NotAllowedError: the user of the watched deployment lacks `readWrite` on the database, or that of the history on
             the history database. Nothing was changed.
@@ -58,15 +62,22 @@ class History:
         client: the deployment that keeps the history. It stays the caller's: `close` does not close it.
         database: name of the history database.
         watched: the deployment that has the documents, which only reverting needs; without it, the same.
+        context_collection: where it is written down who puts documents back: the daemon's `CONTEXT_COLLECTION`.
     """
 
     def __init__(
-        self, client: MongoClient[Any], database: str = DATABASE, *, watched: MongoClient[Any] | None = None
+        self,
+        client: MongoClient[Any],
+        database: str = DATABASE,
+        *,
+        watched: MongoClient[Any] | None = None,
+        context_collection: str = CONTEXT_COLLECTION,
     ) -> None:
         self._database = client.get_database(database)
         self._own: tuple[MongoClient[Any], ...] = ()
         self._watched = watched if watched is not None else client
         self._collection = history_collection(self._database)
+        self._context_collection = context_collection
 
     @classmethod
     def connect(cls, uri: str, database: str = DATABASE, *, watched: str | None = None, **options: Any) -> Self:
@@ -350,6 +361,9 @@ class History:
         seen: PointInTime | None = None,
         force: bool = False,
         dry_run: bool = False,
+        actor: Identity | None = None,
+        reason: str | None = None,
+        request: Identity | None = None,
     ) -> Revert:
         """Make a document what it was. Brings it back if it was deleted, deletes it if it was not there.
 
@@ -364,6 +378,9 @@ class History:
                 outcome of a dry run for a while. Without it, what is recorded when the call begins is undone.
             force: overwrite conflicts, and do not mind gaps. What history cannot tell cannot be forced.
             dry_run: only find out.
+            actor: who reverts (see `History`).
+            reason: why.
+            request: in the course of what.
 
         Raises:
             change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
@@ -385,6 +402,7 @@ class History:
             seen=seen,
             force=force,
             dry_run=dry_run,
+            saying=self._saying(actor, reason, request),
         )
 
     def undelete(
@@ -395,6 +413,9 @@ class History:
         seen: PointInTime | None = None,
         force: bool = False,
         dry_run: bool = False,
+        actor: Identity | None = None,
+        reason: str | None = None,
+        request: Identity | None = None,
     ) -> Revert:
         """Bring back a document whose last recorded event is its deletion, as it was right before.
 
@@ -405,6 +426,9 @@ class History:
             seen: only what was recorded up to this moment counts; None: all.
             force: overwrite a document in its place that is not recorded, and do not mind gaps.
             dry_run: only find out.
+            actor: who reverts (see `History`).
+            reason: why.
+            request: in the course of what.
 
         Raises:
             change_history.revert.errors.CollectionEndedError: it went with its collection.
@@ -415,11 +439,26 @@ class History:
 
         require_namespace(namespace)
         return put_back.undelete(
-            self._database, self._watched, namespace, document_id, seen=seen, force=force, dry_run=dry_run
+            self._database,
+            self._watched,
+            namespace,
+            document_id,
+            seen=seen,
+            force=force,
+            dry_run=dry_run,
+            saying=self._saying(actor, reason, request),
         )
 
     def revert_transaction(
-        self, transaction: Transaction | str, *, partial: bool = False, force: bool = False, dry_run: bool = False
+        self,
+        transaction: Transaction | str,
+        *,
+        partial: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        actor: Identity | None = None,
+        reason: str | None = None,
+        request: Identity | None = None,
     ) -> Revert:
         """Undo a transaction: every document that it wrote to becomes what it was before, in one transaction.
 
@@ -431,6 +470,9 @@ class History:
             partial: do what can be done. Without it, nothing is written if anything cannot be.
             force: overwrite conflicts, and do not mind gaps.
             dry_run: only find out.
+            actor: who reverts (see `History`).
+            reason: why.
+            request: in the course of what.
 
         Raises:
             change_history.query.transactions.UnknownTransactionError: none has this name.
@@ -441,8 +483,22 @@ class History:
         from change_history.revert import api as put_back
 
         return put_back.revert_transaction(
-            self._database, self._watched, transaction, partial=partial, force=force, dry_run=dry_run
+            self._database,
+            self._watched,
+            transaction,
+            partial=partial,
+            force=force,
+            dry_run=dry_run,
+            saying=self._saying(actor, reason, request),
         )
+
+    def _saying(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Saying | None:
+        """What a revert says of who does it."""
+        from change_history.contexts import saying
+        from change_history.revert.saying import Saying
+
+        said = saying(actor, reason, request)
+        return Saying(said, self._context_collection) if said is not None else None
 
     def _both(
         self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None

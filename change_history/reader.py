@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.blame.recorded import Leaf
+    from change_history.contexts import Acting, Identity
     from change_history.query.selection import Selection
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
     from change_history.revert.intents import Unsettled
+    from change_history.revert.saying import Saying
     from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
 
@@ -42,6 +44,8 @@ _WITHOUT_CHANGES = dict.fromkeys(("namespace", "document_id", "operation", "time
 
 class Reader(History):
     """A history database as our own commands read it. No public interface: it changes with them."""
+
+    _reverter: Acting | None = None
 
     def stored(
         self,
@@ -155,6 +159,17 @@ class Reader(History):
     def arrival_after(self, namespace: str, position: HistoryPosition) -> Event | None:
         """The first rename after a position that gave a namespace its documents: they have another name before."""
         return arrival_after(self._database, namespace, position)
+
+    def revert_as(self, acting: Acting) -> None:
+        """Say who reverts by this reader. Where that cannot be written, it is done even so, and the outcome tells."""
+        self._reverter = acting
+
+    def _saying(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Saying | None:
+        if actor is None and self._reverter is not None:
+            from change_history.revert.saying import Saying
+
+            return Saying(self._reverter, self._context_collection, needed=False)
+        return super()._saying(actor, reason, request)
 
     @property
     def collection_of_history(self) -> Collection[RawBSONDocument]:

@@ -66,11 +66,12 @@ def recorded_history() -> Iterator[RecordedHistory]:
 
 
 @contextmanager
-def running(timeout_s: float = 60.0) -> Iterator[RecordedHistory]:
+def running(timeout_s: float = 60.0, **settings: str) -> Iterator[RecordedHistory]:
     """The same as a context manager. Data are kept in a temporary folder, which is removed.
 
     Args:
         timeout_s: the longest wait until it is ready, in seconds.
+        settings: of the daemon, by their lower-case names: `actor_fields="updated_by:updated_at"`.
 
     Raises:
         NotStartedError: it ends, or is not ready in time.
@@ -79,15 +80,16 @@ def running(timeout_s: float = 60.0) -> Iterator[RecordedHistory]:
     with tempfile.TemporaryDirectory(prefix="recorded-history-") as name:
         folder = Path(name)
         log_file = folder / "daemon.log"
-        settings = {"WATCHER_EMBEDDED_DIR": str(folder / "server"), "WATCHER_EMBEDDED_PORT": str(port)}
-        settings |= {"WATCHER_HTTP_PORT": "0", "WATCHER_LOG_FORMAT": "json"}
+        given = {f"WATCHER_{setting.upper()}": value for setting, value in settings.items()}
+        given |= {"WATCHER_EMBEDDED_DIR": str(folder / "server"), "WATCHER_EMBEDDED_PORT": str(port)}
+        given |= {"WATCHER_HTTP_PORT": "0", "WATCHER_LOG_FORMAT": "json"}
         others = {key: value for key, value in os.environ.items() if not key.startswith("WATCHER_")}
         # Isolated, and elsewhere: the application may have modules of the daemon's names, and a watcher.toml.
         command = [sys.executable, "-I", "-m", "watcher", "run"]
         with log_file.open("wb") as log:
             daemon = subprocess.Popen(  # noqa: S603 - our own words, no shell
                 [sys.executable, "-I", "-m", "watcher.embedded.parent_death", str(os.getpid()), *command],
-                env=others | settings,
+                env=others | given,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -17,7 +17,8 @@ class RevertModel(ExactDocument, Document):
 
     `to` is what was asked for: a date, a timestamp (a cluster time), or the number of a version; `undone` is there
     instead for a transaction that was undone, its `session` and `number`. `fields` are those that were asked for;
-    none: all. `documents` names the first of the documents that were written, `count` is the number of all.
+    none: all. `by` is who did it, as a context document says it. `documents` names the first of the documents that were
+    written, `count` is the number of all.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -34,6 +35,7 @@ class RevertModel(ExactDocument, Document):
     undone = BSONField()
     fields = ListField(StringField())
     forced = BooleanField()
+    by = BSONField()
     documents = BSONField()
     count = IntField()
     begun_at = DateTimeField()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from change_history.contexts import Identity
     from change_history.reconstruct.point_in_time import Moment
     from change_history.revert.outcome import Revert
 
@@ -76,13 +77,23 @@ class CollectionHistory:
             if stored is not None and self._is_mine(stored):
                 yield past(self._model, stored, source.codec)
 
-    def undelete(self, pk: Any, *, force: bool = False, dry_run: bool = False) -> Revert:
+    def undelete(
+        self,
+        pk: Any,
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+        actor: Identity | None = None,
+        reason: str | None = None,
+    ) -> Revert:
         """Bring back a deleted document as it was right before, with the checks of `History.undelete`.
 
         Args:
             pk: its primary key, as the class has it.
             force: overwrite a document in its place that is not recorded.
             dry_run: only find out.
+            actor: who brings it back; None: whoever acts by `acting`.
+            reason: why.
 
         Raises:
             change_history.HistoryError: its subclasses say why nothing was put back (see `History.undelete`).
@@ -92,7 +103,7 @@ class CollectionHistory:
         written = {"_id": field.to_mongo(field.to_python(pk))}
         document_id = document_to_python(bson.encode(written, codec_options=source.codec))["_id"]
         history = history_of(self._model._get_db())  # noqa: SLF001
-        return history.undelete(source.namespace, document_id, force=force, dry_run=dry_run)
+        return history.undelete(source.namespace, document_id, force=force, dry_run=dry_run, actor=actor, reason=reason)
 
     @property
     def _source(self) -> Source:

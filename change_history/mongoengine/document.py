@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
+    from change_history.contexts import Identity
     from change_history.mongoengine.changes import DocumentChange
     from change_history.query.imported import ImportedEntry
     from change_history.reconstruct.point_in_time import PointInTime
@@ -123,6 +124,8 @@ class DocumentHistory:
         fields: Iterable[str] = (),
         force: bool = False,
         dry_run: bool = False,
+        actor: Identity | None = None,
+        reason: str | None = None,
     ) -> Revert:
         """Make the stored document what it was, with the checks of `History.revert`; then `reload` this object.
 
@@ -131,6 +134,8 @@ class DocumentHistory:
             fields: only these attributes; none: all.
             force: overwrite conflicts.
             dry_run: only find out.
+            actor: who reverts; None: whoever acts by `acting`.
+            reason: why.
 
         Raises:
             change_history.HistoryError: its subclasses say why nothing was put back (see `History.revert`).
@@ -138,7 +143,14 @@ class DocumentHistory:
         source = self._source
         names = [stored_field(source.model, name) for name in fields]
         return self._history.revert(
-            source.namespace, source.document_id, to=moment_of(to), fields=names, force=force, dry_run=dry_run
+            source.namespace,
+            source.document_id,
+            to=moment_of(to),
+            fields=names,
+            force=force,
+            dry_run=dry_run,
+            actor=actor,
+            reason=reason,
         )
 
     def wait(self, timeout: float = 2.0) -> None:

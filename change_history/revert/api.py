@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert
+    from change_history.revert.saying import Saying
     from change_history.stored.event import Transaction
 
 
@@ -40,6 +41,7 @@ def revert(
     seen: PointInTime | None = None,
     force: bool = False,
     dry_run: bool = False,
+    saying: Saying | None = None,
 ) -> Revert:
     """Make a document what it was; see `History.revert`."""
     asked = tuple(fields)
@@ -50,7 +52,7 @@ def revert(
     undone = between(wanted.since, until)
     unseen = between(until, END) if seen is not None else None
     purpose = Purpose(to, None, asked, force)
-    attempts = Attempts(watched, database, [wanted.goal], purpose, all_or_nothing=False, dry_run=dry_run)
+    attempts = Attempts(watched, database, [wanted.goal], purpose, all_or_nothing=False, dry_run=dry_run, saying=saying)
     return replace(attempts.run(), to=to, seen=wanted.seen, undone=undone, unseen=unseen)
 
 
@@ -63,12 +65,21 @@ def undelete(
     seen: PointInTime | None = None,
     force: bool = False,
     dry_run: bool = False,
+    saying: Saying | None = None,
 ) -> Revert:
     """Bring a deleted document back; see `History.undelete`."""
     found = goals.before_deletion(database, namespace, document_id, seen)
     if isinstance(found, goals.Deleted):
         return revert(
-            database, watched, namespace, document_id, to=found.version, seen=found.at, force=force, dry_run=dry_run
+            database,
+            watched,
+            namespace,
+            document_id,
+            to=found.version,
+            seen=found.at,
+            force=force,
+            dry_run=dry_run,
+            saying=saying,
         )
     attempts = Attempts(watched, database, [found.goal], Purpose(found.version), all_or_nothing=False, dry_run=True)
     made = attempts.run()
@@ -87,6 +98,7 @@ def revert_transaction(
     partial: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    saying: Saying | None = None,
 ) -> Revert:
     """Undo a transaction; see `History.revert_transaction`."""
     if isinstance(transaction, str):
@@ -97,5 +109,5 @@ def revert_transaction(
     if not partial:
         goals.require_all(database, documents)
     found = goals.of_transaction(database, documents, force=force)
-    attempts = Attempts(watched, database, found, purpose, all_or_nothing=not partial, dry_run=dry_run)
+    attempts = Attempts(watched, database, found, purpose, all_or_nothing=not partial, dry_run=dry_run, saying=saying)
     return attempts.run()

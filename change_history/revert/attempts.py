@@ -20,6 +20,7 @@ from change_history.revert.kinds import closed
 from change_history.revert.live import Live, LostRaceError, RefusedWriteError, Write
 from change_history.revert.merge import plan
 from change_history.revert.outcome import Lag, Revert, Reverted
+from change_history.revert.saying import UnsaidError, say
 from change_history.stored.event import Transaction
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from change_history.revert.goals import Goal
     from change_history.revert.intents import Purpose
     from change_history.revert.live import Key
+    from change_history.revert.saying import Saying
 
 PATIENCE_S = 15.0
 """How long others may come in between before it is given up."""
@@ -52,6 +54,7 @@ class Attempts:
         goals: the documents, each once, those of a collection one after the other.
         all_or_nothing: write nothing if a document cannot become all that it is to be.
         dry_run: write nothing.
+        saying: who does it; None: nobody says.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Attempts:
         *,
         all_or_nothing: bool,
         dry_run: bool,
+        saying: Saying | None = None,
     ) -> None:
         self._watched = watched
         self._database = database
@@ -71,6 +75,9 @@ class Attempts:
         self._purpose = purpose
         self._all_or_nothing = all_or_nothing
         self._dry_run = dry_run
+        self._saying = saying
+        self._by = saying.acting if saying is not None else None
+        self._unsaid: str | None = None
         self._refused: dict[Key, str] = {}
         self._closed: dict[str, str] = {}
 
@@ -88,6 +95,9 @@ class Attempts:
             while True:
                 try:
                     return self._attempt(session)
+                except UnsaidError as error:
+                    self._saying, self._unsaid = None, str(error)
+                    continue
                 except RefusedWriteError as error:
                     self._refused[error.document] = str(error)  # so the next attempt leaves this document out
                     continue
@@ -126,13 +136,15 @@ class Attempts:
                 writes = self._writes(documents)
                 if not writes:
                     return self._revert(documents, now)
+                if self._saying is not None:
+                    say(self._saying, self._watched, session, sorted({_database(write) for write in writes}))
                 live.write(writes)
             except OperationFailure as error:
                 if error.code == _UNAUTHORIZED:
                     raise self._not_allowed(error) from error
                 raise
             transaction = _identity(session)
-            self._intents.intend(transaction, self._purpose, writes, now)
+            self._intents.intend(transaction, self._purpose, writes, now, self._by)
             self._commit(session, transaction)
         finally:
             if session.in_transaction:
@@ -191,7 +203,8 @@ class Attempts:
         lag = None
         if self._purpose.to is not None and any(document.raw_conflicts for document in documents):
             lag = Lag(recorded_until(self._database, documents[0].namespace), now)
-        return Revert(documents=documents, transaction=transaction, lag=lag)
+        unsaid = self._unsaid if transaction is not None else None
+        return Revert(documents=documents, transaction=transaction, lag=lag, unsaid=unsaid)
 
     def _not_allowed(self, error: OperationFailure) -> NotAllowedError:
         databases = sorted({goal.namespace.partition(".")[0] for goal in self._goals})
@@ -201,6 +214,10 @@ class Attempts:
             f"the user of the watched deployment may not put documents back ({said}): it needs {roles}, "
             "which recording does not"
         )
+
+
+def _database(write: Write) -> str:
+    return write.namespace.partition(".")[0]
 
 
 def _contended(trouble: Exception) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
+    from change_history.contexts import Acting
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.live import Write
     from change_history.stored.event import Event
@@ -70,6 +71,7 @@ class RecordedRevert:
         undone: instead, `session` and `number` of the transaction that was undone.
         fields: those that were asked for; none: all.
         forced: whether what was there was to be overwritten whatever it was.
+        by: who did it, as the context document of the transaction says it: `actor`, `reason`, `request`.
         documents: namespace and `_id` of the first of those that were written.
         count: how many were written.
         begun_at: when, by the clock of who reverted.
@@ -82,6 +84,7 @@ class RecordedRevert:
     undone: Any = ABSENT
     fields: tuple[str, ...] = ()
     forced: bool = False
+    by: Any = ABSENT
     documents: Any = ABSENT
     count: int
     begun_at: datetime
@@ -98,6 +101,7 @@ def to_revert(stored: RawBSONDocument | bytes) -> RecordedRevert:
         undone=found.get("undone", ABSENT),
         fields=tuple(found.get("fields", ())),
         forced=found.get("forced", False),
+        by=found.get("by", ABSENT),
         documents=found.get("documents", ABSENT),
         count=found["count"],
         begun_at=found["begun_at"],
@@ -125,12 +129,20 @@ class Intents:
         self._database = database
         self._reverts = database.get_collection(REVERTS, codec_options=RAW, write_concern=WriteConcern("majority"))
 
-    def intend(self, transaction: Transaction, purpose: Purpose, writes: Sequence[Write], now: Timestamp) -> None:
+    def intend(
+        self,
+        transaction: Transaction,
+        purpose: Purpose,
+        writes: Sequence[Write],
+        now: Timestamp,
+        by: Acting | None = None,
+    ) -> None:
         """Write down what a transaction is going to do.
 
         Args:
             transaction: which; it is open.
             now: cluster time of the deployment.
+            by: who does it.
 
         Raises:
             NotAllowedError: the user may not write to the history database.
@@ -147,6 +159,8 @@ class Intents:
         found["documents"] = [
             {"namespace": write.namespace, "document_id": to_python(write.raw_id)} for write in writes[:_MOST_NAMED]
         ]
+        if by is not None:
+            found["by"] = by.document()
         found |= {"count": len(writes), "begun_at": datetime.now(UTC), "cluster_time": now}
         try:
             self._reverts.insert_one(as_query(found))

@@ -205,6 +205,7 @@ class Revert:
         undone: the recorded events, of one document, that going back undoes where it does not conflict; None: not
             asked for.
         unseen: those that were recorded after the `seen` that was asked for, and are left alone; None: none was.
+        unsaid: why it is not recorded who did it, and what to do about it; None: it is, or nobody said who.
     """
 
     documents: tuple[Reverted, ...]
@@ -214,6 +215,7 @@ class Revert:
     lag: Lag | None = None
     undone: Later | None = None
     unseen: Later | None = None
+    unsaid: str | None = None
 
     @property
     def applied(self) -> bool:

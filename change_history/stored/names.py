@@ -18,6 +18,9 @@ AMENDMENTS = "amendments"
 HORIZONS = "horizons"
 BASELINES = "baselines"
 
+CONTEXT_COLLECTION = "watcher_context"
+"""Where context documents go, in each watched database, unless the daemon's setting says otherwise."""
+
 INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 """States of a revert."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import bson
 import pytest
 from bson import ObjectId, json_util
 from click.testing import CliRunner
@@ -16,8 +19,8 @@ from change_history.reader import Reader
 from models.changes_view import PIPELINE
 from models.history import ActorModel
 from tests.support import query_plans
-from tests.support.daemon import eventually
-from tests.support.handmade_events import change, seconds, stored, transaction, write
+from tests.support.daemon import FULL_SIZE, eventually
+from tests.support.handmade_events import change, cluster, event_id, seconds, stored, transaction, write
 from tests.support.recording import make_indexes
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
@@ -257,3 +260,37 @@ def test_a_followed_log_shows_an_event_once_it_is_known_whose_it_is(history: Rea
         stop.set()
         follower.join()
     assert found == [1, 10, 11]
+
+
+def test_the_last_fifty_of_somebody_are_read_at_once_however_long_the_history_is(
+    history: Reader, database: Database[Any]
+) -> None:
+    """In a million events, with WATCHER_TEST_FULL_SIZE; whether they did half of it, or little long ago."""
+    number = 1_000_000 if FULL_SIZE else 5_000
+    template = bson.decode(stored(0, 1, change("name", "Ada", "Bob")).raw)
+    busy, rare = {"id": "busy", "provenance": "session"}, {"id": "rare", "provenance": "context", "request": "r-9"}
+
+    def event(second: int) -> dict[str, Any]:
+        who = rare if second in range(1000, 1100) else busy if second % 2 else {"id": f"user {second % 997}"}
+        about = {"_id": event_id(1000 + second), "document_id": second % 1000, "cluster_time": cluster(1000 + second)}
+        return {**template, **about, "actor": {"provenance": "stamp", **who}}
+
+    for start in range(0, number, 10_000):
+        batch = [event(second) for second in range(start, min(start + 10_000, number))]
+        database.history.insert_many(batch, ordered=False)
+
+    asked: list[dict[str, Any]] = [{"actor": "busy"}, {"actor": "rare"}, {"request": "r-9"}, {"actor": "user 6"}]
+    for question in asked:
+        for namespace in (None, "shop.users"):
+            times = []
+            for _ in range(21):
+                begun = time.perf_counter()
+                found = list(history.log(namespace, limit=50, **question))
+                times.append((time.perf_counter() - begun) * 1000)
+            print(f"{number} events, {question}, {namespace}: {statistics.median(times):.2f} ms")  # noqa: T201 - shown with -s
+            selection = Selection(namespace, **question)
+            assert len(found) == min(50, database.history.count_documents(selection.query()))
+            query = database.history.find(selection.query(), sort=[("_id", -1)], hint=selection.index).limit(51)
+            assert query_plans.examined(query.explain()) <= 51
+            if FULL_SIZE:
+                assert statistics.median(times) < 5

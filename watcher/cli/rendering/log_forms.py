@@ -127,7 +127,8 @@ class _Text(Form):
             return ""
         from watcher.cli.rendering import reverts
 
-        return reverts.of_event(revert, self._zone, brought_back=event.operation == "insert")
+        said = reverts.of_event(revert, self._zone, brought_back=event.operation == "insert")
+        return said if event.actor is not None else said + reverts.by(revert)
 
 
 class _Counted(Form):

@@ -21,7 +21,7 @@ from change_history.stored.event import Transaction
 from change_history.stored.names import ABANDONED, DONE
 from watcher.cli import session
 from watcher.cli.parsing import times
-from watcher.cli.rendering import diffs, events, not_found, states, value_text
+from watcher.cli.rendering import actors, diffs, events, not_found, states, value_text
 from watcher.cli.rendering.lines import Line, standard_output
 from watcher.cli.rendering.value_text import printable
 
@@ -56,6 +56,8 @@ class Wish:
     force: bool
     yes: bool
     undelete: bool
+    actor: Any = None
+    reason: str | None = None
 
 
 def of_event(revert: RecordedRevert, zone: tzinfo | None, *, brought_back: bool = False) -> str:
@@ -67,6 +69,11 @@ def of_event(revert: RecordedRevert, zone: tzinfo | None, *, brought_back: bool 
     if revert.fields:
         said += f", {'field' if len(revert.fields) == 1 else 'fields'} {', '.join(map(printable, revert.fields))}"
     return said + (", brought back" if brought_back else "") + (", forced" if revert.forced else "")
+
+
+def by(revert: RecordedRevert) -> str:
+    """Who wrote down that it reverts, as an end of a sentence; empty: nobody did."""
+    return f", by {actors.named(revert.by['actor'])}" if revert.by is not ABSENT else ""
 
 
 def goal(at: Any, zone: tzinfo | None) -> str:
@@ -88,6 +95,8 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
     if any(document.raw_conflicts for document in found.documents):
         yield "What is marked ! is only overwritten with --force."
     yield from _later_lines(found, zone)
+    if found.unsaid is not None:
+        yield f"It is done, and not recorded by whom: {found.unsaid}."
     lag = found.lag
     if lag is None:
         return
@@ -142,6 +151,8 @@ def command(wish: Wish, found: Revert) -> str:
             words += ["--field", shlex.quote(field)]
         seen = wish.seen if wish.seen is not None else found.seen
         words += ["--seen", times.typed_exactly(seen)] if seen is not None else []
+    words += ["--actor", not_found.argument(wish.actor)] if wish.actor is not None else []
+    words += ["--reason", shlex.quote(wish.reason)] if wish.reason is not None else []
     return " ".join(["watcher revert", *words, *(["--force"] if wish.force else []), "--yes"])
 
 
@@ -150,7 +161,7 @@ def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
     revert = found.revert
     of = revert.documents[0]
     more = f" and {revert.count - 1} more" if revert.count > 1 else ""
-    what = f"The {of_event(revert, zone)} of {states.named(of['namespace'], of['document_id'])}{more}"
+    what = f"The {of_event(revert, zone)}{by(revert)} of {states.named(of['namespace'], of['document_id'])}{more}"
     begun = f"begun {times.wall(revert.begun_at, zone)}"
     if found.state == DONE:
         return f"{what}, {begun}, was done, although it was cut off before it could say so."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Field, Namespace, TransactionName
+from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Field, Namespace, TransactionName, Value
 from watcher.cli.parsing.options import Command, argument, option, utc_option
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     {AT_HELP}
 
     No other command writes to watched documents. The user of WATCHER_MONGODB_URI needs readWrite there. The daemon
-    records it as any other write, and `watcher log` says what it put back.
+    records it as any other write, and `watcher log` says what it put back, and who did: a context document in the same
+    transaction tells, in the collection watcher_context beside the documents (WATCHER_CONTEXT_COLLECTION).
     """,
 )
 @argument("namespace", metavar="[NS]", type=Namespace(), required=False)
@@ -100,6 +101,13 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     type=At(),
     help="Do not undo what was recorded after this, either. A dry run names it. [default: what is recorded now]",
 )
+@option(
+    "--actor",
+    metavar="NAME",
+    type=Value(),
+    help="Who reverts, to be recorded with it. [default: the user of the operating system]",
+)
+@option("--reason", metavar="TEXT", help="Why, to be recorded with it.")
 @option("--force", is_flag=True, help="Overwrite conflicts, and do not mind events that were lost.")
 @option("--yes", is_flag=True, help="Do it.")
 @option("--json", "as_json", is_flag=True, help="One document a line, with its differences and conflicts.")
@@ -116,6 +124,8 @@ def revert(
     transaction_name: Name | None,
     partial: bool,
     seen: Moment | None,
+    actor: Any,
+    reason: str | None,
     force: bool,
     yes: bool,
     as_json: bool,
@@ -136,5 +146,7 @@ def revert(
         force=force,
         yes=yes,
         undelete=undelete,
+        actor=actor,
+        reason=reason,
     )
     revert_job.run(context.settings(), wish, as_json=as_json, zone=zone)

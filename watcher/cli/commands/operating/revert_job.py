@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from change_history import Selection
+from change_history.contexts import Acting
 from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
 from change_history.reader import Reader
 from change_history.reconstruct.point_in_time import NoSuchVersionError
@@ -50,7 +52,14 @@ def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -
         watched = stack.enter_context(open_client(_watched_uri(settings)))
         watched.admin.command("ping")  # before there is another deployment that an error could be of
         keeper = stack.enter_context(open_client(history_uri(settings.connection)))
-        history = Reader(keeper, settings.history_database, watched=watched)
+        history = Reader(
+            keeper,
+            settings.history_database,
+            watched=watched,
+            context_collection=settings.context_collection,
+        )
+        if (who := _user(wish.reason)) is not None:
+            history.revert_as(who)
         _tell_unsettled(history, zone, settle=wish.yes)
         found = _outcome(history, wish, zone)
         with until_closed():
@@ -77,10 +86,25 @@ def _outcome(history: Reader, wish: Wish, zone: tzinfo | None) -> Revert:
     dry_run = not wish.yes
     if wish.transaction is not None:
         transaction = history.transaction(wish.transaction)
-        return history.revert_transaction(transaction, partial=wish.partial, force=wish.force, dry_run=dry_run)
+        return history.revert_transaction(
+            transaction,
+            partial=wish.partial,
+            force=wish.force,
+            dry_run=dry_run,
+            actor=wish.actor,
+            reason=wish.reason,
+        )
     with of_document(history, wish, zone):
         if wish.undelete:
-            return history.undelete(wish.namespace, wish.document_id, seen=wish.seen, force=wish.force, dry_run=dry_run)
+            return history.undelete(
+                wish.namespace,
+                wish.document_id,
+                seen=wish.seen,
+                force=wish.force,
+                dry_run=dry_run,
+                actor=wish.actor,
+                reason=wish.reason,
+            )
         if wish.yes and isinstance(wish.to, int) and wish.to < 0:
             shown = _put_back(history, wish, dry_run=True)
             refuse_to_delete(shown, wish, reverts.command(wish, shown))
@@ -98,7 +122,17 @@ def _put_back(history: Reader, wish: Wish, *, dry_run: bool) -> Revert:
         seen=wish.seen,
         force=wish.force,
         dry_run=dry_run,
+        actor=wish.actor,
+        reason=wish.reason,
     )
+
+
+def _user(reason: str | None) -> Acting | None:
+    """The user of the operating system, as far as it has a name for them; in a container it may have none."""
+    try:
+        return Acting(actor=getpass.getuser(), reason=reason)
+    except (KeyError, OSError, ValueError):
+        return None
 
 
 def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:

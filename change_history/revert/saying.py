@@ -1,0 +1,62 @@
+"""Who puts documents back: a context document in the revert's own transaction, as an application would write one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pymongo.errors import OperationFailure
+
+from change_history.revert.errors import NotAllowedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
+
+    from change_history.contexts import Acting
+
+_ABORTED = "TransientTransactionError"
+
+
+class Saying(NamedTuple):
+    """What a revert says of who does it.
+
+    Attributes:
+        acting: who, and why.
+        collection: where context documents go, in each database; empty: nowhere.
+        needed: do nothing where it cannot be said. Otherwise it is done even so, and the outcome tells.
+    """
+
+    acting: Acting
+    collection: str
+    needed: bool = True
+
+
+class UnsaidError(Exception):
+    """The context document is refused, and so the transaction is over; the message says why, and what to do."""
+
+
+def say(saying: Saying, watched: MongoClient[Any], session: ClientSession, databases: Iterable[str]) -> None:
+    """Write who reverts into every database that is written to: each may have a daemon of its own.
+
+    Raises:
+        NotAllowedError: it is refused, and needed.
+        UnsaidError: it is refused.
+        pymongo.errors.PyMongoError: another attempt may bring it about.
+    """
+    if not saying.collection:
+        why = "who reverts cannot be recorded: the daemon takes no context documents, its CONTEXT_COLLECTION is empty"
+        raise NotAllowedError(f"{why}; nothing was changed") if saying.needed else UnsaidError(why)
+    for name in databases:
+        try:
+            watched[name][saying.collection].insert_one(saying.acting.document(), session=session)
+        except OperationFailure as error:
+            if error.has_error_label(_ABORTED):
+                raise
+            where = f"{name}.{saying.collection}"
+            why = f"who reverts cannot be written into {where} ({(error.details or {}).get('errmsg', error)})"
+            remedy = f"the user of the watched deployment needs `insert` on {where}, which readWrite on {name} has"
+            if saying.needed:
+                raise NotAllowedError(f"{why}; nothing was changed: {remedy}") from error
+            raise UnsaidError(f"{why}: {remedy}") from error
