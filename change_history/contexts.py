@@ -26,6 +26,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
 from change_history.errors import HistoryError
+from change_history.stored.actor import LONGEST, PLAIN_SUBTYPES
 from change_history.stored.names import CONTEXT_COLLECTION
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.database import Database
-
-MOST_CHARACTERS = 1000
-"""So long may an actor, a reason or a request be."""
 
 PATIENCE_S = 15.0
 """How long the begin and the commit of a transaction of our own are tried."""
@@ -69,7 +67,7 @@ class Acting:
         request: in the course of what: the id of a request, a job.
 
     Raises:
-        ValueError: the actor is empty, or one of them is longer than `MOST_CHARACTERS`.
+        ValueError: one of them is empty or too long.
         TypeError: one of them is of another type.
     """
 
@@ -83,8 +81,6 @@ class Acting:
             _check("reason", self.reason, (str,))
         if self.request is not None:
             _check("request", self.request, _NAMES)
-        if self.actor == "":
-            raise ValueError("actor is empty; leave out the block where nobody is known")
 
     def document(self) -> dict[str, Any]:
         """The context document that says so."""
@@ -100,8 +96,14 @@ def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
     if not isinstance(value, kinds) or isinstance(value, bool):
         known = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{name} must be {known}, and it is {value!r}")
-    if isinstance(value, str) and len(value) > MOST_CHARACTERS:
-        raise ValueError(f"{name} has {len(value)} characters, and {MOST_CHARACTERS} is the most")
+    if value == "":
+        raise ValueError(f"{name} is empty; leave it out where nobody knows it")
+    if isinstance(value, str) and (size := len(value.encode())) > LONGEST:
+        raise ValueError(f"{name} has {size} bytes, and {LONGEST} is the most")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name} is {value}, which is no 64-bit integer")
+    if isinstance(value, Binary) and value.subtype not in PLAIN_SUBTYPES:
+        raise ValueError(f"{name} is binary data of the subtype {value.subtype}, which is kept of nobody")
 
 
 _current: ContextVar[Acting | None] = ContextVar("change_history_acting", default=None)
@@ -115,13 +117,13 @@ def acting(actor: Identity, *, reason: str | None = None, request: Identity | No
     block knows nothing of it, a task does. It writes nothing by itself.
 
     Args:
-        actor: who, as the application knows them: a string of at most `MOST_CHARACTERS` characters, an integer, an
-            `ObjectId` or a `UUID`.
+        actor: who, as the application knows them: a string of at most 4096 bytes, an integer, an `ObjectId`
+            or a `UUID`.
         reason: why.
         request: in the course of what.
 
     Raises:
-        ValueError: the actor is empty, or one of them is too long.
+        ValueError: one of them is empty or too long.
         TypeError: one of them is of another type.
     """
     before = _current.get()
@@ -142,7 +144,7 @@ def saying(actor: Identity | None, reason: str | None, request: Identity | None)
     """Who acts, as said here or, without an actor, by the `acting` block around; None: nobody said.
 
     Raises:
-        ValueError: the actor is empty, or one of them is too long.
+        ValueError: one of them is empty or too long.
         TypeError: one of them is of another type.
     """
     around = who_acts()
@@ -187,7 +189,7 @@ def recorded(
         collection: the daemon's `CONTEXT_COLLECTION`.
 
     Raises:
-        ValueError: there is no actor, or no database, or a text is too long.
+        ValueError: there is no actor, or no database, or what is said is empty or too long.
         TypeError: this is no session, or what is said is of another type.
         ContextRefusedError: when the block begins: the user may not insert it, or the server has no transactions.
         pymongo.errors.PyMongoError: when the block begins or ends. With the label `TransientTransactionError` nothing

@@ -17,6 +17,12 @@ user whom the server noted with the session."""
 
 ACTOR = "actor"
 
+LONGEST = 4096
+"""Bytes of the longest name, reason or request that is kept: they are indexed."""
+
+PLAIN_SUBTYPES = (0, 3, 4, 5)
+"""Subtypes of binary data that can be a name: none in particular, UUIDs, digests."""
+
 _NAME = b"actor"
 _KEY = b"\x03actor\x00"
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mongoengine
@@ -12,6 +16,8 @@ from mongoengine import Document, StringField
 from change_history import ABSENT
 from change_history import mongoengine as history_of_models
 from change_history.mongoengine import HistoryMixin
+from change_history.testing import running
+from tests.support.daemon import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from tests.support.daemon import Daemon
+
+ROOT = Path(__file__).parents[2]
 
 
 class UserModel(HistoryMixin, Document):
@@ -72,3 +80,19 @@ def test_a_user_saved_renamed_and_saved_again_shows_its_changes(
     ]
     assert user.history.changes[-1].new_value is ABSENT
     assert all(change.timestamp.tzinfo is not None for change in user.history.changes)
+
+
+def test_the_application_of_the_readme_shows_who_renamed_the_user(tmp_path: Path) -> None:
+    """Typed in as it stands; only the port is the test's own."""
+    (code,) = re.findall(r"```python\n(from mongoengine .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (setting,) = re.findall(r"WATCHER_ACTOR_FIELDS=(\S+) make run", (ROOT / "README.md").read_text())
+    application = tmp_path / "application.py"
+    with running(actor_fields=setting) as recorded:
+        application.write_text(code.replace("mongodb://127.0.0.1:27117/", recorded.uri))
+        typed = subprocess.run(
+            [sys.executable, str(application)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
+
+    assert typed.returncode == 0, typed.stderr
+    assert typed.stdout.splitlines() == ["name <absent> Ada anna", "name Ada Ada L. ben"]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20

@@ -12,7 +12,8 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import PyMongoError
 
 from change_history import ContextRefusedError, acting, expire_contexts, recorded
-from change_history.contexts import MOST_CHARACTERS, Acting, who_acts
+from change_history.contexts import Acting, who_acts
+from change_history.stored.actor import LONGEST
 from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def test_what_is_missing_is_said_before_anything_is_written(
         with pytest.raises(ValueError, match="database="):
             recorded(session, actor="alice")
         with pytest.raises(ValueError, match="most"):
-            recorded(session, actor="a" * (MOST_CHARACTERS + 1), database=database.name)
+            recorded(session, actor="a" * (LONGEST + 1), database=database.name)
         with pytest.raises(ValueError, match="empty"):
             recorded(session, actor="", database=database.name)
         with pytest.raises(TypeError, match="must be str or int or ObjectId"):

@@ -148,13 +148,18 @@ def reading(database: str) -> tuple[Need, ...]:
     )
 
 
-def reverting(scope: Scope) -> tuple[Need, ...]:
+def reverting(settings: Settings, scope: Scope) -> tuple[Need, ...]:
     """What `watcher revert --yes` needs on the watched deployment, beside reading history."""
-    return tuple(
+    watched = _collections(scope)
+    needs = [
         Need(resource, action, "put documents back")
-        for resource in _collections(scope)
+        for resource in watched
         for action in ("find", "insert", "update", "remove")
-    )
+    ]
+    contexts = [Resource(each.database, settings.context_collection) for each in watched if each.collection]
+    if settings.context_collection:
+        needs += [Need(each, "insert", "say who reverts", essential=False) for each in dict.fromkeys(contexts)]
+    return tuple(needs)
 
 
 def noting_reverts(database: str) -> tuple[Need, ...]:
@@ -288,7 +293,7 @@ def roles(settings: Settings, scope: Scope) -> tuple[Role, ...]:
         Role(WATCH_CHANGES, "follows what is watched, writes no document", WATCHED, watching(settings, scope)),
         Role(KEEP_HISTORY, f"writes {kept}", KEEPER, keeping(kept)),
         Role(READ_HISTORY, f"reads {kept}: log, show, diff, blame, stats, export", KEEPER, reading(kept)),
-        Role(REVERT_CHANGES, "puts documents back", WATCHED, reverting(scope)),
+        Role(REVERT_CHANGES, "puts documents back", WATCHED, reverting(settings, scope)),
         Role(NOTE_REVERTS, f"writes down in {kept} what was put back", KEEPER, noting_reverts(kept)),
     )
 

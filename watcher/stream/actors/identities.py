@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from change_history.bson import raw
+from change_history.stored.actor import LONGEST, PLAIN_SUBTYPES
 
-LONGEST = 4096
-"""Bytes of the longest name or reason that is taken: they are indexed."""
-
-_PLAIN = (0, 3, 4, 5)
-"""Subtypes of binary data: none in particular, UUIDs, digests."""
 _SUBTYPE_AT = 4
 _FIXED = frozenset({raw.OBJECT_ID, raw.INT32, raw.INT64})
 
@@ -19,7 +15,7 @@ def is_name(value: raw.Value) -> bool:
     return (
         kind in _FIXED
         or is_text(value)
-        or (kind == raw.BINARY and payload[_SUBTYPE_AT] in _PLAIN and len(payload) <= LONGEST)
+        or (kind == raw.BINARY and payload[_SUBTYPE_AT] in PLAIN_SUBTYPES and len(payload) <= LONGEST)
     )
 
 
