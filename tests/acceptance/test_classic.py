@@ -96,3 +96,20 @@ def test_the_application_of_the_readme_shows_who_renamed_the_user(tmp_path: Path
     assert typed.returncode == 0, typed.stderr
     assert typed.stdout.splitlines() == ["name <absent> Ada anna", "name Ada Ada L. ben"]
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
+
+
+def test_what_the_page_about_mongoengine_says_can_be_typed_in_as_it_stands(tmp_path: Path) -> None:
+    """One block after the other, by somebody who tries it out."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "mongoengine.md").read_text(), re.DOTALL)
+    (setting,) = re.findall(r"`ACTOR_FIELDS=(\S+)`", (ROOT / "docs" / "mongoengine.md").read_text())
+    application = tmp_path / "application.py"
+    yesterday = "from datetime import datetime, timedelta\nyesterday = datetime.now() - timedelta(days=1)\n"
+    with running(actor_fields=setting) as recorded:
+        code = yesterday + "".join(blocks).replace("mongodb://…/", recorded.uri).replace("wait()", "wait(timeout=60)")
+        application.write_text(code)
+        typed = subprocess.run(
+            [sys.executable, str(application)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
+
+    assert typed.returncode == 0, typed.stderr
+    assert typed.stdout.splitlines() == ["address.city <absent> Bonn", "address.city Bonn Kiel", "alice"]
