@@ -26,8 +26,8 @@ _DOCUMENT_ID = b"\x11document_id\x00" + _EMPTY_TIMESTAMP
 _LOOKED_AT = 512
 """A history document begins with `_id`, namespace and document_id; a namespace has at most 255 bytes."""
 
-_LARGEST_MESSAGE = 32 * 1024 * 1024
-"""A server takes 48 MB, and no document is larger than 16."""
+_LARGEST_MESSAGE = 16 * 1024 * 1024
+"""The driver takes a command for a document, and a little more than this for the largest; no document is larger."""
 
 
 def insert(collection: Collection[Any], documents: Sequence[bytes], session: ClientSession | None = None) -> None:
