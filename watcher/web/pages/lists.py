@@ -262,12 +262,14 @@ def actor(look: Look) -> Answer:
     if text is None:
         raise problems.wrong_request("Whose changes? The name of the actor is missing.")
     before = _before(look)
-    wanted = list(dict.fromkeys([text, *_other_types(text)], None))
-    query: dict[str, Any] = {"actor.id": {"$in": wanted}}
-    if before is not None:
-        query["_id"] = {"$lt": Binary(before.first_id)}
-    collection_ = look.reader.collection_of_history
-    read = briefs.read(collection_, query, ACTOR_TIMELINE, ON_A_PAGE, most_ms=int(_SEARCH_S * 1000))
+    read: list[Brief] = []
+    for wanted in (text, *_other_types(text)):
+        query: dict[str, Any] = {"actor.id": {"$eq": wanted}}
+        if before is not None:
+            query["_id"] = {"$lt": Binary(before.first_id)}
+        read += briefs.read(look.reader.collection_of_history, query, Selection(None, actor=wanted).index, ON_A_PAGE)
+    read.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
+    del read[ON_A_PAGE:]
     found = visible(look, read)
     if not found and before is None:
         raise problems.not_found()
@@ -288,9 +290,6 @@ def _other_types(text: str) -> Iterable[Any]:
     except Exception:  # noqa: BLE001 - it is only a name
         return []
     return [found] if not isinstance(found, str | list | dict) else []
-
-
-ACTOR_TIMELINE: Any = [("actor.id", 1), ("_id", 1)]
 
 
 def live(look: Look) -> Answer:

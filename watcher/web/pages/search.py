@@ -12,7 +12,7 @@ from bson.errors import BSONError
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
 from change_history.query import backwards, briefs
-from change_history.reconstruct.reads import in_ids, is_id
+from change_history.reconstruct.reads import is_id
 from change_history.stored.names import DOCUMENT_TIMELINE
 from change_history.stored.reading import as_query
 from watcher.cli.parsing import literals
@@ -114,10 +114,10 @@ def meant(text: str) -> list[Any]:
 
 def _by_id(look: Look, namespaces: Sequence[str], wanted: Sequence[Any]) -> list[Hit]:
     collection = look.reader.collection_of_history
-    ids = in_ids([to_raw(value) for value in wanted if not isinstance(value, list)])
+    each = [{"document_id": is_id(to_raw(value))} for value in wanted if not isinstance(value, list)]
     hits = []
     for namespace in namespaces:
-        query = as_query({"namespace": namespace, "document_id": ids})
+        query = as_query({"namespace": namespace, "$or": each})
         stored = collection.find_one(query, {"_id": 1}, hint=DOCUMENT_TIMELINE)
         if stored is None:
             continue

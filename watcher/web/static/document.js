@@ -19,7 +19,8 @@ export function documentPage({ times, copying, fetched }) {
     if (push) history.pushState({ watcher: true }, "", address);
     times(fresh); copying(fresh); ready(document);
     const list = fresh.querySelector(".left");
-    if (list) { list.scrollTop = at; fresh.querySelector(".here")?.scrollIntoView({ block: "nearest" }); }
+    const same = list?.querySelector(".versions b")?.textContent === oldList?.querySelector(".versions b")?.textContent;
+    if (list) { list.scrollTop = same ? at : 0; fresh.querySelector(".here")?.scrollIntoView({ block: "nearest" }); }
     const again = (focus && document.getElementById(focus)) || (tree && [...fresh.querySelectorAll(".leaf")].find((leaf) => leaf.dataset.p === tree));
     again?.focus({ preventScroll: true });
   }
