@@ -65,6 +65,13 @@ class RetentionBy(StrEnum):
     COMMAND = "command"  # only `watcher retention run --yes`
 
 
+class ActorSessions(StrEnum):
+    """What to do about changes of which no application says who made them."""
+
+    ON = "on"  # name the database user, told by the session of the write
+    OFF = "off"
+
+
 class LogLevel(StrEnum):
     """The least severe log line that is written."""
 
@@ -143,6 +150,9 @@ class Settings(BaseSettings):
 
     actor_fields: fields.ActorFields = ()
     """Fields of a document that name who wrote it, each with companions that change whenever it is written."""
+
+    actor_sessions: Annotated[ActorSessions, fields.AnyCase] = ActorSessions.OFF
+    """Whether the database user who wrote is looked up, by the session of the write."""
 
     batch_size: fields.Whole = Field(default=1000, ge=1, le=100_000)
     """The most events in one write."""

@@ -30,6 +30,7 @@ NAMES = (
     "snapshot_retention",
     "context_collection",
     "actor_fields",
+    "actor_sessions",
     "batch_size",
     "flush_interval_ms",
     "http_host",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mongoengine import DateTimeField, Document, LongField, StringField
+from mongoengine import BinaryField, DateTimeField, Document, LongField, StringField
 
 from change_history.stored.names import ALIAS, CHECKPOINTS
 from models.fields import BSONField, TimestampField
@@ -15,7 +15,8 @@ class CheckpointModel(Document):
     came from, `replica_set` the deployment: a token is a position only together with both. `begun` is the cluster time
     from which on the stream has covered what it covers. `lease` says who leads the stream: `owner`, `host`, `pid` and
     `place` of the daemon, `term`, one more with every daemon that takes the lead, and `expires_at`, by the server's
-    clock; only `term` is left when nobody leads.
+    clock; only `term` is left when nobody leads. `sessions_until` is the `_id` in history up to which database users
+    were looked up.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -34,5 +35,6 @@ class CheckpointModel(Document):
     replica_set = BSONField()
     events = LongField(default=0)
     lease = BSONField()
+    sessions_until = BinaryField()
     started_at = DateTimeField()
     updated_at = DateTimeField()

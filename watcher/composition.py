@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pymongo import ReadPreference
 
-from config.settings import OnGap, RetentionBy, Snapshots
+from config.settings import ActorSessions, OnGap, RetentionBy, Snapshots
 from config.settings import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
 from watcher import views
@@ -35,7 +35,9 @@ from watcher.snapshotter import Noticed, Snapshotter
 from watcher.steps import Step
 from watcher.stream.actors.completion import Completed, Completions
 from watcher.stream.actors.contexts import Contexts
+from watcher.stream.actors.sessions import Sessions
 from watcher.stream.actors.stamps import Stamps
+from watcher.stream.actors.users import Users
 from watcher.stream.batch import Standing
 from watcher.stream.listener import Listener
 from watcher.stream.pipeline import Pipeline
@@ -186,8 +188,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
     beside: dict[str, Callable[[], None]] = {}
     if settings.snapshots is Snapshots.ON:
-        most = min(settings.batch_size, _BEHIND_AT_MOST)
-        snapshotter = Snapshotter(history, lambda: progress.waiting >= most, stop)
+        snapshotter = Snapshotter(history, _behind(ground, progress), stop)
         writes = Noticed(writes, snapshotter)
         beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
     pipeline = Pipeline(
@@ -209,7 +210,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
-    beside |= _retention(ground, progress, stop, retry)
+    beside |= _retention(ground, progress, stop, retry) | _sessions(ground, progress, standing, stop, retry)
     asked = Taking(watched, Requests(history), settings.checkpoint, backfill, backfill.scanner, retry, stop)
     beside["baselines"] = partial(retry.keep_up, Step.BACKFILL, asked.run)
     beside["backfill"] = partial(retry.keep_up, Step.BACKFILL, backfill.run)
@@ -225,9 +226,34 @@ def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) ->
     if settings.retention_by is not RetentionBy.DAEMON or (settings.partition or (1,))[0] != 1:
         return {}
     keeper = Keeper(ground.history, settings.retention, settings.snapshot_retention)
-    most = min(settings.batch_size, _BEHIND_AT_MOST)
-    run = partial(keeper.run, settings.retention_rate, lambda: progress.waiting >= most, stop)
+    run = partial(keeper.run, settings.retention_rate, _behind(ground, progress), stop)
     return {"retention": partial(retry.keep_up, Step.EXPIRE, run)}
+
+
+def _sessions(
+    ground: Ground, progress: Progress, standing: Standing, stop: Event, retry: Retry
+) -> dict[str, Callable[[], None]]:
+    """Telling who wrote by the sessions of the database's users, if that is wanted."""
+    if ground.settings.actor_sessions is ActorSessions.OFF:
+        return {}
+    sessions = Sessions(
+        ground.watched,
+        ground.history,
+        ground.settings.checkpoint,
+        ground.scope,
+        Users(ground.watched, ground.history),
+        Completions(ground.history),
+        standing,
+        _behind(ground, progress),
+        stop,
+    )
+    return {"sessions": partial(retry.keep_up, Step.TELL_USERS, sessions.run)}
+
+
+def _behind(ground: Ground, progress: Progress) -> Callable[[], bool]:
+    """What tells whether the stream has more to do than it can at the moment."""
+    most = min(ground.settings.batch_size, _BEHIND_AT_MOST)
+    return lambda: progress.waiting >= most
 
 
 def _split_if_new(ground: Ground, partitions: int, retry: Retry) -> None:

@@ -47,6 +47,7 @@ class Step(Enum):
 
     MEASURE_OPLOG = "measuring how far back the oplog reaches", Deployment.WATCHED
     EXPIRE = "expiring history", Deployment.HISTORY
+    TELL_USERS = "looking up database users", Deployment.EITHER
     MAKE_SNAPSHOTS = "making snapshots", Deployment.HISTORY
 
     BACKFILL = "the backfill", Deployment.EITHER

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from config.settings import PreImages, Settings
+from config.settings import ActorSessions, PreImages, Settings
 from watcher.operations import privileges
 from watcher.operations.privileges import CLUSTER, OPLOG, Need, Resource, missing, reaches, watching
 from watcher.targets.scope import Scope
@@ -112,3 +112,16 @@ def test_a_role_names_each_resource_once() -> None:
 
     assert [each["resource"] for each in found] == [{"db": "kept", "collection": ""}]
     assert len(found[0]["actions"]) == len(set(found[0]["actions"]))
+
+
+def test_naming_database_users_needs_to_list_them_and_to_read_the_oplog() -> None:
+    """And is not asked for where nobody wants it: it shows every user of the deployment."""
+    scope = Scope(("shop.*",), (), "change_history")
+    wanted = {("*.*", "viewUser"), ("local.oplog.rs", "find")}
+
+    def essential(sessions: ActorSessions) -> set[tuple[str, str]]:
+        settings = Settings(include=scope.include, actor_sessions=sessions)
+        return {(str(need.resource), need.action) for need in watching(settings, scope) if need.essential}
+
+    assert wanted <= essential(ActorSessions.ON)
+    assert not wanted & essential(ActorSessions.OFF)

@@ -87,6 +87,7 @@ _WRONG: dict[str, list[str]] = {
     "actor_fields": [
         *("a b", "a..b", ".a", "a.", "a:", ":a", "a::b", "$a", "a/b", "a\0", _RED, "\u202ea", _NO_UTF8, "a,b c", _HUGE),
     ],
+    "actor_sessions": _CHOICE,
     "batch_size": [*_NUMBER, "0", "100001"],
     "flush_interval_ms": [*_NUMBER, "60001"],
     "http_host": _HOST,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history import globs
 from change_history.stored.names import HISTORY, REVERTS
-from config.settings import Baseline, OnGap, PreImages
+from config.settings import ActorSessions, Baseline, OnGap, PreImages
 from watcher.targets.scope import is_pattern
 
 if TYPE_CHECKING:
@@ -109,6 +109,12 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
         needs += [Need(resource, "collMod", "switch pre-images on") for resource in _collections(scope)]
     if settings.pre_images is not PreImages.OFF:
         needs.append(Need(CLUSTER, "getClusterParameter", "know how long pre-images are kept", essential=False))
+    tells_users = settings.actor_sessions is ActorSessions.ON
+    if tells_users:
+        needs += [
+            Need(Resource(), "viewUser", "know the names of database users"),
+            Need(OPLOG, "find", "know the sessions of what is written outside of transactions"),
+        ]
     return (
         *needs,
         Need(
