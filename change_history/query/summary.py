@@ -1,11 +1,12 @@
-"""Counting what changed: by field, by hour, by collection. Pure."""
+"""Counting what changed: by field, by hour, by collection, by actor. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from change_history.bson import raw
 from change_history.bson.paths import decoded, pattern
@@ -51,6 +52,7 @@ class Summary:
         other_fields: changes of further fields, once `fields` has `MOST_NAMES`.
         hours: by the beginning of the hour in the zone; None: events with no time that a calendar has.
         collections: by namespace.
+        actors: events by who did them (see `Event.actor`), once one is known; None: nobody knows.
         gaps: intervals of which nothing is known, among the events.
     """
 
@@ -61,6 +63,7 @@ class Summary:
     other_fields: int = 0
     hours: dict[datetime | None, Count] = field(default_factory=dict)
     collections: dict[str, Count] = field(default_factory=dict)
+    actors: Counter[Any] = field(default_factory=Counter)
     gaps: int = 0
 
     def add(self, stored: RawBSONDocument) -> None:
@@ -78,6 +81,10 @@ class Summary:
         self.total.add(found)
         self.hours.setdefault(self._hour(stored.get("timestamp")), Count()).add(found)
         self.collections.setdefault(stored.get("namespace") or "", Count()).add(found)
+        who = stored.get("actor")
+        actor = who.get("id") if isinstance(who, Mapping) else None
+        if actor in self.actors or len(self.actors) < MOST_NAMES:
+            self.actors[actor] += 1
 
     def _names(self, stored: RawBSONDocument) -> Iterator[str]:
         if self.selection.narrows:

@@ -169,6 +169,16 @@ def test_a_log_tells_who_and_leaves_out_whom_nobody_knows(run: Run) -> None:
     assert run("log", "--request", "r-1", "--oneline").stdout.count("\n") == 1
 
 
+def test_a_log_that_only_counts_tells_who_too(run: Run) -> None:
+    """With those of nobody; where nobody at all is known, nothing is said."""
+    lines = [json_util.loads(line) for line in run("log", "shop.users", "--stat", "--json").stdout.splitlines()]
+    counted = {str(line.get("actor")): line["events"] for line in lines if line["by"] == "actor"}
+
+    assert counted == {"alice": 1, "bob": 1, str(CAROL): 1, "alice (session)": 1, "None": 2}
+    assert "By actor" in run("log", "shop.users", "--stat").stdout
+    assert "By actor" not in run("log", "shop.other", "--stat").stdout
+
+
 def test_an_actor_that_is_not_found_is_told_with_those_that_are_meant(run: Run) -> None:
     """Or a spelling mistake looks like innocence."""
     near = run("log", "--by", "Alicee")

@@ -197,7 +197,7 @@ _NO_TIME = "(no time)"
 
 
 def summary_json(summary: Summary) -> None:
-    """Print one count a line: the total, by field, by hour, by collection."""
+    """Print one count a line: the total, by field, by hour, by collection; by actor where one is known."""
     total = {"by": "total", **_both(summary.total)}
     lines: list[dict[str, Any]] = [total | ({"gaps": Int64(summary.gaps)} if summary.gaps else {})]
     lines += [{"by": "field", "field": name, "changes": Int64(count)} for name, count in summary.fields.most_common()]
@@ -207,12 +207,16 @@ def summary_json(summary: Summary) -> None:
     lines += [
         {"by": "collection", "namespace": name, **_both(count)} for name, count in sorted(summary.collections.items())
     ]
+    lines += [
+        {"by": "actor", **({"actor": actor} if actor is not None else {}), "events": Int64(count)}
+        for actor, count in _actors(summary)
+    ]
     for line in lines:
         click.echo(extended_json.dumps(line))
 
 
 def summary_tables(summary: Summary, *, whole: bool) -> None:
-    """Print three tables and a total, of at least one event; all rows if `whole`, else as many as suit a terminal."""
+    """Print a few tables and a total, of at least one event; all rows if `whole`, else as many as suit a terminal."""
     fields = [
         terminal.Row([printable(name) or _WHOLE], [number(count)], count)
         for name, count in summary.fields.most_common()
@@ -221,10 +225,15 @@ def summary_tables(summary: Summary, *, whole: bool) -> None:
         fields.append(terminal.Row(["(others)"], [number(summary.other_fields)], summary.other_fields))
     hours = [_summary_row(_hour_text(hour, summary), count) for hour, count in _hours(summary)]
     collections = [_summary_row(printable(name), count) for name, count in sorted(summary.collections.items())]
+    by_actor = [
+        terminal.Row([actors.named(actor, _CELLS) if actor is not None else actors.UNKNOWN], [number(count)], count)
+        for actor, count in _actors(summary)
+    ]
     for title, columns, rows in (
         ("Changes by field", ("field", "changes"), fields),
         ("By hour", ("hour", "events", "changes"), hours),
         ("By collection", ("collection", "events", "changes"), collections),
+        ("By actor", ("actor", "events"), by_actor),
     ):
         if rows:
             # Of fields the busiest come first, of hours the latest last.
@@ -236,6 +245,11 @@ def summary_tables(summary: Summary, *, whole: bool) -> None:
     click.echo(f"{words(summary.total.changes, 'change')} in {words(summary.total.events, 'event')}")
     if summary.gaps:
         click.echo(f"What happened in {words(summary.gaps, 'gap')} is not known: see `watcher gaps`.")
+
+
+def _actors(summary: Summary) -> list[tuple[Any, int]]:
+    """Who did how many events; nothing where nobody is known."""
+    return summary.actors.most_common() if summary.actors.keys() - {None} else []
 
 
 def _hours(summary: Summary) -> list[tuple[datetime | None, Count]]:

@@ -96,7 +96,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 )
 @option("--reverse", is_flag=True, help="Newest first.")
 @option("--oneline", is_flag=True, help="One line an event: its id, time, operation, document and fields.")
-@option("--stat", is_flag=True, help="Only count: changes by field, by hour, by collection.")
+@option("--stat", is_flag=True, help="Only count: changes by field, by hour, by collection, by actor.")
 @option(
     "--json",
     "as_json",
