@@ -299,3 +299,8 @@ def folder(value: object) -> object:
         except RuntimeError:
             raise ValueError("'~' names no home folder of this user; write the whole path") from None
     return value
+
+
+def file_or_output(value: object) -> object:
+    """The absolute path of a file, or `-`."""
+    return Path("-") if value == "-" else folder(value)

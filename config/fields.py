@@ -78,6 +78,9 @@ References = Annotated[
     BeforeValidator(checks.references),
     Allowed("comma-separated references such as shop.orders:customer→shop.customers"),
 ]
+FileOrOutput = Annotated[
+    Path, BeforeValidator(checks.file_or_output), Allowed("the path of a file, or - for standard output")
+]
 MongoUri = Annotated[
     SecretStr,
     BeforeValidator(_uri),

@@ -21,6 +21,8 @@ _UNSET = {
     "mongodb_uri": "(none: an embedded replica set)",
     "history_uri": "(as WATCHER_MONGODB_URI)",
     "partition": "(none: the whole stream)",
+    "seal_key_file": "(none: seals are not signed)",
+    "seal_file": "(none: seals are kept in the database only)",
     "serve_tokens": "(none)",
     "serve_user_header": "(none)",
     "access_log": "(none)",
@@ -69,6 +71,13 @@ class ActorSessions(StrEnum):
     """What to do about changes of which no application says who made them."""
 
     ON = "on"  # name the database user, told by the session of the write
+    OFF = "off"
+
+
+class Seal(StrEnum):
+    """What to do about proof that history is what was recorded."""
+
+    ON = "on"  # seal what enters history, beside the stream
     OFF = "off"
 
 
@@ -153,6 +162,18 @@ class Settings(BaseSettings):
 
     actor_sessions: Annotated[ActorSessions, fields.AnyCase] = ActorSessions.OFF
     """Whether the database user who wrote is looked up, by the session of the write."""
+
+    seal: Annotated[Seal, fields.AnyCase] = Seal.OFF
+    """Whether what enters history is sealed, so that a later change of it is found."""
+
+    seal_interval_s: fields.Whole = Field(default=30, ge=1, le=60)
+    """How often what has entered history is sealed, in seconds."""
+
+    seal_key_file: fields.File | None = None
+    """The file of the private key that seals are signed with: Ed25519, PEM."""
+
+    seal_file: fields.FileOrOutput | None = None
+    """The file that each seal is appended to as a line of JSON; `-`: standard output."""
 
     batch_size: fields.Whole = Field(default=1000, ge=1, le=100_000)
     """The most events in one write."""

@@ -9,7 +9,7 @@ first event.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from pymongo import ReadPreference
@@ -31,6 +31,8 @@ from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Layout, Repartition
 from watcher.retention.keeper import Keeper
 from watcher.retry import Retry
+from watcher.sealing import beside as sealing
+from watcher.sealing.beside import Seals
 from watcher.snapshotter import Noticed, Snapshotter
 from watcher.steps import Step
 from watcher.stream.actors.completion import Completed, Completions
@@ -101,12 +103,14 @@ def prepare(
         watcher.errors.FatalError: only the operator can help; says how.
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
+    sealing.check(settings)
     replica_set = retry.call(Step.REACH_WATCHED, partial(identify, watched))
     retry.call(Step.CHECK_SCOPE, partial(namespaces.check, watched, scope))
     retry.call(Step.MAKE_INDEXES, _ensure_indexes)
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     retry.call(Step.MAKE_VIEW, partial(views.ensure, history))
+    retry.call(Step.SEAL, partial(sealing.look, settings, history))
     ground = Ground(settings, scope, watched, history, replica_set)
     if settings.recorded_partition is not None:
         _split_if_new(ground, settings.recorded_partition.total, retry)
@@ -114,16 +118,27 @@ def prepare(
     return ground
 
 
-def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pipeline, dict[str, Callable[[], None]]]:
+class Composed(NamedTuple):
+    """A daemon that leads, put together.
+
+    Attributes:
+        pipeline: its stages.
+        beside: by name what works beside them, each in a thread of its own.
+        finish: to be called when the stages have ended in order.
+    """
+
+    pipeline: Pipeline
+    beside: dict[str, Callable[[], None]]
+    finish: Callable[[], None]
+
+
+def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed:
     """Put the daemon together that leads, up to the point where its threads can start.
 
     Args:
         ground: what it stands on.
         leading: its leadership, under whose term it writes, and with which it stops.
         progress: is told what happens.
-
-    Returns:
-        The pipeline, and by name what works beside it, each in a thread of its own.
 
     Raises:
         watcher.errors.FatalError: only the operator can help; says how.
@@ -150,8 +165,9 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         intact=stored is None or stored.intact,
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
-    writer = Writer(history, settings.checkpoint)
     standing = Standing()
+    seals = Seals(settings, history, fence, standing, retry, stop)
+    writer = Writer(history, settings.checkpoint, seals.stored)
     backfill = Backfill(
         watched,
         history,
@@ -186,7 +202,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry)
     writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
-    beside: dict[str, Callable[[], None]] = {}
+    beside = seals.beside(stored.position.cluster_time if stored is not None else begun)
     if settings.snapshots is Snapshots.ON:
         snapshotter = Snapshotter(history, _behind(ground, progress), stop)
         writes = Noticed(writes, snapshotter)
@@ -217,7 +233,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> tuple[Pi
     beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
     if enable_images:
         beside["pre-images"] = partial(retry.keep_up, Step.ENABLE_PRE_IMAGES, partial(images.look_again, stop, retry))
-    return pipeline, beside
+    return Composed(pipeline, beside, seals.finish)
 
 
 def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:

@@ -119,7 +119,7 @@ class Service:
             Exception: what makes recording impossible.
         """
         try:
-            pipeline, beside = compose(ground, leading, self._progress)
+            pipeline, beside, finish = compose(ground, leading, self._progress)
         except StoppedError:
             leading.raise_failure()
             raise
@@ -130,6 +130,7 @@ class Service:
         while not pipeline.wait(reporter.due_in_s()):
             reporter.report()
         leading.raise_failure()
+        finish()
 
     def _asked_to_stop(self, number: signal.Signals) -> None:
         log.info("stopping: what has been read is still recorded; a second signal ends at once", signal=number.name)

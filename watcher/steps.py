@@ -49,6 +49,7 @@ class Step(Enum):
     EXPIRE = "expiring history", Deployment.HISTORY
     TELL_USERS = "looking up database users", Deployment.EITHER
     MAKE_SNAPSHOTS = "making snapshots", Deployment.HISTORY
+    SEAL = "sealing", Deployment.HISTORY
 
     BACKFILL = "the backfill", Deployment.EITHER
     PLAN_BACKFILL = "planning a backfill", Deployment.EITHER

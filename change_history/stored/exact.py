@@ -44,7 +44,7 @@ def insert(collection: Collection[Any], documents: Sequence[bytes], session: Cli
     """
     if session is None:
         _insert_any(collection, documents)
-    elif not any(map(_would_be_changed, documents)):
+    elif not any(map(is_put, documents)):
         collection.insert_many([RawBSONDocument(one) for one in documents], session=session)
     else:
         collection.bulk_write([_write(document) for document in documents], session=session)
@@ -55,7 +55,7 @@ def _insert_any(collection: Collection[Any], documents: Sequence[bytes]) -> None
     errors: dict[str, list[dict[str, Any]]] = {"writeErrors": [], "writeConcernErrors": []}
     for start, some in _messages(documents):
         joined = b"".join(some)
-        if _DOCUMENT_ID in joined and any(map(_would_be_changed, some)):
+        if _DOCUMENT_ID in joined and any(map(is_put, some)):
             try:
                 collection.bulk_write([_write(document) for document in some], ordered=False)
                 continue
@@ -126,12 +126,13 @@ class _Joined(RawBSONDocument):
         return {}.items()
 
 
-def _would_be_changed(document: bytes) -> bool:
+def is_put(document: bytes) -> bool:
+    """Whether a document is put by an update, as an insert might change it; one that is there already is left."""
     return document.find(_DOCUMENT_ID, 0, _LOOKED_AT) >= 0
 
 
 def _write(document: bytes) -> InsertOne[Any] | UpdateOne:
-    return put(document) if _would_be_changed(document) else InsertOne(RawBSONDocument(document))
+    return put(document) if is_put(document) else InsertOne(RawBSONDocument(document))
 
 
 def put(document: bytes) -> UpdateOne:

@@ -18,6 +18,8 @@ ACTORS_KNOWN = "actors_known"
 AMENDMENTS = "amendments"
 HORIZONS = "horizons"
 BASELINES = "baselines"
+SEALS = "seals"
+SEAL_LEAVES = "seal_leaves"
 
 CONTEXT_COLLECTION = "watcher_context"
 """Where context documents go, in each watched database, unless the daemon's setting says otherwise."""

@@ -26,6 +26,8 @@ _COMMANDS = {
     "snapshots": "Make snapshots of long-lived documents anew, or verify them.",
     "retention": "Show how long history is kept, or expire it now.",
     "baseline": "Have the daemon record anew how documents are.",
+    "seal": "Seal history now, export seals, or prove a single event.",
+    "verify": "Verify that history is what was recorded; name what was changed.",
     "partition": "Show how a stream is split, or split it in another way.",
     "checkpoint": "Show how far the daemon has recorded, or move it.",
     "doctor": "Examine settings, deployments, privileges and position, and say what to do.",

@@ -14,7 +14,7 @@ from change_history.partition import share
 from change_history.reconstruct.snapshots import forget
 from change_history.stored.amendments import Kind, note
 from change_history.stored.names import HISTORY
-from change_history.stored.order import position_of
+from change_history.stored.order import identity, position_of
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -154,6 +154,7 @@ class Gaps:
         times = [position_of(raw.fields(document)).cluster_time for document in documents]
         if not times:
             return
+        note(self._database, Kind.LATE, [identity(raw.fields(document)) for document in documents])  # nobody seals them
         first, last = min(times).timestamp, max(times).timestamp
         mine = self._fence.stream
         concerned = [name for name in self._history.distinct("description.stream", _GAP) if share(mine, name)]

@@ -73,6 +73,10 @@ class Standing:
         self.recorded: Position | None = None
         self.backfills = 0
 
+    def recorded_until(self) -> ClusterTime | None:
+        """Up to which cluster time everything is acknowledged by a majority; None: nothing yet."""
+        return self.recorded.cluster_time if self.recorded is not None else None
+
 
 class Rejected(NamedTuple):
     """An event that cannot be turned into history, and why; or, of what no event has made, a history document."""

@@ -29,11 +29,14 @@ from watcher.stream.batch import Entry, Rejected
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
 
     from pymongo.database import Database
 
     from watcher.stream.batch import Recorded
+
+    Stored: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes]], object]
 
 log = structlog.get_logger(__name__)
 
@@ -48,14 +51,17 @@ class Writer:
 
     Args:
         stream: name of the stream, kept with what is rejected.
+        on_stored: called with the history documents that a majority has just acknowledged, as they are stored, and with
+            those that may have been stored before, perhaps otherwise.
     """
 
-    def __init__(self, database: Database[Any], stream: str) -> None:
+    def __init__(self, database: Database[Any], stream: str, on_stored: Stored | None = None) -> None:
         self._history = database.get_collection(HISTORY, write_concern=MAJORITY)
         self._rejected = database.get_collection(REJECTED, write_concern=MAJORITY)
         self._large = LargeDocuments(database)
         self._completions = Completions(database)
         self._stream = stream
+        self._on_stored = on_stored
 
     def write(self, recorded: Recorded) -> int:
         """Write a batch. When it returns, the whole batch is acknowledged by a majority.
@@ -94,14 +100,20 @@ class Writer:
 
         What is there already may have been stored before its actor was known.
         """
+        documents = [entry.document for entry in entries]
+        refused: dict[int, tuple[int, str]] = {}
+        again: set[int] = set()
         try:
-            exact.insert(self._history, [entry.document for entry in entries])
+            exact.insert(self._history, documents)
         except BulkWriteError as error:
-            refused = _refused(error)
-            there = (failure["index"] for failure in error.details["writeErrors"])
-            self._completions.of_duplicates(entries[index].document for index in there if index not in refused)
-            return refused
-        return {}
+            refused, again = _refused(error)
+            self._completions.of_duplicates(documents[index] for index in sorted(again))
+        if self._on_stored is not None:
+            again |= {index for index, document in enumerate(documents) if exact.is_put(document)}
+            apart = again | refused.keys()
+            fresh = [each for index, each in enumerate(documents) if index not in apart] if apart else documents
+            self._on_stored(fresh, [documents[index] for index in again - refused.keys()])
+        return refused
 
     def _set_aside(self, item: Rejected) -> None:
         identity, told = _position(item)
@@ -157,12 +169,13 @@ def _fields(told: Told) -> Iterator[tuple[bytes, raw.Value]]:
         yield b"resume_token", (raw.BINARY, raw.int32(len(token)) + b"\x00" + token)
 
 
-def _refused(error: BulkWriteError) -> dict[int, tuple[int, str]]:
-    """What the server refused for good; an event that is there already is no error."""
-    refused = {}
+def _refused(error: BulkWriteError) -> tuple[dict[int, tuple[int, str]], set[int]]:
+    """What the server refused for good, and what is there already, which is no error; by number."""
+    refused, again = {}, set()
     for failure in error.details["writeErrors"]:
         code = failure["code"]
         if code == DUPLICATE_KEY and failure.get("keyPattern", _BY_ID) == _BY_ID:
+            again.add(failure["index"])
             continue
         # Any other unique index is somebody else's, and the event is not there.
         name = "DuplicateKey" if code == DUPLICATE_KEY else REJECT_CODES.get(code)
@@ -171,4 +184,4 @@ def _refused(error: BulkWriteError) -> dict[int, tuple[int, str]]:
         refused[failure["index"]] = (code, f"{name} ({code})")
     for concern in error.details["writeConcernErrors"]:
         raise WriteConcernError(concern.get("errmsg", ""), concern.get("code"), concern)
-    return refused
+    return refused, again

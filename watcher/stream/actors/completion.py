@@ -93,7 +93,7 @@ class Completions:
             only: what must hold of a document for it to be changed.
         """
         for some in (ids[start : start + _IN_ONE_UPDATE] for start in range(0, len(ids), _IN_ONE_UPDATE)):
-            note(self._database, Kind.ACTOR, some)
+            note(self._database, Kind.ACTOR, some, actors=self._given(some))
             query = {"_id": {"$in": list(map(Binary, some))}, **only}
             try:
                 self._history.update_many(query, {"$set": values})
@@ -102,6 +102,11 @@ class Completions:
                     raise
                 for each in some:
                     self._give_one(each, values, only)
+
+    def _given(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The actors that stored history documents have, BSON."""
+        query = {"_id": {"$in": list(map(Binary, ids))}, "actor": {"$exists": True}}
+        return {bytes(each["_id"]): bytes(each["actor"].raw) for each in self._history.find(query, {"actor": 1})}
 
     def _give_one(self, each: bytes, values: Mapping[str, Any], only: Mapping[str, Any]) -> None:
         try:

@@ -1,0 +1,105 @@
+"""What a note of an amendment allows: the one rule for whoever seals and whoever verifies.
+
+A note says what somebody was about to do. That an entry is not what was sealed is explained only if it is no more than
+that: an actor was added, and nothing else; it is a gap and was one; its values were erased; it is gone by age.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.seals import records
+from change_history.seals.records import ACTOR, ERASED, EXPIRED, GAP, LATE, NO_SALT, NOTHING
+from change_history.stored.amendments import Kind
+from change_history.stored.names import HORIZONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+    from change_history.seals.records import Record
+    from change_history.stored.amendments import Note
+
+
+class Outcome(Enum):
+    """What a note means, if it is not a new record."""
+
+    WAIT = "what it announces has not happened yet, as far as can be seen"
+    DONE = "it is sealed already"
+    REFUSED = "what has happened to the entry is not what the note says"
+
+
+def horizon_of(database: Database[Any]) -> ClusterTime:
+    """Up to which cluster time anything can have expired, in whatever collection."""
+    found = database[HORIZONS].find({"horizon": {"$type": "timestamp"}}, {"horizon": 1})
+    return max((ClusterTime.of(each["horizon"]) for each in found), default=BEGINNING_OF_TIME)
+
+
+def judged(
+    note: Note, entry_id: bytes, entry: bytes | None, sealed: Sequence[Record], horizon: ClusterTime
+) -> bytes | Outcome:
+    """Judge what has become of an entry by a note of it.
+
+    Args:
+        note: what was about to be done.
+        entry_id: `_id` of the entry.
+        entry: as it is stored now; None: it is not there.
+        sealed: its records, oldest first.
+        horizon: of `horizon_of`.
+
+    Returns:
+        The record that is to be sealed, or what stands against one.
+    """
+    last, kind = sealed[-1] if sealed else None, note.kind
+    if kind is Kind.LATE:
+        return _late(entry, last)
+    if last is None and kind is not Kind.GAP:
+        return Outcome.WAIT  # it is to be sealed as it was, or as it is, before
+    if entry is None:
+        return _gone(note, entry_id, last, horizon)
+    if kind is Kind.EXPIRED or (last is not None and last.is_of(entry)):
+        return Outcome.WAIT
+    return _changed(note, entry_id, entry, last)
+
+
+def _changed(note: Note, entry_id: bytes, entry: bytes, last: Record | None) -> bytes | Outcome:
+    if note.kind is Kind.ACTOR:
+        return _actor(entry, last, note.actors.get(entry_id))
+    if note.kind is Kind.GAP:
+        return _gap(entry, last)
+    return records.commit([entry], ERASED)[0] if note.kind is Kind.ERASED else Outcome.DONE
+
+
+def _late(entry: bytes | None, last: Record | None) -> bytes | Outcome:
+    if entry is None:
+        return Outcome.WAIT
+    if last is None:
+        return records.commit([entry], GAP if records.is_gap(entry) else LATE)[0]
+    return Outcome.DONE if last.salt == NO_SALT or last.is_of(entry) else Outcome.REFUSED
+
+
+def _gone(note: Note, entry_id: bytes, last: Record | None, horizon: ClusterTime) -> bytes | Outcome:
+    if last is None or last.commitment == NOTHING:
+        return Outcome.DONE
+    if note.kind is Kind.EXPIRED:
+        passed = ClusterTime.from_id(entry_id) <= horizon
+        return records.gone(entry_id, EXPIRED) if passed else Outcome.REFUSED
+    return records.gone(entry_id, ERASED) if note.kind is Kind.ERASED else Outcome.WAIT
+
+
+def _gap(entry: bytes, last: Record | None) -> bytes | Outcome:
+    if not records.is_gap(entry) or (last is not None and last.kind != GAP):
+        return Outcome.REFUSED
+    return records.commit([entry], GAP)[0]
+
+
+def _actor(entry: bytes, last: Record | None, had: bytes | None) -> bytes | Outcome:
+    """Judge an entry that was given an actor: otherwise it must be what was sealed, without one or with the former."""
+    if last is None or last.salt == NO_SALT:
+        return Outcome.WAIT
+    bare = records.without_actor(entry)
+    former = [bare] if had is None else [bare, records.with_actor(bare, had)]
+    return records.commit([entry], ACTOR)[0] if any(map(last.is_of, former)) else Outcome.REFUSED

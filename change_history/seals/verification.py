@@ -1,0 +1,87 @@
+"""Verification as a whole: the chain of seals, then history beside it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
+from change_history.seals.chain import Chain
+from change_history.seals.comparison import Comparison
+from change_history.seals.finding import Finding, Report
+from change_history.seals.store import Store
+from change_history.stored.names import CHECKPOINTS, HISTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from pymongo.database import Database
+
+    from change_history.seals.seal import Sealed
+
+_AT_WORK = dt.timedelta(minutes=10)
+"""A stream that has not moved for so long is at rest."""
+
+
+def verify(
+    database: Database[Any],
+    *,
+    against: Mapping[int, Sealed] | None = None,
+    keys: Collection[str] = (),
+    on_checked: Callable[[int], object] = lambda _: None,
+    on_unsealed: Callable[[bytes], object] = lambda _: None,
+) -> Report:
+    """Verify that history is what was sealed. May be done while daemons record, seal and change it rightfully.
+
+    Args:
+        against: seals that were kept outside, by number.
+        keys: public keys, hexadecimal, of which seals must bear one; empty: any will do.
+        on_checked: is told how many records, then how many entries were checked; `work` says how many there are.
+        on_unsealed: called with each entry that no seal covers.
+
+    Raises:
+        pymongo.errors.PyMongoError: it does not answer, or refuses.
+    """
+    report = Report()
+    store = Store(database)
+    chain = Chain(store, report, against or {}, keys, on_checked)
+    chain.check()
+    bound = _bound(database, report)
+    Comparison(database, store, chain.ranges, bound, report, on_checked, on_unsealed).compare()
+    return report
+
+
+def work(database: Database[Any]) -> int:
+    """About how much `on_checked` will be told of."""
+    sealed = sum(count for count in Store(database).counts())
+    return sealed + database[HISTORY].estimated_document_count()
+
+
+def _bound(database: Database[Any], report: Report) -> ClusterTime:
+    """Up to which cluster time every entry must be sealed, but for those that a note speaks of.
+
+    What a stream has recorded since it was last sealed is not sealed yet. A stream that was ended, and sealed up to its
+    checkpoint, can have left nothing.
+    """
+    if report.last is None:
+        return BEGINNING_OF_TIME
+    now = dt.datetime.now(dt.UTC)
+    open_: list[ClusterTime] = []
+    closed = [BEGINNING_OF_TIME]
+    checkpoints = {found["_id"]: found for found in database[CHECKPOINTS].find({}, _WANTED)}
+    for stream, text in report.last.streams.items():
+        try:
+            seconds, _, increment = text.partition(":")
+            sealed = ClusterTime((int(seconds) << 32) | int(increment))
+        except ValueError:
+            report.findings.append(Finding("seal", f"the last seal names no position of {stream!r}", None))
+            continue
+        found = checkpoints.get(stream, {})
+        moved = max((found[name] for name in ("updated_at", "expires_at") if name in found), default=None)
+        resting = moved is None or moved.replace(tzinfo=dt.UTC) < now - _AT_WORK
+        behind = "cluster_time" in found and ClusterTime.of(found["cluster_time"]) > sealed
+        (closed if resting and not behind else open_).append(sealed)
+    return min(open_) if open_ else min(max(closed), END_OF_TIME)
+
+
+_WANTED = {"cluster_time": 1, "updated_at": 1, "expires_at": 1}

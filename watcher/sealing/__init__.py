@@ -1,0 +1,1 @@
+"""Making seals, beside the stream and never in its way."""

@@ -1,0 +1,103 @@
+"""The sealer beside the stages of a daemon, if the settings ask for one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from change_history.seals.seal import SealKeyError, load_key
+from change_history.seals.store import Store
+from config.settings import Seal
+from watcher.errors import FatalError
+from watcher.sealing.outlet import Outlet
+from watcher.sealing.sealer import Sealer, Terms
+from watcher.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from pymongo.database import Database
+
+    from change_history.bson.cluster_time import ClusterTime
+    from config.settings import Settings
+    from watcher.leadership.fence import Fence
+    from watcher.retry import Retry
+    from watcher.stream.batch import Standing
+    from watcher.stream.writer import Stored
+
+log = structlog.get_logger(__name__)
+
+_ON = "set WATCHER_SEAL=on for every daemon that records into this history"
+_KEY = (
+    "Let WATCHER_SEAL_KEY_FILE name the private key (`openssl genpkey -algorithm ed25519 -out seal-key.pem`), or leave "
+    "it out: then seals are not signed."
+)
+
+
+class SealKeyRefusedError(FatalError):
+    """The key to sign seals with cannot be used."""
+
+
+def terms_of(settings: Settings) -> Terms:
+    """How seals are made, by the settings.
+
+    Raises:
+        watcher.errors.FatalError: the key cannot be used, or the file not be written.
+    """
+    try:
+        key = load_key(settings.seal_key_file) if settings.seal_key_file is not None else None
+    except SealKeyError as error:
+        raise SealKeyRefusedError(f"WATCHER_SEAL_KEY_FILE: {error}.", _KEY) from error
+    outlet = Outlet(settings.seal_file) if settings.seal_file is not None else None
+    return Terms(settings.seal_interval_s, key, outlet)
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings with which no seal could be made; raises as `terms_of` does."""
+    if settings.seal is Seal.ON:
+        terms_of(settings)
+
+
+def look(settings: Settings, history: Database[Any]) -> None:
+    """Warn if history is sealed, and this daemon is not to seal what it records."""
+    if settings.seal is Seal.OFF and Store(history).last_number():
+        log.warning("history is sealed, but not by this daemon: `watcher verify` names what it records", remedy=_ON)
+
+
+class Seals:
+    """The sealer of a stream, or nothing.
+
+    Args:
+        history: the history database.
+        fence: writes under the leader's term.
+        standing: tells how far the stream is recorded.
+        stop: set when the daemon is to stop.
+    """
+
+    def __init__(
+        self, settings: Settings, history: Database[Any], fence: Fence, standing: Standing, retry: Retry, stop: Event
+    ) -> None:
+        self._sealer: Sealer | None = None
+        self._retry = retry
+        if settings.seal is Seal.ON:
+            self._sealer = Sealer(history, fence.stream, terms_of(settings), standing.recorded_until, fence.run, stop)
+
+    @property
+    def stored(self) -> Stored | None:
+        """What the writing stage is to call; see `watcher.stream.writer.Writer`."""
+        return self._sealer.stored if self._sealer is not None else None
+
+    def beside(self, begins: ClusterTime) -> dict[str, Callable[[], None]]:
+        """What works beside the stages, which hand over all that is recorded after a cluster time."""
+        if self._sealer is None:
+            return {}
+        self._sealer.begin(begins)
+        return {"seals": partial(self._retry.keep_up, Step.SEAL, self._sealer.run)}
+
+    def finish(self) -> None:
+        """Seal what is left when the stages have ended in order."""
+        if self._sealer is not None:
+            self._sealer.finish()

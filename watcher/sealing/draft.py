@@ -1,0 +1,63 @@
+"""The seal that is being made: its records go into the database chunk by chunk, so that memory stays bounded."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from change_history.seals import tree
+from change_history.seals.records import NAMES
+from change_history.seals.store import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from change_history.seals.store import Store
+
+_NAME_BYTES = 16
+
+
+class Draft:
+    """Collects the records of one seal.
+
+    Args:
+        by: who makes the seal.
+    """
+
+    def __init__(self, store: Store, by: str) -> None:
+        self._store = store
+        self._by = by
+        self._roots: list[bytes] = []
+        self._rest: list[bytes] = []
+        self._kinds: Counter[bytes] = Counter()
+        self.name = os.urandom(_NAME_BYTES)
+
+    def __len__(self) -> int:
+        return len(self._roots) * CHUNK + len(self._rest)
+
+    def add(self, records: Sequence[bytes]) -> None:
+        """Append records.
+
+        Raises:
+            pymongo.errors.PyMongoError: a chunk is not acknowledged; the records are there nevertheless.
+        """
+        self._kinds.update(record[16:17] for record in records)
+        self._rest += records
+        while len(self._rest) >= CHUNK:
+            self._roots.append(self._store.put(self.name, len(self._roots), self._rest[:CHUNK], self._by))
+            del self._rest[:CHUNK]
+
+    def root(self) -> bytes:
+        """Store what is left, and give the root over everything. More can be added all the same.
+
+        Raises:
+            pymongo.errors.PyMongoError: a chunk is not acknowledged.
+        """
+        self.add(())
+        last = [self._store.put(self.name, len(self._roots), self._rest, self._by)] if self._rest else []
+        return tree.root([*self._roots, *last])
+
+    def kinds(self) -> dict[str, int]:
+        """How many records there are of each kind."""
+        return {name: self._kinds[kind] for kind, name in NAMES.items() if self._kinds[kind]}
