@@ -1,0 +1,238 @@
+"""How fast `watcher serve` answers, and what a hundred followers cost the daemon.
+
+One `mongod`, `watcher run` and `watcher serve`, started for this run. A document gets so many updates, some collections
+a few thousand documents. Times are those of a client on the same machine, over connections that are kept open, with
+the answer read to its end; requests a second are those of one document, with the server held to one core, and clients
+in a process of their own. The lag is the time from before a write until its event is in the history.
+
+Usage: python benchmarks/web.py [--versions 50000] [--followers 100] [--seconds 10] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pymongo import MongoClient, UpdateOne
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import processes
+from watcher.embedded.mongod import Mongod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+WARM_UP = 10
+ASKED = 100
+LONGEST_S = 8.0
+"""So long one question is asked again and again at most."""
+CONNECTIONS = 16
+COLLECTIONS = 12
+PATIENCE_S = 600
+WRITES = 300
+DOCUMENT = "/api/v1/collections/bench.orders/documents/1"
+PATHS = {
+    "start page": "/",
+    "list of collections": "/api/v1/collections",
+    "a document": DOCUMENT,
+    "a document at a random version": f"{DOCUMENT}?at={{}}",
+    "timeline, the newest 100": f"{DOCUMENT}/events",
+    "timeline, the newest 100 without values": f"{DOCUMENT}/events?detail=summary",
+    "how many versions": f"{DOCUMENT}/versions",
+    "blame": f"{DOCUMENT}/blame",
+}
+
+
+def main() -> None:
+    """Run the benchmark and print one table."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--versions", type=int, default=50_000, help="updates of the document")
+    arguments.add_argument("--followers", type=int, default=100, help="clients that follow at once")
+    arguments.add_argument("--seconds", type=float, default=10.0, help="how long requests are counted")
+    arguments.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = arguments.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="watcher-bench-"))
+    try:
+        with Mongod(folder / "server", processes.free_port(), cache_gb=1, oplog_mb=1024) as server:
+            figures = measure(server.uri, folder, options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for name, value in figures.items():
+        print(f"{name:>62}  {value:,.2f}" if isinstance(value, float) else f"{name:>62}  {value:,}")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def measure(uri: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """All figures, in milliseconds and requests a second."""
+    port = processes.free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
+    environment |= {"WATCHER_MONGODB_URI": uri, "WATCHER_HTTP_PORT": "0", "WATCHER_SERVE_PORT": str(port)}
+    figures: dict[str, float] = {}
+    with MongoClient[Any](uri) as client, running(folder, environment, "run"):
+        history = client.change_history.history
+        wait(lambda: client.change_history.checkpoints.count_documents({"token": {"$exists": True}}))
+        fill(client, options.versions)
+        wait(lambda: history.estimated_document_count() >= options.versions + COLLECTIONS * 500)
+        time.sleep(5)  # its snapshots
+        with running(folder, environment, "serve", core=0):
+            wait(lambda: answers(port))
+            for name, path in PATHS.items():
+                figures[f"{name}, ms"] = asked(port, path, options.versions)
+                print(f"{name}: {figures[f'{name}, ms']:.1f} ms", file=sys.stderr, flush=True)
+            load = [sys.executable, __file__, "--load", str(port), DOCUMENT, str(options.seconds)]
+            figures["requests a second for one document, one core"] = float(subprocess.check_output(load))
+            figures["lag without followers, ms"] = lag(client)
+            with followers(port, options.followers) as heard:
+                figures[f"lag with {options.followers} followers, ms"] = lag(client)
+                time.sleep(1)
+                figures["events that each follower got, of those written"] = min(heard) / WRITES
+    return figures
+
+
+def fill(client: MongoClient[Any], versions: int) -> None:
+    """A document of many versions, and some collections."""
+    orders = client.bench.orders
+    client.bench.create_collection("orders", changeStreamPreAndPostImages={"enabled": True})
+    items = [{"product": f"product {number}", "qty": number} for number in range(5)]
+    orders.insert_one({"_id": 1, "status": "new", "items": items, "total": 1.5, "n": 0})
+    for begin in range(0, versions, 1000):
+        orders.bulk_write(
+            [UpdateOne({"_id": 1}, {"$set": {"n": n, "status": f"s{n}"}}) for n in range(begin, begin + 1000)]
+        )
+    for number in range(COLLECTIONS):
+        client.bench[f"other{number}"].insert_many([{"_id": each, "name": "x" * 50} for each in range(500)])
+
+
+def asked(port: int, path: str, versions: int) -> float:
+    """The median time of an answer, in milliseconds."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    times = []
+    for number in range(WARM_UP + ASKED):
+        begun = time.perf_counter()
+        connection.request("GET", path.format(number * 7919 % versions + 1))
+        reply = connection.getresponse()
+        reply.read()
+        assert reply.status == 200, (path, reply.status)
+        times.append(time.perf_counter() - begun)
+        if sum(times) > LONGEST_S:
+            break
+    connection.close()
+    return statistics.median(times[min(WARM_UP, len(times) - 1) :]) * 1000
+
+
+def lag(client: MongoClient[Any]) -> float:
+    """The median time from before a write until its event is in the history, in milliseconds."""
+    history = client.change_history.history
+    found = []
+    with history.watch([{"$match": {"operationType": "insert", "fullDocument.namespace": "bench.lag"}}]) as stream:
+        for number in range(WRITES):
+            begun = time.perf_counter()
+            client.bench.lag.insert_one({"n": number})
+            while stream.try_next() is None:
+                pass
+            found.append(time.perf_counter() - begun)
+            time.sleep(0.01)
+    return statistics.median(found) * 1000
+
+
+@contextmanager
+def followers(port: int, number: int) -> Iterator[list[int]]:
+    """So many clients that follow, in one thread; how many events each has got."""
+    heard = [0] * number
+    loop = asyncio.new_event_loop()
+
+    async def follow(mine: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /api/v1/follow?namespace=bench.lag HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while line := await reader.readline():
+            heard[mine] += line.startswith(b"data:")
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(follow(mine) for mine in range(number)))
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(all_of_them(),), daemon=True)
+    thread.start()
+    time.sleep(2)
+    yield heard
+    for task in asyncio.all_tasks(loop):
+        loop.call_soon_threadsafe(task.cancel)
+
+
+async def load(port: int, path: str, seconds: float) -> float:
+    """Requests a second over some connections, each with one request at a time."""
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    until, count = time.perf_counter() + seconds, 0
+
+    async def ask() -> None:
+        nonlocal count
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() < until:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(int(size.split(b":")[1]))
+            count += 1
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
+    return count / (time.perf_counter() - begun)
+
+
+@contextmanager
+def running(folder: Path, environment: dict[str, str], command: str, core: int | None = None) -> Iterator[None]:
+    """A command of ours, its log in the folder; held to one core if that is named."""
+    with (folder / f"{command}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "watcher", command], env=environment, cwd=ROOT, stdout=log, stderr=log
+        )
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def answers(port: int) -> bool:
+    """Whether it listens."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def wait(condition: Any) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--load"]:
+        print(asyncio.run(load(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))))
+    else:
+        main()
