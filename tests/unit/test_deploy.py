@@ -111,7 +111,8 @@ def test_compose_keeps_the_daemon_without_privileges() -> None:
     """Whoever copies the file copies that too."""
     services: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
 
-    assert services.keys() == {"mongo", "initiate", "watcher"}
+    assert services.keys() == {"mongo", "initiate", "watcher", "web"}
+    assert services["web"]["profiles"] == ["web"]  # tests/unit/test_web_deploy.py
     for name in ("initiate", "watcher"):
         service = services[name]
         assert service["read_only"]

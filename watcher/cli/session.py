@@ -42,21 +42,21 @@ class Context:
     """
 
     def __init__(self, config_file: Path | None) -> None:
-        self._config_file = config_file
+        self.config_file = config_file
 
     def settings(self, **overrides: Any) -> Settings:
         """Read the settings; what the command line gives (None: nothing) wins."""
         from config.settings import load
 
         with _problems_said():
-            return load(self._config_file, **overrides)
+            return load(self.config_file, **overrides)
 
     def connection(self) -> Connection:
         """Read where history is kept, which is quicker than all settings."""
         from config.connection import read
 
         with _problems_said():
-            return read(self._config_file)
+            return read(self.config_file)
 
     @contextmanager
     def history(self) -> Iterator[Reader]:

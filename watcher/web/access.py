@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 COOKIE = "watcher_token"
 """What keeps a browser's token."""
 
-PUBLIC = frozenset({"/live", "/ready", "/login", "/logout"})
+PROBES = frozenset({"/live", "/ready"})
+"""What an orchestrator asks for, at an address that it chooses."""
+
+PUBLIC = PROBES | {"/login", "/logout"}
 """Paths that say nothing of the history; nor does what is below `STATIC`."""
 
 STATIC = "/static/"
@@ -75,11 +78,10 @@ class Access:
 
     def is_expected_host(self, host: str) -> bool:
         """Whether a request names a host by which this application is known."""
-        allowed = {name.lower() for name in self._settings.allowed_hosts}
-        if is_loopback(self._settings.host):
-            allowed |= {*_OWN_NAMES, self._settings.host.lower()}
-        elif not allowed:
+        named = {name.lower() for name in self._settings.allowed_hosts}
+        if not named and not is_loopback(self._settings.host):
             return True
+        allowed = named | {*_OWN_NAMES, self._settings.host.lower()}
         return _without_port(host.lower()) in allowed
 
     def address(self, request: Request) -> str | None:
@@ -116,13 +118,13 @@ class AccessMiddleware:
             return
         request = Request(scope, receive)
         request.state.address = self._access.address(request)
-        if not self._access.is_expected_host(request.headers.get("host", "")):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path not in PROBES and not self._access.is_expected_host(request.headers.get("host", "")):
             problem = problems.Problem(
                 HTTPStatus.MISDIRECTED_REQUEST, "unexpected-host", "this host name is not served here"
             )
             await problems.response(problem)(scope, receive, send)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in PUBLIC or path.startswith(STATIC):
             await self._app(scope, receive, send)
             return

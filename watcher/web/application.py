@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _STATIC = Path(__file__).parent / "static"
 _CLIENT_GONE = 499
+_COMPRESSED_BYTES = 1024
+_LEVEL = 5
 
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -120,7 +123,10 @@ def create(settings: WebSettings, client: MongoClient[Any], reader: Reader) -> A
             *api.routes(),
             *pages.routes(),
         ],
-        middleware=[Middleware(AccessMiddleware, access=access, access_log=access_log)],
+        middleware=[
+            Middleware(GZipMiddleware, minimum_size=_COMPRESSED_BYTES, compresslevel=_LEVEL),
+            Middleware(AccessMiddleware, access=access, access_log=access_log),
+        ],
         exception_handlers=dict.fromkeys(
             (Exception, HTTPException, problems.Problem, HistoryError, PyMongoError, ClientGoneError), _explain
         ),

@@ -17,6 +17,7 @@ import pymongo
 from pymongo import monitoring
 from pymongo.errors import PyMongoError
 
+from change_history.reconstruct.state import UnknownStateError
 from watcher.web import problems
 from watcher.web.counts import Counts
 from watcher.web.question import ClientGoneError, Question
@@ -184,6 +185,9 @@ class Asker:
                 answer = work(history)
                 self._note(request, history)
                 return answer
+        except UnknownStateError as error:
+            error.reason = self.visible(request.state.visitor).reason(error.reason)
+            raise
         except PyMongoError:
             question.check()
             raise

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 _RENAME = "rename"
 
+_OPEN_REASONS = ("no entry tells", "nothing was recorded of it", "its history before")
+"""How the reasons begin for which history cannot tell something, and that name nothing else."""
+
 Rank: TypeAlias = "tuple[HistoryPosition, bytes]"
 """Where an event stands in history: its position, and its id where several without a token share one."""
 
@@ -240,6 +243,12 @@ class VisibleHistory:
             return replace(event, description=ABSENT)
         return event
 
+    def reason(self, reason: str) -> str:
+        """Why history cannot tell something, without what is not visible: another namespace, an event of whatever."""
+        if self._visitor.reads_everything or reason.startswith(_OPEN_REASONS):
+            return reason
+        return "an event is missing"
+
     def _gap(self, gap: Event) -> Event | None:
         if self._visitor.reads_everything:
             return gap
@@ -288,7 +297,8 @@ class VisibleHistory:
         ended_by = self.shown(state.ended_by) if state.ended_by is not None else None
         gaps = tuple(gap for each in state.gaps if (gap := self._gap(each)) is not None)
         version = state.version if entry is not None else None
-        return replace(state, entry=entry, version=version, ended_by=ended_by, gaps=gaps)
+        unknown = self.reason(state.unknown) if state.unknown is not None else None
+        return replace(state, entry=entry, version=version, ended_by=ended_by, gaps=gaps, unknown=unknown)
 
     def _noted(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:

@@ -21,16 +21,37 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where the d
 
 @click.command()
 @click.option("--live", is_flag=True, help="Ask only whether it is alive, not whether the history is up to date.")
+@click.option("--serve", "served", is_flag=True, help="Ask `watcher serve` instead of the daemon.")
 @click.pass_context
-def health(ctx: click.Context, *, live: bool) -> None:
+def health(ctx: click.Context, *, live: bool, served: bool) -> None:
     """Ask the running daemon whether it is ready.
 
-    Asks at WATCHER_HTTP_HOST and WATCHER_HTTP_PORT. Exit status 0: yes; 1: no, or no answer.
+    Asks at WATCHER_HTTP_HOST and WATCHER_HTTP_PORT; with --serve, at WATCHER_SERVE_HOST and WATCHER_SERVE_PORT. Exit
+    status 0: yes; 1: no, or no answer.
     """
     settings: Settings = ctx.obj.settings()
+    if served:
+        fine, line = ask_served(settings.serve_host, settings.serve_port, live=live)
+        click.echo(line, err=not fine)
+        ctx.exit(exit_codes.OK if fine else _UNHEALTHY)
     fine, line = ask(settings.http_host, settings.http_port, live=live)
     click.echo(line, err=not fine)
     ctx.exit(exit_codes.OK if fine else _UNHEALTHY)
+
+
+def ask_served(host: str, port: int, *, live: bool) -> tuple[bool, str]:
+    """Ask `watcher serve` how it is; arguments and answer are those of `ask`."""
+    path = "/live" if live else "/ready"
+    where = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    try:
+        status, _ = _get(_ANY_ADDRESS.get(host, host), port, path)
+    except OSError as error:
+        return False, f"no answer from {where}: {error.strerror or error}; is `watcher serve` running, on this port?"
+    except (HTTPException, ValueError):
+        return False, f"what answers at {where} is not watcher; is WATCHER_SERVE_PORT right?"
+    if status == HTTPStatus.OK:
+        return True, "live" if live else "ready"
+    return False, "not live" if live else "not ready: the history does not answer"
 
 
 def ask(host: str, port: int, *, live: bool) -> tuple[bool, str]:

@@ -15,6 +15,7 @@ import structlog
 from config import log as logs
 from config import uri as uris
 from watcher.cli import exit_codes
+from watcher.cli.commands.operating.serving import Serving
 from watcher.embedded.errors import MongodError
 from watcher.embedded.server import EmbeddedServer
 from watcher.errors import FatalError, PositionLostError, PositionRefusedError
@@ -48,9 +49,16 @@ class Deployments(NamedTuple):
 @click.option("--exclude", metavar="GLOBS", help="Namespaces not to watch.")
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint.")
 @click.option("--partition", metavar="I/N", help="Record only partition I of N (default: all of them).")
+@click.option("--serve", "served", is_flag=True, help="Also run `watcher serve`, in a process beside this one.")
 @click.pass_context
 def run(
-    ctx: click.Context, include: str | None, exclude: str | None, stream: str | None, partition: str | None
+    ctx: click.Context,
+    *,
+    include: str | None,
+    exclude: str | None,
+    stream: str | None,
+    partition: str | None,
+    served: bool,
 ) -> None:
     """Record every change until told to stop.
 
@@ -62,7 +70,7 @@ def run(
     settings: Settings = ctx.obj.settings(include=include, exclude=exclude, stream=stream, partition=partition)
     logs.start(settings.log_level, settings.log_format)
     try:
-        _run(settings)
+        _run(settings, ctx.obj.config_file, served=served)
     except (FatalError, MongodError, PortInUseError) as error:
         if logs.is_console(settings.log_format):
             click.echo(f"watcher: {error}", err=True)  # for people: lines as they are
@@ -72,7 +80,7 @@ def run(
         ctx.exit(_EXIT_CODES.get(type(error), exit_codes.FATAL))
 
 
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, config_file: Path | None, *, served: bool) -> None:
     progress = Progress()
     with ExitStack() as stack:
         if settings.http_port:
@@ -81,6 +89,8 @@ def _run(settings: Settings) -> None:
             stack.callback(health.close)
         deployments = _deployments(settings, stack)
         _greet(settings, deployments)
+        if served:
+            stack.enter_context(Serving(deployments.history, settings, config_file))
         try:
             Service(settings, deployments.watched, deployments.history, progress).run()
         except AbortedError:
