@@ -1,4 +1,4 @@
-"""Build hook: compiles the fast path.
+"""Build hook: compiles the fast path, and the quick way of taking BSON apart.
 
 With the machine's C compiler, or, where there is none, with that of the package `ziglang` from PyPI, which is fetched
 for this build and thrown away after it (some 80 MB). Either needs Python's headers (`Python.h`), which come with most
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,7 @@ from setuptools.errors import BaseError, CCompilerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MODULE = "watcher.events._fast_path"
-SOURCE = "watcher/events/_fast_path.pyx"
+FAST_PATH, QUICK = "watcher.events._fast_path", "change_history.bson._quick"
 COMPILERS = ("cc", "gcc", "clang")
 ZIG = "ziglang>=0.13"
 FETCHING_S = 600
@@ -37,7 +37,7 @@ class NoCompilerError(Exception):
 
 
 class FastPath(BuildHookInterface[Any]):
-    """Compiles `watcher/events/_fast_path.pyx`: into the wheel, or for an editable installation beside its source."""
+    """Compiles what is in Cython: into the wheel, or for an editable installation beside its source."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile.
@@ -52,14 +52,15 @@ class FastPath(BuildHookInterface[Any]):
         except (BaseError, CCompilerError, NoCompilerError, OSError) as error:
             self.app.display_warning(f"without the fast path, recording takes over ten times the CPU: {error}")
             return
-        name = f"watcher/events/{compiled.name}"
-        if version == "editable":
-            # Whole or not at all: a daemon may be starting from this checkout.
-            beside = Path(self.root, f"{name}.new")
-            beside.write_bytes(compiled.read_bytes())
-            beside.replace(Path(self.root, name))
-        else:
-            build_data["force_include"][str(compiled)] = name
+        for file in compiled:
+            name = str(file.relative_to(self._scratch.name))
+            if version == "editable":
+                # Whole or not at all: a daemon may be starting from this checkout.
+                beside = Path(self.root, f"{name}.new")
+                beside.write_bytes(file.read_bytes())
+                beside.replace(Path(self.root, name))
+            else:
+                build_data["force_include"][str(file)] = name
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
 
@@ -69,8 +70,8 @@ class FastPath(BuildHookInterface[Any]):
         self._scratch.cleanup()
 
 
-def _compile(root: Path, scratch: Path, say: Callable[[str], None]) -> Path:
-    """Compile in a scratch folder; the file."""
+def _compile(root: Path, scratch: Path, say: Callable[[str], None]) -> list[Path]:
+    """Compile in a scratch folder; the files, each where it belongs below that."""
     headers = Path(sysconfig.get_path("include"))
     if not (headers / "Python.h").exists():
         raise NoCompilerError(
@@ -79,35 +80,47 @@ def _compile(root: Path, scratch: Path, say: Callable[[str], None]) -> Path:
     sys.path.insert(0, str(root))
     from watcher.events._sources import digest
 
-    made_from = [("FAST_PATH_SOURCES", f'"{digest(root / "watcher" / "events")}"')]
-    extension = Extension(MODULE, [str(root / SOURCE)], define_macros=made_from)
-    modules = cythonize([extension], include_path=[str(root)], build_dir=str(scratch))
+    quick = blake2b(_source(root, QUICK).read_bytes(), digest_size=16).hexdigest()
+    made_from = {
+        FAST_PATH: ("FAST_PATH_SOURCES", f'"{digest(root / "watcher" / "events")}"'),
+        QUICK: ("QUICK_SOURCE", f'"{quick}"'),
+    }
+    extensions = [Extension(name, [str(_source(root, name))], define_macros=[made_from[name]]) for name in made_from]
+    modules = cythonize(extensions, include_path=[str(root)], build_dir=str(scratch))
     if os.environ.get("CC") is None and not any(map(shutil.which, COMPILERS)):
         say(f"there is no C compiler: fetching one for this build, the package {ZIG}")
-        return _compile_with_zig(modules[0], headers, scratch)
+        return _compile_with_zig(modules, headers, scratch)
     command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")
     command.build_lib = command.build_temp = str(scratch)
     command.ensure_finalized()
     command.run()
-    return scratch / str(command.get_ext_filename(MODULE))
+    return [scratch / str(command.get_ext_filename(module.name)) for module in modules]
 
 
-def _compile_with_zig(extension: Extension, headers: Path, scratch: Path) -> Path:
+def _source(root: Path, module: str) -> Path:
+    return root / f"{module.replace('.', '/')}.pyx"
+
+
+def _compile_with_zig(extensions: list[Extension], headers: Path, scratch: Path) -> list[Path]:
     """Compile for any processor of this kind, as the machine's own compiler would by default."""
     tools = scratch / "tools"
     # -I: out of the build's own environment, which has no pip.
     _run([sys.executable, "-I", "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tools), ZIG])
-    target = scratch / f"{MODULE.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
-    macros = [f"-D{name}={value}" for name, value in extension.define_macros]
-    options = ["-mcpu=baseline", "-O2", "-g0", "-shared", "-fPIC", "-fwrapv", "-fno-sanitize=undefined", "-DNDEBUG"]
-    options += [f"-I{headers}", *macros, *extension.sources, "-o", str(target)]
-    _run(
-        [sys.executable, "-m", "ziglang", "cc", *options],
-        PYTHONPATH=str(tools),
-        ZIG_GLOBAL_CACHE_DIR=str(scratch / "cache"),
-        ZIG_LOCAL_CACHE_DIR=str(scratch / "cache"),
-    )
-    return target
+    found = []
+    for extension in extensions:
+        target = scratch / f"{extension.name.replace('.', '/')}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        macros = [f"-D{name}={value}" for name, value in extension.define_macros]
+        options = ["-mcpu=baseline", "-O2", "-g0", "-shared", "-fPIC", "-fwrapv", "-fno-sanitize=undefined", "-DNDEBUG"]
+        options += [f"-I{headers}", *macros, *extension.sources, "-o", str(target)]
+        _run(
+            [sys.executable, "-m", "ziglang", "cc", *options],
+            PYTHONPATH=str(tools),
+            ZIG_GLOBAL_CACHE_DIR=str(scratch / "cache"),
+            ZIG_LOCAL_CACHE_DIR=str(scratch / "cache"),
+        )
+        found.append(target)
+    return found
 
 
 def _run(command: list[str], **environment: str) -> None:

@@ -13,6 +13,8 @@ import struct
 from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
+from change_history.bson.quick import COMPILED as _compiled  # noqa: N811 - it is a module
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -82,6 +84,8 @@ def elements(document: bytes) -> list[Element]:
     Raises:
         MalformedBSON: a length or a type is impossible.
     """
+    if _compiled is not None and type(document) is bytes and (quick := _compiled.elements(document)) is not None:
+        return quick  # type: ignore[no-any-return]
     found: list[Element] = []
     append = found.append
     size_of, beside = _SIZE, _BESIDE
@@ -156,6 +160,8 @@ def fields(document: bytes) -> dict[bytes, Value]:
     Raises:
         MalformedBSON: a length or a type is impossible.
     """
+    if _compiled is not None and type(document) is bytes and (quick := _compiled.fields(document)) is not None:
+        return quick  # type: ignore[no-any-return]
     # The loop of `elements` once more: nothing is done as often as this, and a list on the way would cost a quarter.
     found: dict[bytes, Value] = {}
     size_of, beside, index = _SIZE, _BESIDE, document.index

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.lineage import Incarnation
     from change_history.reconstruct.point_in_time import Moment
     from change_history.stored.event import Event
+    from change_history.stored.order import Fields
 
 
 class CollectionDocument(NamedTuple):
@@ -219,25 +220,37 @@ def _of_entries(
     """What a document was, from its entries in the order of their `_id`s. What cuts have in common is folded once."""
     document_id: raw.Value | None = None
     following: list[Following | None] = [None] * len(stretches)
+    cuts = range(len(stretches))
     for position, fields in fields_in_order(fields_of(database, stored)):
         document_id = document_id or fields[b"document_id"]
         namespace = raw.text_of(fields[b"namespace"])
-        concerned = {
-            number
-            for number, within in enumerate(stretches)
-            if any(name == namespace and since <= position < until for name, since, until in within)
-        }
-        for one in {following[number] for number in concerned}:
-            sharing = {number for number, other in enumerate(following) if other is one}
-            ahead = one if one is not None else Following(None)
-            if one is not None and sharing - concerned:
-                ahead = Following(one.reconstructed())
-            for number in sharing & concerned:
-                following[number] = ahead
-            ahead.add(fields)
+        concerned = [number for number in cuts if _covers(stretches[number], namespace, position)]
+        if concerned:
+            first = following[concerned[0]]
+            sharing = [number for number in cuts if following[number] is first]
+            if first is not None and sharing == concerned:  # nearly always
+                first.add(fields)
+            else:
+                _follow_apart(following, concerned, fields)
     if document_id is None:
         raise ValueError("no entry to fold")
     return document_id, [one.reconstructed() if one is not None else None for one in following]
+
+
+def _covers(within: Sequence[_Stretch], namespace: bytes, position: HistoryPosition) -> bool:
+    return any(name == namespace and since <= position < until for name, since, until in within)
+
+
+def _follow_apart(following: list[Following | None], concerned: Sequence[int], fields: Fields) -> None:
+    """Let the cuts that an entry concerns follow it; what they had in common with others ends before it."""
+    for one in {following[number] for number in concerned}:
+        sharing = {number for number, other in enumerate(following) if other is one}
+        ahead = one if one is not None else Following(None)
+        if one is not None and not sharing <= set(concerned):
+            ahead = Following(one.reconstructed())
+        for number in sharing.intersection(concerned):
+            following[number] = ahead
+        ahead.add(fields)
 
 
 def _judged(

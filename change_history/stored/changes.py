@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from change_history.bson import raw
 from change_history.bson.image import RepeatedKeyError
 from change_history.bson.paths import dotted, is_ambiguous, read_dotted
+from change_history.bson.quick import COMPILED
 from change_history.stored.names import FROM_HISTORY, FROM_UNKNOWN
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ def whole_document(changes: bytes) -> bytes | None:
     Returns:
         The document; None if a change may say more than a field and its new value: then they are to be decoded.
     """
+    if COMPILED is not None and (quick := COMPILED.whole_document(changes)) is not None:
+        return quick  # type: ignore[no-any-return]
     if _SAYS_MORE(changes) is not None:
         return None
     parts: list[bytes] = []

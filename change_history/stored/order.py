@@ -135,8 +135,21 @@ def fields_in_order(
     stored: Iterable[Fields], *, newest_first: bool = False
 ) -> Iterator[tuple[HistoryPosition, Fields]]:
     """Put entries, given as top-level fields and sorted by `_id`, in the stream's order, each with its position."""
-    for _, run in groupby(stored, key=lambda fields: ClusterTime.from_id(identity(fields))):
-        placed = [(position_of(fields), fields) for fields in run]
-        if len(placed) > 1:
-            placed.sort(key=lambda item: (item[0], identity(item[1])), reverse=newest_first)
-        yield from placed
+    run: list[tuple[HistoryPosition, Fields]] = []
+    time: ClusterTime | None = None
+    for fields in stored:
+        following = ClusterTime.from_id(identity(fields))
+        if following != time:
+            yield from _put_in_order(run, newest_first=newest_first)
+            run, time = [], following
+        token = fields.get(b"resume_token")
+        run.append((HistoryPosition(following, token[1][5:] if token is not None else _AFTER_ALL), fields))
+    yield from _put_in_order(run, newest_first=newest_first)
+
+
+def _put_in_order(
+    run: list[tuple[HistoryPosition, Fields]], *, newest_first: bool
+) -> list[tuple[HistoryPosition, Fields]]:
+    if len(run) > 1:
+        run.sort(key=lambda item: (item[0], identity(item[1])), reverse=newest_first)
+    return run
