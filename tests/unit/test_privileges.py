@@ -117,7 +117,7 @@ def test_a_role_names_each_resource_once() -> None:
 def test_naming_database_users_needs_to_list_them_and_to_read_the_oplog() -> None:
     """And is not asked for where nobody wants it: it shows every user of the deployment."""
     scope = Scope(("shop.*",), (), "change_history")
-    wanted = {("*.*", "viewUser"), ("local.oplog.rs", "find")}
+    wanted = {("the cluster", "viewUser"), ("local.oplog.rs", "find")}
 
     def essential(sessions: ActorSessions) -> set[tuple[str, str]]:
         settings = Settings(include=scope.include, actor_sessions=sessions)

@@ -112,7 +112,7 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
     tells_users = settings.actor_sessions is ActorSessions.ON
     if tells_users:
         needs += [
-            Need(Resource(), "viewUser", "know the names of database users"),
+            Need(CLUSTER, "viewUser", "know the names of database users"),
             Need(OPLOG, "find", "know the sessions of what is written outside of transactions"),
         ]
     return (

@@ -77,7 +77,7 @@ class Users:
                 raise
             if not self._refused:
                 self._refused = True
-                remedy = "grant viewUser on all databases (`watcher roles`)" if error.code in UNAUTHORIZED else ""
+                remedy = "grant viewUser on the cluster (`watcher roles`)" if error.code in UNAUTHORIZED else ""
                 log.warning(
                     "the users of the deployment cannot be listed; only those that are known already are named",
                     error=name_of(error),
