@@ -19,6 +19,7 @@ _COMMANDS = {
     "blame": "Show when, and by which event, each field of a document got its value.",
     "revert": "Make a document what it was, bring it back, or undo a transaction.",
     "export": "Write history, or what documents were, into a file: NDJSON, CSV, Parquet.",
+    "lake": "Append history to a Delta Lake table, each event exactly once.",
     "stats": "Count what is recorded, by collection, day, document and field.",
     "gaps": "List what was lost: intervals of which nothing is known.",
     "import": "Bring in the list of changes that an application has kept by itself.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Namespace, Query
 from watcher.cli.parsing.options import Command, argument, is_given, option, utc_option
+from watcher.cli.parsing.places import Place, store_option
 from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.reader import Reader
-    from change_history.reconstruct.point_in_time import PointInTime
+    from change_history.reconstruct.point_in_time import Moment, PointInTime
     from watcher.cli.session import Context
 
 
@@ -28,6 +29,10 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
         yield "--bson is nothing for a terminal; write it into a file, or a pipe to `bsondump`."
     if "document_id" in given and "query" in given:
         yield "--query chooses among the documents of a collection; leave it out, or the ID."
+    if "lake" in given and ("document_id" not in given or isinstance(given.get("at"), int)):
+        yield "--lake tells one document, as of a time: name its ID, and no version."
+    if "store" in given and "lake" not in given:
+        yield "--store is about the table that --lake names."
     if "document_id" not in given and isinstance(given.get("at"), int):
         yield f"--at {given['at']} is the number of a version, which only a document has; name its ID."
 
@@ -61,6 +66,8 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @option(
     "--bson", "as_bson", is_flag=True, help="Documents as BSON, to the byte, as `bsondump` and `mongorestore` read it."
 )
+@option("--lake", metavar="PLACE", type=Place(), help="Ask the Delta Lake table there, which keeps what has expired.")
+@store_option
 @utc_option
 @click.pass_obj
 def show(
@@ -73,16 +80,31 @@ def show(
     as_json: bool,
     as_bson: bool,
     zone: tzinfo | None,
+    lake: str | None,
+    store: dict[str, str],
 ) -> None:
     """Show a document as it was."""
     from watcher.cli.rendering import states
 
     named = is_given("document_id")
+    if lake is not None:
+        from watcher.cli.commands.operating import lake_job
+
+        document = lake_job.document(lake, store, namespace, document_id, cast("Moment | None", at))
+        _show_one(document, namespace, document_id, _printer(as_json, as_bson, pretty=True))
+        return
     with states.asked(context) as history:
         if named:
             _show_document(history, namespace, document_id, at, zone, _printer(as_json, as_bson, pretty=True))
         else:
             _show_collection(history, namespace, at, query, zone, _printer(as_json, as_bson, pretty=False))
+
+
+def _show_one(document: bytes, namespace: str, document_id: Any, show_one: Callable[[bytes], bool]) -> None:
+    from watcher.cli.rendering import states
+
+    if not show_one(document):
+        say(f"{states.named(namespace, document_id)} {_MISLEADING}")
 
 
 def _show_document(
@@ -95,8 +117,7 @@ def _show_document(
         raise CommandError(states.absent(history, state, at, zone), exit_codes.NOT_FOUND)
     say(f"{states.named(namespace, document_id)}: {states.stands(state, zone)}")
     states.say_gaps(state.gaps, zone)
-    if not show_one(state.data):
-        say(f"{states.named(namespace, document_id)} {_MISLEADING}")
+    _show_one(state.data, namespace, document_id, show_one)
 
 
 def _show_collection(

@@ -1,0 +1,349 @@
+"""`watcher lake`: the rows in the table are the history, each once, whatever is killed or cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+from urllib.request import Request, urlopen
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pytest
+from bson import Binary
+from deltalake import DeltaTable
+
+from change_history.bson.redacted import How, written
+from change_history.stored import amendments
+from change_history.stored.amendments import Kind
+from change_history.stored.reading import RAW
+from tests.chaos.proxy import Proxies
+from tests.support.daemon import eventually
+from tests.support.export_command import START, numbered_event
+from tests.support.servers import free_port
+from watcher.cli import exit_codes
+from watcher.lake.table import Table, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pymongo.database import Database
+
+    from tests.support.daemon import Daemon
+
+FULL_SIZE = os.environ.get("WATCHER_TEST_FULL_SIZE") == "1"
+KILLS = 200 if FULL_SIZE else 6
+PATIENCE_S = 120
+
+
+class Lake:
+    """Runs `watcher lake` for a history, into one place."""
+
+    def __init__(self, environment: dict[str, str], place: str, store: dict[str, str]) -> None:
+        self.environment = os.environ | environment
+        self.place = place
+        self.store = store
+
+    def command(
+        self, verb: str, *more: str, place: str | None = None, store: dict[str, str] | None = None
+    ) -> list[str]:
+        """What is run."""
+        options = [part for item in (store or self.store).items() for part in ("--store", "=".join(item))]
+        return [sys.executable, "-m", "watcher", "lake", verb, "--to", place or self.place, *options, *more]
+
+    def run(self, verb: str, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        command = self.command(verb, *more, **options)
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
+
+    def start(self, verb: str, *more: str, **options: Any) -> subprocess.Popen[str]:
+        """Start it."""
+        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(self.command(verb, *more, **options), env=self.environment, **pipes)
+
+    def once(self) -> None:
+        """Append what is there."""
+        found = self.run("once")
+        assert found.returncode == exit_codes.OK, found.stderr
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is in the table."""
+        table = DeltaTable(self.place, storage_options=self.store)
+        found: list[dict[str, Any]] = table.to_pyarrow_table().to_pylist()
+        return sorted(found, key=lambda row: (row["event"], row["ordinal"]))
+
+    def entries(self) -> list[bytes]:
+        """The history documents that are in the table, in the order of `_id`, each as often as it is there."""
+        return [row["entry"] for row in self.rows() if row["ordinal"] == 0]
+
+
+@pytest.fixture
+def kept(database: Database[Any]) -> Database[Any]:
+    """A history with some events."""
+    database.history.insert_many([numbered_event(number) for number in range(50)])
+    return database
+
+
+@pytest.fixture
+def lake(kept: Database[Any], replica_set_uri: str, tmp_path: Path) -> Lake:
+    """A table in a folder."""
+    environment = {"WATCHER_HISTORY_URI": replica_set_uri, "WATCHER_HISTORY_DATABASE": kept.name}
+    return Lake(environment, str(tmp_path / "lake"), {})
+
+
+def stored(database: Database[Any]) -> list[bytes]:
+    """The history, in the order of `_id`."""
+    found = database.get_collection("history", codec_options=RAW).find(sort=[("_id", 1)])
+    return [bytes(document.raw) for document in found]
+
+
+class Writer(threading.Thread):
+    """Writes into a history as a daemon, its side threads and its commands do: new events, late ones, actors."""
+
+    def __init__(self, database: Database[Any], seed: int) -> None:
+        super().__init__(daemon=True)
+        self.database, self.random, self.stopped = database, random.Random(seed), threading.Event()
+
+    def run(self) -> None:
+        """Write until stopped."""
+        number = 100
+        while not self.stopped.is_set():
+            late = self.random.random() < 0.1
+            at = number if not late else self.random.randrange(100, number + 1) + 1_000_000
+            event = numbered_event(at)
+            event["resume_token"] = Binary(number.to_bytes(8, "big"))
+            digest = blake2b(event["resume_token"], digest_size=8).digest()
+            event["_id"] = Binary(bytes(event["_id"])[:8] + digest)
+            self.database.history.insert_one(event)
+            if self.random.random() < 0.2:
+                who = {"$set": {"actor": {"id": "alice", "provenance": "session"}}}
+                one = next(self.database.history.aggregate([{"$sample": {"size": 1}}, {"$project": {"_id": 1}}]))
+                self.database.history.update_one({"_id": one["_id"], "actor": {"$exists": False}}, who)
+            number += 1
+            time.sleep(0.002)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.join()
+
+
+def test_the_rows_are_the_history_and_a_second_time_adds_nothing(lake: Lake, kept: Database[Any]) -> None:
+    """Twice the same event would be twice the turnover."""
+    lake.once()
+    first = lake.rows()
+    found = lake.run("once", "--json")
+
+    expected = [row for document in stored(kept) for row in rows_of(document)]
+    assert [(row["event"], row["ordinal"], row["new_value"]) for row in first] == [
+        (row[0], row[-2], row[[*first[0]].index("new_value")]) for row in expected
+    ]
+    assert lake.entries() == stored(kept)
+    assert json.loads(found.stdout)["events"] == 0
+    assert lake.rows() == first
+    status = json.loads(lake.run("status", "--json").stdout)
+    assert (status["events"], status["rows"]) == (50, 100)
+
+
+@pytest.mark.timeout(1800)
+def test_an_exporter_that_is_killed_at_any_moment_loses_and_repeats_nothing(lake: Lake, kept: Database[Any]) -> None:
+    """In the first scan, between two commits of one flush, in the middle of a compaction."""
+    chance = random.Random(18)
+    with Writer(kept, 18):
+        for _ in range(KILLS):
+            with lake.start("run", "--interval", "1") as exporter:
+                time.sleep(chance.uniform(0.5, 4))
+                exporter.kill()
+    lake.once()
+
+    assert lake.entries() == stored(kept)
+
+
+def test_of_two_exporters_one_ends_and_each_row_is_there_once(lake: Lake, kept: Database[Any]) -> None:
+    """A second one is started by mistake, or by an orchestrator that takes the first for dead."""
+    with Writer(kept, 2):
+        both = [lake.start("run", "--interval", "1") for _ in range(2)]
+        ended = eventually(lambda: [each for each in both if each.poll() is not None], "one that gives up")
+        assert [each.returncode for each in ended] == [exit_codes.BUSY]
+        assert "another exporter writes to" in (ended[0].stderr.read() if ended[0].stderr else "")
+    for each in both:
+        each.send_signal(signal.SIGTERM)
+        each.communicate(timeout=PATIENCE_S)
+    assert sorted(each.returncode for each in both) == [exit_codes.OK, exit_codes.BUSY]
+    lake.once()
+
+    assert lake.entries() == stored(kept)
+
+
+def test_what_is_erased_leaves_the_table_and_its_files_and_what_expires_stays(
+    lake: Lake, kept: Database[Any], tmp_path: Path
+) -> None:
+    """Erased in the history and kept in the lake is not erased."""
+    secret = "Sybil Vane 4711"
+    ids = [bytes(document["_id"]) for document in kept.history.find(sort=[("_id", 1)])]
+    kept.history.update_one({"_id": Binary(ids[3])}, {"$set": {"changes.0.new_value": secret}})
+    kept.history.update_one({"_id": Binary(ids[4])}, {"$set": {"changes.0.new_value": secret}})
+    lake.once()
+    expired = stored(kept)[9]
+    assert any(secret in str(row["new_text"]) for row in lake.rows())
+
+    amendments.note(kept, Kind.ERASED, [ids[3], ids[4]])
+    _, payload = written(How.ERASED)
+    marker = {"changes.0.new_value": Binary(payload[5:], payload[4])}
+    kept.history.update_one({"_id": Binary(ids[3])}, {"$set": marker})
+    kept.history.delete_one({"_id": Binary(ids[4])})
+    amendments.note(kept, Kind.EXPIRED, [ids[9]])
+    kept.history.delete_one({"_id": Binary(ids[9])})
+    lake.once()
+
+    assert lake.entries() == sorted([*stored(kept), expired], key=lambda entry: entry[9:25])
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "lake").rglob("*") if path.is_file())
+    files = list((tmp_path / "lake").rglob("*.parquet"))
+    assert secret.encode() not in everything
+    assert not any(secret in str(pd.read_parquet(path).to_dict()) for path in files)
+
+
+def test_a_table_whose_place_in_the_history_is_lost_is_compared_with_it(lake: Lake, kept: Database[Any]) -> None:
+    """The exporter was away for longer than the oplog reaches back: nothing twice, nothing missing, changes too."""
+    lake.once()
+    table = Table(lake.place, {})
+    position = table.open()
+    assert position is not None
+    table.append((), position.at("82" + "00" * 8 + position.token[18:]))
+    kept.history.update_one({}, {"$set": {"actor": {"id": "bob", "provenance": "stamp"}}})
+    kept.history.insert_many([numbered_event(number) for number in range(60, 90)])
+    early = Binary(START.to_bytes(4, "big") + b"x" * 12)
+    kept.history.insert_one({**numbered_event(7, document_id=99), "_id": early, "resume_token": Binary(b"late")})
+
+    lake.once()
+    assert lake.entries() == stored(kept)
+
+
+def test_a_document_is_told_from_the_table_after_it_expired(
+    daemon: Daemon, database: Database[Any], replica_set_uri: str, tmp_path: Path
+) -> None:
+    """History is kept for a year, and somebody asks about the year before."""
+    database.orders.insert_one({"_id": 17, "status": "new", "items": [{"sku": "a"}]})
+    database.orders.update_one({"_id": 17}, {"$set": {"status": "paid", "items.0.sku": "b"}})
+    between = database.command("ping")["operationTime"]
+    database.orders.delete_one({"_id": 17})
+    database.end.insert_one({"_id": "end"})
+    daemon.recorded(f"{database.name}.end", "end")
+    environment = {"WATCHER_HISTORY_URI": replica_set_uri, "WATCHER_HISTORY_DATABASE": daemon.database.name}
+    place = str(tmp_path / "lake")
+    lake = Lake(environment, place, {})
+    lake.once()
+    daemon.database.history.delete_many({"document_id": 17})
+
+    def show(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "watcher", "show", f"{database.name}.orders", "17", "--lake", place, *more]
+        return subprocess.run(command, env=lake.environment, capture_output=True, text=True, check=False)
+
+    at = f"{between.time}:{between.inc}"
+    assert json.loads(show("--at", at).stdout) == {"_id": 17, "status": "paid", "items": [{"sku": "b"}]}
+    assert show().returncode == exit_codes.NOT_FOUND
+    assert show("--at", "2020-01-01").returncode == exit_codes.NOT_FOUND
+    assert show("--at", "-1").returncode == exit_codes.USAGE
+
+
+def test_readers_of_delta_tables_read_it(lake: Lake, kept: Database[Any]) -> None:
+    """DuckDB and Polars by the table's own log, pandas by Arrow."""
+    lake.once()
+    lake.once()
+    table = DeltaTable(lake.place)
+    frame = pl.read_delta(lake.place)
+    arrow = table.to_pyarrow_table()  # noqa: F841 - DuckDB finds it by its name
+    relation = duckdb.sql("SELECT field, count(*) FROM arrow GROUP BY field ORDER BY field")
+
+    assert relation is not None
+    assert relation.fetchall() == [("a", 50), ("b", 50)]
+    assert frame.height == 100
+    assert sorted(table.to_pandas()["field"].unique()) == ["a", "b"]
+
+
+def test_what_is_wrong_is_said_with_what_to_do(lake: Lake, tmp_path: Path) -> None:
+    """A table of something else is not written to; a store that is away is named."""
+    other = tmp_path / "other"
+    frame = pl.DataFrame({"a": [1]})
+    frame.write_delta(str(other))
+    foreign = lake.run("once", place=str(other))
+    away = lake.run("status", place="s3://none/lake", store=store_at(1) | {"max_retries": "0"})
+    nowhere = lake.run("status", place=str(tmp_path / "nowhere"))
+    wrong = lake.run("once", "--store", "x", place="ftp://x")
+
+    assert (foreign.returncode, "table of something else" in foreign.stderr) == (exit_codes.FATAL, True)
+    assert (away.returncode, "the store does not answer" in away.stderr) == (exit_codes.UNREACHABLE, True)
+    assert nowhere.returncode == exit_codes.NOT_FOUND
+    assert wrong.returncode == exit_codes.USAGE
+    assert "Traceback" not in foreign.stderr + away.stderr + nowhere.stderr + wrong.stderr
+
+
+@contextmanager
+def object_store() -> Iterator[int]:
+    """An S3 store with a bucket `lake`; its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+
+            def made() -> bool:
+                try:
+                    with urlopen(Request(f"http://127.0.0.1:{port}/lake", method="PUT")) as answer:
+                        return bool(answer.status == HTTPStatus.OK)
+                except OSError:
+                    return False
+
+            eventually(made, "an object store")
+            yield port
+        finally:
+            server.kill()
+
+
+def store_at(port: int) -> dict[str, str]:
+    """How to reach an object store."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+    }
+
+
+@pytest.mark.timeout(1800)
+def test_an_object_store_that_is_cut_off_and_an_exporter_that_is_killed(
+    kept: Database[Any], replica_set_uri: str
+) -> None:
+    """Whether a commit arrived is not known when the network breaks off in its middle."""
+    chance = random.Random(4)
+    environment = {"WATCHER_HISTORY_URI": replica_set_uri, "WATCHER_HISTORY_DATABASE": kept.name}
+    with object_store() as port, Proxies([(through := free_port(), port)]) as proxies:
+        lake = Lake(environment, "s3://lake/history", store_at(through))
+        with Writer(kept, 4):
+            for _ in range(KILLS):
+                with lake.start("run", "--interval", "1") as exporter:
+                    time.sleep(chance.uniform(0.5, 3))
+                    proxies.cut("", silent=chance.random() < 0.3)
+                    time.sleep(chance.uniform(0, 1))
+                    proxies.heal()
+                    time.sleep(chance.uniform(0, 3))
+                    exporter.kill()
+        lake.store = store_at(port)
+        lake.once()
+        assert lake.entries() == stored(kept)

@@ -1,0 +1,74 @@
+"""`watcher lake`: history as a Delta Lake table, for whoever outgrows one machine for reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from watcher.cli.parsing.places import Place, store_option
+
+if TYPE_CHECKING:
+    from watcher.cli.session import Context
+
+_SHORTEST_S, _LONGEST_S = 1, 3600
+place_option = click.option(
+    "--to", "place", metavar="PLACE", type=Place(), required=True, help="Folder or s3://… of it."
+)
+_STATUS = (
+    "2 wrong usage or settings, or deltalake is not installed, 3 there is no history, 4 the deployment or the store "
+    "does not answer, 7 the table cannot be used, 8 another exporter writes to it."
+)
+
+
+@click.group()
+def lake() -> None:
+    """Append history to a Delta Lake table, each event exactly once.
+
+    The table has a row for each change, as `watcher export` writes them, partitioned by day. It says itself how far it
+    is, so an exporter can be killed and started anywhere. What is erased from history is erased from it; what expires
+    stays, and `watcher show NS ID --at TIME --lake PLACE` tells a document from it.
+    """
+
+
+@lake.command(epilog=f"Exit status: 0 done, {_STATUS}")
+@place_option
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="What was done as one line of JSON.")
+@click.pass_obj
+def once(context: Context, *, place: str, store: dict[str, str], as_json: bool) -> None:
+    """Append what is there now, and end."""
+    from watcher.cli.commands.operating import lake_job
+
+    lake_job.once(context, place, store, as_json=as_json)
+
+
+@lake.command(epilog=f"Exit status: 0 stopped by a signal, {_STATUS}")
+@place_option
+@store_option
+@click.option(
+    "--interval",
+    "interval_s",
+    metavar="SECONDS",
+    type=click.IntRange(_SHORTEST_S, _LONGEST_S),
+    default=30,
+    show_default=True,
+    help="Between two commits.",
+)
+@click.pass_obj
+def run(context: Context, *, place: str, store: dict[str, str], interval_s: int) -> None:
+    """Append what is there, and go on with what is new until told to stop."""
+    from watcher.cli.commands.operating import lake_job
+
+    lake_job.run(context, place, store, interval_s)
+
+
+@lake.command(epilog=f"Exit status: 0 shown, {_STATUS}")
+@place_option
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="As one line of JSON.")
+def status(*, place: str, store: dict[str, str], as_json: bool) -> None:
+    """Show how far a table is, and how large."""
+    from watcher.cli.commands.operating import lake_job
+
+    lake_job.status(place, store, as_json=as_json)

@@ -1,0 +1,64 @@
+"""What a document was, from a table alone: also before the horizon from which on the history itself tells."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from bson import Timestamp
+
+from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.equality import key_of
+from change_history.bson.values import to_raw
+from change_history.export import tables
+from change_history.reconstruct.entries import follow
+from change_history.stored.order import position_of
+from watcher.lake.table import LakeError
+
+if TYPE_CHECKING:
+    from change_history.reconstruct.entries import Reconstructed
+    from change_history.reconstruct.point_in_time import Moment
+    from watcher.lake.table import Table
+
+
+def reconstruct(table: Table, namespace: str, document_id: Any, at: Moment | None) -> Reconstructed | None:
+    """What a document was; None: the table has nothing of it up to then.
+
+    Only entries under this very namespace are looked at: not those from before a rename.
+
+    Args:
+        table: opened.
+        at: an aware wall time or a cluster time, included; None: the last that the table has.
+
+    Raises:
+        LakeError: there is no table.
+        watcher.lake.table.StoreError: the store does not answer.
+    """
+    if not table.exists:
+        raise LakeError(f"there is no table in {table.uri}; `watcher lake once --to {table.uri}` makes one.")
+    wanted = to_raw(document_id)
+    conditions = [
+        "ordinal = 0 AND entry IS NOT NULL",
+        f"namespace = {_text(namespace)}",
+        f"document_key = {_text(tables.plain(wanted))}",
+        *_until(at),
+    ]
+    found = [raw.fields(row["entry"]) for row in table.select(["entry"], " AND ".join(conditions))]
+    entries = [fields for fields in found if key_of(fields[b"document_id"]) == key_of(wanted)]
+    return follow(sorted(entries, key=position_of)) if entries else None
+
+
+def _until(at: Moment | None) -> list[str]:
+    if at is None:
+        return []
+    if isinstance(at, Timestamp):
+        return [f"event <= X'{ClusterTime.of(at).last_id.hex()}'"]
+    moment = at.astimezone(UTC)
+    written = moment.isoformat(timespec="milliseconds")
+    return [f"day <= '{moment.date()}'", f"timestamp <= TIMESTAMP '{written}'"]
+
+
+def _text(value: str) -> str:
+    escaped = value.replace("'", "''")
+    return f"'{escaped}'"

@@ -1,0 +1,270 @@
+"""Following a history into a table: what is there, then what is new, and what has changed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from change_history.bson import raw, redacted
+from change_history.stored.order import position_of
+from watcher.errors import Verdict, classify, words_of
+from watcher.lake.feed import Feed, LostError, What
+from watcher.lake.position import Position
+from watcher.lake.table import LakeError, StoreError, Table
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Mapping
+
+    from watcher.lake.feed import News
+
+log = structlog.get_logger(__name__)
+
+MOST_EVENTS = 50_000
+MOST_BYTES = 64 * 1024 * 1024
+"""So much is held in memory before it is written: the first of both that is reached."""
+_KEEP_ALIVE_S = 600.0
+"""A position is written so often though nothing is new, so that it does not fall off the oplog."""
+_COMMITS_UNTIL_COMPACT = 60
+_KEPT_HOURS = 168
+"""For so long files stay that the table no longer needs: whoever began to read may still."""
+_PATIENCE = 8
+_LONGEST_DELAY_S = 30.0
+_ERASED = redacted.MAGIC + b"\x00e"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What was done.
+
+    Attributes:
+        events: how many entries were appended.
+        rows: how many rows they gave.
+        changed: how many entries were written anew, or removed, because the history changed.
+    """
+
+    events: int = 0
+    rows: int = 0
+    changed: int = 0
+
+
+class Follower:
+    """Appends a history to a table, each entry once.
+
+    It holds nothing that is not in the table: after whatever fails, it reads the table's position and goes on there.
+
+    Args:
+        feed: the history.
+        table: where to.
+        stop: set when it is to end.
+        interval_s: seconds between two commits.
+        on_progress: called after each commit.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        table: Table,
+        stop: threading.Event,
+        interval_s: float,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._feed, self._table, self._stop = feed, table, stop
+        self._interval_s = interval_s
+        self._on_progress = on_progress
+        self.progress = Progress()
+        self._pending: dict[bytes, bytes] = {}
+        self._doubted: set[bytes] = set()
+        self._changed: dict[bytes, bytes] = {}
+        self._gone: set[bytes] = set()
+        self._bytes = 0
+        self._commits = 0
+        self._written_at = 0.0
+
+    def once(self) -> Progress:
+        """Append what is there now.
+
+        Raises:
+            LakeError: the table cannot be used.
+            StoreError: the store did not answer for a while.
+            pymongo.errors.PyMongoError: the history does not answer.
+        """
+        until = self._feed.now()
+        self._patiently(lambda: self._feed.time >= until)
+        return self.progress
+
+    def run(self) -> None:
+        """Append until told to stop. Raises as `once`."""
+        self._patiently(lambda: False)
+
+    def _patiently(self, is_enough: Callable[[], bool]) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            before = self._commits
+            try:
+                self._follow(is_enough)
+            except (StoreError, PyMongoError) as error:
+                failures = failures + 1 if self._commits == before else 1
+                passes = isinstance(error, StoreError) or classify(error) is Verdict.TRANSIENT
+                if failures > _PATIENCE or not passes:
+                    raise
+                log.warning("could not go on; the table is read again", error=words_of(error))
+                self._stop.wait(min(0.2 * 2**failures, _LONGEST_DELAY_S))
+            else:
+                return
+            finally:
+                self._feed.close()
+
+    def _follow(self, is_enough: Callable[[], bool]) -> None:
+        self._forget()
+        position = self._begin()
+        if position.scanned is not None:
+            position = self._scan(position)
+        if not self._stop.is_set():
+            self._tail(position, is_enough)
+
+    def _begin(self) -> Position:
+        """Find out where to go on, and open the stream there."""
+        identity = self._feed.identity()
+        found = self._table.open()
+        if found is not None and found.collection != identity:
+            raise LakeError(f"{self._table.uri} holds another history than this one. Name another place.")
+        if found is not None:
+            try:
+                self._feed.open(found.token)
+            except LostError as error:
+                log.warning("the history's stream cannot go on; all of it is compared with the table", error=str(error))
+            else:
+                return found
+        position = Position(identity, self._feed.open(None), again=self._table.exists)
+        if self._table.exists:
+            self._table.append((), position)
+        else:
+            self._table.create(position)
+        return position
+
+    def _scan(self, position: Position) -> Position:
+        """Append all that is there already; compared with the table where that has some of it."""
+        entries = self._feed.scan(bytes.fromhex(position.scanned or ""))
+        while batch := list(islice(_limited(entries), MOST_EVENTS)):
+            if self._stop.is_set():
+                return position
+            found = dict(batch)
+            if position.again:
+                known = self._table.entries(list(found))
+                self._replace({each: found[each] for each in known if known[each] != found[each]}, position)
+                found = {each: document for each, document in found.items() if each not in known}
+            position = position.scanned_to(batch[-1][0])
+            self._append(found, position)
+        if position.again:
+            gone = self._feed.missing(self._feed.erased())
+            self._replace(dict.fromkeys(self._table.entries(sorted(gone))), position)
+        position = position.scanned_whole(self._feed.now())
+        self._table.append((), position)
+        return position
+
+    def _tail(self, position: Position, is_enough: Callable[[], bool]) -> None:
+        self._written_at = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                news = self._feed.next()
+            except LostError as error:
+                log.warning("the history's stream broke off; the table is read again", error=str(error))
+                raise StoreError(str(error)) from error
+            if news is not None:
+                self._take(news, position.doubtful)
+            waited = time.monotonic() - self._written_at
+            is_full = len(self._pending) >= MOST_EVENTS or self._bytes >= MOST_BYTES
+            enough = news is None and is_enough()
+            if (waited >= self._interval_s and self._has_news) or is_full or enough or waited >= _KEEP_ALIVE_S:
+                position = self._flush(position)
+            if enough:
+                return
+        self._flush(position)
+
+    @property
+    def _has_news(self) -> bool:
+        return bool(self._pending or self._changed or self._gone)
+
+    def _take(self, news: News, doubtful: int) -> None:
+        each, document = news.entry, news.document
+        if document is None:
+            self._gone.add(each)
+        elif news.what is What.ENTERED or each in self._pending:
+            self._pending[each] = document
+            self._bytes += len(document)
+            if news.what is What.ENTERED and int(news.time) <= doubtful:
+                self._doubted.add(each)
+        else:
+            self._changed[each] = document
+            self._bytes += len(document)
+
+    def _flush(self, position: Position) -> Position:
+        reached = position.at(self._feed.token)
+        changed: dict[bytes, bytes | None] = dict(self._changed)
+        pending = self._pending
+        if self._gone:  # an entry that expired stays in the table; one that was erased does not
+            erased = self._gone & self._feed.erased()
+            changed |= dict.fromkeys(erased)
+            pending = {each: document for each, document in pending.items() if each not in erased}
+        if self._doubted:
+            known = self._table.entries(sorted(self._doubted))
+            changed |= {each: pending[each] for each in known if each in pending and known[each] != pending[each]}
+            pending = {each: document for each, document in pending.items() if each not in known}
+        self._replace(changed, position)
+        is_due = time.monotonic() - self._written_at >= _KEEP_ALIVE_S
+        if pending or changed or (is_due and reached != position):
+            self._append(pending, reached)
+        else:
+            reached = position
+        self._forget()
+        self._written_at = time.monotonic()
+        self._keep_tidy(reached)
+        return reached
+
+    def _append(self, found: dict[bytes, bytes], position: Position) -> None:
+        self.progress.rows += self._table.append(_in_order(found.values()), position)
+        self.progress.events += len(found)
+        self._commits += 1
+        self._on_progress(self.progress)
+
+    def _replace(self, changed: Mapping[bytes, bytes | None], position: Position) -> None:
+        if not changed:
+            return
+        self._table.replace(changed, position)
+        self.progress.changed += len(changed)
+        self._commits += 1
+        if any(document is None or _ERASED in document for document in changed.values()):
+            self._table.vacuum(0)  # the files of before still have what was erased
+
+    def _keep_tidy(self, position: Position) -> None:
+        if self._commits < _COMMITS_UNTIL_COMPACT:
+            return
+        self._commits = 0
+        fewer = self._table.compact(position)
+        removed = self._table.vacuum(_KEPT_HOURS)
+        log.info("files put together", fewer=fewer, removed=removed)
+
+    def _forget(self) -> None:
+        self._pending, self._changed, self._bytes = {}, {}, 0
+        self._doubted, self._gone = set(), set()
+
+
+def _limited(entries: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """Entries until they are too large to be held together."""
+    held = 0
+    for entry in entries:
+        yield entry
+        held += len(entry[1])
+        if held >= MOST_BYTES:
+            return
+
+
+def _in_order(documents: Iterable[bytes]) -> list[bytes]:
+    """History documents in the order of the streams."""
+    return sorted(documents, key=lambda document: position_of(raw.fields(document)))
