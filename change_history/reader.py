@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from change_history.blame.recorded import Leaf
     from change_history.contexts import Acting, Identity
+    from change_history.query.actors import Authors
     from change_history.query.selection import Selection
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Moment, PointInTime
@@ -151,6 +152,17 @@ class Reader(History):
     def first_later(self, state: State) -> Event | None:
         """The first recorded event of a document after the moment that was asked about."""
         return first_later(self._database, state)
+
+    def authors_between(self, one: State, other: State) -> Authors | None:
+        """Who made the events between two states of a document; None: the collection had another name in between."""
+        from change_history.query import actors
+        from change_history.stored.order import BEGINNING, position_at
+
+        entries = [state.entry for state in (one, other)]
+        if any(entry is not None and entry.namespace != one.namespace for entry in entries):
+            return None
+        places = [position_at(entry.id, entry.resume_token) if entry is not None else BEGINNING for entry in entries]
+        return actors.of_document(self._collection, one.namespace, one.document_id, min(places), max(places))
 
     def turn_before(self, namespace: str, position: HistoryPosition) -> Event | None:
         """The last event before a position that ended all documents of a namespace, or brought others: drop, rename."""

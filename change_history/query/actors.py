@@ -6,17 +6,23 @@ what was there when watching began, and gaps do not.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
 
 from change_history.bson.values import document_to_python
 from change_history.stored import operations
-from change_history.stored.reading import as_query
+from change_history.stored.names import DOCUMENT_TIMELINE
+from change_history.stored.order import position_at
+from change_history.stored.reading import as_query, is_document
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
     from change_history.query.stats import Question
+    from change_history.stored.order import HistoryPosition
 
 MOST_KINDS = 1000
 """So many different actors, and kinds of unknown events, are told apart; the busiest."""
@@ -94,3 +100,42 @@ def count(collection: Collection[RawBSONDocument], question: Question) -> Author
             if len(nobody) < MOST_KINDS:
                 nobody.append(Unknown(key.get("namespace", ""), key.get("operation", ""), size))
     return Authors(events, unknown, actors, nobody)
+
+
+def of_document(
+    collection: Collection[RawBSONDocument],
+    namespace: str,
+    document_id: Any,
+    after: HistoryPosition,
+    until: HistoryPosition,
+) -> Authors:
+    """Who made the events of a document after one position and up to another.
+
+    Args:
+        document_id: its `_id`, any BSON type.
+        after: of an event, which does not count.
+        until: of an event, which does.
+    """
+    of_it: dict[str, Any] = {"namespace": {"$eq": namespace}, "document_id": is_document(document_id)}
+    wanted = {"resume_token": 1, "operation": 1, "namespace": 1, "actor.id": 1, "actor.provenance": 1}
+    found: Counter[tuple[Any, ...]] = Counter()
+    # Between the two cluster times the server counts; within them, only the tokens tell the order.
+    inside = {"$gt": Binary(after.cluster_time.last_id), "$lt": Binary(until.cluster_time.first_id)}
+    group = {"_id": {"actor": "$actor.id", "provenance": "$actor.provenance"}, "events": {"$sum": 1}}
+    stages = [as_query(stage) for stage in ({"$match": {**of_it, "_id": inside}}, {"$group": group})]
+    for row in collection.aggregate(stages, hint=dict(DOCUMENT_TIMELINE)):
+        key = document_to_python(row)["_id"]
+        found[_of(key.get("actor"), key.get("provenance"))] += int(row["events"])
+    for time in {after.cluster_time, until.cluster_time}:
+        at_it = {**of_it, "_id": {"$gte": Binary(time.first_id), "$lte": Binary(time.last_id)}}
+        for stored in collection.find(as_query(at_it), wanted, hint=DOCUMENT_TIMELINE):
+            if after < position_at(stored["_id"], stored.get("resume_token")) <= until:
+                said = document_to_python(stored).get("actor", {})
+                found[_of(said.get("id"), said.get("provenance"))] += 1
+    actors = [Author(who[0], who[1], events) for who, events in found.items() if who]
+    return Authors(found.total(), found[()], sorted(actors, key=lambda one: (-one.events, str(one.actor))), [])
+
+
+def _of(actor: Any, provenance: Any) -> tuple[Any, ...]:
+    """An actor as a key; nobody is the empty one."""
+    return (actor, str(provenance or "")) if actor is not None else ()

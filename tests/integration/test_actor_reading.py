@@ -189,7 +189,7 @@ def test_an_actor_that_is_not_found_is_told_with_those_that_are_meant(run: Run) 
     assert "an ObjectId: --by 66f2a1c0e4b0d52a3c9f1e77" in text.stderr
 
 
-def test_show_blame_and_diff_tell_who(run: Run) -> None:
+def test_show_blame_and_diff_tell_who(run: Run, database: Database[Any]) -> None:
     """Beside what they always told."""
     shown = run("show", "shop.users", "42", "--at", "2")
     blamed = run("blame", "shop.users", "42", "--at", "2").stdout
@@ -202,6 +202,14 @@ def test_show_blame_and_diff_tell_who(run: Run) -> None:
     assert "A: " in differing.stderr
     assert "by alice (context)" in differing.stderr
     assert "by bob (stamp)" in differing.stderr
+    between = run("diff", "shop.users", "42", "4", "1").stderr
+    assert f"between them: 1 event by {CAROL} (stamp), 1 event by bob (stamp), 1 event by nobody known" in between
+    whole = "2 events by dora (context), 1 event by nobody known"  # of one transaction, the rest of it left out
+    write(database, 20, 99, change("n", new=0), operation="insert", actor=by("erin"))
+    for place, who in enumerate([by("dora"), None, by("dora"), by("erin")], 1):
+        more = {"actor": who} if who is not None else {}
+        write(database, 20, 99, change("n", place - 1, place), place=place, **more)
+    assert whole in run("diff", "shop.users", "99", "1", "4").stderr
 
 
 def test_exports_have_columns_for_who(run: Run, tmp_path: Path) -> None:

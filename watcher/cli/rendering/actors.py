@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from change_history.bson.values import to_raw
 from watcher.cli.parsing import literals
 from watcher.cli.rendering import value_text
-from watcher.cli.rendering.value_text import printable
+from watcher.cli.rendering.value_text import printable, words
 
 if TYPE_CHECKING:
+    from change_history.query.actors import Authors
     from change_history.stored.actor import Actor
 
 UNKNOWN = "unknown"
@@ -27,6 +28,14 @@ def named(identity: Any, width: int | None = None) -> str:
     if value_text.is_plain_word(bare) and to_raw(literals.value(bare)) == to_raw(identity):
         return bare if width is None else value_text.shorten(bare, width)
     return value_text.text_of(identity, width)
+
+
+def shares(authors: Authors) -> str:
+    """Who did how much: `3 events by alice (context), 1 event by nobody known`."""
+    told = [
+        f"{words(one.events, 'event')} by {named(one.actor)} ({printable(one.provenance)})" for one in authors.actors
+    ]
+    return ", ".join([*told, f"{words(authors.unknown, 'event')} by nobody known"] if authors.unknown else told)
 
 
 def said(actor: Actor | None, width: int | None = None) -> str:

@@ -15,7 +15,7 @@ from change_history.diff import json_patch
 from change_history.diff.compare import compare
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing import times
-from watcher.cli.rendering import diffs, states, value_text
+from watcher.cli.rendering import actors, diffs, states, value_text
 from watcher.cli.rendering.lines import Line, standard_output
 from watcher.cli.session import CommandError, say
 
@@ -56,6 +56,9 @@ def of_document(
         raise CommandError(states.absent(history, later, then, zone), exit_codes.NOT_FOUND)
     for name, state in zip("AB", found, strict=True):
         say(f"{name}: {states.stands(state, zone) if state.data is not None else 'not there'}")
+    authors = history.authors_between(one, other)
+    if authors is not None and authors.actors:
+        say(f"between them: {actors.shares(authors)}")
     states.say_gaps([*one.gaps, *other.gaps], zone)
     _prepare(form)
     if form is Form.PATCH:
