@@ -101,6 +101,10 @@ def test_all_of_a_transaction_in_two_databases_is_of_whoever_one_context_documen
     counted = run("stats", "wdi_shop.users", "--by", "actor", "--json").stdout
     total = json_util.loads(counted.splitlines()[0])
     assert (total["events"] - total["unknown"], total["unknown"] >= 4) == (3, True)
+    report = run("doctor", "--json").stdout
+    said = [found for line in report.splitlines() if (found := json_util.loads(line))["check"] == "who did it"]
+    assert "wdi_shop" in said[0]["facts"]["there"]
+    assert said[0]["facts"]["by"]["context"] >= 5
 
 
 def test_a_revert_is_of_whoever_reverts(application: MongoClient[Any], history: History, run: Run) -> None:

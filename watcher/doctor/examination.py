@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pymongo.errors import ConnectionFailure
 
 from watcher.doctor import (
+    actors,
     clocks,
     coverage,
     embedded,
@@ -70,6 +71,7 @@ CHECKS = (
     Check(history.TTL, _HISTORY, history.expiring),
     Check(history.BEGINNINGS, _HISTORY, history.beginnings),
     Check(history.COMPLETE, _HISTORY, history.complete),
+    Check(actors.NAME, _BOTH, actors.check),
 )
 
 
