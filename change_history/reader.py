@@ -193,6 +193,10 @@ class Reader(History):
         """The history database."""
         return self._database
 
+    def version_at(self, namespace: str, document_id: Any, at: PointInTime | None, version: int) -> State:
+        """What a document was at a moment of which it is known which version that is (see `state`)."""
+        return Reconstruction(self._database, namespace, document_id, at).state(version)
+
     def version_of(self, event: Event) -> int:
         """Which version of its document an event is."""
         versions = Versions(self._database, event.namespace, to_raw(event.document_id))

@@ -138,8 +138,12 @@ class Reconstruction:
             raise UnknownStateError(self.namespace, data.reason, self._given_id)
         return data
 
-    def state(self) -> State:
-        """The document with all that the answer rests on."""
+    def state(self, version: int | None = None) -> State:
+        """The document with all that the answer rests on.
+
+        Args:
+            version: which version it is, if that is known: it need not be counted then.
+        """
         data = self.data
         entry = self._event(self.reconstructed.last) if self.reconstructed is not None else None
         return State(
@@ -149,7 +153,7 @@ class Reconstruction:
             data=data if isinstance(data, bytes) else None,
             unknown=data.reason if isinstance(data, Unknown) else None,
             entry=entry,
-            version=self._version(entry),
+            version=version if version is not None else self._version(entry),
             ended_by=self._ended_by(entry) if data is None else None,
             gaps=tuple(self.lineage.gaps(self.reconstructed.base_time if self.reconstructed is not None else None)),
         )

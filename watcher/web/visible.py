@@ -181,9 +181,19 @@ class VisibleHistory:
             raise transactions.AmbiguousTransactionError("several transactions have this name")
         return found[0]
 
-    def state(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> State:
-        """What a document was, and what the answer rests on (see `History.state`)."""
-        state = self._reader.state(self.require(namespace), document_id, at)
+    def state(
+        self, namespace: str, document_id: Any, at: PointInTime | None = None, *, version: int | None = None
+    ) -> State:
+        """What a document was, and what the answer rests on (see `History.state`).
+
+        Args:
+            version: which version that is, if it is known: counting it takes long where there are many.
+        """
+        self.require(namespace)
+        if version is None:
+            state = self._reader.state(namespace, document_id, at)
+        else:
+            state = self._reader.version_at(namespace, document_id, at, version)
         if state.entry is not None or state.data is not None:
             self.take(namespace, document_id)
         return self._state(state)

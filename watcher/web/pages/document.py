@@ -22,7 +22,7 @@ from watcher.cli.rendering.value_text import is_plain_word, printable
 from watcher.web import problems
 from watcher.web.pages import links, said, values
 from watcher.web.pages.look import Elsewhere, Page, Plain
-from watcher.web.pages.tree import Marks, Tree, flat, marks
+from watcher.web.pages.tree import Marks, Tree, changed, flat, marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from change_history.bson.paths import Path, TextPath
     from change_history.bson.raw import Value
     from change_history.diff.compare import Difference
+    from change_history.query.briefs import Brief
     from change_history.reconstruct.state import State
     from change_history.stored.event import Event
     from watcher.web.pages.look import Answer, Look
@@ -55,6 +56,7 @@ class Chosen:
         state: what the document was.
         before: what it was before that version; None: nothing, or nobody knows.
         asked: the time that was asked for; None: a version was.
+        some: the versions around it.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Chosen:
     state: State
     before: State | None
     asked: str | None
+    some: Sequence[Brief] = ()
 
     @property
     def event(self) -> Event | None:
@@ -104,7 +107,7 @@ def page(look: Look) -> Answer:
         "next": _at(where, chosen.number + 1, view) if chosen.number < total else None,
         "first": _at(where, 1, view) if chosen.number != 1 and total else None,
         "last": _at(where, total, view) if chosen.number != total else None,
-        "timeline": _timeline(look, namespace, document_id, chosen, where, view),
+        "timeline": _timeline(look, namespace, chosen, where, view),
         "part_address": links.address("document/part", **where, at=chosen.number or None),
         "blame_address": links.address("document/blame", **where, at=chosen.number or None),
         "part_before": links.address("document/part", **where, at=chosen.number - 1 or None),
@@ -120,6 +123,7 @@ _NOTHING_SHOWN: dict[str, Any] = {
     **dict.fromkeys(("lines", "tree", "raw", "blame_unknown", "blame_anyway")),
     **dict.fromkeys(("gone", "blameable"), False),
     "compared": True,
+    "changed": (),
     "size": 0,
 }
 
@@ -155,15 +159,47 @@ def _chosen(look: Look, namespace: str, document_id: Any, total: int) -> Chosen:
         number = total
     if number and number > total:
         raise problems.not_found()
-    at: Any = number if asked is None else links.point(asked)
+    first, last = _window(look, number or 0, total)
+    some = _versions(look, namespace, document_id, max(first - 1, 1), min(last + 1, total), total)
     try:
-        state = look.history.state(namespace, document_id, at if at != 0 else None)
-        before = None
-        if number and number > 1:
-            before = look.history.state(namespace, document_id, number - 1)
+        if asked is not None:
+            state = look.history.state(namespace, document_id, links.point(asked))
+        else:
+            state = _state_of(look, namespace, document_id, number or 0, total, some)
+        before = _state_of(look, namespace, document_id, number - 1, total, some) if number and number > 1 else None
     except NoSuchVersionError as error:
         raise problems.not_found() from error
-    return Chosen(number or 0, total, state, before, asked)
+    shown = [brief for brief in some if first <= brief.number <= last]
+    return Chosen(number or 0, total, state, before, asked, shown)
+
+
+def _window(look: Look, number: int, total: int) -> tuple[int, int]:
+    """The numbers of the oldest and the newest version in the timeline that is shown.
+
+    Pages are counted from the oldest version, so that their addresses go on meaning the same; the newest is full.
+    """
+    size = VERSIONS_ON_A_PAGE
+    last = look.number("to", 0, _LARGEST_NUMBER)
+    if not 0 < last <= total:
+        last = total if number > total - size else min(-(-max(number, 1) // size) * size, total)
+    return max(last - size + 1, 1), last
+
+
+def _versions(look: Look, namespace: str, document_id: Any, first: int, last: int, total: int) -> list[Brief]:
+    collection = look.reader.collection_of_history
+    return briefs.versions(collection, namespace, document_id, first, last - first + 1, total)
+
+
+def _state_of(look: Look, namespace: str, document_id: Any, number: int, total: int, some: Sequence[Brief]) -> State:
+    """What a version was: by its cluster time if that is known and no other version's, since it is found sooner."""
+    if not number:
+        return look.history.state(namespace, document_id, None)
+    times = {brief.number: brief.event.cluster_time for brief in some}
+    moment = times.get(number)
+    alone = number == total or (number + 1 in times and times[number + 1] != moment)
+    if moment is not None and alone:
+        return look.history.state(namespace, document_id, moment, version=number)
+    return look.history.state(namespace, document_id, number)
 
 
 def _not_here(look: Look, namespace: str, document_id: Any) -> Page:
@@ -209,17 +245,10 @@ class Timeline:
     last: int
 
 
-def _timeline(
-    look: Look, namespace: str, document_id: Any, chosen: Chosen, where: Mapping[str, Any], view: str
-) -> Timeline:
+def _timeline(look: Look, namespace: str, chosen: Chosen, where: Mapping[str, Any], view: str) -> Timeline:
     total, size = chosen.total, VERSIONS_ON_A_PAGE
-    # Pages are counted from the oldest version, so that their addresses go on meaning the same; the newest is full.
-    last = look.number("to", 0, _LARGEST_NUMBER)
-    if not 0 < last <= total:
-        last = total if chosen.number > total - size else min(-(-max(chosen.number, 1) // size) * size, total)
-    first = max(last - size + 1, 1)
-    found = briefs.versions(look.reader.collection_of_history, namespace, document_id, first, last - first + 1, total)
-    visible = [brief for brief in found if look.history.shown(brief.event) is not None]
+    first, last = _window(look, chosen.number, total)
+    visible = [brief for brief in chosen.some if look.history.shown(brief.event) is not None]
     rows = said.rows(look, namespace, reversed(visible), end=last == total)
     stay = {**where, "at": chosen.asked or chosen.number or None, "view": view if view != _VIEWS[0] else None}
     newer = links.address("document", **stay, to=min(last + size, total)) if last < total else None
@@ -244,8 +273,10 @@ def _content(look: Look, chosen: Chosen, view: str, where: Mapping[str, Any]) ->
     if view == "blame":
         return _blamed(look, chosen, where)
     found = chosen.marks()
+    tree = Tree(found, whole=_whole(where, chosen.number)).document(state.data)
     return {
-        "tree": Tree(found, whole=_whole(where, chosen.number)).document(state.data),
+        "tree": tree,
+        "changed": [(node, said.where(node.path)) for node in changed(tree)],
         "compared": found is not None,
         "change_count": found.count if found is not None else 0,
         "size": len(state.data),

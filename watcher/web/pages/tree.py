@@ -59,6 +59,7 @@ class Node:
         closed: it is drawn when it is opened.
         touched: something changed inside.
         setter: whatever the caller says of the leaf, such as who set it.
+        anchor: its number among those that changed; 0: it did not.
     """
 
     path: TextPath
@@ -76,6 +77,7 @@ class Node:
     closed: bool = False
     touched: bool = False
     setter: object = None
+    anchor: int = 0
 
     @property
     def is_index(self) -> bool:
@@ -249,6 +251,14 @@ class Tree:
             mark="del",
             old=values.raw_value(old, values.LONG) if old is not None else None,
         )
+
+
+def changed(node: Node) -> list[Node]:
+    """The nodes that changed, as they are read; each gets its number."""
+    found = [child for _, child in flat(node) if child.mark]
+    for number, child in enumerate(found, 1):
+        child.anchor = number
+    return found
 
 
 def flat(node: Node, depth: int = 0) -> Iterable[tuple[int, Node]]:

@@ -27,7 +27,7 @@ export function documentPage({ times, copying, fetched }) {
 
   function ready(within) {
     const swap = document.getElementById("swap"), slider = document.getElementById("slider");
-    slider.oninput = () => { slider.setAttribute("aria-valuetext", `version ${slider.value} of ${slider.max}`); swap.querySelector("#chosen").textContent = `Version ${slider.value}`; };
+    slider.oninput = () => { slider.setAttribute("aria-valuetext", `version ${slider.value} of ${slider.max}`); swap.querySelector("#chosen").firstChild.textContent = `Version ${slider.value} `; };
     slider.onchange = () => {
       const address = new URL(slider.form.action);
       address.search = new URLSearchParams(new FormData(slider.form)).toString();

@@ -69,8 +69,20 @@ export async function fetched(address) {
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
+async function counting(tries) {
+  if (!tries || !document.querySelector(".counting")) return;
+  await new Promise((done) => setTimeout(done, 500));
+  try {
+    const fresh = (await fetched(location.href)).getElementById("collections");
+    times(fresh);
+    document.getElementById("collections").replaceWith(document.adoptNode(fresh));
+  } catch { return; }
+  counting(tries - 1);
+}
+
 switches();
 times(document);
+counting(20);
 copying(document);
 documentPage({ times, copying, fetched });
 follow({ times, fetched });
