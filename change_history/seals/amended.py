@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.seals import records
-from change_history.seals.records import ACTOR, ERASED, EXPIRED, GAP, LATE, NO_SALT, NOTHING
+from change_history.seals.records import ACTOR, ERASED, EXPIRED, GAP, LATE, NEW, NO_SALT, NOTHING
 from change_history.stored.amendments import Kind
 from change_history.stored.names import HORIZONS
 
@@ -60,14 +60,31 @@ def judged(
         return Outcome.WAIT  # it is to be sealed as it was, or as it is, before
     if entry is None:
         return _gone(note, entry_id, last, horizon)
-    if kind is Kind.EXPIRED or (last is not None and last.is_of(entry)):
+    if kind is Kind.EXPIRED or (last is not None and last.is_of(entry) and not others(entry, sealed)):
         return Outcome.WAIT
-    return _changed(note, entry_id, entry, last)
+    return _changed(note, entry_id, entry, sealed)
 
 
-def _changed(note: Note, entry_id: bytes, entry: bytes, last: Record | None) -> bytes | Outcome:
+def others(entry: bytes, sealed: Sequence[Record]) -> list[Record]:
+    """The records, since an entry was last sealed anew, that are not of what it is now.
+
+    There are some if two sealers have sealed it, and it was changed by right between the one's look at it and the
+    other's.
+    """
+    found: list[Record] = []
+    for record in reversed(sealed):
+        if record.kind not in {NEW, LATE}:
+            break
+        if record.salt != NO_SALT and not record.is_of(entry):
+            found.append(record)
+    return found
+
+
+def _changed(note: Note, entry_id: bytes, entry: bytes, sealed: Sequence[Record]) -> bytes | Outcome:
+    last = sealed[-1] if sealed else None
     if note.kind is Kind.ACTOR:
-        return _actor(entry, last, note.actors.get(entry_id))
+        before = others(entry, sealed) or list(sealed[-1:])
+        return _actor(entry, before, note.actors.get(entry_id))
     if note.kind is Kind.GAP:
         return _gap(entry, last)
     return records.commit([entry], ERASED)[0] if note.kind is Kind.ERASED else Outcome.DONE
@@ -96,10 +113,11 @@ def _gap(entry: bytes, last: Record | None) -> bytes | Outcome:
     return records.commit([entry], GAP)[0]
 
 
-def _actor(entry: bytes, last: Record | None, had: bytes | None) -> bytes | Outcome:
+def _actor(entry: bytes, before: Sequence[Record], had: bytes | None) -> bytes | Outcome:
     """Judge an entry that was given an actor: otherwise it must be what was sealed, without one or with the former."""
-    if last is None or last.salt == NO_SALT:
+    if any(record.salt == NO_SALT for record in before):
         return Outcome.WAIT
     bare = records.without_actor(entry)
     former = [bare] if had is None else [bare, records.with_actor(bare, had)]
-    return records.commit([entry], ACTOR)[0] if any(map(last.is_of, former)) else Outcome.REFUSED
+    explained = all(any(map(record.is_of, former)) for record in before)
+    return records.commit([entry], ACTOR)[0] if explained else Outcome.REFUSED

@@ -14,10 +14,10 @@ from pymongo.read_concern import ReadConcern
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.seals import records
-from change_history.seals.amended import horizon_of, judged
+from change_history.seals.amended import horizon_of, judged, others
 from change_history.seals.finding import about
 from change_history.seals.reading import documents_in
-from change_history.seals.records import GAP, LATE, NEW, NO_SALT, NOTHING, Record, split
+from change_history.seals.records import GAP, NO_SALT, NOTHING, Record, split
 from change_history.stored.amendments import Kind, notes_of, read_note
 from change_history.stored.names import HISTORY, PARTS
 
@@ -170,9 +170,9 @@ class Comparison:
             return self._unknown(entry_id, entry, notes) if entry is not None else None
         if entry is None and last.commitment == NOTHING:
             return None
-        if entry is not None and last.is_of(entry):
-            wrong = _inconsistent(entry, sealed)
-            return about("changed", wrong, entry_id, entry) if wrong else None
+        wrong = _inconsistent(entry, sealed) if entry is not None and last.is_of(entry) else None
+        if wrong == "":
+            return None
         if any(isinstance(judged(note, entry_id, entry, sealed, self._horizon), bytes) for note in notes):
             self._report.amended += 1
             return None
@@ -181,7 +181,7 @@ class Comparison:
             kinds = {note.kind for note in notes}
             beyond = Kind.EXPIRED in kinds and ", and no horizon has passed it, though a note says that it has expired"
             return about("removed", f"it was sealed, and is not there any more{beyond or ''}", entry_id, None)
-        return about("changed", _difference(entry, last), entry_id, entry)
+        return about("changed", wrong or _difference(entry, last), entry_id, entry)
 
     def _unknown(self, entry_id: bytes, entry: bytes, notes: list[Note]) -> Finding | None:
         """Judge an entry of which no seal knows."""
@@ -240,10 +240,10 @@ def _chunk_digest(number: int, data: bytes) -> bytes:
 
 def _inconsistent(entry: bytes, sealed: Sequence[Record]) -> str:
     """What is wrong with an entry that is what was last sealed of it, beside what was sealed before; empty: nothing."""
-    last, before = sealed[-1], [record for record in sealed[:-1] if record.salt != NO_SALT]
+    last = sealed[-1]
     if last.kind == GAP and (not records.is_gap(entry) or any(record.kind != GAP for record in sealed)):
         return "it is called a gap, and was something else"
-    if last.kind in {NEW, LATE} and any(not record.is_of(entry) for record in before):
+    if others(entry, sealed):
         return "it was sealed twice, and not as the same"
     return ""
 

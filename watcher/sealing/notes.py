@@ -58,7 +58,7 @@ class Notes:
     """The notes that one sealer settles.
 
     Args:
-        owner: a name of the sealer that nobody else has.
+        owner: who seals; a sealer that was ended leaves its notes to the next one of the name.
     """
 
     def __init__(self, database: Database[Any], store: Store, owner: str) -> None:
@@ -137,6 +137,8 @@ class Notes:
             elif outcome is Outcome.REFUSED:
                 log.error("an entry of history is not what was sealed, nor what a note says", id=entry_id.hex())
             elif isinstance(outcome, bytes):
+                if entry_id in entries and records and records[-1][1].is_of(entries[entry_id]):
+                    remaining.append(entry_id)  # only what was sealed before needs it: the note's own time may come yet
                 handled.add(entry_id)
                 found.records.append(outcome)
                 if outcome[16:17] in {ERASED, EXPIRED}:

@@ -102,8 +102,8 @@ class Sealer:
         self._append = append
         self._stop = stop
         self._leads = leads
-        self._notes = Notes(database, self._store, f"{stream} {time.time_ns():x}")
         self._by = stream if leads else f"{stream} by command"
+        self._notes = Notes(database, self._store, self._by)
         self._draft = Draft(self._store, self._by)
         self._waiting: deque[list[bytes]] = deque()
         self._size = 0
