@@ -53,8 +53,8 @@ def make(deployment: Secured, tmp_path: Path) -> Iterator[Any]:
     """A function that makes a daemon for a connection string; roles, users and data of ours are removed afterwards."""
     root = deployment.root
 
-    def daemon(uri: str) -> Daemon:
-        return Daemon(root, tmp_path / "log", uri=uri, history_database=KEPT, include="shop.*")
+    def daemon(uri: str, **settings: Any) -> Daemon:
+        return Daemon(root, tmp_path / "log", uri=uri, history_database=KEPT, include="shop.*", **settings)
 
     yield daemon
     for name in ("shop", KEPT):
@@ -100,6 +100,28 @@ def test_a_certificate_is_a_user(deployment: Secured, authority: Authority, make
     records(deployment, daemon)
     examined = watcher(daemon, "doctor", "--strict")
     assert examined.returncode == exit_codes.OK, examined.stdout
+
+
+def test_a_certificate_is_named_as_the_user_who_wrote(deployment: Secured, authority: Authority, make: Any) -> None:
+    """An application that logs in by X.509 has no password, but a subject."""
+    caller = authority.issue("shop", "callers")
+    roles = [{"role": "readWrite", "db": "shop"}]
+    deployment.root["$external"].command("createUser", caller.subject, roles=roles)
+    uri = (
+        f"mongodb://127.0.0.1:{deployment.server.port}/?replicaSet=rs0&authMechanism=MONGODB-X509"
+        f"&authSource=%24external{authority.options(caller)}"
+    )
+    with make(deployment.uri("root"), actor_sessions="on") as daemon, MongoClient[dict[str, Any]](uri) as application:
+        daemon.ready()
+        application.shop.users.insert_one({"_id": 1})
+        application.shop.users.update_many({}, {"$set": {"a": 1}})
+        told = {"operation": "insert", "namespace": "shop.users", "actor": {"$exists": True}}
+        found = eventually(lambda: daemon.database.history.find_one(told), "the user")
+        assert daemon.stop() == exit_codes.OK
+        updates = [*daemon.database.history.find({"operation": "update", "namespace": "shop.users"})]
+    name = f"{caller.subject}@$external"
+    assert found["actor"] == {"id": name, "provenance": "session", "database_user": name}
+    assert ["actor" in each for each in updates] == [False]
 
 
 def test_an_unknown_certificate_ends_the_daemon_with_advice(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pymongo import MongoClient
 
 from change_history import Actor
 from change_history.bson.values import ABSENT
+from change_history.reader import Reader
 from change_history.stored.names import HISTORY
 from tests.support.actors import CONTEXTS, Daemon
+from tests.support.servers import secured
 
 if TYPE_CHECKING:
-    from pymongo import MongoClient
     from pymongo.database import Database
 
     from change_history import Event
@@ -209,3 +212,94 @@ def test_a_later_context_in_a_longer_transaction_is_not_given_to_what_came_befor
     assert {number: actor.id if actor is not None else ABSENT for number, actor in found.items()} == {
         number: "at 10" if number <= 30 else "at 30" for number in range(40)
     }
+
+
+def narrow(daemon: Daemon) -> None:
+    """What an earlier version did: a stream of the collection alone, without contexts."""
+    daemon.scope = replace(daemon.scope, contexts="")
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_position_of_a_collections_stream_stays_valid_when_the_stream_is_widened(
+    client: MongoClient[Any],
+    database: Database[Any],
+    dropped: bool,  # noqa: FBT001
+) -> None:
+    """Disaster: after an update the position is refused, or events are lost; also where the stream had ended."""
+    name = database.name
+    database.create_collection(CONTEXTS)
+    with Daemon(client, name, include=["docs"], history=f"{name}_alone") as daemon:
+        wide = daemon.scope
+        narrow(daemon)
+        daemon.safe = None
+        daemon.kill()
+        daemon.step()
+        database.docs.insert_one({"_id": 0})
+        if dropped:
+            database.docs.drop()
+        wanted = "invalidate" if dropped else "insert"
+        while not daemon.history[HISTORY].find_one({"operation": wanted}):
+            daemon.step()
+        daemon.step()
+        with client.start_session() as session, session.start_transaction():
+            database.docs.insert_one({"_id": 1}, session=session)
+            database[CONTEXTS].insert_one({"actor": "alice"}, session=session)
+        daemon.scope = wide
+        daemon.kill()
+        while not daemon.history[HISTORY].find_one({"document_id": 1}):
+            daemon.step()
+        daemon.step()
+        assert [event.actor for event in daemon.events("docs")] == [None, Actor(id="alice", provenance="context")]
+
+
+def test_whoever_may_follow_the_collection_only_does_so_and_reads_no_contexts(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Disaster: after an update the daemon ends, as its role is for one collection."""
+    with secured(tmp_path_factory.mktemp("secured")) as deployment:
+        shop = deployment.root.shop
+        shop.create_collection("docs")
+        shop.create_collection(CONTEXTS)
+        only = {"resource": {"db": "shop", "collection": "docs"}, "actions": ["changeStream", "find"]}
+        kept = {
+            "resource": {"db": "kept", "collection": ""},
+            "actions": ["find", "insert", "update", "createIndex", "dropDatabase"],
+        }
+        uri = deployment.user("narrow", [only, kept])
+        with (
+            MongoClient[dict[str, Any]](uri) as client,
+            Daemon(client, "shop", include=["docs"], history="kept") as daemon,
+        ):
+            for number in range(2):
+                with deployment.root.start_session() as session, session.start_transaction():
+                    shop.docs.insert_one({"_id": number}, session=session)
+                    shop[CONTEXTS].insert_one({"actor": "alice"}, session=session)
+                daemon.kill()
+            while not daemon.history[HISTORY].find_one({"document_id": 1}):
+                daemon.step()
+            assert [event.actor for event in daemon.events("docs")] == [None, None]
+
+
+def test_an_event_in_chunks_has_its_actor_in_whatever_batch_the_context_comes(
+    client: MongoClient[Any], database: Database[Any]
+) -> None:
+    """Its chunks are stored by then, and stay as they are."""
+    database.create_collection("docs")
+    database.create_collection(CONTEXTS)
+    deep: Any = "the bottom"
+    for _ in range(178):
+        deep = {"a": deep}
+    with Daemon(client, database.name, 1) as daemon:
+        for number, first in enumerate((True, False)):
+            with client.start_session() as session, session.start_transaction():
+                if first:
+                    database[CONTEXTS].insert_one({"actor": "alice"}, session=session)
+                database.docs.insert_one({"_id": number, "deep": deep}, session=session)
+                if not first:
+                    database[CONTEXTS].insert_one({"actor": "alice"}, session=session)
+        daemon.until("all")
+        assert daemon.history.history_parts.count_documents({}) == 2
+        events = list(Reader(client, daemon.history.name).log(f"{database.name}.docs"))
+    alice = Actor(id="alice", provenance="context")
+    documents = [event for event in events if event.operation == "insert"]
+    assert [(event.actor, event.changes[1].new_value == deep) for event in documents] == [(alice, True)] * 2

@@ -20,6 +20,8 @@ from watcher.stream.batch import Standing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pymongo.database import Database
+
 NAME = "shop"
 WRITER: list[Any] = [{"role": "readWrite", "db": NAME}]
 
@@ -55,6 +57,7 @@ class Told:
     def __init__(self, root: MongoClient[Any], daemon: Daemon) -> None:
         self.daemon = daemon
         self.root = root
+        self.name = daemon.watched
         self.standing = Standing()
         self.sessions = self.anew()
 
@@ -77,7 +80,7 @@ class Told:
     def catch_up(self, mark: str) -> dict[Any, tuple[Any, Any] | None]:
         """Record everything and look up its users; who wrote, by operation and document."""
         self.daemon.until(mark)
-        self.root[NAME].end.insert_one({"_id": f"after {mark}"})  # only what lies before the position is looked at
+        self.root[self.name].end.insert_one({"_id": f"after {mark}"})  # only what lies before the position is looked at
         while self.daemon.step():
             pass
         self.standing.recorded = self.daemon.safe
@@ -238,3 +241,39 @@ def test_an_entry_of_the_oplog_that_is_not_the_events_own_names_nobody() -> None
         [entry("i", "shop.a", 1), entry("i", "shop.a", 1)],
     ):
         assert _digest_of(event, others) is None
+
+
+def test_where_nobody_logs_in_nobody_is_named(client: MongoClient[Any], database: Database[Any]) -> None:
+    """Every session has the same digest there, that of nothing, also of writes that carry one."""
+    with Daemon(client, database.name) as daemon:
+        told = Told(client, daemon)
+        database.docs.insert_one({"_id": 1})
+        with client.start_session() as session, session.start_transaction():
+            database.docs.insert_one({"_id": 2}, session=session)
+        found = told.catch_up("all")
+    assert found == {("insert", 1): None, ("insert", 2): None}
+
+
+def test_each_partition_tells_the_users_of_its_own_documents(
+    deployment: Secured, users: dict[str, MongoClient[Any]]
+) -> None:
+    """What another one has not completed yet is left alone: a context document may be on its way to it."""
+    deployment.root[NAME].create_collection("docs")
+    with (
+        Daemon(deployment.root, NAME, partition="1/2") as one,
+        Daemon(deployment.root, NAME, partition="2/2") as other,
+    ):
+        users["bob@admin"][NAME].docs.insert_many([{"_id": number} for number in range(20)])
+        deployment.root[NAME].end.insert_one({"_id": "end"})
+        for daemon in (one, other):
+            while daemon.step():
+                pass
+        counts = []
+        for daemon in (one, other):
+            told = Told(deployment.root, daemon)
+            told.standing.recorded = daemon.safe
+            while told.sessions.step():
+                pass
+            counts.append(sum(event.actor is not None for event in daemon.events("docs")))
+    assert 0 < counts[0] < 20
+    assert counts[1] == 20

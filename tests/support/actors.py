@@ -73,7 +73,7 @@ class Daemon:
         history: str | None = None,
     ) -> None:
         self._client = client
-        self._watched = watched
+        self.watched = watched
         self._batch_size = batch_size
         self._fields = fields
         self.history: Database[Any] = client[history or f"{watched}_history"]
@@ -109,8 +109,8 @@ class Daemon:
 
     def until(self, document_id: Any) -> None:
         """Record until a document is inserted whose `_id` this is; it is inserted now."""
-        self._client[self._watched][MARKER].insert_one({"_id": document_id})
-        found = {"namespace": f"{self._watched}.{MARKER}", "document_id": document_id}
+        self._client[self.watched][MARKER].insert_one({"_id": document_id})
+        found = {"namespace": f"{self.watched}.{MARKER}", "document_id": document_id}
         for _ in range(2000):
             self.step()
             if self.history[HISTORY].find_one(found):
@@ -120,7 +120,7 @@ class Daemon:
     def events(self, collection: str) -> list[Event]:
         """What is recorded of a collection, in the order of `_id`."""
         found = self.history.get_collection(HISTORY, codec_options=RAW).find(
-            {"namespace": f"{self._watched}.{collection}", "document_id": {"$exists": True}}, sort=[("_id", 1)]
+            {"namespace": f"{self.watched}.{collection}", "document_id": {"$exists": True}}, sort=[("_id", 1)]
         )
         return [to_event(each) for each in found]
 
