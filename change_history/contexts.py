@@ -76,11 +76,11 @@ class Acting:
     request: Identity | None = None
 
     def __post_init__(self) -> None:
-        _check("actor", self.actor, _NAMES)
+        require("actor", self.actor)
         if self.reason is not None:
-            _check("reason", self.reason, (str,))
+            require("reason", self.reason)
         if self.request is not None:
-            _check("request", self.request, _NAMES)
+            require("request", self.request)
 
     def document(self) -> dict[str, Any]:
         """The context document that says so."""
@@ -92,14 +92,23 @@ class Acting:
         }
 
 
-def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+def require(name: str, value: Any) -> None:
+    """See to it that the daemon can keep an `actor`, a `reason` or a `request`.
+
+    Raises:
+        TypeError: it is of another type.
+        ValueError: it is empty, too long, or no text that can be stored.
+    """
+    kinds = (str,) if name == "reason" else _NAMES
     if not isinstance(value, kinds) or isinstance(value, bool):
         known = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{name} must be {known}, and it is {value!r}")
     if value == "":
         raise ValueError(f"{name} is empty; leave it out where nobody knows it")
-    if isinstance(value, str) and (size := len(value.encode())) > LONGEST:
+    if isinstance(value, str) and (size := len(value.encode("utf-8", "surrogatepass"))) > LONGEST:
         raise ValueError(f"{name} has {size} bytes, and {LONGEST} is the most")
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{name} is no text that UTF-8 can hold: {value!r}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"{name} is {value}, which is no 64-bit integer")
     if isinstance(value, Binary) and value.subtype not in PLAIN_SUBTYPES:

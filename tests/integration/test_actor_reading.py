@@ -312,3 +312,14 @@ def test_the_last_fifty_of_somebody_are_read_at_once_however_long_the_history_is
             assert query_plans.examined(query.explain()) <= 51
             if FULL_SIZE:
                 assert statistics.median(times) < 5
+
+
+@pytest.mark.parametrize("typed", ["null", "1.5", "true", "", "\udce4", "a" * 5000])
+def test_who_cannot_be_anybody_is_refused_at_the_door(run: Run, typed: str) -> None:
+    """Not taken for "whoever it was", and no traceback."""
+    for command in (("log", "--by"), ("log", "--request"), ("export", "shop.users", "--by")):
+        found = run(*command, typed)
+        assert (found.exit_code, found.stdout) == (exit_codes.USAGE, ""), found.output
+    found = run("revert", "shop.users", "42", "--to", "1", "--actor", typed)
+    assert found.exit_code == exit_codes.USAGE
+    assert "Traceback" not in found.output

@@ -10,6 +10,7 @@ import mongoengine as me
 import pytest
 from mongoengine import signals
 
+from change_history import recorded
 from change_history.mongoengine import acting, stamp, stamps
 
 if TYPE_CHECKING:
@@ -111,6 +112,19 @@ def test_threads_stamp_with_their_own(kept: Database[Any]) -> None:
     found = [(stored["name"].split()[0], stored["by"]) for stored in kept.stamped.find()]
     assert len(found) == 40
     assert all(name == by for name, by in found)
+
+
+def test_who_deletes_is_said_in_a_transaction_of_the_same_connection(kept: Database[Any]) -> None:
+    """A stamp goes with its document."""
+    user = Stamped(name="Ada").save()
+    session = me.get_connection(ALIAS).start_session()
+    with acting("alice"), session, recorded(session, database=kept.name):
+        Stamped._get_collection().delete_one({"_id": user.pk}, session=session)
+
+    context = kept.watcher_context.find_one()
+    assert context is not None
+    assert context["actor"] == "alice"
+    assert Stamped.objects.count() == 0
 
 
 def test_other_classes_are_left_alone(kept: Database[Any]) -> None:

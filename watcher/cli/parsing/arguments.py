@@ -105,6 +105,30 @@ class Value(Type[Any]):
             self.fail(f"{value!r} is no value ({error}); {_VALUE_FORMS}", param, ctx)
 
 
+class Said(Type[Any]):
+    """An actor, a reason or a request on the command line: what the daemon can keep as one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it, or end with what may be written."""
+        from change_history.contexts import require
+
+        found = value if self.name == "reason" else Value().convert(value, param, ctx)
+        try:
+            require(self.name, found)
+        except TypeError:
+            self.fail(f"{value!r} names nobody: it is {_kind_of(found)}; as a string, write '\"{value}\"'", param, ctx)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        return found
+
+
+def _kind_of(value: Any) -> str:
+    return "null" if value is None else f"of the type {type(value).__name__}"
+
+
 class Operation(Type[str]):
     """An operation on the command line."""
 

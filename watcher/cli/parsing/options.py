@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from watcher.cli.parsing.arguments import ZONE, Time, Value
+from watcher.cli.parsing.arguments import ZONE, Said, Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -170,11 +170,13 @@ def actor_options(command: Function) -> Function:
         "--by",
         "actor",
         metavar="ACTOR",
-        type=Value(),
+        type=Said("actor"),
         help="Only what this one is known to have done: a name, or an id as the application's users have.",
     )
-    reason = option("--reason", metavar="TEXT", help="Only what was done for this reason.")
-    request = option("--request", metavar="ID", type=Value(), help="Only what was done in the course of this request.")
+    reason = option("--reason", metavar="TEXT", type=Said("reason"), help="Only what was done for this reason.")
+    request = option(
+        "--request", metavar="ID", type=Said("request"), help="Only what was done in the course of this request."
+    )
     return by(reason(request(command)))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Field, Namespace, TransactionName, Value
+from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Field, Namespace, Said, TransactionName
 from watcher.cli.parsing.options import Command, argument, option, utc_option
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @option(
     "--actor",
     metavar="NAME",
-    type=Value(),
+    type=Said("actor"),
     help="Who reverts, to be recorded with it. [default: the user of the operating system]",
 )
-@option("--reason", metavar="TEXT", help="Why, to be recorded with it.")
+@option("--reason", metavar="TEXT", type=Said("reason"), help="Why, to be recorded with it.")
 @option("--force", is_flag=True, help="Overwrite conflicts, and do not mind events that were lost.")
 @option("--yes", is_flag=True, help="Do it.")
 @option("--json", "as_json", is_flag=True, help="One document a line, with its differences and conflicts.")
