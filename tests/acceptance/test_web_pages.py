@@ -11,6 +11,7 @@ import subprocess
 import sys
 from html import unescape
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
 from bson import Binary, Decimal128
@@ -122,6 +123,7 @@ def write(shop: Database[dict[str, Any]], client: MongoClient[Any]) -> None:
         "a/./b?&#<i>",
     ):
         shop.create_collection(each, changeStreamPreAndPostImages={"enabled": True})
+    shop.create_collection("blind")
     shop.products.insert_one({"_id": "lamp", "price": 49, "stock": 10, "tags": ["light", "desk", "old"]})
     item = {"_id": 1, "product": "lamp", "qty": 2, "price": Decimal128("49.00")}
     order = {"_id": 17, "customer": "ann", "status": "new", "items": [item], "address": {"street": "A", "city": "Bern"}}
@@ -140,6 +142,8 @@ def write(shop: Database[dict[str, Any]], client: MongoClient[Any]) -> None:
     values = {name: Binary(payload[5:], redacted.SUBTYPE) for name, (_, payload) in withheld.items()}
     shop.secrets.insert_one({"_id": 1, "nothing": None, **values})
     shop.secrets.update_one({"_id": 1}, {"$set": {"mask": values["erased"]}})
+    shop.blind.insert_one({"_id": 1, "old": 1})
+    shop.blind.update_one({"_id": 1}, {"$set": {"old": 2}})
     shop.keys.insert_one({"_id": 1, LONG_KEY: 1})
     shop["a/./b?&#<i>"].insert_one({"_id": {"<i>": "x" * 3000, "at": 1}, "v": 1})
     shop.fields.insert_one({"_id": 1, **{f"field{number}": number for number in range(FIELDS)}})
@@ -397,6 +401,27 @@ def test_a_gap_is_seen_wherever_it_matters(told: Told, reader: Reader) -> None:
     ):
         reader.open(page, **asked)
         assert "the oplog was cut" in reader.text(), page
+
+
+def test_what_nobody_knows_is_not_shown_as_nothing(told: Told, reader: Reader) -> None:
+    """An old value that no pre-image told."""
+    reader.open("event", id=bytes(list(told.history.log(told.ns("blind"), 1))[-1].id).hex())
+    assert "old unknown → 2" in reader.text(".diff")
+
+
+def test_times_are_the_readers_with_utc_at_hand(told: Told, reader: Reader) -> None:
+    """In a zone far away, and back; values that are dates stay what they are."""
+    reader.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Pacific/Kiritimati"})
+    reader.open("document", **orders(told), at=2)
+    event = list(told.history.log(told.ns("orders"), 17))[1]
+    here = event.timestamp.astimezone(ZoneInfo("Pacific/Kiritimati")).isoformat(" ", "milliseconds")[:23]
+    there = event.timestamp.isoformat(" ", "milliseconds")[:23]
+    assert reader.text(".meta time") == here
+    assert reader.find(".meta time").get_attribute("title") == f"{there} UTC"
+    reader.find("#zone").click()
+    assert reader.text(".meta time") == f"{there} UTC"
+    reader.find("#zone").click()
+    reader.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
 
 def hostile_pages(told: Told) -> list[tuple[str, dict[str, Any]]]:
