@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -46,9 +45,14 @@ COLLECTIONS = 12
 PATIENCE_S = 600
 WRITES = 300
 DOCUMENT = "/api/v1/collections/bench.orders/documents/1"
+ORDINARY = "/api/v1/collections/bench.orders/documents/2"
+ORDINARY_VERSIONS = 20
 PATHS = {
     "start page": "/",
     "list of collections": "/api/v1/collections",
+    "a document of 20 versions": ORDINARY,
+    "its timeline": f"{ORDINARY}/events",
+    "its blame": f"{ORDINARY}/blame",
     "a document": DOCUMENT,
     "a document at a random version": f"{DOCUMENT}?at={{}}",
     "timeline, the newest 100": f"{DOCUMENT}/events",
@@ -89,19 +93,22 @@ def measure(uri: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
         wait(lambda: client.change_history.checkpoints.count_documents({"token": {"$exists": True}}))
         fill(client, options.versions)
         wait(lambda: history.estimated_document_count() >= options.versions + COLLECTIONS * 500)
-        time.sleep(5)  # its snapshots
+        snapshots = client.change_history.snapshots
+        wait(lambda: snapshots.count_documents({"document_id": 1}) >= options.versions // 64)
+        time.sleep(1)
         with running(folder, environment, "serve", core=0):
             wait(lambda: answers(port))
             for name, path in PATHS.items():
                 figures[f"{name}, ms"] = asked(port, path, options.versions)
                 print(f"{name}: {figures[f'{name}, ms']:.1f} ms", file=sys.stderr, flush=True)
-            load = [sys.executable, __file__, "--load", str(port), DOCUMENT, str(options.seconds)]
+            load = [sys.executable, __file__, "--load", str(port), ORDINARY, str(options.seconds)]
             figures["requests a second for one document, one core"] = float(subprocess.check_output(load))
             figures["lag without followers, ms"] = lag(client)
             with followers(port, options.followers) as heard:
                 figures[f"lag with {options.followers} followers, ms"] = lag(client)
-                time.sleep(1)
-                figures["events that each follower got, of those written"] = min(heard) / WRITES
+                time.sleep(2)
+            figures["share of the events that every follower got"] = min(heard) / WRITES
+            figures["lag without followers, again, ms"] = lag(client)
     return figures
 
 
@@ -115,6 +122,9 @@ def fill(client: MongoClient[Any], versions: int) -> None:
         orders.bulk_write(
             [UpdateOne({"_id": 1}, {"$set": {"n": n, "status": f"s{n}"}}) for n in range(begin, begin + 1000)]
         )
+    orders.insert_one({"_id": 2, "status": "new", "items": items, "total": 1.5, "n": 0})
+    for number in range(ORDINARY_VERSIONS - 1):
+        orders.update_one({"_id": 2}, {"$set": {"status": f"s{number}", f"items.{number % 5}.qty": number}})
     for number in range(COLLECTIONS):
         client.bench[f"other{number}"].insert_many([{"_id": each, "name": "x" * 50} for each in range(500)])
 
@@ -147,31 +157,39 @@ def lag(client: MongoClient[Any]) -> float:
             while stream.try_next() is None:
                 pass
             found.append(time.perf_counter() - begun)
-            time.sleep(0.01)
+            time.sleep(0.03)
     return statistics.median(found) * 1000
 
 
 @contextmanager
 def followers(port: int, number: int) -> Iterator[list[int]]:
-    """So many clients that follow, in one thread; how many events each has got."""
-    heard = [0] * number
-    loop = asyncio.new_event_loop()
+    """So many clients that follow, in a process of their own; at the end, how many events each has got."""
+    program = [sys.executable, __file__, "--follow", str(port), str(number)]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    time.sleep(3)
+    heard: list[int] = []
+    try:
+        yield heard
+    finally:
+        said, _ = process.communicate("", timeout=60)
+        heard += map(int, said.split())
 
-    async def follow(mine: int) -> None:
+
+async def follow(port: int, number: int) -> list[int]:
+    """Follow so many times at once until standard input ends; how many events each has got."""
+    heard = [0] * number
+
+    async def one(mine: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /api/v1/follow?namespace=bench.lag HTTP/1.1\r\nHost: localhost\r\n\r\n")
         while line := await reader.readline():
             heard[mine] += line.startswith(b"data:")
 
-    async def all_of_them() -> None:
-        await asyncio.gather(*(follow(mine) for mine in range(number)))
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(all_of_them(),), daemon=True)
-    thread.start()
-    time.sleep(2)
-    yield heard
-    for task in asyncio.all_tasks(loop):
-        loop.call_soon_threadsafe(task.cancel)
+    all_of_them = [asyncio.ensure_future(one(mine)) for mine in range(number)]
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    for each in all_of_them:
+        each.cancel()
+    return heard
 
 
 async def load(port: int, path: str, seconds: float) -> float:
@@ -232,7 +250,9 @@ def wait(condition: Any) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--load"]:
+    if sys.argv[1:2] == ["--follow"]:
+        print(*asyncio.run(follow(int(sys.argv[2]), int(sys.argv[3]))))
+    elif sys.argv[1:2] == ["--load"]:
         print(asyncio.run(load(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))))
     else:
         main()

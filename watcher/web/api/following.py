@@ -12,6 +12,7 @@ import secrets
 import threading
 from collections import deque
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,17 +97,23 @@ class Sent(NamedTuple):
         return found
 
 
+class Beat(Enum):
+    """Says that the connection still stands, where there is nothing else to say."""
+
+    BEAT = "beat"
+
+
 @dataclass(eq=False, slots=True)
 class Follower:
     """Somebody who follows.
 
     Attributes:
         selection: what they follow.
-        queue: what waits for them; None ends it.
+        queue: what waits for them: events, `BEAT` now and then, None at the end.
     """
 
     selection: Selection
-    queue: asyncio.Queue[Sent | None] = field(default_factory=asyncio.Queue)
+    queue: asyncio.Queue[Sent | Beat | None] = field(default_factory=asyncio.Queue)
     _key: Any = None
 
     def __post_init__(self) -> None:
@@ -144,6 +151,7 @@ class Hub:
         self._stop = threading.Event()
         self._open = asyncio.Event()
         self._thread: threading.Thread | None = None
+        self._beating: asyncio.TimerHandle | None = None
 
     @property
     def followers(self) -> int:
@@ -164,6 +172,7 @@ class Hub:
         """
         if self._thread is None:
             loop = asyncio.get_running_loop()
+            self._beating = loop.call_later(_HEARTBEAT_S, self._beat, loop)
             self._thread = threading.Thread(target=self._follow, args=(loop,), name="follow", daemon=True)
             self._thread.start()
         try:
@@ -187,8 +196,15 @@ class Hub:
     def close(self) -> None:
         """End, and let all followers go."""
         self._stop.set()
+        if self._beating is not None:
+            self._beating.cancel()
         for follower in self._followers:
             follower.queue.put_nowait(None)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        for follower in self._followers:
+            follower.queue.put_nowait(Beat.BEAT)
+        self._beating = loop.call_later(_HEARTBEAT_S, self._beat, loop)
 
     def _hand_out(self, events: list[tuple[Event, int]]) -> None:
         for event, size in events:
@@ -295,27 +311,26 @@ class _Feed:
             for sent in known or ():
                 if self._follower.concerns(sent.event) and (text := await self._text(sent)) is not None:
                     yield self._told(sent.event, text, sent.number)
-            async for each in self._new():
-                if each is None:
-                    yield b":\n\n"
-                elif bytes(each.event.id) not in seen and (text := await self._text(each)) is not None:
-                    yield self._told(each.event, text, each.number)
+            async for some in self._new():
+                told = [
+                    self._told(each.event, text, each.number)
+                    for each in some
+                    if each.event.id not in seen and (text := await self._text(each)) is not None
+                ]
+                yield b"".join(told) if told else b":\n\n"
         finally:
             self._hub.leave(self._follower)
 
-    async def _new(self) -> AsyncIterator[Sent | None]:
-        """What is handed out, and None now and then; ends when the follower is let go, or may not read any more."""
+    async def _new(self) -> AsyncIterator[list[Sent]]:
+        """What is handed out; nothing now and then; ends when the follower is let go, or may not read any more."""
+        queue = self._follower.queue
         while True:
-            try:
-                sent = await asyncio.wait_for(self._follower.queue.get(), _HEARTBEAT_S)
-            except TimeoutError:
-                if self._access.visitor(self._request) is None:
-                    return
-                yield None
-                continue
-            if sent is None:
+            waiting = [await queue.get()]
+            while not queue.empty():
+                waiting.append(queue.get_nowait())
+            yield [each for each in waiting if isinstance(each, Sent)]
+            if None in waiting or (Beat.BEAT in waiting and self._access.visitor(self._request) is None):
                 return
-            yield sent
 
     async def _text(self, sent: Sent) -> str | None:
         """An event as this follower may read it; None: not at all."""
