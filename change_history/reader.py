@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.state import State
     from change_history.revert.intents import Unsettled
     from change_history.revert.saying import Saying
+    from change_history.seals.finding import Report
     from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
 
@@ -128,6 +129,12 @@ class Reader(History):
         """Whether anything is recorded of a namespace, or it has what another one had."""
         found = self._collection.find_one(as_query({"namespace": namespace}), {"_id": 1}, hint=NAMESPACE_TIMELINE)
         return found is not None or arrival_after(self._database, namespace, BEGINNING) is not None
+
+    def verify(self) -> Report:
+        """Verify that history is what was sealed (see `change_history.seals.verification`)."""
+        from change_history.seals.verification import verify
+
+        return verify(self._database)
 
     def count_all(self, namespace: str) -> int:
         """How many events of a namespace are recorded. The index tells."""

@@ -271,3 +271,8 @@ def test_off_loopback_nothing_starts_without_authentication(tmp_path: Path) -> N
 
     assert ended.returncode == 2
     assert "WATCHER_SERVE_TOKENS" in ended.stderr
+
+
+def test_verification_is_for_those_who_may_read_everything(served: Served) -> None:
+    """Its findings name documents of all collections."""
+    assert served.get("/api/v1/verification", **bearer(ORDERS)).status == 403

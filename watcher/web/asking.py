@@ -11,7 +11,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import pymongo
 from pymongo import monitoring
@@ -24,7 +24,7 @@ from watcher.web.question import ClientGoneError, Question
 from watcher.web.visible import VisibleHistory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 
     from pymongo import MongoClient
     from starlette.requests import Request
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from watcher.web.settings import Limits
     from watcher.web.visitors import Visitor
 
-    T = TypeVar("T")
-
+T = TypeVar("T")
 
 _AHEAD = 4
 """So many pieces of a streamed answer may wait for a slow reader."""
@@ -71,6 +70,25 @@ class CommandListener(monitoring.CommandListener):
             question.ends()
 
 
+class _Told(NamedTuple, Generic[T]):
+    """An answer, and the documents of which it gives something out."""
+
+    answer: T
+    documents: list[tuple[str, Any]]
+
+
+class _Turn(NamedTuple):
+    """The task to ask for others too.
+
+    Attributes:
+        companions: those who get the same answer.
+        waiting: those who have come since the asking began, for the next one.
+    """
+
+    companions: list[asyncio.Future[Any]]
+    waiting: list[asyncio.Future[Any]]
+
+
 class Asker:
     """Asks the history for everybody.
 
@@ -91,29 +109,102 @@ class Asker:
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="ask")
         self._killer = ThreadPoolExecutor(2, thread_name_prefix="stop")
         self._counts = Counts(reader)
+        self._rounds: dict[Hashable, list[asyncio.Future[Any]]] = {}
         self._under_way = 0
 
-    async def ask(self, request: Request, work: Callable[[VisibleHistory], T]) -> T:
+    async def ask(self, request: Request, work: Callable[[VisibleHistory], T], *, slow: bool = False) -> T:
         """Ask the history, as the visitor of the request may.
 
         Args:
             work: gets the history with what the visitor may read; runs in a thread. What it returns must be complete:
                 a cursor cannot leave the thread.
+            slow: it may take as long as an answer that is streamed.
 
         Raises:
             ClientGoneError: the client went away.
             watcher.web.problems.Problem: too many requests, or the answer takes too long.
         """
-        question, loop = Question(), asyncio.get_running_loop()
+        return (await self._ask(request, Question(), work, slow=slow)).answer
+
+    async def ask_together(
+        self, request: Request, key: Hashable, work: Callable[[VisibleHistory], T], *, slow: bool = False
+    ) -> T:
+        """Ask the history once for all who ask the same at the same time.
+
+        Whoever comes while the question is being answered waits, and the next answer is for all who wait: it is asked
+        after each of them came, so nobody gets an answer that is older than the request.
+
+        Args:
+            key: says what is asked, and as whom.
+            work: as of `ask`.
+            slow: likewise.
+        """
+        waiting = self._rounds.get(key)
+        if waiting is None:
+            return await self._lead(request, key, work, _Turn([], []), slow=slow)
+        mine: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        waiting.append(mine)
+        try:
+            found = await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled() and isinstance(turn := mine.result(), _Turn):
+                turn.waiting.extend(turn.companions)
+                self._hand_on(key, turn.waiting)
+            raise
+        if isinstance(found, _Turn):
+            return await self._lead(request, key, work, found, slow=slow)
+        told: _Told[T] = found
+        if self._access_log is not None:
+            self._access_log.note(request, told.documents)
+        return told.answer
+
+    async def _lead(
+        self, request: Request, key: Hashable, work: Callable[[VisibleHistory], T], turn: _Turn, *, slow: bool
+    ) -> T:
+        """Ask for oneself and those who wait already; who comes meanwhile waits for the next turn."""
+        self._rounds[key] = turn.waiting
+        try:
+            told = await self._ask(request, Question(), work, slow=slow)
+        except (ClientGoneError, asyncio.CancelledError):
+            turn.waiting.extend(turn.companions)  # somebody else asks for them
+            raise
+        except Exception as error:
+            for each in turn.companions:
+                if not each.done():
+                    each.set_exception(error)
+            raise
+        else:
+            for each in turn.companions:
+                if not each.done():
+                    each.set_result(told)
+            return told.answer
+        finally:
+            self._hand_on(key, turn.waiting)
+
+    def _hand_on(self, key: Hashable, waiting: list[asyncio.Future[Any]]) -> None:
+        """Let the first of those who wait ask for all of them."""
+        left = [each for each in waiting if not each.done()]
+        if not left:
+            del self._rounds[key]
+            return
+        turn = _Turn(left[1:], [])
+        self._rounds[key] = turn.waiting
+        left[0].set_result(turn)
+
+    async def _ask(
+        self, request: Request, question: Question, work: Callable[[VisibleHistory], T], *, slow: bool
+    ) -> _Told[T]:
+        loop = asyncio.get_running_loop()
+        seconds = self.limits.stream_seconds if slow else self.limits.seconds
         self._enter()
         try:
-            answer = loop.run_in_executor(self._pool, self._answer, request, question, self.limits.seconds, work)
+            answer = loop.run_in_executor(self._pool, self._answer, request, question, seconds, work)
             answer.add_done_callback(self._leave)
         except BaseException:
             self._leave()
             raise
         await self._wait(request, question, answer)
-        return answer.result()
+        return _Told(answer.result(), question.documents)
 
     async def stream(self, request: Request, work: Callable[[VisibleHistory], Iterator[bytes]]) -> AsyncIterator[bytes]:
         """Ask for an answer of any length, piece by piece; no more of it is read than the client takes.
@@ -183,7 +274,7 @@ class Asker:
             with pymongo.timeout(seconds):
                 history = VisibleHistory(self.reader, request.state.visitor, question, self._counts)
                 answer = work(history)
-                self._note(request, history)
+                question.documents = self._note(request, history)
                 return answer
         except UnknownStateError as error:
             error.reason = self.visible(request.state.visitor).reason(error.reason)
@@ -194,9 +285,11 @@ class Asker:
         finally:
             _asked.question = None
 
-    def _note(self, request: Request, history: VisibleHistory) -> None:
+    def _note(self, request: Request, history: VisibleHistory) -> list[tuple[str, Any]]:
+        documents = history.taken()
         if self._access_log is not None:
-            self._access_log.note(request, history.taken())
+            self._access_log.note(request, documents)
+        return documents
 
     async def _wait(self, request: Request, question: Question, answer: asyncio.Future[Any]) -> None:
         gone = asyncio.ensure_future(_gone(request))

@@ -21,12 +21,17 @@ class ClientGoneError(Exception):
 
 
 class Question:
-    """What one request asks the history. It runs in one thread, and is cancelled from another."""
+    """What one request asks the history. It runs in one thread, and is cancelled from another.
+
+    Attributes:
+        documents: of which something was given out, for the access log.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._session: Any = None
         self._cancelled = threading.Event()
+        self.documents: list[tuple[str, Any]] = []
 
     def check(self) -> None:
         """Go on only if somebody waits for the answer.

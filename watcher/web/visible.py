@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from heapq import merge
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.collection import CollectionDocument, CollectionState
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
+    from change_history.seals.finding import Report
     from change_history.stored.event import Change, Event, Transaction
     from change_history.stored.order import HistoryPosition
     from watcher.web.counts import Count, Counts
@@ -234,6 +236,18 @@ class VisibleHistory:
         for changed in self._question.each(self._reader.collection_diff(self.require(namespace), a, b)):
             self.take(namespace, changed.document_id)
             yield changed
+
+    def verify(self) -> Report:
+        """Whether history is still what was sealed, over everything (see `change_history.seals.verification`).
+
+        Raises:
+            watcher.web.problems.Problem: the visitor may not read everything.
+        """
+        if not self._visitor.reads_everything:
+            raise problems.Problem(
+                HTTPStatus.FORBIDDEN, "not-allowed", "seals are over everything: ask somebody who may read all of it"
+            )
+        return self._reader.verify()
 
     def first_later(self, state: State) -> Event | None:
         """The first recorded event of a document after the moment that was asked about."""

@@ -73,7 +73,8 @@ def _answering(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
                 return answers.page(found, form, given.get("limit", 100), asker.limits.bytes)
             return answers.whole(found, form)
 
-        return answers.respond(request, await asker.ask(request, write), form)
+        key = (request.state.visitor, form, request.scope["path"], request.scope["query_string"])
+        return answers.respond(request, await asker.ask_together(request, key, write, slow=endpoint.slow), form)
 
     return answer
 

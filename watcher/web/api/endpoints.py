@@ -55,6 +55,7 @@ class Endpoint:
         work: asks history. Gives a tree, or of a list an iterator of items; runs in a thread.
         lists: whether the answer is a list: with `limit` and `cursor`, also line by line.
         most: the longest page of a list.
+        slow: whether an answer may take as long as a streamed one.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Endpoint:
     work: Callable[[VisibleHistory, Asked], Any]
     lists: bool = False
     most: int = 1000
+    slow: bool = False
 
     @property
     def name(self) -> str:
@@ -193,8 +195,14 @@ def transaction(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
 
 def document(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
     """A document as it was."""
-    namespace, document_id = document_of(history, asked.given)
-    return wire.state_tree(history.state(namespace, document_id, asked.given.get("at")))
+    given = asked.given
+    namespace, document_id = history.require(given["namespace"]), given["id"]
+    if isinstance(document_id, p.OfEvent):
+        namespace, document_id = document_of(history, given)
+    state = history.state(namespace, document_id, given.get("at"))
+    if state.data is None and state.entry is None:
+        document_of(history, given)  # it may be known at another time
+    return wire.state_tree(state)
 
 
 def versions(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
@@ -310,6 +318,37 @@ def gaps(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
             "event": wire.event_tree(gap),
         }
         yield Item(tree, cursors.after_key(key, asked.check))
+
+
+def verification(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
+    """Whether history is still what was sealed."""
+    del asked
+    report = history.verify()
+    return {
+        "sound": not report.findings,
+        "seals": report.seals,
+        "digest": report.digest,
+        "unsigned": report.unsigned,
+        "entries": report.entries,
+        "unsealed": report.unsealed,
+        "amended": report.amended,
+        "findings": [
+            {
+                "what": finding.what,
+                "said": finding.said,
+                **({"event": finding.id.hex()} if finding.id is not None else {}),
+                **({"seal": finding.seal} if finding.seal is not None else {}),
+                **({"namespace": finding.namespace} if finding.namespace is not None else {}),
+                **({"document_id": wire.Value(finding.document_id)} if finding.document_id is not None else {}),
+            }
+            for finding in report.findings[:_MOST_FINDINGS]
+        ],
+        "more_findings": max(len(report.findings) - _MOST_FINDINGS, 0),
+        "remarks": list(report.remarks),
+    }
+
+
+_MOST_FINDINGS = 1000
 
 
 def stats(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
@@ -522,6 +561,15 @@ ENDPOINTS = (
         "Gap",
         gaps,
         lists=True,
+    ),
+    Endpoint(
+        "/verification",
+        "Verify that history is what was sealed",
+        "All of it is read, as `watcher verify` does. Only for those who may read everything.",
+        (),
+        "Verification",
+        verification,
+        slow=True,
     ),
     Endpoint(
         "/stats",

@@ -179,6 +179,29 @@ SCHEMAS: dict[str, Any] = {
             "event": _ref("Event"),
         },
     },
+    "Verification": _object(
+        ("sound", "seals", "entries", "unsealed", "findings", "more_findings", "remarks"),
+        sound={"type": "boolean"},
+        seals=_COUNT,
+        digest={"type": "string"},
+        unsigned=_COUNT,
+        entries=_COUNT,
+        unsealed=_COUNT,
+        amended=_COUNT,
+        findings=_list(
+            _object(
+                ("what", "said"),
+                what={"type": "string"},
+                said={"type": "string"},
+                event=_ID,
+                seal={"type": "integer"},
+                namespace={"type": "string"},
+                document_id=_ANY,
+            )
+        ),
+        more_findings=_COUNT,
+        remarks=_TEXTS,
+    ),
     "Stats": _object(
         (),
         collections=_list(_object(_NUMBERS, **_NUMBERS)),
@@ -206,6 +229,7 @@ SCHEMAS: dict[str, Any] = {
 _PROBLEMS = {
     "400": "The request says what nothing can be made of.",
     "401": "Nobody who may read.",
+    "403": "Only for those who may read everything.",
     "404": "Nothing is recorded of this, or you may not read it.",
     "406": "None of what is accepted can be given.",
     "409": "History cannot tell.",
