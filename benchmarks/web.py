@@ -44,6 +44,7 @@ CONNECTIONS = 16
 COLLECTIONS = 12
 PATIENCE_S = 600
 WRITES = 300
+SETTLED_S = 8
 DOCUMENT = "/api/v1/collections/bench.orders/documents/1"
 ORDINARY = "/api/v1/collections/bench.orders/documents/2"
 ORDINARY_VERSIONS = 20
@@ -94,8 +95,7 @@ def measure(uri: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
         fill(client, options.versions)
         wait(lambda: history.estimated_document_count() >= options.versions + COLLECTIONS * 500)
         snapshots = client.change_history.snapshots
-        wait(lambda: snapshots.count_documents({"document_id": 1}) >= options.versions // 64)
-        time.sleep(1)
+        wait(lambda: has_settled(snapshots))
         with running(folder, environment, "serve", core=0):
             wait(lambda: answers(port))
             for name, path in PATHS.items():
@@ -239,6 +239,13 @@ def answers(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def has_settled(collection: Any) -> bool:
+    """Whether there is something in a collection, and nothing comes for a while."""
+    before = collection.estimated_document_count()
+    time.sleep(SETTLED_S)
+    return 0 < before == collection.estimated_document_count()
 
 
 def wait(condition: Any) -> None:
