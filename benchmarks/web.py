@@ -96,13 +96,17 @@ def measure(uri: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
         wait(lambda: history.estimated_document_count() >= options.versions + COLLECTIONS * 500)
         snapshots = client.change_history.snapshots
         wait(lambda: has_settled(snapshots))
-        with running(folder, environment, "serve", core=0):
+        with running(folder, environment, "serve", core=0) as served:
             wait(lambda: answers(port))
             for name, path in PATHS.items():
                 figures[f"{name}, ms"] = asked(port, path, options.versions)
                 print(f"{name}: {figures[f'{name}, ms']:.1f} ms", file=sys.stderr, flush=True)
             load = [sys.executable, __file__, "--load", str(port), ORDINARY, str(options.seconds)]
-            figures["requests a second for one document, one core"] = float(subprocess.check_output(load))
+            before = processes.cpu_s(served)
+            a_second = float(subprocess.check_output(load))
+            cpu = processes.cpu_s(served) - before
+            figures["requests a second for one document, one core"] = a_second
+            figures["the same for a second of that core, all of it"] = a_second * options.seconds / cpu
             figures["lag without followers, ms"] = lag(client)
             with followers(port, options.followers) as heard:
                 figures[f"lag with {options.followers} followers, ms"] = lag(client)
@@ -214,8 +218,8 @@ async def load(port: int, path: str, seconds: float) -> float:
 
 
 @contextmanager
-def running(folder: Path, environment: dict[str, str], command: str, core: int | None = None) -> Iterator[None]:
-    """A command of ours, its log in the folder; held to one core if that is named."""
+def running(folder: Path, environment: dict[str, str], command: str, core: int | None = None) -> Iterator[int]:
+    """A command of ours, its log in the folder, held to one core if that is named; the id of its process."""
     with (folder / f"{command}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "watcher", command], env=environment, cwd=ROOT, stdout=log, stderr=log
@@ -223,7 +227,7 @@ def running(folder: Path, environment: dict[str, str], command: str, core: int |
         if core is not None:
             os.sched_setaffinity(process.pid, {core})
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(60)
