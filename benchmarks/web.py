@@ -247,9 +247,9 @@ def answers(port: int) -> bool:
 
 def has_settled(collection: Any) -> bool:
     """Whether there is something in a collection, and nothing comes for a while."""
-    before = collection.estimated_document_count()
+    before: int = collection.estimated_document_count()
     time.sleep(SETTLED_S)
-    return 0 < before == collection.estimated_document_count()
+    return 0 < before == int(collection.estimated_document_count())
 
 
 def wait(condition: Any) -> None:
