@@ -21,6 +21,7 @@ from watcher import views
 from watcher.backfill.entry_store import EntryStore
 from watcher.backfill.requests import Requests, Taking
 from watcher.backfill.runner import Backfill
+from watcher.erasure.active import Active, Erasing
 from watcher.gaps.gap import Gaps
 from watcher.health.oplog_window import OplogWindow
 from watcher.leadership.fence import Fence
@@ -167,13 +168,13 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     )
     standing = Standing()
     seals = Seals(settings, history, fence, standing, retry, stop)
-    writer = Writer(history, settings.checkpoint, seals.stored)
+    writer = Erasing(history, Writer(history, settings.checkpoint, seals.stored), Active(history))
     backfill = Backfill(
         watched,
         history,
         fence,
         scope,
-        EntryStore(history, fence, writer).store,
+        writer.storing(EntryStore(history, fence, writer).store),
         retry,
         stop,
         baseline=ground.baseline,
@@ -198,6 +199,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
             retry.call(Step.ENABLE_PRE_IMAGES, images.enable_existing)  # created while the stream was opened
     else:
         progress.starts_with(stored.events)
+        retry.call(Step.READ_HISTORY, partial(writer.start, stored.position.cluster_time))
         begun = stored.begun
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry)
@@ -227,13 +229,19 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
     beside |= _retention(ground, progress, stop, retry) | _sessions(ground, progress, standing, stop, retry)
-    asked = Taking(watched, Requests(history), settings.checkpoint, backfill, backfill.scanner, retry, stop)
-    beside["baselines"] = partial(retry.keep_up, Step.BACKFILL, asked.run)
+    beside |= _baselines(ground, backfill, stop, retry)
     beside["backfill"] = partial(retry.keep_up, Step.BACKFILL, backfill.run)
     beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
     if enable_images:
         beside["pre-images"] = partial(retry.keep_up, Step.ENABLE_PRE_IMAGES, partial(images.look_again, stop, retry))
     return Composed(pipeline, beside, seals.finish)
+
+
+def _baselines(ground: Ground, backfill: Backfill, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
+    """Taking the baselines that operators ask for."""
+    requests, stream = Requests(ground.history), ground.settings.checkpoint
+    asked = Taking(ground.watched, requests, stream, backfill, backfill.scanner, retry, stop)
+    return {"baselines": partial(retry.keep_up, Step.BACKFILL, asked.run)}
 
 
 def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.bson.paths import is_index
+from change_history.bson.redacted import is_withheld
 from change_history.stored.changes import Change, decode, whole_document
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Folding:
         if operation == b"delete" or (operation == b"reconcile" and _is_gone(changes)):
             self._document = self._root = None
         elif changes and not changes[0].path:
+            if any(value is not None and is_withheld(value) for value in (changes[0].old, changes[0].new)):
+                raise DoesNotApplyError("what it did was erased on request")
             if operation == b"baseline":
                 raise DoesNotApplyError("it was not known at the horizon, up to which its history has expired")
             raise DoesNotApplyError("the event was too large to be delivered with its values: what it did is unknown")

@@ -52,6 +52,15 @@ def document_id(stored: bytes) -> raw.Value:
     return kind, stored[start : raw.end_of_value(stored, kind, start)]
 
 
+def about(stored: bytes) -> tuple[bytes, raw.Value] | None:
+    """The namespace and the `_id` of the document that an entry is of; None: nothing is said of this entry."""
+    found = _BEGINNING(stored)
+    if found is None:
+        return None
+    kind, start = stored[found.start("kind")], found.end()
+    return found["namespace"], (kind, stored[start : raw.end_of_value(stored, kind, start)])
+
+
 def whole(stored: bytes) -> Whole | None:
     """The document that an insert or a baseline tells whole; None: nothing is said of this entry."""
     beginning = _BEGINNING(stored)

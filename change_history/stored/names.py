@@ -20,6 +20,7 @@ HORIZONS = "horizons"
 BASELINES = "baselines"
 SEALS = "seals"
 SEAL_LEAVES = "seal_leaves"
+ERASURES = "erasures"
 
 CONTEXT_COLLECTION = "watcher_context"
 """Where context documents go, in each watched database, unless the daemon's setting says otherwise."""

@@ -84,7 +84,7 @@ def test_what_is_printed_runs_in_mongosh(one: Secured, tmp_path: Path) -> None:
         (there,) = [each for each in found if each["role"] == role["createRole"]]
         assert in_order(there["privileges"]) == in_order(role["privileges"])
     users = {each["user"] for each in one.root.admin.command("usersInfo")["users"]}
-    assert users == {"root", "watcher", "reader", "reverter"}
+    assert users == {"root", "watcher", "reader", "reverter", "eraser"}
 
 
 def test_readers_need_only_to_read(one: Secured, tmp_path: Path) -> None:
@@ -133,6 +133,29 @@ def test_readers_need_only_to_read(one: Secured, tmp_path: Path) -> None:
         put_back = watcher(reverter, "revert", "shop.users", name, "--to", "1", "--yes")
         assert put_back.returncode == exit_codes.OK, put_back.stderr
     assert [*one.root.shop.users.find({}, sort=[("_id", 1)])] == [{"_id": 1, "n": 1}, {"_id": 2}]
+
+
+def test_who_records_cannot_erase(one: Secured, tmp_path: Path) -> None:
+    """The eraser can, and expire history, and nothing else; the daemon goes on under the erasure."""
+    daemon = daemon_of(one, tmp_path)
+    give(daemon, one)
+    eraser = daemon_of(one, tmp_path, user="eraser", retention="shop.*=1s")
+    one.root.shop.users.insert_many([{"_id": 1, "name": "Ada"}, {"_id": 2, "name": "Bob"}])
+    with daemon:
+        daemon.ready()
+        daemon.recorded("shop.users", 2)
+        refused = watcher(daemon, "erase", "shop.users", "1", "--yes")
+        assert refused.returncode == exit_codes.REFUSED, refused.stderr
+        erased = watcher(eraser, "erase", "shop.users", "1", "--yes", "--value", "Ada", "--reason", "asked for")
+        assert erased.returncode == exit_codes.OK, erased.stderr
+        one.root.shop.users.update_one({"_id": 1}, {"$set": {"name": "Ada L."}})
+        one.root.shop.users.update_one({"_id": 2}, {"$set": {"name": "Rob"}})
+        eventually(lambda: daemon.database.history.count_documents({"operation": "update"}) == 2, "the updates")
+        assert not any("Ada" in str(each) for each in daemon.database.history.find())
+        assert "asked for" in watcher(eraser, "erase", "--list").stdout
+        done = watcher(eraser, "retention", "run", "--yes")
+        assert done.returncode == exit_codes.OK, done.stderr
+        assert watcher(eraser, "revert", "shop.users", "2", "--to", "-2", "--yes").returncode != exit_codes.OK
 
 
 def test_rejected_events_and_snapshots_are_looked_after_by_the_same_user(one: Secured, tmp_path: Path) -> None:

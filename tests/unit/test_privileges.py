@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from config.settings import ActorSessions, PreImages, Settings
+from config.settings import ActorSessions, PreImages, RetentionBy, Settings
 from watcher.operations import privileges
 from watcher.operations.privileges import CLUSTER, OPLOG, Need, Resource, missing, reaches, watching
 from watcher.targets.scope import Scope
@@ -110,8 +110,22 @@ def test_a_role_names_each_resource_once() -> None:
     """`createRole` takes two documents for one resource, and people then change only the first."""
     found = privileges.documents(privileges.keeping("kept"))
 
-    assert [each["resource"] for each in found] == [{"db": "kept", "collection": ""}]
-    assert len(found[0]["actions"]) == len(set(found[0]["actions"]))
+    resources = [(each["resource"]["db"], each["resource"]["collection"]) for each in found]
+    assert resources[0] == ("kept", "")
+    assert len(set(resources)) == len(resources)
+    assert all(len(each["actions"]) == len(set(each["actions"])) for each in found)
+
+
+def test_who_records_cannot_remove_history() -> None:
+    """But where the daemon is to expire it."""
+    kept = Resource("kept", "history")
+    removes = [need for need in privileges.keeping("kept") if need.action == "remove"]
+    assert not any(privileges.reaches(need.resource.document(), kept) for need in removes)
+    expiring = privileges.keeping("kept", expires=True)
+    assert any(need.action == "remove" and need.resource == kept for need in expiring)
+    rules: dict[str, Any] = {"include": ("shop.*",), "retention": "shop.*=30d"}
+    assert privileges.expires(Settings(**rules))
+    assert not privileges.expires(Settings(**rules, retention_by=RetentionBy.COMMAND))
 
 
 def test_naming_database_users_needs_to_list_them_and_to_read_the_oplog() -> None:

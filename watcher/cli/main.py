@@ -26,6 +26,7 @@ _COMMANDS = {
     "rejected": "List events that could not be stored, and try them again.",
     "snapshots": "Make snapshots of long-lived documents anew, or verify them.",
     "retention": "Show how long history is kept, or expire it now.",
+    "erase": "Remove the values of a document, or a value, from all that is recorded.",
     "baseline": "Have the daemon record anew how documents are.",
     "seal": "Seal history now, export seals, or prove a single event.",
     "verify": "Verify that history is what was recorded; name what was changed.",

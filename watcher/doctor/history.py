@@ -11,7 +11,7 @@ from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.reconstruct.entries import NEVER_WHOLE, reconstruct_many
 from change_history.reconstruct.lineage import lineage_of
-from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE, REJECTED
+from change_history.stored.names import ERASURES, HISTORY, NAMESPACE_TIMELINE, REJECTED
 from change_history.stored.order import END
 from change_history.stored.reading import RAW
 from models import HistoryModel, SnapshotModel
@@ -111,7 +111,12 @@ def view(subject: Subject) -> Iterator[Finding]:
 
 
 def complete(subject: Subject) -> Iterator[Finding]:
-    """What history says it does not have."""
+    """What history says it does not have, and what it was to have no more."""
+    left = subject.history[ERASURES].count_documents({"state": "working"}, limit=_MOST)
+    if left:
+        yield warning(
+            COMPLETE, f"{many(left, 'erasure')} left in the middle", "watcher erase --continue", erasures=left
+        )
     rejected = subject.history[REJECTED].count_documents({}, limit=_MOST)
     query = {"operation": "gap", "description.stream": subject.settings.checkpoint, "description.level": {"$ne": True}}
     gaps = subject.history[HISTORY].count_documents(query, limit=_MOST)

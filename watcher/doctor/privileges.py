@@ -52,7 +52,7 @@ def watched(subject: Subject) -> Iterator[Finding]:
 
 def history(subject: Subject) -> Iterator[Finding]:
     """What is missing on the deployment that keeps the history."""
-    needs = privileges.keeping(subject.settings.history_database)
+    needs = privileges.keeping(subject.settings.history_database, expires=privileges.expires(subject.settings))
     yield from judge(HISTORY, whoami(subject.keeper), needs, (privileges.KEEP_HISTORY, privileges.WATCH_CHANGES))
 
 

@@ -20,7 +20,7 @@ from watcher.stream.batch import Entry, Position, Recorded, Rejected
 from watcher.stream.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bson import Binary
     from pymongo.database import Database
@@ -50,10 +50,14 @@ class RejectedEvents:
 
     An event leaves `rejected` only after a majority has its history. So a kill at any moment costs nothing: what is in
     both is found there already the next time, and only removed.
+
+    Args:
+        erased: gives a history document without what was erased of it; None: it is to be forgotten.
     """
 
-    def __init__(self, database: Database[Any]) -> None:
+    def __init__(self, database: Database[Any], erased: Callable[[bytes], bytes | None] = lambda entry: entry) -> None:
         self._database = database
+        self._erased = erased
         self._rejected = database.get_collection(REJECTED, codec_options=CODEC, write_concern=_MAJORITY)
         self._parts = database.get_collection(PARTS, write_concern=_MAJORITY)
         self._writer = _Judge(database, "")
@@ -97,6 +101,10 @@ class RejectedEvents:
         except (ValueError, KeyError, IndexError, chunks.MissingChunkError) as error:
             return f"{type(error).__name__}: {error}"
         note(self._database, Kind.LATE, [identity(raw.fields(document))])
+        entry = self._erased(document)
+        if entry is None:
+            return None
+        document, data = entry, data if entry is document else b""
         refused = self._writer.judge(Entry(document, data))
         if refused is None:
             forget(self._database, [document])  # what was told without it

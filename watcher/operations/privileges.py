@@ -13,8 +13,20 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history import globs
-from change_history.stored.names import HISTORY, REVERTS
-from config.settings import ActorSessions, Baseline, OnGap, PreImages
+from change_history.stored.names import (
+    AMENDMENTS,
+    BASELINES,
+    CHECKPOINTS,
+    ERASURES,
+    HISTORY,
+    HORIZONS,
+    IMPORTED,
+    PARTS,
+    REJECTED,
+    REVERTS,
+    SNAPSHOTS,
+)
+from config.settings import ActorSessions, Baseline, OnGap, PreImages, RetentionBy
 from watcher.targets.scope import is_pattern
 
 if TYPE_CHECKING:
@@ -28,13 +40,14 @@ _APART = ("local", "config")
 
 
 WATCHED, KEEPER = "watched", "history"
-DAEMON, READER, REVERT = PURPOSES = ("daemon", "reader", "revert")
-WATCH_CHANGES, KEEP_HISTORY = "watchChanges", "keepHistory"
+DAEMON, READER, REVERT, ERASER = PURPOSES = ("daemon", "reader", "revert", "eraser")
+WATCH_CHANGES, KEEP_HISTORY, ERASE_HISTORY = "watchChanges", "keepHistory", "eraseHistory"
 READ_HISTORY, REVERT_CHANGES, NOTE_REVERTS = "readHistory", "revertChanges", "noteReverts"
 _USERS = {
     DAEMON: ("watcher", (WATCH_CHANGES, KEEP_HISTORY)),
     READER: ("reader", (READ_HISTORY,)),
     REVERT: ("reverter", (REVERT_CHANGES, READ_HISTORY, NOTE_REVERTS)),
+    ERASER: ("eraser", (READ_HISTORY, ERASE_HISTORY)),
 }
 """For each purpose the name of a user, and the roles that it has."""
 _ADMIN = 'db.getSiblingDB("admin")'
@@ -124,14 +137,27 @@ def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
     )
 
 
-def keeping(database: str) -> tuple[Need, ...]:
-    """What the daemon needs on the deployment that keeps the history."""
+_REMOVED = {
+    SNAPSHOTS: "forget snapshots that late history has made wrong",
+    REJECTED: "forget rejected events that were brought in",
+    PARTS: "forget the chunks of rejected events that were brought in",
+    CHECKPOINTS: "split a stream in another way",
+    BASELINES: "forget baselines that were asked for and taken",
+}
+"""What who records must be allowed to remove; not history."""
+
+
+def keeping(database: str, *, expires: bool = False) -> tuple[Need, ...]:
+    """What the daemon needs on the deployment that keeps the history.
+
+    Args:
+        expires: whether it is to expire history: only then may it remove any.
+    """
     there = Resource(database)
     essential = {
         "find": "know what is recorded",
         "insert": "record",
         "update": "save the position",
-        "remove": "forget snapshots that late history has made wrong, and rejected events that were brought in",
         "createIndex": "make the indexes of the history",
     }
     useful = {
@@ -140,9 +166,33 @@ def keeping(database: str) -> tuple[Need, ...]:
         "collMod": "bring the view of the changes up to date",
         "listIndexes": "let `watcher doctor` look at the indexes",
     }
+    removed = {**_REMOVED, **({HISTORY: "expire history by WATCHER_RETENTION"} if expires else {})}
     return (
         *(Need(there, action, use) for action, use in essential.items()),
+        *(Need(Resource(database, name), "remove", use) for name, use in removed.items()),
         *(Need(there, action, use, essential=False) for action, use in useful.items()),
+    )
+
+
+def expires(settings: Settings) -> bool:
+    """Whether the daemon is to remove history by age."""
+    return bool(settings.retention) and settings.retention_by is RetentionBy.DAEMON
+
+
+def erasing(database: str) -> tuple[Need, ...]:
+    """What `watcher erase` and `watcher retention run` need, beside reading history."""
+    changed = (HISTORY, PARTS, SNAPSHOTS, REJECTED, IMPORTED)
+    return (
+        *(
+            Need(Resource(database, name), action, "erase and expire what is recorded")
+            for name in changed
+            for action in ("insert", "update", "remove")
+        ),
+        *(
+            Need(Resource(database, name), action, "write down what was erased, and that it changes history")
+            for name in (ERASURES, HORIZONS, AMENDMENTS)
+            for action in ("insert", "update")
+        ),
     )
 
 
@@ -297,9 +347,10 @@ def roles(settings: Settings, scope: Scope) -> tuple[Role, ...]:
     kept = settings.history_database
     return (
         Role(WATCH_CHANGES, "follows what is watched, writes no document", WATCHED, watching(settings, scope)),
-        Role(KEEP_HISTORY, f"writes {kept}", KEEPER, keeping(kept)),
+        Role(KEEP_HISTORY, f"writes {kept}", KEEPER, keeping(kept, expires=expires(settings))),
         Role(READ_HISTORY, f"reads {kept}: log, show, diff, blame, stats, export", KEEPER, reading(kept)),
         Role(REVERT_CHANGES, "puts documents back", WATCHED, reverting(settings, scope)),
+        Role(ERASE_HISTORY, f"removes values and expired history from {kept}", KEEPER, erasing(kept)),
         Role(NOTE_REVERTS, f"writes down in {kept} what was put back", KEEPER, noting_reverts(kept)),
     )
 

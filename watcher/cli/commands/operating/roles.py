@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from watcher.cli.session import Context
     from watcher.operations.privileges import Grants
 
-_PURPOSES = ("daemon", "reader", "revert")
+_PURPOSES = ("daemon", "reader", "revert", "eraser")
 
 
 @click.command(epilog="Exit status: 0 printed, 2 wrong usage or settings.")
-@click.argument("purposes", metavar="[daemon|reader|revert]...", nargs=-1, type=click.Choice(_PURPOSES))
+@click.argument("purposes", metavar="[daemon|reader|revert|eraser]...", nargs=-1, type=click.Choice(_PURPOSES))
 @click.option("--include", metavar="GLOBS", help="As if WATCHER_INCLUDE said so.")
 @click.option("--minimal", is_flag=True, help="Leave out what recording can do without; each is marked.")
 @click.option("--update", is_flag=True, help="Change roles that are there already; make no users.")
@@ -29,11 +29,12 @@ def roles(
     """Print the commands that make users with no more privileges than they need.
 
     For mongosh, as an administrator. They follow from the settings: what is watched, WATCHER_PRE_IMAGES,
-    WATCHER_BASELINE, WATCHER_ON_GAP, and where history is kept; after a change of these, print them again with
-    --update. Nothing is connected to, and no password is printed: mongosh asks for it.
+    WATCHER_BASELINE, WATCHER_ON_GAP, WATCHER_RETENTION, and where history is kept; after a change of these, print them
+    again with --update. Nothing is connected to, and no password is printed: mongosh asks for it.
 
     `daemon` is for `watcher run`, `checkpoint`, `rejected`, `snapshots` and `doctor`; `reader` for the commands that
-    read; `revert` for `watcher revert --yes`, the only one that writes watched documents. Without any: all three.
+    read; `revert` for `watcher revert --yes`, the only one that writes watched documents; `eraser` for `watcher erase`
+    and `watcher retention run`. Without any: all of them.
     """
     from watcher.operations.privileges import PURPOSES, plan
     from watcher.targets.scope import Scope

@@ -1,0 +1,441 @@
+"""Erasure: no byte of what was to go is left in the history database, and everything else is what it was."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import Binary, ObjectId
+from bson.raw_bson import RawBSONDocument
+
+from change_history import UnknownStateError
+from change_history.bson import raw
+from change_history.bson.redacted import How, Redacted
+from change_history.bson.values import to_raw
+from change_history.reader import Reader
+from change_history.stored.names import ERASURES, HISTORY, IMPORTED, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.order import position_of
+from change_history.stored.reading import RAW
+from tests.support.daemon import FULL_SIZE
+from tests.support.recording import Recording, fill, make_index
+from watcher.erasure.active import LASTS_S, Active, Erasing
+from watcher.erasure.matching import ever_matched
+from watcher.erasure.places import places
+from watcher.erasure.requests import DONE, ENDED, STANDING, WORKING, Erasure, Erasures
+from watcher.erasure.values import Trail
+from watcher.erasure.work import Work
+from watcher.stream.batch import Entry, Position, Recorded, Rejected
+from watcher.stream.large_documents import LargeDocuments
+from watcher.stream.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from watcher.erasure.work import Outcome
+
+MARK = "m4rk"
+PEOPLE = 3000 if FULL_SIZE else 150
+_IMAGES: dict[str, Any] = {"changeStreamPreAndPostImages": {"enabled": True}}
+
+
+@pytest.fixture
+def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
+    """A history of the test's own database."""
+    for name in ("users", "orders"):
+        database.create_collection(name, **_IMAGES)
+    with Recording(client, database.name) as found:
+        make_index(found.history)
+        yield found
+
+
+def asked(
+    history: Database[Any],
+    namespace: str,
+    documents: Iterable[Any] = (),
+    *,
+    values: Iterable[Any] = (),
+    fields: Iterable[str] = (),
+    trail: Trail = Trail.FIELDS,
+) -> Erasure:
+    """An erasure that is written down."""
+    return Erasures(history).begin(
+        namespace,
+        list(map(to_raw, documents)),
+        list(map(to_raw, values)),
+        names=[place.namespace for place in places(history, namespace)] if namespace else [],
+        fields=fields,
+        trail=trail,
+        by="test",
+        reason="asked for",
+    )
+
+
+def erase(history: Database[Any], namespace: str, documents: Iterable[Any] = (), **more: Any) -> Outcome:
+    """Erase, to the end."""
+    erasure = asked(history, namespace, documents, **more)
+    erasures = Erasures(history)
+    outcome = Work(history, erasure, erasures.key()).run()
+    erasures.finish(erasure, dict(outcome.counts))
+    return outcome
+
+
+def holding(history: Database[Any], *marks: str) -> list[tuple[str, Any]]:
+    """Where a mark stands in the history database, byte by byte."""
+    found = []
+    for name in history.list_collection_names(filter={"type": "collection"}):
+        for stored in history.get_collection(name, codec_options=RAW).find():
+            data = bytes(stored.raw)
+            if any(mark.encode() in data for mark in marks):
+                found.append((name, data))
+    return found
+
+
+def states(history: Reader, namespace: str, ids: Iterable[Any]) -> dict[Any, Any]:
+    """What documents are, and were after each event."""
+    found = {}
+    for each in ids:
+        count = len(list(history.log(namespace, each)))
+        found[each] = [history.state(namespace, each, number).data for number in range(1, count + 1)]
+    return found
+
+
+class People:
+    """Documents of people, one of whom is to be forgotten, written to at random."""
+
+    def __init__(self, database: Database[Any], seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.database = database
+        self.secret = 7
+        self.ids = list(range(PEOPLE))
+
+    def text(self, number: int) -> str:
+        """A text about a person."""
+        return f"{MARK}{self.dice.randrange(1000)}" if number == self.secret else f"plain{self.dice.randrange(1000)}"
+
+    def insert(self) -> None:
+        """Everybody, and orders that name them."""
+        for number in self.ids:
+            text = self.text(number)
+            self.database["users"].insert_one(
+                {
+                    "_id": number,
+                    "name": text,
+                    "address": {"street": text, "more": [text, {"deep": text}, []]},
+                    "bytes": text.encode(),
+                    "list": [{"_id": 1, "v": text}, {"_id": 2, "v": number}],
+                    "text": text,
+                    "n": number,
+                }
+            )
+            self.database["orders"].insert_one({"_id": number, "customer": number, "note": f"dear {text}, thanks"})
+
+    def change(self, times: int) -> None:
+        """Write to anybody, and to the one often."""
+        users = self.database["users"]
+        for _ in range(times):
+            number = self.secret if self.dice.random() < 0.3 else self.dice.choice(self.ids)
+            text, where = self.text(number), {"_id": number}
+            match self.dice.randrange(9):
+                case 0:
+                    users.update_one(where, {"$set": {"address.street": text}})
+                case 1:
+                    users.update_one(where, {"$push": {"address.more": text}})
+                case 2:
+                    users.update_one(where, {"$set": {"address": {"street": text, "more": []}}})
+                case 3:
+                    users.update_one(where, {"$unset": {"name": 1}})
+                case 4:
+                    users.update_one(
+                        where, [{"$set": {"name": text, "address.more": {"$slice": ["$address.more", 1]}}}]
+                    )
+                case 5:
+                    users.replace_one(
+                        where, {"name": text, "list": [{"_id": 1, "v": text}], "address": {"more": [text]}}
+                    )
+                case 6:
+                    users.update_one(where, {"$rename": {"name": "called"}})
+                case 7:
+                    users.delete_one(where)
+                    users.insert_one({**where, "name": text, "address": {"more": []}})
+                case _:
+                    users.update_one(where, {"$set": {"list.0.v": text, f"map.{self.dice.randrange(3)}": text}})
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("trail", list(Trail))
+def test_of_one_among_thousands_no_byte_is_left(
+    client: MongoClient[Any], database: Database[Any], recording: Recording, trail: Trail
+) -> None:
+    """In history, chunks, snapshots, rejected and imported; under two names; and all others are what they were."""
+    people = People(database, seed=3)
+    people.insert()
+    recording.catch_up()
+    people.change(PEOPLE)
+    recording.catch_up()
+    database["users"].rename("people")
+    database.create_collection("users", **_IMAGES)
+    recording.catch_up()
+    database["people"].update_one({"_id": 7}, {"$set": {"again": MARK}})
+    for number in range(40):
+        database["people"].update_one({"_id": 7}, {"$set": {"often": f"{MARK}{number}"}})
+    recording.catch_up()
+    history, namespace = recording.history, f"{database.name}.people"
+    assert fill(history, namespace, 7) > 0
+    large = list(history.get_collection(HISTORY, codec_options=RAW).find({"document_id": 7}, limit=3))
+    for stored in large:
+        head = LargeDocuments(history).in_parts(bytes(stored.raw))
+        history[HISTORY].replace_one({"_id": stored["_id"]}, RawBSONDocument(head))
+    event = {"operationType": "update", "ns": {"db": database.name, "coll": "people"}, "documentKey": {"_id": 7}}
+    about = {"namespace": namespace, "document_id": 7, "operation": "update", "cluster_time": large[0]["cluster_time"]}
+    kept = Binary(to_raw({**event, "fullDocument": {"name": MARK}})[1])
+    history[REJECTED].insert_one({"_id": Binary(bytes(16)), **about, "event": kept, "error": "TooLarge"})
+    change = {"field": "name", "old_value": MARK, "new_value": {"in": [MARK]}}
+    history[IMPORTED].insert_one({**about, "_id": Binary(bytes(15) + b"1"), "changes": [change], "user": "ann"})
+    others = [number for number in range(20) if number != 7]
+    with Reader(client, history.name) as reader:
+        before = states(reader, namespace, others)
+        length = len(list(reader.log(namespace, 7)))
+        places_of_mark = {name for name, _ in holding(history, MARK)}
+        assert places_of_mark == {HISTORY, PARTS, SNAPSHOTS, REJECTED, IMPORTED}
+
+        first = erase(history, namespace, [7], values=[MARK], trail=trail)
+
+        assert holding(history, MARK, MARK.encode().hex()) == []
+        assert not first.in_ids
+        assert states(reader, namespace, others) == before
+        left = list(reader.log(namespace, 7))
+        if trail is Trail.NOTHING:
+            assert left == []
+            assert history[HISTORY].count_documents({"document_id": 7, "namespace": f"{database.name}.users"}) == 0
+        else:
+            assert len(left) == length
+        if trail is Trail.FIELDS:
+            told = reader.as_of(namespace, 7, None)
+            assert told is not None
+            assert told["again"] == Redacted(How.ERASED)
+            assert told["_id"] == 7
+        if trail is Trail.TIMES:
+            with pytest.raises(UnknownStateError, match="erased"):
+                reader.as_of(namespace, 7, None)
+            assert not any("address" in change.field for each in left for change in each.changes)
+        again = Work(history, asked(history, namespace, [7], values=[MARK], trail=trail), bytes(32)).run()
+        assert not +again.counts, "what is erased already was written again"
+
+
+def test_every_version_of_an_erased_document_is_told_in_the_same_form(
+    client: MongoClient[Any], database: Database[Any], recording: Recording
+) -> None:
+    """What is left must fold as before, or `log --stat`, `diff` and snapshots of it would break."""
+    people = People(database, seed=5)
+    people.ids = [7]
+    people.insert()
+    people.change(120)
+    recording.catch_up()
+    namespace = f"{database.name}.users"
+    with Reader(client, recording.history.name) as reader:
+        before = [raw_form(data) for data in states(reader, namespace, [7])[7]]
+
+        erase(recording.history, namespace, [7])
+
+        after = states(reader, namespace, [7])[7]
+    assert [raw_form(data) for data in after] == before
+    assert holding(recording.history, MARK)  # in orders, which nobody named
+
+
+def raw_form(data: bytes | None) -> Any:
+    """A document without its values."""
+    return form((raw.DOCUMENT, data)) if data is not None else None
+
+
+def form(value: raw.Value) -> Any:
+    """The names and containers of a value."""
+    kind, payload = value
+    if kind not in {raw.DOCUMENT, raw.ARRAY}:
+        return None
+    return kind, [(key, form((sub, part))) for key, sub, part in raw.elements(payload)]
+
+
+def test_one_field_goes_and_the_others_stay(
+    client: MongoClient[Any], database: Database[Any], recording: Recording
+) -> None:
+    """Also where an event has set what is around it, and in each element of an array."""
+    users = database["users"]
+    users.insert_one({"_id": 1, "card": {"number": MARK, "kind": "visa"}, "items": [{"sku": MARK, "n": 1}], "n": 1})
+    users.update_one({"_id": 1}, {"$set": {"card.number": MARK + "2"}})
+    users.update_one({"_id": 1}, {"$set": {"card": {"number": MARK, "kind": "amex"}, "items.0.sku": MARK}})
+    recording.catch_up()
+
+    erase(recording.history, f"{database.name}.users", [1], fields=["card.number", "items.sku"])
+
+    assert holding(recording.history, MARK) == []
+    gone = Redacted(How.ERASED)
+    with Reader(client, recording.history.name) as reader:
+        assert reader.as_of(f"{database.name}.users", 1, None) == {
+            "_id": 1,
+            "card": {"number": gone, "kind": "amex"},
+            "items": [{"sku": gone, "n": 1}],
+            "n": 1,
+        }
+
+
+def test_a_value_goes_from_names_and_numbers_too_and_an_id_is_named(
+    database: Database[Any], recording: Recording
+) -> None:
+    """A map by e-mail address has the address as the name of a field; an `_id` cannot be changed, so it is said."""
+    users, orders = database["users"], database["orders"]
+    users.insert_one({"_id": 1, "contacts": {f"{MARK}@x.org": 1}, "number": 4711, "order": {"number": 4711.0}})
+    users.update_one({"_id": 1}, {"$set": {"contacts": {f"{MARK}@x.org": 2, "b": 1}}})
+    users.replace_one({"_id": 1}, {"b": 1, f"{MARK}@x.org": 1, "contacts": {f"{MARK}@x.org": 3}})
+    orders.insert_one({"_id": MARK, "n": 1})
+    recording.catch_up()
+
+    outcome = erase(recording.history, "", values=[MARK, 4711])
+
+    (left,) = {name for name, _ in outcome.in_ids}
+    assert left == f"{database.name}.orders"
+    assert all(b"orders" in data for _, data in holding(recording.history, MARK))
+    for stored in recording.history[HISTORY].find({"document_id": 1}):
+        assert "4711" not in str(stored)
+    (erasure,) = Erasures(recording.history).all()
+    assert (erasure.state, erasure.values) == (DONE, ())
+
+
+def test_killed_in_the_middle_it_goes_on(database: Database[Any], recording: Recording) -> None:
+    """What was asked for is written down before anything is removed, and forgotten when all is."""
+    database["users"].insert_many([{"_id": n, "name": f"{MARK}{n}"} for n in range(1200)])
+    recording.catch_up()
+    history, namespace = recording.history, f"{database.name}.users"
+    erasure = asked(history, namespace, range(1200), values=[MARK])
+
+    class KilledError(Exception):
+        pass
+
+    def killed(_: int) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        Work(history, erasure, Erasures(history).key(), advance=killed).run()
+    assert holding(history, MARK)
+    (left,) = Erasures(history).all({"state": WORKING})
+
+    outcome = Work(history, left, Erasures(history).key()).run()
+    Erasures(history).finish(left, dict(outcome.counts))
+
+    assert holding(history, MARK) == []
+    (done,) = Erasures(history).all()
+    assert (done.state, done.documents, done.said["reason"], done.said["documents"]) == (
+        STANDING,
+        (),
+        "asked for",
+        1200,
+    )
+
+
+def test_what_arrives_later_is_erased_too_until_the_end(database: Database[Any], recording: Recording) -> None:
+    """Still written; written while nobody knew of the erasure yet; set aside; and after a rename."""
+    users = database["users"]
+    users.insert_one({"_id": 1, "name": MARK})
+    entries = recording.catch_up()
+    history, namespace = recording.history, f"{database.name}.users"
+    now = [1000.0]
+    active = Active(history, lambda: now[0])
+    slow = Slow(Writer(history, "test"))
+    writer = Erasing(history, slow, active)
+    writer.write(recorded([entries[0]]))  # it is there already; the erasures are read
+
+    users.update_one({"_id": 1}, {"$set": {"name": MARK + "2"}})
+    (entry,) = entries = recorded_only(recording)
+
+    def meanwhile() -> None:
+        erase(history, namespace, [1])
+        now[0] += LASTS_S + 1
+
+    slow.meanwhile = meanwhile
+    writer.write(recorded([entry]))
+    assert holding(history, MARK) == []
+
+    slow.meanwhile = None
+    history[HISTORY].delete_many({})
+    rejected = Rejected(b"", "TooLarge", entry)
+    writer.write(Recorded([Entry(entry, b"event")], [rejected], _NOWHERE))
+    assert history[REJECTED].count_documents({}) == 1
+    assert holding(history, MARK) == []
+    stored: list[bytes] = []
+    writer.storing(stored.extend)([entry])
+    assert MARK.encode() not in b"".join(stored)
+
+    history[HISTORY].delete_many({})
+    Writer(history, "test").write(recorded([entry]))  # a daemon that was killed before it looked again
+    assert holding(history, MARK)
+    writer.start(position_of(raw.fields(entry)).cluster_time)
+    assert holding(history, MARK) == []
+
+    assert Erasures(history).end(namespace, to_raw(1.0), "test") == 1
+    now[0] += LASTS_S + 1
+    history[HISTORY].delete_many({})
+    writer.write(recorded([entry]))
+    assert holding(history, MARK)
+    (erasure,) = Erasures(history).all()
+    assert erasure.state == ENDED
+
+
+_NOWHERE = Position(b"", position_of(raw.fields(to_raw({"_id": Binary(bytes(16))})[1])).cluster_time)
+
+
+def recorded(documents: list[bytes]) -> Recorded:
+    """A batch."""
+    return Recorded([Entry(each, b"event") for each in documents], [], _NOWHERE)
+
+
+def recorded_only(recording: Recording) -> list[bytes]:
+    """What has happened since, removed from history again."""
+    found = recording.catch_up()
+    for each in found:
+        recording.history[HISTORY].delete_one({"_id": Binary(raw.fields(each)[b"_id"][1][5:])})
+    return found
+
+
+class Slow:
+    """A writing stage in which something happens while it writes."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.meanwhile: Any = None
+
+    def write(self, batch: Recorded) -> int:
+        """Write a batch, after something else has happened."""
+        if self.meanwhile is not None:
+            self.meanwhile()
+        return self._writer.write(batch)
+
+
+def test_a_filter_finds_whoever_ever_matched(database: Database[Any], recording: Recording) -> None:
+    """A person who has changed the address since is found by the former one."""
+    users = database["users"]
+    users.insert_many([{"_id": n, "mail": f"{n}@x"} for n in range(10)])
+    users.update_one({"_id": 3}, {"$set": {"mail": "new@x"}})
+    users.delete_one({"_id": 4})
+    users.update_one({"_id": 5}, {"$set": {"mail": "3@x"}})
+    recording.catch_up()
+
+    found = ever_matched(recording.history, f"{database.name}.users", {"mail": {"$in": ["3@x", "4@x"]}})
+
+    assert sorted(int.from_bytes(payload, "little") for _, payload in found) == [3, 4, 5]
+
+
+def test_no_digest_is_found_without_the_key(recording: Recording) -> None:
+    """Whoever reads the list of erasures must not be able to try names."""
+    history = recording.history
+    erasure = asked(history, "a.b", [ObjectId(), MARK, uuid.uuid4().hex])
+    Erasures(history).finish(erasure, {})
+    stored = history[ERASURES].find_one({"_id": erasure.id}) or {}
+    assert "work" not in stored
+    assert all(len(each) == 16 for each in stored["targets"][0]["documents"])
+    key = Erasures(history).key()
+    history[ERASURES].delete_one({"_id": "key"})
+    assert Erasures(history).key() != key

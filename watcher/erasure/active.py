@@ -1,0 +1,229 @@
+"""Keeping erased what is recorded later: while an erasure stands, events of its documents are stored without values.
+
+The writing stage asks before it writes, and reads the erasures anew at most a second after it last has. After a write
+that took longer than that, it looks again: what it wrote meanwhile of a document that was erased meanwhile, it writes
+again. Whoever erases begins to go through history only when every writer either knows of it, or will look again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bson import Binary
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+
+from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
+from change_history.reconstruct import skim
+from change_history.stored import amendments
+from change_history.stored.names import ERASURES, HISTORY
+from change_history.stored.order import identity
+from change_history.stored.reading import RAW
+from change_history.stored.rejected import told_by_entry, told_by_event
+from watcher.erasure.requests import ACTIVE, digest
+from watcher.erasure.values import Fields, Trail
+from watcher.erasure.work import stub
+from watcher.stream.batch import Entry, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pymongo.database import Database
+
+    from watcher.stream.batch import Recorded
+    from watcher.stream.pipeline import Writes
+
+LASTS_S = 1.0
+"""So long what was read of the erasures is believed."""
+SETTLED_AFTER_S = 2.5
+"""So long after an erasure was written down every writer knows of it, or looks again after its write."""
+
+_MAJORITY = WriteConcern("majority")
+_AT_ONCE = 500
+
+
+class _Standing(NamedTuple):
+    fields: Fields
+    trail: Trail
+
+
+class Active:
+    """The erasures that stand, as they are known at the moment."""
+
+    def __init__(self, database: Database[Any], clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._erasures = database[ERASURES]
+        self._clock = clock
+        self._loaded_at: float | None = None
+        self._key = b""
+        self._found: dict[tuple[bytes, bytes], list[_Standing]] = {}
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what is known can be believed; never after the clock was put back."""
+        return self._loaded_at is not None and 0 <= self._clock() - self._loaded_at <= LASTS_S
+
+    def refresh(self) -> bool:
+        """Read the erasures, unless they were read just now; whether any stands."""
+        if not self.is_fresh:
+            now = self._clock()
+            self._load()
+            self._loaded_at = now
+        return bool(self._found)
+
+    def entry(self, document: bytes) -> bytes | None:
+        """As `erased`, by what is known now."""
+        return self.erased(document) if self.refresh() else document
+
+    def erased(self, document: bytes) -> bytes | None:
+        """A history document without what is erased of it; None: it is not to be recorded at all."""
+        about = _about(document)
+        if about is None:
+            return document
+        for standing in self._of(*about):
+            if standing.trail is Trail.NOTHING:
+                return None
+            document = standing.fields.erased(document, standing.trail)
+        return document
+
+    def rejected(self, item: Rejected) -> Rejected | None:
+        """What is set aside, without what is erased of it; None: nothing is to be kept."""
+        told = told_by_entry(item.entry) if item.entry else told_by_event(item.event)
+        if told.namespace is None or told.document_id is None:
+            return item
+        found = self._of(told.namespace, told.document_id)
+        if not found:
+            return item
+        if item.entry:
+            document = self.erased(item.entry)
+            return item._replace(entry=document) if document is not None else None
+        if any(standing.trail is Trail.NOTHING for standing in found):
+            return None
+        return Rejected(stub(item.event), item.error)
+
+    def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[_Standing]:
+        return self._found.get((namespace, digest(self._key, document_id)), ())
+
+    def _load(self) -> None:
+        found: dict[tuple[bytes, bytes], list[_Standing]] = {}
+        for each in self._erasures.find({"state": {"$in": list(ACTIVE)}, "targets": {"$ne": []}}):
+            standing = _Standing(Fields(each["fields"]), Trail(each["trail"]))
+            for target in each.get("targets", ()):
+                for name in self._later_names(target["namespace"], each["asked_at"].timestamp()):
+                    for document in target["documents"]:
+                        found.setdefault((name.encode(), bytes(document)), []).append(standing)
+        if found and not self._key:
+            self._key = bytes((self._erasures.find_one({"_id": "key"}) or {})["key"])
+        self._found = found
+
+    def _later_names(self, namespace: str, since_s: float) -> list[str]:
+        """A namespace, and the names that renames have given it since."""
+        names = [namespace]
+        since = Binary(ClusterTime.start_of(int(since_s) - 60).first_id)
+        for name in names:
+            query = {
+                "namespace": name,
+                "operation": "rename",
+                "document_id": {"$exists": False},
+                "_id": {"$gte": since},
+            }
+            for rename in self._database[HISTORY].find(query, {"description.to": 1}):
+                to = rename.get("description", {}).get("to", {})
+                if (later := f"{to.get('db')}.{to.get('coll')}") not in names:
+                    names.append(later)
+        return names
+
+
+class Erasing:
+    """A writing stage that stores nothing that is erased.
+
+    Args:
+        writer: stores history.
+        active: the erasures that stand.
+    """
+
+    def __init__(self, database: Database[Any], writer: Writes, active: Active) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, write_concern=_MAJORITY)
+        self._writer = writer
+        self._active = active
+
+    def write(self, recorded: Recorded) -> int:
+        """Write a batch, as the writer does."""
+        if self._active.refresh():
+            recorded = self._withheld(recorded)
+        rejected = self._writer.write(recorded)
+        self._look_again([entry.document for entry in recorded.entries])
+        return rejected
+
+    def _withheld(self, recorded: Recorded) -> Recorded:
+        """A batch without what is erased. The batch itself stays: later events are told by it."""
+        erased = self._active.erased
+        entries = [
+            entry if document is entry.document else Entry(document, b"")
+            for entry in recorded.entries
+            if (document := erased(entry.document)) is not None
+        ]
+        rejected = [each for item in recorded.rejected if (each := self._active.rejected(item)) is not None]
+        return replace(recorded, entries=entries, rejected=rejected)
+
+    def storing(self, store: Callable[[list[bytes]], None]) -> Callable[[list[bytes]], None]:
+        """What stores history documents that no event has made, and nothing that is erased."""
+
+        def stored(documents: list[bytes]) -> None:
+            if self._active.refresh():
+                documents = [each for document in documents if (each := self._active.erased(document)) is not None]
+            if documents:
+                store(documents)
+                self._look_again(documents)
+
+        return stored
+
+    def start(self, since: ClusterTime) -> None:
+        """Look at what a daemon that was killed may have stored and not looked at again.
+
+        Args:
+            since: everything before this was looked at.
+        """
+        if not self._active.refresh():
+            return
+        history = self._database.get_collection(HISTORY, codec_options=RAW)
+        with history.find({"_id": {"$gte": Binary(since.first_id)}}) as cursor:
+            while some := [bytes(each.raw) for each in islice(cursor, _AT_ONCE)]:
+                self._put_right(some)
+
+    def _look_again(self, documents: Sequence[bytes]) -> None:
+        """Take back what was erased while it was written."""
+        if documents and not self._active.is_fresh and self._active.refresh():
+            self._put_right(documents)
+
+    def _put_right(self, documents: Sequence[bytes]) -> None:
+        for before in documents:
+            after = self._active.erased(before)
+            if after == before:
+                continue
+            entry = identity(raw.fields(before))
+            amendments.note(self._database, amendments.Kind.ERASED, [entry])
+            if after is None:
+                after = Fields().erased(before, Trail.TIMES)
+            now = raw.fields(after)
+            put = raw.from_fields([(b"changes", now[b"changes"])])
+            update: dict[str, Any] = {"$set": RawBSONDocument(put)}
+            if b"key_order" not in now:
+                update["$unset"] = {"key_order": ""}
+            self._history.update_one({"_id": Binary(entry)}, update)
+
+
+def _about(document: bytes) -> tuple[bytes, raw.Value] | None:
+    """Which document an entry is of; None: it is about none."""
+    found = skim.about(document)
+    if found is not None:
+        return found
+    fields = raw.fields(document)
+    if b"document_id" not in fields or b"namespace" not in fields:
+        return None
+    return raw.text_of(fields[b"namespace"]), fields[b"document_id"]

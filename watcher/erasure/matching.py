@@ -1,0 +1,72 @@
+"""Which documents of a collection ever matched a filter, in any state that history tells."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson.equality import key_of
+from change_history.reconstruct import fold
+from change_history.reconstruct.document import reconstruct_one
+from change_history.reconstruct.entries import steps, timelines
+from change_history.reconstruct.filters import MOST_BYTES, MOST_DOCUMENTS, Filter
+from change_history.reconstruct.lineage import incarnations_of, lineage_of
+from change_history.stored.order import position_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from pymongo.database import Database
+
+    from change_history.bson import raw
+
+
+def ever_matched(database: Database[Any], namespace: str, query: dict[str, Any]) -> list[raw.Value]:
+    """The `_id`s of the documents of a namespace that matched after any of their recorded events.
+
+    Raises:
+        change_history.reconstruct.filters.FilterError: the server refuses the filter.
+    """
+    wanted = Filter(database, query)
+    found: dict[Hashable, raw.Value] = {}
+    waiting: dict[Hashable, tuple[raw.Value, list[bytes]]] = {}
+    size = 0
+    for document_id, state in _states(database, namespace):
+        key = key_of(document_id)
+        if key in found:
+            continue
+        waiting.setdefault(key, (document_id, []))[1].append(state)
+        size += len(state)
+        if len(waiting) >= MOST_DOCUMENTS or size >= MOST_BYTES:
+            found |= _matching(wanted, waiting)
+            waiting, size = {}, 0
+    found |= _matching(wanted, waiting)
+    return list(found.values())
+
+
+def _matching(wanted: Filter, waiting: dict[Hashable, tuple[raw.Value, list[bytes]]]) -> dict[Hashable, raw.Value]:
+    """Those of some documents of which a state matches. No question may have two states of one document."""
+    found: dict[Hashable, raw.Value] = {}
+    for number in range(max((len(states) for _, states in waiting.values()), default=0)):
+        nth = [
+            (key, document_id, states[number])
+            for key, (document_id, states) in waiting.items()
+            if number < len(states) and key not in found
+        ]
+        found |= {key: document_id for key, document_id, _ in wanted.select(nth, lambda item: item[2])}
+    return found
+
+
+def _states(database: Database[Any], namespace: str) -> Iterator[tuple[raw.Value, bytes]]:
+    for incarnation in incarnations_of(database, namespace):
+        for document_id, entries in timelines(database, incarnation):
+            first = next(entries)
+            known = None
+            if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
+                before = lineage_of(database, namespace, position_of(first))
+                known = reconstruct_one(database, before, document_id, from_snapshots=False)
+            last = None
+            for step in steps(chain([first], entries), known):
+                if isinstance(step.document, bytes) and step.document != last:
+                    last = step.document
+                    yield document_id, step.document

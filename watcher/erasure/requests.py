@@ -1,0 +1,182 @@
+"""Erasures that were asked for: what is to go while that lasts, who asked, when and why, and what came of it.
+
+An erasure is `working` until everything that is recorded has been gone through; so one that was killed can be gone on
+with. Then it is `standing`: events of its documents that are recorded later are erased too, until it is `ended`. From
+then on it says only that it was, without any value. While it stands, documents are known by keyed digests of their
+`_id`s only. The key lies beside them: a digest tells nothing to somebody who reads a copy of the collection without it,
+and does not keep a secret from an administrator of the database.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import bson
+from bson import Binary, ObjectId
+from bson.raw_bson import RawBSONDocument
+from pymongo import WriteConcern
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.bson.values import document_to_python
+from change_history.stored.names import ERASURES
+from change_history.stored.reading import RAW
+from watcher.erasure.values import Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from pymongo.database import Database
+
+WORKING, STANDING, DONE, ENDED = "working", "standing", "done", "ended"
+ACTIVE = (WORKING, STANDING)
+
+_MAJORITY = WriteConcern("majority")
+_KEY = "key"
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """One erasure.
+
+    Attributes:
+        id: of it.
+        state: `working`, `standing`, `done` (it named values only, so there is nothing to stand for), or `ended`.
+        namespace: `db.coll` of the documents; empty: it names values only.
+        documents: `_id`s of the documents; none once everything recorded has been gone through.
+        values: what is to go wherever it stands; likewise.
+        fields: the fields that are erased; none: all.
+        trail: what stays of the events.
+        said: when and by whom it was asked for, why, and what came of it.
+    """
+
+    id: ObjectId
+    state: str
+    namespace: str
+    documents: tuple[raw.Value, ...] = ()
+    values: tuple[raw.Value, ...] = ()
+    fields: tuple[str, ...] = ()
+    trail: Trail = Trail.FIELDS
+    said: dict[str, Any] = field(default_factory=dict)
+
+
+class Erasures:
+    """The erasures of a history."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._kept = database.get_collection(ERASURES, codec_options=RAW, write_concern=_MAJORITY)
+        self._plain = database.get_collection(ERASURES, write_concern=_MAJORITY)
+
+    def key(self) -> bytes:
+        """The key of the digests; made when it is first asked for."""
+        update = {"$setOnInsert": {"key": Binary(os.urandom(32))}}
+        self._plain.update_one({"_id": _KEY}, update, upsert=True)
+        found = self._plain.find_one({"_id": _KEY})
+        return bytes((found or {})["key"])
+
+    def begin(
+        self,
+        namespace: str,
+        documents: Iterable[raw.Value],
+        values: Iterable[raw.Value],
+        *,
+        names: Iterable[str],
+        fields: Iterable[str],
+        trail: Trail,
+        by: str,
+        reason: str | None,
+    ) -> Erasure:
+        """Write an erasure down. When it returns, a majority has it; only then may anything be removed.
+
+        Args:
+            names: every namespace under which events of the documents may still arrive.
+        """
+        key, mine = self.key(), list(documents)
+        digests = [{"namespace": name, "documents": [Binary(digest(key, each)) for each in mine]} for name in names]
+        head = {
+            "_id": ObjectId(),
+            "state": WORKING,
+            "namespace": namespace,
+            "trail": trail.value,
+            "fields": list(fields),
+            "by": by,
+            "reason": reason,
+            "asked_at": datetime.now(UTC),
+            "targets": digests if mine else [],
+        }
+        work = [
+            (b"documents", (raw.ARRAY, raw.from_items(mine))),
+            (b"values", (raw.ARRAY, raw.from_items(list(values)))),
+        ]
+        contents = [*raw.fields(bson.encode(head)).items(), (b"work", (raw.DOCUMENT, raw.from_fields(work)))]
+        stored = RawBSONDocument(raw.from_fields(contents))
+        self._kept.insert_one(stored)
+        return _read(bytes(stored.raw))
+
+    def all(self, query: dict[str, Any] | None = None) -> list[Erasure]:
+        """Every erasure, oldest first."""
+        found = self._kept.find({"_id": {"$ne": _KEY}, **(query or {})}, sort=[("_id", 1)])
+        return [_read(bytes(each.raw)) for each in found]
+
+    def finish(self, erasure: Erasure, counts: dict[str, int]) -> None:
+        """Everything recorded has been gone through: what was looked for is forgotten, but for the digests."""
+        state = STANDING if erasure.namespace else DONE
+        change = {"$set": {"state": state, "done_at": datetime.now(UTC), "counts": counts}, "$unset": {"work": 1}}
+        self._plain.update_one({"_id": erasure.id}, change)
+
+    def end(self, namespace: str, document_id: raw.Value, by: str) -> int:
+        """From here on, events of a document are recorded as any others; how many erasures stood for it."""
+        mine = Binary(digest(self.key(), document_id))
+        standing = {
+            "state": STANDING,
+            "namespace": namespace,
+            "targets.documents": mine,
+        }
+        found = [each["_id"] for each in self._plain.find(standing, {"_id": 1})]
+        for each in found:
+            self._plain.update_one({"_id": each}, {"$pull": {"targets.$[].documents": mine}})
+            left = {"_id": each, "targets.documents": {"$not": {"$elemMatch": {"$exists": True}}}}
+            over = {"$set": {"state": ENDED, "ended_at": datetime.now(UTC), "ended_by": by}, "$unset": {"targets": 1}}
+            self._plain.update_one(left, over)
+        return len(found)
+
+
+def _read(stored: bytes) -> Erasure:
+    found = raw.fields(stored)
+    said = document_to_python(stored)
+    work = raw.fields(found[b"work"][1]) if b"work" in found else {}
+    documents, values = (tuple(raw.items(work[name][1])) if name in work else () for name in (b"documents", b"values"))
+    return Erasure(
+        said["_id"],
+        said["state"],
+        said["namespace"],
+        documents,
+        values,
+        tuple(said["fields"]),
+        Trail(said["trail"]),
+        {name: said.get(name) for name in ("by", "reason", "asked_at", "done_at", "ended_at", "counts")}
+        | {"documents": sum(len(each["documents"]) for each in (said.get("targets") or [])[:1])},
+    )
+
+
+def digest(key: bytes, document_id: raw.Value) -> bytes:
+    """What a document is known by while an erasure of it stands; ids that are one to the server have the same."""
+    return blake2b(repr(_plain(key_of(document_id))).encode(), key=key, digest_size=_DIGEST_BYTES).digest()
+
+
+def _plain(value: Hashable) -> Any:
+    """Equal keys in equal words: Python's numbers are equal whatever their types."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, int | float | Decimal):
+        try:
+            return value.as_integer_ratio()
+        except (OverflowError, ValueError):
+            return str(float(value))
+    return value

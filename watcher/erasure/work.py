@@ -1,0 +1,349 @@
+"""Going through everything that is recorded, and removing what an erasure names. Safe to repeat.
+
+History first, then what is derived from it: a snapshot that is made meanwhile, from what was there before, loses its
+claim. While the history of a namespace is gone through, nobody expires it, since what stands for expired history is
+made from values that were read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary
+from bson.raw_bson import RawBSONDocument
+from pymongo import UpdateOne, WriteConcern
+
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.reconstruct.reads import is_id
+from change_history.stored import amendments, exact
+from change_history.stored.chunks import MissingChunkError, whole
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, IMPORTED, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.order import identity
+from change_history.stored.reading import RAW
+from change_history.stored.rejected import concern, is_entry, kept
+from watcher.erasure.places import Place, places
+from watcher.erasure.values import Fields, Finder, Trail
+from watcher.retention.claim import Claim, ClaimedError
+from watcher.stream.large_documents import LargeDocuments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pymongo.database import Database
+
+    from watcher.erasure.requests import Erasure
+
+_MAJORITY = WriteConcern("majority")
+_AT_ONCE = 500
+_MOST_BYTES = 8 * 1024 * 1024
+_CLAIM_PATIENCE_S = 90.0
+_LEFT_OF_EVENT = (b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", b"documentKey")
+
+
+@dataclass
+class Outcome:
+    """What an erasure has removed, or would.
+
+    Attributes:
+        counts: of what how many: `entries`, `removed`, `snapshots`, `rejected`, `imported`.
+        namespaces: entries by namespace.
+        in_ids: entries of other documents that have a value in their `_id`, from which it cannot be removed; some.
+        unreadable: entries whose chunks are missing.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    namespaces: Counter[str] = field(default_factory=Counter)
+    in_ids: list[tuple[str, raw.Value]] = field(default_factory=list)
+    in_id_count: int = 0
+    unreadable: int = 0
+
+
+class Work:
+    """Carries one erasure out, or says what it would do.
+
+    Args:
+        database: the history database; its primary is to be read.
+        erasure: what is to go.
+        key: of the digests.
+        dry_run: change nothing.
+        advance: told of every so many entries that were looked at.
+    """
+
+    def __init__(
+        self,
+        database: Database[Any],
+        erasure: Erasure,
+        key: bytes,
+        *,
+        dry_run: bool = False,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._database = database
+        self._history = database.get_collection(HISTORY, codec_options=RAW, write_concern=_MAJORITY)
+        self._erasure = erasure
+        self._fields = Fields(erasure.fields)
+        self._finder = Finder(erasure.values, key) if erasure.values else None
+        self._large = LargeDocuments(database)
+        self._dry_run = dry_run
+        self._advance = advance
+        self.outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Go through everything once.
+
+        Raises:
+            watcher.retention.claim.ClaimedError: the history of a namespace expires at the moment, for too long.
+        """
+        erasure = self._erasure
+        found = places(self._database, erasure.namespace) if erasure.namespace else []
+        for place in found:
+            with self._undisturbed(place.namespace) as renew:
+                for document_id in erasure.documents:
+                    self._document(place, document_id)
+                    renew()
+        ids = {key_of(document_id) for document_id in erasure.documents}
+        names = {place.namespace for place in found}
+        if self._finder is not None:
+            self._values(self._finder)
+        self._beside(names, ids)
+        if not self._dry_run:
+            self._unreferenced()
+        return self.outcome
+
+    def _undisturbed(self, namespace: str) -> _Undisturbed:
+        return _Undisturbed(self._database, namespace, needed=not self._dry_run)
+
+    def _document(self, place: Place, document_id: raw.Value) -> None:
+        """Remove one document's values from history, or its entries."""
+        with self._history.find(place.of(document_id), hint=DOCUMENT_TIMELINE) as cursor:
+            if self._erasure.trail is Trail.NOTHING:
+                self._delete(place.namespace, (identity(raw.fields(bytes(each.raw))) for each in cursor))
+            else:
+                self._rewrite(cursor, lambda entry: self._fields.erased(entry, self._erasure.trail))
+        query = {"namespace": place.namespace, "document_id": is_id(document_id)}
+        self._remove("snapshots", SNAPSHOTS, query)
+        if self._erasure.trail is Trail.NOTHING:
+            self._remove("imported", IMPORTED, query)
+        else:
+            self._imported(query, lambda entry: self._fields.erased(entry, self._erasure.trail))
+
+    def _values(self, finder: Finder) -> None:
+        """Remove values from wherever they stand."""
+        namespaces = [None, *(name for name in self._history.distinct("namespace") if name)]
+        for namespace in namespaces:
+            query = {"namespace": namespace} if namespace is not None else {"namespace": {"$exists": False}}
+            with self._undisturbed(namespace or "") as renew, self._history.find(query) as cursor:
+                self._rewrite(cursor, finder.erased, finder, renew)
+        for stored in self._database.get_collection(SNAPSHOTS, codec_options=RAW).find():
+            data = bytes(stored.raw)
+            if finder.is_in(data):
+                self._remove("snapshots", SNAPSHOTS, {"_id": Binary(identity(raw.fields(data)))})
+        self._imported({}, finder.erased)
+
+    def _rewrite(
+        self,
+        stored: Iterable[RawBSONDocument],
+        erase: Callable[[bytes], bytes],
+        finder: Finder | None = None,
+        renew: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Put entries without the values in place of those with them."""
+        changed: list[tuple[bytes, bytes, bool]] = []
+        size = looked_at = 0
+        for each in stored:
+            looked_at += 1
+            if looked_at % _AT_ONCE == 0:
+                self._advance(_AT_ONCE)
+                renew()
+            head = bytes(each.raw)
+            in_chunks = b"\x04parts\x00" in head and b"parts" in raw.fields(head)
+            try:
+                before = bytes(whole(self._database, each).raw) if in_chunks else head
+            except MissingChunkError:
+                self.outcome.unreadable += 1
+                continue
+            if finder is not None and finder.in_id(before):
+                self._note_id(before)
+            after = erase(before)
+            if after == before:
+                continue
+            self._count(before)
+            changed.append((head, after, in_chunks))
+            size += len(after)
+            if len(changed) >= _AT_ONCE or size >= _MOST_BYTES:
+                self._write(changed)
+                changed, size = [], 0
+        self._write(changed)
+
+    def _write(self, changed: list[tuple[bytes, bytes, bool]]) -> None:
+        if self._dry_run or not changed:
+            return
+        amendments.note(self._database, amendments.Kind.ERASED, [identity(raw.fields(head)) for head, _, _ in changed])
+        plain = [_update(head, after) for head, after, in_chunks in changed if not in_chunks]
+        if plain:
+            self._history.bulk_write(plain, ordered=False)
+        for head, after, in_chunks in changed:
+            if in_chunks:
+                fitted = self._large.fitted(after)
+                mine = {"_id": Binary(identity(raw.fields(head)))}
+                if exact.is_put(fitted):
+                    self._history.delete_one(mine)
+                    exact.insert(self._history, [fitted])
+                else:
+                    self._history.replace_one(mine, RawBSONDocument(fitted))
+
+    def _delete(self, namespace: str, ids: Iterator[bytes]) -> None:
+        found = list(ids)
+        self.outcome.counts["removed"] += len(found)
+        self.outcome.namespaces[namespace] += len(found)
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            self._advance(len(some))
+            if not self._dry_run:
+                amendments.note(self._database, amendments.Kind.ERASED, some)
+                self._history.delete_many({"_id": {"$in": [Binary(each) for each in some]}})
+                for each in some:
+                    self._chunks_of(each)
+
+    def _imported(self, query: dict[str, Any], erase: Callable[[bytes], bytes]) -> None:
+        imported = self._database.get_collection(IMPORTED, codec_options=RAW, write_concern=_MAJORITY)
+        for stored in imported.find(query):
+            before = bytes(stored.raw)
+            after = erase(before)
+            if after != before:
+                self.outcome.counts["imported"] += 1
+                if not self._dry_run:
+                    imported.replace_one({"_id": stored["_id"]}, RawBSONDocument(after))
+
+    def _beside(self, names: set[str], ids: set[Any]) -> None:
+        """Remove values from events that could not be stored: what happened to what stays, and no more."""
+        rejected = self._database.get_collection(REJECTED, codec_options=RAW, write_concern=_MAJORITY)
+        for stored in rejected.find():
+            data = bytes(stored.raw)
+            about = concern(self._database, data)
+            mine = about.document_id is not None and key_of(about.document_id) in ids
+            mine = mine and (about.namespace or b"").decode("utf-8", "surrogateescape") in names
+            if not mine and not self._holds_value(data, _kept(self._database, stored)):
+                continue
+            if b"erased" in raw.fields(data):
+                continue
+            self.outcome.counts["rejected"] += 1
+            if self._dry_run:
+                continue
+            if mine and self._erasure.trail is Trail.NOTHING:
+                rejected.delete_one({"_id": stored["_id"]})
+            else:
+                rejected.update_one({"_id": stored["_id"]}, _without_event(self._database, stored))
+            for chunk in stored.get("parts") or stored.get("entry_parts") or ():
+                self._database.get_collection(PARTS, write_concern=_MAJORITY).delete_one({"_id": Binary(chunk)})
+
+    def _holds_value(self, *held: bytes) -> bool:
+        return self._finder is not None and any(self._finder.is_in(data) for data in held if data)
+
+    def _remove(self, what: str, collection: str, query: dict[str, Any]) -> None:
+        kept_in = self._database.get_collection(collection, write_concern=_MAJORITY)
+        if self._dry_run:
+            self.outcome.counts[what] += kept_in.count_documents(query)
+        else:
+            self.outcome.counts[what] += kept_in.delete_many(query).deleted_count
+
+    def _count(self, entry: bytes) -> None:
+        self.outcome.counts["entries"] += 1
+        name = raw.fields(entry).get(b"namespace")
+        if name is not None:
+            self.outcome.namespaces[raw.text_of(name).decode("utf-8", "replace")] += 1
+
+    def _note_id(self, entry: bytes) -> None:
+        found = raw.fields(entry)
+        self.outcome.in_id_count += 1
+        about = raw.text_of(found[b"namespace"]).decode("utf-8", "replace"), found[b"document_id"]
+        if len(self.outcome.in_ids) < _AT_ONCE and about not in self.outcome.in_ids:
+            self.outcome.in_ids.append(about)
+
+    def _chunks_of(self, owner: bytes) -> None:
+        upto = {"$gte": Binary(owner + bytes(16)), "$lte": Binary(owner + b"\xff" * 16)}
+        self._database.get_collection(PARTS, write_concern=_MAJORITY).delete_many({"_id": upto})
+
+    def _unreferenced(self) -> None:
+        """Remove chunks that their entry does not name: those of what it was before."""
+        parts = self._database.get_collection(PARTS, write_concern=_MAJORITY)
+        owners: dict[bytes, list[bytes]] = {}
+        for chunk in parts.find({}, {"_id": 1}):
+            owners.setdefault(bytes(chunk["_id"])[:16], []).append(bytes(chunk["_id"]))
+        for owner, chunks in owners.items():
+            entry = self._database[HISTORY].find_one({"_id": Binary(owner)}, {"parts": 1})
+            if entry is None or self._database[REJECTED].find_one({"_id": Binary(owner)}, {"_id": 1}) is not None:
+                continue  # on its way, perhaps; or named by what was rejected
+            named = {bytes(each) for each in entry.get("parts", ())}
+            for each in chunks:
+                if each not in named:
+                    parts.delete_one({"_id": Binary(each)})
+
+
+class _Undisturbed:
+    """A block in which nobody expires the history of a namespace."""
+
+    def __init__(self, database: Database[Any], namespace: str, *, needed: bool) -> None:
+        self._database = database
+        self._namespace = namespace
+        self._needed = needed and bool(namespace)
+        self._stack = ExitStack()
+        self._renewed = 0.0
+        self._claim: Claim | None = None
+
+    def __enter__(self) -> Callable[[], None]:
+        until = time.monotonic() + _CLAIM_PATIENCE_S
+        while self._needed and self._claim is None:
+            try:
+                self._claim = self._stack.enter_context(Claim(self._database, self._namespace))
+            except ClaimedError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+        return self._renew
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _renew(self) -> None:
+        if self._claim is not None and time.monotonic() - self._renewed > 1:
+            self._claim.renew()
+            self._renewed = time.monotonic()
+
+
+def _update(head: bytes, after: bytes) -> UpdateOne:
+    """What changes in an entry. The rest stays, also what is added to it meanwhile."""
+    before, now = raw.fields(head), raw.fields(after)
+    put = [(name, value) for name, value in now.items() if before.get(name) != value]
+    gone = [(name, raw.NULL_VALUE) for name in before if name not in now]
+    change = [(b"$set", (raw.DOCUMENT, raw.from_fields(put)))] if put else []
+    change += [(b"$unset", (raw.DOCUMENT, raw.from_fields(gone)))] if gone else []
+    return UpdateOne({"_id": Binary(identity(before))}, RawBSONDocument(raw.from_fields(change)))
+
+
+def _kept(database: Database[Any], stored: RawBSONDocument) -> bytes:
+    try:
+        return kept(database, stored)
+    except MissingChunkError:
+        return b""
+
+
+def _without_event(database: Database[Any], stored: RawBSONDocument) -> dict[str, Any]:
+    """What makes an entry of `rejected` one that keeps no value: an event that says what happened to what."""
+    gone = {"parts": "", "entry_parts": "", "entry": "", "event": ""}
+    put: dict[str, Any] = {"erased": True, "error": "its values were erased on request"}
+    if not is_entry(stored):
+        put["event"] = Binary(stub(_kept(database, stored)))
+        del gone["event"]
+    return {"$set": put, "$unset": gone}
+
+
+def stub(event: bytes) -> bytes:
+    """What an event says besides values."""
+    found = raw.readable(event)
+    return raw.from_fields([(name, found[name]) for name in _LEFT_OF_EVENT if name in found])
