@@ -145,6 +145,8 @@ _REMOVED = {
     BASELINES: "forget baselines that were asked for and taken",
 }
 """What who records must be allowed to remove; not history."""
+_RECORDING = {SNAPSHOTS, HISTORY}
+"""Without the others, recording goes on, and commands are refused."""
 
 
 def keeping(database: str, *, expires: bool = False) -> tuple[Need, ...]:
@@ -169,7 +171,7 @@ def keeping(database: str, *, expires: bool = False) -> tuple[Need, ...]:
     removed = {**_REMOVED, **({HISTORY: "expire history by WATCHER_RETENTION"} if expires else {})}
     return (
         *(Need(there, action, use) for action, use in essential.items()),
-        *(Need(Resource(database, name), "remove", use) for name, use in removed.items()),
+        *(Need(Resource(database, name), "remove", use, name in _RECORDING) for name, use in removed.items()),
         *(Need(there, action, use, essential=False) for action, use in useful.items()),
     )
 
