@@ -24,6 +24,7 @@ from change_history.stored.names import (
     PARTS,
     REJECTED,
     REVERTS,
+    SEAL_LEAVES,
     SNAPSHOTS,
 )
 from config.settings import ActorSessions, Baseline, OnGap, PreImages, RetentionBy
@@ -143,6 +144,8 @@ _REMOVED = {
     PARTS: "forget the chunks of rejected events that were brought in",
     CHECKPOINTS: "split a stream in another way",
     BASELINES: "forget baselines that were asked for and taken",
+    AMENDMENTS: "forget notes that were sealed",
+    SEAL_LEAVES: "put right what was sealed in part",
 }
 """What who records must be allowed to remove; not history."""
 _RECORDING = {SNAPSHOTS, HISTORY}
