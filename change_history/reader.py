@@ -9,6 +9,7 @@ from bson import Binary
 from change_history.bson.values import to_raw
 from change_history.history import History
 from change_history.query import gaps, timeline, transactions
+from change_history.reconstruct.horizon import horizon
 from change_history.reconstruct.lineage import arrival_after, boundary_before
 from change_history.reconstruct.point_in_time import Versions
 from change_history.reconstruct.state import Reconstruction, first_later
@@ -22,6 +23,7 @@ from change_history.stored.reading import as_query, is_document
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
@@ -105,6 +107,11 @@ class Reader(History):
         """Whether anything is recorded about a document."""
         query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})
         return self._collection.find_one(query, {"_id": 1}) is not None
+
+    def expired_before(self, namespace: str) -> datetime | None:
+        """The time before which the history of a namespace has expired; None: none has."""
+        found = horizon(self._database, namespace)
+        return found.when if found is not None else None
 
     def event(self, event_id: bytes) -> Event | None:
         """One event by its whole id, with all its values."""

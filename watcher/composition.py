@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from pymongo import ReadPreference
 
+from config.ages import FOREVER, Rule
 from config.settings import ActorSessions, OnGap, RetentionBy, Snapshots
 from config.settings import PreImages as PreImagesMode
 from models import HistoryModel, SnapshotModel
@@ -206,7 +207,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
     beside = seals.beside(stored.position.cluster_time if stored is not None else begun)
     if settings.snapshots is Snapshots.ON:
-        snapshotter = Snapshotter(history, _behind(ground, progress), stop)
+        age = settings.snapshot_retention or FOREVER
+        snapshotter = Snapshotter(history, _behind(ground, progress), stop, age_s=Rule("*.*", age).seconds)
         writes = Noticed(writes, snapshotter)
         beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
     pipeline = Pipeline(
@@ -230,7 +232,6 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     )
     beside |= _retention(ground, progress, stop, retry) | _sessions(ground, progress, standing, stop, retry)
     beside |= _baselines(ground, backfill, stop, retry)
-    beside["backfill"] = partial(retry.keep_up, Step.BACKFILL, backfill.run)
     beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
     if enable_images:
         beside["pre-images"] = partial(retry.keep_up, Step.ENABLE_PRE_IMAGES, partial(images.look_again, stop, retry))
@@ -238,10 +239,11 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
 
 
 def _baselines(ground: Ground, backfill: Backfill, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
-    """Taking the baselines that operators ask for."""
+    """The backfill, and taking the baselines that operators ask for."""
     requests, stream = Requests(ground.history), ground.settings.checkpoint
     asked = Taking(ground.watched, requests, stream, backfill, backfill.scanner, retry, stop)
-    return {"baselines": partial(retry.keep_up, Step.BACKFILL, asked.run)}
+    work = {"baselines": asked.run, "backfill": backfill.run}
+    return {name: partial(retry.keep_up, Step.BACKFILL, run) for name, run in work.items()}
 
 
 def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:

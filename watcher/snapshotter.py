@@ -17,6 +17,7 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct.snapshot_maker import SnapshotMaker
 from change_history.stored.chunks import MissingChunkError
@@ -78,10 +79,18 @@ class Snapshotter:
         behind: tells whether the stream has more to do than it can at the moment.
         stop: set when the daemon is asked to stop.
         room: documents that may wait for their turn.
+        age_s: of the oldest snapshot that is kept, in seconds; None: any.
     """
 
-    def __init__(self, database: Database[Any], behind: Callable[[], bool], stop: Event, room: int = ROOM) -> None:
-        self._keeper = SnapshotMaker(database)
+    def __init__(
+        self,
+        database: Database[Any],
+        behind: Callable[[], bool],
+        stop: Event,
+        room: int = ROOM,
+        age_s: int | None = None,
+    ) -> None:
+        self._keeper = SnapshotMaker(database, lambda: ClusterTime.start_of(int(time.time()) - age_s if age_s else 0))
         self._behind = behind
         self._stop = stop
         self._room = room

@@ -50,6 +50,11 @@ class Horizon(NamedTuple):
         """The wall time from which on history is whole, in milliseconds since 1970."""
         return wall_ms(self.time)
 
+    @property
+    def when(self) -> datetime:
+        """The wall time from which on history is whole, in seconds."""
+        return datetime.fromtimestamp(self.time.seconds + 1, UTC)
+
     def hides(self, at: Any) -> bool:
         """Whether a point in time lies beyond it. A version that is there never does."""
         if isinstance(at, Timestamp):
@@ -61,8 +66,7 @@ class Horizon(NamedTuple):
     @property
     def unknown(self) -> Unknown:
         """Why nothing is known of what lies beyond."""
-        when = datetime.fromtimestamp(self.time.seconds + 1, UTC)
-        return Unknown(f"its history before {when:%Y-%m-%d %H:%M:%S}+00:00 has expired (`watcher retention`)")
+        return Unknown(f"its history before {self.when:%Y-%m-%d %H:%M:%S}+00:00 has expired (`watcher retention`)")
 
 
 def wall_ms(time: ClusterTime) -> int:

@@ -30,7 +30,7 @@ from change_history.stored.order import END, before, identity, position_of
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pymongo.collection import Collection
     from pymongo.database import Database
@@ -67,10 +67,15 @@ class _Made(NamedTuple):
 
 
 class SnapshotMaker:
-    """Makes the snapshots of one document after the other."""
+    """Makes the snapshots of one document after the other.
 
-    def __init__(self, database: Database[Any]) -> None:
+    Args:
+        oldest: since when any are kept.
+    """
+
+    def __init__(self, database: Database[Any], oldest: Callable[[], ClusterTime] = lambda: BEGINNING_OF_TIME) -> None:
         self._database = database
+        self._oldest = oldest
         self._history = database.get_collection(HISTORY, codec_options=RAW)
         self._snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW, write_concern=WriteConcern(1))
 
@@ -135,7 +140,7 @@ class SnapshotMaker:
         wanted = {"_id": 1, "size": {"$bsonSize": "$document"}}
         for found in self._snapshots.find(query, wanted, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
             return bytes(found["_id"]), _spacing(found["size"])
-        return _BEGINNING, SPACING
+        return self._oldest().first_id, SPACING
 
     def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[Gap]]) -> _Made | None:
         """Make one snapshot; None if there can be none.

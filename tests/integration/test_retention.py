@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 import uuid
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,21 +19,24 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
-from change_history import UnknownStateError
+from change_history import Selection, UnknownStateError
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.bson.values import to_raw
 from change_history.reader import Reader
+from change_history.reconstruct.snapshot_maker import SnapshotMaker
 from change_history.stored.names import HISTORY, HORIZONS, PARTS, REJECTED, SNAPSHOTS
 from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 from tests.support.generated.collections import NAMES, World, id_of, lineages, python_id
 from tests.support.recording import Recording, check, fill, make_index
+from watcher.cli.rendering import not_found
 from watcher.gaps.gap import Gap
 from watcher.gaps.gap import document as gap_document
 from watcher.retention.claim import Claim, ClaimedError
 from watcher.retention.expiry import Expiry, Pace
+from watcher.retention.keeper import Keeper
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
@@ -365,3 +369,32 @@ def test_a_document_that_nothing_happens_to_is_not_written_again(recording: Reco
     assert (len(bases - now), len(now - bases)) == (1, 1)
     with Reader(recording._client, history.name) as reader:
         assert len(list(reader.collection(namespace, times[-2].timestamp).documents())) == 50
+
+
+def test_old_snapshots_go_and_are_not_made_again(recording: Recording) -> None:
+    """Else they would be made and removed again, with every update of a long-lived document."""
+    times = written(
+        recording,
+        lambda users: users.insert_one({"_id": 1, "n": 0}),
+        *(lambda users, n=n: users.update_one({"_id": 1}, {"$set": {"n": n}}) for n in range(70)),
+    )
+    namespace = watched(recording).database.name + ".users"
+    history = recording.history
+    assert fill(history, namespace, 1) == 2
+
+    time.sleep(2)
+    assert Keeper(history, (), "1s").drop_snapshots(FAST) == 2
+
+    maker = SnapshotMaker(history, lambda: times[-1])
+    assert list(maker.fill(namespace, to_raw(1), onwards=True)) == []
+    assert history[SNAPSHOTS].count_documents({}) == 0
+
+
+def test_an_answer_that_is_empty_says_that_history_has_expired(recording: Recording) -> None:
+    """Nobody should take what has gone for what has never been."""
+    times = written(recording, lambda users: users.insert_one({"_id": 1}), lambda users: users.delete_one({"_id": 1}))
+    namespace = watched(recording).database.name + ".users"
+    expire(recording.history, namespace, times[1])
+    with Reader(recording._client, recording.history.name) as reader:
+        said = not_found.message(reader, Selection(namespace, 1))
+    assert "has expired: see `watcher retention`" in said

@@ -40,7 +40,14 @@ _MOST_CELLS = 200
 def message(history: Reader, selection: Selection, zone: tzinfo | None = None) -> str:
     """Explain an empty answer, in one or more lines; times in `zone`, None is the local one."""
     said = [f"nothing is recorded of {_searched(selection, zone)}.", *_suggestions(history, selection)]
-    return "\n".join([*said, *_gaps(history, selection, zone)])
+    return "\n".join([*said, *_expired(history, selection, zone), *_gaps(history, selection, zone)])
+
+
+def _expired(history: Reader, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
+    """What may have been there, and is no more."""
+    before = history.expired_before(selection.namespace) if selection.namespace is not None else None
+    if before is not None:
+        yield f"Its history before {times.typed(before, zone)} has expired: see `watcher retention`."
 
 
 def _gaps(history: Reader, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
