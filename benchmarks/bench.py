@@ -8,16 +8,17 @@ Usage: python benchmarks/bench.py [--quick] [--only PART]… [--json FILE]
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import disk, earlier, lag, machine, plot
+from benchmarks import disk, earlier, lag, machine, page, plot
 from benchmarks.debezium.engine import Debezium, DebeziumMissingError
 from benchmarks.figures import Figures
 from benchmarks.scaling import MEGABYTE, Scaling
@@ -38,18 +39,28 @@ def main() -> None:
     """Run the parts that are asked for, print one table, and write it down."""
     options = _options()
     figures, began, begun_at = Figures(), time.monotonic(), datetime.now(UTC)
-    parts = _parts(options)
+    about: dict[str, Any] = {"load_before": os.getloadavg()[0]}
+    parts, failed = _parts(options), []
     for name in options.only or parts:
-        with servers(keep=options.keep) as started:
-            about = machine.about(started.uri, debezium=not options.without_debezium)
-            parts[name](started, figures)
-    about |= {"begun_at": begun_at.isoformat(timespec="seconds"), "took_s": round(time.monotonic() - began)}
+        try:
+            with servers(keep=options.keep) as started:
+                about |= machine.about(started.uri, debezium=not options.without_debezium)
+                parts[name](started, figures)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - one part must not cost all the others
+            failed.append(name)
+            print(f"{name}: failed: {error!r}", file=sys.stderr, flush=True)
+        about |= {"begun_at": begun_at.isoformat(timespec="seconds"), "took_s": round(time.monotonic() - began)}
+        about |= {"seed": options.seed, "failed": failed}
+        if options.json:
+            figures.write(options.json, about)
     figures.show()
     print(about)
-    if options.json:
-        figures.write(options.json, about)
     if options.svg:
         options.svg.write_text(plot.svg(figures.lines))
+    if options.page:
+        page.publish(options.page, figures.lines, about)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 def _options() -> argparse.Namespace:
@@ -63,8 +74,14 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--seed", type=int, default=random.randrange(10**6), help="draws the random shapes")
     arguments.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments.add_argument("--svg", type=Path, help="also draw the main figures into this file")
+    arguments.add_argument("--page", type=Path, help="also write them into this page, in place of its section “A run”")
+    arguments.add_argument("--publish", action="store_true", help="all three into docs/performance.{json,svg,md}")
     arguments.add_argument("--keep", action="store_true", help="leave the servers' folder for a look")
-    return arguments.parse_args()
+    options = arguments.parse_args()
+    if options.publish:
+        target = Path(__file__).resolve().parent.parent / "docs" / "performance"
+        options.json, options.svg, options.page = (target.with_suffix(end) for end in (".json", ".svg", ".md"))
+    return options
 
 
 def _parts(options: argparse.Namespace) -> dict[str, Part]:
@@ -85,7 +102,7 @@ def _parts(options: argparse.Namespace) -> dict[str, Part]:
     return {
         "throughput": lambda started, figures: throughput(started)(figures).small_updates(events, options.repetitions),
         "kinds": lambda started, figures: throughput(started)(figures).all_kinds(
-            5000 if quick else 30_000, options.seed
+            5000 if quick else 30_000, options.seed, options.repetitions
         ),
         "lag": lambda started, figures: lag.measure(started, figures, 5 if quick else 20),
         "scaling": scaling,

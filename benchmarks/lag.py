@@ -9,6 +9,7 @@ concern, and notes when it is there; and the daemon. The lag of the daemon inclu
 from __future__ import annotations
 
 import multiprocessing
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ RATE = 1000
 _THREADS = 8
 _ASK_EVERY_S = 0.002
 _WARM_UP_S = 3
-_FIRST = 1_000_000  # what the first write sets: nothing that is there already, for that would be no change
+_FIRST = 1_000_000  # what the first write sets
 _READER = "bare change-stream reader"
 
 Times = dict[int, float]
@@ -44,13 +45,15 @@ Times = dict[int, float]
 def measure(servers: Servers, figures: Figures, seconds: int) -> None:
     """Write for so long, and tell of all but the first seconds."""
     total = (seconds + _WARM_UP_S) * RATE
-    workload = workloads.updates(total)
+    workload = workloads.Workload(
+        "mixed writes", total, workloads.mixed, documents=20_000 + total // 20 + 1, make=workloads.order
+    )
     workload.prepare(servers.client)
     position = servers.position()
     daemon = Daemon(servers)
     daemon.forget(position)
     process = daemon.start()
-    workload.load(servers.client, 100)
+    servers.client[workloads.DATABASE].warm.insert_many([{"_id": number} for number in range(100)])
     processes.wait(lambda: daemon.history.history.estimated_document_count() >= 100)
     context = multiprocessing.get_context("spawn")
     with context.Pool(3) as pool:
@@ -61,7 +64,7 @@ def measure(servers: Servers, figures: Figures, seconds: int) -> None:
         seen, kept = arrived.get(60), stored.get(60)
     processes.stop(process)
     rate = total / (max(written.values()) - min(written.values()))
-    work = f"{rate:,.0f} writes a second for {seconds} s"
+    work = f"{rate:,.0f} mixed writes a second for {seconds} s"
     lags = {_READER: _lags(written, seen), "watcher": _lags(written, kept)}
     for percent in (50, 99):
         at = {name: found[min(len(found) * percent // 100, len(found) - 1)] for name, found in lags.items()}
@@ -83,8 +86,7 @@ def _write(uri: str, total: int) -> Times:
     def every(first: int) -> None:
         for number in range(first, total, _THREADS):
             time.sleep(max(0.0, begun + number / RATE - time.perf_counter()))
-            changes = {"items": _FIRST + number, "total": number / 7, "city": f"city {number % 977}"}
-            orders.update_one({"_id": number * 7919 % 20_000}, {"$set": changes})
+            orders.bulk_write([workloads.mixed(number, random.Random(number), mark=_FIRST + number)])
             acknowledged[number] = time.perf_counter()
 
     with MongoClient[Any](uri, w="majority") as client, ThreadPoolExecutor(_THREADS) as pool:
@@ -103,7 +105,7 @@ def _arrivals(uri: str, position: Position, total: int) -> Times:
             seen += len(batch)
             if seen >= total:
                 break
-    return _by_number(batches, lambda event: event["rawUpdateDescription"]["diff"]["u"]["items"])
+    return _by_number(batches, _of_event)
 
 
 def _entries(uri: str, total: int) -> Times:
@@ -117,17 +119,29 @@ def _entries(uri: str, total: int) -> Times:
         while seen < total:
             asked_at = time.perf_counter()
             among = {"_id": {"$gt": last["_id"]}} if last is not None else {}
-            found = list(history.find(among, {"changes.field": 1, "changes.new_value": 1}, sort=[("_id", 1)]))
+            fields = {"operation": 1, "document_id": 1, "changes.field": 1, "changes.new_value": 1}
+            found = list(history.find(among, fields, sort=[("_id", 1)]))
             if found:
                 batches.append((time.perf_counter(), found))
                 last, seen = found[-1], seen + len(found)
             time.sleep(max(0.0, asked_at + _ASK_EVERY_S - time.perf_counter()))
-    return _by_number(batches, _items)
+    return _by_number(batches, _of_entry)
 
 
 def _by_number(batches: list[tuple[float, Any]], number_of: Callable[[dict[str, Any]], int]) -> Times:
     return {number_of(bson.decode(document.raw)) - _FIRST: when for when, batch in batches for document in batch}
 
 
-def _items(entry: dict[str, Any]) -> int:
-    return int(next(change["new_value"] for change in entry["changes"] if change["field"] == "items"))
+def _of_event(event: dict[str, Any]) -> int:
+    if event["operationType"] == "delete":
+        return _FIRST + workloads.deleted_by(event["documentKey"]["_id"])
+    if event["operationType"] == "update":
+        diff = event["rawUpdateDescription"]["diff"]
+        return int({**diff.get("u", {}), **diff.get("i", {})}["mark"])
+    return int(event["fullDocument"]["mark"])
+
+
+def _of_entry(entry: dict[str, Any]) -> int:
+    if entry["operation"] == "delete":
+        return _FIRST + workloads.deleted_by(entry["document_id"])
+    return int(next(change["new_value"] for change in entry["changes"] if change["field"] == "mark"))

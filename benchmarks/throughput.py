@@ -6,6 +6,7 @@ nobody follows. What peers write comes after those in the oplog, so everyone rea
 
 from __future__ import annotations
 
+import sys
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ SECOND = "watcher, history on a second mongod"
 EARLIER = "watcher, an earlier build"
 PART = "throughput"
 UNIT = "events/s"
+_MAIN = (READER, WATCHER, DEBEZIUM, SECOND, EARLIER)
+"""The peers of which the ratios are: they are repeated, and of the writes to orders there are no others."""
 _SAVES = {"mongoengine, save() per event": 50, "mongoengine, bulk insert": 4, "plain pymongo loop": 2}
 """Slow peers get one in so many of the events."""
 
@@ -76,10 +79,19 @@ class Throughput:
         """The table's main lines."""
         self._contest(workloads.updates(events), repetitions)
 
-    def all_kinds(self, events: int, seed: int) -> None:
-        """The same of every other kind of writes."""
+    def all_kinds(self, events: int, seed: int, repetitions: int) -> None:
+        """The same of every other kind of writes; one that fails is told, and the others go on.
+
+        Args:
+            events: of each kind.
+            seed: draws the random shapes.
+            repetitions: of writes to orders; the others are done once.
+        """
         for workload in workloads.all_kinds(events, seed):
-            self._contest(workload, 1)
+            try:
+                self._contest(workload, repetitions if workload.make is not None else 1)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - one kind must not cost all the others
+                print(f"{PART}: {workload.name}: failed: {error!r}", file=sys.stderr, flush=True)
 
     def _daemon(self, name: str, daemon: Daemon, position: Position, events: int) -> Run:
         caught = daemon.catch_up(position, events, pre_images=self._pre_images)
@@ -89,10 +101,11 @@ class Throughput:
     def _contest(self, workload: Workload, repetitions: int) -> None:
         self._pre_images = workload.pre_images
         position = self._load(workload)
-        runs: dict[str, list[Run]] = {name: [] for name in self._peers}
+        peers = {name: peer for name, peer in self._peers.items() if workload.make is None or name in _MAIN}
+        runs: dict[str, list[Run]] = {name: [] for name in peers}
         for turn in range(repetitions):
-            for name, peer in self._peers.items():
-                if turn == 0 or name in (READER, WATCHER, DEBEZIUM, SECOND, EARLIER):
+            for name, peer in peers.items():
+                if turn == 0 or name in _MAIN:
                     runs[name].append(peer(position, max(workload.all_events // _SAVES.get(name, 1), 100)))
         rates = {name: tuple(run.rate for run in of_peer) for name, of_peer in runs.items()}
         beside = {name: median(of_peer) for name, of_peer in rates.items()}

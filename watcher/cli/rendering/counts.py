@@ -6,7 +6,7 @@ import sys
 from datetime import timedelta
 from functools import reduce
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 from bson import Int64
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime, tzinfo
 
     from change_history.query.actors import Authors
+    from change_history.query.stats import Everything
     from change_history.query.summary import Count, Summary
 
 
@@ -34,16 +35,7 @@ _NUMBERS = ("documents", "events", "changes", "bytes")
 _NOTHING = Numbers(0, 0, 0, 0)
 
 
-class Found(NamedTuple):
-    """What was counted; see `change_history.query.stats.Stats`."""
-
-    collections: list[tuple[str, Numbers]]
-    days: list[tuple[datetime, str, Numbers]]
-    documents: list[tuple[str, Any, Numbers]]
-    fields: list[tuple[str, str, int]]
-
-
-def stats_json(found: Found) -> None:
+def stats_json(found: Everything) -> None:
     """Print one count a line: the total, each collection, each day of each collection, documents, fields."""
     lines: list[dict[str, Any]] = [{"by": "total", **_named(_total(found))}]
     lines += [{"by": "collection", "namespace": name, **_named(numbers)} for name, numbers in found.collections]
@@ -60,7 +52,7 @@ def stats_json(found: Found) -> None:
         click.echo(extended_json.dumps(line))
 
 
-def stats_tables(found: Found, zone: tzinfo | None, *, with_namespaces: bool) -> None:
+def stats_tables(found: Everything, zone: tzinfo | None, *, with_namespaces: bool) -> None:
     """Print four tables and a total, of at least one event."""
     whole = not sys.stdout.isatty()
     collections = sorted(found.collections, key=lambda item: -item[1].events)
@@ -98,7 +90,7 @@ def _show(title: str, labels: list[str], rows: list[terminal.Row], *, whole: boo
     terminal.show_bars(title, [*labels, *_NUMBERS], shown, rest=rest)
 
 
-def _days(found: Found, zone: tzinfo | None) -> Iterator[terminal.Row]:
+def _days(found: Everything, zone: tzinfo | None) -> Iterator[terminal.Row]:
     """A row for each day; days without events too, so that the bars stand in their places, but no long pauses."""
     last: date | None = None
     for start, of_day in groupby(found.days, key=lambda item: item[0]):
@@ -118,7 +110,7 @@ def _row(labels: list[str], numbers: Numbers) -> terminal.Row:
     return terminal.Row(labels, [*map(number, small), terminal.size(size)], numbers.events)
 
 
-def _total(found: Found) -> Numbers:
+def _total(found: Everything) -> Numbers:
     return reduce(Numbers.plus, (numbers for _, numbers in found.collections), _NOTHING)
 
 

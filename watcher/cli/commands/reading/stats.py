@@ -13,13 +13,12 @@ from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime, tzinfo
+    from datetime import tzinfo
 
     from change_history import Selection
-    from change_history.query.stats import Numbers, Stats
+    from change_history.query.stats import Everything, Stats
     from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Moment
-    from watcher.cli.rendering.counts import Found
     from watcher.cli.session import Context
 
 TOP = 10
@@ -77,7 +76,7 @@ def stats(
     With --by actor, what somebody did is counted: not how documents were when watching began. What is known of who did
     it is in docs/actor.md; `watcher doctor` says what would make more of it known.
 
-    The server counts, in a pass over the events for each of the tables.
+    The server counts, in one pass over the events.
     """
     from change_history import Selection
     from watcher.cli.rendering import counts, not_found
@@ -118,31 +117,16 @@ def _by_actor(history: Reader, counting: Stats, selection: Selection, zone: tzin
         counts.actors_tables(found)
 
 
-def _count(counting: Stats, *, top: int, zone: tzinfo | None) -> Found:
-    from watcher.cli.parsing import times
-    from watcher.cli.rendering import terminal
-    from watcher.cli.rendering.counts import Found
-
-    with terminal.working("counting collections, 1 of 4"):
-        collections = list(counting.by_collection())
-    if not collections:
-        return Found([], [], [], [])
-    with terminal.working("counting days, 2 of 4"):
-        days = _by_day(counting, times.zone_name(zone))
-    with terminal.working("counting documents, 3 of 4"):
-        documents = list(counting.busiest_documents(top))
-    with terminal.working("counting fields, 4 of 4"):
-        return Found(collections, days, documents, list(counting.busiest_fields(top)))
-
-
-def _by_day(counting: Stats, zone: str) -> list[tuple[datetime, str, Numbers]]:
+def _count(counting: Stats, *, top: int, zone: tzinfo | None) -> Everything:
     from pymongo.errors import OperationFailure
 
     from watcher.cli.parsing import times
+    from watcher.cli.rendering import terminal
 
-    try:
-        return list(counting.by_day(zone))
-    except OperationFailure as error:
-        if error.code != _UNKNOWN_ZONE:  # the server's list of zones is older than ours
-            raise
-        return list(counting.by_day(times.offset()))
+    with terminal.working("counting collections, days, documents, fields"):
+        try:
+            return counting.everything(times.zone_name(zone), top)
+        except OperationFailure as error:
+            if error.code != _UNKNOWN_ZONE:  # the server's list of zones is older than ours
+                raise
+            return counting.everything(times.offset(), top)
