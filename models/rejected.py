@@ -5,7 +5,7 @@ from __future__ import annotations
 from mongoengine import BinaryField, DateTimeField, Document, ListField, StringField
 
 from change_history.stored.names import ALIAS, REJECTED
-from models.fields import TimestampField
+from models.fields import BSONField, TimestampField
 
 
 class RejectedModel(Document):
@@ -14,7 +14,7 @@ class RejectedModel(Document):
     `id` is the one its history document would have. What no event has made (a baseline's or a reconciliation's history
     document) is kept as `entry` instead of `event`. What is too large for a document has `parts`, or `entry_parts`, in
     that place; `change_history.stored.chunks.read` puts it together. `document_id` stands beside these fields, byte for
-    byte; entries of older versions have neither that nor `operation`.
+    byte; entries of older versions have neither that nor `operation`. `actor` is who made the event, if that was known.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
@@ -35,4 +35,5 @@ class RejectedModel(Document):
     entry = BinaryField()
     entry_parts = ListField(BinaryField(), default=None)
     error = StringField()
+    actor = BSONField()
     rejected_at = DateTimeField()

@@ -15,6 +15,7 @@ from change_history.reader import Reader
 from change_history.stored.names import HISTORY
 from tests.support.actors import CONTEXTS, Daemon
 from tests.support.servers import secured
+from watcher.gaps.rejected import RejectedEvents
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -303,3 +304,25 @@ def test_an_event_in_chunks_has_its_actor_in_whatever_batch_the_context_comes(
     alice = Actor(id="alice", provenance="context")
     documents = [event for event in events if event.operation == "insert"]
     assert [(event.actor, event.changes[1].new_value == deep) for event in documents] == [(alice, True)] * 2
+
+
+def test_an_event_that_was_rejected_comes_into_history_with_its_actor(
+    client: MongoClient[Any], database: Database[Any]
+) -> None:
+    """Nobody can tell it any more when it is tried again: its transaction is long past."""
+    database.create_collection("docs")
+    database.create_collection(CONTEXTS)
+    with Daemon(client, database.name) as daemon:
+        history = daemon.history
+        history[HISTORY].create_index("document_id", unique=True, sparse=True)
+        database.other.insert_one({"_id": 1})
+        with client.start_session() as session, session.start_transaction():
+            database[CONTEXTS].insert_one({"actor": 7, "reason": "a test"}, session=session)
+            database.docs.insert_one({"_id": 1}, session=session)
+        daemon.until("all")
+        assert daemon.events("docs") == []
+        history[HISTORY].drop_index("document_id_1")
+        tried = RejectedEvents(history)
+        assert [outcome.error for outcome in tried.retry(tried.ids())] == [None]
+        (event,) = daemon.events("docs")
+    assert event.actor == Actor(id=7, provenance="context", reason="a test")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import bson
 from pymongo import WriteConcern
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget
-from change_history.stored import chunks
+from change_history.stored import actor, chunks
 from change_history.stored.amendments import Kind, note
 from change_history.stored.names import PARTS, REJECTED
 from change_history.stored.order import identity
@@ -98,6 +99,8 @@ class RejectedEvents:
                 document, data = data, b""
             else:
                 document = record.record(data)
+                if "actor" in item:
+                    document = actor.added(document, bson.encode(item["actor"]))
         except (ValueError, KeyError, IndexError, chunks.MissingChunkError) as error:
             return f"{type(error).__name__}: {error}"
         note(self._database, Kind.LATE, [identity(raw.fields(document))])

@@ -79,11 +79,15 @@ class Standing:
 
 
 class Rejected(NamedTuple):
-    """An event that cannot be turned into history, and why; or, of what no event has made, a history document."""
+    """An event that cannot be turned into history, and why; or, of what no event has made, a history document.
+
+    `actor`: who it was, as far as that is known, BSON.
+    """
 
     event: bytes
     error: str
     entry: bytes = b""
+    actor: bytes = b""
 
 
 class Entry(NamedTuple):

@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 
 from change_history.bson import raw
 from change_history.bson.resume_token import token_bytes
-from change_history.stored import chunks, exact
+from change_history.stored import actor, chunks, exact
 from change_history.stored.names import HISTORY, REJECTED
 from change_history.stored.order import identity as identity_of
 from change_history.stored.rejected import Told, told_by_entry, told_by_event
@@ -120,6 +120,8 @@ class Writer:
         fields = [(b"stream", (raw.STRING, raw.string(self._stream.encode()))), *_fields(told)]
         fields += [*raw.fields(bson.encode(self._large.kept(identity, item))).items()]
         fields.append((b"error", (raw.STRING, raw.string(item.error.encode()))))
+        if item.actor:
+            fields.append((b"actor", (raw.DOCUMENT, item.actor)))
         try:
             self._keep(identity, fields)
         except OperationFailure as error:
@@ -137,7 +139,9 @@ class Writer:
 
 
 def _rejected(entry: Entry, error: str) -> Rejected:
-    return Rejected(entry.event, error, b"" if entry.event else entry.document)
+    if not entry.event:
+        return Rejected(entry.event, error, entry.document)
+    return Rejected(entry.event, error, actor=actor.split(entry.document)[1] or b"")
 
 
 def _position(item: Rejected) -> tuple[bytes, Told]:

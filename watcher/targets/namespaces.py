@@ -85,6 +85,11 @@ def problem_of(client: MongoClient[Any], scope: Scope, namespace: str) -> tuple[
     Raises:
         pymongo.errors.PyMongoError: no answer, or a privilege is lacking.
     """
+    if scope.contexts and namespace.partition(".")[2] == scope.contexts:
+        return (
+            "context documents are never recorded",
+            "take it out of WATCHER_INCLUDE, or give contexts another collection: WATCHER_CONTEXT_COLLECTION",
+        )
     if not scope.covers(*namespace.split(".", 1)):
         return (
             "included, and never watched",
