@@ -109,7 +109,10 @@ def measure(uri: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
             figures["the same for a second of that core, all of it"] = a_second * options.seconds / cpu
             figures["lag without followers, ms"] = lag(client)
             with followers(port, options.followers) as heard:
+                before = processes.cpu_s(served)
                 figures[f"lag with {options.followers} followers, ms"] = lag(client)
+                cpu = processes.cpu_s(served) - before
+                figures["CPU of the server for an event to a follower, ms"] = cpu * 1000 / WRITES / options.followers
                 time.sleep(2)
             figures["share of the events that every follower got"] = min(heard) / WRITES
             figures["lag without followers, again, ms"] = lag(client)

@@ -51,7 +51,7 @@ def of(value: Any) -> Value:
 
 
 def dumps(tree: Any, *, canonical: bool) -> str:
-    """Write a tree as one line of ASCII-safe JSON: nothing in it ends a line or turns the writing round."""
+    """Write a tree as one line of JSON: nothing in it ends a line or turns the writing round."""
     return _write(tree, _canonical if canonical else extended_json.relaxed)
 
 

@@ -12,6 +12,7 @@ from bson import Decimal128, Int64, ObjectId
 from change_history import History, HttpError, NoSuchVersionError, UnknownTransactionError
 from change_history.bson.values import to_raw
 from change_history.http.history import NotOverHttpError
+from tests.support.daemon import eventually
 from tests.support.recording import Recording
 from tests.support.web import Served
 
@@ -140,10 +141,11 @@ def test_new_events_come_while_following(both: Both, client: MongoClient[Any]) -
 
     thread = threading.Thread(target=follow)
     thread.start()
+    eventually(lambda: found, "what is recorded already")
     for number in (7, 8):
         client[both.name].orders.update_one({"_id": FIRST}, {"$set": {"n": number}})
         both.recording.catch_up()
-    thread.join(30)
+    thread.join(120)
 
     assert not thread.is_alive()
     assert found == list(both.direct.log(orders, FIRST, limit=3))

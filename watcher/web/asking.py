@@ -309,6 +309,7 @@ class Asker:
 
     def close(self) -> None:
         """Let all threads end; what they wait for is bounded in time."""
+        self._counts.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._killer.shutdown(wait=False, cancel_futures=True)
 

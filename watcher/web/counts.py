@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import pymongo
@@ -58,6 +59,7 @@ class Counts:
         self._ends: dict[str, tuple[float, tuple[Event | None, Event | None]]] = {}
         self._in_background: set[str] = set()
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="count")
 
     def of(self, namespaces: Iterable[str]) -> dict[str, Count]:
         """Count the events of some namespaces, in about a second altogether."""
@@ -69,6 +71,10 @@ class Counts:
         if known is None or now - known[0] > _FRESH_S:
             known = self._ends[namespace] = (now, self._reader.ends(namespace))
         return known[1]
+
+    def close(self) -> None:
+        """Count nothing any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _events(self, namespace: str, deadline: float) -> int | None:
         now, known = time.monotonic(), self._known.get(namespace)
@@ -84,7 +90,7 @@ class Counts:
         with self._lock:
             if namespace not in self._in_background:
                 self._in_background.add(namespace)
-                threading.Thread(target=self._later, args=(namespace,), name=f"count {namespace}", daemon=True).start()
+                self._pool.submit(self._later, namespace)
         return known.events if known is not None else None
 
     def _later(self, namespace: str) -> None:

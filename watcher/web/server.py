@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 from pymongo import MongoClient
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from change_history.reader import Reader
 from watcher.clients import options
@@ -26,6 +27,38 @@ log = structlog.get_logger(__name__)
 _STOP_S = 5
 _MORE_CONNECTIONS = 6
 _KEEP_ALIVE_S = 30
+_MOST_CONNECTIONS = 2000
+_MOST_HEAD_BYTES = 64 * 1024
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it, with a bound to what a request may say before it is known who asks."""
+
+    _head_bytes: int | None = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends."""
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                self.send_400_response("The request line and the headers are too long.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its headers are there; a body is read only as far as somebody wants it."""
+        self._head_bytes = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """It is whole; another one may follow."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
 
 class OpenToAllError(ValueError):
@@ -74,6 +107,8 @@ def serve(uri: str, database: str, settings: WebSettings, on_listening: Callable
             timeout_graceful_shutdown=_STOP_S,
             timeout_keep_alive=_KEEP_ALIVE_S,
             lifespan="on",
+            http=BoundedHttp,
+            limit_concurrency=_MOST_CONNECTIONS,
         )
         listening = _listen(settings)
         with contextlib.closing(listening):

@@ -81,7 +81,7 @@ def form_of(request: Request, *, lists: bool) -> Form:
 
 def whole(tree: Any, form: Form) -> bytes:
     """An answer that is one JSON object."""
-    return (wire.dumps(tree, canonical=form.canonical) + "\n").encode("ascii", "backslashreplace")
+    return (wire.dumps(tree, canonical=form.canonical) + "\n").encode()
 
 
 def page(items: Iterable[Item], form: Form, limit: int, most_bytes: int) -> bytes:
@@ -101,14 +101,14 @@ def page(items: Iterable[Item], form: Form, limit: int, most_bytes: int) -> byte
         size += len(text)
         after = item.after
     body = f'{{"items": [{", ".join(written)}], "next": {wire.dumps(following, canonical=False)}}}\n'
-    return body.encode("ascii", "backslashreplace")
+    return body.encode()
 
 
 def lines(items: Iterable[Item], form: Form) -> Iterator[bytes]:
     """A list line by line, in pieces."""
     piece = bytearray()
     for item in items:
-        piece += wire.dumps(item.tree, canonical=form.canonical).encode("ascii", "backslashreplace") + b"\n"
+        piece += wire.dumps(item.tree, canonical=form.canonical).encode() + b"\n"
         if len(piece) >= _LINES_BYTES:
             yield bytes(piece)
             piece.clear()

@@ -100,10 +100,16 @@ def collections(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
     """List what is recorded."""
     after = _key_after(asked)
     names = history.namespaces()
-    wanted = [name for name in names if name.encode() > after] if after is not None else names
-    for name in wanted:
-        count = history.counts(name)[name]
-        yield Item(_collection(name, count), cursors.after_key(name.encode("utf-8", "surrogateescape"), asked.check))
+    wanted = [name for name in names if name.encode("utf-8", "surrogateescape") > after] if after is not None else names
+    for begin in range(0, len(wanted), _COUNTED_TOGETHER):
+        counted = history.counts(*wanted[begin : begin + _COUNTED_TOGETHER])
+        for name, count in counted.items():
+            cursor = cursors.after_key(name.encode("utf-8", "surrogateescape"), asked.check)
+            yield Item(_collection(name, count), cursor)
+
+
+_COUNTED_TOGETHER = 101
+"""A page of the usual length, and one more, which shows that there is another."""
 
 
 def collection(history: VisibleHistory, asked: Asked) -> dict[str, Any]:

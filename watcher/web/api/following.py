@@ -81,20 +81,32 @@ class Sent(NamedTuple):
         number: its number in the hub, one after the other.
         event: the event.
         size: of its history document, in bytes.
-        texts: its JSON, by whether values are canonical; written when first needed.
+        told: what is sent of it, by whether values are canonical; written when first needed.
     """
 
     number: int
     event: Event
     size: int
-    texts: dict[bool, str]
+    told: dict[bool, bytes]
 
-    def text(self, *, canonical: bool) -> str:
-        """The event as JSON."""
-        found = self.texts.get(canonical)
+    def message(self, hub: str, *, canonical: bool) -> bytes:
+        """What is sent of it to whoever may read it as it is."""
+        found = self.told.get(canonical)
         if found is None:
-            found = self.texts[canonical] = wire.dumps(wire.event_tree(self.event), canonical=canonical)
+            found = self.told[canonical] = message(hub, self.number, self.event, canonical=canonical)
         return found
+
+
+def message(hub: str, number: int, event: Event, *, canonical: bool) -> bytes:
+    """An event as it is sent.
+
+    Args:
+        hub: name of the hub, which remembers it.
+        number: its number there; 0: it is read from history.
+    """
+    kind = "gap" if gaps.is_operation(event.operation) else "change"
+    text = wire.dumps(wire.event_tree(event), canonical=canonical)
+    return f"id: {hub}-{number}-{bytes(event.id).hex()}\nevent: {kind}\ndata: {text}\n\n".encode()
 
 
 class Beat(Enum):
@@ -307,17 +319,14 @@ class _Feed:
             if known is None and (after is not None or recorded):
                 async for event in self._recorded(after, recorded):
                     seen.add(bytes(event.id))
-                    yield self._told(event, wire.dumps(wire.event_tree(event), canonical=self._canonical), 0)
+                    yield message(self._hub.name, 0, event, canonical=self._canonical)
             for sent in known or ():
-                if self._follower.concerns(sent.event) and (text := await self._text(sent)) is not None:
-                    yield self._told(sent.event, text, sent.number)
+                if self._follower.concerns(sent.event) and (told := await self._told(sent)) is not None:
+                    yield told
             async for some in self._new():
-                told = [
-                    self._told(each.event, text, each.number)
-                    for each in some
-                    if each.event.id not in seen and (text := await self._text(each)) is not None
-                ]
-                yield b"".join(told) if told else b":\n\n"
+                new = [each for each in some if each.event.id not in seen]
+                messages = [told for each in new if (told := await self._told(each)) is not None]
+                yield b"".join(messages) if messages else b":\n\n"
         finally:
             self._hub.leave(self._follower)
 
@@ -332,7 +341,7 @@ class _Feed:
             if None in waiting or (Beat.BEAT in waiting and self._access.visitor(self._request) is None):
                 return
 
-    async def _text(self, sent: Sent) -> str | None:
+    async def _told(self, sent: Sent) -> bytes | None:
         """An event as this follower may read it; None: not at all."""
         visitor, event = self._request.state.visitor, sent.event
         if not visitor.reads_everything:
@@ -344,10 +353,10 @@ class _Feed:
             if shown is None:
                 return None
             if shown is not event:
-                return wire.dumps(wire.event_tree(shown), canonical=self._canonical)
+                return message(self._hub.name, sent.number, shown, canonical=self._canonical)
         if self._access_log is not None and event.document_id is not ABSENT:
             self._access_log.note(self._request, [(event.namespace, event.document_id)])
-        return sent.text(canonical=self._canonical)
+        return sent.message(self._hub.name, canonical=self._canonical)
 
     async def _recorded(self, after: bytes | None, recorded: int) -> AsyncIterator[Event]:
         """What is recorded since an event, oldest first, or the last events; read in a thread, piece by piece."""
@@ -367,11 +376,6 @@ class _Feed:
 
         async for _ in self._asker.stream(self._request, read):
             yield found.popleft()
-
-    def _told(self, event: Event, text: str, number: int) -> bytes:
-        kind = "gap" if gaps.is_operation(event.operation) else "change"
-        name = f"{self._hub.name}-{number}-{bytes(event.id).hex()}"
-        return f"id: {name}\nevent: {kind}\ndata: {text}\n\n".encode("ascii", "backslashreplace")
 
 
 def _last_event_id(text: str) -> tuple[str, int, bytes] | None:
