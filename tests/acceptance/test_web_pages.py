@@ -61,6 +61,7 @@ EVIL: dict[str, Any] = {
     "end": "</title></style></textarea><!--",
 }
 WITHHELD = [(How.DROP, 0, b""), (How.MASK, raw.STRING, b"1234"), (How.HASH, 0, b"\x3f\xa9" * 8), (How.ERASED, 0, b"")]
+DEPTH = 90
 LONG_KEY = "k" * 1_000_000
 
 
@@ -142,6 +143,11 @@ def write(shop: Database[dict[str, Any]], client: MongoClient[Any]) -> None:
     values = {name: Binary(payload[5:], redacted.SUBTYPE) for name, (_, payload) in withheld.items()}
     shop.secrets.insert_one({"_id": 1, "nothing": None, **values})
     shop.secrets.update_one({"_id": 1}, {"$set": {"mask": values["erased"]}})
+    deep: dict[str, Any] = {"leaf": 1}
+    for _ in range(DEPTH):
+        deep = {"d": deep}
+    shop.odd.insert_one({"_id": "deep", **deep})
+    shop.odd.update_one({"_id": "deep"}, {"$set": {".".join(["d"] * DEPTH) + ".leaf": 2}})
     shop.blind.insert_one({"_id": 1, "old": 1})
     shop.blind.update_one({"_id": 1}, {"$set": {"old": 2}})
     shop.keys.insert_one({"_id": 1, LONG_KEY: 1})
@@ -179,7 +185,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The accessibility checker; likewise."""
     found = browsers.axe(tmp_path_factory.mktemp("axe"))
-    _required(None if found else "axe-core is needed: npm on the PATH, or WATCHER_TEST_AXE=…/axe.min.js")
+    _required(None if found else "axe-core is needed: PyPI, or WATCHER_TEST_AXE=…/axe.min.js")
     return found or ""
 
 
@@ -219,7 +225,7 @@ def test_who_changed_the_status_when_and_what_was_it_before(told: Told, reader: 
         leaf for leaf in reader.all(".leaf") if leaf.text.startswith(("status", "changed")) or "status" in leaf.text
     )
     reader.hover(leaf)
-    card = eventually(lambda: reader.find("#card").is_displayed() and reader.text("#card"), "who set it", 20)
+    card = eventually(lambda: reader.find("#card").is_displayed() and reader.text("#card"), "who set it", 60)
     events = list(told.history.log(told.ns("orders"), 17, field="status"))
     last = events[-1]
     assert "Version 4" in card
@@ -277,7 +283,7 @@ def test_what_changed_is_marked_in_its_place(told: Told, reader: Reader) -> None
     first = reader.find(".leaf[tabindex='0']")
     reader.driver.execute_script("arguments[0].focus()", first)
     reader.type(DOWN, DOWN)
-    card = eventually(lambda: "Version 2" in reader.text("#card") and reader.text("#card"), "a card", 20)
+    card = eventually(lambda: "Version 2" in reader.text("#card") and reader.text("#card"), "a card", 60)
     assert "alice" in card
 
 
@@ -321,12 +327,12 @@ def test_two_versions_beside_each_other_and_inline(told: Told, reader: Reader) -
 def test_new_events_appear_while_one_looks(told: Told, reader: Reader) -> None:
     """Also several, each once; a gap too."""
     reader.open("follow", ns=told.ns("customers"))
-    eventually(lambda: "Following" in reader.text("#live-state"), "a stream", 30)
+    eventually(lambda: "Following" in reader.text("#live-state"), "a stream", 60)
     count = len(reader.all("#live .events > li"))
     for number in range(3):
         told.shop.customers.insert_one({"_id": f"live {number}", "text": "<b>new</b>"})
         told.recording.catch_up()
-    eventually(lambda: len(reader.all("#live .events > li")) == count + 3, "three more rows", 30)
+    eventually(lambda: len(reader.all("#live .events > li")) == count + 3, "three more rows", 60)
     assert '"live 2"' in reader.texts("#live .events > li")[0]
     assert "3 new" in reader.text("#live-state")
 
@@ -576,18 +582,63 @@ def test_large_documents_open_as_far_as_they_are_wanted(told: Told, reader: Read
     assert f'field{FIELDS - 5}: {FIELDS - 5} → "changed"' in reader.text(".state .leaf.chg")
     assert len(reader.all(".state .leaf")) < 500
     reader.find(".rest a").click()
-    eventually(lambda: len(reader.all(".state .leaf")) > 390, "more fields", 20)
+    eventually(lambda: len(reader.all(".state .leaf")) > 390, "more fields", 60)
     reader.open("document", ns=told.ns("large"), id="1", at=1)
     reader.find(".tree details[data-part] > summary").click()
-    eventually(lambda: len(reader.all(".tree details .leaf")) >= 200, "the elements", 30)
+    eventually(lambda: len(reader.all(".tree details .leaf")) >= 200, "the elements", 60)
     reader.open("document", ns=told.ns("versions"), id="1")
     assert reader.version() == VERSIONS + 1
     assert len(reader.all(".versions > li")) <= 52
     reader.follow_link("Older versions")
-    eventually(lambda: reader.texts(".versions b")[0] == str(VERSIONS + 1 - 50), "older ones", 20)
+    eventually(lambda: reader.texts(".versions b")[0] == str(VERSIONS + 1 - 50), "older ones", 60)
     reader.find(f"a[href*='at={VERSIONS - 60}']").click()
     reader.waits_for(VERSIONS - 60)
     assert f"n: {VERSIONS - 62} → {VERSIONS - 61}" in reader.text(".state .leaf.chg")
+
+
+def test_a_deeply_nested_document_is_opened_step_by_step(told: Told, reader: Reader) -> None:
+    """As deep as a server takes it."""
+    of = {"ns": told.ns("odd"), "id": "deep"}
+    reader.open("document", **of)
+    assert "d.d.d" in reader.text(".jumps, .tree") or reader.all("details[data-part]")
+    reader.open("document/part", **of, path=json.dumps(["d"] * (DEPTH - 5)))
+    assert "leaf: 1 → 2" in reader.text("#part .leaf.chg")
+    reader.open("document", **of, view="changes")
+    assert reader.text(".diff").endswith("leaf 1 → 2")
+
+
+def test_what_cannot_be_read_is_said_in_words(told: Told) -> None:
+    """No fault of the server, whatever stands in an address."""
+    event = bytes(next(told.history.log(told.ns("orders"), 18)).id).hex()
+    order = f"ns={told.ns('orders')}&id=17"
+    for address, status in {
+        "/document": 400,
+        "/document?ns=x&id=1": 400,
+        f"/document?ns={told.ns('orders')}": 400,
+        f"/document?{order}&at=never": 400,
+        f"/document?{order}&at=99": 404,
+        f"/document?{order}&at=0": 404,
+        f"/document?{order}&at=-99": 404,
+        f"/document?{order}&event={event}": 404,
+        f"/document?{order}&event=zz": 400,
+        f"/document?{order}&to=99999999999999999999": 200,
+        f"/document/part?{order}&path=nothing": 400,
+        f"/document/part?{order}&path=[1]": 404,
+        f"/value?event={event}&change=99": 404,
+        f"/document?ns={told.ns('orders')}&id=" + "[" * 6000: 400,
+        "/search?q=" + "[" * 6000: 400,
+        "/search?q=" + '{"a":' * 2000: 400,
+        "/transaction?name=x": 400,
+        "/transaction?name=abcdabcd:1": 404,
+        f"/collection?ns={told.ns('orders')}&before=x": 400,
+        f"/collection?ns={told.ns('orders')}&span=x": 200,
+        "/nothing": 404,
+        "/event?id=": 400,
+        "/actor": 400,
+    }.items():
+        found = told.served.get(address.replace('"', "%22").replace("{", "%7B").replace("[", "%5B").replace("]", "%5D"))
+        assert found.status == status, (address[:100], found.body[-600:])
+        assert b"<h1" in found.body, address[:100]
 
 
 def test_a_long_value_can_be_had_whole(told: Told) -> None:

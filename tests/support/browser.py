@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+from zipfile import ZipFile
 
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
@@ -17,11 +19,10 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.daemon import eventually
+from tests.support.daemon import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from selenium.webdriver.remote.webelement import WebElement
 
@@ -29,8 +30,8 @@ _OPTIONS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
-AXE = "axe-core@4.14.1"
-"""The accessibility checker, from npm, unless `WATCHER_TEST_AXE` names its `axe.min.js`."""
+AXE = "axe-playwright-python==0.1.8"
+"""Has axe-core, the accessibility checker, unless `WATCHER_TEST_AXE` names its `axe.min.js`."""
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -46,20 +47,15 @@ def missing() -> str | None:
 
 def axe(folder: Path) -> str | None:
     """The program of axe-core; None: it cannot be had."""
-    from pathlib import Path
-
     given = os.environ.get("WATCHER_TEST_AXE")
     if given:
         return Path(given).read_text()
-    if shutil.which("npm") is None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), AXE]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
         return None
-    packed = subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, check=False)
-    if packed.returncode:
-        return None
-    with tarfile.open(folder / packed.stdout.split()[-1]) as package:
-        found = package.extractfile("package/axe.min.js")
-        assert found is not None
-        return found.read().decode()
+    (wheel,) = folder.glob("*.whl")
+    with ZipFile(wheel) as package:
+        return package.read("axe_playwright_python/axe.min.js").decode()
 
 
 @contextmanager
@@ -75,6 +71,7 @@ def browser(folder: Path, *, javascript: bool = True) -> Iterator[Chrome]:
     driver = Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         driver.set_window_size(1280, 900)
+        driver.set_script_timeout(PATIENCE_S)
         yield driver
     finally:
         driver.quit()
@@ -98,7 +95,7 @@ class Reader:
 
     def find(self, selector: str) -> WebElement:
         """The first element of a selector, once it is there."""
-        found = eventually(lambda: self.all(selector), f"{selector} in {self.driver.current_url}", 20)
+        found = eventually(lambda: self.all(selector), f"{selector} in {self.driver.current_url}", 60)
         element: WebElement = found[0]
         return element
 
@@ -136,7 +133,7 @@ class Reader:
 
     def waits_for(self, version: int) -> None:
         """Wait until a version is shown."""
-        eventually(lambda: self.version() == version, f"version {version}", 20)
+        eventually(lambda: self.version() == version, f"version {version}", 60)
 
     def console(self) -> list[str]:
         """What the browser complained of since this was last asked."""

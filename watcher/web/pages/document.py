@@ -8,8 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson import extended_json, raw
+from change_history.bson.equality import key_of
 from change_history.bson.paths import encoded, pattern
-from change_history.bson.values import ABSENT, Missing
+from change_history.bson.values import ABSENT, Missing, to_python, to_raw
 from change_history.diff.compare import Kind, element_differences
 from change_history.query import briefs
 from change_history.query.selection import Selection
@@ -149,7 +150,7 @@ def _chosen(look: Look, namespace: str, document_id: Any, total: int) -> Chosen:
     asked = None
     if named is not None:
         event = look.event(named)
-        if event.namespace != namespace:
+        if event.namespace != namespace or not _is_same(event.document_id, document_id):
             raise problems.not_found()
         number: int | None = look.reader.version_of(event)
     elif text is not None:
@@ -171,6 +172,11 @@ def _chosen(look: Look, namespace: str, document_id: Any, total: int) -> Chosen:
         raise problems.not_found() from error
     shown = [brief for brief in some if first <= brief.number <= last]
     return Chosen(number or 0, total, state, before, asked, shown)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two `_id`s are one, as the server compares them."""
+    return one is not ABSENT and key_of(to_raw(one)) == key_of(to_raw(other))
 
 
 def _window(look: Look, number: int, total: int) -> tuple[int, int]:
@@ -518,8 +524,6 @@ def value(look: Look) -> Answer:
     if chosen.state.data is None:
         raise problems.not_found()
     found_value, _ = _value_at(look, chosen.state.data)
-    from change_history.bson.values import to_python
-
     return _as_text(to_python(found_value))
 
 

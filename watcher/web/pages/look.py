@@ -113,7 +113,7 @@ class Look:
             raise problems.wrong_request("Which document? Its id is missing.")
         try:
             return namespace, literals.document_id(text)
-        except (ValueError, BSONError, OverflowError) as error:
+        except (ValueError, BSONError, OverflowError, RecursionError) as error:
             raise problems.wrong_request(f"The id cannot be read: {error}.") from error
 
     def event(self, name: str) -> Event:

@@ -97,14 +97,14 @@ def meant(text: str) -> list[Any]:
     """
     try:
         first = literals.value(text)
-    except (ValueError, BSONError, OverflowError) as error:
+    except (ValueError, BSONError, OverflowError, RecursionError) as error:
         raise problems.wrong_request(f"The value cannot be read: {error}.") from error
     found: list[Any] = []
     seen = set()
     for each in [first, text, *not_found.look_alikes(first)]:
         try:
             key = to_raw(each)
-        except (ValueError, BSONError, OverflowError):
+        except (ValueError, BSONError, OverflowError, RecursionError):
             continue
         if key not in seen:
             seen.add(key)

@@ -35,6 +35,8 @@ MOST_COMPARED = 3_000_000
 """Documents of more bytes together are not compared."""
 
 _OPEN_DEPTH = 8
+_DEEPEST = 30
+"""So deep a tree is drawn at once, even to what changed: templates call themselves for each level."""
 _OPEN_BYTES = 20_000
 _ONE_LINE = 72
 _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
@@ -140,6 +142,7 @@ class Tree:
         self._whole = whole
         self._setters = setters
         self._left = lines
+        self._base = 0
 
     def document(self, data: bytes, *, start: int = 0) -> Node:
         """The tree of a document, from one field on."""
@@ -148,6 +151,7 @@ class Tree:
     def of(self, value: Value, path: Path, *, start: int = 0) -> Node:
         """The tree of a value at a path, opened, from one field or element on."""
         key = path[-1] if path else b""
+        self._base = len(path)
         node = self._node(key, value, path)
         if value[0] in _CONTAINERS:
             node.value, node.closed = None, False
@@ -213,12 +217,16 @@ class Tree:
         node = self._node(key, value, path)
         if value[0] not in _CONTAINERS or node.value is not None:
             return node
+        depth = len(path) - self._base
         opened = node.touched or (
-            len(path) < _OPEN_DEPTH and len(value[1]) <= _OPEN_BYTES and self._left > 0 and node.mark != "add"
+            depth < _OPEN_DEPTH and len(value[1]) <= _OPEN_BYTES and self._left > 0 and node.mark != "add"
         )
         short = self._on_one_line(value) if not node.touched and self._setters is None else None
         if short is not None:
             node.value = short
+        elif depth >= _DEEPEST:
+            node.closed = True
+            node.count = len(raw.elements(value[1]))
         elif opened or (node.mark == "add" and len(value[1]) <= _OPEN_BYTES and self._left > 0):
             self._open(node, value, path, 0)
         else:
