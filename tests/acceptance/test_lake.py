@@ -23,13 +23,11 @@ import pytest
 from bson import Binary
 from deltalake import DeltaTable
 
-from change_history.bson.redacted import How, written
-from change_history.stored import amendments
-from change_history.stored.amendments import Kind
 from change_history.stored.reading import RAW
 from tests.chaos.proxy import Proxies
 from tests.support.daemon import eventually
 from tests.support.export_command import START, numbered_event
+from tests.support.recording import make_indexes
 from tests.support.servers import free_port
 from watcher.cli import exit_codes
 from watcher.lake.table import Table, rows_of
@@ -93,6 +91,7 @@ class Lake:
 @pytest.fixture
 def kept(database: Database[Any]) -> Database[Any]:
     """A history with some events."""
+    make_indexes(database)
     database.history.insert_many([numbered_event(number) for number in range(50)])
     return database
 
@@ -191,32 +190,37 @@ def test_of_two_exporters_one_ends_and_each_row_is_there_once(lake: Lake, kept: 
     assert lake.entries() == stored(kept)
 
 
+@pytest.mark.parametrize("trail", ["fields", "nothing"])
 def test_what_is_erased_leaves_the_table_and_its_files_and_what_expires_stays(
-    lake: Lake, kept: Database[Any], tmp_path: Path
+    lake: Lake, kept: Database[Any], tmp_path: Path, trail: str
 ) -> None:
-    """Erased in the history and kept in the lake is not erased."""
-    secret = "Sybil Vane 4711"
-    ids = [bytes(document["_id"]) for document in kept.history.find(sort=[("_id", 1)])]
-    kept.history.update_one({"_id": Binary(ids[3])}, {"$set": {"changes.0.new_value": secret}})
-    kept.history.update_one({"_id": Binary(ids[4])}, {"$set": {"changes.0.new_value": secret}})
+    """Erased in the history and kept in the lake is not erased; nor is what had expired from the history before."""
+    secret, other = "Sybil Vane 4711", "Jim Vane 4712"
+    for number in range(60, 70):
+        event = numbered_event(number, document_id=number // 64)
+        event["changes"][0]["new_value"] = {"name": secret} if number >= 64 else other
+        kept.history.insert_one(event)
     lake.once()
-    expired = stored(kept)[9]
-    assert any(secret in str(row["new_text"]) for row in lake.rows())
+    expired = kept.history.find_one_and_delete({"document_id": 1, "changes.new_value.name": secret})
+    assert expired is not None
+    before = len(lake.entries())
 
-    amendments.note(kept, Kind.ERASED, [ids[3], ids[4]])
-    _, payload = written(How.ERASED)
-    marker = {"changes.0.new_value": Binary(payload[5:], payload[4])}
-    kept.history.update_one({"_id": Binary(ids[3])}, {"$set": marker})
-    kept.history.delete_one({"_id": Binary(ids[4])})
-    amendments.note(kept, Kind.EXPIRED, [ids[9]])
-    kept.history.delete_one({"_id": Binary(ids[9])})
-    lake.once()
+    command = [sys.executable, "-m", "watcher", "erase", "shop.users", "1", "--trail", trail, "--yes"]
+    erased = subprocess.run(command, env=lake.environment, capture_output=True, text=True, check=False)
+    assert erased.returncode == exit_codes.OK, erased.stderr
+    found = lake.run("once", "--json")
+    assert found.returncode == exit_codes.OK, found.stderr
+    value = ["erase", "--value", other]
+    dry, done = lake.run(*value), lake.run(*value, "--yes")
 
-    assert lake.entries() == sorted([*stored(kept), expired], key=lambda entry: entry[9:25])
-    everything = b"".join(path.read_bytes() for path in (tmp_path / "lake").rglob("*") if path.is_file())
-    files = list((tmp_path / "lake").rglob("*.parquet"))
-    assert secret.encode() not in everything
-    assert not any(secret in str(pd.read_parquet(path).to_dict()) for path in files)
+    assert dry.stdout.startswith("4 events would be erased")
+    assert done.stdout.startswith("4 events erased"), done.stderr
+    entries = lake.entries()
+    assert len(entries) == (before if trail == "fields" else 4)
+    assert (bytes(expired["_id"]) in [entry[14:30] for entry in entries]) == (trail == "fields")
+    for path in (tmp_path / "lake").rglob("*.*"):
+        told = str(pd.read_parquet(path).to_dict()) if path.suffix == ".parquet" else path.read_text("utf-8", "replace")
+        assert not any(each in told for each in (secret, other)), path
 
 
 def test_a_table_whose_place_in_the_history_is_lost_is_compared_with_it(lake: Lake, kept: Database[Any]) -> None:

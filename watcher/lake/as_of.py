@@ -14,6 +14,7 @@ from change_history.bson.values import to_raw
 from change_history.export import tables
 from change_history.reconstruct.entries import follow
 from change_history.stored.order import position_of
+from watcher.lake.erasing import text
 from watcher.lake.table import LakeError
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def reconstruct(table: Table, namespace: str, document_id: Any, at: Moment | Non
     wanted = to_raw(document_id)
     conditions = [
         "ordinal = 0 AND entry IS NOT NULL",
-        f"namespace = {_text(namespace)}",
-        f"document_key = {_text(tables.plain(wanted))}",
+        f"namespace = {text(namespace)}",
+        f"document_key = {text(tables.plain(wanted))}",
         *_until(at),
     ]
     found = [raw.fields(row["entry"]) for row in table.select(["entry"], " AND ".join(conditions))]
@@ -57,8 +58,3 @@ def _until(at: Moment | None) -> list[str]:
     moment = at.astimezone(UTC)
     written = moment.isoformat(timespec="milliseconds")
     return [f"day <= '{moment.date()}'", f"timestamp <= TIMESTAMP '{written}'"]
-
-
-def _text(value: str) -> str:
-    escaped = value.replace("'", "''")
-    return f"'{escaped}'"

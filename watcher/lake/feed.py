@@ -13,11 +13,11 @@ from pymongo.read_concern import ReadConcern
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.resume_token import token_time
 from change_history.bson.values import to_raw
-from change_history.stored.amendments import Kind, notes_of, read_note
 from change_history.stored.chunks import MissingChunkError, whole
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
 from watcher.errors import POSITION_LOST_CODES, REJECT_CODES
+from watcher.lake.erasing import Erasures
 from watcher.lake.table import LakeError
 
 if TYPE_CHECKING:
@@ -66,12 +66,16 @@ class Feed:
 
     Args:
         database: the history database.
+
+    Attributes:
+        erasures: those that stand in it.
     """
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW, read_concern=ReadConcern("majority"))
         self._stream: CollectionChangeStream[RawBSONDocument] | None = None
+        self.erasures = Erasures(database)
 
     def identity(self) -> str:
         """UUID of the history collection, in hexadecimal digits.
@@ -150,20 +154,6 @@ class Feed:
         document = self._whole(stored) if stored is not None else None
         time = ClusterTime.of(event["clusterTime"])
         return News(bytes(event["documentKey"]["_id"]), what, document, str(event["_id"]["_data"]), time)
-
-    def missing(self, ids: set[bytes]) -> set[bytes]:
-        """Those of these entries that are not there."""
-        left = set(ids)
-        every = list(ids)
-        for start in range(0, len(every), _BATCH):
-            some = [Binary(each) for each in every[start : start + _BATCH]]
-            left -= {bytes(stored["_id"]) for stored in self._history.find({"_id": {"$in": some}}, {"_id": 1})}
-        return left
-
-    def erased(self) -> set[bytes]:
-        """`_id`s of all entries that were noted to be erased."""
-        notes = notes_of(self._database).find({"kind": Kind.ERASED.value})
-        return {each for note in notes for each in read_note(note).ids}
 
     def close(self) -> None:
         """Close the stream."""

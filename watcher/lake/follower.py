@@ -13,14 +13,17 @@ from pymongo.errors import PyMongoError
 from change_history.bson import raw, redacted
 from change_history.stored.order import position_of
 from watcher.errors import Verdict, classify, words_of
+from watcher.lake import erasing
 from watcher.lake.feed import Feed, LostError, What
 from watcher.lake.position import Position
 from watcher.lake.table import LakeError, StoreError, Table
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from change_history.bson.cluster_time import ClusterTime
+    from watcher.lake.erasing import Target
     from watcher.lake.feed import News
 
 log = structlog.get_logger(__name__)
@@ -80,11 +83,11 @@ class Follower:
         self.progress = Progress()
         self._pending: dict[bytes, bytes] = {}
         self._doubted: set[bytes] = set()
+        self._noticed: dict[str, ClusterTime] = {}
         self._changed: dict[bytes, bytes] = {}
-        self._gone: set[bytes] = set()
         self._bytes = 0
         self._commits = 0
-        self._written_at = 0.0
+        self._written_at = self._flushed_at = 0.0
 
     def once(self) -> Progress:
         """Append what is there now.
@@ -94,6 +97,7 @@ class Follower:
             StoreError: the store did not answer for a while.
             pymongo.errors.PyMongoError: the history does not answer.
         """
+        self._notice(())
         until = self._feed.now()
         self._patiently(lambda: self._feed.time >= until)
         return self.progress
@@ -161,15 +165,12 @@ class Follower:
                 found = {each: document for each, document in found.items() if each not in known}
             position = position.scanned_to(batch[-1][0])
             self._append(found, position)
-        if position.again:
-            gone = self._feed.missing(self._feed.erased())
-            self._replace(dict.fromkeys(self._table.entries(sorted(gone))), position)
         position = position.scanned_whole(self._feed.now())
         self._table.append((), position)
         return position
 
     def _tail(self, position: Position, is_enough: Callable[[], bool]) -> None:
-        self._written_at = time.monotonic()
+        self._written_at = self._flushed_at = time.monotonic()
         while not self._stop.is_set():
             try:
                 news = self._feed.next()
@@ -178,24 +179,20 @@ class Follower:
                 raise StoreError(str(error)) from error
             if news is not None:
                 self._take(news, position.doubtful)
-            waited = time.monotonic() - self._written_at
+            waited = time.monotonic() - self._flushed_at
             is_full = len(self._pending) >= MOST_EVENTS or self._bytes >= MOST_BYTES
             enough = news is None and is_enough()
-            if (waited >= self._interval_s and self._has_news) or is_full or enough or waited >= _KEEP_ALIVE_S:
+            if waited >= self._interval_s or is_full or enough:
                 position = self._flush(position)
             if enough:
                 return
         self._flush(position)
 
-    @property
-    def _has_news(self) -> bool:
-        return bool(self._pending or self._changed or self._gone)
-
     def _take(self, news: News, doubtful: int) -> None:
         each, document = news.entry, news.document
         if document is None:
-            self._gone.add(each)
-        elif news.what is What.ENTERED or each in self._pending:
+            return  # it expired, and stays; or it was erased, see `_erase`
+        if news.what is What.ENTERED or each in self._pending:
             self._pending[each] = document
             self._bytes += len(document)
             if news.what is What.ENTERED and int(news.time) <= doubtful:
@@ -206,12 +203,7 @@ class Follower:
 
     def _flush(self, position: Position) -> Position:
         reached = position.at(self._feed.token)
-        changed: dict[bytes, bytes | None] = dict(self._changed)
-        pending = self._pending
-        if self._gone:  # an entry that expired stays in the table; one that was erased does not
-            erased = self._gone & self._feed.erased()
-            changed |= dict.fromkeys(erased)
-            pending = {each: document for each, document in pending.items() if each not in erased}
+        changed, pending = dict(self._changed), self._pending
         if self._doubted:
             known = self._table.entries(sorted(self._doubted))
             changed |= {each: pending[each] for each in known if each in pending and known[each] != pending[each]}
@@ -220,10 +212,12 @@ class Follower:
         is_due = time.monotonic() - self._written_at >= _KEEP_ALIVE_S
         if pending or changed or (is_due and reached != position):
             self._append(pending, reached)
+            self._written_at = time.monotonic()
         else:
             reached = position
+        reached = self._erase(reached)
         self._forget()
-        self._written_at = time.monotonic()
+        self._flushed_at = time.monotonic()
         self._keep_tidy(reached)
         return reached
 
@@ -233,13 +227,32 @@ class Follower:
         self._commits += 1
         self._on_progress(self.progress)
 
-    def _replace(self, changed: Mapping[bytes, bytes | None], position: Position) -> None:
+    def _notice(self, applied: Sequence[str]) -> list[Target]:
+        found = self._feed.erasures.new(applied)
+        for target in found:
+            self._noticed.setdefault(target.id, self._feed.now())
+        return found
+
+    def _erase(self, position: Position) -> Position:
+        """Carry out the erasures that the table does not know yet, once all that was recorded before them is in it."""
+        for target in self._notice(position.erasures):
+            if self._feed.time < self._noticed[target.id]:
+                continue
+            found = erasing.of_digests(self._table, self._feed.erasures, target)
+            count = erasing.apply(self._table, found, position)
+            position = position.without(target.id)
+            self._table.append((), position)
+            self.progress.changed += count
+            log.info("erased", erasure=target.id, entries=count)
+        return position
+
+    def _replace(self, changed: Mapping[bytes, bytes], position: Position) -> None:
         if not changed:
             return
         self._table.replace(changed, position)
         self.progress.changed += len(changed)
         self._commits += 1
-        if any(document is None or _ERASED in document for document in changed.values()):
+        if any(_ERASED in document for document in changed.values()):
             self._table.vacuum(0)  # the files of before still have what was erased
 
     def _keep_tidy(self, position: Position) -> None:
@@ -252,7 +265,7 @@ class Follower:
 
     def _forget(self) -> None:
         self._pending, self._changed, self._bytes = {}, {}, 0
-        self._doubted, self._gone = set(), set()
+        self._doubted = set()
 
 
 def _limited(entries: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:

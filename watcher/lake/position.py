@@ -21,6 +21,7 @@ class Position:
             there when the stream was opened has been.
         again: the scan goes over a table that has rows already, so each entry is compared with it.
         doubtful: cluster time up to which the stream may tell of entries that the scan has found, too.
+        erasures: ids of the erasures that have been carried out here.
     """
 
     collection: str
@@ -28,6 +29,7 @@ class Position:
     scanned: str | None = ""
     again: bool = False
     doubtful: int = 0
+    erasures: tuple[str, ...] = ()
 
     def dump(self) -> str:
         """As one line of JSON."""
@@ -40,6 +42,10 @@ class Position:
     def scanned_to(self, identity: bytes) -> Position:
         """The same, further on in the scan."""
         return replace(self, scanned=identity.hex())
+
+    def without(self, erasure: str) -> Position:
+        """The same after an erasure."""
+        return replace(self, erasures=(*self.erasures, erasure))
 
     def scanned_whole(self, moment: ClusterTime) -> Position:
         """The same at the end of the scan, which was at a cluster time."""
@@ -54,6 +60,6 @@ def load(text: str) -> Position:
     """
     try:
         found = json.loads(text)
-        return Position(**found)
+        return Position(**found | {"erasures": tuple(found.get("erasures", ()))})
     except TypeError as error:
         raise ValueError(f"no position: {error}") from error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Value
+from watcher.cli.parsing.options import Command, argument, is_given, option
 from watcher.cli.parsing.places import Place, store_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from watcher.cli.session import Context
 
 _SHORTEST_S, _LONGEST_S = 1, 3600
@@ -19,6 +23,17 @@ _STATUS = (
     "2 wrong usage or settings, or deltalake is not installed, 3 there is no history, 4 the deployment or the store "
     "does not answer, 7 the table cannot be used, 8 another exporter writes to it."
 )
+
+
+def _check(given: Mapping[str, Any]) -> Iterator[str]:
+    if ("namespace" in given) != ("document_id" in given):
+        yield "say which document: NS ID."
+    if "namespace" not in given and "values" not in given:
+        yield "say what is to go: NS ID, or --value VALUE."
+    if "namespace" not in given and ("fields" in given or "trail" in given):
+        yield "--field and --trail are about a document: NS ID."
+    if "fields" in given and given.get("trail", "fields") != "fields":
+        yield "--field leaves the other fields, so it goes with --trail fields only."
 
 
 @click.group()
@@ -61,6 +76,50 @@ def run(context: Context, *, place: str, store: dict[str, str], interval_s: int)
     from watcher.cli.commands.operating import lake_job
 
     lake_job.run(context, place, store, interval_s)
+
+
+@lake.command(
+    cls=Command,
+    check=_check,
+    epilog=f"Exit status: 0 done, or shown what would be done, {_STATUS}",
+)
+@argument("namespace", metavar="[NS]", type=Namespace(), required=False)
+@argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
+@place_option
+@store_option
+@option("--field", "fields", metavar="PATH", type=Field(), multiple=True, help="Only this field and what is below it.")
+@option("--value", "values", metavar="VALUE", type=Value(), multiple=True, help="This value, wherever it stands.")
+@option(
+    "--trail",
+    type=click.Choice(["fields", "times", "nothing"]),
+    default="fields",
+    show_default=True,
+    help="What stays of each event of the document.",
+)
+@option("--yes", is_flag=True, help="Do it; without this, only count what would change.")
+@click.pass_obj
+def erase(
+    context: Context,
+    *,
+    namespace: str | None,
+    document_id: Any,
+    place: str,
+    store: dict[str, str],
+    fields: tuple[str, ...],
+    values: tuple[Any, ...],
+    trail: str,
+    yes: bool,
+) -> None:
+    """Erase in the table what `watcher erase` erases in the history.
+
+    An exporter carries out the erasures of documents by itself while they stand. This is for values (--value), and for
+    documents whose erasure has ended. Stop the exporter meanwhile: there is one writer at a time.
+    """
+    from watcher.cli.commands.operating import lake_job
+
+    named = is_given("document_id")
+    what = lake_job.What(namespace, document_id if named else None, fields, values, trail)
+    lake_job.erase(context, place, store, what, do_it=yes)
 
 
 @lake.command(epilog=f"Exit status: 0 shown, {_STATUS}")

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import structlog
@@ -19,13 +19,16 @@ from watcher.cli import exit_codes
 from watcher.cli.parsing import times
 from watcher.cli.rendering import terminal
 from watcher.cli.session import CommandError, history_uri, open_client
+from watcher.erasure.requests import Erasures
+from watcher.erasure.values import Finder, Trail
+from watcher.lake import erasing
 from watcher.lake.feed import Feed
 from watcher.lake.follower import Follower
 from watcher.lake.table import LakeError, NoDeltaError, OtherWriterError, StoreError, Table
 from watcher.signals import AbortedError, stop_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from change_history.reconstruct.point_in_time import Moment
     from watcher.cli.session import Context
@@ -72,6 +75,41 @@ def run(context: Context, place: str, store: dict[str, str], interval_s: float) 
         done = Follower(feed, table, stop, interval_s, shown)
         done.run()
         log.info("stopped", events=done.progress.events, rows=done.progress.rows)
+
+
+class What(NamedTuple):
+    """What is to be erased: a document, some of its fields, or values wherever they stand."""
+
+    namespace: str | None
+    document_id: Any
+    fields: Sequence[str]
+    values: Sequence[Any]
+    trail: str
+
+
+def erase(context: Context, place: str, store: dict[str, str], what: What, *, do_it: bool) -> None:
+    """Erase in a table."""
+    where = context.connection()
+    with _errors(), open_client(history_uri(where)) as client:
+        table = Table(place, store)
+        position = table.open()
+        if position is None:
+            raise CommandError(
+                f"{place} holds no history; `watcher lake once --to {place}` makes a table.", exit_codes.NOT_FOUND
+            )
+        found: list[Iterator[dict[bytes, bytes | None]]] = []
+        if what.namespace is not None:
+            remove = erasing.remover(what.fields, Trail(what.trail))
+            found.append(erasing.of_document(table, what.namespace, to_raw(what.document_id), remove))
+        if what.values:
+            key = Erasures(client[where.history_database]).key()
+            found.append(erasing.of_values(table, Finder(map(to_raw, what.values), key)))
+        if do_it:
+            count = sum(erasing.apply(table, changes, position) for changes in found)
+            click.echo(f"{count:,} events erased in {place}")
+        else:
+            count = sum(len(some) for changes in found for some in changes)
+            click.echo(f"{count:,} events would be erased in {place}; --yes does it.")
 
 
 def status(place: str, store: dict[str, str], *, as_json: bool) -> None:
