@@ -52,7 +52,7 @@ format: $(VENV)/.installed-tools ## put the code into the project's style
 lock: $(VENV)/.made ## what goes into the image, by version and digest, brought up to date: deploy/requirements.txt
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
-	  --custom-compile-command 'make lock' --extra web --output-file deploy/requirements.txt pyproject.toml
+	  --custom-compile-command 'make lock' --extra web --extra seal --output-file deploy/requirements.txt pyproject.toml
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .venv-bench watcher/events/*.so change_history/bson/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import json_util
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from tests.support.daemon import ROOT, eventually, watcher
 from tests.support.load import MONGOSH
@@ -84,7 +86,7 @@ def test_what_is_printed_runs_in_mongosh(one: Secured, tmp_path: Path) -> None:
         (there,) = [each for each in found if each["role"] == role["createRole"]]
         assert in_order(there["privileges"]) == in_order(role["privileges"])
     users = {each["user"] for each in one.root.admin.command("usersInfo")["users"]}
-    assert users == {"root", "watcher", "reader", "reverter", "eraser"}
+    assert users == {"root", "watcher", "reader", "reverter", "eraser", "sealer"}
 
 
 def test_readers_need_only_to_read(one: Secured, tmp_path: Path) -> None:
@@ -175,3 +177,35 @@ def test_rejected_events_and_snapshots_are_looked_after_by_the_same_user(one: Se
         assert ran.returncode == exit_codes.OK, (arguments, ran.stderr)
     assert daemon.database.rejected.count_documents({}) == 0
     assert daemon.database.history.count_documents({"document_id": "bad"}) == 1
+
+
+def test_who_reads_cannot_seal_and_who_seals_cannot_change_history(one: Secured, tmp_path: Path) -> None:
+    """Else a seal would prove no more than what it is to prove."""
+    daemon = daemon_of(one, tmp_path, seal="on", seal_interval_s=1)
+    give(daemon, one)
+    one.root.shop.users.insert_one({"_id": 1, "n": 1})
+    with daemon:
+        daemon.ready()
+        daemon.recorded("shop.users", 1)
+        eventually(lambda: daemon.database.seals.count_documents({}), f"a seal\n{daemon.log()}")
+        assert daemon.stop() == exit_codes.OK
+    reader, sealer = (daemon_of(one, tmp_path, user=name) for name in ("reader", "sealer"))
+    assert watcher(reader, "verify").returncode == exit_codes.OK
+    exported = watcher(reader, "seal", "export")
+    assert len(exported.stdout.splitlines()) == daemon.database.seals.count_documents({})
+
+    refused = watcher(reader, "seal")
+    assert refused.returncode == exit_codes.REFUSED, refused.stderr
+    sealed = watcher(sealer, "seal")
+    assert sealed.returncode == exit_codes.OK, sealed.stderr
+    with MongoClient[dict[str, Any]](one.uri("sealer")) as client:
+        kept = client[daemon.database.name]
+        for forbidden in (
+            lambda: kept.history.insert_one({}),
+            lambda: kept.history.update_one({}, {"$set": {"n": 2}}),
+            lambda: kept.history.delete_one({}),
+            lambda: kept.seals.update_one({}, {"$set": {"n": 2}}),
+            lambda: kept.seals.delete_one({}),
+        ):
+            with pytest.raises(OperationFailure, match="not authorized"):
+                forbidden()

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from tests.support.daemon import ROOT
 from watcher.cli.main import watcher
+from watcher.operations.privileges import PURPOSES
 
 SECRET = "s3cret"
 
@@ -37,7 +38,7 @@ def test_no_password_is_printed() -> None:
     for arguments in ((), ("--update",), ("--json",)):
         assert SECRET not in printed(*arguments)
         assert "ada" not in printed(*arguments)
-    assert printed().count("pwd: passwordPrompt()") == 4
+    assert printed().count("pwd: passwordPrompt()") == len(PURPOSES)
 
 
 def test_one_deployment_has_one_user_for_the_daemon() -> None:
@@ -67,6 +68,7 @@ def test_history_elsewhere_has_users_of_its_own(monkeypatch: pytest.MonkeyPatch)
         ("history", "reader"): ["readHistory"],
         ("history", "eraser"): ["readHistory", "eraseHistory"],
         ("history", "reverter"): ["readHistory", "noteReverts"],
+        ("history", "sealer"): ["readHistory", "sealHistory"],
     }
 
 
@@ -93,7 +95,7 @@ def test_minimal_leaves_out_what_is_marked() -> None:
 
 def test_update_changes_roles_and_makes_no_users() -> None:
     """After a change of the settings; the users are there, and have their passwords."""
-    assert [next(iter(command)) for _, command in commands("--update")] == ["updateRole"] * 6
+    assert [next(iter(command)) for _, command in commands("--update")] == ["updateRole"] * 7
     assert "createUser" not in printed("--update")
     assert 'updateRole("watchChanges", {' in printed("--update")
 

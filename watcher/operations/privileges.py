@@ -25,6 +25,7 @@ from change_history.stored.names import (
     REJECTED,
     REVERTS,
     SEAL_LEAVES,
+    SEALS,
     SNAPSHOTS,
 )
 from config.settings import ActorSessions, Baseline, OnGap, PreImages, RetentionBy
@@ -41,14 +42,16 @@ _APART = ("local", "config")
 
 
 WATCHED, KEEPER = "watched", "history"
-DAEMON, READER, REVERT, ERASER = PURPOSES = ("daemon", "reader", "revert", "eraser")
-WATCH_CHANGES, KEEP_HISTORY, ERASE_HISTORY = "watchChanges", "keepHistory", "eraseHistory"
+DAEMON, READER, REVERT, ERASER, SEALER = PURPOSES = ("daemon", "reader", "revert", "eraser", "sealer")
+WATCH_CHANGES, KEEP_HISTORY = "watchChanges", "keepHistory"
+ERASE_HISTORY, SEAL_HISTORY = "eraseHistory", "sealHistory"
 READ_HISTORY, REVERT_CHANGES, NOTE_REVERTS = "readHistory", "revertChanges", "noteReverts"
 _USERS = {
     DAEMON: ("watcher", (WATCH_CHANGES, KEEP_HISTORY)),
     READER: ("reader", (READ_HISTORY,)),
     REVERT: ("reverter", (REVERT_CHANGES, READ_HISTORY, NOTE_REVERTS)),
     ERASER: ("eraser", (READ_HISTORY, ERASE_HISTORY)),
+    SEALER: ("sealer", (READ_HISTORY, SEAL_HISTORY)),
 }
 """For each purpose the name of a user, and the roles that it has."""
 _ADMIN = 'db.getSiblingDB("admin")'
@@ -198,6 +201,17 @@ def erasing(database: str) -> tuple[Need, ...]:
             for name in (ERASURES, HORIZONS, AMENDMENTS)
             for action in ("insert", "update")
         ),
+    )
+
+
+def sealing(database: str) -> tuple[Need, ...]:
+    """What `watcher seal` needs, beside reading history, none of which it can change."""
+    seals, leaves, notes = (Resource(database, name) for name in (SEALS, SEAL_LEAVES, AMENDMENTS))
+    return (
+        *(Need(place, "createIndex", "make the indexes of the seals") for place in (seals, leaves)),
+        Need(seals, "insert", "put a seal after the last one"),
+        *(Need(leaves, action, "keep what seals were made of, and forget salts") for action in ("insert", "update")),
+        *(Need(notes, action, "settle the notes of changes by right") for action in ("update", "remove")),
     )
 
 
@@ -356,6 +370,7 @@ def roles(settings: Settings, scope: Scope) -> tuple[Role, ...]:
         Role(READ_HISTORY, f"reads {kept}: log, show, diff, blame, stats, export", KEEPER, reading(kept)),
         Role(REVERT_CHANGES, "puts documents back", WATCHED, reverting(settings, scope)),
         Role(ERASE_HISTORY, f"removes values and expired history from {kept}", KEEPER, erasing(kept)),
+        Role(SEAL_HISTORY, f"seals {kept}, and can change nothing in it", KEEPER, sealing(kept)),
         Role(NOTE_REVERTS, f"writes down in {kept} what was put back", KEEPER, noting_reverts(kept)),
     )
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from watcher.cli.session import Context
     from watcher.operations.privileges import Grants
 
-_PURPOSES = ("daemon", "reader", "revert", "eraser")
+_PURPOSES = ("daemon", "reader", "revert", "eraser", "sealer")
 
 
 @click.command(epilog="Exit status: 0 printed, 2 wrong usage or settings.")
-@click.argument("purposes", metavar="[daemon|reader|revert|eraser]...", nargs=-1, type=click.Choice(_PURPOSES))
+@click.argument("purposes", metavar="[daemon|reader|revert|eraser|sealer]...", nargs=-1, type=click.Choice(_PURPOSES))
 @click.option("--include", metavar="GLOBS", help="As if WATCHER_INCLUDE said so.")
 @click.option("--minimal", is_flag=True, help="Leave out what recording can do without; each is marked.")
 @click.option("--update", is_flag=True, help="Change roles that are there already; make no users.")
@@ -34,7 +34,7 @@ def roles(
 
     `daemon` is for `watcher run`, `checkpoint`, `rejected`, `snapshots` and `doctor`; `reader` for the commands that
     read; `revert` for `watcher revert --yes`, the only one that writes watched documents; `eraser` for `watcher erase`
-    and `watcher retention run`. Without any: all of them.
+    and `watcher retention run`; `sealer` for `watcher seal`, which cannot change what is recorded. Without any: all.
     """
     from watcher.operations.privileges import PURPOSES, plan
     from watcher.targets.scope import Scope
