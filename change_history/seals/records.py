@@ -73,14 +73,18 @@ def commit(entries: Iterable[bytes], kind: bytes | None = None) -> list[bytes]:
     Args:
         kind: what the records say; None: `NEW`, or `GAP` where the entry is one.
     """
-    found = list(entries)
-    salts = os.urandom(SALT_BYTES * len(found))
-    made = []
-    for number, entry in enumerate(found):
-        salt = salts[number * SALT_BYTES : (number + 1) * SALT_BYTES]
-        said = kind or (GAP if is_gap(entry) else NEW)
-        made.append(entry[_ID_AT:_ID_END] + said + sha256(salt + entry).digest() + salt)
-    return made
+    found = entries if isinstance(entries, list) else list(entries)
+    dice = os.urandom(SALT_BYTES * len(found))
+    salts = [dice[at : at + SALT_BYTES] for at in range(0, len(dice), SALT_BYTES)]
+    if kind is not None:  # the daemon's own way, many times a second
+        return [
+            entry[_ID_AT:_ID_END] + kind + sha256(salt + entry).digest() + salt
+            for entry, salt in zip(found, salts, strict=True)
+        ]
+    return [
+        entry[_ID_AT:_ID_END] + (GAP if is_gap(entry) else NEW) + sha256(salt + entry).digest() + salt
+        for entry, salt in zip(found, salts, strict=True)
+    ]
 
 
 def gone(entry_id: bytes, kind: bytes) -> bytes:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 LEAF, NODE = b"\x00", b"\x01"
 """What a hashed leaf, and a hashed pair, begin with: so that neither can be taken for the other."""
 
+_PAIR = 64
+
 EMPTY = sha256(b"").digest()
 """The root of a tree without leaves."""
 
@@ -43,5 +45,7 @@ def path(hashes: Sequence[bytes], index: int) -> list[tuple[str, bytes]]:
 
 
 def _above(level: list[bytes]) -> list[bytes]:
-    above = [sha256(NODE + level[at] + level[at + 1]).digest() for at in range(0, len(level) - 1, 2)]
+    joined = b"".join(level)
+    whole = len(joined) - len(joined) % _PAIR
+    above = [sha256(NODE + joined[at : at + _PAIR]).digest() for at in range(0, whole, _PAIR)]
     return above + level[-1:] if len(level) % 2 else above

@@ -126,6 +126,11 @@ class _Joined(RawBSONDocument):
         return {}.items()
 
 
+def any_put(documents: Sequence[bytes]) -> bool:
+    """Whether any of some documents may be one that `is_put`."""
+    return _DOCUMENT_ID in b"".join(documents)
+
+
 def is_put(document: bytes) -> bool:
     """Whether a document is put by an update, as an insert might change it; one that is there already is left."""
     return document.find(_DOCUMENT_ID, 0, _LOOKED_AT) >= 0

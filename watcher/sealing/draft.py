@@ -36,13 +36,16 @@ class Draft:
     def __len__(self) -> int:
         return len(self._roots) * CHUNK + len(self._rest)
 
-    def add(self, records: Sequence[bytes]) -> None:
-        """Append records.
+    def add(self, records: Sequence[bytes], kind: bytes | None = None) -> None:
+        """Append records, all of one kind or of several.
 
         Raises:
             pymongo.errors.PyMongoError: a chunk is not acknowledged; the records are there nevertheless.
         """
-        self._kinds.update(record[16:17] for record in records)
+        if kind is not None:
+            self._kinds[kind] += len(records)
+        else:
+            self._kinds.update(record[16:17] for record in records)
         self._rest += records
         while len(self._rest) >= CHUNK:
             self._roots.append(self._store.put(self.name, len(self._roots), self._rest[:CHUNK], self._by))

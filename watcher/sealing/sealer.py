@@ -105,7 +105,7 @@ class Sealer:
         self._by = stream if leads else f"{stream} by command"
         self._notes = Notes(database, self._store, self._by)
         self._draft = Draft(self._store, self._by)
-        self._waiting: deque[list[bytes]] = deque()
+        self._waiting: deque[tuple[list[bytes], int]] = deque()
         self._size = 0
         self._count = Lock()
         self._again: deque[bytes] = deque()
@@ -136,7 +136,7 @@ class Sealer:
             if fits:
                 self._size += size
         if fits:
-            self._waiting.append(list(documents))
+            self._waiting.append((list(documents), size))
         else:  # hashing is behind: they are read back, rather than kept or waited for
             self._again.extend(map(records.id_of, documents))
 
@@ -248,10 +248,10 @@ class Sealer:
         """Commit to what the writing stage has left; whether there was anything."""
         busy = False
         while self._waiting:
-            documents = self._waiting.popleft()
+            documents, size = self._waiting.popleft()
             with self._count:
-                self._size -= sum(map(len, documents))
-            self._draft.add(records.commit(documents))
+                self._size -= size
+            self._draft.add(records.commit(documents, records.NEW), records.NEW)  # the stream brings no gaps
             busy = True
         return busy
 

@@ -109,7 +109,8 @@ class Writer:
             refused, again = _refused(error)
             self._completions.of_duplicates(documents[index] for index in sorted(again))
         if self._on_stored is not None:
-            again |= {index for index, document in enumerate(documents) if exact.is_put(document)}
+            if exact.any_put(documents):
+                again |= {index for index, document in enumerate(documents) if exact.is_put(document)}
             apart = again | refused.keys()
             fresh = [each for index, each in enumerate(documents) if index not in apart] if apart else documents
             self._on_stored(fresh, [documents[index] for index in again - refused.keys()])
