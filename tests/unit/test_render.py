@@ -15,6 +15,7 @@ from rich.cells import cell_len
 
 from change_history import Selection
 from change_history.bson.values import Symbol, Undefined
+from change_history.stored.actor import Actor
 from change_history.stored.event import Change, Event, Transaction
 from models import ABSENT, UNKNOWN
 from watcher.cli.rendering.events import Renderer
@@ -121,11 +122,25 @@ def test_one_line_is_one_line_whatever_the_event_holds(key: str, text: str, widt
     renderer = Renderer(Drawn(console), zone=UTC, with_ids=True, with_namespaces=True)
     renderer.oneline(event("update", *changes, id=b"i" * 16, document_id=text, namespace=key))
     renderer.oneline(event("drop", id=b"i" * 16, document_id=ABSENT, namespace=text))
+    said = Actor(id=text, provenance=key, reason=text, request=key)
+    renderer.oneline(event("update", id=b"i" * 16, document_id=1, actor=said))
     lines = out.getvalue().splitlines()
 
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert all(cell_len(line) <= width for line in lines)
     assert not CONTROL.search(out.getvalue())
+
+
+@given(HOSTILE)
+def test_whoever_did_it_cannot_pass_for_another(text: str) -> None:
+    """An application chooses the names of its users, and these may look like a whole heading, or command a terminal."""
+    said = Actor(id=text, provenance="stamp", reason=text, request=text)
+    found = rendered(event("update", change("a", 1, 2), actor=said), 10_000)
+    (heading, _) = found.splitlines()
+
+    assert not CONTROL.search(heading)
+    assert heading.count(" (stamp), reason ") >= 1
+    assert re.search(r" by (\S+|\".*\"|\w+\(.*\)) \(stamp\), reason ", heading)
 
 
 def test_two_long_values_that_differ_at_the_end_do_not_look_alike() -> None:
