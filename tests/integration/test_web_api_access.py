@@ -67,6 +67,23 @@ def a_gap(name: str) -> bytes:
     )
 
 
+def by_eve(namespace: str, number: int) -> bytes:
+    """An event of which it is known who made it."""
+    when = Timestamp(1_700_000_100, number + 1)
+    return bson.encode(
+        {
+            "_id": Binary(when.time.to_bytes(4, "big") + when.inc.to_bytes(4, "big") + b"eve-eve-"),
+            "namespace": namespace,
+            "document_id": f"by eve {number}",
+            "operation": "insert",
+            "timestamp": when.as_datetime(),
+            "cluster_time": when,
+            "changes": [{"field": "_id", "new_value": f"by eve {number}"}],
+            "actor": {"id": "eve", "provenance": "context"},
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def served(client: MongoClient[Any], replica_set_uri: str, tokens: Path, access_log: Path) -> Iterator[Served]:
     """Two collections, changed in one transaction; three tokens."""
@@ -92,6 +109,8 @@ def served(client: MongoClient[Any], replica_set_uri: str, tokens: Path, access_
         shop.renamed.update_one({"_id": 1}, {"$set": {"status": "after"}})
         recording.catch_up()
         recording.put(a_gap(name))
+        for number in range(120):  # an actor who did much elsewhere, and one thing here
+            recording.put(by_eve(f"{name}.orders" if number == 60 else f"{name}.cards", number))
         settings = {"serve_tokens": tokens, "access_log": access_log}
         with Served(
             folder / "log", uri=replica_set_uri, history_database=recording.history.name, **settings
@@ -204,7 +223,8 @@ def test_every_reading_is_logged_before_it_is_answered(served: Served, access_lo
     access_log.rename(access_log.with_suffix(".1"))
     served.get("/api/v1/events", **bearer(ORDERS))
     assert json.loads(access_log.read_text().splitlines()[-1])["documents"] == [
-        [f"{served.watched}.orders", {"$numberInt": "17"}]
+        [f"{served.watched}.orders", {"$numberInt": "17"}],
+        [f"{served.watched}.orders", "by eve 60"],
     ]
     assert ORDERS not in access_log.with_suffix(".1").read_text().replace('"visitor": "mcw_orders"', "")
 
@@ -276,3 +296,16 @@ def test_off_loopback_nothing_starts_without_authentication(tmp_path: Path) -> N
 def test_verification_is_for_those_who_may_read_everything(served: Served) -> None:
     """Its findings name documents of all collections."""
     assert served.get("/api/v1/verification", **bearer(ORDERS)).status == 403
+
+
+def test_pages_count_nothing_that_may_not_be_read(served: Served) -> None:
+    """Neither by a page more, nor by an event that is not found among others."""
+    page = served.get("/actor?who=eve", **bearer(ORDERS))
+    assert page.status == 200
+    assert b"by eve 60" in page.body
+    assert b"by eve 61" not in page.body
+    assert b"before=" not in page.body
+    assert served.get("/actor?who=eve", **bearer(RENAMED)).status == 404
+    assert served.get("/api/v1/events?actor=eve", **bearer(ORDERS)).json["items"][0]["document_id"] == "by eve 60"
+    assert served.get("/api/v1/events?actor=eve", **bearer(RENAMED)).json["items"] == []
+    assert served.get("/api/v1/actors", **bearer(RENAMED)).json["items"] == []

@@ -68,6 +68,13 @@ def visible(look: Look, found: Iterable[Brief]) -> list[Brief]:
     return shown
 
 
+def _within_sight(look: Look, query: Any) -> Any:
+    """A query over several collections, of those alone that may be read: how many others there are must not show."""
+    if look.history.reads_everything:
+        return query
+    return {"$and": [query, {"namespace": {"$in": look.history.namespaces()}}]}
+
+
 def _before(look: Look) -> ClusterTime | None:
     """The cluster time before which a page begins."""
     text = look.get("before")
@@ -233,7 +240,7 @@ def transaction(look: Look) -> Answer:
     selection = Selection(None, transaction=found)
     read = briefs.read(
         look.reader.collection_of_history,
-        selection.query(),
+        _within_sight(look, selection.query()),
         selection.index,
         MOST_IN_TRANSACTION + 1,
         newest_first=False,
@@ -267,7 +274,8 @@ def actor(look: Look) -> Answer:
         query: dict[str, Any] = {"actor.id": {"$eq": wanted}}
         if before is not None:
             query["_id"] = {"$lt": Binary(before.first_id)}
-        read += briefs.read(look.reader.collection_of_history, query, Selection(None, actor=wanted).index, ON_A_PAGE)
+        seen = _within_sight(look, query)
+        read += briefs.read(look.reader.collection_of_history, seen, Selection(None, actor=wanted).index, ON_A_PAGE)
     read.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
     del read[ON_A_PAGE:]
     found = visible(look, read)
