@@ -48,6 +48,7 @@ _UNREACHED = (
     "  - pre-images of the server, until they expire (`config.system.preimages`, expireAfterSeconds)\n"
     "  - disk blocks that the server has not used again (`compact`), journals, and delayed members\n"
     "  - backups, exports (`watcher export`), and what readers have copied\n"
+    "  - values in a table of `watcher lake`: `watcher lake erase`; documents it erases by itself\n"
     "  - logs of applications and of the server"
 )
 
