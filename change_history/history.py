@@ -360,6 +360,7 @@ class History:
         fields: Iterable[str] = (),
         seen: PointInTime | None = None,
         force: bool = False,
+        keep_withheld: bool = False,
         dry_run: bool = False,
         actor: Identity | None = None,
         reason: str | None = None,
@@ -377,6 +378,8 @@ class History:
             seen: what was recorded after this moment counts as a conflict too: somebody may have looked at the
                 outcome of a dry run for a while. Without it, what is recorded when the call begins is undone.
             force: overwrite conflicts, and do not mind gaps. What history cannot tell cannot be forced.
+            keep_withheld: leave as it is what history withholds (see `Redacted`), and leave it out of a document that
+                is brought back. Without it, nothing is done where a withheld value would have to be put back.
             dry_run: only find out.
             actor: who reverts (see `History`).
             reason: why.
@@ -401,6 +404,7 @@ class History:
             fields=fields,
             seen=seen,
             force=force,
+            keep_withheld=keep_withheld,
             dry_run=dry_run,
             saying=self._saying(actor, reason, request),
         )
@@ -412,6 +416,7 @@ class History:
         *,
         seen: PointInTime | None = None,
         force: bool = False,
+        keep_withheld: bool = False,
         dry_run: bool = False,
         actor: Identity | None = None,
         reason: str | None = None,
@@ -425,6 +430,7 @@ class History:
         Args:
             seen: only what was recorded up to this moment counts; None: all.
             force: overwrite a document in its place that is not recorded, and do not mind gaps.
+            keep_withheld: bring it back without what history withholds; without it, such a document is refused.
             dry_run: only find out.
             actor: who reverts (see `History`).
             reason: why.
@@ -445,6 +451,7 @@ class History:
             document_id,
             seen=seen,
             force=force,
+            keep_withheld=keep_withheld,
             dry_run=dry_run,
             saying=self._saying(actor, reason, request),
         )
@@ -455,6 +462,7 @@ class History:
         *,
         partial: bool = False,
         force: bool = False,
+        keep_withheld: bool = False,
         dry_run: bool = False,
         actor: Identity | None = None,
         reason: str | None = None,
@@ -469,6 +477,7 @@ class History:
             transaction: which, or its name (see `History.transaction`).
             partial: do what can be done. Without it, nothing is written if anything cannot be.
             force: overwrite conflicts, and do not mind gaps.
+            keep_withheld: leave as it is what history withholds; without it, such a document is refused.
             dry_run: only find out.
             actor: who reverts (see `History`).
             reason: why.
@@ -488,6 +497,7 @@ class History:
             transaction,
             partial=partial,
             force=force,
+            keep_withheld=keep_withheld,
             dry_run=dry_run,
             saying=self._saying(actor, reason, request),
         )

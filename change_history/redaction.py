@@ -31,6 +31,7 @@ _ID = "_id"
 _HOW = (How.DROP, How.MASK, How.HASH)
 _ELEMENTS = frozenset({"$", "[]", "$[]"})
 _REMEMBERED = 20_000
+_MOST_SHOWN = 60
 _FORM = "namespace:path=how, such as shop.users:password=drop"
 
 
@@ -55,15 +56,16 @@ class Rule:
         Raises:
             ValueError: it is none; the message says why.
         """
+        shown = repr(text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…")
         where, equals, how = text.rpartition("=")
         namespace, colon, path = where.partition(SEPARATOR)
         if not equals or not colon:
-            raise ValueError(f"{text!r} is not of the form {_FORM}")
+            raise ValueError(f"{shown} is not of the form {_FORM}")
         if how.strip().lower() not in _HOW:
-            raise ValueError(f"{text!r} ends in {how!r}, which is none of {', '.join(_HOW)}")
+            raise ValueError(f"{shown} does not end in ={', ='.join(_HOW)}")
         parts = tuple(path.strip().split("."))
         if fault := _fault(parts):
-            raise ValueError(f"{text!r}: {fault}")
+            raise ValueError(f"{shown}: {fault}")
         return cls(namespace.strip(), parts, How(how.strip().lower()))
 
     def __str__(self) -> str:

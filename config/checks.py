@@ -7,7 +7,10 @@ import ipaddress
 import re
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from change_history.partition import Partition
+from change_history.redaction import Rule
 from config import ages, uri
 
 _MAX_DATABASE_BYTES = 63
@@ -16,6 +19,7 @@ _MAX_HOST = 253
 _MAX_PATH_BYTES = 4095
 _MAX_STREAM = 200
 _MAX_PATH = 1000
+_LEAST_KEY = 16
 _MAX_QUOTED = 40
 _SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
 _MAGIC = re.compile(r"[*?\[]")  # a glob may be longer than what it matches
@@ -87,6 +91,42 @@ def references(value: object) -> tuple[str, ...]:
             raise ValueError(f"{_quoted(part)} is not of the form shop.orders:customer→shop.customers")
         found.append(f"{source}:{field}→{target}")
     return tuple(dict.fromkeys(found))
+
+
+def redactions(value: object) -> tuple[Rule, ...]:
+    """Read rules from a comma-separated string or a list, without repetitions, in the order written."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, tuple) and all(isinstance(part, Rule) for part in parts):
+        return parts
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("not a string and not a list of strings")
+    found, faults = [], []
+    for part in dict.fromkeys(part.strip() for part in parts if part.strip()):
+        try:
+            if not uri.is_text(part):
+                raise ValueError(f"{_quoted(part)} is not UTF-8 text")  # noqa: TRY301
+            rule = Rule.parse(part)
+        except ValueError as error:
+            faults.append(str(error))
+            continue
+        if fault := _glob_fault(rule.namespace):
+            faults.append(fault)
+        found.append(rule)
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(found)
+
+
+def redact_key(value: object) -> object:
+    """A secret text that is too long to be guessed."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and not uri.is_text(text):
+        raise ValueError("it is not UTF-8 text")
+    if isinstance(text, str) and len(set(text)) < _LEAST_KEY // 2:
+        raise ValueError("it has too few different characters, and can be guessed")
+    if isinstance(text, str) and len(text) < _LEAST_KEY:
+        raise ValueError("it is shorter, and can be guessed")
+    return value
 
 
 def _never_watched(glob: str) -> str | None:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from change_history.partition import Partition
+from change_history.redaction import Rule
 from config import ages, checks
 
 
@@ -86,4 +87,11 @@ MongoUri = Annotated[
     BeforeValidator(_uri),
     Allowed("mongodb://[user:password@]host[:port]/[?options], user and password percent-encoded"),
 ]
+Redactions = Annotated[
+    tuple[Rule, ...],
+    NoDecode,
+    BeforeValidator(checks.redactions),
+    Allowed("comma-separated `namespace:path=how` such as shop.users:password=drop; how is drop, mask or hash"),
+]
+RedactKey = Annotated[SecretStr, BeforeValidator(checks.redact_key), Allowed("a secret text of 16 characters or more")]
 AnyCase = BeforeValidator(checks.lower)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from change_history.bson.redacted import How, key_from
 from change_history.partition import Partition, checkpoint_of
 from config import fields, problems, sources, uri
 from config.connection import Connection, data_folder
@@ -23,6 +24,7 @@ _UNSET = {
     "partition": "(none: the whole stream)",
     "seal_key_file": "(none: seals are not signed)",
     "seal_file": "(none: seals are kept in the database only)",
+    "redact_key": "(none)",
     "serve_tokens": "(none)",
     "serve_user_header": "(none)",
     "access_log": "(none)",
@@ -175,6 +177,12 @@ class Settings(BaseSettings):
     seal_file: fields.FileOrOutput | None = None
     """The file that each seal is appended to as a line of JSON; `-`: standard output."""
 
+    redact: fields.Redactions = ()
+    """What is withheld of the values that are recorded, `namespace:path=how`."""
+
+    redact_key: fields.RedactKey | None = None
+    """The key of the digests that `redact` has made; a secret."""
+
     batch_size: fields.Whole = Field(default=1000, ge=1, le=100_000)
     """The most events in one write."""
 
@@ -249,6 +257,11 @@ class Settings(BaseSettings):
         return self.partition if self.partition is not None and self.partition.total > 1 else None
 
     @property
+    def hash_key(self) -> bytes | None:
+        """The key of digests, as `change_history.bson.redacted` takes it; None: there is none."""
+        return key_from(self.redact_key.get_secret_value()) if self.redact_key is not None else None
+
+    @property
     def checkpoint(self) -> str:
         """The name of the checkpoint: the stream's, and the partition's if there is one."""
         return checkpoint_of(self.stream, self.recorded_partition)
@@ -294,6 +307,13 @@ def load(config_file: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         found += problems.explain(error, Settings, gathered)
         settings = None
+    if settings is not None and settings.redact_key is None:
+        hashing = [str(rule) for rule in settings.redact if rule.how is How.HASH]
+        if hashing:
+            found.append(
+                f"{sources.PREFIX}REDACT_KEY is missing: {','.join(hashing)} needs a key, without which a digest "
+                "tells what can be guessed. Make one with `openssl rand -hex 32`, and keep it with the other secrets"
+            )
     if found or settings is None:
         # Without the cause: pydantic's error holds what was read, secrets too.
         raise SettingsError(found) from None

@@ -35,6 +35,8 @@ NAMES = (
     "seal_interval_s",
     "seal_key_file",
     "seal_file",
+    "redact",
+    "redact_key",
     "batch_size",
     "flush_interval_ms",
     "http_host",

@@ -23,6 +23,7 @@ from watcher.backfill.entry_store import EntryStore
 from watcher.backfill.requests import Requests, Taking
 from watcher.backfill.runner import Backfill
 from watcher.erasure.active import Active, Erasing
+from watcher.events import fast_path
 from watcher.gaps.gap import Gaps
 from watcher.health.oplog_window import OplogWindow
 from watcher.leadership.fence import Fence
@@ -31,6 +32,7 @@ from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError
 from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Layout, Repartition
+from watcher.redactions import Redactions, Rules
 from watcher.retention.keeper import Keeper
 from watcher.retry import Retry
 from watcher.sealing import beside as sealing
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
 
     from config.settings import Settings
+    from watcher.events.redaction import Redaction
     from watcher.health.progress import Progress
     from watcher.leadership.lead import Leadership
     from watcher.stream.batch import Lost, Position
@@ -108,6 +111,7 @@ def prepare(
     sealing.check(settings)
     replica_set = retry.call(Step.REACH_WATCHED, partial(identify, watched))
     retry.call(Step.CHECK_SCOPE, partial(namespaces.check, watched, scope))
+    retry.call(Step.CHECK_SCOPE, partial(namespaces.warn_of_paths, watched, scope))
     retry.call(Step.MAKE_INDEXES, _ensure_indexes)
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
@@ -167,6 +171,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         intact=stored is None or stored.intact,
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
+    redaction, say_rules = _redaction(ground, fence)
     standing = Standing()
     seals = Seals(settings, history, fence, standing, retry, stop)
     writer = Erasing(history, Writer(history, settings.checkpoint, seals.stored), Active(history))
@@ -180,6 +185,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         stop,
         baseline=ground.baseline,
         reconcile=ground.reconciles,
+        redaction=redaction,
         standing=standing,
     )
     gaps = Gaps(history, fence, scope)
@@ -201,22 +207,20 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     else:
         progress.starts_with(stored.events)
         retry.call(Step.READ_HISTORY, partial(writer.start, stored.position.cluster_time))
-        begun = stored.begun
+        start, begun = stored.position, stored.begun
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
-    from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry)
+    retry.call(Step.RECORD_REDACTION, partial(say_rules, start))
+    from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry, redaction)
     writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
     beside = seals.beside(stored.position.cluster_time if stored is not None else begun)
-    if settings.snapshots is Snapshots.ON:
-        age = settings.snapshot_retention or FOREVER
-        snapshotter = Snapshotter(history, _behind(ground, progress), stop, age_s=Rule("*.*", age).seconds)
-        writes = Noticed(writes, snapshotter)
-        beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
+    writes = _snapshots(ground, writes, beside, progress, retry, stop)
     pipeline = Pipeline(
         listener,
         Recorder(
             PreImageCache(from_history, all_lack=not ground.pre_images),
             Contexts(settings.context_collection),
             Stamps(settings.actor_fields),
+            redaction,
         ),
         writes,
         checkpointer,
@@ -244,6 +248,18 @@ def _baselines(ground: Ground, backfill: Backfill, stop: Event, retry: Retry) ->
     asked = Taking(ground.watched, requests, stream, backfill, backfill.scanner, retry, stop)
     work = {"baselines": asked.run, "backfill": backfill.run}
     return {name: partial(retry.keep_up, Step.BACKFILL, run) for name, run in work.items()}
+
+
+def _snapshots(
+    ground: Ground, writes: Writes, beside: dict[str, Callable[[], None]], progress: Progress, retry: Retry, stop: Event
+) -> Writes:
+    """Making snapshots, if they are wanted: what is written is noticed then."""
+    if ground.settings.snapshots is not Snapshots.ON:
+        return writes
+    age = ground.settings.snapshot_retention or FOREVER
+    snapshotter = Snapshotter(ground.history, _behind(ground, progress), stop, age_s=Rule("*.*", age).seconds)
+    beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
+    return Noticed(writes, snapshotter)
 
 
 def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
@@ -280,6 +296,13 @@ def _behind(ground: Ground, progress: Progress) -> Callable[[], bool]:
     """What tells whether the stream has more to do than it can at the moment."""
     most = min(ground.settings.batch_size, _BEHIND_AT_MOST)
     return lambda: progress.waiting >= most
+
+
+def _redaction(ground: Ground, fence: Fence) -> tuple[Redaction | None, Callable[[Position], None]]:
+    """What withholds values, and what says in history from which position on it does."""
+    rules, key = ground.settings.redact, ground.settings.hash_key
+    said = Redactions(ground.watched, ground.history, fence, ground.scope, Rules.of(rules, key))
+    return fast_path.redaction(rules, key), said.say
 
 
 def _split_if_new(ground: Ground, partitions: int, retry: Retry) -> None:

@@ -44,6 +44,7 @@ class Step(Enum):
     READ_HISTORY = "reading documents' states from history", Deployment.HISTORY
     WRITE = "writing history", Deployment.HISTORY
     RECORD_GAP = "recording a gap", Deployment.EITHER
+    RECORD_REDACTION = "recording by which rules values are withheld", Deployment.EITHER
 
     MEASURE_OPLOG = "measuring how far back the oplog reaches", Deployment.WATCHED
     EXPIRE = "expiring history", Deployment.HISTORY

@@ -10,6 +10,7 @@ from itertools import dropwhile
 from typing import TYPE_CHECKING, TypeAlias
 
 from change_history.bson import raw
+from change_history.bson.redacted import hides_change
 from change_history.reconstruct import fold
 from change_history.stored.changes import UNKNOWN
 from change_history.stored.order import identity
@@ -149,7 +150,7 @@ class _Search:
             below = path[len(keys) :]
             if any(isinstance(key, int) for key in below) or _value_at(change.new, below) != value:
                 raise NeedsAllError("an array was set as a whole")
-            if change.old is None or _value_at(change.old, below) != value:
+            if change.old is None or _value_at(change.old, below) != value or (not below and hides_change(value)):
                 self._set(number, fields)
 
     def _leads_through_leaf(self, keys: Keys) -> bool:

@@ -3,7 +3,8 @@
 A leaf is a value that is no document and no array, or an empty one of these. The rules:
 
 - An event sets a leaf if it gives the path another value, or another type. What an event states once more, such as the
-  fields of a sub-document that was set as a whole, and that is the same to the byte, keeps its older event.
+  fields of a sub-document that was set as a whole, and that is the same to the byte, keeps its older event. A withheld
+  value looks like the one before it; an event that names its very path has changed it.
 - Where an event tells single elements of an array, their places count. Where it tells an array as a whole, as `$pull`,
   `$sort` and most others do, its elements are matched as `change_history.diff.compare` matches them, by `_id` where
   all have one of
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from change_history.bson import raw
 from change_history.bson.image import Image
 from change_history.bson.paths import is_index
+from change_history.bson.redacted import hides_change
 from change_history.diff.compare import aligned, identities
 from change_history.reconstruct import fold
 
@@ -151,7 +153,11 @@ def _set(node: Blamed, slot: Key, old: Value | None, new: Value, event: Event) -
         node.parts.extend([event] * (slot + 1 - len(node.parts)))  # with the nulls between
         return
     is_new = isinstance(node.parts, dict) and slot not in node.parts
-    _put(node, slot, event if is_new or old is None else _carried(old, new, _part(node, slot), event))
+    _put(
+        node,
+        slot,
+        event if is_new or old is None or hides_change(new) else _carried(old, new, _part(node, slot), event),
+    )
 
 
 def _opened(blame: Blame, before: Image, path: Path) -> Blamed:

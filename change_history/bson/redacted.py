@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from change_history.bson import raw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from change_history.bson.raw import Value
 
 SUBTYPE = 0xB5
@@ -180,8 +183,28 @@ def hashed(value: Value, key: bytes) -> Value:
         value: 3, `NumberLong(3)` and 3.0 are three values.
         key: of `key_from`.
     """
-    digest = blake2b(raw.TYPE_BYTE[value[0]] + value[1], key=key, digest_size=DIGEST_BYTES).digest()
-    return written(How.HASH, 0, name_of(key) + digest)
+    kind, payload = value
+    return raw.BINARY, hashing(key)(kind, payload)
+
+
+@lru_cache(maxsize=16)
+def hashing(key: bytes) -> Callable[[int, bytes], bytes]:
+    """What makes the payload of a hashed value out of the type and the payload of a value.
+
+    Args:
+        key: of `key_from`.
+    """
+    keyed = blake2b(key=key, digest_size=DIGEST_BYTES)
+    _, shape = written(How.HASH, 0, name_of(key) + bytes(DIGEST_BYTES))
+    head = shape[:-DIGEST_BYTES]
+
+    def payload_of(kind: int, payload: bytes) -> bytes:
+        digest = keyed.copy()
+        digest.update(raw.TYPE_BYTE[kind])
+        digest.update(payload)
+        return head + digest.digest()
+
+    return payload_of
 
 
 def name_of(key: bytes) -> bytes:
@@ -193,6 +216,12 @@ def is_withheld(value: Value) -> bool:
     """Whether a value stands in place of another one."""
     kind, payload = value
     return kind == raw.BINARY and payload.startswith(MAGIC, _PREFIX) and _read(payload) is not None
+
+
+def hides_change(value: Value) -> bool:
+    """Whether a value is withheld so that another one would be withheld in the same words."""
+    found = redacted(value)
+    return found is not None and not found.digest
 
 
 def redacted(value: Value) -> Redacted | None:

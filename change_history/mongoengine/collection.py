@@ -82,6 +82,7 @@ class CollectionHistory:
         pk: Any,
         *,
         force: bool = False,
+        keep_withheld: bool = False,
         dry_run: bool = False,
         actor: Identity | None = None,
         reason: str | None = None,
@@ -91,6 +92,7 @@ class CollectionHistory:
         Args:
             pk: its primary key, as the class has it.
             force: overwrite a document in its place that is not recorded.
+            keep_withheld: bring it back without what history withholds.
             dry_run: only find out.
             actor: who brings it back; None: whoever acts by `acting`.
             reason: why.
@@ -103,7 +105,15 @@ class CollectionHistory:
         written = {"_id": field.to_mongo(field.to_python(pk))}
         document_id = document_to_python(bson.encode(written, codec_options=source.codec))["_id"]
         history = history_of(self._model._get_db())  # noqa: SLF001
-        return history.undelete(source.namespace, document_id, force=force, dry_run=dry_run, actor=actor, reason=reason)
+        return history.undelete(
+            source.namespace,
+            document_id,
+            force=force,
+            keep_withheld=keep_withheld,
+            dry_run=dry_run,
+            actor=actor,
+            reason=reason,
+        )
 
     @property
     def _source(self) -> Source:

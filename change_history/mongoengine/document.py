@@ -123,6 +123,7 @@ class DocumentHistory:
         to: PointInTime | datetime,
         fields: Iterable[str] = (),
         force: bool = False,
+        keep_withheld: bool = False,
         dry_run: bool = False,
         actor: Identity | None = None,
         reason: str | None = None,
@@ -133,6 +134,7 @@ class DocumentHistory:
             to: when.
             fields: only these attributes; none: all.
             force: overwrite conflicts.
+            keep_withheld: leave as it is what history withholds.
             dry_run: only find out.
             actor: who reverts; None: whoever acts by `acting`.
             reason: why.
@@ -148,6 +150,7 @@ class DocumentHistory:
             to=moment_of(to),
             fields=names,
             force=force,
+            keep_withheld=keep_withheld,
             dry_run=dry_run,
             actor=actor,
             reason=reason,

@@ -40,6 +40,7 @@ def revert(
     fields: Iterable[str] = (),
     seen: PointInTime | None = None,
     force: bool = False,
+    keep_withheld: bool = False,
     dry_run: bool = False,
     saying: Saying | None = None,
 ) -> Revert:
@@ -51,7 +52,7 @@ def revert(
     between = partial(outcome.between, database, namespace, document_id, names=asked)
     undone = between(wanted.since, until)
     unseen = between(until, END) if seen is not None else None
-    purpose = Purpose(to, None, asked, force)
+    purpose = Purpose(to, None, asked, force, keep_withheld)
     attempts = Attempts(watched, database, [wanted.goal], purpose, all_or_nothing=False, dry_run=dry_run, saying=saying)
     return replace(attempts.run(), to=to, seen=wanted.seen, undone=undone, unseen=unseen)
 
@@ -64,6 +65,7 @@ def undelete(
     *,
     seen: PointInTime | None = None,
     force: bool = False,
+    keep_withheld: bool = False,
     dry_run: bool = False,
     saying: Saying | None = None,
 ) -> Revert:
@@ -78,6 +80,7 @@ def undelete(
             to=found.version,
             seen=found.at,
             force=force,
+            keep_withheld=keep_withheld,
             dry_run=dry_run,
             saying=saying,
         )
@@ -85,7 +88,7 @@ def undelete(
     made = attempts.run()
     (document,) = made.documents
     if document.before is not None:  # whatever it is by now
-        document = replace(document, after=document.before, raw_conflicts=())
+        document = replace(document, after=document.before, raw_conflicts=(), refused=None, withheld=())
         made = replace(made, documents=(document,), lag=None)
     return replace(made, to=found.version)
 
@@ -97,6 +100,7 @@ def revert_transaction(
     *,
     partial: bool = False,
     force: bool = False,
+    keep_withheld: bool = False,
     dry_run: bool = False,
     saying: Saying | None = None,
 ) -> Revert:
@@ -104,10 +108,10 @@ def revert_transaction(
     if isinstance(transaction, str):
         collection = history_collection(database)
         transaction = transactions.find(collection, transactions.read_name(transaction))
-    purpose = Purpose(None, transaction, (), force)
+    purpose = Purpose(None, transaction, (), force, keep_withheld)
     documents = goals.touched(database, transaction)
     if not partial:
         goals.require_all(database, documents)
-    found = goals.of_transaction(database, documents, force=force)
+    found = goals.of_transaction(database, transaction, documents, force=force)
     attempts = Attempts(watched, database, found, purpose, all_or_nothing=not partial, dry_run=dry_run, saying=saying)
     return attempts.run()

@@ -14,6 +14,7 @@ from pymongo.read_concern import ReadConcern
 from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
 from change_history.reconstruct.trust import recorded_until
+from change_history.revert import withheld
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
 from change_history.revert.kinds import closed
@@ -161,7 +162,10 @@ class Attempts:
             return Reverted(namespace=goal.namespace, raw_id=goal.raw_id, before=None, after=None, refused=why)
         actual = found.get(key)
         refused = goal.refused or self._refused.get(key)
-        merged = plan(actual, goal.expected, goal.target, only=goal.only, undo=goal.undo, force=self._purpose.forced)
+        sides = withheld.settle(actual, goal.expected, goal.target, changed=goal.changed, only=goal.only)
+        merged = plan(actual, sides.expected, sides.target, only=goal.only, undo=goal.undo, force=self._purpose.forced)
+        if refused is None and sides.lost and not self._purpose.keep_withheld:
+            refused = withheld.refusal(sides.lost)
         return Reverted(
             namespace=goal.namespace,
             raw_id=goal.raw_id,
@@ -171,6 +175,7 @@ class Attempts:
             raw_overwritten=merged.overwritten,
             refused=refused,
             gaps=goal.gaps,
+            withheld=sides.lost,
         )
 
     def _writes(self, documents: Sequence[Reverted]) -> list[Write]:

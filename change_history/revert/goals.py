@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
-from change_history.bson.values import ABSENT, to_raw
+from change_history.bson.redacted import MAGIC
+from change_history.bson.values import ABSENT, to_python, to_raw
 from change_history.query.selection import Selection
 from change_history.reconstruct import point_in_time
 from change_history.reconstruct.document import reconstruct_one
@@ -26,6 +27,7 @@ from change_history.revert.errors import (
     NothingRecordedError,
 )
 from change_history.revert.merge import InsideArrayError, paths_of
+from change_history.revert.withheld import changed_between, changed_by
 from change_history.stored.names import HISTORY
 from change_history.stored.order import position_at, position_of
 from change_history.stored.reading import RAW
@@ -55,6 +57,7 @@ class Goal(NamedTuple):
         undo: what is the same in `expected` and `target` is left alone whatever it is by now.
         refused: why nothing may be done to it; None: nothing is in the way.
         gaps: intervals of which events were lost, so that it may have been something else than `target`.
+        changed: the paths that changed between the two, if values are withheld; None: any may have.
     """
 
     namespace: str
@@ -65,6 +68,7 @@ class Goal(NamedTuple):
     undo: bool = False
     refused: str | None = None
     gaps: tuple[Event, ...] = ()
+    changed: frozenset[Path] | None = None
 
 
 class Wanted(NamedTuple):
@@ -179,8 +183,19 @@ def to_moment(
     found = {path for field in fields for path in _paths(field, expected, target)}
     only = frozenset(found) if fields else None
     refused = "events were lost before, so it may have been something else" if gaps and not force else None
-    goal = Goal(namespace, raw_id, expected, target, only, refused=refused, gaps=gaps)
+    changed = None
+    if _withholds(expected, target):
+        changed = changed_between(database, namespace, document_id, then.position, now.position)
+    goal = Goal(namespace, raw_id, expected, target, only, refused=refused, gaps=gaps, changed=_frozen(changed))
     return Wanted(goal, then.position, now.moment())
+
+
+def _withholds(*documents: bytes | None) -> bool:
+    return any(document is not None and MAGIC in document for document in documents)
+
+
+def _frozen(paths: set[Path] | None) -> frozenset[Path] | None:
+    return frozenset(paths) if paths is not None else None
 
 
 def _paths(field: str, expected: bytes | None, target: bytes | None) -> set[Path]:
@@ -259,7 +274,9 @@ class Touched(NamedTuple):
     last: HistoryPosition
 
 
-def of_transaction(database: Database[Any], documents: Iterable[Touched], *, force: bool = False) -> list[Goal]:
+def of_transaction(
+    database: Database[Any], transaction: Transaction, documents: Iterable[Touched], *, force: bool = False
+) -> list[Goal]:
     """Documents that a transaction wrote to, from what they were right after it to what they were right before.
 
     In memory are all of the documents, before and after.
@@ -267,7 +284,7 @@ def of_transaction(database: Database[Any], documents: Iterable[Touched], *, for
     Args:
         force: gaps do not matter.
     """
-    return [_goal(database, document, force=force) for document in documents]
+    return [_goal(database, transaction, document, force=force) for document in documents]
 
 
 def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
@@ -309,7 +326,7 @@ def _events(database: Database[Any], transaction: Transaction) -> Iterator[dict[
         yield raw.fields(bytes(stored.raw))
 
 
-def _goal(database: Database[Any], document: Touched, *, force: bool) -> Goal:
+def _goal(database: Database[Any], transaction: Transaction, document: Touched, *, force: bool) -> Goal:
     namespace, raw_id, first, last = document
     before, after = (Known(database, namespace, raw_id, Resolved(position)) for position in (first, last.following))
     target, expected, gaps = before.document(), after.document(), before.gaps()
@@ -317,7 +334,10 @@ def _goal(database: Database[Any], document: Touched, *, force: bool) -> Goal:
         return _untold(document, target)
     if isinstance(expected, Unknown):
         return _untold(document, expected)
-    goal = Goal(namespace, raw_id, expected, target, undo=True, gaps=gaps)
+    changed = None
+    if _withholds(expected, target):
+        changed = changed_by(database, namespace, to_python(raw_id), transaction)
+    goal = Goal(namespace, raw_id, expected, target, undo=True, gaps=gaps, changed=_frozen(changed))
     if gaps and not force:
         return goal._replace(refused="events were lost before the transaction, so it may have been something else")
     return goal

@@ -52,12 +52,14 @@ class Purpose(NamedTuple):
         undone: that transaction.
         fields: those that were asked for; none: all.
         forced: whether what is there is overwritten whatever it is.
+        keep_withheld: whether what history withholds is left as it is, instead of nothing being done.
     """
 
     to: PointInTime | None = None
     undone: Transaction | None = None
     fields: tuple[str, ...] = ()
     forced: bool = False
+    keep_withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

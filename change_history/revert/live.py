@@ -12,6 +12,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
+from change_history.bson.redacted import MAGIC
 from change_history.errors import HistoryError
 from change_history.stored.reading import RAW
 
@@ -110,9 +111,12 @@ class Live:
 
         Raises:
             LostRaceError: there is a document by now where there was none.
-            RefusedWriteError: the server refuses one, or stores it otherwise.
+            RefusedWriteError: the server refuses one, or stores it otherwise; or one holds what history withholds.
             pymongo.errors.PyMongoError: another writer came first, or the deployment does not answer.
         """
+        for write in writes:
+            if write.after is not None and MAGIC in write.after and MAGIC not in (write.before or b""):
+                raise RefusedWriteError(_key(write), "history withholds values of it, which cannot be put back")
         for namespace, some in groupby(writes, key=lambda write: write.namespace):
             group = list(some)
             try:

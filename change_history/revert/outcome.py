@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bson import Timestamp
     from pymongo.database import Database
 
-    from change_history.bson.paths import TextPath
+    from change_history.bson.paths import Path, TextPath
     from change_history.bson.raw import Value
     from change_history.diff.compare import Difference, Side
     from change_history.reconstruct.point_in_time import PointInTime
@@ -144,6 +144,7 @@ class Reverted:
         raw_overwritten: conflicts that were forced.
         refused: why nothing is done to this document; None: nothing is in the way.
         gaps: intervals of which events were lost, so that it may have been something else then.
+        withheld: paths of what history withholds, so that it is not put back.
     """
 
     namespace: str
@@ -154,6 +155,7 @@ class Reverted:
     raw_overwritten: tuple[RawConflict, ...] = ()
     refused: str | None = None
     gaps: tuple[Event, ...] = ()
+    withheld: tuple[Path, ...] = ()
 
     @property
     def document_id(self) -> Any:

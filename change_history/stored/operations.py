@@ -15,6 +15,9 @@ BASELINE = "baseline"
 OURS = (BASELINE, "reconcile")
 """How a document was when watching began, and how it was found to differ after a gap."""
 
+REDACTION = "redaction"
+"""No event, but that other rules of redaction hold for a collection."""
+
 OF_COLLECTIONS = (
     "create",
     "createIndexes",
@@ -24,6 +27,7 @@ OF_COLLECTIONS = (
     "endOfTransaction",
     "invalidate",
     "modify",
+    REDACTION,
     "refineCollectionShardKey",
     "rename",
     "reshardCollection",

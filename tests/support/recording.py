@@ -8,13 +8,16 @@ from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
+from change_history.bson.redacted import without_mark
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct.snapshot_maker import SnapshotMaker, every_state
 from change_history.reconstruct.snapshots import TIMELINE_NAME, Snapshot, read
+from change_history.redaction import Rule
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.reading import RAW
 from models import HistoryModel, SnapshotModel
 from watcher.events import record
+from watcher.events.redaction import Redaction
 from watcher.stream.batch import Entry, Position, Recorded
 from watcher.stream.listener import Listener
 from watcher.stream.writer import Writer
@@ -44,9 +47,12 @@ class Recording:
         client: the deployment, which keeps the history too.
         watched: name of the watched database.
         include: globs of what is watched.
+        redact: rules of what is withheld.
     """
 
-    def __init__(self, client: MongoClient[Any], watched: str, include: str | None = None) -> None:
+    def __init__(
+        self, client: MongoClient[Any], watched: str, include: str | None = None, redact: tuple[str, ...] = ()
+    ) -> None:
         self._client = client
         self._watched = watched
         self.history: Database[Any] = client[f"{watched}_history"]
@@ -54,6 +60,7 @@ class Recording:
         scope = Scope((*globs, f"{watched}.{MARKER}"), (), self.history.name)
         self._listener = Listener(client, scope, 1000, None, pre_images=True)
         self._writer = Writer(self.history, "test")
+        self._redaction = Redaction([Rule.parse(rule) for rule in redact])
         self._markers = 0
         make_indexes(self.history)
         self._listener.next_batch()
@@ -78,7 +85,8 @@ class Recording:
                     found.append(event)
 
     def _store(self, events: list[bytes]) -> list[bytes]:
-        entries = [Entry(record.record(event), event) for event in events]
+        events, _ = self._redaction.batch(events)
+        entries = [Entry(without_mark(record.record(event)), event) for event in events]
         self._writer.write(Recorded(entries, [], _NOWHERE))
         return [entry.document for entry in entries]
 

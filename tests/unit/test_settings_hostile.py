@@ -92,6 +92,12 @@ _WRONG: dict[str, list[str]] = {
     "seal_interval_s": [*_NUMBER, "0", "61"],
     "seal_key_file": _FILE,
     "seal_file": _FILE,
+    "redact": [
+        *("shop", "shop.users", "shop.users:p", "shop.users:p=", "p=drop", "shop.users:=drop", "shop.users:a..b=drop"),
+        *("shop.users:p=hide", "shop:p=drop", "shop.users:_id=drop", "shop.users:a.$[].b=drop", "a b.c:p=drop"),
+        *(f"a.b:{_HUGE}", f"{_HUGE}:p=drop", "[]", _RED, f"a.b:{_RED}=x", f"a.b:{_NO_UTF8}=drop", "a.b:\0=drop"),
+    ],
+    "redact_key": ["", " ", "short", "x" * 64, "abc" * 30, "0123456789abcde", _NO_UTF8, "ab", "1", "a\0b", _NO_UTF8],
     "batch_size": [*_NUMBER, "0", "100001"],
     "flush_interval_ms": [*_NUMBER, "60001"],
     "http_host": _HOST,

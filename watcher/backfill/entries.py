@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
 
-from change_history.bson import raw
+from change_history.bson import raw, redacted
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.reconstruct import trust
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from change_history.partition import Partition
     from change_history.reconstruct.lineage import Incarnation
     from watcher.backfill.queue import Plan
+    from watcher.events.redaction import Redaction
 
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes of `_id`s in a chunk; it may be a single one that is larger."""
@@ -66,14 +67,22 @@ class Entries:
     Args:
         plan: what is read.
         partition: only the documents of this partition of the stream; None: all.
+        redaction: withholds values; None: nothing is withheld.
     """
 
-    def __init__(self, history: Database[Any], plan: Plan, partition: Partition | None = None) -> None:
+    def __init__(
+        self,
+        history: Database[Any],
+        plan: Plan,
+        partition: Partition | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
         self._part = partition
         self._database = history
         self._history = history.get_collection(HISTORY, codec_options=RAW)
         self._plan = plan
         self._namespace = plan.namespaces[0]
+        self._redactor = redaction.of(self._namespace.encode("utf-8", "surrogateescape")) if redaction else None
 
     def known_ids(self, chunk: int) -> Iterator[list[raw.Value]]:
         """The ids of all documents that history knows at the plan's cluster time, in chunks, from the index alone.
@@ -115,6 +124,7 @@ class Entries:
             until: the last; the stream is recorded up to it, if it is not the plan's own.
         """
         plan, ids = self._plan, list(found)
+        found = {key: self._redacted(document) for key, document in found.items()}
         unsure = self._touched(ids, since, until, gaps_since=since)
         changed = self._touched(ids, plan.since or plan.at, until, gaps_since=plan.at) - unsure
         entries = self._as_of_plan({key: found[key] for key in ids if key not in changed and key not in unsure})
@@ -169,8 +179,8 @@ class Entries:
             return [baseline.baseline(name, document, read_at) for document in found.values() if document is not None]
         known = self._known(list(found), self._incarnations_before)
         entries = []
-        for key, document in found.items():
-            was = known.get(key, _NOTHING_KNOWN if document is not None else None)
+        for key, read in found.items():
+            was, document = self._compared(known.get(key, _NOTHING_KNOWN if read is not None else None), read)
             if isinstance(was, Unknown) or not _same_id(was, document):
                 entries.append(baseline.replaced(name, key, document, read_at))
             elif (entry := baseline.reconcile(name, key, was, document, read_at)) is not None:
@@ -183,13 +193,28 @@ class Entries:
         known = self._known(list(found), self._incarnations(at))
         entries = []
         for key, document in found.items():
-            if known.get(key) == document:
+            if known.get(key) == document or (key in known and _are_same(*self._compared(known[key], document))):
                 continue
             if self._plan.kind == BASELINE and document is not None:
                 entries.append(baseline.baseline(name, document, read_at))
             else:
                 entries.append(baseline.replaced(name, key, document, read_at))
         return entries
+
+    def _redacted(self, document: bytes | None) -> bytes | None:
+        return self._redactor.document(document) if self._redactor is not None and document is not None else document
+
+    def _compared(
+        self, was: bytes | Unknown | None, found: bytes | None
+    ) -> tuple[bytes | Unknown | None, bytes | None]:
+        """What history says and what was found, as far as they can be compared: both by the present rules.
+
+        What history withholds by other rules, or because it was erased, says nothing of what was found.
+        """
+        if isinstance(was, Unknown) or was is None or found is None:
+            return was, found
+        told = self._redactor.document(was) if self._redactor is not None else was
+        return told, redacted.adopt((raw.DOCUMENT, told), (raw.DOCUMENT, found))[1]
 
     def _known(self, ids: list[raw.Value], incarnations: list[Incarnation]) -> dict[raw.Value, bytes | Unknown | None]:
         """What history says that documents were; those that it has no entry of are missing."""
@@ -209,6 +234,10 @@ def _same_id(was: bytes | None, document: bytes | None) -> bool:
     if was is None or document is None:
         return True
     return raw.fields(was)[b"_id"] == raw.fields(document)[b"_id"]
+
+
+def _are_same(was: bytes | Unknown | None, found: bytes | None) -> bool:
+    return not isinstance(was, Unknown) and was == found
 
 
 def _snapshot(at: Timestamp) -> baseline.Snapshot:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
+    from watcher.events.redaction import Redaction
     from watcher.leadership.fence import Fence
     from watcher.retry import Retry
     from watcher.stream.batch import Lost, Position, Renamed, Standing
@@ -68,6 +69,7 @@ class Backfill:
         standing: says how far everything is recorded, and is told of every plan that is carried out.
         baseline: whether the state of documents is recorded that were there before the stream.
         reconcile: whether history is reconciled with the documents after a gap.
+        redaction: withholds values; None: nothing is withheld.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Backfill:
         standing: Standing,
         baseline: bool,
         reconcile: bool,
+        redaction: Redaction | None = None,
     ) -> None:
         self._planner = Planner(client, history, scope)
         self._fence = fence
@@ -93,7 +96,16 @@ class Backfill:
         self._baseline, self._reconcile = baseline, reconcile
         self._standing = standing
         self._scanner = Scanner(
-            client, history, store, self._recorded, self._kept.nudge, retry, stop, scope.partition, self._others_past
+            client,
+            history,
+            store,
+            self._recorded,
+            self._kept.nudge,
+            retry,
+            stop,
+            scope.partition,
+            self._others_past,
+            redaction,
         )
         self._queue: tuple[Plan, ...] = ()
         self._given_up: tuple[Plan, ...] = ()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.partition import Partition
+    from watcher.events.redaction import Redaction
     from watcher.targets.namespaces import Kind
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class Scanner:
         stop: set when the daemon is asked to stop.
         partition: only the documents of this partition of the stream; None: all.
         others: whether the other partitions are recorded up to a cluster time.
+        redaction: withholds values; None: nothing is withheld.
     """
 
     client: MongoClient[Any]
@@ -60,6 +62,7 @@ class Scanner:
     stop: threading.Event
     partition: Partition | None = None
     others: Callable[[Timestamp], bool] = lambda _: True
+    redaction: Redaction | None = None
     _absent: dict[str, tuple[Timestamp, Timestamp]] = field(default_factory=dict)
 
     def steps(self, plan: Plan, *, as_it_is: bool) -> Iterator[Plan]:
@@ -83,7 +86,7 @@ class Scanner:
             self.recorded_up_to(plan.at)  # behind an event that cannot be delivered, others of the gap are to come
         found = kind_of(self.client, namespace)
         reader = self._reader(plan, found, as_it_is=as_it_is)
-        entries = Entries(self.history, plan, self.partition)
+        entries = Entries(self.history, plan, self.partition, self.redaction)
         for reading in reader.documents(plan.after):
             if reading.documents:
                 plan = self._record(plan, entries, reader, reading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from watcher.doctor.finding import listed, many, ok, problem, warning
-from watcher.targets.namespaces import problem_of
+from watcher.targets.namespaces import meant_for_redaction, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from watcher.doctor.subject import Subject
     from watcher.targets.scope import Scope
 
-NAME, EXACT = "what is watched", "included by name"
+NAME, EXACT, PATHS = "what is watched", "included by name", "excluded paths"
 _ADOPT = "To go on with them: watcher checkpoint set --adopt-options --yes. Else set them back to "
 
 
@@ -66,6 +66,19 @@ def exact(subject: Subject) -> Iterator[Finding]:
         if found is not None:
             said = warning if subject.scope.collection is None else problem
             yield said(EXACT, f"{namespace}: {found[0]}", f"{found[1][0].upper()}{found[1][1:]}.", namespace=namespace)
+
+
+def paths(subject: Subject) -> Iterator[Finding]:
+    """What reads like a field where collections are excluded."""
+    names = [f"{each.database}.{each.name}" for each in subject.collections]
+    for glob, rule in meant_for_redaction(subject.scope, names):
+        yield warning(
+            PATHS,
+            f"WATCHER_EXCLUDE={glob} names no collection that there is, so it excludes nothing; it reads like a field",
+            f"To withhold the values of the field: WATCHER_REDACT={rule}.",
+            exclude=glob,
+            rule=str(rule),
+        )
 
 
 def _settings(scope: Scope) -> str:

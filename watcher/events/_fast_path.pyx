@@ -24,7 +24,7 @@ from watcher.events._read cimport (
     find, following, inside, int32_at, is_a, is_named, opened,
 )
 from watcher.events._redaction cimport (
-    ANY_DEPTH, DROP, GLOB, HASH, LITERAL, MAGIC_BYTES, MASK, MOST_POSITIONS, RULE_END,
+    ANY_DEPTH, DROP, GLOB, HASH, LITERAL, MASK, MOST_POSITIONS, MOST_SIZES, RULE_END,
     Position, Rules, put_inside, put_raw_description,
 )
 from watcher.events._replacement cimport ANOTHER, DECLINED, Fields, Order, put_replacement
@@ -276,6 +276,19 @@ def documents(bytes data not None, Py_ssize_t start, Py_ssize_t stop):
     return contents if read == END else None
 
 
+def names(bytes data not None):
+    """The payload of an event's `ns`; None: it has none, or what stands before cannot be read."""
+    cdef Document contents
+    cdef Element found
+    if PyBytes_GET_SIZE(data) < SMALLEST_DOCUMENT:
+        return None
+    contents = opened(<Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    while following(&contents, &found) == FOUND:
+        if is_named(&found, "ns"):
+            return PyBytes_FromStringAndSize(<const char *>found.value, found.size) if found.kind == DOCUMENT else None
+    return None
+
+
 cdef class Withholding:
     """The rules of one namespace. What they make is that of `watcher.events.redaction.Redactor`.
 
@@ -299,6 +312,8 @@ cdef class Withholding:
         self.rules.count = len(parts)
         self.rules.start = start
         self.rules.ended = 0
+        memset(self.rules.of_size, 0, sizeof(self.rules.of_size))
+        memset(self.rules.of_first, 0, sizeof(self.rules.of_first))
         self.rules.magic = <Bytes>PyBytes_AS_STRING(_MAGIC)
         for number, (text, kind, reached) in enumerate(parts):
             position = &self.rules.positions[number]
@@ -308,6 +323,23 @@ cdef class Withholding:
             position.kind = _KINDS.get(kind, RULE_END)
             if position.kind == RULE_END:
                 self.rules.ended |= (<uint64_t>1) << <int>number
+            self._note(position, (<uint64_t>1) << <int>number)
+
+    cdef void _note(self, const Position *position, uint64_t bit) noexcept:
+        """Note which keys a position can match."""
+        cdef int number
+        cdef bint literal = position.kind == LITERAL
+        for number in range(MOST_SIZES):
+            if not literal or number == position.size or (number == MOST_SIZES - 1 and position.size > number):
+                self.rules.of_size[number] |= bit
+        for number in range(256):
+            if not literal or (position.size and position.text[0] == number):
+                self.rules.of_first[number] |= bit
+
+    @property
+    def marked(self):
+        """Whether values are marked as changed in the event that was written last."""
+        return self.rules.marked
 
     def document(self, bytes document not None):
         """A document of the namespace; None: it is odd."""
@@ -341,7 +373,7 @@ cdef class Withholding:
             return None
         if operation_of(&event) == OTHER or (operation_of(&event) == REPLACE and redacted.says_changed(data)):
             return None
-        self.rules.touched = False
+        self.rules.touched = self.rules.marked = False
         try:
             if not self._put_event(&buffer, &event, data) or buffer.failed:
                 return None

@@ -23,6 +23,7 @@ cdef extern from *:
 
 cdef enum:
     MOST_POSITIONS = 64  # bits of a state
+    MOST_SIZES = 32
     DEEPEST_INSIDE = 150  # documents and arrays within one another; a server stores 180 at most, and here is a stack
     MOST_SHOWN = 4
     MOST_SHOWN_BYTES = 16
@@ -53,7 +54,10 @@ cdef struct Rules:
     int count
     uint64_t start
     uint64_t ended
+    uint64_t of_size[MOST_SIZES]  # positions that a key of a size can match; the last is of all longer ones
+    uint64_t of_first[256]  # those that a key with a first byte can match
     bint touched  # something was withheld
+    bint marked  # and a value is marked as changed
     Bytes magic
 
 
@@ -91,6 +95,9 @@ cdef inline uint64_t stepped(const Rules *rules, uint64_t state, Bytes key, Py_s
     cdef uint64_t found = 0
     cdef const Position *part
     cdef int place
+    state &= rules.of_size[size if size < MOST_SIZES else MOST_SIZES - 1]
+    if size:
+        state &= rules.of_first[key[0]]
     while state:
         place = lowest_bit(state)
         state &= state - 1
@@ -208,6 +215,7 @@ cdef inline bint put_withheld(
     if looks_withheld(rules, found) or (was.value != NULL and looks_withheld(rules, was)):
         return False
     if how == DROP:
+        rules.marked = rules.marked or differs
         put_head(rules, buffer, c"d", 0, 0, differs)
     elif how == MASK:
         shown = shown_of(found, digits, &last)
@@ -216,6 +224,7 @@ cdef inline bint put_withheld(
             differs = was.kind == found.kind and before == shown and (
                 shown == 0 or memcmp(last, last_before, shown) == 0
             )
+        rules.marked = rules.marked or differs
         put_head(rules, buffer, c"m", found.kind, shown, differs)
         if shown:
             put(buffer, last, shown)
@@ -255,6 +264,7 @@ cdef inline bint put_inside(
     cdef Read read
     cdef uint64_t below
     cdef Py_ssize_t start = opening(buffer)
+    cdef Bytes rest = contents.at  # what is not written yet
     if depth == DEEPEST_INSIDE or not is_whole(container):
         return False
     while (read := following(&contents, &found)) == FOUND:
@@ -265,9 +275,10 @@ cdef inline bint put_inside(
                 if array
                 else after_key(rules, state, found.key, found.key_size)
             )
-        if not below or (not below & rules.ended and found.kind not in (DOCUMENT, ARRAY)):
-            put(buffer, found.key - 1, found.value + found.size - found.key + 1)
+        if not below or (not below & rules.ended and found.kind != DOCUMENT and found.kind != ARRAY):
             continue
+        put(buffer, rest, found.key - 1 - rest)
+        rest = found.value + found.size
         if not find_same(was, &found, &before):
             return False
         if below & rules.ended:
@@ -282,8 +293,11 @@ cdef inline bint put_inside(
         put_key(buffer, found.kind, found.key, found.key_size)
         if not put_inside(rules, buffer, &found, below, False, found.kind == ARRAY, &before, depth + 1, hashing):
             return False
+    if read != END:
+        return False
+    put(buffer, rest, contents.at - rest)
     close(buffer, start)
-    return read == END
+    return True
 
 
 cdef inline int is_of_array(const Element *delta) noexcept nogil:

@@ -101,7 +101,7 @@ def redaction(rules: Sequence[Rule], key: bytes | None) -> Redaction | None:
         rules: in their order.
         key: of the digests; None where no rule needs it.
     """
-    return Redaction(rules, key, _Quick) if rules else None
+    return Redaction(rules, key, _Quick, _compiled.names if _compiled is not None else None) if rules else None
 
 
 class _Quick(Redactor):
@@ -115,17 +115,18 @@ class _Quick(Redactor):
                 (*_position(part, str(paths.ends[number].how) if part is None else ""), paths.reached[number])
                 for number, part in enumerate(paths.parts)
             ]
-            self._quick = _compiled.Withholding(
-                positions, paths.start, lambda kind, payload: redacted.hashed((kind, payload), key)[1]
-            )
+            self._quick = _compiled.Withholding(positions, paths.start, redacted.hashing(key))
 
     def document(self, document: bytes) -> bytes:
         found = self._quick.document(document) if self._quick is not None else None
         return found if found is not None else super().document(document)
 
-    def event(self, data: bytes) -> bytes:
-        found = self._quick.event(data) if self._quick is not None else None
-        return found if found is not None else super().event(data)
+    def marked_event(self, data: bytes) -> tuple[bytes, bool]:
+        quick = self._quick
+        found = quick.event(data) if quick is not None else None
+        if quick is None or found is None:
+            return super().marked_event(data)
+        return found, quick.marked
 
 
 _MOST_POSITIONS = 64

@@ -53,15 +53,22 @@ class Redaction:
         rules: in their order.
         key: of the digests; None where no rule needs it.
         make: makes what redacts in one namespace.
+        names: the payload of an event's `ns`; None: it cannot be read.
     """
 
     def __init__(
-        self, rules: Sequence[Rule], key: bytes | None = None, make: Callable[[Paths, bytes], Redactor] | None = None
+        self,
+        rules: Sequence[Rule],
+        key: bytes | None = None,
+        make: Callable[[Paths, bytes], Redactor] | None = None,
+        names: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self._key = key or b""
         self._make = make or Redactor
+        self._names = names or _names
         self._found: dict[bytes, Redactor | None] = {}
+        self._by_names: dict[bytes, Redactor | None] = {}
 
     def of(self, namespace: bytes) -> Redactor | None:
         """What redacts in a namespace, `db.coll`; None: no rule is about it."""
@@ -73,6 +80,38 @@ class Redaction:
             found = self._make(Paths(mine), self._key) if mine else None
             self._found[namespace] = found
             return found
+
+    def batch(self, events: list[bytes]) -> tuple[list[bytes], frozenset[int]]:
+        """Events as `Redactor.event` writes them, and the numbers of those in which values are marked.
+
+        One of which the namespace cannot be read stays as it is: it cannot be recorded either (see `rejected`).
+        """
+        kept, marked = events, set[int]()
+        names, known = self._names, self._by_names
+        for number, data in enumerate(events):
+            named = names(data)
+            if named is None:
+                continue
+            redactor = known[named] if named in known else self._named(named)
+            if redactor is None:
+                continue
+            written, is_marked = redactor.marked_event(data)
+            if written is data:
+                continue
+            if kept is events:
+                kept = list(events)
+            kept[number] = written
+            if is_marked:
+                marked.add(number)
+        return kept, frozenset(marked)
+
+    def _named(self, names: bytes) -> Redactor | None:
+        try:
+            found = self.of(event.namespace_of(names))
+        except ValueError:
+            return None
+        self._by_names[names] = found
+        return found
 
     @cached_property
     def anywhere(self) -> Redactor | None:
@@ -103,6 +142,11 @@ class Redaction:
         return raw.from_fields(found.items())
 
 
+def _names(data: bytes) -> bytes | None:
+    found = raw.readable(data).get(b"ns")
+    return found[1] if found is not None and found[0] == raw.DOCUMENT else None
+
+
 class Redactor:
     """Withholds what the rules of one namespace cover. What is withheld already stays as it is."""
 
@@ -120,6 +164,14 @@ class Redactor:
 
     def event(self, data: bytes) -> bytes:
         """A change event of the namespace. What of it cannot be read is left out."""
+        return self.marked_event(data)[0]
+
+    def marked_event(self, data: bytes) -> tuple[bytes, bool]:
+        """The same, and whether values are marked in it that were not before."""
+        written = self._event(data)
+        return written, redacted.says_changed(written) and not redacted.says_changed(data)
+
+    def _event(self, data: bytes) -> bytes:
         try:
             found = [(key, (kind, payload)) for key, kind, payload in raw.elements(data)]
         except raw.MalformedBSON:

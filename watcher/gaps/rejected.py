@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import bson
 from pymongo import WriteConcern
 
-from change_history.bson import raw
+from change_history.bson import raw, redacted
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from bson import Binary
     from pymongo.database import Database
+
+    from watcher.events.redaction import Redaction
 
 _MAJORITY = WriteConcern("majority")
 _NOTHING_KEPT = (
@@ -54,11 +56,18 @@ class RejectedEvents:
 
     Args:
         erased: gives a history document without what was erased of it; None: it is to be forgotten.
+        redaction: withholds values, also of what was rejected before there was a rule; None: nothing is withheld.
     """
 
-    def __init__(self, database: Database[Any], erased: Callable[[bytes], bytes | None] = lambda entry: entry) -> None:
+    def __init__(
+        self,
+        database: Database[Any],
+        erased: Callable[[bytes], bytes | None] = lambda entry: entry,
+        redaction: Redaction | None = None,
+    ) -> None:
         self._database = database
         self._erased = erased
+        self._redaction = redaction
         self._rejected = database.get_collection(REJECTED, codec_options=CODEC, write_concern=_MAJORITY)
         self._parts = database.get_collection(PARTS, write_concern=_MAJORITY)
         self._writer = _Judge(database, "")
@@ -96,9 +105,10 @@ class RejectedEvents:
             if not data:
                 return _NOTHING_KEPT
             if is_entry(item):
-                document, data = data, b""
+                document, data = self._redaction.entry(data) if self._redaction is not None else data, b""
             else:
-                document = record.record(data)
+                data = self._redaction.rejected(data) if self._redaction is not None else data
+                document = redacted.without_mark(record.record(data))
                 if "actor" in item:
                     document = actor.added(document, bson.encode(item["actor"]))
         except (ValueError, KeyError, IndexError, chunks.MissingChunkError) as error:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary, ObjectId, Timestamp
 from pymongo.errors import BulkWriteError
 
-from change_history.bson.values import ABSENT, document_to_python, to_raw
+from change_history.bson.paths import decoded, dotted_text, encoded, read_text
+from change_history.bson.values import ABSENT, document_to_python, to_python, to_raw
 from change_history.stored import exact
+from change_history.stored.changes import Change
 from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
 from change_history.stored.reading import RAW
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from pymongo import MongoClient
     from pymongo.database import Database
+
+    from watcher.events.redaction import Redaction
 
 _AT_ONCE = 1000
 _DUPLICATE_KEY = 11000
@@ -137,16 +141,24 @@ class Import:
         namespace: `database.collection` of the documents.
         path: of the list in each document, dotted; None: it is a collection of differences.
         mapping: where things stand.
+        redaction: withholds values; None: nothing is withheld.
     """
 
     def __init__(
-        self, watched: MongoClient[Any], history: Database[Any], namespace: str, path: str | None, mapping: Mapping
+        self,
+        watched: MongoClient[Any],
+        history: Database[Any],
+        namespace: str,
+        path: str | None,
+        mapping: Mapping,
+        redaction: Redaction | None = None,
     ) -> None:
         self._watched = watched
         self._history = history
         self._namespace = namespace
         self._path = path
         self._mapping = mapping
+        self._redactor = redaction.of(namespace.encode("utf-8", "surrogateescape")) if redaction is not None else None
 
     def run(self, *, rehearsal: bool = False) -> Outcome:
         """Bring it in.
@@ -234,6 +246,8 @@ class Import:
         found = list(_changes(changes, mapping))
         if not found:
             raise MisfitError("it has no changes")
+        if self._redactor is not None:
+            found = [_told(change) for change in self._redactor.changes(map(_recorded, found))]
         return _Item(document_id, found, _time(_at(item, mapping.timestamp)), _at(item, mapping.user), source)
 
 
@@ -263,6 +277,18 @@ def _change(change: Any, mapping: Mapping) -> dict[str, Any]:
     if all(value is ABSENT for value in values.values()):
         raise MisfitError(f"it has neither {mapping.old_value} nor {mapping.new_value}")
     return {"field": name, **{key: value for key, value in values.items() if value is not ABSENT}}
+
+
+def _recorded(change: dict[str, Any]) -> Change:
+    """A change as it would have been recorded."""
+    old, new = (to_raw(change[name]) if name in change else None for name in ("old_value", "new_value"))
+    return Change(encoded(read_text(change["field"])), old, new)
+
+
+def _told(change: Change) -> dict[str, Any]:
+    values = {"old_value": change.old, "new_value": change.new}
+    told = {name: to_python(value) for name, value in values.items() if value is not None}
+    return {"field": dotted_text(decoded(change.path)), **told}
 
 
 def _time(value: Any) -> datetime:

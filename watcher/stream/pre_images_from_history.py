@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.reconstruct.lineage import Incarnation
     from change_history.stored.order import HistoryPosition
+    from watcher.events.redaction import Redaction
     from watcher.retry import Retry
     from watcher.stream.batch import Recorded, Rejected, Standing
     from watcher.targets.scope import Scope
@@ -46,10 +47,18 @@ class PreImagesFromHistory:
         scope: what the stream covers.
         begun: since when it has covered that.
         standing: says how many backfills are done.
+        redaction: withholds values, also those that were recorded before there was a rule; None: nothing is withheld.
     """
 
     def __init__(
-        self, database: Database[Any], stream: str, scope: Scope, begun: ClusterTime, standing: Standing, retry: Retry
+        self,
+        database: Database[Any],
+        stream: str,
+        scope: Scope,
+        begun: ClusterTime,
+        standing: Standing,
+        retry: Retry,
+        redaction: Redaction | None = None,
     ) -> None:
         self._in_flight = InFlight()
         self._database = database
@@ -59,6 +68,7 @@ class PreImagesFromHistory:
         self._standing = standing
         self._backfills = standing.backfills
         self._retry = retry
+        self._redaction = redaction
         self._gaps: dict[tuple[str, ClusterTime], Gap] = {}
         self._changed = True
         self._load_gaps()
@@ -95,7 +105,9 @@ class PreImagesFromHistory:
         """
         since = trusted_since(position.cluster_time, self._begun, self._gaps.values())
         stored = min(self._in_flight.start() or position, position)
-        namespace = next(iter(keys)).namespace.decode("utf-8", "surrogateescape")
+        name = next(iter(keys)).namespace
+        namespace = name.decode("utf-8", "surrogateescape")
+        redactor = self._redaction.of(name) if self._redaction is not None else None
         incarnations = self._ask(lambda: list(lineage_of(self._database, namespace, stored, self._covers)))
         rest, at_once = iter(keys.items()), _AT_FIRST
         while some := dict(islice(rest, at_once)):
@@ -108,6 +120,8 @@ class PreImagesFromHistory:
                     reconstructed.document if reconstructed is not None and base is not None and base >= since else None
                 )
                 document = known if not isinstance(known, Unknown) else None
+                if redactor is not None and document is not None:
+                    document = redactor.document(document)
                 weight += len(document or b"")
                 yield key, document
             at_once = _AT_MOST if weight < _LIGHT_BYTES * len(some) else _AT_FIRST

@@ -1,13 +1,14 @@
 """The second stage: events become history documents. What cannot become one is set aside, whole.
 
 An event's way: it is read once, its pre-image is resolved (`watcher.stream.pre_image_cache`), and its history is a pure
-function of the two (`watcher.events.record`).
+function of the two (`watcher.events.record`). Where rules say so, its values are withheld before anything else is done.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from change_history.bson import redacted
 from change_history.reconstruct.lineage import ENDS
 from change_history.stored import actor
 from watcher.events import event, fast_path
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from watcher.events._fast_path import Usual
+    from watcher.events.redaction import Redaction
     from watcher.stream.batch import Batch
     from watcher.stream.pre_image_cache import PreImageCache
 
     Readable: TypeAlias = event.Event | Usual
+    _Quiet: TypeAlias = tuple[list[Entry], dict[tuple[bytes, bytes], int], int]
+    _Read: TypeAlias = tuple[bytes, Readable | Rejected]
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
 """Also the end of an index build: while it lasts, the server refuses to alter the collection."""
@@ -36,17 +40,23 @@ class Recorder:
     """Turns batches of events into batches of history; what an event means is in `watcher.events.record`.
 
     Args:
-        pre_images: the documents before events that come without a pre-image.
+        pre_images: the documents before events that come without a pre-image; redacted by the same rules.
         contexts: who wrote, as applications say it in a transaction; by default nobody asks.
         stamps: who wrote, as the documents say it; by default nobody asks.
+        redaction: withholds values; None: nothing is withheld.
     """
 
     def __init__(
-        self, pre_images: PreImageCache, contexts: Contexts | None = None, stamps: Stamps | None = None
+        self,
+        pre_images: PreImageCache,
+        contexts: Contexts | None = None,
+        stamps: Stamps | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._pre_images = pre_images
         self._contexts = contexts or Contexts("")
         self._stamps = stamps or Stamps(())
+        self._redaction = redaction
         self._batches = 0
 
     def record(self, batch: Batch, stored: int = 0) -> Recorded:
@@ -63,17 +73,20 @@ class Recorder:
         recorded = Recorded([], [], batch.position, lost=batch.lost, number=self._batches)
         contexts = self._contexts
         contexts.begin(batch)
-        # Nearly every batch: nothing in it concerns the events after it, nor does anything before concern its own.
-        if self._pre_images.follows_none and not self._stamps and not contexts.within:
-            quiet = fast_path.quiet(batch.events, Entry)
-            if quiet is not None and not any(contexts.collect(namespace) for namespace, _ in quiet[1]):
-                self._pre_images.begin(recorded, Lacking({}, None), stored)
-                recorded.fill(*quiet)
-                contexts.end(batch, recorded)
-                return recorded
-        events, lacking = self._read(batch.events)
+        given, marked = batch.events, frozenset[int]()
+        if self._redaction is not None:
+            given, marked = self._redaction.batch(given)
+        if (quiet := self._quiet(given)) is not None:
+            self._pre_images.begin(recorded, Lacking({}, None), stored)
+            recorded.fill(*quiet)
+            for number in marked:
+                document, data = recorded.entries[number]
+                recorded.entries[number] = Entry(redacted.without_mark(document), data)
+            contexts.end(batch, recorded)
+            return recorded
+        events, lacking = self._read(given)
         self._pre_images.begin(recorded, lacking, stored)
-        for number, (data, happened) in enumerate(zip(batch.events, events, strict=True)):
+        for number, (data, happened) in enumerate(events):
             if isinstance(happened, Rejected):
                 self._reject(happened, recorded)
                 continue
@@ -83,7 +96,7 @@ class Recorder:
                 contexts.read(data, happened.operation, recorded)
                 continue
             try:
-                history = self._history(data, happened, recorded)
+                history = self._history(data, happened, recorded, marked=number in marked)
             except _UNREADABLE as error:
                 self._reject(_rejected(data, error), recorded)
                 continue
@@ -93,18 +106,48 @@ class Recorder:
         contexts.end(batch, recorded)
         return recorded
 
-    def _history(self, data: bytes, happened: Readable, recorded: Recorded) -> bytes:
+    def _quiet(self, events: list[bytes]) -> _Quiet | None:
+        """The history of events of which none concerns those after it, nor does anything before concern them.
+
+        So it is with nearly every batch. None: it is not so.
+        """
+        if not self._pre_images.follows_none or self._stamps or self._contexts.within:
+            return None
+        quiet = fast_path.quiet(events, Entry)
+        if quiet is None or any(self._contexts.collect(namespace) for namespace, _ in quiet[1]):
+            return None
+        return quiet
+
+    def _history(self, data: bytes, happened: Readable, recorded: Recorded, *, marked: bool) -> bytes:
         known = None
         if not self._pre_images.follows(happened):  # it has its pre-image, and so have the others of its collection
             history = fast_path.history(happened)
         else:
             known = self._pre_images.before(happened)
             history, after = fast_path.followed(happened, known)
-            self._pre_images.keep(happened, after)
+            self._pre_images.keep(happened, redacted.without_mark(after) if marked and after is not None else after)
+        if marked:
+            history = redacted.without_mark(history)
         who = self._stamps.actor_of(history, data, known) if self._stamps else None
         if happened.in_transaction:
             who = self._contexts.assigned(recorded, who)
         return history if who is None else actor.added(history, who)
+
+    def _read(self, batch: Iterable[bytes]) -> tuple[list[_Read], Lacking]:
+        """Take events apart; tell what is to be known of documents before the first of them."""
+        events: list[_Read] = []
+        lacking = Lacking({}, None)
+        for data in batch:
+            try:
+                happened = fast_path.read(data)
+                if not happened.lacks_pre_image or not self._contexts.concern(happened):
+                    lacking.add(happened)
+            except _UNREADABLE as error:
+                kept = self._redaction.rejected(data) if self._redaction is not None else data
+                events.append((kept, _rejected(kept, error)))
+            else:
+                events.append((data, happened))
+        return events, lacking
 
     def _notice(self, happened: event.Event, recorded: Recorded) -> None:
         """What an event does to whole collections."""
@@ -116,21 +159,6 @@ class Recorder:
             recorded.renamed.append(Renamed(source, target, happened.cluster_time))
         if happened.operation in _ENDING:
             self._pre_images.end_collections({happened.namespace, _new_name(happened)})
-
-    def _read(self, batch: Iterable[bytes]) -> tuple[list[Readable | Rejected], Lacking]:
-        """Take events apart; tell what is to be known of documents before the first of them."""
-        events: list[Readable | Rejected] = []
-        lacking = Lacking({}, None)
-        for data in batch:
-            try:
-                happened = fast_path.read(data)
-                if not happened.lacks_pre_image or not self._contexts.concern(happened):
-                    lacking.add(happened)
-            except _UNREADABLE as error:
-                events.append(_rejected(data, error))
-            else:
-                events.append(happened)
-        return events, lacking
 
     def _reject(self, rejected: Rejected, recorded: Recorded) -> None:
         recorded.rejected.append(rejected)

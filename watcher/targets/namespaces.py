@@ -5,16 +5,22 @@ What `INCLUDE` names exactly is looked at before the stream is opened: not every
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from pymongo.errors import OperationFailure
 
+from change_history import globs
+from change_history.redaction import like_a_path
 from watcher.errors import FatalError, Verdict, classify
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from pymongo import MongoClient
 
+    from change_history.redaction import Rule
     from watcher.targets.scope import Scope
 
 COLLECTION, VIEW, TIME_SERIES = "collection", "view", "timeseries"
@@ -52,6 +58,59 @@ def kind_of(client: MongoClient[Any], namespace: str) -> Kind | None:
             info["type"], bytes(uuid) if uuid is not None else None, bool(options.get("capped")), options.get("viewOn")
         )
     return None
+
+
+def collections_in(client: MongoClient[Any], scope: Scope) -> Iterator[str]:
+    """The ordinary collections that are watched, by namespace.
+
+    Raises:
+        pymongo.errors.PyMongoError: no answer, or a privilege is lacking.
+    """
+    databases = [scope.database] if scope.database is not None else client.list_database_names()
+    for database in filter(scope.reaches, databases):
+        for info in client[database].list_collections(filter={"type": COLLECTION}):
+            if scope.covers(database, info["name"]):
+                yield f"{database}.{info['name']}"
+
+
+def meant_for_redaction(scope: Scope, collections: Iterable[str]) -> Iterator[tuple[str, Rule]]:
+    """What stands in `EXCLUDE` and reads like the path of a field, of which it excludes nothing.
+
+    Args:
+        scope: what the settings say.
+        collections: the namespaces that there are.
+
+    Yields:
+        The glob, and the rule that would withhold the field.
+    """
+    names = list(collections)
+    for glob in scope.exclude:
+        rule = like_a_path(glob, names)
+        if rule is not None:
+            yield glob, rule
+
+
+def warn_of_paths(client: MongoClient[Any], scope: Scope) -> None:
+    """Warn of what `meant_for_redaction` finds.
+
+    Raises:
+        pymongo.errors.PyMongoError: no answer; privileges lacking are no error.
+    """
+    if not any("." in globs.split(glob)[1] for glob in scope.exclude):
+        return
+    everything = replace(scope, exclude=())
+    try:
+        names = list(collections_in(client, everything))
+    except OperationFailure as error:
+        if classify(error) is Verdict.TRANSIENT:
+            raise
+        return
+    for glob, rule in meant_for_redaction(scope, names):
+        log.warning(
+            "WATCHER_EXCLUDE names no collection that there is, and excludes nothing; it reads like a field",
+            exclude=glob,
+            remedy=f"to withhold the field's values: WATCHER_REDACT={rule}",
+        )
 
 
 class UnwatchableError(FatalError):

@@ -54,6 +54,7 @@ class Wish:
     partial: bool
     seen: PointInTime | None
     force: bool
+    keep_withheld: bool
     yes: bool
     undelete: bool
     actor: Any = None
@@ -153,7 +154,11 @@ def command(wish: Wish, found: Revert) -> str:
         words += ["--seen", times.typed_exactly(seen)] if seen is not None else []
     words += ["--actor", not_found.argument(wish.actor)] if wish.actor is not None else []
     words += ["--reason", shlex.quote(wish.reason)] if wish.reason is not None else []
-    return " ".join(["watcher revert", *words, *(["--force"] if wish.force else []), "--yes"])
+    return " ".join(["watcher revert", *words, *_options(wish), "--yes"])
+
+
+def _options(wish: Wish) -> list[str]:
+    return [*(["--force"] if wish.force else []), *(["--keep-withheld"] if wish.keep_withheld else [])]
 
 
 def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
@@ -253,6 +258,9 @@ def _document(output: Output, document: Reverted, *, undo: bool) -> None:
     diffs.show(output, document.differences)
     if document.refused is not None:
         output.print(Line(*_MARK).append(f"refused: {document.refused}"))
+    elif document.withheld:
+        names = ", ".join(printable(dotted(path).decode("utf-8", "replace")) for path in document.withheld)
+        output.print(Line(*_MARK).append(f"history withholds it, so it stays as it is: {names}"))
     for conflict in document.raw_conflicts:
         _conflict(output, conflict, "stays", undo=undo)
     for conflict in document.raw_overwritten:
@@ -299,6 +307,8 @@ def _members(found: Revert, document: Reverted) -> Iterator[tuple[bytes, raw.Val
         yield b"transaction", to_raw(transactions.name_of(found.transaction))
     if document.refused is not None:
         yield b"refused", to_raw(document.refused)
+    if document.withheld:
+        yield b"withheld", to_raw([dotted(path).decode("utf-8", "surrogateescape") for path in document.withheld])
     yield b"differences", _array(diffs.json_document(difference) for difference in document.differences)
     yield b"conflicts", _array(map(_conflict_document, document.raw_conflicts))
     if document.raw_overwritten:

@@ -59,6 +59,7 @@ def import_(
 
     from config import log as logs
     from watcher.cli.commands.operating.deployments import in_words, reach
+    from watcher.events import fast_path
     from watcher.operations import importing
 
     try:
@@ -71,7 +72,8 @@ def import_(
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
         reached = reach(settings, stack)
-        bringing = importing.Import(reached.watched, reached.history, namespace, field, mapping)
+        redaction = fast_path.redaction(settings.redact, settings.hash_key)
+        bringing = importing.Import(reached.watched, reached.history, namespace, field, mapping, redaction)
         outcome = bringing.run(rehearsal=not yes)
     _tell(outcome, as_json=as_json, done=yes)
     if outcome.left_out:

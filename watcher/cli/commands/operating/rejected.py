@@ -88,13 +88,15 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
     from config import log as logs
     from watcher.cli.session import history_uri, open_client
     from watcher.erasure.active import Active
+    from watcher.events import fast_path
     from watcher.gaps.rejected import RejectedEvents
 
     settings = context.settings()
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with open_client(history_uri(settings.connection)) as client:
         database = client[settings.history_database]
-        chance = RejectedEvents(database, Active(database).entry)
+        redaction = fast_path.redaction(settings.redact, settings.hash_key)
+        chance = RejectedEvents(database, Active(database).entry, redaction)
         outcomes = list(_tried(chance, wanted if ids else chance.ids()))
     missing = [] if everything else sorted(set(wanted) - {outcome.id for outcome in outcomes})
     remaining = [outcome for outcome in outcomes if outcome.error is not None]

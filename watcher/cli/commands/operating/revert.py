@@ -70,6 +70,9 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 
     {AT_HELP}
 
+    What history withholds cannot be put back, and what stands in its place is never written: if it changed, nothing is
+    done, unless it is to stay as it is (--keep-withheld).
+
     No other command writes to watched documents. The user of WATCHER_MONGODB_URI needs readWrite there. The daemon
     records it as any other write, and `watcher log` says what it put back, and who did: a context document in the same
     transaction tells, in the collection watcher_context beside the documents (WATCHER_CONTEXT_COLLECTION).
@@ -109,6 +112,11 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 )
 @option("--reason", metavar="TEXT", type=Said("reason"), help="Why, to be recorded with it.")
 @option("--force", is_flag=True, help="Overwrite conflicts, and do not mind events that were lost.")
+@option(
+    "--keep-withheld",
+    is_flag=True,
+    help="Leave as it is what history withholds (redacted, erased), and leave it out of a document that comes back.",
+)
 @option("--yes", is_flag=True, help="Do it.")
 @option("--json", "as_json", is_flag=True, help="One document a line, with its differences and conflicts.")
 @utc_option
@@ -127,6 +135,7 @@ def revert(
     actor: Any,
     reason: str | None,
     force: bool,
+    keep_withheld: bool,
     yes: bool,
     as_json: bool,
     zone: tzinfo | None,
@@ -144,6 +153,7 @@ def revert(
         partial=partial,
         seen=seen,
         force=force,
+        keep_withheld=keep_withheld,
         yes=yes,
         undelete=undelete,
         actor=actor,

@@ -1,0 +1,225 @@
+"""What history withholds cannot be put back, and nothing that stands in its place is ever written into data.
+
+Where one of two states withholds a value, the place is left as it is. If the value is known to have changed between
+them, or both say different things of it, that is said, and nothing is done unless it was asked for so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from change_history.bson import raw
+from change_history.bson.paths import dotted
+from change_history.bson.redacted import MAGIC, is_withheld
+from change_history.query import timeline
+from change_history.query.selection import Selection
+from change_history.reconstruct import fold
+from change_history.stored.order import position_of
+from change_history.stored.reading import history_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pymongo.database import Database
+
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+    from change_history.stored.event import Transaction
+    from change_history.stored.order import HistoryPosition
+
+_MOST_NAMED = 20
+_CONTAINERS = (raw.DOCUMENT, raw.ARRAY)
+
+
+class Sides(NamedTuple):
+    """Two states of a document without what is withheld of them.
+
+    Attributes:
+        expected: what history says it is.
+        target: what it is to become.
+        lost: the places that cannot be put back.
+    """
+
+    expected: bytes | None
+    target: bytes | None
+    lost: tuple[Path, ...]
+
+
+def settle(
+    actual: bytes | None,
+    expected: bytes | None,
+    target: bytes | None,
+    *,
+    changed: Iterable[Path] | None,
+    only: Iterable[Path] | None,
+) -> Sides:
+    """Put what is there in place of what is withheld.
+
+    Args:
+        actual: the document on the server; None: it is not there.
+        expected: what history says it is.
+        target: what it is to become.
+        changed: the paths that are known to have changed between the two; None: any may have.
+        only: the paths that are to be put back; None: all.
+    """
+    if not any(side is not None and MAGIC in side for side in (expected, target)):
+        return Sides(expected, target, ())
+    places = {place for side in (expected, target) for place in _places(side)}
+    if only is not None:
+        places = {place for place in places if _meets(place, only)}
+    before, after = (raw.DOCUMENT, expected or raw.EMPTY_DOCUMENT), (raw.DOCUMENT, target or raw.EMPTY_DOCUMENT)
+    lost = tuple(
+        place
+        for place in sorted(places, key=str)
+        if changed is None or _meets(place, changed) or _at(before, place) != _at(after, place)
+    )
+    if actual is None:
+        return Sides(_without(expected), _without(target), lost)
+    tree: _Tree = {}
+    for place in places:
+        node = tree
+        for key in place:
+            node = node.setdefault(key, {})
+    expected, target = (_with(side, actual, tree) for side in (expected, target))
+    return Sides(expected, target, lost)
+
+
+def refusal(lost: Iterable[Path]) -> str:
+    """Why nothing is put back, and what to ask for."""
+    names = [dotted(path).decode("utf-8", "replace") for path in lost]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    listed = ", ".join(names[:_MOST_NAMED]) + more
+    return (
+        f"history withholds {listed}, so what that was cannot be put back; with --keep-withheld (keep_withheld) it "
+        "stays as it is, and is left out of a document that is not there any more"
+    )
+
+
+def changed_between(
+    database: Database[Any],
+    namespace: str,
+    document_id: object,
+    since: HistoryPosition,
+    until: HistoryPosition,
+) -> set[Path] | None:
+    """The paths of a document that changed within a stretch of history; None: any may have."""
+    first, last = since.cluster_time.timestamp, until.cluster_time.timestamp
+    selection = Selection(namespace, document_id, since=first, until=last)
+    found = timeline.read(history_collection(database), selection)
+    return _changed(
+        bytes(stored.raw) for stored in found if since <= position_of(raw.fields(bytes(stored.raw))) < until
+    )
+
+
+def changed_by(
+    database: Database[Any], namespace: str, document_id: object, transaction: Transaction
+) -> set[Path] | None:
+    """The paths of a document that a transaction changed; None: any may have been."""
+    selection = Selection(namespace, document_id, transaction=transaction)
+    return _changed(bytes(stored.raw) for stored in timeline.read(history_collection(database), selection))
+
+
+def _changed(entries: Iterable[bytes]) -> set[Path] | None:
+    found: set[Path] = set()
+    for entry in entries:
+        try:
+            paths = [change.path for change in fold.read(entry).changes]
+        except (fold.DoesNotApplyError, KeyError):
+            return None
+        if () in paths:
+            return None
+        found.update(paths)
+    return found
+
+
+_Tree = dict[bytes, "_Tree"]
+
+
+def _meets(place: Path, paths: Iterable[Path]) -> bool:
+    """Whether one of some paths leads to a place, above it or into it."""
+    return any(path[: len(place)] == place or place[: len(path)] == path for path in paths)
+
+
+def _places(document: bytes | None) -> Iterator[tuple[bytes, ...]]:
+    """Where something is withheld, by keys; an array, or a document that repeats a key, is a place as a whole."""
+    if document is None or MAGIC not in document:
+        return
+    for key, value in _fields(document).items():
+        kind, payload = value
+        if is_withheld(value):
+            yield (key,)
+        elif kind == raw.DOCUMENT and _repeats(payload):
+            if _holds(value):
+                yield (key,)
+        elif kind == raw.DOCUMENT:
+            yield from ((key, *below) for below in _places(payload))
+        elif kind == raw.ARRAY and _holds(value):
+            yield (key,)
+
+
+def _holds(value: Value) -> bool:
+    kind, payload = value
+    if kind not in _CONTAINERS:
+        return is_withheld(value)
+    return MAGIC in payload and any(map(_holds, raw.items(payload)))
+
+
+def _fields(document: bytes) -> dict[bytes, Value]:
+    return raw.fields(document)
+
+
+def _repeats(document: bytes) -> bool:
+    return len(raw.fields(document)) != len(raw.elements(document))
+
+
+def _at(value: Value | None, path: Path) -> Value | None:
+    for key in path:
+        if value is None or value[0] != raw.DOCUMENT or not isinstance(key, bytes):
+            return None
+        value = _fields(value[1]).get(key)
+    return value
+
+
+def _with(document: bytes | None, actual: bytes, tree: _Tree) -> bytes | None:
+    """A document with what is there at some places."""
+    if document is None:
+        return None
+    return _filled((raw.DOCUMENT, document), (raw.DOCUMENT, actual), tree)[1]
+
+
+def _filled(value: Value, actual: Value | None, tree: _Tree) -> Value:
+    if value[0] != raw.DOCUMENT:
+        return value
+    fields = _fields(value[1])
+    there = _fields(actual[1]) if actual is not None and actual[0] == raw.DOCUMENT else {}
+    for key, below in tree.items():
+        if below:
+            if key in fields:
+                fields[key] = _filled(fields[key], there.get(key), below)
+        elif key in there:
+            fields[key] = there[key]
+        else:
+            fields.pop(key, None)
+    return raw.DOCUMENT, raw.from_fields(fields.items())
+
+
+def _without(document: bytes | None) -> bytes | None:
+    """A document with what is withheld left out; an array of which an element is withheld, as a whole."""
+    return raw.from_fields(_kept(document).items()) if document is not None else None
+
+
+def _kept(document: bytes) -> dict[bytes, Value]:
+    kept = ((key, _cleared(value)) for key, value in _fields(document).items())
+    return {key: value for key, value in kept if value is not None}
+
+
+def _cleared(value: Value) -> Value | None:
+    kind, payload = value
+    if is_withheld(value):
+        return None
+    if kind not in _CONTAINERS or MAGIC not in payload:
+        return value
+    if kind == raw.DOCUMENT:
+        return kind, raw.from_fields(_kept(payload).items())
+    items = [_cleared(item) for item in raw.items(payload)]
+    return None if None in items else (kind, raw.from_items(item for item in items if item is not None))
