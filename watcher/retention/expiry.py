@@ -47,11 +47,12 @@ if TYPE_CHECKING:
     Fields = dict[bytes, raw.Value]
 
 _MAJORITY = WriteConcern("majority")
+_RENEW_EVERY_S = 5.0
 _WALKED = 1000
 """So many entries are looked at, without their values, for the documents that they are of."""
 _TOGETHER = 50
 """So many documents of a collection that was renamed are worked out at once; each may be of 16 MB."""
-_MOST_ENTRIES = 500
+_MOST_ENTRIES = 1000
 _MOST_BYTES = 4 * 1024 * 1024
 """So many entries, and bytes of bases, are written or removed at once."""
 
@@ -155,6 +156,9 @@ class Expiry:
     def __init__(self, database: Database[Any], claim: Claim, pace: Pace) -> None:
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW, write_concern=_MAJORITY)
+        # What a majority has not yet, a new primary may have again; then the horizon is not done there either.
+        self._soon = database.get_collection(HISTORY, write_concern=WriteConcern(1))
+        self._renewed = 0.0
         self._snapshots = database.get_collection(SNAPSHOTS, write_concern=_MAJORITY)
         self._rejected = database.get_collection(REJECTED, write_concern=_MAJORITY)
         self._parts = database.get_collection(PARTS, write_concern=_MAJORITY)
@@ -309,11 +313,13 @@ class Expiry:
 
     def _remove(self, ids: list[bytes]) -> int:
         if ids:
-            self._claim.renew()
+            if time.monotonic() - self._renewed > _RENEW_EVERY_S:
+                self._claim.renew()
+                self._renewed = time.monotonic()
             amendments.note(self._database, amendments.Kind.EXPIRED, ids)
             for start in range(0, len(ids), _MOST_ENTRIES):
                 some = [Binary(each) for each in ids[start : start + _MOST_ENTRIES]]
-                self._history.delete_many({"_id": {"$in": some}})
+                self._soon.delete_many({"_id": {"$in": some}})
                 self._pace.done(len(some))
         return len(ids)
 
