@@ -103,3 +103,43 @@ def test_the_command_shows_and_does_what_is_due(
     assert "before the horizon" in blamed.stdout
     assert watcher(daemon, "retention", "run", "no.such", "--yes").returncode == 3
     assert watcher(daemon, "retention", "run", "--yes", "--dry-run").returncode == 2
+
+
+def test_the_seal_holds_after_expiry_and_erasure(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
+) -> None:
+    """Both change what was sealed, and leave word of it; nobody is accused, and a forgery is still found."""
+    name = database.name
+    database.create_collection("users", **_IMAGES)
+    settings = {"retention": f"{name}.*=2s", "retention_by": "command", "seal": "on", "seal_interval_s": 1}
+    daemon = make_daemon(replica_set_uri, name, **settings).start().ready()
+    users = database["users"]
+    users.insert_many([{"_id": n, "name": f"secret {n}", "n": 0} for n in range(20)])
+    for n in range(20):
+        users.update_one({"_id": n}, {"$set": {"n": 1}})
+    eventually(lambda: daemon.database["seals"].count_documents({}), "a seal")
+    time.sleep(4)
+    erased = watcher(daemon, "erase", f"{name}.users", "3", "--trail", "fields", "--yes")
+    assert erased.returncode == 0, erased.stderr
+    users.update_one({"_id": 3}, {"$set": {"n": 2}})
+    users.insert_one({"_id": "last"})
+    daemon.recorded(f"{name}.users", "last")
+
+    def expired() -> bool:
+        done = watcher(daemon, "retention", "run", f"{name}.users", "--yes")
+        assert done.returncode == 0, done.stderr
+        return daemon.database["history"].count_documents({"operation": "baseline"}) >= 20
+
+    eventually(expired, "expiry")
+    seals = daemon.database["seals"].count_documents({})
+    users.insert_one({"_id": "after"})
+    eventually(lambda: daemon.database["seals"].count_documents({}) > seals, "a later seal")
+    verified = watcher(daemon, "verify")
+
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    with Reader(daemon.client, daemon.database.name) as history:
+        assert "secret 3" not in str(history.as_of(f"{name}.users", 3, None))
+        assert history.as_of(f"{name}.users", 4, None) == {"_id": 4, "name": "secret 4", "n": 1}
+    forged = {"operation": "baseline", "document_id": 4}
+    daemon.database["history"].update_one(forged, {"$set": {"changes.2.new_value": 7}})
+    eventually(lambda: watcher(daemon, "verify").returncode == 11, "the forgery to be named")
