@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bson import Binary
 from pymongo.errors import ExecutionTimeout
@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.query.briefs import Brief
 
+_Read: TypeAlias = "Callable[[dict[str, Any], int, int], list[Brief]]"
+"""Reads a range of `_id`: so many events at most, in so many milliseconds."""
+
 _FIRST_WINDOW_S = 600
 _GROWTH = 4
 _AT_ONCE = 500
+_MOST_TOGETHER = 1000
+_LEAST_MS = 100
 
 
 @dataclass(slots=True)
@@ -111,7 +116,7 @@ def mentions(
 def _windows(
     collection: Collection[RawBSONDocument],
     namespaces: Sequence[str],
-    read: Callable[[dict[str, Any], int, int], list[Brief]],
+    read: _Read,
     *,
     limit: int,
     seconds: float,
@@ -142,14 +147,26 @@ def _windows(
             continue
         found.briefs += more
         if len(found.briefs) >= limit:  # the window may hold more
-            oldest = ClusterTime.from_id(found.briefs[-1].event.id)
-            alone = ClusterTime.from_id(found.briefs[0].event.id) == oldest
-            found.reached = ClusterTime(oldest if alone else oldest + 1)  # rather some twice than one not at all
+            _complete(found, read, deadline)
             return found
         upper = ClusterTime(lower - 1)
         span *= _GROWTH
     found.reached = None
     return found
+
+
+def _complete(found: Found, read: _Read, deadline: float) -> None:
+    """Take in what else belongs to the last transaction: the next search begins before it."""
+    oldest = ClusterTime.from_id(bytes(found.briefs[-1].event.id))
+    window = {"$gte": Binary(oldest.first_id), "$lte": Binary(oldest.last_id)}
+    left_ms = max(int((deadline - time.monotonic()) * 1000), _LEAST_MS)
+    try:
+        together = read(window, _MOST_TOGETHER, left_ms)
+    except ExecutionTimeout:
+        found.reached = ClusterTime(oldest + 1)  # rather some twice than one not at all
+        return
+    kept = [brief for brief in found.briefs if ClusterTime.from_id(bytes(brief.event.id)) != oldest]
+    found.briefs, found.reached = [*kept, *together], oldest
 
 
 def _bounds(

@@ -545,6 +545,8 @@ def test_nothing_is_in_the_way_of_anybody(told: Told, driver: Any, program: str,
         ("actor", {"who": "alice"}),
         ("document", {"ns": told.ns("nothing"), "id": "1"}),
     ]
+    if scheme == "light":  # the markup is the same
+        pages = pages[:5]
     offences = []
     for page, asked in pages:
         reader.open(page, **asked)

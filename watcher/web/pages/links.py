@@ -60,7 +60,7 @@ def id_text(document_id: Any) -> str | None:
     if len(bare) > LONGEST_ID:
         return None
     try:
-        if bare and bare.isprintable() and to_raw(literals.value(bare)) == to_raw(document_id):
+        if bare and bare.isprintable() and to_raw(literals.document_id(bare)) == to_raw(document_id):
             return bare
     except (ValueError, BSONError, OverflowError):
         pass

@@ -174,7 +174,7 @@ class Tree:
         if kind in _CONTAINERS:
             node.kind = "doc" if kind == raw.DOCUMENT else "arr"
             node.size = len(payload)
-            if payload == raw.EMPTY_DOCUMENT:
+            if payload == raw.EMPTY_DOCUMENT and path not in self._marks.gone:
                 node.value = values.text("{}" if kind == raw.DOCUMENT else "[]")
                 self._blame(node)
             return node
