@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from http.client import HTTPConnection
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from change_history import History
 from change_history.bson import extended_json
@@ -17,14 +20,18 @@ from change_history.bson.values import to_raw
 from change_history.http import wire
 from tests.support.daemon import eventually
 from tests.support.recording import Recording
+from tests.support.servers import free_port
 from tests.support.web import Served, path_of
 from watcher.clients import APP_NAME
+from watcher.embedded.mongod import Mongod
+from watcher.web import problems, server
+from watcher.web.asking import Asker
+from watcher.web.settings import Limits, WebSettings
+from watcher.web.visitors import everything
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from watcher.embedded.mongod import Mongod
 
 CANONICAL = "application/json; mode=canonical"
 HOSTILE_IDS: list[Any] = [
@@ -323,26 +330,62 @@ class Follower:
         self._connection.close()
 
 
-def test_a_client_that_goes_away_stops_its_query(own_server: Callable[..., Mongod], tmp_path: Path) -> None:
-    """On the server, too: nothing is read for nobody."""
-    server = own_server(extra_args=("--setParameter", "enableTestCommands=1"))
-    with MongoClient[Any](server.uri) as client, Recording(client, "slow") as recording:
+STUCK = {"failCommands": ["aggregate"], "blockConnection": True, "blockTimeMS": 30_000, "appName": APP_NAME}
+"""A fail point: the next query of `watcher serve` takes half a minute."""
+
+
+@pytest.fixture(scope="module")
+def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MongoClient[Any], str, str]]:
+    """A server of its own that can be made slow: its client, its connection string, its history database."""
+    arguments = ("--setParameter", "enableTestCommands=1")
+    folder = tmp_path_factory.mktemp("stuck")
+    with (
+        Mongod(folder, free_port(), cache_gb=0.25, oplog_mb=256, extra_args=arguments) as mongod,
+        MongoClient[Any](mongod.uri) as client,
+        Recording(client, "slow") as recording,
+    ):
         client.slow.orders.insert_one({"_id": 1})
         recording.catch_up()
-        with Served(tmp_path / "log", uri=server.uri, history_database=recording.history.name) as served:
-            data = {"failCommands": ["aggregate"], "blockConnection": True, "blockTimeMS": 30_000, "appName": APP_NAME}
-            client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
+        yield client, mongod.uri, recording.history.name
 
-            def running() -> list[Any]:
-                found = client.admin.aggregate([{"$currentOp": {}}])
-                return [op for op in found if op.get("appName") == APP_NAME and "aggregate" in op.get("command", {})]
 
-            connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
-            connection.request("GET", "/api/v1/stats")
-            eventually(running, "the query to run")
-            begun = time.monotonic()
-            connection.close()
+def running(client: MongoClient[Any]) -> list[Any]:
+    """The queries of `watcher serve` that the server is at."""
+    found = client.admin.aggregate([{"$currentOp": {}}])
+    return [op for op in found if op.get("appName") == APP_NAME and "aggregate" in op.get("command", {})]
 
-            eventually(lambda: not running(), "the query to end")
-            assert time.monotonic() - begun < 10
-            assert served.get("/api/v1/stats").status == 200  # and nobody else's was stopped
+
+def test_a_client_that_goes_away_stops_its_query(stuck: tuple[MongoClient[Any], str, str], tmp_path: Path) -> None:
+    """On the server, too: nothing is read for nobody."""
+    client, uri, database = stuck
+    with Served(tmp_path / "log", uri=uri, history_database=database) as served:
+        client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": STUCK})
+        connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
+        connection.request("GET", "/api/v1/stats")
+        eventually(lambda: running(client), "the query to run")
+        begun = time.monotonic()
+        connection.close()
+
+        eventually(lambda: not running(client), "the query to end")
+        assert time.monotonic() - begun < 25
+        assert served.get("/api/v1/stats").status == 200  # and nobody else's was stopped
+
+
+def test_an_answer_that_takes_too_long_is_given_up(stuck: tuple[MongoClient[Any], str, str]) -> None:
+    """On the server, too; and that is said, with what to do."""
+    client, uri, database = stuck
+    request: Any = SimpleNamespace(state=SimpleNamespace(visitor=everything("anybody")), receive=asyncio.Event().wait)
+    with server.history(uri, database, WebSettings()) as (asking, reader):
+
+        async def ask() -> None:
+            await Asker(asking, reader, Limits(seconds=0.5)).ask(
+                request, lambda history: list(history.stats("slow.orders").by_collection())
+            )
+
+        client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": STUCK})
+        with pytest.raises(PyMongoError) as caught:
+            asyncio.run(ask())
+
+    assert problems.of(caught.value, 0.5).kind == "too-costly"
+    eventually(lambda: not running(client), "the query to end")
+    client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})

@@ -39,7 +39,7 @@ def test_the_lock_has_what_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lock = locked()
     wrong = []
-    for wanted in map(Requirement, project["dependencies"]):
+    for wanted in map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["web"]]):
         found = lock.get(canonicalize_name(wanted.name))
         version = Version(str(found[0].specifier).removeprefix("==")) if found is not None else None
         if version is None or version not in wanted.specifier:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, NetworkTimeout, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -111,7 +111,10 @@ def of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - a table
 
 
 def _of_driver(error: PyMongoError, seconds: float) -> Problem:
-    if isinstance(error, ExecutionTimeout) or (error.timeout and not isinstance(error, ConnectionFailure)):
+    # The server may say first that the time is over, or the driver; a deployment that is away is none of these.
+    if isinstance(error, ExecutionTimeout | NetworkTimeout) or (
+        error.timeout and not isinstance(error, ConnectionFailure)
+    ):
         return too_costly(seconds)
     log.warning("the history does not answer", error=name_of(error))
     away = classify(error) is Verdict.TRANSIENT or isinstance(error, ConnectionFailure)
