@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient, UpdateOne
 
@@ -22,6 +22,9 @@ from tests.support.servers import PASSWORD, Secured, secured
 from watcher.stream.checkpointer import Checkpointer
 from watcher.stream.listener import Listener
 from watcher.targets.identity import identify
+
+if TYPE_CHECKING:
+    import subprocess
 
 USERS = ("orders", "billing", "ops")
 DOCUMENTS = 1000
@@ -49,7 +52,7 @@ def main(events: int, repetitions: int) -> None:
                 process = processes.daemon(
                     deployment.uri("root"), WATCHER_ACTOR_SESSIONS=way, WATCHER_INCLUDE="*.*", WATCHER_SNAPSHOTS="off"
                 )
-                run = recorded(root.change_history.history, events)
+                run = recorded(process, root.change_history.history, events)
                 found.append(run.rate)
                 if way == "on":
                     began = time.perf_counter()
@@ -71,10 +74,12 @@ def load(deployment: Secured, name: str, events: int, number: int) -> None:
             client.shop.users.bulk_write(writes, ordered=False)
 
 
-def recorded(history: Any, events: int) -> Run:
+def recorded(process: subprocess.Popen[bytes], history: Any, events: int) -> Run:
     """Wait until so many events are recorded; how fast that was."""
     clock = Clock(events)
     while (run := clock.at(history.estimated_document_count(), time.perf_counter())) is None:
+        if process.poll() is not None:
+            raise SystemExit(f"the daemon ended with {process.returncode}")
         time.sleep(0.02)
     return run
 

@@ -71,6 +71,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_CATCHING_UP_S = 2
+"""A stream whose last written event is older catches up, and needs all there is."""
 _BEHIND_AT_MOST = 1000
 """So many events under way mean that the stream needs all there is."""
 
@@ -278,6 +280,7 @@ def _sessions(
     """Telling who wrote by the sessions of the database's users, if that is wanted."""
     if ground.settings.actor_sessions is ActorSessions.OFF:
         return {}
+    behind = _behind(ground, progress)
     sessions = Sessions(
         ground.watched,
         ground.history,
@@ -286,7 +289,7 @@ def _sessions(
         Users(ground.watched, ground.history),
         Completions(ground.history),
         standing,
-        _behind(ground, progress),
+        lambda: behind() or (progress.lag_s or 0) > _CATCHING_UP_S,
         stop,
     )
     return {"sessions": partial(retry.keep_up, Step.TELL_USERS, sessions.run)}

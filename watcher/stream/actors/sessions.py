@@ -147,8 +147,9 @@ class Sessions:
                 continue
             if not worked:
                 self._stop.wait(_PAUSE_S)
-            elif self._behind():
-                self._stop.wait(_REST_WHILE_BEHIND * (time.monotonic() - began))
+            else:
+                rest = _REST_WHILE_BEHIND if self._behind() else 1
+                self._stop.wait(rest * (time.monotonic() - began))
 
     def step(self) -> bool:
         """Look up the next page of events that lack something; whether there was one."""
