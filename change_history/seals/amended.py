@@ -7,13 +7,14 @@ that: an actor was added, and nothing else; it is a gap and was one; its values 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.bson.redacted import MAGIC
 from change_history.seals import records
 from change_history.seals.records import ACTOR, ERASED, EXPIRED, GAP, LATE, NEW, NO_SALT, NOTHING
 from change_history.stored.amendments import Kind
-from change_history.stored.names import HORIZONS
+from change_history.stored.names import ERASURES, HORIZONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from change_history.stored.amendments import Note
 
 
+_PARTS = b"\x04parts\x00"
+_ERASED = tuple(MAGIC + changed + b"e" for changed in (b"\x00", b"\x01"))
+"""What stands in an entry from which values were erased; the head of one in chunks has no values."""
+
+
 class Outcome(Enum):
     """What a note means, if it is not a new record."""
 
@@ -32,14 +38,27 @@ class Outcome(Enum):
     REFUSED = "what has happened to the entry is not what the note says"
 
 
-def horizon_of(database: Database[Any]) -> ClusterTime:
-    """Up to which cluster time anything can have expired, in whatever collection."""
+class Rights(NamedTuple):
+    """What may have been changed by right at all.
+
+    Attributes:
+        horizon: up to which cluster time anything can have expired, in whatever collection.
+        erasures: whether any erasure was ever asked for.
+    """
+
+    horizon: ClusterTime
+    erasures: bool
+
+
+def rights(database: Database[Any]) -> Rights:
+    """Read what may have been changed by right."""
     found = database[HORIZONS].find({"horizon": {"$type": "timestamp"}}, {"horizon": 1})
-    return max((ClusterTime.of(each["horizon"]) for each in found), default=BEGINNING_OF_TIME)
+    horizon = max((ClusterTime.of(each["horizon"]) for each in found), default=BEGINNING_OF_TIME)
+    return Rights(horizon, database[ERASURES].find_one({"asked_at": {"$exists": True}}, {"_id": 1}) is not None)
 
 
 def judged(
-    note: Note, entry_id: bytes, entry: bytes | None, sealed: Sequence[Record], horizon: ClusterTime
+    note: Note, entry_id: bytes, entry: bytes | None, sealed: Sequence[Record], allowed: Rights
 ) -> bytes | Outcome:
     """Judge what has become of an entry by a note of it.
 
@@ -48,7 +67,7 @@ def judged(
         entry_id: `_id` of the entry.
         entry: as it is stored now; None: it is not there.
         sealed: its records, oldest first.
-        horizon: of `horizon_of`.
+        allowed: of `rights`.
 
     Returns:
         The record that is to be sealed, or what stands against one.
@@ -59,10 +78,10 @@ def judged(
     if last is None and kind is not Kind.GAP:
         return Outcome.WAIT  # it is to be sealed as it was, or as it is, before
     if entry is None:
-        return _gone(note, entry_id, last, horizon)
+        return _gone(note, entry_id, last, allowed)
     if kind is Kind.EXPIRED or (last is not None and last.is_of(entry) and not others(entry, sealed)):
         return Outcome.WAIT
-    return _changed(note, entry_id, entry, sealed)
+    return _changed(note, entry_id, entry, sealed, allowed)
 
 
 def others(entry: bytes, sealed: Sequence[Record]) -> list[Record]:
@@ -80,14 +99,17 @@ def others(entry: bytes, sealed: Sequence[Record]) -> list[Record]:
     return found
 
 
-def _changed(note: Note, entry_id: bytes, entry: bytes, sealed: Sequence[Record]) -> bytes | Outcome:
+def _changed(note: Note, entry_id: bytes, entry: bytes, sealed: Sequence[Record], allowed: Rights) -> bytes | Outcome:
     last = sealed[-1] if sealed else None
     if note.kind is Kind.ACTOR:
         before = others(entry, sealed) or list(sealed[-1:])
         return _actor(entry, before, note.actors.get(entry_id))
     if note.kind is Kind.GAP:
         return _gap(entry, last)
-    return records.commit([entry], ERASED)[0] if note.kind is Kind.ERASED else Outcome.DONE
+    if note.kind is not Kind.ERASED:
+        return Outcome.DONE
+    erased = allowed.erasures and (_PARTS in entry or any(each in entry for each in _ERASED))
+    return records.commit([entry], ERASED)[0] if erased else Outcome.REFUSED
 
 
 def _late(entry: bytes | None, last: Record | None) -> bytes | Outcome:
@@ -98,13 +120,15 @@ def _late(entry: bytes | None, last: Record | None) -> bytes | Outcome:
     return Outcome.DONE if last.salt == NO_SALT or last.is_of(entry) else Outcome.REFUSED
 
 
-def _gone(note: Note, entry_id: bytes, last: Record | None, horizon: ClusterTime) -> bytes | Outcome:
+def _gone(note: Note, entry_id: bytes, last: Record | None, allowed: Rights) -> bytes | Outcome:
     if last is None or last.commitment == NOTHING:
         return Outcome.DONE
     if note.kind is Kind.EXPIRED:
-        passed = ClusterTime.from_id(entry_id) <= horizon
+        passed = ClusterTime.from_id(entry_id) <= allowed.horizon
         return records.gone(entry_id, EXPIRED) if passed else Outcome.REFUSED
-    return records.gone(entry_id, ERASED) if note.kind is Kind.ERASED else Outcome.WAIT
+    if note.kind is not Kind.ERASED:
+        return Outcome.WAIT
+    return records.gone(entry_id, ERASED) if allowed.erasures else Outcome.REFUSED
 
 
 def _gap(entry: bytes, last: Record | None) -> bytes | Outcome:

@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.seals import records
-from change_history.seals.amended import horizon_of, judged, others
+from change_history.seals.amended import judged, others, rights
 from change_history.seals.finding import about
 from change_history.seals.reading import documents_in
 from change_history.seals.records import GAP, NO_SALT, NOTHING, Record, split
@@ -65,7 +65,7 @@ class Comparison:
         self._history = database.get_collection(HISTORY, **committed)
         self._notes = notes_of(database, **committed)
         self._parts = database.get_collection(PARTS, **committed)
-        self._horizon = horizon_of(database)
+        self._rights = rights(database)
         self._store = store
         self._ranges = sorted(ranges, reverse=True)
         self._bound = bound
@@ -173,7 +173,7 @@ class Comparison:
         wrong = _inconsistent(entry, sealed) if entry is not None and last.is_of(entry) else None
         if wrong == "":
             return None
-        if any(isinstance(judged(note, entry_id, entry, sealed, self._horizon), bytes) for note in notes):
+        if any(isinstance(judged(note, entry_id, entry, sealed, self._rights), bytes) for note in notes):
             self._report.amended += 1
             return None
         if entry is None:

@@ -260,10 +260,10 @@ def _noted_and_sealed(kind: Kind, change: dict[str, Any]) -> Callable[[Database[
     return attack
 
 
-def _removed_and_noted(database: Database[Any], *, sealed: bool = False) -> bytes:
-    """Remove an event, and say that it has expired, where nothing has."""
+def _removed_and_noted(database: Database[Any], kind: Kind = Kind.EXPIRED, *, sealed: bool = False) -> bytes:
+    """Remove an event, and say that it has expired, or was erased, where nothing was."""
     entry_id = _delete(database)
-    note(database, Kind.EXPIRED, [entry_id])
+    note(database, kind, [entry_id])
     if sealed:
         _seal(database)
     return entry_id
@@ -411,6 +411,9 @@ ATTACKS: dict[str, Callable[[Database[Any]], bytes | None]] = {
     "a value, noted as a gap, and sealed on": _noted_and_sealed(Kind.GAP, {"$set": {"changes.0.new_value": 99}}),
     "an event removed, noted as expired": _removed_and_noted,
     "an event removed, noted as expired, and sealed on": lambda database: _removed_and_noted(database, sealed=True),
+    "a value, noted as erased": _noted(Kind.ERASED, {"$set": {"changes.0.new_value": 99}}),
+    "a value, noted as erased, and sealed on": _noted_and_sealed(Kind.ERASED, {"$set": {"changes.0.new_value": 99}}),
+    "an event removed, noted as erased": lambda database: _removed_and_noted(database, Kind.ERASED),
     "an event made a gap, and noted": _noted(Kind.GAP, {"$set": {"operation": "gap"}}),
 }
 """Each changes the database, and gives the event that is to be named; None: a seal is named instead."""

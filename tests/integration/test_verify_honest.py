@@ -6,6 +6,7 @@ makes the same ones again.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import uuid
@@ -61,6 +62,7 @@ class _Life:
         self.steps: list[str] = []
         self.last: list[bytes] = []
         self.fence = fence(self.history)
+        self.history.erasures.insert_one({"asked_at": dt.datetime.now(dt.UTC)})
 
     def write(self) -> None:
         for _ in range(self.dice.randrange(1, 12)):

@@ -13,7 +13,7 @@ from bson import Binary
 from pymongo import ReadPreference, WriteConcern
 from pymongo.read_concern import ReadConcern
 
-from change_history.seals.amended import Outcome, horizon_of, judged
+from change_history.seals.amended import Outcome, judged, rights
 from change_history.seals.records import ERASED, EXPIRED
 from change_history.stored.amendments import Kind, notes_of, read_note
 from change_history.stored.names import HISTORY
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from change_history.bson.cluster_time import ClusterTime
+    from change_history.seals.amended import Rights
     from change_history.seals.store import Store
     from change_history.stored.amendments import Note
 
@@ -76,12 +76,12 @@ class Notes:
         """Judge the notes that are there, and nobody else's. Changes nothing but whose they are."""
         found = Amended([], {}, {})
         handled: set[bytes] = set()
-        horizon = horizon_of(self._database)
+        allowed = rights(self._database)
         oldest = dt.datetime.now(dt.UTC) - _IN_VAIN_AFTER
         for note in sorted(self._claimed(), key=lambda note: note.kind not in _FIRST):
             remaining = []
             for start in range(0, len(note.ids) if note.kind else 0, _AT_ONCE):
-                remaining += self._judge(note, note.ids[start : start + _AT_ONCE], horizon, handled, found)
+                remaining += self._judge(note, note.ids[start : start + _AT_ONCE], allowed, handled, found)
             found.settled[note.id] = remaining if note.at > oldest else []
         return found
 
@@ -120,7 +120,7 @@ class Notes:
         return found
 
     def _judge(
-        self, note: Note, ids: Sequence[bytes], horizon: ClusterTime, handled: set[bytes], found: Amended
+        self, note: Note, ids: Sequence[bytes], allowed: Rights, handled: set[bytes], found: Amended
     ) -> list[bytes]:
         """Judge some of the entries of a note; those that it remains open for."""
         entries = self.entries(ids, whole=note.kind is not Kind.EXPIRED)
@@ -131,7 +131,7 @@ class Notes:
                 remaining.append(entry_id)
                 continue
             records = sealed.get(entry_id, [])
-            outcome = judged(note, entry_id, entries.get(entry_id), [record for _, record in records], horizon)
+            outcome = judged(note, entry_id, entries.get(entry_id), [record for _, record in records], allowed)
             if outcome is Outcome.WAIT:
                 remaining.append(entry_id)
             elif outcome is Outcome.REFUSED:
