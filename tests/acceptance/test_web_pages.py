@@ -33,6 +33,7 @@ from watcher.web.tokens import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pymongo import MongoClient
     from pymongo.database import Database
@@ -285,6 +286,17 @@ def test_what_changed_is_marked_in_its_place(told: Told, reader: Reader) -> None
     reader.type(DOWN, DOWN)
     card = eventually(lambda: "Version 2" in reader.text("#card") and reader.text("#card"), "a card", 60)
     assert "alice" in card
+
+
+def test_what_stands_on_one_line_is_blamed_leaf_by_leaf(told: Told, reader: Reader) -> None:
+    """A small document whose fields are from several versions."""
+    reader.open("document", **orders(told))
+    leaf = next(leaf for leaf in reader.all(".leaf") if leaf.text.startswith("address"))
+    reader.hover(leaf)
+    card = eventually(lambda: "Version 3" in reader.text("#card") and reader.text("#card"), "who set it", 60)
+    assert "street" in card
+    assert "city" in card
+    assert "Version 1" in card
 
 
 def test_the_blame_table_says_what_history_does(told: Told, reader: Reader) -> None:
@@ -712,6 +724,26 @@ def test_the_raw_document_is_exact(told: Told) -> None:
     found = told.served.get(f"/document/raw?ns={told.ns('orders')}&id=17&at=2")
     assert found.headers["content-type"].startswith("application/json")
     assert json.loads(found.body) == json.loads(extended_json.dumps(told.history.as_of(told.ns("orders"), 17, 2)))
+
+
+def test_behind_a_proxy_every_address_has_its_path(told: Told, replica_set_uri: str, tmp_path: Path) -> None:
+    """Links, forms, assets, and what scripts fetch."""
+    history = told.recording.history.name
+    with Served(tmp_path / "log", uri=replica_set_uri, history_database=history, serve_root_path="/history") as proxied:
+        for page in (
+            "/",
+            f"/document?ns={told.ns('orders')}&id=17",
+            f"/follow?ns={told.ns('orders')}",
+            "/document?ns=x.y",
+        ):
+            body = proxied.get(f"/history{page}").body.decode()
+            addresses = re.findall(r'(?:href|src|action|data-[a-z]+)="(/[^"]*)"', body)
+            assert addresses
+            assert all(address.startswith("/history/") for address in addresses), page
+        assert (
+            proxied.get("/history" + next(a for a in addresses if "style.css" in a).removeprefix("/history")).status
+            == 200
+        )
 
 
 def test_two_ends_of_a_gap_are_not_one_version(told: Told) -> None:

@@ -105,15 +105,20 @@ export function documentPage({ times, copying, fetched }) {
       shown = leaf;
       const map = await load();
       if (shown !== leaf || !leaf.isConnected) return;
-      const entry = map.get(leaf.dataset.p) ?? below(map, leaf.dataset.p);
-      if (!entry?.setter?.children.length) { hide(); return; }
-      card.replaceChildren(...[...entry.setter.childNodes].map((node) => document.importNode(node, true)));
-      if (entry.line) { const line = document.createElement("p"); line.append(document.importNode(entry.line, true)); card.append(line); }
-      if (entry.field) {
-        const link = document.createElement("a");
-        link.href = entry.field;
-        link.textContent = "history of this field";
-        card.append(link);
+      const own = map.get(leaf.dataset.p), groups = own ? [[own.setter, own]] : below(map, leaf.dataset.p);
+      const told = groups.filter(([setter]) => setter?.children.length);
+      if (!told.length) { hide(); return; }
+      card.replaceChildren();
+      for (const [setter, said] of told) {
+        if (!own && told.length > 1) { const names = document.createElement("b"); names.textContent = said.names.slice(0, 12).join(", "); card.append(names); }
+        card.append(...[...setter.childNodes].map((node) => document.importNode(node, true)));
+        if (said.line) { const line = document.createElement("p"); line.append(document.importNode(said.line, true)); card.append(line); }
+        if (said.field) {
+          const link = document.createElement("a");
+          link.href = said.field;
+          link.textContent = "history of this field";
+          card.append(link);
+        }
       }
       times(card);
       leaf.classList.add("shown");
@@ -123,14 +128,15 @@ export function documentPage({ times, copying, fetched }) {
       card.style.left = `${Math.max(8, Math.min(box.left + scrollX + 24, scrollX + innerWidth - width - 12))}px`;
       card.style.top = `${box.bottom + scrollY + 4}px`;
     }
-    // A small document on one line: the newest of what is in it.
+    // A small document on one line: by setter, what is in it. Paths are ASCII, what cannot be seen is escaped in them.
     function below(map, path) {
-      const start = path.slice(0, -1) + ",";
-      let newest = null;
-      for (const [key, entry] of map) {
-        if (key.startsWith(start)) { const at = entry.setter?.querySelector("time")?.dateTime ?? ""; if (!newest || at > newest.at) newest = { ...entry, field: null, line: null, at }; }
+      const start = path.slice(0, -1) + ",", groups = new Map();
+      for (const [key, { setter }] of map) {
+        if (!key.startsWith(start)) continue;
+        if (!groups.has(setter)) groups.set(setter, { names: [] });
+        groups.get(setter).names.push(key.slice(start.length, -1).replaceAll('"', "").replaceAll(",", "."));
       }
-      return newest;
+      return [...groups];
     }
     function hide() { shown?.classList.remove("shown"); shown = null; card.hidden = true; }
 
