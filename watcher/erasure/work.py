@@ -22,7 +22,7 @@ from change_history.bson.equality import key_of
 from change_history.reconstruct.reads import is_id
 from change_history.stored import amendments, exact
 from change_history.stored.chunks import MissingChunkError, whole
-from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, IMPORTED, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.names import DOCUMENT_TIMELINE, ERASURES, HISTORY, IMPORTED, PARTS, REJECTED, SNAPSHOTS
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 from change_history.stored.rejected import concern, is_entry, kept
@@ -54,6 +54,7 @@ class Outcome:
         namespaces: entries by namespace.
         in_ids: entries of other documents that have a value in their `_id`, from which it cannot be removed; some.
         unreadable: entries whose chunks are missing.
+        left: documents of other collections of the history database that hold a value, by collection.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -61,6 +62,7 @@ class Outcome:
     in_ids: list[tuple[str, raw.Value]] = field(default_factory=list)
     in_id_count: int = 0
     unreadable: int = 0
+    left: Counter[str] = field(default_factory=Counter)
 
 
 class Work:
@@ -144,6 +146,12 @@ class Work:
             if finder.is_in(data):
                 self._remove("snapshots", SNAPSHOTS, {"_id": Binary(identity(raw.fields(data)))})
         self._imported({}, finder.erased)
+        gone_through = {HISTORY, PARTS, SNAPSHOTS, REJECTED, IMPORTED, ERASURES}
+        for name in self._database.list_collection_names(filter={"type": "collection"}):
+            if name not in gone_through and not name.startswith("system."):
+                kept_in = self._database.get_collection(name, codec_options=RAW)
+                self.outcome.left[name] += sum(finder.is_in(bytes(each.raw)) for each in kept_in.find())
+        self.outcome.left = +self.outcome.left
 
     def _rewrite(
         self,

@@ -201,6 +201,7 @@ def erasing(database: str) -> tuple[Need, ...]:
             for name in (ERASURES, HORIZONS, AMENDMENTS)
             for action in ("insert", "update")
         ),
+        Need(Resource(database), "listCollections", "look for a value in every collection"),
     )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson import raw
+from change_history.bson.redacted import Redacted
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_raw
 from change_history.diff.compare import array_differences
 from change_history.query import gaps
@@ -200,6 +201,9 @@ class Renderer:
             return
         if not path_of(change) and change.old_value is UNKNOWN:
             self._print(Line(_INDENT + "what it held is unknown: there was no pre-image", "italic"))
+            return
+        if not path_of(change) and any(isinstance(value, Redacted) for value in (change.old_value, change.new_value)):
+            self._print(Line(_INDENT + "what it did was erased on request", "italic"))
             return
         name = printable(change.field) or '""'
         if self._width is not None:

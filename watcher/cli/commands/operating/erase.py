@@ -10,12 +10,13 @@ from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Query, V
 from watcher.cli.parsing.options import Command, argument, is_given, option, utc_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import tzinfo
 
     from watcher.cli.session import Context
 
 _ALONE = {"show_all": "--list", "go_on": "--continue"}
+_SHORTEST = 3
 _WHAT = ("namespace", "document_id", "where", "values")
 
 
@@ -25,6 +26,17 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
         yield f"{' and '.join(alone)}: to be used alone."
     if alone:
         return
+    yield from _values(given.get("values", ()))
+    yield from _documents(given)
+
+
+def _values(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if value is None or isinstance(value, bool) or (isinstance(value, str) and len(value) < _SHORTEST):
+            yield f"--value {value!r} stands nearly everywhere; name a number, or a text of {_SHORTEST} characters."
+
+
+def _documents(given: Mapping[str, Any]) -> Iterator[str]:
     if "document_id" in given and "where" in given:
         yield "ID and --where both say which documents; leave one of them out."
     if "end" in given:

@@ -113,7 +113,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
         )
         outcome = _carried_out(database, erasures, erasure)
         _say(outcome, as_json=as_json, done=True)
-    if outcome.in_ids or outcome.unreadable:
+    if outcome.in_ids or outcome.unreadable or outcome.left:
         raise SystemExit(exit_codes.REMAINING)
 
 
@@ -217,6 +217,7 @@ def _say(outcome: Outcome, *, as_json: bool, done: bool) -> None:
             "namespaces": {name: Int64(count) for name, count in outcome.namespaces.items()},
             "in_ids": [{"namespace": name, "document_id": to_python(each)} for name, each in outcome.in_ids],
             "unreadable": Int64(outcome.unreadable),
+            "left": {name: Int64(count) for name, count in outcome.left.items()},
             "done": done,
         }
         click.echo(extended_json.dumps(document))
@@ -236,6 +237,8 @@ def _say(outcome: Outcome, *, as_json: bool, done: bool) -> None:
         )
     if outcome.unreadable:
         say(f"{words(outcome.unreadable, 'event')} could not be read: their chunks are missing.")
+    for name, count in outcome.left.items():
+        say(f"{name}: {words(count, 'document')} of the history database hold it too, and are not changed by this.")
     click.echo(_UNREACHED)
     click.echo("Done. `watcher erase --list` says so." if done else "Nothing was changed. To do it, add --yes.")
 
