@@ -10,12 +10,17 @@ import pytest
 from pymongo import MongoClient
 
 from change_history import Actor
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import ABSENT
 from change_history.reader import Reader
 from change_history.stored.names import HISTORY
 from tests.support.actors import CONTEXTS, Daemon
+from tests.support.handmade_events import an_event
 from tests.support.servers import secured
+from watcher.events import event
 from watcher.gaps.rejected import RejectedEvents
+from watcher.stream.actors.contexts import Contexts
+from watcher.stream.batch import Batch, Position, Recorded
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -326,3 +331,16 @@ def test_an_event_that_was_rejected_comes_into_history_with_its_actor(
         assert [outcome.error for outcome in tried.retry(tried.ids())] == [None]
         (event,) = daemon.events("docs")
     assert event.actor == Actor(id=7, provenance="context", reason="a test")
+
+
+def test_a_context_document_without_values_or_damaged_names_nobody() -> None:
+    """It is met where it is read, and what follows is read as ever."""
+    batch = Batch([], Position(b"", BEGINNING_OF_TIME))
+    recorded = Recorded([], [], batch.position)
+    contexts = Contexts(CONTEXTS)
+    contexts.begin(batch)
+    about = {"lsid": {"id": 1}, "txnNumber": 1, "ns": {"db": "shop", "coll": CONTEXTS}}
+    for broken in (an_event("insert", **about), an_event("insert", fullDocument={"actor": "a"}, **about)[:-4]):
+        contexts.enter(event.parse(an_event("insert", **about)), 0, recorded)
+        contexts.read(broken, b"insert", recorded)
+        assert contexts.assigned(recorded, None) is None

@@ -103,8 +103,12 @@ class Contexts:
         if self._transaction is None:
             self._say_once(_OUTSIDE, remedy=_REMEDY)
             return
-        event = raw.fields(data)
-        who = self._actor_of(raw.fields(event[b"fullDocument"][1]))
+        try:
+            event = raw.fields(data)
+            who = self._actor_of(raw.fields(event[b"fullDocument"][1]))
+        except (KeyError, raw.MalformedBSON):  # such as one that was too large to be delivered with its values
+            who = None
+            self._say_once("a context document cannot be read")
         if who is None:
             return
         if self._who is None:
