@@ -18,6 +18,7 @@ from change_history.query.transactions import AmbiguousTransactionError, Unknown
 from change_history.reconstruct.filters import FilterError
 from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.reconstruct.state import UnknownStateError
+from change_history.stored.chunks import MissingChunkError
 from watcher.errors import Verdict, classify, name_of
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - a table
         return wrong_request(f"{error}; write more of it")
     if isinstance(error, UnknownStateError):
         return Problem(HTTPStatus.CONFLICT, "unknown-state", f"history cannot tell: {error.reason}")
+    if isinstance(error, MissingChunkError):
+        return Problem(HTTPStatus.CONFLICT, "unknown-state", "history cannot tell: a part of a large event is missing")
     if isinstance(error, FilterError):
         return wrong_request("the server refuses the filter")
     if isinstance(error, PyMongoError):
