@@ -465,7 +465,9 @@ cdef bint write_history(Usual usual, bytes known, Element *before):
     writing.origin = PRE_IMAGE
     if before.value == NULL:
         writing.origin = UNKNOWN
-        if known is not None and PyBytes_GET_SIZE(known) >= SMALLEST_DOCUMENT and usual.kind != INSERT:
+        if known is not None and usual.kind != INSERT:
+            if not is_whole(<Bytes>PyBytes_AS_STRING(known), PyBytes_GET_SIZE(known)):
+                return False
             before.kind, before.value, before.size = DOCUMENT, <Bytes>PyBytes_AS_STRING(known), PyBytes_GET_SIZE(known)
             writing.origin = HISTORY
     _buffer.used = 0
@@ -488,6 +490,11 @@ cdef bint write_history(Usual usual, bytes known, Element *before):
     put_binary(&_buffer, "resume_token", PyBytes_AS_STRING(usual.token), PyBytes_GET_SIZE(usual.token))
     close(&_buffer, 0)
     return True
+
+
+cdef bint is_whole(Bytes document, Py_ssize_t size) noexcept nogil:
+    """Whether bytes begin with their own length, and end as a document does."""
+    return size >= SMALLEST_DOCUMENT and int32_at(document) == size and document[size - 1] == 0
 
 
 cdef bint put_changes(Writing *writing, const Event *event, Operation kind, const Element *before) noexcept nogil:
