@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from change_history.bson import raw
 from change_history.bson.image import Image
 from change_history.bson.paths import is_index
-from change_history.bson.redacted import hides_change
+from change_history.bson.redacted import hides_change, is_withheld
 from change_history.diff.compare import aligned, identities
 from change_history.reconstruct import fold
 
@@ -129,6 +129,9 @@ def _changed(blame: Blame, before: Image, change: Change, event: Event) -> Blame
     for key in inner:
         slot = _slot(node, key)
         path = (*path, slot)
+        if (value := before.get(path)) is not None and is_withheld(value):
+            _put(node, slot, event)  # something within was changed
+            return top
         child = _part(node, slot)
         if child == event:
             return top  # nothing in there is older

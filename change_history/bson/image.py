@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from change_history.bson import raw
+from change_history.bson.redacted import is_withheld
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 class RepeatedKeyError(ValueError):
     """The document has a key of the path more than once."""
+
+
+class WithinWithheldError(RepeatedKeyError):
+    """The path leads into a value that is withheld; what is there cannot be told either."""
 
 
 class Image:
@@ -30,7 +35,7 @@ class Image:
         """The value at a path, or None where the document has none.
 
         Raises:
-            RepeatedKeyError: which value was meant cannot be told.
+            RepeatedKeyError: which value was meant cannot be told, or it is within one that is withheld.
         """
         if not path:
             return (raw.DOCUMENT, self._document)
@@ -57,4 +62,6 @@ class Image:
                     self._repeated[path] = repeated
             elif value[0] == raw.ARRAY:
                 found = self._inner[path] = raw.items(value[1])
+            elif is_withheld(value):
+                raise WithinWithheldError(f"what is at {path!r} is withheld")
         return found

@@ -31,6 +31,10 @@ class DoesNotApplyError(ValueError):
     """A recorded change does not fit the document it is applied to: history before it is incomplete."""
 
 
+class _WithheldError(Exception):
+    """A change is within a value that is withheld: it stays so."""
+
+
 class Entry(NamedTuple):
     """What folding needs of a history document."""
 
@@ -206,10 +210,18 @@ class _Node:
             self.items = [(kind, payload) for _, kind, payload in contents]
             if any(key != b"%d" % index for index, (key, _, _) in enumerate(contents)):
                 raise DoesNotApplyError("an update of an array whose keys are not 0, 1, 2, … in this order")
+        elif is_withheld(value):
+            raise _WithheldError
         else:
             raise DoesNotApplyError("a path leads through a value that is neither document nor array")
 
     def apply(self, change: Change) -> None:
+        try:
+            self._apply(change)
+        except _WithheldError:
+            return
+
+    def _apply(self, change: Change) -> None:
         node = self
         for key in change.path[:-1]:
             node = node.open(key)

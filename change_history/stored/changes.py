@@ -9,6 +9,7 @@ from change_history.bson import raw
 from change_history.bson.image import RepeatedKeyError
 from change_history.bson.paths import dotted, is_ambiguous, read_dotted
 from change_history.bson.quick import COMPILED
+from change_history.bson.redacted import is_withheld
 from change_history.stored.names import FROM_HISTORY, FROM_UNKNOWN
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None
             continue
         found += _filled(before, path, lengths, old_from) if old is None and value is not None else ()
         if size is not None and old is not None:
-            value = (raw.ARRAY, raw.from_items(raw.items(old[1])[:size]))  # noqa: PLW2901
+            shortened = old if is_withheld(old) else (raw.ARRAY, raw.from_items(raw.items(old[1])[:size]))
+            value = shortened  # noqa: PLW2901
         found.append(Change(path, old, value, old_from, size, at_end and old is not None))
     return found
 

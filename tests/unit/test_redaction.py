@@ -11,6 +11,7 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
+from change_history.blame import leaves as blame
 from change_history.bson import raw, redacted
 from change_history.bson.redacted import DROPPED, How
 from change_history.bson.values import document_to_python, to_raw
@@ -449,3 +450,31 @@ def test_an_application_s_own_withheld_values_pass_through_unharmed() -> None:
     found = readable("p=drop", "r=drop").event(data)
     assert quick("p=drop", "r=drop").event(data) == found
     assert raw.fields(raw.fields(found)[b"fullDocument"][1])[b"q"] == marked
+
+
+def test_a_change_within_what_was_withheld_before_leaves_it_withheld_and_breaks_nothing() -> None:
+    """A rule for the parent is gone, or it was erased: the next update names only what is below."""
+    before = raw.from_fields([(b"_id", to_raw(7)), (b"card", DROPPED), (b"n", to_raw(1))])
+    deltas: list[dict[str, Any]] = [
+        {"scard": {"u": {"number": "4"}}, "u": {"n": 2}},
+        {"scard": {"d": {"number": False}}, "u": {"n": 2}},
+        {"scard": {"a": True, "l": 1, "u0": 3}, "u": {"n": 2}},
+        {"scard": {"sdeep": {"i": {"er": 1}}}, "u": {"n": 2}},
+    ]
+    for delta in deltas:
+        data = an_event("update", rawUpdateDescription={"$v": 2, "diff": delta})
+        happened = fast_path.read(data)
+        entry, after = fast_path.followed(happened, before)
+        expected = raw.from_fields([(b"_id", to_raw(7)), (b"card", DROPPED), (b"n", to_raw(2))])
+        assert after == expected
+        assert fold.apply(before, fold.read(entry)) == expected
+        told = fold.read(entry).changes
+        assert {change.old_from for change in told if change.path[0] == b"n"} == {b"history"}
+        assert all(change.old_from == b"unknown" or change.old == DROPPED for change in told if change.path[0] != b"n")
+        number = blame.after(1, before, fold.read(entry), 2)[0]
+        assert number is not None
+        assert {path: event for path, _, event in blame.leaves(expected, number)} == {
+            (b"_id",): 1,
+            (b"card",): 2,
+            (b"n",): 2,
+        }
