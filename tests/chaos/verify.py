@@ -12,6 +12,7 @@ from change_history.bson import raw
 from change_history.bson.values import document_to_python
 from change_history.reconstruct import fold
 from change_history.reconstruct.state import Reconstruction, UnknownStateError
+from change_history.seals import verification as seals
 from tests.chaos.differences import SHOWN, DifferenceError, compare, old_and_new, same, shown, state_of
 from tests.chaos.steps import MARKS, NAMESPACES, Key, State, mark
 from tests.support import oracle
@@ -79,6 +80,8 @@ class Verifier:
             self._position = checkpoint["cluster_time"]
         self._live()
         self._as_of()
+        if wrong := seals.verify(self._database).findings:
+            raise DifferenceError(f"nobody has tampered with history, and its seals say: {wrong[:SHOWN]}")
         self._ledger.verified()
         return self.counts - before
 

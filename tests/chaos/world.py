@@ -85,6 +85,8 @@ class World:
                     uri=self.watched.uri,
                     history_database=HISTORY,
                     include=",".join({f"{namespace.partition('.')[0]}.*" for namespace in NAMESPACES}),
+                    seal="on",
+                    seal_interval_s=2,
                     **({"history_uri": self.keeper.uri} if self.apart else {}),
                 )
                 stack.callback(daemon.__exit__)
