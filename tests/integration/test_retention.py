@@ -9,6 +9,7 @@ import os
 import random
 import time
 import uuid
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from change_history.bson.equality import key_of
 from change_history.bson.values import to_raw
 from change_history.reader import Reader
 from change_history.reconstruct.snapshot_maker import SnapshotMaker
-from change_history.stored.names import HISTORY, HORIZONS, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.names import AMENDMENTS, HISTORY, HORIZONS, IMPORTED, PARTS, REJECTED, SNAPSHOTS
 from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 from tests.support.generated.collections import NAMES, World, id_of, lineages, python_id
@@ -324,9 +325,15 @@ def test_an_expired_rejected_event_goes_and_leaves_its_document_unknown(recordin
     about = {name: taken[name] for name in ("_id", "namespace", "document_id", "operation", "cluster_time")}
     history[REJECTED].insert_one({**about, "event": b"secret", "error": "TooLarge"})
 
+    for when in (times[0].seconds - 3600, times[4].seconds + 3600):
+        entry = {"_id": Binary(when.to_bytes(16, "big")), "timestamp": datetime.fromtimestamp(when, UTC)}
+        history[IMPORTED].insert_one({**entry, "namespace": namespace, "document_id": 1, "changes": []})
+
     expire(history, namespace, times[1])
 
     assert history[REJECTED].count_documents({}) == 0
+    assert history[IMPORTED].count_documents({}) == 1
+    assert history[AMENDMENTS].count_documents({}) == 0, "nobody would ever take these notes away"
     with Reader(recording._client, history.name) as reader:
         for at in times[1:3]:
             with pytest.raises(UnknownStateError, match="horizon"):

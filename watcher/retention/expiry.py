@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bson import Binary
+from bson import Binary, DatetimeMS
 from pymongo import WriteConcern
 
 from change_history.bson import raw
@@ -27,7 +27,17 @@ from change_history.reconstruct import trust
 from change_history.reconstruct.entries import Following, timelines, unless_rejected
 from change_history.reconstruct.reads import in_ids
 from change_history.stored import amendments, exact
-from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.names import (
+    DOCUMENT_TIMELINE,
+    HISTORY,
+    IMPORTED,
+    NAMESPACE_TIMELINE,
+    PARTS,
+    REJECTED,
+    SEAL_LEAVES,
+    SEALS,
+    SNAPSHOTS,
+)
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 from watcher.retention.stretches import STAYS, stretches
@@ -299,7 +309,7 @@ class Expiry:
         if not bases:
             return
         documents = {identity(raw.fields(each)): self._large.fitted(each) for each in bases}
-        amendments.note(self._database, amendments.Kind.LATE, list(documents))
+        self._note(amendments.Kind.LATE, list(documents))
 
         def insert(session: ClientSession | None) -> None:
             new = dict(documents)
@@ -316,12 +326,17 @@ class Expiry:
             if time.monotonic() - self._renewed > _RENEW_EVERY_S:
                 self._claim.renew()
                 self._renewed = time.monotonic()
-            amendments.note(self._database, amendments.Kind.EXPIRED, ids)
+            self._note(amendments.Kind.EXPIRED, ids)
             for start in range(0, len(ids), _MOST_ENTRIES):
                 some = [Binary(each) for each in ids[start : start + _MOST_ENTRIES]]
                 self._soon.delete_many({"_id": {"$in": some}})
                 self._pace.done(len(some))
         return len(ids)
+
+    def _note(self, kind: amendments.Kind, ids: list[bytes]) -> None:
+        """Leave word of what is done to entries, where anything is sealed: else nobody would ever take it away."""
+        if any(self._database[name].find_one({}, {"_id": 1}) is not None for name in (SEALS, SEAL_LEAVES)):
+            amendments.note(self._database, kind, ids)
 
     def _beside(self, horizon: ClusterTime) -> int:
         """Remove what else there is of the time before the horizon."""
@@ -329,6 +344,9 @@ class Expiry:
         self._snapshots.delete_many({"namespace": self._namespace, "_id": upto})
         known = {"namespace": self._namespace, "cluster_time": {"$lte": horizon.timestamp}}
         removed = self._rejected.delete_many(known).deleted_count
+        imported = self._database.get_collection(IMPORTED, write_concern=_MAJORITY)
+        older = {"namespace": self._namespace, "timestamp": {"$lte": DatetimeMS(horizons.wall_ms(horizon))}}
+        removed += imported.delete_many(older).deleted_count
         self._orphans(horizon)
         return removed
 

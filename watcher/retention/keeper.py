@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 _STEPS = 100
 _LONGEST_STEP_S = 3600
-_LOOK_EVERY_S = 1.0
+_LONGEST_PAUSE_S = 60.0
 _AT_ONCE = 1000
 _AFTER_FAILURE_S = 10.0
 _NEVER = ClusterTime(2**63)
@@ -169,7 +169,7 @@ class Keeper:
         if not self._rules and self._snapshot_age is None:
             return
         try:
-            while not stop.wait(_LOOK_EVERY_S):
+            while not stop.wait(self._look_every_s()):
                 try:
                     for due in self.due():
                         if _is_worth_it(due):
@@ -182,6 +182,11 @@ class Keeper:
                     stop.wait(_AFTER_FAILURE_S)
         except EndedError:
             return
+
+    def _look_every_s(self) -> float:
+        """How often it is worth looking whether anything is due."""
+        ages = [rule.seconds for rule in self._rules] + [self._snapshot_age]
+        return min([_LONGEST_PAUSE_S, *(_step(age) for age in ages if age is not None)])
 
     def _expire(self, due: Due, pace: Pace) -> None:
         try:
@@ -209,7 +214,12 @@ def _is_worth_it(due: Due) -> bool:
         return False
     if due.horizon is None or not due.is_complete:
         return True
-    return due.due.seconds - due.horizon.seconds >= min(max(age // _STEPS, 1), _LONGEST_STEP_S)
+    return due.due.seconds - due.horizon.seconds >= _step(age)
+
+
+def _step(age: int) -> int:
+    """By how many seconds the horizon of an age moves at once."""
+    return min(max(age // _STEPS, 1), _LONGEST_STEP_S)
 
 
 def _now(database: Database[Any]) -> int:
