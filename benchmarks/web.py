@@ -173,7 +173,8 @@ def followers(port: int, number: int) -> Iterator[list[int]]:
     """So many clients that follow, in a process of their own; at the end, how many events each has got."""
     program = [sys.executable, __file__, "--follow", str(port), str(number)]
     process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    time.sleep(3)
+    assert process.stdout is not None
+    process.stdout.readline()  # all of them follow
     heard: list[int] = []
     try:
         yield heard
@@ -185,12 +186,17 @@ def followers(port: int, number: int) -> Iterator[list[int]]:
 async def follow(port: int, number: int) -> list[int]:
     """Follow so many times at once until standard input ends; how many events each has got."""
     heard = [0] * number
+    begun = 0
 
     async def one(mine: int) -> None:
+        nonlocal begun
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /api/v1/follow?namespace=bench.lag HTTP/1.1\r\nHost: localhost\r\n\r\n")
         while line := await reader.readline():
             heard[mine] += line.startswith(b"data:")
+            begun += line.startswith(b"retry:")
+            if begun == number and line.startswith(b"retry:"):
+                print("all of them follow", flush=True)
 
     all_of_them = [asyncio.ensure_future(one(mine)) for mine in range(number)]
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
