@@ -13,7 +13,7 @@ from bson import Binary
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query import activity, backwards, briefs
-from change_history.query.selection import Selection
+from change_history.query.selection import EVERYTHING, Selection
 from change_history.query.transactions import name_of
 from change_history.reconstruct.reads import is_id
 from change_history.stored import operations
@@ -47,6 +47,12 @@ _STEP_S = {"hour": 3600, "day": 86_400}
 def newest(look: Look, namespaces: Sequence[str], limit: int, before: ClusterTime | None = None) -> list[Brief]:
     """The newest events of some collections."""
     collection = look.reader.collection_of_history
+    if len(namespaces) > 1 and before is None:
+        if look.history.reads_everything:
+            read = briefs.read(collection, {"operation": {"$ne": operations.GAP}}, EVERYTHING, limit)
+            return visible(look, read)
+        ends = [(activity.last(collection, namespace) or 0, namespace) for namespace in namespaces]
+        namespaces = [namespace for _, namespace in sorted(ends, reverse=True)[:limit]]
     found: list[Brief] = []
     for namespace in namespaces:
         query: dict[str, Any] = {"namespace": namespace}
