@@ -193,6 +193,8 @@ cdef inline bint read_level(
     cdef Entry *entry
     if depth == DEEPEST:
         return False
+    if container.value != NULL and (container.size < 1 or container.value[container.size - 1] != 0):
+        return False  # it does not end as a document does
     if not (read_array_delta(tree, delta) if of_array else read_document_delta(tree, delta, depth == 0)):
         return False
     last = tree.count
