@@ -280,3 +280,22 @@ def test_a_poisoned_snapshot_is_found_on_request(case: _Case) -> None:
     assert found.exit_code == exit_codes.DIFFERENT
     assert json_util.loads(found.stdout.splitlines()[0])["what"] == "snapshot"
     case.recording.restart()
+
+
+@pytest.mark.parametrize("command", ["seal", "run"])
+def test_a_key_or_a_file_that_cannot_be_used_is_refused_at_the_door(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Seals that nobody signs, or that go nowhere, would be believed in for a year."""
+    monkeypatch.setenv("WATCHER_SEAL", "on")
+    monkeypatch.setenv("WATCHER_HTTP_PORT", "0")
+    monkeypatch.setenv("WATCHER_SEAL_KEY_FILE", str(tmp_path / "missing.pem"))
+    refused = subprocess.run([sys.executable, "-m", "watcher", command], capture_output=True, text=True, check=False)
+    assert refused.returncode == exit_codes.FATAL, refused.stderr
+    assert "missing.pem cannot be read" in refused.stderr
+
+    monkeypatch.delenv("WATCHER_SEAL_KEY_FILE")
+    monkeypatch.setenv("WATCHER_SEAL_FILE", str(tmp_path / "no folder" / "seals"))
+    refused = subprocess.run([sys.executable, "-m", "watcher", command], capture_output=True, text=True, check=False)
+    assert refused.returncode == exit_codes.FATAL, refused.stderr
+    assert "WATCHER_SEAL_FILE" in refused.stderr
