@@ -33,7 +33,7 @@ CONTEXTS = "watcher_context"
 MARKER = "end"
 
 
-class _NoHistory:
+class NoHistory:
     """No document is known from history."""
 
     def begin(self, _recorded: Recorded, _stored: int) -> None:
@@ -89,7 +89,7 @@ class Daemon:
     def start(self) -> None:
         """Go on from the position that was saved, knowing nothing else."""
         self._listener = Listener(self._client, self.scope, self._batch_size, self.safe, pre_images=True)
-        self._recorder = Recorder(PreImageCache(_NoHistory()), Contexts(CONTEXTS), Stamps(self._fields))
+        self._recorder = Recorder(PreImageCache(NoHistory()), Contexts(CONTEXTS), Stamps(self._fields))
 
     def kill(self) -> None:
         """End without a word, and start again."""

@@ -9,10 +9,16 @@ import bson
 import pytest
 from bson import Decimal128, Int64, ObjectId
 
+from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import document_to_python
+from change_history.redaction import Rule
+from tests.support.actors import NoHistory
 from tests.support.handmade_events import an_event
-from watcher.events import record
+from watcher.events import fast_path, record
 from watcher.stream.actors.stamps import Stamps
+from watcher.stream.batch import Batch, Position
+from watcher.stream.pre_image_cache import PreImageCache
+from watcher.stream.recorder import Recorder
 
 BY = {
     "_id": 7,
@@ -143,3 +149,20 @@ def test_a_stamp_that_a_document_has_twice_names_nobody() -> None:
     twice = bson.encode({"_id": 7, "by": "a", "ty": "b"}).replace(b"ty\0", b"by\0")
     event = bson.encode({**bson.decode(an_event("insert")), "fullDocument": bson.raw_bson.RawBSONDocument(twice)})
     assert stamped(event, "by") is None
+
+
+@pytest.mark.parametrize("rule", ["shop.users:updated_by=drop", "shop.users:updated_by=hash", "*.*:updated_by=mask"])
+def test_a_stamp_that_is_withheld_names_nobody(rule: str) -> None:
+    """Disaster: what a rule keeps out of the changes stands in the actor. Also where a companion leads to it."""
+    redaction = fast_path.redaction([Rule.parse(rule)], b"k" * 32)
+    events = [
+        INSERT,
+        update({"u": {"updated_by": "bob"}}),
+        update({"u": {"updated_at": LATER}}),
+        replace({**BY, "updated_by": "bob", "updated_at": LATER}),
+    ]
+    recorder = Recorder(PreImageCache(NoHistory()), None, Stamps(["updated_by:updated_at"]), redaction)
+    recorded = recorder.record(Batch(events, Position(b"", BEGINNING_OF_TIME)))
+    assert len(recorded.entries) == len(events)
+    for entry in recorded.entries:
+        assert not any(name in entry.document for name in (b"alice", b"bob", b"\x03actor\x00"))
