@@ -10,12 +10,14 @@ from bson import Int64, ObjectId
 
 from change_history import Actor
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
 from change_history.stored import actor, chunks
 from change_history.stored.event import to_event
 from models import HistoryModel
 from tests.support.handmade_events import an_event
 from watcher.events import record
+from watcher.stream.batch import Entry, Position, Recorded
 
 OBJECT_ID = ObjectId("65f0c0ffee65f0c0ffee65f0")
 HISTORY = record.record(an_event("insert", fullDocument={"_id": 7, "actor": {"id": "a field of the document"}}))
@@ -58,3 +60,23 @@ def test_a_document_in_chunks_has_its_actor_in_the_head() -> None:
     event = to_event(head)
     assert event.parts == [piece.id for piece in pieces]
     assert event.actor == Actor(id="alice", provenance="context")
+
+
+def batch(time: int, events: int, **values: Any) -> Recorded:
+    """So much history up to a cluster time."""
+    found = Recorded([Entry(HISTORY, b"")] * events, [], Position(b"", ClusterTime(time)))
+    for name, value in values.items():
+        setattr(found, name, value)
+    return found
+
+
+def test_the_checkpoint_of_joined_batches_stays_before_a_transaction_that_is_not_whole() -> None:
+    """Disaster: a kill, and whoever goes on amid the transaction does not know who wrote."""
+    whole, begins, goes_on = batch(1, 3), batch(3, 4, safe=Position(b"", ClusterTime(2)), unsafe=3), batch(3, 5)
+    goes_on.safe, goes_on.unsafe = None, 5
+    begins.join(goes_on)
+    assert (begins.position.cluster_time, begins.safe, begins.unsafe) == (3, Position(b"", ClusterTime(2)), 8)
+    whole.join(begins)
+    assert (whole.safe, whole.unsafe, len(whole)) == (Position(b"", ClusterTime(2)), 8, 12)
+    whole.join(batch(4, 1))
+    assert (whole.safe, whole.unsafe) == (Position(b"", ClusterTime(4)), 0)
