@@ -12,6 +12,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memset
 
 from watcher.events._blake2 cimport put_digest
+from watcher.events._blake2b cimport DIGEST_BYTES, blake2b_keyed
 from watcher.events._changes cimport HISTORY, PRE_IMAGE, UNKNOWN, Writing, deeper, put_change
 from watcher.events._event cimport (
     DELETE, INSERT, LONGEST_TOKEN, OTHER, REPLACE, UPDATE,
@@ -297,18 +298,26 @@ cdef class Withholding:
             (`literal`, `glob`, `any depth`), or how a rule at its end withholds; then the positions that come with it.
         start: the positions at which the rules begin.
         hashing: writes a digest of a type and a value, as the payload of a withheld value.
+        key: of the digests, 64 bytes at most.
     """
 
     cdef Rules rules
     cdef list kept
+    cdef bytes head
     cdef object hashing
 
-    def __init__(self, list parts, start, hashing):
+    def __init__(self, list parts, start, hashing, bytes key not None):
         cdef Position *position
         if len(parts) > MOST_POSITIONS:
             raise OverflowError("too many rules")
         self.kept = [text for text, _, _ in parts]
         self.hashing = hashing
+        self.head = hashing(0, b"")[:-DIGEST_BYTES]
+        self.rules.hashed_head = <Bytes>PyBytes_AS_STRING(self.head)
+        self.rules.hashed_head_size = PyBytes_GET_SIZE(self.head) if key else 0
+        if PyBytes_GET_SIZE(key) > 64:
+            raise OverflowError("too long a key")
+        blake2b_keyed(self.rules.keyed, <Bytes>PyBytes_AS_STRING(key), <int>PyBytes_GET_SIZE(key), DIGEST_BYTES)
         self.rules.count = len(parts)
         self.rules.start = start
         self.rules.ended = 0

@@ -7,6 +7,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, int32_t, uint8_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from watcher.events._blake2b cimport DIGEST_BYTES, MOST_HASHED, blake2b_of
 from watcher.events._read cimport (
     ARRAY, BINARY, BOOLEAN, DOCUMENT, END, FOUND, INT32, INT64, SMALLEST_DOCUMENT, STRING, SYMBOL,
     Bytes, Document, Element, Read,
@@ -56,6 +57,9 @@ cdef struct Rules:
     uint64_t ended
     uint64_t of_size[MOST_SIZES]  # positions that a key of a size can match; the last is of all longer ones
     uint64_t of_first[256]  # those that a key with a first byte can match
+    uint64_t keyed[8]  # the state of BLAKE2b after the key
+    Bytes hashed_head  # of a hashed value: what is before the digest; empty without a key
+    Py_ssize_t hashed_head_size
     bint touched  # something was withheld
     bint marked  # and a value is marked as changed
     Bytes magic
@@ -211,6 +215,7 @@ cdef inline bint put_withheld(
     cdef Bytes last = NULL, last_before = NULL
     cdef Py_ssize_t shown, before
     cdef bytes written
+    cdef uint8_t digest[DIGEST_BYTES]
     rules.touched = True
     if looks_withheld(rules, found) or (was.value != NULL and looks_withheld(rules, was)):
         return False
@@ -228,6 +233,10 @@ cdef inline bint put_withheld(
         put_head(rules, buffer, c"m", found.kind, shown, differs)
         if shown:
             put(buffer, last, shown)
+    elif rules.hashed_head_size and found.size <= MOST_HASHED:
+        blake2b_of(rules.keyed, found.kind, found.value, <int>found.size, digest)
+        put(buffer, rules.hashed_head, rules.hashed_head_size)
+        put(buffer, digest, DIGEST_BYTES)
     else:
         written = hashing(found.kind, PyBytes_FromStringAndSize(<const char *>found.value, found.size))
         put(buffer, PyBytes_AS_STRING(written), PyBytes_GET_SIZE(written))

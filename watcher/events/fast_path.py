@@ -115,7 +115,7 @@ class _Quick(Redactor):
                 (*_position(part, str(paths.ends[number].how) if part is None else ""), paths.reached[number])
                 for number, part in enumerate(paths.parts)
             ]
-            self._quick = _compiled.Withholding(positions, paths.start, redacted.hashing(key))
+            self._quick = _compiled.Withholding(positions, paths.start, redacted.hashing(key), key)
 
     def document(self, document: bytes) -> bytes:
         found = self._quick.document(document) if self._quick is not None else None
