@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from change_history.bson.values import DBPointer, Symbol, Undefined, to_raw
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
-from watcher.cli.parsing import arguments, literals
+from watcher.cli.parsing import arguments
 from watcher.cli.parsing.arguments import DocumentId
-from watcher.cli.rendering.value_text import text_of
+from watcher.words import literals
+from watcher.words.value_text import text_of
 
 PRINTED: list[Any] = [
     ObjectId("66f2a1c0e4b0d52a3c9f1e77"),

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from change_history.bson import extended_json
 from change_history.bson.values import to_raw
-from watcher.cli.parsing import literals, times
 from watcher.cli.parsing.arguments import DocumentId, Namespace, Time
 from watcher.cli.parsing.options import contradictions
+from watcher.words import literals, times
 
 NOW = datetime(2024, 5, 3, 12, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from change_history import ABSENT, UNKNOWN, Redacted
 from change_history.bson import extended_json, raw, redacted
 from change_history.bson.redacted import How
 from change_history.bson.values import document_to_python, to_python, to_raw
-from watcher.cli.rendering.value_text import text_of
+from watcher.words.value_text import text_of
 
 KEY = redacted.key_from("a secret nobody guesses")
 

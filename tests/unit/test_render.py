@@ -21,7 +21,7 @@ from models import ABSENT, UNKNOWN
 from watcher.cli.rendering.events import Renderer
 from watcher.cli.rendering.lines import Drawn
 from watcher.cli.rendering.terminal import PipedConsole
-from watcher.cli.rendering.value_text import text_of
+from watcher.words.value_text import text_of
 
 WHEN = datetime(2024, 5, 1, 12, 3, 22, 123000, tzinfo=UTC)
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -12,8 +12,8 @@ from bson import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.cli.parsing import times
 from watcher.cli.parsing.arguments import At
+from watcher.words import times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

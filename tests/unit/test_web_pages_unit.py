@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from change_history.bson.values import ABSENT, document_to_python, to_raw
 from change_history.diff.compare import compare
 from tests.support.generated.documents import documents, every_type
-from watcher.cli.parsing import literals
 from watcher.web.pages import links, references, values
 from watcher.web.pages.tree import Marks, Tree, changed, flat
+from watcher.words import literals
 
 
 def _is_read_back(document_id: Any) -> bool:

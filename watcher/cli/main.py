@@ -38,7 +38,11 @@ _COMMANDS = {
     "config": "Show the settings.",
 }
 
-_READING = {"log", "show", "diff", "blame", "export", "stats", "gaps"}
+_FOLDERS = {
+    "reading": {"log", "show", "diff", "blame", "export", "stats", "gaps"},
+    "keeping": {"import", "rejected", "snapshots", "retention", "baseline", "erase", "seal", "verify", "lake"},
+}
+"""Where their modules are; the others are in `operating`."""
 
 
 class Lazy(click.Group):
@@ -52,7 +56,7 @@ class Lazy(click.Group):
         """The command of that name, from the module of that name."""
         if cmd_name not in _COMMANDS:
             return None
-        folder = "reading" if cmd_name in _READING else "operating"
+        folder = next((folder for folder, names in _FOLDERS.items() if cmd_name in names), "operating")
         name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         module = importlib.import_module(f"{__package__}.commands.{folder}.{name}")
         command: click.Command = getattr(module, name)

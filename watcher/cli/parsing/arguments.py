@@ -80,7 +80,7 @@ class DocumentId(Type[Any]):
         """Read it, or end with what may be written."""
         from bson.errors import BSONError
 
-        from watcher.cli.parsing import literals
+        from watcher.words import literals
 
         try:
             return literals.document_id(value) if type(value) is str else value
@@ -97,7 +97,7 @@ class Value(Type[Any]):
         """Read it, or end with what may be written."""
         from bson.errors import BSONError
 
-        from watcher.cli.parsing import literals
+        from watcher.words import literals
 
         try:
             return literals.value(value) if type(value) is str else value
@@ -169,7 +169,7 @@ class Time(Type[Any]):
         """Read it, or end with what may be written."""
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]
-        from watcher.cli.parsing import times
+        from watcher.words import times
 
         try:
             point = times.parse(value, zone_chosen(ctx))
@@ -262,7 +262,7 @@ class At(Type[Any]):
             if not self._versions:
                 self.fail(f"{value!r} is the number of a version, which only a document has; name its ID", param, ctx)
             return int(text)
-        from watcher.cli.parsing import times
+        from watcher.words import times
 
         point = Time(_LAST_FORM, *([_VERSION_FORM] if self._versions else [])).convert(value, param, ctx)
         if not times.names_its_zone(text):

@@ -185,7 +185,7 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
     since, until = given.get("since"), given.get("until")
     if since is None or until is None:
         return
-    from watcher.cli.parsing import times
+    from watcher.words import times
 
     same_clock = type(since) is type(until)
     if since > until if same_clock else times.seconds(since) - times.seconds(until) > _SLACK_S:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson.values import to_raw
-from watcher.cli.parsing import literals
-from watcher.cli.rendering import value_text
-from watcher.cli.rendering.value_text import printable, words
+from watcher.words import literals, value_text
+from watcher.words.value_text import printable, words
 
 if TYPE_CHECKING:
     from change_history.query.actors import Authors

@@ -15,9 +15,9 @@ import click
 from change_history.bson import extended_json
 from change_history.query.transactions import event_name
 from watcher.cli import session
-from watcher.cli.parsing import times
 from watcher.cli.rendering import actors, event_words
-from watcher.cli.rendering.value_text import printable, shorten, text_of
+from watcher.words import times
+from watcher.words.value_text import printable, shorten, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

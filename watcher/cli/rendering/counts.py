@@ -14,7 +14,7 @@ from bson import Int64
 from change_history.bson import extended_json
 from change_history.query.stats import Numbers
 from watcher.cli.rendering import actors, terminal
-from watcher.cli.rendering.value_text import number, printable, text_of, words
+from watcher.words.value_text import number, printable, text_of, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

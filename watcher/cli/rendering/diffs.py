@@ -14,8 +14,8 @@ from change_history.bson import extended_json, raw
 from change_history.bson.paths import dotted
 from change_history.bson.values import Missing, to_python
 from change_history.diff.compare import Kind
-from watcher.cli.rendering import value_text
 from watcher.cli.rendering.lines import Line
+from watcher.words import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

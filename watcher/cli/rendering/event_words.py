@@ -11,8 +11,8 @@ from bson import ObjectId
 from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT
 from change_history.query import gaps, transactions
-from watcher.cli.parsing import times
-from watcher.cli.rendering.value_text import printable, shorten, text_of
+from watcher.words import times
+from watcher.words.value_text import printable, shorten, text_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo

@@ -23,8 +23,7 @@ from change_history.diff.compare import array_differences
 from change_history.query import gaps
 from change_history.query.conditions import same
 from change_history.stored.event import path_of
-from watcher.cli.parsing import times
-from watcher.cli.rendering import actors, value_text
+from watcher.cli.rendering import actors
 from watcher.cli.rendering.event_words import (
     ACTOR_STYLE,
     ARROW,
@@ -39,7 +38,8 @@ from watcher.cli.rendering.event_words import (
     transaction_name,
 )
 from watcher.cli.rendering.lines import Line
-from watcher.cli.rendering.value_text import printable
+from watcher.words import times, value_text
+from watcher.words.value_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

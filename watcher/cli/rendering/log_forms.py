@@ -14,7 +14,7 @@ from change_history.bson.values import ABSENT
 from change_history.stored.event import to_event
 from watcher.cli import session
 from watcher.cli.rendering import event_words
-from watcher.cli.rendering.value_text import words
+from watcher.words.value_text import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

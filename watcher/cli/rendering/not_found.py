@@ -17,8 +17,9 @@ from change_history.bson import extended_json
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query import transactions
 from change_history.stored.event import to_event
-from watcher.cli.parsing import arguments, literals, times
-from watcher.cli.rendering import event_words, value_text
+from watcher.cli.parsing import arguments
+from watcher.cli.rendering import event_words
+from watcher.words import literals, times, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,10 +20,10 @@ from change_history.query import transactions
 from change_history.stored.event import Transaction
 from change_history.stored.names import ABANDONED, DONE
 from watcher.cli import session
-from watcher.cli.parsing import times
-from watcher.cli.rendering import actors, diffs, events, not_found, states, value_text
+from watcher.cli.rendering import actors, diffs, events, not_found, states
 from watcher.cli.rendering.lines import Line, standard_output
-from watcher.cli.rendering.value_text import printable
+from watcher.words import times, value_text
+from watcher.words.value_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

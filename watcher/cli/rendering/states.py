@@ -25,10 +25,10 @@ from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.order import BEGINNING
 from watcher.cli import exit_codes
-from watcher.cli.parsing import times
 from watcher.cli.rendering import actors, event_words, not_found
-from watcher.cli.rendering.value_text import printable, text_of
 from watcher.cli.session import CommandError, say, until_closed
+from watcher.words import times
+from watcher.words.value_text import printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import Any
 
 from bson.regex import Regex
 
-from watcher.cli.parsing import literals
+from watcher.words import literals
 
 FORM = 'FIELD OP VALUE with =, !=, <, <=, > or >=: status = "paid"'
 MOST = 20

@@ -19,8 +19,8 @@ from bson.errors import BSONError
 from change_history.bson.values import to_raw
 from change_history.query import transactions
 from change_history.stored.operations import ALL
-from watcher.cli.parsing import literals, times
 from watcher.web import problems
+from watcher.words import literals, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

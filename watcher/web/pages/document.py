@@ -19,11 +19,11 @@ from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.event import path_of
 from watcher.cli.rendering import not_found
-from watcher.cli.rendering.value_text import is_plain_word, printable
 from watcher.web import problems
 from watcher.web.pages import links, said, values
 from watcher.web.pages.look import Elsewhere, Page, Plain
 from watcher.web.pages.tree import Marks, Tree, changed, flat, marks
+from watcher.words.value_text import is_plain_word, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -18,7 +18,7 @@ from change_history.bson import extended_json
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query.briefs import LeftOut
 from change_history.query.transactions import event_name, name_of
-from watcher.cli.parsing import literals, times
+from watcher.words import literals, times
 
 if TYPE_CHECKING:
     from change_history.reconstruct.point_in_time import PointInTime

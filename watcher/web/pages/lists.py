@@ -18,10 +18,10 @@ from change_history.query.transactions import name_of
 from change_history.reconstruct.reads import is_id
 from change_history.stored import operations
 from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
-from watcher.cli.parsing import literals
 from watcher.web import problems
 from watcher.web.pages import links, said
 from watcher.web.pages.look import Page
+from watcher.words import literals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,9 +12,9 @@ from change_history.bson.values import ABSENT
 from change_history.query import transactions
 from change_history.query.briefs import LeftOut
 from change_history.reconstruct.point_in_time import NoSuchVersionError
-from watcher.cli.parsing import literals
 from watcher.web import problems
 from watcher.web.pages import links, values
+from watcher.words import literals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from change_history.query.transactions import name_of
-from watcher.cli.parsing import times
-from watcher.cli.rendering.value_text import number, printable, words
 from watcher.web.pages import links, said, values
+from watcher.words import times
+from watcher.words.value_text import number, printable, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ from change_history.bson.paths import dotted_text
 from change_history.bson.values import ABSENT, UNKNOWN
 from change_history.query import gaps
 from change_history.stored.event import path_of
-from watcher.cli.parsing import times
 from watcher.web.pages import links, values
+from watcher.words import times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,12 +15,12 @@ from change_history.query import backwards, briefs
 from change_history.reconstruct.reads import is_id
 from change_history.stored.names import DOCUMENT_TIMELINE
 from change_history.stored.reading import as_query
-from watcher.cli.parsing import literals
 from watcher.cli.rendering import not_found
 from watcher.web import problems
 from watcher.web.pages import links, said
 from watcher.web.pages.lists import _before, visible, written
 from watcher.web.pages.look import Elsewhere, Page
+from watcher.words import literals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

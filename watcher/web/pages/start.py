@@ -13,9 +13,9 @@ from pymongo.errors import PyMongoError
 
 from change_history.query import activity
 from change_history.stored.names import CHECKPOINTS
-from watcher.cli.parsing import times
 from watcher.web.pages import links, said
 from watcher.web.pages.look import Page
+from watcher.words import times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

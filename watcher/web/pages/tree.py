@@ -13,8 +13,8 @@ from change_history.bson import raw
 from change_history.bson.paths import decoded
 from change_history.bson.values import Missing
 from change_history.diff.compare import Kind, compare
-from watcher.cli.rendering.value_text import ELLIPSIS
 from watcher.web.pages import values
+from watcher.words.value_text import ELLIPSIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

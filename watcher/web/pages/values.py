@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from change_history.bson import raw
 from change_history.bson.values import Missing, Symbol, Undefined, to_python
 from change_history.query.briefs import LeftOut
-from watcher.cli.rendering.value_text import ELLIPSIS, key_text, printable, text_of
+from watcher.words.value_text import ELLIPSIS, key_text, printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

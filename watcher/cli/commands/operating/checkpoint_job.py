@@ -17,11 +17,11 @@ from config import log as logs
 from config.settings import Baseline
 from watcher.cli import exit_codes
 from watcher.cli.commands.operating.deployments import in_words, reach
-from watcher.cli.parsing import times
-from watcher.cli.rendering.value_text import printable
 from watcher.cli.session import CommandError
 from watcher.leadership.lease import holder_of
 from watcher.operations.position import CAUSE, Move, Relocation, position_of, time_of
+from watcher.words import times
+from watcher.words.value_text import printable
 
 if TYPE_CHECKING:
     from datetime import tzinfo

@@ -78,7 +78,7 @@ def _examined(settings: Settings, *, as_json: bool) -> list[Finding]:
 
 def _print(findings: list[Finding]) -> None:
     from watcher.cli.rendering import terminal
-    from watcher.cli.rendering.value_text import printable
+    from watcher.words.value_text import printable
 
     session.survive_any_character()
     styles = {"ok": "green", "warning": "yellow", "problem": "bold red", "unchecked": "magenta"}

@@ -97,8 +97,8 @@ def _document(division: Division) -> dict[str, Any]:
 
 
 def _show(document: dict[str, Any], *, zone: tzinfo | None) -> None:
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import terminal
+    from watcher.words import times
 
     session.survive_any_character()
     rows = [

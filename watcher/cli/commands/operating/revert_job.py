@@ -26,10 +26,11 @@ from change_history.revert.errors import (
 )
 from change_history.revert.merge import InsideArrayError
 from watcher.cli import exit_codes
-from watcher.cli.parsing import arguments, times
+from watcher.cli.parsing import arguments
 from watcher.cli.rendering import not_found, reverts, states
 from watcher.cli.session import CommandError, history_uri, open_client, say, until_closed
 from watcher.embedded.server import find_running
+from watcher.words import times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ from change_history.bson.extended_json import dumps_raw
 from change_history.diff import json_patch
 from change_history.diff.compare import compare
 from watcher.cli import exit_codes, session
-from watcher.cli.parsing import times
-from watcher.cli.rendering import actors, diffs, states, value_text
+from watcher.cli.rendering import actors, diffs, states
 from watcher.cli.rendering.lines import Line, standard_output
 from watcher.cli.session import CommandError, say
+from watcher.words import times, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

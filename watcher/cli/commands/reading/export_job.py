@@ -20,10 +20,10 @@ from change_history.export.tables import Format
 from change_history.export.writers import NoParquetError, writer_of
 from change_history.reconstruct.state import UnknownStateError
 from watcher.cli import exit_codes, session
-from watcher.cli.parsing import times
-from watcher.cli.rendering import terminal, value_text
+from watcher.cli.rendering import terminal
 from watcher.cli.rendering.not_found import message
 from watcher.cli.session import CommandError
+from watcher.words import times, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

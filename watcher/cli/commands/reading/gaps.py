@@ -47,9 +47,9 @@ def gaps(context: Context, *, as_json: bool, zone: tzinfo | None) -> None:
 def _show(found: list[RawBSONDocument], zone: tzinfo | None) -> None:
     from change_history.query.gaps import view
     from change_history.stored.event import to_event
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import event_words, terminal
-    from watcher.cli.rendering.value_text import printable
+    from watcher.words import times
+    from watcher.words.value_text import printable
 
     terminal.show_table(
         _COLUMNS,

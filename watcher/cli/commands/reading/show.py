@@ -88,7 +88,7 @@ def show(
 
     named = is_given("document_id")
     if lake is not None:
-        from watcher.cli.commands.operating import lake_job
+        from watcher.cli.commands.keeping import lake_job
 
         document = lake_job.document(lake, store, namespace, document_id, cast("Moment | None", at))
         _show_one(document, namespace, document_id, _printer(as_json, as_bson, pretty=True))
@@ -128,7 +128,8 @@ def _show_collection(
     zone: Any,
     show_one: Callable[[bytes], bool],
 ) -> None:
-    from watcher.cli.rendering import states, value_text
+    from watcher.cli.rendering import states
+    from watcher.words import value_text
 
     collection = history.collection(namespace, at)
     shown = unknown = 0

@@ -98,7 +98,7 @@ def stats(
         session.survive_any_character()
         counts.stats_tables(found, zone, with_namespaces=namespace is None)
     if lost:
-        from watcher.cli.rendering.value_text import words
+        from watcher.words.value_text import words
 
         click.echo(f"What happened in {words(lost, 'gap')} is not known: see `watcher gaps`.", err=True)
 
@@ -120,8 +120,8 @@ def _by_actor(history: Reader, counting: Stats, selection: Selection, zone: tzin
 def _count(counting: Stats, *, top: int, zone: tzinfo | None) -> Everything:
     from pymongo.errors import OperationFailure
 
-    from watcher.cli.parsing import times
     from watcher.cli.rendering import terminal
+    from watcher.words import times
 
     with terminal.working("counting collections, days, documents, fields"):
         try:

@@ -40,7 +40,7 @@ def rebuild(context: Context, *, namespace: str | None, document_id: Any, keep: 
     be interrupted, and gone on with by --continue; until it is done, asking what was is slower, and no less
     right.
     """
-    from watcher.cli.commands.operating import snapshots_job
+    from watcher.cli.commands.keeping import snapshots_job
 
     named = is_given("document_id")
     snapshots_job.rebuild(context.settings(), namespace, [document_id] if named else [], keep=keep, as_json=as_json)
@@ -60,6 +60,6 @@ def verify(context: Context, *, namespace: str | None, repair: bool, as_json: bo
 
     NS is database.collection; without it, all of them. May be done while the daemon runs.
     """
-    from watcher.cli.commands.operating import snapshots_job
+    from watcher.cli.commands.keeping import snapshots_job
 
     snapshots_job.verify(context.settings(), namespace, repair=repair, as_json=as_json)

@@ -67,7 +67,7 @@ def verify(
     """
     from pathlib import Path
 
-    from watcher.cli.commands.operating import verify_job
+    from watcher.cli.commands.keeping import verify_job
 
     wanted = verify_job.Wanted(
         namespace,

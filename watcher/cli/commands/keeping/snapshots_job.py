@@ -15,10 +15,10 @@ from change_history.bson.values import to_python, to_raw
 from change_history.reader import Reader
 from change_history.reconstruct.snapshot_maker import SPACING, Difference, Document, Snapshots
 from watcher.cli import exit_codes, session
-from watcher.cli.parsing import times
 from watcher.cli.rendering import not_found, terminal
-from watcher.cli.rendering.value_text import printable, words
 from watcher.cli.session import CommandError, history_uri, open_client
+from watcher.words import times
+from watcher.words.value_text import printable, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -134,8 +134,8 @@ def _id(text: str) -> bytes:
 
 def _row(stored: Any, zone: Any) -> tuple[str, ...]:
     from change_history.bson.values import document_to_python
-    from watcher.cli.parsing import times
-    from watcher.cli.rendering.value_text import printable, text_of
+    from watcher.words import times
+    from watcher.words.value_text import printable, text_of
 
     found = document_to_python(bytes(stored.raw))
     when, place, size = found.get("rejected_at"), found.get("cluster_time"), found.get("bytes")

@@ -30,7 +30,7 @@ def retention(ctx: click.Context, *, as_json: bool, zone: tzinfo | None) -> None
     `log`, `show`, `diff`, `blame` and `revert` answer as before; of what lies beyond they say that it has expired.
     """
     if ctx.invoked_subcommand is None:
-        from watcher.cli.commands.operating import retention_job
+        from watcher.cli.commands.keeping import retention_job
 
         retention_job.show(ctx.obj.settings(), as_json=as_json, zone=zone)
 
@@ -54,7 +54,7 @@ def run(
     Without --yes, only show what would go. What has gone can only come back from a backup. It may run while the daemon
     does, and be interrupted and begun again.
     """
-    from watcher.cli.commands.operating import retention_job
+    from watcher.cli.commands.keeping import retention_job
 
     if yes and dry_run:
         raise click.UsageError("--yes and --dry-run are different things; leave one of them out.")

@@ -18,7 +18,6 @@ from change_history.reconstruct.filters import FilterError
 from change_history.stored.names import HISTORY
 from watcher.cli import exit_codes, session
 from watcher.cli.rendering import terminal
-from watcher.cli.rendering.value_text import printable, text_of, words
 from watcher.cli.session import CommandError, history_uri, open_client, say
 from watcher.erasure.active import SETTLED_AFTER_S
 from watcher.erasure.matching import ever_matched
@@ -27,6 +26,7 @@ from watcher.erasure.requests import WORKING, Erasure, Erasures
 from watcher.erasure.values import Trail
 from watcher.erasure.work import Work
 from watcher.retention.claim import ClaimedError
+from watcher.words.value_text import printable, text_of, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,6 @@ from change_history.bson.values import to_raw
 from change_history.reconstruct.trust import Unknown
 from config.log import start
 from watcher.cli import exit_codes
-from watcher.cli.parsing import times
 from watcher.cli.rendering import terminal
 from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.erasure.requests import Erasures
@@ -26,6 +25,7 @@ from watcher.lake.feed import Feed
 from watcher.lake.follower import Follower
 from watcher.lake.table import LakeError, NoDeltaError, OtherWriterError, StoreError, Table
 from watcher.signals import AbortedError, stop_signals
+from watcher.words import times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

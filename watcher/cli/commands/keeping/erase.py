@@ -116,7 +116,7 @@ def erase(
     NS is database.collection. ID is Extended JSON, or bare as in `watcher log`. What cannot be reached from here is
     named at the end.
     """
-    from watcher.cli.commands.operating import erase_job
+    from watcher.cli.commands.keeping import erase_job
 
     settings = context.settings()
     if show_all:

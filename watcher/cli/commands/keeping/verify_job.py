@@ -20,12 +20,12 @@ from change_history.seals.seal import SealKeyError, load_public, read_line
 from change_history.seals.values import Values, documents_of
 from change_history.stored.reading import RAW, is_document
 from watcher.cli import exit_codes, session
-from watcher.cli.parsing import times
 from watcher.cli.rendering import terminal
-from watcher.cli.rendering.value_text import printable, words
 from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.embedded.server import find_running
 from watcher.errors import name_of
+from watcher.words import times
+from watcher.words.value_text import printable, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,13 @@ from pymongo import ReadPreference
 
 from change_history.bson import extended_json
 from watcher.cli import exit_codes, session
-from watcher.cli.parsing import times
 from watcher.cli.rendering import terminal
-from watcher.cli.rendering.value_text import number, printable
 from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.retention.claim import ClaimedError
 from watcher.retention.expiry import Pace
 from watcher.retention.keeper import Due, Keeper
+from watcher.words import times
+from watcher.words.value_text import number, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -140,7 +140,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "0": "\0"}
 
 
 class _Reader:
-    """Reads what `watcher.cli.rendering.value_text` writes, and the shell's spelling of it."""
+    """Reads what `watcher.words.value_text` writes, and the shell's spelling of it."""
 
     def __init__(self, text: str) -> None:
         self._text = text

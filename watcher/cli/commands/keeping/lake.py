@@ -53,7 +53,7 @@ def lake() -> None:
 @click.pass_obj
 def once(context: Context, *, place: str, store: dict[str, str], as_json: bool) -> None:
     """Append what is there now, and end."""
-    from watcher.cli.commands.operating import lake_job
+    from watcher.cli.commands.keeping import lake_job
 
     lake_job.once(context, place, store, as_json=as_json)
 
@@ -73,7 +73,7 @@ def once(context: Context, *, place: str, store: dict[str, str], as_json: bool) 
 @click.pass_obj
 def run(context: Context, *, place: str, store: dict[str, str], interval_s: int) -> None:
     """Append what is there, and go on with what is new until told to stop."""
-    from watcher.cli.commands.operating import lake_job
+    from watcher.cli.commands.keeping import lake_job
 
     lake_job.run(context, place, store, interval_s)
 
@@ -115,7 +115,7 @@ def erase(
     An exporter carries out the erasures of documents by itself while they stand. This is for values (--value), and for
     documents whose erasure has ended. Stop the exporter meanwhile: there is one writer at a time.
     """
-    from watcher.cli.commands.operating import lake_job
+    from watcher.cli.commands.keeping import lake_job
 
     named = is_given("document_id")
     what = lake_job.What(namespace, document_id if named else None, fields, values, trail)
@@ -128,6 +128,6 @@ def erase(
 @click.option("--json", "as_json", is_flag=True, help="As one line of JSON.")
 def status(*, place: str, store: dict[str, str], as_json: bool) -> None:
     """Show how far a table is, and how large."""
-    from watcher.cli.commands.operating import lake_job
+    from watcher.cli.commands.keeping import lake_job
 
     lake_job.status(place, store, as_json=as_json)

@@ -1,0 +1,1 @@
+"""Commands about what is kept: bringing in, expiring, erasing, proving."""

@@ -1,0 +1,1 @@
+"""How people write values and times, and how they read them."""
