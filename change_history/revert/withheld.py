@@ -90,8 +90,8 @@ def refusal(lost: Iterable[Path]) -> str:
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     listed = ", ".join(names[:_MOST_NAMED]) + more
     return (
-        f"history withholds {listed}, so what that was cannot be put back; with --keep-withheld (keep_withheld) it "
-        "stays as it is, and is left out of a document that is not there any more"
+        f"history withholds {listed}, so what that was cannot be put back; with --keep-withheld (in Python "
+        "keep_withheld=True) it stays as it is, and is left out of a document that is not there any more"
     )
 
 

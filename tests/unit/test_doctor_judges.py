@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from bson import Timestamp
 
+from change_history.redaction import Rule as Redaction
+from config.ages import Rule as Retention
 from config.settings import PreImages
 from watcher.doctor import (
     clocks,
@@ -93,6 +95,34 @@ def test_a_changed_include_says_what_comes_and_goes() -> None:
     assert "WATCHER_INCLUDE=shop.*" in found.remedy
     assert coverage.judge(former, Scope(("shop.*", "shop.*"), (), "kept"), names).status is OK  # the same, differently
     assert coverage.judge(Scope(("shpo.*",), (), "kept"), None, names).status is WARNING
+
+
+def test_context_documents_do_not_come_or_go() -> None:
+    """They are no history whatever is included, and a checkpoint does not say what their collection is called."""
+    names = [("shop", "users"), ("shop", "watcher_context")]
+    now = Scope(("*.*",), ("shop.x",), "kept", contexts="watcher_context")
+    found = coverage.judge(now, Scope(("*.*",), (), "kept"), names)
+    assert (found.facts["comes"], found.facts["goes"]) == ([], [])
+
+
+def test_a_mistyped_rule_does_not_keep_secrets_unnoticed() -> None:
+    """It withholds nothing, and is no error."""
+    rules = [Redaction.parse("shop.usrs:password=drop"), Redaction.parse("*.users:ssn=drop")]
+    (found,) = coverage.judge_redaction(rules, ["shop.orders", "shop.users"])
+    assert found.status is WARNING
+    assert "shop.usrs:password=drop" in found.said
+    assert "shop.users" in found.remedy
+    assert not list(coverage.judge_redaction(rules, []))  # nothing is there yet
+
+
+def test_an_age_in_minutes_or_a_rule_that_never_counts_is_pointed_out() -> None:
+    """Two months, two minutes: history that has expired does not come back."""
+    rules = (Retention("shop.*", "2m"), Retention("shop.users", "1y"), Retention("shop.sesions", "30d"))
+    found = list(coverage.judge_retention(rules, ["shop.sessions", "shop.users"]))
+    assert [each.status for each in found] == [WARNING] * 3
+    assert "60d" in found[0].remedy
+    assert "rules before it" in found[1].said
+    assert "shop.sessions" in found[2].remedy
 
 
 @pytest.mark.parametrize(

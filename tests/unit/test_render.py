@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from change_history import Selection
+from change_history.bson import raw
+from change_history.bson.redacted import How, Redacted
 from change_history.bson.values import Symbol, Undefined
 from change_history.stored.actor import Actor
 from change_history.stored.event import Change, Event, Transaction
@@ -184,6 +186,23 @@ def test_an_unknown_truncation_says_what_is_known() -> None:
 def test_a_field_set_to_itself_is_a_word() -> None:
     """It only moved to the end of its document."""
     assert "a: moved to the end" in rendered(event("update", change("a", 1, 1, at_end=True)))
+
+
+@pytest.mark.parametrize(
+    "withheld", [Redacted(How.DROP), Redacted(How.ERASED), Redacted(How.MASK, raw.STRING, b"1111")]
+)
+def test_a_withheld_value_that_changed_is_never_called_unchanged(withheld: Redacted) -> None:
+    """History says the same of both values, and cannot know that they were equal."""
+    found = rendered(event("update", change("password", withheld, withheld)))
+    assert f"password: {withheld} → {withheld}" in found
+    within = rendered(event("update", change("card", {"number": withheld}, {"number": withheld})))
+    assert f"card: {{number: {withheld}}} → {{number: {withheld}}}" in within
+
+
+def test_a_hashed_value_that_stayed_is_called_unchanged() -> None:
+    """Equal digests mean equal values."""
+    hashed = Redacted(How.HASH, raw.STRING, bytes(18))
+    assert "ssn: moved, unchanged" in rendered(event("update", change("ssn", hashed, hashed)))
 
 
 def test_collection_events_read_as_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import keyword
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -51,6 +52,15 @@ class Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The commands, in the order in which a person meets them."""
         return list(_COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; where there is none of that name, say which ones are called nearly so."""
+        near = [] if args[0] in _COMMANDS else get_close_matches(args[0], _COMMANDS)
+        if near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name, from the module of that name."""

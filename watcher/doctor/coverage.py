@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from change_history import globs
+from change_history.stored.names import HISTORY
+from config.ages import rule_for
 from watcher.doctor.finding import listed, many, ok, problem, warning
 from watcher.targets.namespaces import meant_for_redaction, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from change_history.redaction import Rule as Redaction
+    from config.ages import Rule as Retention
     from watcher.doctor.finding import Finding
     from watcher.doctor.subject import Subject
     from watcher.targets.scope import Scope
 
-NAME, EXACT, PATHS = "what is watched", "included by name", "excluded paths"
+NAME, EXACT, PATHS, RULES = "what is watched", "included by name", "excluded paths", "rules"
 _ADOPT = "To go on with them: watcher checkpoint set --adopt-options --yes. Else set them back to "
 
 
@@ -35,7 +42,8 @@ def judge(now: Scope, former: Scope | None, names: Sequence[tuple[str, str]]) ->
     watched = [f"{database}.{name}" for database, name in names if now.covers(database, name)]
     facts = {"include": [*now.include], "exclude": [*now.exclude], "collections": len(watched)}
     if former is not None and former.describe() != now.describe():
-        before = [f"{database}.{name}" for database, name in names if former.covers(database, name)]
+        formerly = replace(former, contexts=now.contexts)  # context documents are no history, then as now
+        before = [f"{database}.{name}" for database, name in names if formerly.covers(database, name)]
         comes = [name for name in watched if name not in set(before)]
         goes = [name for name in before if name not in set(watched)]
         changes = [f"{what}: {listed(which)}" for what, which in (("comes", comes), ("goes", goes)) if which]
@@ -79,6 +87,51 @@ def paths(subject: Subject) -> Iterator[Finding]:
             exclude=glob,
             rule=str(rule),
         )
+
+
+def rules(subject: Subject) -> Iterator[Finding]:
+    """Rules of `REDACT` and `RETENTION` that do nothing, or much more than was meant."""
+    watched = [str(each) for each in subject.collections if subject.scope.covers(each.database, each.name)]
+    yield from judge_redaction(subject.settings.redact, watched)
+    if subject.settings.retention:
+        recorded = [name for name in subject.history[HISTORY].distinct("namespace") if name]
+        yield from judge_retention(subject.settings.retention, sorted({*watched, *recorded}))
+
+
+def judge_redaction(redact: Sequence[Redaction], watched: Sequence[str]) -> Iterator[Finding]:
+    """Rules by which nothing is withheld, of the collections that are watched."""
+    for rule in redact:
+        if watched and not any(map(rule.concerns, watched)):
+            yield warning(
+                RULES,
+                f"WATCHER_REDACT: {rule} withholds nothing: no collection that is watched is called {rule.namespace}",
+                _meant(rule.namespace, watched),
+                setting="redact",
+                rule=str(rule),
+            )
+
+
+def judge_retention(retention: tuple[Retention, ...], names: Sequence[str]) -> Iterator[Finding]:
+    """Rules by which nothing expires, and ages in minutes, of the namespaces that there are."""
+    for rule in retention:
+        fitting = [name for name in names if globs.fits((rule.glob,), *globs.split(name))]
+        if names and not fitting:
+            said = f"{rule} expires nothing: no collection is called {rule.glob}"
+            remedy = _meant(rule.glob, names)
+        elif fitting and not any(rule_for(retention, name) is rule for name in fitting):
+            said = f"{rule} does nothing: rules before it fit the same collections"
+            remedy = "The first rule that fits counts: put it before them."
+        elif rule.age.lower().endswith("m"):
+            said = f"{rule} keeps history for no more than {rule.age[:-1]} minutes"
+            remedy = "If months are meant, count them in days: 60d."
+        else:
+            continue
+        yield warning(RULES, f"WATCHER_RETENTION: {said}", remedy, setting="retention", rule=str(rule))
+
+
+def _meant(glob: str, names: Sequence[str]) -> str:
+    near = get_close_matches(glob, names)
+    return f"Did you mean {' or '.join(near)}?" if near else "If it is still to come, nothing has to be done."
 
 
 def _settings(scope: Scope) -> str:

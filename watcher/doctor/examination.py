@@ -62,6 +62,12 @@ CHECKS = (
     Check(coverage.NAME, _WATCHED, coverage.check),
     Check(coverage.EXACT, _WATCHED, coverage.exact, lambda subject: bool(subject.scope.exact)),
     Check(coverage.PATHS, _WATCHED, coverage.paths, lambda subject: bool(subject.scope.exclude)),
+    Check(
+        coverage.RULES,
+        _BOTH,
+        coverage.rules,
+        lambda subject: bool(subject.settings.redact or subject.settings.retention),
+    ),
     Check(pre_images.NAME, _WATCHED, pre_images.check),
     Check(pre_images.KEPT, _WATCHED, pre_images.kept),
     Check(oplog.NAME, _WATCHED, oplog.check),

@@ -14,6 +14,7 @@ Where it is known who did it, that stands behind what the event is about: `by al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from change_history.bson import raw
@@ -234,7 +235,7 @@ class Renderer:
             _append(line, new if old is ABSENT else old, room, style)
         elif change.truncated_to is not None and new is UNKNOWN:
             line.append(f"cut to {change.truncated_to} elements; what was cut off is unknown", "italic")
-        elif not isinstance(old, Missing) and same(old, new):
+        elif not isinstance(old, Missing) and same(old, new) and not _may_differ(old):
             line.append("moved to the end" if change.at_end else "moved, unchanged", "italic")
         else:
             old_text, new_text = _side_by_side(old, new, room)
@@ -245,6 +246,15 @@ class Renderer:
 
     def _room(self, taken: int) -> int | None:
         return None if self._width is None else max(self._width - taken, _CONTEXT)
+
+
+def _may_differ(value: Any) -> bool:
+    """Whether two values of which history says the same may have differed, as something in them is withheld."""
+    if isinstance(value, Redacted):
+        return not value.digest
+    if isinstance(value, Mapping):
+        return any(map(_may_differ, value.values()))
+    return isinstance(value, list) and any(map(_may_differ, value))
 
 
 def _both_values(event: Event, change: Change, stored: RawBSONDocument | None) -> tuple[Value, Value]:

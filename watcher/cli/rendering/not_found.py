@@ -22,7 +22,7 @@ from watcher.cli.rendering import event_words
 from watcher.words import literals, times, value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import tzinfo
 
     from change_history.reader import Reader
@@ -60,6 +60,14 @@ def _gaps(history: Reader, selection: Selection, zone: tzinfo | None) -> Iterato
         yield f"Events of it may be lost, in {', '.join(first[:_MOST_GAPS])}{more}: see `watcher gaps`."
 
 
+def others(namespace: str, namespaces: Sequence[str]) -> str:
+    """What there is history of, where there is none of a namespace."""
+    near = get_close_matches(namespace, namespaces, _MOST_SUGGESTIONS)
+    named = near or namespaces[:_MOST_SUGGESTIONS]
+    more = "" if len(namespaces) == len(named) else " (similar names)" if near else ", and others"
+    return f"There is history of: {', '.join(map(value_text.printable, named))}{more}."
+
+
 def _searched(selection: Selection, zone: tzinfo | None) -> str:
     parts = [value_text.printable(selection.namespace) if selection.namespace is not None else "anything"]
     if selection.document_id is not ABSENT:
@@ -91,15 +99,11 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
     if namespace is None:
         return
     if namespace not in namespaces:
-        near = get_close_matches(namespace, namespaces, _MOST_SUGGESTIONS)
-        others = near or namespaces[:_MOST_SUGGESTIONS]
-        more = "" if len(namespaces) == len(others) else " (similar names)" if near else ", and others"
-        yield f"There is history of: {', '.join(map(value_text.printable, others))}{more}."
+        yield others(namespace, namespaces)
         return
     if document_id is not ABSENT and not history.knows(namespace, document_id):
-        for other in look_alikes(document_id):
-            if history.knows(namespace, other):
-                yield f"There is an id of another type, {_kind(other)}: watcher log {namespace} {argument(other)}"
+        for other in _first_number(other for other in look_alikes(document_id) if history.knows(namespace, other)):
+            yield f"There is an id of another type, {_kind(other)}: watcher log {namespace} {argument(other)}"
         return
     if selection.field is not None and (near := _near_fields(history, selection, selection.field)):
         yield f"There are changes of: {', '.join(map(value_text.printable, near))}."
@@ -113,9 +117,8 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
 def _actors(history: Reader, selection: Selection) -> Iterator[str]:
     """Actors that are called nearly so, or that look the same and are of another type."""
     for name, option in (("actor", "by"), ("request", "request")):
-        for other in look_alikes(getattr(selection, name)):
-            if next(history.stored(replace(selection, **{name: other}), limit=1), None) is not None:
-                yield f"There is one of another type, {_kind(other)}: --{option} {argument(other)}"
+        for other in _found(history, selection, name):
+            yield f"There is one of another type, {_kind(other)}: --{option} {argument(other)}"
     if selection.actor is None:
         return
     known = history.actors()
@@ -138,10 +141,29 @@ def _near_fields(history: Reader, selection: Selection, field: str) -> list[str]
 
 def _values_of_other_types(history: Reader, selection: Selection) -> Iterator[str]:
     for option in ("changed_from", "changed_to"):
-        for other in look_alikes(getattr(selection, option)):
-            if next(history.stored(replace(selection, **{option: other}), limit=1), None) is not None:
-                name = option.replace("_", "-")
-                yield f"There is a value of another type, {_kind(other)}: --{name} {argument(other)}"
+        for other in _found(history, selection, option):
+            name = option.replace("_", "-")
+            yield f"There is a value of another type, {_kind(other)}: --{name} {argument(other)}"
+
+
+def _found(history: Reader, selection: Selection, condition: str) -> Iterator[Any]:
+    """Values that look the same as that of a condition, with which something is found."""
+    alike = look_alikes(getattr(selection, condition))
+    return _first_number(
+        other
+        for other in alike
+        if next(history.stored(replace(selection, **{condition: other}), limit=1), None) is not None
+    )
+
+
+def _first_number(values: Iterable[Any]) -> Iterator[Any]:
+    """The values, of numbers the first only: 17, Long(17) and 17.0 find the same."""
+    numbers = False
+    for value in values:
+        number = isinstance(value, int | float | Decimal128)
+        if not (number and numbers):
+            yield value
+        numbers = numbers or number
 
 
 def look_alikes(value: Any) -> Iterator[Any]:

@@ -38,6 +38,7 @@ def baseline(context: Context, *, namespace: str, document_id: Any, no_wait: boo
     when it starts. Interrupting this command leaves the daemon at it.
     """
     from change_history.bson.values import to_raw
+    from change_history.stored.names import HISTORY
     from watcher.backfill.requests import Requests
 
     settings = context.settings()
@@ -54,7 +55,13 @@ def baseline(context: Context, *, namespace: str, document_id: Any, no_wait: boo
         if no_wait or not _waited(requests, request):
             click.echo("Asked for. The daemon does it, as soon as it runs and has caught up; its log says when.")
         else:
-            click.echo(f"Done: history tells {namespace} from now on.")
+            found = client[settings.history_database][HISTORY].find_one({"namespace": namespace}, {"_id": 1})
+            click.echo(
+                f"Done: history tells {namespace} from now on."
+                if found is not None
+                else f"Done, but nothing was found: there is no document of {namespace}, and no history. "
+                "Is the name right?"
+            )
 
 
 def _waited(requests: Requests, request: Request) -> bool:

@@ -17,7 +17,7 @@ from change_history.bson.values import to_python, to_raw
 from change_history.reconstruct.filters import FilterError
 from change_history.stored.names import HISTORY
 from watcher.cli import exit_codes, session
-from watcher.cli.rendering import terminal
+from watcher.cli.rendering import not_found, terminal
 from watcher.cli.session import CommandError, history_uri, open_client, say
 from watcher.erasure.active import SETTLED_AFTER_S
 from watcher.erasure.matching import ever_matched
@@ -95,7 +95,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
         outcome = _done(database, rehearsed, erasures.key() if yes else bytes(32), dry_run=True)
         nothing = not any(outcome.counts.values()) and not outcome.in_ids
         if nothing and not (yes and documents and _is_there(database, wish.namespace, documents)):
-            raise CommandError("nothing is recorded that holds it, or nothing is left of it.", exit_codes.NOT_FOUND)
+            raise CommandError(_nothing(database, wish), exit_codes.NOT_FOUND)
         if not yes:
             _say(outcome, as_json=as_json, done=False)
             return
@@ -155,6 +155,21 @@ def show(settings: Settings, *, as_json: bool, zone: tzinfo | None) -> None:
         terminal.show_table(_COLUMNS, [_row(each, zone) for each in found])
     else:
         click.echo("Nothing was erased.")
+
+
+def _nothing(database: Database[Any], wish: Wish) -> str:
+    """Why there is nothing to erase, and what may have been meant."""
+    said = "nothing is recorded that holds it, or nothing is left of it."
+    if not wish.namespace:
+        return said
+    namespaces = sorted(name for name in database[HISTORY].distinct("namespace") if name)
+    if namespaces and wish.namespace not in namespaces:
+        return f"nothing is recorded of {printable(wish.namespace)}.\n{not_found.others(wish.namespace, namespaces)}"
+    if wish.documents and not _is_there(database, wish.namespace, [to_raw(each) for each in wish.documents]):
+        return (
+            f"nothing is recorded of this document of {printable(wish.namespace)}: `watcher log` shows which there are."
+        )
+    return said
 
 
 def _documents(database: Database[Any], wish: Wish) -> list[raw.Value]:

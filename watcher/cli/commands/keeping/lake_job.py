@@ -127,7 +127,7 @@ def status(place: str, store: dict[str, str], *, as_json: bool) -> None:
         click.echo(json.dumps(about))
         return
     click.echo(f"version {table.version}: {counted['events']:,} events, {counted['rows']:,} rows")
-    click.echo(f"{files:,} files, {terminal.size(size)}")
+    click.echo(f"{files:,} file{'' if files == 1 else 's'}, {terminal.size(size)}")
     click.echo(f"up to {_reaches(position)}")
 
 

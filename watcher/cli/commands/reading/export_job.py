@@ -145,7 +145,10 @@ def to_file(context: Context, job: Job, path: Path, *, resume: bool) -> None:
             raise _nothing(history, job)
         part.finish()
         _remarks(job)
-        click.echo(f"{written} rows {'more, ' if first is not None else ''}written to {path}", err=True)
+        click.echo(
+            f"{written} row{'' if written == 1 else 's'} {'more, ' if first is not None else ''}written to {path}",
+            err=True,
+        )
         if job.format is Format.NDJSON and path.suffix.lower() == ".json":
             click.echo(f"{path} is NDJSON, a JSON document a line, and no JSON array; .ndjson says so.", err=True)
 
