@@ -220,6 +220,7 @@ def test_the_lines_in_the_documentation_check_a_proof(case: _Case, tmp_path: Pat
     ]
     assert [checked(each, str(case.public)).returncode for each in wrong] == [1] * len(wrong)
     assert checked({**proof, "signature": "00" * 64}, str(case.public)).returncode == 1
+    assert "this seal is not signed" in checked({**proof, "signature": ""}, str(case.public)).stderr
 
 
 def _first(case: _Case, document_id: int) -> str:
