@@ -62,6 +62,14 @@ class Reader(History):
         """Read the history documents themselves, every byte as recorded (see `change_history.query.timeline.read`)."""
         return timeline.read(self._collection, selection, limit=limit, newest_first=newest_first, on_unknown=on_unknown)
 
+    def imported(
+        self, namespace: str, document_id: Any, *, limit: int | None, newest_first: bool
+    ) -> Iterator[RawBSONDocument]:
+        """What `watcher import` brought in, in the form of history documents (see `query.imported`)."""
+        from change_history.query import imported
+
+        return imported.as_events(self._database, namespace, document_id, limit=limit, newest_first=newest_first)
+
     def resolve(self, selection: Selection) -> Selection:
         """Find what a selection's field has its values from, though the events do not name it (see `query.setters`)."""
         from change_history.query import setters

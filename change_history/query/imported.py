@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 
-from change_history.bson.values import ABSENT, document_to_python
+from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
+from change_history.bson.values import ABSENT, document_to_python, to_raw
 from change_history.stored.actor import Actor
 from change_history.stored.event import to_change
 from change_history.stored.names import IMPORTED
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from pymongo.cursor import Cursor
     from pymongo.database import Database
 
     from change_history.stored.event import Change
 
 PROVENANCE = "imported"
 """How the actor of an imported entry is known: the application wrote it down."""
+
+_NAMES = frozenset({raw.STRING, raw.INT32, raw.INT64, raw.OBJECT_ID, raw.BINARY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +73,7 @@ def read(database: Database[Any], namespace: str, document_id: Any = ABSENT) -> 
     Args:
         document_id: its `_id`, any BSON type; left out: of all documents.
     """
-    query: dict[str, Any] = {"namespace": {"$eq": namespace}}
-    if document_id is not ABSENT:
-        query["document_id"] = is_document(document_id)
-    with database.get_collection(IMPORTED, codec_options=RAW).find(as_query(query)).sort("_id", 1) as cursor:
+    with _find(database, namespace, document_id).sort("_id", 1) as cursor:
         for stored in cursor:
             found = document_to_python(stored)
             yield ImportedEntry(
@@ -82,3 +85,43 @@ def read(database: Database[Any], namespace: str, document_id: Any = ABSENT) -> 
                 user=found.get("user", ABSENT),
                 source=found["source"],
             )
+
+
+def as_events(
+    database: Database[Any],
+    namespace: str,
+    document_id: Any = ABSENT,
+    *,
+    limit: int | None = None,
+    newest_first: bool = False,
+) -> Iterator[RawBSONDocument]:
+    """The imported entries in the form of history documents, their operation `imported`, oldest first.
+
+    Args:
+        document_id: its `_id`, any BSON type; left out: of all documents.
+        limit: only the newest so many.
+        newest_first: the other way round.
+    """
+    cursor = _find(database, namespace, document_id)
+    with cursor.sort("_id", -1 if newest_first or limit else 1).limit(limit or 0) as found:
+        if newest_first or limit is None:
+            yield from map(_as_event, found)
+        else:
+            yield from reversed([_as_event(stored) for stored in found])
+
+
+def _as_event(stored: RawBSONDocument) -> RawBSONDocument:
+    fields = raw.fields(bytes(stored.raw))
+    fields.setdefault(b"cluster_time", to_raw(ClusterTime.from_id(fields[b"_id"][1][5:]).timestamp))
+    user = fields.pop(b"user", None)
+    if user is not None and user[0] in _NAMES:
+        who = (b"id", user), (b"provenance", (raw.STRING, raw.string(PROVENANCE.encode())))
+        fields[b"actor"] = (raw.DOCUMENT, raw.from_fields(who))
+    return RawBSONDocument(raw.from_fields(fields.items()), RAW)
+
+
+def _find(database: Database[Any], namespace: str, document_id: Any) -> Cursor[RawBSONDocument]:
+    query: dict[str, Any] = {"namespace": {"$eq": namespace}}
+    if document_id is not ABSENT:
+        query["document_id"] = is_document(document_id)
+    return database.get_collection(IMPORTED, codec_options=RAW).find(as_query(query))

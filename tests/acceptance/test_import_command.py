@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import Decimal128
+from bson import Decimal128, json_util
 
 from change_history import ABSENT, History
 from change_history.query import imported
@@ -92,6 +92,14 @@ def test_a_list_comes_in_once_in_the_order_of_its_times_and_no_past_is_worked_ou
     with History(daemon.client, daemon.database.name) as history:
         assert "eve" not in history.actors()  # nobody has checked what the application wrote down
     assert {entry["operation"] for entry in daemon.database.imported.find()} == {"imported"}
+    log = watcher(daemon, "log", namespace, "1", "--imported")
+    lines = watcher(daemon, "log", namespace, "1", "--imported", "--json", "--limit", "1").stdout.splitlines()
+    assert log.stdout.count("  imported") == 4
+    assert "by eve (imported)" in log.stdout
+    assert [json_util.loads(line)["changes"][0]["field"] for line in lines] == ["price"]
+    refused = watcher(daemon, "log", namespace, "--imported", "--follow", "--by", "eve")
+    assert (refused.returncode, "leave --by, --follow out" in refused.stderr) == (exit_codes.USAGE, True)
+    assert watcher(daemon, "log", f"{namespace}s", "--imported").returncode == exit_codes.NOT_FOUND
 
 
 def test_a_collection_of_differences_comes_in_by_a_mapping(

@@ -40,12 +40,28 @@ _ENDLESS = {
 }
 
 
+_NOT_IMPORTED = (
+    *("field", "operations", "transaction_name", "changed_from", "changed_to", "actor", "reason", "request"),
+    *("since", "until", "stat", "follow"),
+)
+_WORDS = {"operations": "operation", "transaction_name": "transaction", "actor": "by"}
+
+
+def _typed(names: list[str]) -> str:
+    return ", ".join(f"--{_WORDS.get(name, name).replace('_', '-')}" for name in names)
+
+
 def _check(given: Mapping[str, Any]) -> Iterator[str]:
     yield from contradictions(given)
     if given.get("follow"):
         yield from (f"{why}; leave one of them out." for option, why in _ENDLESS.items() if given.get(option))
     if given.get("oneline") and given.get("as_json"):
         yield "--oneline is for people, --json for programs; leave one of them out."
+    if given.get("imported"):
+        if "namespace" not in given:
+            yield "--imported is about one collection: name NS."
+        if others := [name for name in _NOT_IMPORTED if name in given]:
+            yield f"--imported goes with NS, ID, --limit and --reverse; leave {_typed(others)} out."
     if given.get("oneline") and given.get("stat"):
         yield "--oneline shows each event, --stat only counts them; leave one of them out."
 
@@ -109,6 +125,11 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     is_flag=True,
     help="Go on with new events as they come, until Ctrl-C or the deployment stays away.",
 )
+@option(
+    "--imported",
+    is_flag=True,
+    help="Not what was recorded, but what `watcher import` brought in of the application's own list.",
+)
 @click.pass_obj
 def log(
     context: Context,
@@ -131,6 +152,7 @@ def log(
     stat: bool,
     as_json: bool,
     follow: bool,
+    imported: bool,
     zone: tzinfo | None,
 ) -> None:
     """Show what changed, newest last.
@@ -173,6 +195,12 @@ def log(
         if selection.field is not None and selection.document_id is not ABSENT:
             selection = history.resolve(selection)
         form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, zone=zone)
+        if imported:
+            entries = history.imported(namespace or "", selection.document_id, limit=limit, newest_first=reverse)
+            if not log_forms.print_all(entries, form, endless=False):
+                advice = "nothing was imported of it; `watcher import` brings an application's own list in."
+                raise CommandError(advice, exit_codes.NOT_FOUND)
+            return
         default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
         answer = log_forms.Answer(history, selection, newest_first=reverse)
         events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
