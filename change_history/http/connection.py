@@ -62,6 +62,7 @@ class Connection:
         if token is not None and parts.scheme == "http" and not _is_this_machine(parts.hostname):
             raise ValueError("the token would be sent in the clear; write https://")
         self._scheme, self._host, self._port = parts.scheme, parts.hostname, parts.port
+        self._address = parts.netloc
         self._root = parts.path.rstrip("/") + "/api/v1"
         self._token = token
         self._timeout_s = timeout_s
@@ -89,7 +90,7 @@ class Connection:
                 body = reply.read()
             except (OSError, HTTPException) as error:
                 self._forget()
-                raise HttpError(f"{self._host} does not answer: {error}") from error
+                raise HttpError(f"{self._address} does not answer: {error}") from error
         if reply.status != _OK:
             raise _refusal(reply.status, body)
         return json.loads(body)
@@ -101,7 +102,7 @@ class Connection:
                 for line in reply:
                     yield json.loads(line)
             except (OSError, HTTPException) as error:
-                raise HttpError(f"the answer of {self._host} breaks off") from error
+                raise HttpError(f"the answer of {self._address} breaks off") from error
 
     def opened(self, parts: Sequence[str], query: Mapping[str, Any] | None, headers: Mapping[str, str]) -> HTTPResponse:
         """Ask on a connection of its own, which ends with the answer. Raises as `get`."""
@@ -112,7 +113,7 @@ class Connection:
             with reply:
                 raise _refusal(reply.status, reply.read())
         except (OSError, HTTPException) as error:
-            raise HttpError(f"{self._host} does not answer: {error}") from error
+            raise HttpError(f"{self._address} does not answer: {error}") from error
 
     def close(self) -> None:
         """Close the connection that is kept."""

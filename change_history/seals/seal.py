@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-INSTALL = "pip install 'mongo-change-watcher[seal]'"
+INSTALL = f"{sys.executable} -m pip install cryptography (the extra mongo-change-watcher[seal] brings it)"
 FIRST = 1
 """The number of the first seal."""
 
@@ -198,5 +199,7 @@ def _cryptography() -> tuple[Any, Any]:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
-        raise SealKeyError(f"signatures need the package cryptography, which is not installed: {INSTALL}") from error
+        raise SealKeyError(
+            f"signatures need the package cryptography, which is not installed; install it: {INSTALL}"
+        ) from error
     return serialization, ed25519

@@ -20,6 +20,7 @@ from change_history.bson.values import Symbol, Undefined
 from change_history.stored.actor import Actor
 from change_history.stored.event import Change, Event, Transaction
 from models import ABSENT, UNKNOWN
+from watcher.cli.rendering import terminal
 from watcher.cli.rendering.events import Renderer
 from watcher.cli.rendering.lines import Drawn
 from watcher.cli.rendering.terminal import PipedConsole
@@ -229,3 +230,15 @@ def test_only_the_field_asked_for_is_printed() -> None:
 
     narrow = Selection("shop.users", field="address.city").changes_of
     assert rendered(happened, narrow=narrow).splitlines()[1:] == ['    + address.city: "Bonn"']
+
+
+def test_a_narrow_terminal_breaks_no_time_in_the_middle(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Half a date in one line and half in the next is no date; words give way at their spaces."""
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    row = ("2026-11-28 02:11:25+00:00", "root@vm", "shop.users", "1", "standing", "request 2026-113", "3 entries")
+    terminal.show_table(("asked at", "by", "what", "documents", "state", "reason", "removed"), [row])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 90
+    for word in ("2026-11-28", "02:11:25+00:00", "shop.users", "documents"):
+        assert any(word in line for line in lines), word

@@ -139,7 +139,7 @@ class AccessMiddleware:
             problem = problems.Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "no-access",
-                "show a token that holds: Authorization: Bearer …",
+                "a valid token is needed: Authorization: Bearer … (in Python token=…)",
                 {"WWW-Authenticate": "Bearer"},
             )
             await problems.response(problem)(scope, receive, send)

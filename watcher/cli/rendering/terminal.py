@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rich import box
 from rich.bar import Bar
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.table import Table
@@ -27,6 +28,12 @@ _NO_TERMINAL = 100_000
 """Width where there is no terminal to fit: `grep` and `less` cut lines themselves."""
 
 
+_BETWEEN = 3
+"""Cells between two columns; at the edges of the table there are one fewer."""
+_LONGEST_WORD = 30
+"""So many cells of a word stay together, if a narrow terminal allows it."""
+
+
 class PipedConsole(Console):
     """A console that lets its user decide what a closed pipe means."""
 
@@ -37,12 +44,31 @@ class PipedConsole(Console):
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
     """Print a table on standard output, cells in `styles` by what they say. Nothing in a cell is taken for markup."""
+    console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL, highlight=False)
     table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")  # a narrow terminal hides nothing
-    for row in rows:
+    cells = [tuple(row) for row in rows]
+    for column, width in zip(columns, _widths([tuple(columns), *cells], console.width), strict=True):
+        table.add_column(column, overflow="fold", width=width)  # a narrow terminal hides nothing
+    for row in cells:
         table.add_row(*(Text(cell, (styles or {}).get(cell, "")) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _NO_TERMINAL, highlight=False).print(table)
+    console.print(table)
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> Sequence[int | None]:
+    """How wide each column is: the widest give way first, and words are broken last. None: as the library likes."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    room -= len(columns) * _BETWEEN + 1
+    if sum(widths) <= room:
+        return [None] * len(columns)
+    words = [max(map(cell_len, " ".join(column).split()), default=1) for column in columns]
+    least = [min(word, _LONGEST_WORD) for word in words]
+    if sum(least) > room:
+        return [None] * len(columns)
+    while sum(widths) > room:
+        widest = max(range(len(widths)), key=lambda place: (widths[place] > least[place], widths[place]))
+        widths[widest] = max(least[widest], widths[widest] - max(1, (sum(widths) - room) // len(widths)))
+    return widths
 
 
 _BAR_CELLS = 24

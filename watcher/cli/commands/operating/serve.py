@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from watcher.web.settings import WebSettings
 
-_NOT_INSTALLED = "serving needs more packages: pip install 'mongo-change-watcher[web]'"
+_NOT_INSTALLED = (
+    "serving needs packages that are not installed; install them: "
+    f"{sys.executable} -m pip install 'mongo-change-watcher[web]' (in a checkout '.[web]')"
+)
 
 
 @click.group(
