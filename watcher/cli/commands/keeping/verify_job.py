@@ -25,7 +25,7 @@ from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.embedded.server import find_running
 from watcher.errors import name_of
 from watcher.words import times
-from watcher.words.value_text import printable, words
+from watcher.words.value_text import printable, text_of, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("what", "event", "cluster time", "document", "seal", "what is the matter")
 _SHOWN = 20
+_MOST_OF_ID = 60
 _MOST_UNSEALED = 100_000
 """Of more entries than this that no seal covers, all documents are compared."""
 
@@ -210,7 +211,12 @@ def _say(report: Report, wanted: Wanted, zone: tzinfo | None) -> None:
             click.echo(f"{len(report.findings):,} in all: {all_of_them}. --json lists them.")
     for label, text in _lines(report, wanted, zone):
         click.echo(f"{label:>13}  {printable(text)}")
-    click.echo("nothing is wrong" if not report.findings else f"{len(report.findings):,} not as it should be")
+    if report.findings:
+        click.echo(
+            f'{len(report.findings):,} not as it should be. What to do: docs/seals.md, "When something is wrong"'
+        )
+    else:
+        click.echo("nothing is wrong")
 
 
 def _lines(report: Report, wanted: Wanted, zone: tzinfo | None) -> list[tuple[str, str]]:
@@ -245,7 +251,7 @@ def _row(finding: Finding, zone: tzinfo | None) -> tuple[str, ...]:
     time = finding.cluster_time
     name = finding.namespace or ""
     if finding.document_id is not None:
-        name += f" {extended_json.dumps_raw(finding.document_id)}"
+        name += f" {text_of(to_python(finding.document_id), _MOST_OF_ID)}"
     return (
         finding.what,
         finding.id.hex() if finding.id is not None else "",
