@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import Binary, Int64, ObjectId
+from bson import Binary, Int64, ObjectId, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from change_history.bson import raw
+from change_history.bson.redacted import How, Redacted
 from change_history.bson.values import ABSENT, document_to_python, to_raw
 from change_history.diff.compare import compare
+from change_history.stored.event import Change, Event
 from tests.support.generated.documents import documents, every_type
 from watcher.web.pages import links, references, values
-from watcher.web.pages.tree import Marks, Tree, changed, flat
+from watcher.web.pages.document import unseen_changes
+from watcher.web.pages.tree import Marks, Tree, changed, flat, marks
 from watcher.words import literals
 
 
@@ -87,3 +92,26 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
     """And says what one is."""
     with pytest.raises(ValueError, match=r"shop\.orders:customer"):
         references.read(text)
+
+
+def test_a_withheld_value_that_changed_is_marked_as_changed() -> None:
+    """Before and after look the same; a page without a mark would say that nothing happened."""
+    dropped, hashed = Redacted(How.DROP), Redacted(How.HASH, raw.STRING, bytes(18))
+    changes = (
+        Change(field="password", old_value=dropped, new_value=dropped),
+        Change(field="ssn", old_value=hashed, new_value=hashed),  # equal digests: it was set to what it was
+        Change(field="pin", old_value=ABSENT, new_value=dropped),  # can be seen
+    )
+    event = Event(
+        operation="update",
+        changes=changes,
+        cluster_time=Timestamp(5, 6),
+        namespace="shop.users",
+        document_id=1,
+        timestamp=datetime(2024, 5, 1, tzinfo=UTC),
+        id=bytes(16),
+    )
+    state = to_raw({"password": 1})[1]
+    found = marks(state, state, unseen_changes(event))
+    assert found is not None
+    assert list(found.at) == [(b"password",)]

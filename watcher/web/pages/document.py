@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from change_history.bson import extended_json, raw
 from change_history.bson.equality import key_of
 from change_history.bson.paths import encoded, pattern
+from change_history.bson.redacted import Redacted
 from change_history.bson.values import ABSENT, Missing, to_python, to_raw
-from change_history.diff.compare import Kind, element_differences
+from change_history.diff.compare import Difference, Kind, element_differences
 from change_history.query import briefs
 from change_history.query.selection import Selection
 from change_history.query.transactions import event_name
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import Path, TextPath
     from change_history.bson.raw import Value
-    from change_history.diff.compare import Difference
     from change_history.query.briefs import Brief
     from change_history.reconstruct.state import State
     from change_history.stored.event import Event
@@ -78,7 +78,19 @@ class Chosen:
             return None
         if self.before is None or self.before.unknown is not None:
             return Marks() if self.event.operation in {"insert", "baseline"} else None
-        return marks(self.before.data, self.state.data)
+        return marks(self.before.data, self.state.data, unseen_changes(self.event))
+
+
+def unseen_changes(event: Event) -> list[Difference]:
+    """Changes of withheld values that look the same before and after."""
+    found = []
+    for change in event.changes:
+        value = change.new_value
+        if isinstance(value, Redacted) and not value.digest and change.old_value == value:
+            path = encoded(path_of(change))
+            unnamed = (None,) * len(path)
+            found.append(Difference(Kind.CHANGED, path, path, value.raw, value.raw, unnamed))
+    return found
 
 
 def page(look: Look) -> Answer:

@@ -111,13 +111,19 @@ class Marks:
         return self.count > 0
 
 
-def marks(before: bytes | None, after: bytes | None) -> Marks | None:
-    """What changed between two states; None: they are too large to be compared for a page."""
+def marks(before: bytes | None, after: bytes | None, unseen: Iterable[Difference] = ()) -> Marks | None:
+    """What changed between two states; None: they are too large to be compared for a page.
+
+    Args:
+        before: BSON of the document; None: it was not there.
+        after: likewise.
+        unseen: what is known to have changed besides, and cannot be seen.
+    """
     if len(before or b"") + len(after or b"") > MOST_COMPARED:
         return None
     if before is None or after is None:
         return Marks()
-    return Marks(compare(before, after))
+    return Marks([*compare(before, after), *unseen])
 
 
 class Tree:
