@@ -20,7 +20,7 @@ from change_history.bson.values import Symbol, Undefined
 from change_history.stored.actor import Actor
 from change_history.stored.event import Change, Event, Transaction
 from models import ABSENT, UNKNOWN
-from watcher.cli.rendering import terminal
+from watcher.cli.rendering import states, terminal
 from watcher.cli.rendering.events import Renderer
 from watcher.cli.rendering.lines import Drawn
 from watcher.cli.rendering.terminal import PipedConsole
@@ -242,3 +242,13 @@ def test_a_narrow_terminal_breaks_no_time_in_the_middle(monkeypatch: pytest.Monk
     assert max(map(len, lines)) <= 90
     for word in ("2026-11-28", "02:11:25+00:00", "shop.users", "documents"):
         assert any(word in line for line in lines), word
+
+
+def test_a_withheld_value_is_not_taken_for_binary_data(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the JSON of a document it is base64 that says nothing to a person."""
+    masked = Redacted(How.MASK, raw.STRING, b"1234")
+    document = raw.from_fields([(b"_id", (raw.INT32, raw.int32(1))), (b"pin", masked.raw)])
+    states.say_withheld(document)
+    assert f"pin {masked}" in capsys.readouterr().err
+    states.say_withheld(raw.from_fields([(b"_id", (raw.INT32, raw.int32(1)))]))
+    assert capsys.readouterr().err == ""

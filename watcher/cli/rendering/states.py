@@ -10,6 +10,7 @@ import json
 import math
 import struct
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,8 @@ from bson import Timestamp
 
 from change_history import Selection
 from change_history.bson import extended_json, raw
+from change_history.bson.paths import dotted
+from change_history.bson.redacted import MAGIC, redacted
 from change_history.bson.values import ABSENT, to_python
 from change_history.query import transactions
 from change_history.query.gaps import view
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history import State
+    from change_history.bson.paths import Path
     from change_history.bson.raw import Value
     from change_history.reader import Reader
     from change_history.reconstruct.collection import CollectionState
@@ -78,6 +82,26 @@ def say_gaps(gaps: Iterable[Event], zone: tzinfo | None) -> None:
         say(line)
 
 
+def say_withheld(document: bytes) -> None:
+    """Say what is withheld in a document that is printed as JSON, where it looks like any other binary value."""
+    found = list(islice(_withheld(document, ()), _MOST_WITHHELD + 1))
+    if found:
+        more = ", and more" if len(found) > _MOST_WITHHELD else ""
+        say(f"withheld, with a Binary in its place: {', '.join(found[:_MOST_WITHHELD])}{more}")
+
+
+def _withheld(container: bytes, above: Path) -> Iterator[str]:
+    if MAGIC not in container:
+        return
+    for key, kind, payload in raw.elements(container):
+        path = (*above, key)
+        if kind in {raw.DOCUMENT, raw.ARRAY}:
+            yield from _withheld(payload, path)
+        elif (value := redacted((kind, payload))) is not None:
+            yield f"{printable(dotted(path).decode('utf-8', 'replace'))} {printable(str(value))}"
+
+
+_MOST_WITHHELD = 10
 _MOST_GAPS = 3
 _LAST_INCREMENT = 2**32 - 1
 _RENAME = "rename"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from change_history.bson.extended_json import dumps_raw
+from change_history.bson.redacted import MAGIC
 from change_history.diff import json_patch
 from change_history.diff.compare import compare
 from watcher.cli import exit_codes, session
@@ -70,6 +71,8 @@ def of_document(
             click.echo(diffs.json_line(difference))
     elif differences:
         diffs.show(standard_output(), differences)
+    elif any(MAGIC in (state.data or b"") for state in found):
+        say("no difference that can be seen: withheld values may have changed. `watcher log` names each change")
     else:
         say("no difference")
 

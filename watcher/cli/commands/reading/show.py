@@ -105,6 +105,7 @@ def _show_one(document: bytes, namespace: str, document_id: Any, show_one: Calla
 
     if not show_one(document):
         say(f"{states.named(namespace, document_id)} {_MISLEADING}")
+    states.say_withheld(document)
 
 
 def _show_document(
