@@ -96,6 +96,9 @@ def _tell(outcome: Any, *, as_json: bool, done: bool) -> None:
         click.echo(f"left out: {misfit}", err=True)
     if outcome.left_out > _SHOWN:
         click.echo(f"… and {outcome.left_out - _SHOWN} more; --json lists them", err=True)
+    if not numbers["items"]:
+        click.echo("No changes were found there: are the names of the collection and of --field or --mapping right?")
+        return
     of = f"{numbers['items']} items of {numbers['documents']} documents"
     if done:
         click.echo(

@@ -38,8 +38,14 @@ def show(settings: Settings, *, as_json: bool, zone: tzinfo | None) -> None:
         found = _sized(keeper, keeper.due())
     session.prepare_output(as_json=as_json)
     _print(found, as_json=as_json, zone=zone)
-    if not as_json and not settings.retention:
+    if as_json:
+        return
+    if not settings.retention:
         click.echo(_NO_RULES)
+    counting = {str(due.rule) for due, _, _ in found}
+    for rule in settings.retention:
+        if rule.seconds is not None and str(rule) not in counting:
+            click.echo(f"{rule} expires nothing: there is no history that it is the first rule to fit.")
 
 
 def run(settings: Settings, namespace: str | None, *, yes: bool, as_json: bool, zone: tzinfo | None) -> None:
