@@ -138,7 +138,7 @@ def replica_set_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         elif FORCED == "docker":
             pytest.fail(f"WATCHER_TEST_SERVER=docker, but no engine answers that has {IMAGE}", pytrace=False)
         else:
-            server = Mongod(tmp_path_factory.mktemp("shared-mongod"), _free_port(), cache_gb=0.25, oplog_mb=512)
+            server = Mongod(tmp_path_factory.mktemp("shared-mongod"), _free_port(), cache_gb=1, oplog_mb=512)
             try:
                 uri = stack.enter_context(server).uri
             except MongodMissingError:
