@@ -8,6 +8,7 @@ first event.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -270,6 +271,10 @@ def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) ->
     if settings.retention_by is not RetentionBy.DAEMON or (settings.partition or (1,))[0] != 1:
         return {}
     keeper = Keeper(ground.history, settings.retention, settings.snapshot_retention)
+    for rule in settings.retention:
+        if rule.seconds is not None:
+            age = timedelta(seconds=rule.seconds)
+            log.info("history expires by age, for good", collections=rule.glob, after=str(age))
     run = partial(keeper.run, settings.retention_rate, _behind(ground, progress), stop)
     return {"retention": partial(retry.keep_up, Step.EXPIRE, run)}
 

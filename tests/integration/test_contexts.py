@@ -258,6 +258,30 @@ def test_a_position_of_a_collections_stream_stays_valid_when_the_stream_is_widen
         assert [event.actor for event in daemon.events("docs")] == [None, Actor(id="alice", provenance="context")]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_widened_stream_that_a_dropped_database_ended_goes_on_behind_its_end(
+    client: MongoClient[Any],
+    database: Database[Any],
+    killed: bool,  # noqa: FBT001
+) -> None:
+    """Disaster: it is told of its end for ever, at full speed, and nothing that is written later is recorded."""
+    database.docs.insert_one({"_id": 0})
+    with Daemon(client, database.name, include=["docs"], history=f"{database.name}_alone") as daemon:
+        assert daemon.scope.widened
+        client.drop_database(database.name)
+        while not daemon.history[HISTORY].find_one({"operation": "invalidate"}):
+            daemon.step()
+        if killed:
+            daemon.kill()
+        assert [daemon.step() for _ in range(4)] == [[]] * 4
+        database.docs.insert_one({"_id": 1})
+        while not daemon.history[HISTORY].find_one({"document_id": 1}):
+            daemon.step()
+        found = [each["operation"] for each in daemon.history[HISTORY].find({}, {"operation": 1}, sort=[("_id", 1)])]
+        assert found.count("invalidate") == 1
+        assert found[-2:] == ["create", "insert"]
+
+
 def test_whoever_may_follow_the_collection_only_does_so_and_reads_no_contexts(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -243,7 +243,8 @@ class Follower:
             position = position.without(target.id)
             self._table.append((), position)
             self.progress.changed += count
-            log.info("erased", erasure=target.id, entries=count)
+            if count:
+                log.info("erased", erasure=target.id, entries=count)
         return position
 
     def _replace(self, changed: Mapping[bytes, bytes], position: Position) -> None:

@@ -8,6 +8,7 @@ The library's application transactions are not used: it notes their version, and
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ class Table:
     """
 
     def __init__(self, uri: str, options: Mapping[str, str]) -> None:
+        os.environ.setdefault("RUST_LOG", "error")  # its own library's warnings would be the first that a user sees
         try:
             import deltalake
             import pyarrow as pa

@@ -347,8 +347,9 @@ class Listener:
             and self._scope.widened
             and ends_stream(self._position.token)
         ):
-            # A stream of the collection ended here; the database's goes on, and does not know this position.
-            options["startAtOperationTime"] = self._position.cluster_time.timestamp
+            # A stream of the collection, or of the database, ended here. That of the database goes on behind what ended
+            # it; from that very time on, a stream that a dropDatabase ended would be told of its end for ever.
+            options["startAtOperationTime"] = self._position.cluster_time.just_after.timestamp
         elif self._position is not None:
             # startAfter goes on where resumeAfter does, and after an invalidate event, where resumeAfter refuses.
             options["startAfter"] = RawBSONDocument(self._position.token)

@@ -34,6 +34,7 @@ def seal(ctx: click.Context) -> None:
         return
     from pymongo import ReadPreference
 
+    from change_history.seals.store import Store
     from config import log as logs
     from watcher.cli.commands.operating import deployments
     from watcher.sealing.beside import terms_of
@@ -46,6 +47,10 @@ def seal(ctx: click.Context) -> None:
         with open_client(history_uri(settings.connection)) as client:
             database = client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
             try:
+                before = Store(database).last()
+                if before is not None and before.signature and terms.key is None:
+                    advice = "earlier seals are signed, and this one would not be; WATCHER_SEAL_KEY_FILE names the key"
+                    raise CommandError(advice, exit_codes.USAGE)
                 last = seal_now(database, terms)
             except ValueError as error:
                 raise CommandError(

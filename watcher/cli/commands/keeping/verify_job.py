@@ -28,7 +28,7 @@ from watcher.words import times
 from watcher.words.value_text import printable, text_of, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import tzinfo
     from pathlib import Path
 
@@ -63,6 +63,12 @@ class Wanted(NamedTuple):
     snapshots: bool = False
 
 
+def _warn_of_private(files: Sequence[Path]) -> None:
+    for file in files:
+        if b"PRIVATE KEY" in file.read_bytes():
+            session.say(f"{file} is the private key: who verifies needs only the public one, and should not have this.")
+
+
 def verify(settings: Settings, wanted: Wanted, *, as_json: bool, zone: tzinfo | None) -> None:
     """Verify, and say what was found.
 
@@ -71,6 +77,7 @@ def verify(settings: Settings, wanted: Wanted, *, as_json: bool, zone: tzinfo | 
     """
     try:
         keys = [load_public(file) for file in wanted.keys]
+        _warn_of_private(wanted.keys)
     except SealKeyError as error:
         raise CommandError(str(error), exit_codes.USAGE) from error
     against, unreadable = _kept(wanted.against) if wanted.against is not None else ({}, 0)
