@@ -7,8 +7,6 @@ import ipaddress
 import re
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from change_history.partition import Partition
 from change_history.redaction import Rule
 from config import ages, uri
@@ -117,16 +115,14 @@ def redactions(value: object) -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def redact_key(value: object) -> object:
-    """A secret text that is too long to be guessed."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+def redact_key(text: object) -> None:
+    """Refuse a secret text that can be guessed."""
     if isinstance(text, str) and not uri.is_text(text):
         raise ValueError("it is not UTF-8 text")
     if isinstance(text, str) and len(set(text)) < _LEAST_KEY // 2:
         raise ValueError("it has too few different characters, and can be guessed")
     if isinstance(text, str) and len(text) < _LEAST_KEY:
         raise ValueError("it is shorter, and can be guessed")
-    return value
 
 
 def _never_watched(glob: str) -> str | None:

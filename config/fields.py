@@ -23,6 +23,11 @@ class Allowed:
     text: str
 
 
+def _redact_key(value: object) -> object:
+    checks.redact_key(value.get_secret_value() if isinstance(value, SecretStr) else value)
+    return value
+
+
 def _uri(value: object) -> object:
     checks.connection_string(value.get_secret_value() if isinstance(value, SecretStr) else value)
     return value
@@ -93,5 +98,5 @@ Redactions = Annotated[
     BeforeValidator(checks.redactions),
     Allowed("comma-separated `namespace:path=how` such as shop.users:password=drop; how is drop, mask or hash"),
 ]
-RedactKey = Annotated[SecretStr, BeforeValidator(checks.redact_key), Allowed("a secret text of 16 characters or more")]
+RedactKey = Annotated[SecretStr, BeforeValidator(_redact_key), Allowed("a secret text of 16 characters or more")]
 AnyCase = BeforeValidator(checks.lower)

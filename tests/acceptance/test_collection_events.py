@@ -50,7 +50,8 @@ def survivor(scope: str, server: Mongod, tmp_path_factory: pytest.TempPathFactor
     """One daemon for every scope, which goes through all of it without a restart."""
     log = tmp_path_factory.mktemp("survivor") / f"{scope}.log"
     with MongoClient[dict[str, Any]](server.uri) as client:
-        settings = {"include": SCOPES[scope], "stream": scope}
+        # Without context documents: with them, a stream of one collection is one of its database.
+        settings = {"include": SCOPES[scope], "stream": scope, "context_collection": ""}
         with Daemon(client, log, uri=server.uri, history_database=f"history_{scope}", **settings) as daemon:
             yield daemon.ready()
             assert daemon.stop() == 0

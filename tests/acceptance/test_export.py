@@ -118,6 +118,8 @@ def test_the_examples_for_analysts_run_as_they_stand(
     blocks = re.findall(r"```(sql|python)\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
     answers = []
     for language, block in blocks:
+        if "scan_delta" in block:
+            continue  # of a table: test_lake
         if language == "python":
             names: dict[str, Any] = {}
             exec(block, names)

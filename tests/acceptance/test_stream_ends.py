@@ -31,9 +31,12 @@ def scope(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def narrow(scope: str, replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon, started, of a database that does not exist yet. It leaves images alone: nothing else happens."""
-    include = SCOPES[scope].format(database.name)
-    return make_daemon(replica_set_uri, database.name, include=include, pre_images="use").start().ready()
+    """A daemon, started, of a database that does not exist yet. It leaves images alone: nothing else happens.
+
+    It reads no context documents, for which a stream of one collection would be one of its database.
+    """
+    options = {"include": SCOPES[scope].format(database.name), "pre_images": "use", "context_collection": ""}
+    return make_daemon(replica_set_uri, database.name, **options).start().ready()
 
 
 def _write(daemon: Daemon, database: Database[Any], key: str) -> None:
