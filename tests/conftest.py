@@ -13,7 +13,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -126,6 +126,17 @@ def _engine_has_image() -> bool:
     return _docker("info") and (_docker("image", "inspect", IMAGE) or _docker("pull", "-q", IMAGE, timeout_s=300))
 
 
+@contextmanager
+def _server(tmp_path_factory: pytest.TempPathFactory, name: str, **options: Any) -> Iterator[Mongod]:
+    """A server of whose data nothing is left: that of a hundred of them would fill a disk."""
+    folder = tmp_path_factory.mktemp(name)
+    try:
+        with Mongod(folder, _free_port(), **options) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def replica_set_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A connection string of a replica set that all tests share; without any it fails in CI and skips elsewhere."""
@@ -138,8 +149,8 @@ def replica_set_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         elif FORCED == "docker":
             pytest.fail(f"WATCHER_TEST_SERVER=docker, but no engine answers that has {IMAGE}", pytrace=False)
         else:
-            server = Mongod(tmp_path_factory.mktemp("shared-mongod"), _free_port(), cache_gb=1, oplog_mb=512)
             try:
+                server = _server(tmp_path_factory, "shared-mongod", cache_gb=1, oplog_mb=512)
                 uri = stack.enter_context(server).uri
             except MongodMissingError:
                 reason = "no WATCHER_TEST_MONGODB_URI, no Docker engine and no mongod; try: make test"
@@ -175,7 +186,6 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
         def start(**options: Any) -> Mongod:
             small: dict[str, Any] = {"cache_gb": 0.25, "oplog_mb": 256}
-            server = Mongod(tmp_path_factory.mktemp("own-mongod"), _free_port(), **(small | options))
-            return stack.enter_context(server)
+            return stack.enter_context(_server(tmp_path_factory, "own-mongod", **(small | options)))
 
         yield start
