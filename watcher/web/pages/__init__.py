@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from watcher.web.access import COOKIE
-from watcher.web.pages import document, links, lists, references, render, search, start
+from watcher.web.pages import compare, document, links, lists, parts, references, render, search, start
 from watcher.web.pages.look import Elsewhere, Look, Page, Plain
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ def routes() -> list[Route]:
         "/collection": lists.collection,
         "/collection/deleted": lists.deleted,
         "/document": document.page,
-        "/document/part": document.part,
+        "/document/part": parts.part,
         "/document/blame": document.blame,
-        "/document/raw": document.whole,
-        "/document/compare": document.compare,
+        "/document/raw": parts.whole,
+        "/document/compare": compare.page,
         "/across": search.across,
-        "/value": document.value,
+        "/value": parts.value,
         "/event": document.event,
         "/transaction": lists.transaction,
         "/actor": lists.actor,

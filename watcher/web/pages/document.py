@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.bson import extended_json, raw
 from change_history.bson.equality import key_of
-from change_history.bson.paths import encoded, pattern
+from change_history.bson.paths import decoded, encoded, pattern
 from change_history.bson.redacted import Redacted
-from change_history.bson.values import ABSENT, Missing, to_python, to_raw
+from change_history.bson.values import ABSENT, Missing, to_raw
 from change_history.diff.compare import Difference, Kind, element_differences
 from change_history.query import briefs
 from change_history.query.selection import Selection
@@ -22,14 +22,14 @@ from change_history.stored.event import path_of
 from watcher.cli.rendering import not_found
 from watcher.web import problems
 from watcher.web.pages import links, said, values
-from watcher.web.pages.look import Elsewhere, Page, Plain
+from watcher.web.pages.look import Elsewhere, Page
 from watcher.web.pages.tree import Marks, Tree, changed, flat, marks
 from watcher.words.value_text import is_plain_word, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from change_history.bson.paths import Path, TextPath
+    from change_history.bson.paths import TextPath
     from change_history.bson.raw import Value
     from change_history.query.briefs import Brief
     from change_history.reconstruct.state import State
@@ -44,7 +44,7 @@ MOST_BLAMED = 1_000_000
 """A document of more bytes is not blamed unasked."""
 _MOST_DIFFERENCES = 500
 _VIEWS = ("state", "changes", "blame", "raw")
-_LARGEST_NUMBER = 10**9
+LARGEST_NUMBER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,19 @@ _NOTHING_SHOWN: dict[str, Any] = {
 }
 
 
+def known(look: Look) -> tuple[str, Any, Chosen, bytes]:
+    """The chosen version of the document that is asked for: its namespace, `_id`, the version, and its bytes.
+
+    Raises:
+        watcher.web.problems.Problem: there was no such document then, or history cannot tell it.
+    """
+    namespace, document_id = look.document()
+    chosen = _chosen(look, namespace, document_id, look.history.versions(namespace, document_id))
+    if chosen.state.data is None:
+        raise problems.not_found()
+    return namespace, document_id, chosen, chosen.state.data
+
+
 def _row(chosen: Chosen) -> said.Row | None:
     event = chosen.event
     if event is None:
@@ -197,7 +210,7 @@ def _window(look: Look, number: int, total: int) -> tuple[int, int]:
     Pages are counted from the oldest version, so that their addresses go on meaning the same; the newest is full.
     """
     size = VERSIONS_ON_A_PAGE
-    last = look.number("to", 0, _LARGEST_NUMBER)
+    last = look.number("to", 0, LARGEST_NUMBER)
     if not 0 < last <= total:
         last = total if number > total - size else min(-(-max(number, 1) // size) * size, total)
     return max(last - size + 1, 1), last
@@ -282,7 +295,10 @@ def _content(look: Look, chosen: Chosen, view: str, where: Mapping[str, Any]) ->
     if state.unknown is not None or state.data is None:
         # What is gone is shown as it was.
         gone = chosen.before.data if chosen.before is not None and state.unknown is None else None
-        return {"tree": Tree(whole=_whole(where, chosen.number - 1)).document(gone) if gone else None, "gone": True}
+        return {
+            "tree": Tree(whole=links.of_values(where, chosen.number - 1)).document(gone) if gone else None,
+            "gone": True,
+        }
     if view == "raw":
         text = extended_json.dumps_document(state.data) if len(state.data) < MOST_RAW else None
         address = links.address("document/raw", **where, at=chosen.asked or chosen.number or None)
@@ -291,7 +307,7 @@ def _content(look: Look, chosen: Chosen, view: str, where: Mapping[str, Any]) ->
     if view == "blame":
         return _blamed(look, chosen, where)
     found = chosen.marks()
-    tree = Tree(found, whole=_whole(where, chosen.number)).document(state.data)
+    tree = Tree(found, whole=links.of_values(where, chosen.number)).document(state.data)
     return {
         "tree": tree,
         "changed": [(node, said.where(node.path)) for node in changed(tree)],
@@ -326,15 +342,6 @@ def _no_repeated(data: bytes) -> bool:
     return len(set(keys)) == len(keys)
 
 
-def _whole(where: Mapping[str, Any], number: int) -> Callable[[TextPath], str | None]:
-    def address(path: TextPath) -> str | None:
-        text = links.path_text(path)
-        short = len(text) <= links.LONGEST_PATH
-        return links.address("value", **where, at=number or None, path=text) if short else None
-
-    return address
-
-
 def _change_lines(chosen: Chosen) -> list[said.Line]:
     """What the chosen version changed, down to the leaves where both states are known."""
     event = chosen.event
@@ -365,7 +372,7 @@ _MARKS = {Kind.ADDED: "add", Kind.REMOVED: "del", Kind.CHANGED: "chg", Kind.MOVE
 def difference_line(one: Difference) -> said.Line:
     """A difference as a line."""
     path = one.old_path if one.kind == Kind.REMOVED else one.path
-    named = said.where(_text(path), one.identities) if path else values.text("the document")
+    named = said.where(decoded(path), one.identities) if path else values.text("the document")
     if one.kind == Kind.MOVED:
         return said.Line("mov", named, values.text(f"element {one.old_path[-1]!r}"), values.text(f"{one.path[-1]!r}"))
     if one.kind == Kind.REORDERED:
@@ -379,10 +386,6 @@ def difference_line(one: Difference) -> said.Line:
         for side in (one.old, one.new)
     )
     return said.Line(_MARKS[one.kind], named, old, new)
-
-
-def _text(path: Path) -> TextPath:
-    return tuple(key if isinstance(key, int) else key.decode("utf-8", "surrogateescape") for key in path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,7 +437,7 @@ def _blamed(look: Look, chosen: Chosen, where: Mapping[str, Any]) -> dict[str, A
         setters = _setters(look, chosen)
     except UnknownStateError as error:
         return {"blame_unknown": error.reason}
-    tree = Tree(whole=_whole(where, chosen.number), setters=setters).document(data)
+    tree = Tree(whole=links.of_values(where, chosen.number), setters=setters).document(data)
     return {"tree": tree, "leaves": list(_leaves(flat(tree), where)), "size": len(data)}
 
 
@@ -471,90 +474,6 @@ def blame(look: Look) -> Answer:
     return Page("blame_card.html", {"cards": list(cards.values()), "leaves": leaves})
 
 
-def part(look: Look) -> Answer:
-    """A part of a document that its page left out: what is below a path, or further fields of it."""
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
-    chosen = _chosen(look, namespace, document_id, total)
-    if chosen.state.data is None:
-        raise problems.not_found()
-    value, path = _value_at(look, chosen.state.data)
-    where = links.of_document(namespace, document_id, chosen.event)
-    start = look.number("from", 0, _LARGEST_NUMBER)
-    found = chosen.marks()
-    tree = Tree(found, whole=_whole(where, chosen.number)).of(value, path, start=start)
-    shown = {
-        "ns": namespace,
-        "id": document_id,
-        "where": where,
-        "chosen": chosen,
-        "tree": tree,
-        "start": start,
-        "path": said.where(_text(path)),
-        "up": links.address("document", **where, at=chosen.asked or chosen.number or None),
-        "part_address": links.address("document/part", **where, at=chosen.asked or chosen.number or None),
-    }
-    return Page("part.html", shown)
-
-
-def _value_at(look: Look, data: bytes) -> tuple[Value, Path]:
-    """The value at the path that is asked for."""
-    try:
-        path = encoded(links.path(look.params.get("path", "[]")))
-    except (ValueError, RecursionError) as error:
-        raise problems.wrong_request("The path cannot be read.") from error
-    value: Value = (raw.DOCUMENT, data)
-    for key in path:
-        inner = None
-        if value[0] == raw.ARRAY and isinstance(key, int):
-            items = raw.items(value[1])
-            inner = items[key] if 0 <= key < len(items) else None
-        elif value[0] == raw.DOCUMENT and isinstance(key, bytes):
-            inner = next(((kind, found) for name, kind, found in raw.elements(value[1]) if name == key), None)
-        if inner is None:
-            raise problems.not_found()
-        value = inner
-    return value, path
-
-
-def value(look: Look) -> Answer:
-    """All of one value, as plain text."""
-    named = look.get("event")
-    if named is not None and look.get("change") is not None:
-        event = look.event(named)
-        index = look.number("change", 0, _LARGEST_NUMBER)
-        if index >= len(event.changes):
-            raise problems.not_found()
-        change = event.changes[index]
-        found = change.old_value if look.get("side") == "old" else change.new_value
-        if isinstance(found, Missing):
-            raise problems.not_found()
-        return _as_text(found)
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
-    chosen = _chosen(look, namespace, document_id, total)
-    if chosen.state.data is None:
-        raise problems.not_found()
-    found_value, _ = _value_at(look, chosen.state.data)
-    return _as_text(to_python(found_value))
-
-
-def _as_text(found: Any) -> Plain:
-    if type(found) is str:
-        return Plain(found.encode("utf-8", "replace").decode())
-    return Plain(extended_json.dumps(found))
-
-
-def whole(look: Look) -> Answer:
-    """All of a document as canonical Extended JSON."""
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
-    chosen = _chosen(look, namespace, document_id, total)
-    if chosen.state.data is None:
-        raise problems.not_found()
-    return Plain(extended_json.dumps_document(chosen.state.data) + "\n", "application/json")
-
-
 def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answer:
     """The history of one field of a document."""
     field = look.get("field") or ""
@@ -578,89 +497,6 @@ def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answe
         "up": links.address("document", **where),
     }
     return Page("field.html", shown)
-
-
-def compare(look: Look) -> Answer:
-    """Two points in the history of a document beside each other."""
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
-    if not total:
-        raise problems.not_found()
-    texts = look.get("a") or str(max(total - 1, 1)), look.get("b") or str(total)
-    states, problem = [], None
-    for text in texts:
-        number = look.version(namespace, document_id, text)
-        try:
-            at: Any = links.point(text)
-            at = at if not isinstance(at, int) or at > 0 else number
-            states.append((number, look.history.state(namespace, document_id, at)))
-        except NoSuchVersionError as error:
-            raise problems.not_found() from error
-    (first, before), (second, after) = states
-    mode = "inline" if look.get("mode") == "inline" else "side"
-    where = links.of_document(namespace, document_id, after.entry or before.entry)
-    for text, state in zip(texts, (before, after), strict=True):
-        if state.unknown is not None:
-            problem = f"History cannot tell the document at {text}: {state.unknown}."
-    found = marks(before.data, after.data) if problem is None else Marks()
-    if found is None:
-        problem = "These documents are too large to be compared on a page: `watcher diff` compares any."
-    data = after.data if after.data is not None else before.data
-    tree = (
-        Tree(found, whole=_whole(where, second or 0)).document(data) if data is not None and problem is None else None
-    )
-    lines = list(_with_context(list(flat(tree)))) if tree is not None and mode == "side" else []
-    shown = {
-        "ns": namespace,
-        "id": document_id,
-        "where": where,
-        "total": total,
-        "a": texts[0],
-        "b": texts[1],
-        "first": first,
-        "second": second,
-        "before": before,
-        "after": after,
-        "mode": mode,
-        "tree": tree,
-        "lines": lines,
-        "problem": problem,
-        "change_count": found.count if found is not None else 0,
-        "swap": links.address("document/compare", **where, a=texts[1], b=texts[0], mode=mode),
-        "modes": {
-            name: links.address("document/compare", **where, a=texts[0], b=texts[1], mode=name)
-            for name in ("side", "inline")
-        },
-        "part_address": links.address("document/part", **where, at=second or None),
-        "only": "before" if after.data is None else "after" if before.data is None else None,
-    }
-    return Page("compare.html", shown)
-
-
-_CONTEXT = 3
-
-
-def _with_context(lines: Sequence[tuple[int, Node]]) -> Iterable[tuple[int, Node | None, int]]:
-    """The lines that changed with a few around them; what is between is one line that says how much."""
-    near: set[int] = set()
-    for number, (_, node) in enumerate(lines):
-        if node.mark or node.note:
-            near.update(range(number - _CONTEXT, number + _CONTEXT + 1))
-        elif node.touched:
-            near.add(number)
-    if not near:
-        near = set(range(len(lines)))
-    skipped = 0
-    for number, (depth, node) in enumerate(lines):
-        if number not in near:
-            skipped += 1
-            continue
-        if skipped:
-            yield depth, None, skipped
-            skipped = 0
-        yield depth, node, 0
-    if skipped:
-        yield 0, None, skipped
 
 
 def event(look: Look) -> Answer:

@@ -21,6 +21,9 @@ from change_history.query.transactions import event_name, name_of
 from watcher.words import literals, times
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from change_history.bson.paths import TextPath
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.stored.event import Event, Transaction
 
@@ -137,3 +140,13 @@ def path(text: str) -> tuple[str | int, ...]:
     if not isinstance(found, list) or not all(type(part) in {str, int} for part in found):
         raise ValueError("a path is a list of keys and indexes")
     return tuple(found)
+
+
+def of_values(where: Mapping[str, Any], number: int) -> Callable[[TextPath], str | None]:
+    """What gives the address of each value of a version; None of one whose path is too long for an address."""
+
+    def of_value(path: TextPath) -> str | None:
+        text = path_text(path)
+        return address("value", **where, at=number or None, path=text) if len(text) <= LONGEST_PATH else None
+
+    return of_value

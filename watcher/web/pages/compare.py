@@ -1,0 +1,101 @@
+"""Two points in the history of a document beside each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from change_history.reconstruct.point_in_time import NoSuchVersionError
+from watcher.web import problems
+from watcher.web.pages import links
+from watcher.web.pages.look import Page
+from watcher.web.pages.tree import Marks, Tree, flat, marks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.tree import Node
+
+_CONTEXT = 3
+
+
+def page(look: Look) -> Answer:
+    """Two points in the history of a document beside each other."""
+    namespace, document_id = look.document()
+    total = look.history.versions(namespace, document_id)
+    if not total:
+        raise problems.not_found()
+    texts = look.get("a") or str(max(total - 1, 1)), look.get("b") or str(total)
+    states, problem = [], None
+    for text in texts:
+        number = look.version(namespace, document_id, text)
+        try:
+            at: Any = links.point(text)
+            at = at if not isinstance(at, int) or at > 0 else number
+            states.append((number, look.history.state(namespace, document_id, at)))
+        except NoSuchVersionError as error:
+            raise problems.not_found() from error
+    (first, before), (second, after) = states
+    mode = "inline" if look.get("mode") == "inline" else "side"
+    where = links.of_document(namespace, document_id, after.entry or before.entry)
+    for text, state in zip(texts, (before, after), strict=True):
+        if state.unknown is not None:
+            problem = f"History cannot tell the document at {text}: {state.unknown}."
+    found = marks(before.data, after.data) if problem is None else Marks()
+    if found is None:
+        problem = "These documents are too large to be compared on a page: `watcher diff` compares any."
+    data = after.data if after.data is not None else before.data
+    tree = (
+        Tree(found, whole=links.of_values(where, second or 0)).document(data)
+        if data is not None and problem is None
+        else None
+    )
+    lines = list(_with_context(list(flat(tree)))) if tree is not None and mode == "side" else []
+    shown = {
+        "ns": namespace,
+        "id": document_id,
+        "where": where,
+        "total": total,
+        "a": texts[0],
+        "b": texts[1],
+        "first": first,
+        "second": second,
+        "before": before,
+        "after": after,
+        "mode": mode,
+        "tree": tree,
+        "lines": lines,
+        "problem": problem,
+        "change_count": found.count if found is not None else 0,
+        "swap": links.address("document/compare", **where, a=texts[1], b=texts[0], mode=mode),
+        "modes": {
+            name: links.address("document/compare", **where, a=texts[0], b=texts[1], mode=name)
+            for name in ("side", "inline")
+        },
+        "part_address": links.address("document/part", **where, at=second or None),
+        "only": "before" if after.data is None else "after" if before.data is None else None,
+    }
+    return Page("compare.html", shown)
+
+
+def _with_context(lines: Sequence[tuple[int, Node]]) -> Iterable[tuple[int, Node | None, int]]:
+    """The lines that changed with a few around them; what is between is one line that says how much."""
+    near: set[int] = set()
+    for number, (_, node) in enumerate(lines):
+        if node.mark or node.note:
+            near.update(range(number - _CONTEXT, number + _CONTEXT + 1))
+        elif node.touched:
+            near.add(number)
+    if not near:
+        near = set(range(len(lines)))
+    skipped = 0
+    for number, (depth, node) in enumerate(lines):
+        if number not in near:
+            skipped += 1
+            continue
+        if skipped:
+            yield depth, None, skipped
+            skipped = 0
+        yield depth, node, 0
+    if skipped:
+        yield 0, None, skipped
