@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from bson import Binary
 from bson.raw_bson import RawBSONDocument
@@ -20,11 +20,11 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct import skim
 from change_history.stored import amendments
-from change_history.stored.names import ERASURES, HISTORY
+from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 from change_history.stored.rejected import told_by_entry, told_by_event
-from watcher.erasure.requests import ACTIVE, digest
+from watcher.erasure.requests import Erasures, digest
 from watcher.erasure.values import Fields, Trail
 from watcher.erasure.work import stub
 from watcher.stream.batch import Entry, Rejected
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
+    from watcher.erasure.requests import Standing
     from watcher.stream.batch import Recorded
     from watcher.stream.pipeline import Writes
 
@@ -46,21 +47,16 @@ _MAJORITY = WriteConcern("majority")
 _AT_ONCE = 500
 
 
-class _Standing(NamedTuple):
-    fields: Fields
-    trail: Trail
-
-
 class Active:
     """The erasures that stand, as they are known at the moment."""
 
     def __init__(self, database: Database[Any], clock: Callable[[], float] = time.time) -> None:
         self._database = database
-        self._erasures = database[ERASURES]
+        self._erasures = Erasures(database)
         self._clock = clock
         self._loaded_at: float | None = None
         self._key = b""
-        self._found: dict[tuple[bytes, bytes], list[_Standing]] = {}
+        self._found: dict[tuple[bytes, bytes], list[Standing]] = {}
 
     @property
     def is_fresh(self) -> bool:
@@ -84,11 +80,13 @@ class Active:
         about = _about(document)
         if about is None:
             return document
+        left: bytes | None = document
         for standing in self._of(*about):
-            if standing.trail is Trail.NOTHING:
+            left = standing.left(document)
+            if left is None:
                 return None
-            document = standing.fields.erased(document, standing.trail)
-        return document
+            document = left
+        return left
 
     def rejected(self, item: Rejected) -> Rejected | None:
         """What is set aside, without what is erased of it; None: nothing is to be kept."""
@@ -105,19 +103,18 @@ class Active:
             return None
         return Rejected(stub(item.event), item.error)
 
-    def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[_Standing]:
+    def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[Standing]:
         return self._found.get((namespace, digest(self._key, document_id)), ())
 
     def _load(self) -> None:
-        found: dict[tuple[bytes, bytes], list[_Standing]] = {}
-        for each in self._erasures.find({"state": {"$in": list(ACTIVE)}, "targets": {"$ne": []}}):
-            standing = _Standing(Fields(each["fields"]), Trail(each["trail"]))
-            for target in each.get("targets", ()):
-                for name in self._later_names(target["namespace"], each["asked_at"].timestamp()):
-                    for document in target["documents"]:
-                        found.setdefault((name.encode(), bytes(document)), []).append(standing)
+        found: dict[tuple[bytes, bytes], list[Standing]] = {}
+        for standing in self._erasures.standing():
+            for namespace, documents in standing.documents.items():
+                for name in self._later_names(namespace, standing.asked_at.timestamp()):
+                    for document in documents:
+                        found.setdefault((name.encode(), document), []).append(standing)
         if found and not self._key:
-            self._key = bytes((self._erasures.find_one({"_id": "key"}) or {})["key"])
+            self._key = self._erasures.key()
         self._found = found
 
     def _later_names(self, namespace: str, since_s: float) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bson
 from bson import Binary, ObjectId
@@ -26,7 +26,7 @@ from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python
 from change_history.stored.names import ERASURES
 from change_history.stored.reading import RAW
-from watcher.erasure.values import Trail
+from watcher.erasure.values import Fields, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -74,10 +74,12 @@ class Erasures:
         self._plain = database.get_collection(ERASURES, write_concern=_MAJORITY)
 
     def key(self) -> bytes:
-        """The key of the digests; made when it is first asked for."""
-        update = {"$setOnInsert": {"key": Binary(os.urandom(32))}}
-        self._plain.update_one({"_id": _KEY}, update, upsert=True)
+        """The key of the digests; made when it is first asked for. Who only reads can read it once it is made."""
         found = self._plain.find_one({"_id": _KEY})
+        if found is None:
+            update = {"$setOnInsert": {"key": Binary(os.urandom(32))}}
+            self._plain.update_one({"_id": _KEY}, update, upsert=True)
+            found = self._plain.find_one({"_id": _KEY})
         return bytes((found or {})["key"])
 
     def begin(
@@ -124,6 +126,20 @@ class Erasures:
         found = self._kept.find({"_id": {"$ne": _KEY}, **(query or {})}, sort=[("_id", 1)])
         return [_read(bytes(each.raw)) for each in found]
 
+    def standing(self) -> list[Standing]:
+        """Those that later events of their documents are erased by, oldest first."""
+        found = self._plain.find({"state": {"$in": list(ACTIVE)}, "targets": {"$ne": []}}, sort=[("_id", 1)])
+        return [
+            Standing(
+                each["_id"],
+                each["asked_at"],
+                {one["namespace"]: set(map(bytes, one["documents"])) for one in each.get("targets", ())},
+                Fields(each["fields"]),
+                Trail(each["trail"]),
+            )
+            for each in found
+        ]
+
     def finish(self, erasure: Erasure, counts: dict[str, int]) -> None:
         """Everything recorded has been gone through: what was looked for is forgotten, but for the digests."""
         state = STANDING if erasure.namespace else DONE
@@ -145,6 +161,28 @@ class Erasures:
             over = {"$set": {"state": ENDED, "ended_at": datetime.now(UTC), "ended_by": by}, "$unset": {"targets": 1}}
             self._plain.update_one(left, over)
         return len(found)
+
+
+class Standing(NamedTuple):
+    """What is erased of documents for as long as an erasure stands.
+
+    Attributes:
+        id: of the erasure.
+        asked_at: when it was asked for.
+        documents: digests of `_id`s, by the namespaces that they had then.
+        fields: which fields; none: all.
+        trail: what stays of the events.
+    """
+
+    id: ObjectId
+    asked_at: datetime
+    documents: dict[str, set[bytes]]
+    fields: Fields
+    trail: Trail
+
+    def left(self, entry: bytes) -> bytes | None:
+        """What is left of a history document of one of the documents; None: nothing."""
+        return self.fields.left(entry, self.trail)
 
 
 def _read(stored: bytes) -> Erasure:

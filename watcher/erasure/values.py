@@ -83,6 +83,10 @@ class Fields:
         found[b"changes"] = (raw.ARRAY, raw.from_items([(raw.DOCUMENT, encode(change)) for change in after]))
         return raw.from_fields(found.items())
 
+    def left(self, entry: bytes, trail: Trail) -> bytes | None:
+        """As `erased`; None: nothing is to be left of it."""
+        return None if trail is Trail.NOTHING else self.erased(entry, trail)
+
     def _change(self, change: Change) -> Change:
         if change.path[:1] == (_ID,):
             return change

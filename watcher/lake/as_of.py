@@ -14,8 +14,7 @@ from change_history.bson.values import to_raw
 from change_history.export import tables
 from change_history.reconstruct.entries import follow
 from change_history.stored.order import position_of
-from watcher.lake.erasing import text
-from watcher.lake.table import LakeError
+from watcher.lake.table import LakeError, quoted
 
 if TYPE_CHECKING:
     from change_history.reconstruct.entries import Reconstructed
@@ -41,8 +40,8 @@ def reconstruct(table: Table, namespace: str, document_id: Any, at: Moment | Non
     wanted = to_raw(document_id)
     conditions = [
         "ordinal = 0 AND entry IS NOT NULL",
-        f"namespace = {text(namespace)}",
-        f"document_key = {text(tables.plain(wanted))}",
+        f"namespace = {quoted(namespace)}",
+        f"document_key = {quoted(tables.plain(wanted))}",
         *_until(at),
     ]
     found = [raw.fields(row["entry"]) for row in table.select(["entry"], " AND ".join(conditions))]

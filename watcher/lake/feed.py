@@ -16,8 +16,8 @@ from change_history.bson.values import to_raw
 from change_history.stored.chunks import MissingChunkError, whole
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
+from watcher.erasure.requests import Erasures
 from watcher.errors import POSITION_LOST_CODES, REJECT_CODES
-from watcher.lake.erasing import Erasures
 from watcher.lake.table import LakeError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Feed:
         database: the history database.
 
     Attributes:
-        erasures: those that stand in it.
+        erasures: those of it.
     """
 
     def __init__(self, database: Database[Any]) -> None:

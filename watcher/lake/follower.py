@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
 from pymongo.errors import PyMongoError
 
-from change_history.bson import raw, redacted
+from change_history.bson import raw
+from change_history.bson.redacted import ERASED
 from change_history.stored.order import position_of
+from watcher.erasure.requests import digest
 from watcher.errors import Verdict, classify, words_of
 from watcher.lake import erasing
 from watcher.lake.feed import Feed, LostError, What
@@ -20,10 +23,12 @@ from watcher.lake.table import LakeError, StoreError, Table
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from bson import ObjectId
 
     from change_history.bson.cluster_time import ClusterTime
-    from watcher.lake.erasing import Target
+    from watcher.erasure.requests import Standing
     from watcher.lake.feed import News
 
 log = structlog.get_logger(__name__)
@@ -38,7 +43,7 @@ _KEPT_HOURS = 168
 """For so long files stay that the table no longer needs: whoever began to read may still."""
 _PATIENCE = 8
 _LONGEST_DELAY_S = 30.0
-_ERASED = redacted.MAGIC + b"\x00e"
+_ERASED = ERASED[1]
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ class Follower:
         self.progress = Progress()
         self._pending: dict[bytes, bytes] = {}
         self._doubted: set[bytes] = set()
-        self._noticed: dict[str, ClusterTime] = {}
+        self._noticed: dict[ObjectId, ClusterTime] = {}
         self._changed: dict[bytes, bytes] = {}
         self._bytes = 0
         self._commits = 0
@@ -97,7 +102,7 @@ class Follower:
             StoreError: the store did not answer for a while.
             pymongo.errors.PyMongoError: the history does not answer.
         """
-        self._notice(())
+        self._notice()
         until = self._feed.now()
         self._patiently(lambda: self._feed.time >= until)
         return self.progress
@@ -227,25 +232,31 @@ class Follower:
         self._commits += 1
         self._on_progress(self.progress)
 
-    def _notice(self, applied: Sequence[str]) -> list[Target]:
-        found = self._feed.erasures.new(applied)
-        for target in found:
-            self._noticed.setdefault(target.id, self._feed.now())
+    def _notice(self, applied: Sequence[str] = ()) -> list[Standing]:
+        """The erasures that the table does not know yet; from when on they have been known here is kept."""
+        found = [each for each in self._feed.erasures.standing() if str(each.id) not in applied]
+        for each in found:
+            self._noticed.setdefault(each.id, self._feed.now())
         return found
 
     def _erase(self, position: Position) -> Position:
         """Carry out the erasures that the table does not know yet, once all that was recorded before them is in it."""
-        for target in self._notice(position.erasures):
-            if self._feed.time < self._noticed[target.id]:
+        for standing in self._notice(position.erasures):
+            if self._feed.time < self._noticed[standing.id]:
                 continue
-            found = erasing.of_digests(self._table, self._feed.erasures, target)
-            count = erasing.apply(self._table, found, position)
-            position = position.without(target.id)
+            count = sum(erasing.apply(self._table, changes, position) for changes in self._erased(standing))
+            position = position.without(str(standing.id))
             self._table.append((), position)
             self.progress.changed += count
             if count:
-                log.info("erased", erasure=target.id, entries=count)
+                log.info("erased", erasure=str(standing.id), entries=count)
         return position
+
+    def _erased(self, standing: Standing) -> Iterator[erasing.Changes]:
+        key = self._feed.erasures.key()
+        for namespace, digests in standing.documents.items():
+            wanted = partial(_is_among, digests, key)
+            yield erasing.of_documents(self._table, namespace, wanted, standing.left)
 
     def _replace(self, changed: Mapping[bytes, bytes], position: Position) -> None:
         if not changed:
@@ -267,6 +278,10 @@ class Follower:
     def _forget(self) -> None:
         self._pending, self._changed, self._bytes = {}, {}, 0
         self._doubted = set()
+
+
+def _is_among(digests: set[bytes], key: bytes, document_id: raw.Value) -> bool:
+    return digest(key, document_id) in digests
 
 
 def _limited(entries: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:

@@ -301,6 +301,12 @@ class Table:
         )
 
 
+def quoted(text: str) -> str:
+    """A text as SQL has it."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
 def _literal(data: bytes) -> str:
     return f"X'{data.hex()}'"
 

@@ -6,11 +6,13 @@ import json
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import structlog
 
+from change_history.bson.equality import key_of
 from change_history.bson.resume_token import token_time
 from change_history.bson.values import to_raw
 from change_history.reconstruct.trust import Unknown
@@ -19,7 +21,7 @@ from watcher.cli import exit_codes
 from watcher.cli.rendering import terminal
 from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.erasure.requests import Erasures
-from watcher.erasure.values import Finder, Trail
+from watcher.erasure.values import Fields, Finder, Trail
 from watcher.lake import erasing
 from watcher.lake.feed import Feed
 from watcher.lake.follower import Follower
@@ -97,10 +99,11 @@ def erase(context: Context, place: str, store: dict[str, str], what: What, *, do
             raise CommandError(
                 f"{place} holds no history; `watcher lake once --to {place}` makes a table.", exit_codes.NOT_FOUND
             )
-        found: list[Iterator[dict[bytes, bytes | None]]] = []
+        found: list[erasing.Changes] = []
         if what.namespace is not None:
-            remove = erasing.remover(what.fields, Trail(what.trail))
-            found.append(erasing.of_document(table, what.namespace, to_raw(what.document_id), remove))
+            wanted = key_of(to_raw(what.document_id))
+            left = partial(Fields(what.fields).left, trail=Trail(what.trail))
+            found.append(erasing.of_documents(table, what.namespace, lambda each: key_of(each) == wanted, left))
         if what.values:
             key = Erasures(client[where.history_database]).key()
             found.append(erasing.of_values(table, Finder(map(to_raw, what.values), key)))
