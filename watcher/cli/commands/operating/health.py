@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -32,24 +32,18 @@ def health(ctx: click.Context, *, live: bool, served: bool) -> None:
     settings: Settings = ctx.obj.settings()
     if served:
         fine, line = ask_served(settings.serve_host, settings.serve_port, live=live)
-        click.echo(line, err=not fine)
-        ctx.exit(exit_codes.OK if fine else _UNHEALTHY)
-    fine, line = ask(settings.http_host, settings.http_port, live=live)
+    else:
+        fine, line = ask(settings.http_host, settings.http_port, live=live)
     click.echo(line, err=not fine)
     ctx.exit(exit_codes.OK if fine else _UNHEALTHY)
 
 
 def ask_served(host: str, port: int, *, live: bool) -> tuple[bool, str]:
     """Ask `watcher serve` how it is; arguments and answer are those of `ask`."""
-    path = "/live" if live else "/ready"
-    where = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
-    try:
-        status, _ = _get(_ANY_ADDRESS.get(host, host), port, path)
-    except OSError as error:
-        return False, f"no answer from {where}: {error.strerror or error}; is `watcher serve` running, on this port?"
-    except (HTTPException, ValueError):
-        return False, f"what answers at {where} is not watcher; is WATCHER_SERVE_PORT right?"
-    if status == HTTPStatus.OK:
+    asked = _ask(host, port, live=live, program="watcher serve", setting="WATCHER_SERVE_PORT")
+    if isinstance(asked, str):
+        return False, asked
+    if asked.fine:
         return True, "live" if live else "ready"
     return False, "not live" if live else "not ready: the history does not answer"
 
@@ -67,18 +61,31 @@ def ask(host: str, port: int, *, live: bool) -> tuple[bool, str]:
     """
     if not port:
         return False, "health is switched off (WATCHER_HTTP_PORT=0)"
+    asked = _ask(host, port, live=live, program="watcher run", setting="WATCHER_HTTP_PORT")
+    if isinstance(asked, str):
+        return False, asked
+    fine, facts = asked
+    if live:
+        return fine, "live" if fine else "not live: it has not moved for too long"
+    return fine, _readiness(facts) if fine else "not ready: " + "; ".join(facts["reasons"])
+
+
+class _Said(NamedTuple):
+    fine: bool
+    facts: dict[str, Any]
+
+
+def _ask(host: str, port: int, *, live: bool, program: str, setting: str) -> _Said | str:
+    """What is answered; or, if nothing of ours answers, that in words."""
     path = "/live" if live else "/ready"
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
     try:
         status, facts = _get(_ANY_ADDRESS.get(host, host), port, path)
     except OSError as error:
-        return False, f"no answer from {where}: {error.strerror or error}; is `watcher run` running, on this port?"
+        return f"no answer from {where}: {error.strerror or error}; is `{program}` running, on this port?"
     except (HTTPException, ValueError):
-        return False, f"what answers at {where} is not watcher; is WATCHER_HTTP_PORT right?"
-    fine = status == HTTPStatus.OK
-    if live:
-        return fine, "live" if fine else "not live: it has not moved for too long"
-    return fine, _readiness(facts) if fine else "not ready: " + "; ".join(facts["reasons"])
+        return f"what answers at {where} is not watcher; is {setting} right?"
+    return _Said(status == HTTPStatus.OK, facts)
 
 
 def _readiness(facts: dict[str, Any]) -> str:
