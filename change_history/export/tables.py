@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from change_history.bson import extended_json, raw
 from change_history.bson.values import to_python
@@ -188,8 +189,7 @@ def plain(value: Value) -> str:
     if kind in (raw.INT32, raw.INT64):
         return str(int.from_bytes(payload, "little", signed=True))
     if kind == raw.BINARY and payload[4] == 4 and len(payload) == 21:  # noqa: PLR2004 - a UUID, subtype 4, 16 bytes
-        text = payload[5:].hex()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return str(UUID(bytes=payload[5:]))
     return extended_json.dumps_raw(value)
 
 
@@ -238,10 +238,7 @@ def _cluster_time(value: Value) -> str | None:
     return f"{int.from_bytes(value[1][4:], 'little')}:{int.from_bytes(value[1][:4], 'little')}"
 
 
-def _none(_: Value) -> None:
-    """What history does not keep in such a form."""
-
-
+# Not of the forms that are only worked out (`change_rows`).
 NATIVES: dict[Form, Callable[[Value], Any]] = {
     Form.TEXT: _text,
     Form.VALUE: extended_json.dumps_raw,
@@ -250,8 +247,6 @@ NATIVES: dict[Form, Callable[[Value], Any]] = {
     Form.BYTES: _bytes,
     Form.NUMBER: _whole,
     Form.FLAG: _flag,
-    Form.DOUBLE: _none,
-    Form.DAY: _none,
 }
 
 
