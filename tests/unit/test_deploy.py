@@ -1,9 +1,7 @@
 """What stands in deployment files agrees with the program, and the programs that read them accept it."""
 
-import os
 import re
 import shutil
-import subprocess
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +12,7 @@ import yaml
 
 from config.settings import Settings
 from config.sources import CONFIG_VARIABLE, SECRETS_VARIABLE
+from tests.support.systemd import analyze
 from watcher.cli import exit_codes
 
 ROOT = Path(__file__).parents[2]
@@ -31,16 +30,6 @@ def dockerfile(instruction: str) -> list[str]:
     """The arguments of one instruction of the Dockerfile, continued lines joined."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     return [re.sub(r"\s+", " ", found) for found in re.findall(rf"^{instruction} (.*)$", text, re.MULTILINE)]
-
-
-def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `systemd-analyze`; without it the test fails in CI and is skipped elsewhere."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("no systemd-analyze; try: apt-get install -y systemd", pytrace=False)
-        pytest.skip("no systemd-analyze")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:

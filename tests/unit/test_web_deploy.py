@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from config.settings import load
+from tests.support.systemd import analyze
 from watcher.cli import exit_codes
 from watcher.web.access import PROBES
 
@@ -27,16 +26,6 @@ MANIFESTS: dict[str, dict[str, Any]] = {
     for each in yaml.safe_load_all((FOLDER / name).read_text())
 }
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["web"]
-
-
-def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `systemd-analyze`; without it the test fails in CI and is skipped elsewhere."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("no systemd-analyze; try: apt-get install -y systemd", pytrace=False)
-        pytest.skip("no systemd-analyze")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_systemd_understands_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
