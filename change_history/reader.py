@@ -101,10 +101,14 @@ class Reader(History):
 
     def new_events(
         self, stop: threading.Event, token: Any = None
-    ) -> Iterator[tuple[list[tuple[Event, int]] | None, Any]]:
-        """Read every event as it is recorded, with its size in bytes (see `change_history.query.timeline.new`)."""
+    ) -> Iterator[tuple[list[tuple[Event, int, bool]] | None, Any]]:
+        """Read every event as it is recorded (see `change_history.query.timeline.new`).
+
+        With each come its size in bytes, and whether it only comes once more, since it is known now who did it.
+        """
         for found, after in timeline.new(self._collection, stop, token):
-            yield [(to_event(stored), len(stored.raw)) for stored in found] if found is not None else None, after
+            new = [(to_event(each.stored), len(each.stored.raw), each.completed) for each in found or ()]
+            yield new if found is not None else None, after
 
     def is_standalone(self) -> bool:
         """Whether history lies on a lone `mongod` and the documents nowhere else: that has no change streams."""

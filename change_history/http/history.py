@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import re
+import shlex
 import socket
 import threading
 from collections import deque
@@ -127,13 +128,13 @@ class HttpHistory(History):
         stop: threading.Event,
     ) -> Iterator[Event]:
         Selection(namespace, document_id, field, since)
-        if any(asked is not None for asked in (actor, reason, request)):
-            raise NotOverHttpError("following what somebody does is not served over HTTP")
-        query = {"namespace": namespace, "field": field, "mode": "canonical"}
+        query = {"namespace": namespace, "field": field, "mode": "canonical", "reason": reason}
+        query |= {name: _value(asked) for name, asked in (("actor", actor), ("request", request)) if asked is not None}
         query["id"] = _id(document_id) if document_id is not ABSENT else None
         feed = _Feed(partial(self._connection.opened, ["follow"], query), stop)
         feed.open()  # before what is recorded is read: nothing in between is missed
-        recorded = self.log(namespace, document_id, field=field, since=since, limit=limit)
+        who = {"actor": actor, "reason": reason, "request": request}
+        recorded = self.log(namespace, document_id, field=field, since=since, limit=limit, **who)
         return _each_once(recorded, feed)
 
     def transaction(self, name: str | Name) -> Transaction:  # noqa: D102 - as in `History`
@@ -185,10 +186,9 @@ class HttpHistory(History):
     def collection_as_of(  # noqa: D102 - as in `History`
         self, namespace: str, at: Moment | None = None, query: dict[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
-        if query:
-            raise NotOverHttpError("a filter of MongoDB is not served over HTTP; filter what comes")
         require_namespace(namespace)
-        for each in self._listed(["collections", namespace, "documents"], {"at": _moment(at)}, namespace):
+        asked = {"at": _moment(at), "filter": wire.dumps(wire.of(query), canonical=True) if query else None}
+        for each in self._listed(["collections", namespace, "documents"], asked, namespace):
             if each["document"] is None:
                 raise UnknownStateError(namespace, each.get("unknown", ""), wire.value_from(each["document_id"]))
             yield wire.value_from(each["document"])
@@ -230,11 +230,18 @@ class HttpHistory(History):
         events = {name: wire.event_from(event) for name, event in found["events"].items()}
         return {leaf["field"]: events[leaf["event"]] for leaf in found["leaves"] if leaf["event"] is not None}
 
-    def revert(self, *_: Any, **__: Any) -> NoReturn:
-        """Not served over HTTP."""
-        raise NotOverHttpError("documents are put back where MongoDB can be reached: watcher revert")
+    def revert(self, namespace: str, document_id: Any, *, to: PointInTime, **_: Any) -> NoReturn:
+        """Nothing is written over HTTP."""
+        raise _to_type(namespace, _id(document_id), "--to", _point(to) or "")
 
-    undelete = revert_transaction = revert
+    def undelete(self, namespace: str, document_id: Any, **_: Any) -> NoReturn:
+        """Nothing is written over HTTP."""
+        raise _to_type(namespace, _id(document_id), "--undelete")
+
+    def revert_transaction(self, transaction: Transaction | str, **_: Any) -> NoReturn:
+        """Nothing is written over HTTP."""
+        name = transaction if isinstance(transaction, str) else transactions.name_of(transaction, _UUID_DIGITS)
+        raise _to_type("--transaction", name)
 
     def _diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> Any:
         query = {"from": _point(a) if a is not None else "-1", "to": _point(b)}
@@ -401,7 +408,12 @@ def _in_words_of_history(error: HttpError, namespace: str, document_id: Any) -> 
     if error.kind == "unknown-state":
         reason = str(error).removeprefix("history cannot tell: ")
         return UnknownStateError(namespace, reason, document_id)
-    return ValueError(str(error)) if error.kind == "wrong-request" else error
+    return ValueError(str(error)) if error.kind in {"wrong-request", "too-long"} else error
+
+
+def _to_type(*arguments: str) -> NotOverHttpError:
+    command = shlex.join(["watcher", "revert", *arguments])
+    return NotOverHttpError(f"nothing is written over HTTP; type this where MongoDB can be reached: {command}")
 
 
 def _place(namespace: str | None, document_id: Any) -> list[str]:

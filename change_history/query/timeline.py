@@ -7,7 +7,7 @@ order. The deployment's own change stream on the history collection loses none.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.values import ABSENT
 from change_history.query import gaps
@@ -100,6 +100,9 @@ def _read(
                 on_unknown()
 
 
+_COMPLETED = {"operationType": "update", "updateDescription.updatedFields.actor": {"$exists": True}}
+"""The change by which it becomes known who made an event."""
+
 WAIT_MS = 500
 """How long the server holds a request for new events, and so how soon `stop` is noticed, in milliseconds."""
 
@@ -129,8 +132,7 @@ def follow(
     wanted = as_query({"$or": [selection.query("fullDocument."), gaps.condition("fullDocument.")]})
     recorded_now: dict[str, Any] = {"operationType": "insert"}
     if selection.asked_of_actor:
-        completed = {"operationType": "update", "updateDescription.updatedFields.actor": {"$exists": True}}
-        recorded_now = {"$or": [recorded_now, completed]}
+        recorded_now = {"$or": [recorded_now, _COMPLETED]}
     pipeline = [as_query({"$match": condition}) for condition in (as_query(recorded_now), wanted)]
     look_up = "updateLookup" if selection.asked_of_actor else None
     with collection.watch(pipeline, full_document=look_up, max_await_time_ms=WAIT_MS) as stream:
@@ -155,10 +157,22 @@ def follow(
                 on_unknown()
 
 
+class New(NamedTuple):
+    """A history document that has come.
+
+    Attributes:
+        stored: the document.
+        completed: it came before; now it is known who did it.
+    """
+
+    stored: RawBSONDocument
+    completed: bool
+
+
 def new(
     collection: Collection[RawBSONDocument], stop: threading.Event, token: Any = None
-) -> Iterator[tuple[list[RawBSONDocument] | None, Any]]:
-    """Read every history document as it is recorded, gaps too, until told to stop.
+) -> Iterator[tuple[list[New] | None, Any]]:
+    """Read every history document as it is recorded, gaps too, until told to stop; once more when its actor is known.
 
     Args:
         stop: ends the iteration once it is set.
@@ -171,15 +185,18 @@ def new(
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
     """
-    pipeline = [as_query({"$match": {"operationType": "insert"}})]
+    pipeline = [as_query({"$match": {"$or": [{"operationType": "insert"}, _COMPLETED]}})]
     options: dict[str, Any] = {"resume_after": token} if token is not None else {}
+    options["full_document"] = "updateLookup"
     with collection.watch(pipeline, max_await_time_ms=WAIT_MS, **options) as stream:
         yield None, stream.resume_token
         while stream.alive and not stop.is_set():
-            found: list[RawBSONDocument] = []
+            found: list[New] = []
             change = stream.try_next()
             while change is not None:
-                found.append(whole(collection.database, change["fullDocument"]))
+                stored = change.get("fullDocument")
+                if stored is not None:  # else it has gone since
+                    found.append(New(whole(collection.database, stored), change["operationType"] == "update"))
                 change = stream.try_next() if len(found) < _LARGEST_BATCH and _has_more(stream) else None
             yield found, stream.resume_token
 

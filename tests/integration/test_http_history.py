@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import bson
 import pytest
-from bson import Decimal128, Int64, ObjectId
+from bson import Binary, Decimal128, Int64, ObjectId
 
 from change_history import History, HttpError, NoSuchVersionError, UnknownTransactionError
 from change_history.bson.values import to_raw
@@ -17,7 +19,7 @@ from tests.support.recording import Recording
 from tests.support.web import Served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pymongo import MongoClient
 
@@ -151,10 +153,96 @@ def test_new_events_come_while_following(both: Both, client: MongoClient[Any]) -
     assert found == list(both.direct.log(orders, FIRST, limit=3))
 
 
+def test_what_somebody_does_comes_once_it_is_known_who(both: Both, client: MongoClient[Any]) -> None:
+    """Also where that becomes known after the event; nothing that others did, nothing twice."""
+    orders, stop = f"{both.name}.orders", threading.Event()
+    history = both.recording.history.history
+    found: list[Any] = []
+
+    def follow() -> None:
+        for event in both.http.follow(orders, stop=stop, actor="eve", reason="ticket 7"):
+            found.append(event)
+            if len(found) == 3:
+                stop.set()
+
+    def write(n: int, actor: dict[str, Any] | None) -> bytes:
+        client[both.name].orders.update_one({"_id": FIRST}, {"$set": {"n": n}})
+        (document,) = both.recording.catch_up()
+        event_id = bson.decode(document)["_id"]
+        if actor is not None:
+            history.update_one({"_id": Binary(event_id)}, {"$set": {"actor": {"provenance": "context", **actor}}})
+        return bytes(event_id)
+
+    eve = {"id": "eve", "reason": "ticket 7"}
+    ids = [write(100, eve)]
+    thread = threading.Thread(target=follow)
+    thread.start()
+    eventually(lambda: found, "what is recorded already")
+    write(101, None)
+    write(102, {"id": "eve", "reason": "ticket 8"})
+    write(103, {"id": "ben", "reason": "ticket 7"})
+    ids += [write(104, eve), write(105, eve)]
+    thread.join(120)
+
+    assert not thread.is_alive()
+    assert [event.id for event in found] == ids
+    assert [event.actor.id for event in found] == ["eve"] * 3
+
+
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"price": Decimal128("2")},
+    {"tags": "b", "n": {"$exists": True}},
+    {"n": {"$gt": 0, "$type": ["long", "int"]}},
+    {"$or": [{"tags": {"$all": ["b"], "$size": 1}}, {"$nor": [{"price": {"$mod": [2, 0]}}]}]},
+    {"tags": {"$elemMatch": {"$in": ["b", re.compile("^c")]}}},
+    {"tags": {"$regex": "^B", "$options": "i", "$nin": ["c"]}},
+    {"tags": {"$not": {"$regex": "^b"}}},
+    {"x": {"$eq": {"y": 1}}},
+]
+
+
+@pytest.mark.parametrize("query", FILTERS, ids=str)
+def test_a_filter_of_mongodb_finds_the_same(both: Both, query: dict[str, Any]) -> None:
+    """Also one that Extended JSON alone would read as another."""
+    orders = f"{both.name}.orders"
+    assert list(both.http.collection_as_of(orders, query=query)) == list(
+        both.direct.collection_as_of(orders, query=query)
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"$where": "sleep(1000) || true"},
+        {"$or": [{"a": {"$not": {"$where": "true"}}}]},
+        {"$expr": {"$function": {"body": "true", "args": [], "lang": "js"}}},
+        {"$jsonSchema": {}},
+        {"$text": {"$search": "x"}},
+        {"a": {"$near": [0, 0]}},
+        {"a": {"$eq": {"$function": 1}}},
+        {"a": {"$in": "no list"}},
+        {"$and": [{"a": 1}] * 1001},
+    ],
+    ids=lambda query: str(query)[:40],
+)
+def test_a_filter_cannot_run_a_program(both: Both, query: dict[str, Any]) -> None:
+    """Nor read elsewhere; nor one that the server refuses end as a fault of ours."""
+    with pytest.raises(ValueError):  # noqa: PT011 - in many words
+        list(both.http.collection_as_of(f"{both.name}.orders", query=query))
+
+
 def test_what_cannot_be_is_said(both: Both) -> None:
-    """In the library's own words."""
-    with pytest.raises(NotOverHttpError):
-        both.http.revert(f"{both.name}.orders", FIRST, to=1)
+    """In the library's own words, and what to type instead."""
+    asked: list[tuple[Callable[[], Any], str]] = [
+        (lambda: both.http.revert("shop.orders", 17, to=1), 'shop.orders \'{"$numberInt": "17"}\' --to 1'),
+        (lambda: both.http.undelete("shop.orders", "it's"), "--undelete"),
+        (lambda: both.http.revert_transaction("bf14af2a:1"), "watcher revert --transaction bf14af2a:1"),
+    ]
+    for revert, command in asked:
+        with pytest.raises(NotOverHttpError, match="nothing is written over HTTP") as refused:
+            revert()
+        assert command in str(refused.value)
     with pytest.raises(UnknownTransactionError):
         both.http.transaction("ffffffff:1")
     with pytest.raises(ValueError, match="no namespace"):

@@ -262,7 +262,7 @@ def documents(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
         from change_history.reconstruct.state import UnknownStateError
 
         raise UnknownStateError(given["namespace"], state.unknown)
-    query = filters.query(given.get("where", ()))
+    query = filters.query(given.get("where", ()), given.get("filter"))
     for found in history.documents(state, query):
         key = _key(found.raw_id)
         if after is not None:
@@ -429,6 +429,13 @@ WHERE = p.Parameter(
     several=True,
 )
 
+FILTER = p.Parameter(
+    "filter",
+    f"Only documents that fit {filters.FILTER_FORM}. The server decides; text is compared byte by byte.",
+    filters.of_mongodb,
+    filters.FILTER_FORM,
+)
+
 _NARROWING = (
     p.FIELD,
     p.OPERATION,
@@ -476,7 +483,7 @@ ENDPOINTS = (
         "Read a collection as it was",
         "One document after the other, in the order of their ids. A later page is found by reading on from the first: "
         "for the whole of a large collection, accept application/x-ndjson.",
-        (p.NAMESPACE, p.AT_TIME, WHERE),
+        (p.NAMESPACE, p.AT_TIME, WHERE, FILTER),
         "CollectionDocument",
         documents,
         lists=True,

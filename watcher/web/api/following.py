@@ -71,7 +71,7 @@ MODE = p.Parameter(
     "relaxed or canonical",
     {"type": "string", "enum": ["relaxed", "canonical"], "default": "relaxed"},
 )
-PARAMETERS = (p.ABOUT, ID, p.FIELD, p.OPERATION, RECORDED, MODE)
+PARAMETERS = (p.ABOUT, ID, p.FIELD, p.OPERATION, p.ACTOR, p.REASON, p.REQUEST, RECORDED, MODE)
 
 
 class Sent(NamedTuple):
@@ -81,12 +81,14 @@ class Sent(NamedTuple):
         number: its number in the hub, one after the other.
         event: the event.
         size: of its history document, in bytes.
+        completed: it was handed out before, and now it is known who did it.
         told: what is sent of it, by whether values are canonical; written when first needed.
     """
 
     number: int
     event: Event
     size: int
+    completed: bool
     told: dict[bool, bytes]
 
     def message(self, hub: str, *, canonical: bool) -> bytes:
@@ -109,6 +111,10 @@ def message(hub: str, number: int, event: Event, *, canonical: bool) -> bytes:
     return f"id: {hub}-{number}-{bytes(event.id).hex()}\nevent: {kind}\ndata: {text}\n\n".encode()
 
 
+_OF_ACTOR = {"actor": "id", "reason": "reason", "request": "request"}
+"""By what is asked of it, the attribute of an actor."""
+
+
 class Beat(Enum):
     """Says that the connection still stands, where there is nothing else to say."""
 
@@ -127,14 +133,19 @@ class Follower:
     selection: Selection
     queue: asyncio.Queue[Sent | Beat | None] = field(default_factory=asyncio.Queue)
     _key: Any = None
+    _who: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        asked = ((name, getattr(self.selection, name)) for name in ("actor", "reason", "request"))
+        self._who = {_OF_ACTOR[name]: key_of(to_raw(wanted)) for name, wanted in asked if wanted is not None}
         if self.selection.document_id is not ABSENT:
             self._key = key_of(to_raw(self.selection.document_id))
 
-    def concerns(self, event: Event) -> bool:
+    def concerns(self, sent: Sent) -> bool:
         """Whether an event is what they follow."""
-        wanted = self.selection
+        wanted, event = self.selection, sent.event
+        if sent.completed and not self._who:
+            return False
         if gaps.is_operation(event.operation):
             return wanted.namespace is None or gaps.concerns_namespace(gaps.view(event), wanted.namespace)
         if wanted.namespace is not None and event.namespace != wanted.namespace:
@@ -143,7 +154,14 @@ class Follower:
             return False
         if self._key is not None and (event.document_id is ABSENT or key_of(to_raw(event.document_id)) != self._key):
             return False
-        return bool(wanted.verdict(event))
+        return self._was_by_them(event) and bool(wanted.verdict(event))
+
+    def _was_by_them(self, event: Event) -> bool:
+        actor = event.actor
+        return all(
+            actor is not None and (said := getattr(actor, name)) is not None and key_of(to_raw(said)) == wanted
+            for name, wanted in self._who.items()
+        )
 
 
 class Hub:
@@ -218,15 +236,15 @@ class Hub:
             follower.queue.put_nowait(Beat.BEAT)
         self._beating = loop.call_later(_HEARTBEAT_S, self._beat, loop)
 
-    def _hand_out(self, events: list[tuple[Event, int]]) -> None:
-        for event, size in events:
+    def _hand_out(self, events: list[tuple[Event, int, bool]]) -> None:
+        for event, size, completed in events:
             self._number += 1
-            sent = Sent(self._number, event, size, {})
+            sent = Sent(self._number, event, size, completed, {})
             self._remembered.append(sent)
             self._bytes += size
             while len(self._remembered) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
                 self._bytes -= self._remembered.popleft().size
-            for follower in [each for each in self._followers if each.concerns(event)]:
+            for follower in [each for each in self._followers if each.concerns(sent)]:
                 follower.queue.put_nowait(sent)
                 if follower.queue.qsize() > _WAITING:
                     self._let_go(follower)
@@ -286,7 +304,8 @@ async def follow(request: Request) -> Response:
             if event.namespace != namespace or event.document_id is ABSENT:
                 raise problems.not_found()
             document_id = event.document_id
-        return Selection(namespace, document_id, given.get("field"), operations=given.get("operation", ()))
+        who = {name: given.get(name) for name in _OF_ACTOR}
+        return Selection(namespace, document_id, given.get("field"), operations=given.get("operation", ()), **who)
 
     last = _last_event_id(request.headers.get("last-event-id", ""))
     follower = Follower(await asker.ask(request, choose))
@@ -321,7 +340,7 @@ class _Feed:
                     seen.add(bytes(event.id))
                     yield message(self._hub.name, 0, event, canonical=self._canonical)
             for sent in known or ():
-                if self._follower.concerns(sent.event) and (told := await self._told(sent)) is not None:
+                if self._follower.concerns(sent) and (told := await self._told(sent)) is not None:
                     yield told
             async for some in self._new():
                 new = [each for each in some if each.event.id not in seen]
