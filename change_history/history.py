@@ -261,7 +261,7 @@ class History:
 
         Arguments are those of `as_of`.
         """
-        return Reconstruction(self._database, namespace, document_id, at).state()
+        return Reconstruction(self._database, namespace, document_id, at, for_state=True).state()
 
     def collection_as_of(
         self, namespace: str, at: Moment | None = None, query: dict[str, Any] | None = None

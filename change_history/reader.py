@@ -221,7 +221,7 @@ class Reader(History):
 
     def version_at(self, namespace: str, document_id: Any, at: PointInTime | None, version: int) -> State:
         """What a document was at a moment of which it is known which version that is (see `state`)."""
-        return Reconstruction(self._database, namespace, document_id, at).state(version)
+        return Reconstruction(self._database, namespace, document_id, at, for_state=True).state(version)
 
     def version_of(self, event: Event) -> int:
         """Which version of its document an event is."""

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 _ENTRIES = 33
 """A snapshot is due every 32 entries."""
 
+_GAPS = 100
+"""So many gaps are read together with other things; where there are more, all are read again."""
+
 
 class Ahead(NamedTuple):
     """What has been read of a document up to a position.
@@ -57,6 +60,7 @@ class Ahead(NamedTuple):
         snapshot: the last one; it too may lie after the position.
         rejected: what is only in `rejected` and may concern it.
         horizon: up to where its history has expired, where that was asked for.
+        gaps: all that there are, as stored; None: they were not asked for, or are too many.
     """
 
     namespace: str
@@ -67,6 +71,17 @@ class Ahead(NamedTuple):
     snapshot: snapshots.Snapshot | None
     rejected: trust.Rejected
     horizon: Horizon | None = None
+    gaps: list[RawBSONDocument] | None = None
+
+    def entry(self, event_id: bytes) -> RawBSONDocument | None:
+        """The entry of an `_id`, as stored; None: it is not among what has been read."""
+        return next((stored for stored in self.entries if bytes(stored.raw)[_ID] == event_id), None)
+
+    def number(self, position: HistoryPosition) -> int | None:
+        """Which version of the document the entry at a position is; None: not all entries before it have been read."""
+        if not self.complete:
+            return None
+        return sum(position_of(raw.fields(bytes(stored.raw))) <= position for stored in self.entries)
 
 
 def read_ahead(
@@ -77,12 +92,14 @@ def read_ahead(
     asked: tuple[Boundary | None] | None = None,
     *,
     with_horizon: bool = False,
+    with_gaps: bool = False,
 ) -> Ahead:
     """Read what telling a document most often needs.
 
     Args:
         asked: what `change_history.reconstruct.last_boundary` has said of the position already.
         with_horizon: whether to read that too.
+        with_gaps: likewise.
     """
     upto = {"$lte": Binary(until.last_id)}
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}
@@ -91,10 +108,12 @@ def read_ahead(
         of_rejected,  # first: one that is brought into history meanwhile is here or there
         *(boundary_reads(namespace, until) if asked is None else ()),
         *((horizon_read(namespace),) if with_horizon else ()),
+        *((Read(HISTORY, {"operation": "gap"}, {"_id": 1}, _GAPS),) if with_gaps else ()),
         snapshots.latest_read(namespace, document_id, upto),
         Read(HISTORY, query, {"namespace": -1, "document_id": -1, "_id": -1}, _ENTRIES),
     ]
     rejected, *boundaries, kept, entries = read_together(database, reads, {"_id": 1})
+    gaps = boundaries.pop() if with_gaps else None
     hidden = boundaries.pop() if with_horizon else []
     return Ahead(
         namespace,
@@ -105,6 +124,7 @@ def read_ahead(
         snapshots.read(raw.fields(bytes(kept[0].raw))) if kept else None,
         trust.rejected_of(database, [namespace], of_rejected, rejected),
         horizon_of(hidden),
+        gaps if gaps is not None and len(gaps) < _GAPS else None,
     )
 
 

@@ -240,16 +240,20 @@ class Lineage:
             return None  # something was recorded, or they came with others, later
         return Unknown(f"nothing was recorded of it by then, and its first recorded event is {first['operation']}")
 
-    def gaps(self, base: ClusterTime | None) -> list[Event]:
+    def gaps(self, base: ClusterTime | None, stored: Iterable[RawBSONDocument] | None = None) -> list[Event]:
         """The gaps that an answer reaches across: in them an event may be lost that would make it another one.
 
         Args:
             base: cluster time of the entry that the answer is based on; None: the beginning.
+            stored: all gaps, if they have been read already.
         """
+        found = list(trust.find(self._database) if stored is None else stored)
+        if not found:
+            return []
         *_, oldest = self
         since, until = oldest.since if base is None else base, self._until
         names = {incarnation.namespace for incarnation in self}
-        return [to_event(gap) for gap in trust.find(self._database) if _is_across(gap, names, since, until)]
+        return [to_event(gap) for gap in found if _is_across(gap, names, since, until)]
 
 
 def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, until: ClusterTime) -> bool:

@@ -93,13 +93,24 @@ class State:
 class Reconstruction:
     """A document at one point in time. What goes beyond the document itself is read when it is asked for.
 
+    Args:
+        for_state: whether `state` will be asked for, so that what it needs is read in the same round trip.
+
     Raises:
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         TypeError: no moment and no number.
         ValueError: a time without a zone.
     """
 
-    def __init__(self, database: Database[Any], namespace: str, document_id: Any, at: PointInTime | None) -> None:
+    def __init__(
+        self,
+        database: Database[Any],
+        namespace: str,
+        document_id: Any,
+        at: PointInTime | None,
+        *,
+        for_state: bool = False,
+    ) -> None:
         require_namespace(namespace)
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW)
@@ -109,7 +120,9 @@ class Reconstruction:
         where = point_in_time.of_document(database, namespace, self.raw_id, at)
         self.position = where.position
         in_time = isinstance(at, (datetime, Timestamp))
-        ahead = read_ahead(database, namespace, self.raw_id, where.position, where.boundary, with_horizon=in_time)
+        ahead = self._ahead = read_ahead(
+            database, namespace, self.raw_id, where.position, where.boundary, with_horizon=in_time, with_gaps=for_state
+        )
         self.expired = ahead.horizon.unknown if ahead.horizon is not None and ahead.horizon.hides(at) else None
         self.lineage = Lineage(database, namespace, where.position, where.moment, (ahead.boundary,))
         self.reconstructed: Reconstructed | None = (
@@ -145,7 +158,7 @@ class Reconstruction:
             version: which version it is, if that is known: it need not be counted then.
         """
         data = self.data
-        entry = self._event(self.reconstructed.last) if self.reconstructed is not None else None
+        entry = self._entry(self.reconstructed.last) if self.reconstructed is not None else None
         return State(
             namespace=self.namespace,
             document_id=self._given_id,
@@ -155,7 +168,11 @@ class Reconstruction:
             entry=entry,
             version=version if version is not None else self._version(entry),
             ended_by=self._ended_by(entry) if data is None else None,
-            gaps=tuple(self.lineage.gaps(self.reconstructed.base_time if self.reconstructed is not None else None)),
+            gaps=tuple(
+                self.lineage.gaps(
+                    self.reconstructed.base_time if self.reconstructed is not None else None, self._ahead.gaps
+                )
+            ),
         )
 
     def _unless_it_was_there(self) -> Unknown | None:
@@ -172,6 +189,10 @@ class Reconstruction:
             f"nothing was recorded of it by then, and its first recorded event is no insert, but {first['operation']}"
         )
 
+    def _entry(self, event_id: bytes) -> Event | None:
+        stored = self._ahead.entry(event_id)
+        return to_event(whole(self._database, stored)) if stored is not None else self._event(event_id)
+
     def _event(self, event_id: bytes) -> Event | None:
         stored: RawBSONDocument | None = self._history.find_one({"_id": Binary(event_id)})
         return to_event(whole(self._database, stored)) if stored is not None else None
@@ -179,7 +200,10 @@ class Reconstruction:
     def _version(self, entry: Event | None) -> int | None:
         if entry is None:
             return None
-        return Versions(self._database, entry.namespace, self.raw_id).number(position_at(entry.id, entry.resume_token))
+        position = position_at(entry.id, entry.resume_token)
+        if entry.namespace == self.namespace and (number := self._ahead.number(position)) is not None:
+            return number
+        return Versions(self._database, entry.namespace, self.raw_id).number(position)
 
     def _ended_by(self, entry: Event | None) -> Event | None:
         if entry is not None:

@@ -96,6 +96,7 @@ def test_what_is_read_in_one_round_trip_is_read_from_the_index_meant_for_it(
             "document_timeline",
             "collection_events",
             "_id_",  # of `rejected`, which is in its order
+            "gaps",
             "namespace_1_document_id_1__id_1",
         }
 
