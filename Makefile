@@ -41,7 +41,7 @@ bench-recovery: $(VENV)/.installed ## seconds until events are recorded again af
 lint: $(VENV)/.installed-tools ## style, types, and which package may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/cython-lint --no-pycodestyle watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx
+	$(BIN)/cython-lint --no-pycodestyle watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx change_history/seals/*.pyx
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -69,7 +69,7 @@ $(VENV)/.made:
 	@$(PIP) install 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx) $(VENV)/.made
+$(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx change_history/seals/*.pyx) $(VENV)/.made
 	@echo "installing mongo-change-watcher into $(VENV)" >&2
 	@$(PIP) install --editable '.[embedded,web]'
 	@$(BIN)/python -c 'import sys; from watcher.events import fast_path; sys.exit(not fast_path.COMPILED)' || { \

@@ -1,4 +1,4 @@
-"""Build hook: compiles the fast path, and the quick way of taking BSON apart.
+"""Build hook: compiles the fast path, the quick way of taking BSON apart, and what sealing hashes.
 
 With the machine's C compiler, or, where there is none, with that of the package `ziglang` from PyPI, which is fetched
 for this build and thrown away after it (some 80 MB). Either needs Python's headers (`Python.h`), which come with most
@@ -26,7 +26,9 @@ from setuptools.errors import BaseError, CCompilerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAST_PATH, QUICK = "watcher.events._fast_path", "change_history.bson._quick"
+FAST_PATH = "watcher.events._fast_path"
+SINGLE = {"change_history.bson._quick": "QUICK_SOURCE", "change_history.seals._hashing": "HASHING_SOURCE"}
+"""What is compiled from one file, and the macro that says of which; `change_history.bson.quick` compares it."""
 COMPILERS = ("cc", "gcc", "clang")
 ZIG = "ziglang>=0.13"
 FETCHING_S = 600
@@ -80,11 +82,9 @@ def _compile(root: Path, scratch: Path, say: Callable[[str], None]) -> list[Path
     sys.path.insert(0, str(root))
     from watcher.events._sources import digest
 
-    quick = blake2b(_source(root, QUICK).read_bytes(), digest_size=16).hexdigest()
-    made_from = {
-        FAST_PATH: ("FAST_PATH_SOURCES", f'"{digest(root / "watcher" / "events")}"'),
-        QUICK: ("QUICK_SOURCE", f'"{quick}"'),
-    }
+    made_from = {FAST_PATH: ("FAST_PATH_SOURCES", f'"{digest(root / "watcher" / "events")}"')}
+    for name, macro in SINGLE.items():
+        made_from[name] = (macro, f'"{blake2b(_source(root, name).read_bytes(), digest_size=16).hexdigest()}"')
     extensions = [Extension(name, [str(_source(root, name))], define_macros=[made_from[name]]) for name in made_from]
     modules = cythonize(extensions, include_path=[str(root)], build_dir=str(scratch))
     if os.environ.get("CC") is None and not any(map(shutil.which, COMPILERS)):

@@ -53,20 +53,23 @@ def _measure(uri: str, folder: Path, events: int, repetitions: int) -> None:
     history = client.kept
     started = _events(client, history, uri, folder, events)
     rates: dict[str, list[float]] = {"off": [], "on": []}
-    used: dict[str, list[float]] = {"off": [], "on": []}
+    used: dict[str, list[tuple[float, float]]] = {"off": [], "on": []}
     for number in range(repetitions):
         for seal in ("off", "on") if number % 2 else ("on", "off"):
-            rate, seconds = _caught_up(client, history, uri, folder, started, events, seal)
+            rate, spent = _caught_up(client, history, uri, folder, started, events, seal)
             rates[seal].append(rate)
-            used[seal].append(seconds)
+            used[seal].append(spent)
     off, on = (statistics.median(rates[seal]) for seal in ("off", "on"))
     print(f"caught up with {events:,} events, each {repetitions} times, events/s:")
     print(f"  without seals {off:>9,.0f}   {[round(rate) for rate in rates['off']]}")
     print(f"  with seals    {on:>9,.0f}   {[round(rate) for rate in rates['on']]}   {on / off:.1%}")
-    spent = {seal: statistics.median(used[seal]) / events * 1e6 for seal in used}
-    print("processor time of daemon and server together, which other work on the machine disturbs less:")
-    print(f"  without seals {spent['off']:.1f} µs an event")
-    print(f"  with seals    {spent['on']:.1f} µs an event   {spent['off'] / spent['on']:.1%}")
+    print("processor time of daemon and server, µs an event, which other work on the machine disturbs less:")
+    total = {seal: statistics.median(map(sum, used[seal])) for seal in used}
+    for seal, words in {"off": "without seals", "on": "with seals   "}.items():
+        daemon, server = (statistics.median(each) for each in zip(*used[seal], strict=True))
+        every = [round(sum(each), 1) for each in used[seal]]
+        print(f"  {words} {daemon:6.2f} + {server:5.2f} = {total[seal]:5.2f}   {every}")
+    print(f"  {total['off'] / total['on']:.1%}")
     if not history.seals.count_documents({}):
         _caught_up(client, history, uri, folder, started, events, "on")
     for _ in range(repetitions):
@@ -105,8 +108,8 @@ def _caught_up(
     started: dict[str, Any],
     events: int,
     seal: str,
-) -> tuple[float, float]:
-    """Events a second of one run, and seconds of processor time of daemon and server."""
+) -> tuple[float, tuple[float, float]]:
+    """Events a second of one run, and µs of processor time an event, of daemon and of server."""
     for name in KEPT:
         history.drop_collection(name)
     history.checkpoints.replace_one({"_id": "default"}, started)
@@ -115,13 +118,14 @@ def _caught_up(
         assert daemon.process is not None
         while (first := history.history.estimated_document_count()) == 0:
             time.sleep(0.002)
-        began, before = time.monotonic(), _processor_s(daemon.process.pid) + _processor_s(server)
+        pids = daemon.process.pid, server
+        began, before = time.monotonic(), [*map(_processor_s, pids)]
         while history.history.estimated_document_count() < events:
             time.sleep(0.02)
         took = time.monotonic() - began
-        seconds = _processor_s(daemon.process.pid) + _processor_s(server) - before
+        spent = [(_processor_s(pid) - had) / (events - first) * 1e6 for pid, had in zip(pids, before, strict=True)]
         daemon.stop()
-    return (events - first) / took, seconds * events / (events - first)
+    return (events - first) / took, (spent[0], spent[1])
 
 
 def _processor_s(process: int) -> float:

@@ -1,8 +1,9 @@
-"""The compiled way of taking BSON apart, where it was compiled when this was installed (`hatch_build.py`)."""
+"""What was compiled when this was installed (`hatch_build.py`): taking BSON apart, and how such modules are found."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,18 +11,23 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def _found() -> ModuleType | None:
+def compiled(name: str) -> ModuleType | None:
+    """A module that is compiled from one file; None: it is not there, or is of another source than lies beside it.
+
+    Args:
+        name: its whole name.
+    """
     try:
-        from change_history.bson import _quick
+        module = import_module(name)
     except ImportError:
         return None
     try:
-        source = Path(__file__).with_name("_quick.pyx").read_bytes()
+        source = Path(__file__).parents[2].joinpath(f"{name.replace('.', '/')}.pyx").read_bytes()
     except OSError:  # of a wheel, which has none
-        return _quick
+        return module
     # Of a checkout that has moved on, it may be another.
-    return _quick if blake2b(source, digest_size=16).hexdigest() == _quick.MADE_FROM else None
+    return module if blake2b(source, digest_size=16).hexdigest() == module.MADE_FROM else None
 
 
-COMPILED = _found()
+COMPILED = compiled("change_history.bson._quick")
 """The module; None: there is none, and the readable way does everything."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.seals import tree
 from change_history.seals.finding import Finding
-from change_history.seals.records import RECORD_BYTES, in_tree, split
+from change_history.seals.records import RECORD_BYTES, bounds, root
 from change_history.seals.seal import FIRST, SealKeyError, digest_of, is_signed_by
 from change_history.seals.store import CHUNK, read_stored
 
@@ -117,16 +117,16 @@ class Chain:
         count = 0
         sound = True
         for number, chunk in enumerate(self._store.chunks(sealed.leaves)):
-            records = split(chunk.records)
-            sound = sound and not len(chunk.records) % RECORD_BYTES and chunk.id[16:] == number.to_bytes(4, "big")
-            sound = sound and bool(records) and count == number * CHUNK
-            if not records or len(records[-1]) != RECORD_BYTES:
+            size, odd = divmod(len(chunk.records), RECORD_BYTES)
+            sound = sound and not odd and chunk.id[16:] == number.to_bytes(4, "big")
+            sound = sound and bool(size) and count == number * CHUNK
+            if not size or odd:
                 continue
-            roots.append(tree.root(tree.leaves(in_tree(records))))
-            count += len(records)
-            self.ranges.append(Range(min(records)[:16], max(records)[:16], seal.number, chunk.id))
-            self._report.count(records)
-            self._advance(len(records))
+            roots.append(root(chunk.records))
+            count += size
+            self.ranges.append(Range(*bounds(chunk.records), seal.number, chunk.id))
+            self._report.count(chunk.records)
+            self._advance(size)
         if not sound or count != seal.count or tree.root(roots).hex() != seal.root:
             self._find(
                 f"what seal {seal.number} was made of is not there as it was: {seal.count:,} events, "

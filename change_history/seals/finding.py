@@ -95,10 +95,10 @@ class Report:
     remarks: list[str] = field(default_factory=list)
     documents: int = 0
 
-    def count(self, packed: list[bytes]) -> None:
-        """Count records by kind."""
-        for kind, number in Counter(record[16:17] for record in packed).items():
-            self.kinds[records.NAMES.get(kind, "unknown")] += number
+    def count(self, packed: bytes) -> None:
+        """Count records, which lie together, by kind."""
+        for kind, number in Counter(packed[16 :: records.RECORD_BYTES]).items():
+            self.kinds[records.NAMES.get(bytes([kind]), "unknown")] += number
 
     def not_sealed(self, entry_id: bytes) -> None:
         """Count an entry that no seal covers yet."""

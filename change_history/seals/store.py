@@ -14,8 +14,7 @@ from bson import Binary
 from pymongo import ReadPreference, WriteConcern
 from pymongo.read_concern import ReadConcern
 
-from change_history.seals import tree
-from change_history.seals.records import NO_SALT, RECORD_BYTES, SALT_BYTES, in_tree, split, unpack
+from change_history.seals.records import NO_SALT, RECORD_BYTES, SALT_BYTES, bounds, root, split, unpack
 from change_history.seals.seal import Sealed, read
 from change_history.stored.names import SEAL_LEAVES, SEALS
 
@@ -119,28 +118,29 @@ class Store:
         }
         self._seals.insert_one(document, session=session)
 
-    def put(self, name: bytes, number: int, records: Sequence[bytes], by: str) -> bytes:
+    def put(self, name: bytes, number: int, records: bytes, by: str) -> bytes:
         """Store a chunk; the root over it. Safe to repeat.
 
         Args:
             name: of the records of the seal that is to be made, 16 bytes.
             number: of the chunk, from 0 on.
-            records: as many as `CHUNK`, or fewer in the last one.
+            records: one behind the other, as many as `CHUNK`, or fewer in the last one.
             by: who makes the seal.
         """
-        root = tree.root(tree.leaves(in_tree(records)))
+        top = root(records)
+        first, last = bounds(records)
         chunk_id = Binary(name + number.to_bytes(_NUMBER_BYTES, "big"))
         document = {
             "_id": chunk_id,
-            "first": Binary(min(records)[:16]),
-            "last": Binary(max(records)[:16]),
-            "root": Binary(root),
-            "records": Binary(b"".join(records)),
+            "first": Binary(first),
+            "last": Binary(last),
+            "root": Binary(top),
+            "records": Binary(records),
             "by": by,
             "at": dt.datetime.now(dt.UTC),
         }
         self._leaves.replace_one({"_id": chunk_id}, document, upsert=True)
-        return root
+        return top
 
     def chunks(self, name: bytes) -> Iterator[Chunk]:
         """The chunks of a seal, in their order."""

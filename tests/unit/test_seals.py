@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,43 @@ def test_the_roots_of_chunks_make_the_root_of_all(count: int) -> None:
     roots = [tree.root(leaves[start : start + CHUNK]) for start in range(0, count, CHUNK)]
 
     assert tree.root(roots) == tree.root(leaves)
+
+
+@pytest.mark.skipif(records.COMPILED is None, reason="installed without a C compiler")
+@pytest.mark.parametrize("plainly", [False, True], ids=["by the processor", "by shifts and sums"])
+def test_what_is_hashed_compiled_is_what_anybody_else_hashes(*, plainly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else no seal of this machine could be verified on another one."""
+    dice = random.Random(16)
+    entries = [dice.randbytes(size) for size in [*range(30, 300), 1000, 4095, 4096, 100_000]]
+    kinds, salts = b"n" * len(entries), dice.randbytes(records.SALT_BYTES * len(entries))
+    compiled = records.COMPILED
+    assert compiled is not None
+
+    def hashed() -> tuple[object, ...]:
+        packed = records.packed(entries, kinds, salts)
+        some = [packed[: count * records.RECORD_BYTES] for count in (1, 2, 3, 64, 65, 274)]
+        return packed, [records.root(each) for each in some], [records.bounds(each) for each in some]
+
+    compiled.plainly(wanted=plainly)
+    try:
+        quick = hashed()
+        texts = [(dice.randbytes(head), dice.randbytes(size)) for head in (0, 1, 16, 63) for size in range(200)]
+        assert [compiled.digest(*each) for each in texts] == [sha256(b"".join(each)).digest() for each in texts]
+    finally:
+        compiled.plainly(wanted=False)
+    monkeypatch.setattr(records, "COMPILED", None)
+    assert quick == hashed()
+
+
+@pytest.mark.parametrize("way", ["compiled", "readable"])
+def test_what_cannot_be_an_entry_is_refused(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read behind the end of what is too short, and no two entries share a salt."""
+    if way == "readable":
+        monkeypatch.setattr(records, "COMPILED", None)
+    with pytest.raises(ValueError, match="no _id"):
+        records.packed([bytes(29)], b"n", bytes(16))
+    with pytest.raises(ValueError, match="a salt"):
+        records.packed([bytes(30)] * 2, b"nn", bytes(16))
 
 
 def test_a_record_without_its_salt_says_what_it_said_and_nothing_of_the_values() -> None:

@@ -7,15 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from change_history.seals import tree
-from change_history.seals.records import NAMES
+from change_history.seals.records import NAMES, RECORD_BYTES
 from change_history.seals.store import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from change_history.seals.store import Store
 
 _NAME_BYTES = 16
+_CHUNK_BYTES = CHUNK * RECORD_BYTES
 
 
 class Draft:
@@ -29,27 +28,26 @@ class Draft:
         self._store = store
         self._by = by
         self._roots: list[bytes] = []
-        self._rest: list[bytes] = []
+        self._rest = bytearray()
         self._kinds: Counter[bytes] = Counter()
         self.name = os.urandom(_NAME_BYTES)
 
     def __len__(self) -> int:
-        return len(self._roots) * CHUNK + len(self._rest)
+        return len(self._roots) * CHUNK + len(self._rest) // RECORD_BYTES
 
-    def add(self, records: Sequence[bytes], kind: bytes | None = None) -> None:
-        """Append records, all of one kind or of several.
+    def add(self, records: bytes) -> None:
+        """Append records, which lie one behind the other.
 
         Raises:
             pymongo.errors.PyMongoError: a chunk is not acknowledged; the records are there nevertheless.
         """
-        if kind is not None:
-            self._kinds[kind] += len(records)
-        else:
-            self._kinds.update(record[16:17] for record in records)
+        kinds = records[16::RECORD_BYTES]
+        self._kinds.update({kind: kinds.count(kind) for kind in NAMES})
         self._rest += records
-        while len(self._rest) >= CHUNK:
-            self._roots.append(self._store.put(self.name, len(self._roots), self._rest[:CHUNK], self._by))
-            del self._rest[:CHUNK]
+        while len(self._rest) >= _CHUNK_BYTES:
+            chunk = bytes(memoryview(self._rest)[:_CHUNK_BYTES])
+            self._roots.append(self._store.put(self.name, len(self._roots), chunk, self._by))
+            del self._rest[:_CHUNK_BYTES]
 
     def root(self) -> bytes:
         """Store what is left, and give the root over everything. More can be added all the same.
@@ -57,8 +55,8 @@ class Draft:
         Raises:
             pymongo.errors.PyMongoError: a chunk is not acknowledged.
         """
-        self.add(())
-        last = [self._store.put(self.name, len(self._roots), self._rest, self._by)] if self._rest else []
+        self.add(b"")
+        last = [self._store.put(self.name, len(self._roots), bytes(self._rest), self._by)] if self._rest else []
         return tree.root([*self._roots, *last])
 
     def kinds(self) -> dict[str, int]:

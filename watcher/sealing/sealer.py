@@ -241,7 +241,7 @@ class Sealer:
             self._behind, self._caught_up = None, True
             self._reached = max(self._reached, self._begins)
             return False
-        self._draft.add(records.commit(entries))
+        self._draft.add(records.committed(entries))
         return True
 
     def _take(self) -> bool:
@@ -251,7 +251,7 @@ class Sealer:
             documents, size = self._waiting.popleft()
             with self._count:
                 self._size -= size
-            self._draft.add(records.commit(documents, records.NEW), records.NEW)  # the stream brings no gaps
+            self._draft.add(records.committed(documents, records.NEW))  # the stream brings no gaps
             busy = True
         return busy
 
@@ -263,7 +263,7 @@ class Sealer:
             entries = self._notes.entries({each for each in ids if each not in sealed})
             for _ in ids:
                 self._again.popleft()
-            self._draft.add(records.commit(entries.values()))
+            self._draft.add(records.committed(list(entries.values())))
 
     def _seal(self, *, idle: bool = False) -> None:
         """Seal what there is; also that there is nothing, if `idle` or if that was long not said."""
@@ -274,7 +274,7 @@ class Sealer:
             self._reached = max(self._reached, recorded)
         if self._amended is None:
             self._amended = self._notes.read()
-            self._draft.add(self._amended.records)
+            self._draft.add(b"".join(self._amended.records))
         last = self._store.last()
         if len(self._draft) or last is None or (self._says_more(last) and (idle or _age_s(last) >= IDLE_S)):
             root = self._draft.root()
