@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
-from bson import Binary, Decimal128
+from bson import Binary, Decimal128, Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import extended_json, raw, redacted
@@ -144,6 +144,8 @@ def write(shop: Database[dict[str, Any]], client: MongoClient[Any]) -> None:
     values = {name: Binary(payload[5:], redacted.SUBTYPE) for name, (_, payload) in withheld.items()}
     shop.secrets.insert_one({"_id": 1, "nothing": None, **values})
     shop.secrets.update_one({"_id": 1}, {"$set": {"mask": values["erased"]}})
+    shop.secrets.insert_one({"_id": 2, "name": values["erased"], "in": {"it": values["erased"]}})
+    shop.secrets.delete_one({"_id": 2})
     deep: dict[str, Any] = {"leaf": 1}
     for _ in range(DEPTH):
         deep = {"d": deep}
@@ -369,6 +371,36 @@ def test_a_deleted_document_is_shown_with_the_command_that_brings_it_back(
     assert "to be inserted" in done.stdout, done.stderr
 
 
+def test_what_was_erased_is_not_offered_to_be_brought_back(told: Told, reader: Reader) -> None:
+    """The command would bring back marks in place of values, or nothing."""
+    reader.open("document", ns=told.ns("secrets"), id="2")
+    assert not reader.all("#command")
+    assert "nothing left to bring back" in reader.text()
+    reader.open("collection/deleted", ns=told.ns("secrets"))
+    assert not reader.all(".gone code")
+    assert "nothing left to bring back" in reader.text(".gone")
+
+
+def test_what_could_not_be_recorded_is_found_from_the_first_page(told: Told, reader: Reader) -> None:
+    """With why; and nobody who may not read the collection learns of it."""
+    kept = told.recording.history.rejected
+    at = Timestamp(1_800_000_000, 1)
+    stored = {"namespace": told.ns("products"), "operation": "update", "document_id": "<b>lamp</b>", "cluster_time": at}
+    kept.insert_one({"_id": Binary(bytes(16)), "error": "<img src=x> is too deep", **stored})
+    try:
+        reader.open("")
+        reader.follow_link("Which, and why")
+        shown = reader.text(".gone li")
+        assert "products" in shown
+        assert '"<b>lamp</b>" update' in shown
+        assert "<img src=x> is too deep" in shown
+        reply = told.guarded.get("/rejected", cookie=f"watcher_token={TOKEN}")
+        assert b"No event was rejected" in reply.body
+        assert b"could not be recorded. <a" not in told.guarded.get("/", cookie=f"watcher_token={TOKEN}").body
+    finally:
+        kept.delete_many({})
+
+
 def test_one_thing_across_collections_is_one_timeline(told: Told, reader: Reader) -> None:
     """By the reference that the settings name; by value where none does."""
     reader.open("across", ns=told.ns("customers"), id="ann")
@@ -554,6 +586,7 @@ def test_nothing_is_in_the_way_of_anybody(told: Told, driver: Any, program: str,
         ("across", {"ns": told.ns("customers"), "id": "ann"}),
         ("follow", {}),
         ("gaps", {}),
+        ("rejected", {}),
         ("actor", {"who": "alice"}),
         ("document", {"ns": told.ns("nothing"), "id": "1"}),
     ]

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from watcher.web.access import COOKIE
-from watcher.web.pages import compare, document, links, lists, parts, references, render, search, start
+from watcher.web.pages import compare, document, links, lists, parts, references, rejected, render, search, start
 from watcher.web.pages.look import Elsewhere, Look, Page, Plain
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def routes() -> list[Route]:
         "/actor": lists.actor,
         "/follow": lists.live,
         "/gaps": lists.gaps,
+        "/rejected": rejected.page,
     }
     return [
         *(Route(path, _endpoint(page, _HEADINGS.get(path)), methods=["GET"]) for path, page in made.items()),
@@ -71,7 +72,7 @@ def routes() -> list[Route]:
     ]
 
 
-_HEADINGS = {"/": "start", "/follow": "live", "/gaps": "gaps"}
+_HEADINGS = {"/": "start", "/follow": "live", "/gaps": "gaps", "/rejected": "rejected"}
 
 
 def _endpoint(page: Callable[[Look], Answer], here: str | None) -> Callable[[Request], Any]:

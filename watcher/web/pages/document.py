@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from change_history.bson import extended_json, raw
 from change_history.bson.equality import key_of
 from change_history.bson.paths import decoded, encoded, pattern
-from change_history.bson.redacted import Redacted
-from change_history.bson.values import ABSENT, Missing, to_raw
+from change_history.bson.redacted import How, Redacted
+from change_history.bson.values import ABSENT, Missing, to_python, to_raw
 from change_history.diff.compare import Difference, Kind, element_differences
 from change_history.query import briefs
 from change_history.query.selection import Selection
@@ -124,6 +124,7 @@ def page(look: Look) -> Answer:
         "part_address": links.address("document/part", **where, at=chosen.number or None),
         "blame_address": links.address("document/blame", **where, at=chosen.number or None),
         "part_before": links.address("document/part", **where, at=chosen.number - 1 or None),
+        "erased": is_erased(chosen),
         "undelete": _undelete(chosen, namespace, document_id),
         "with_collection": chosen.state.ended_by is not None and chosen.state.ended_by.document_id is ABSENT,
         **_NOTHING_SHOWN,
@@ -245,9 +246,28 @@ def _not_here(look: Look, namespace: str, document_id: Any) -> Page:
 
 def _undelete(chosen: Chosen, namespace: str, document_id: Any) -> str | None:
     event = chosen.event
-    if event is None or event.operation != "delete" or chosen.number != chosen.total:
+    if event is None or event.operation != "delete" or chosen.number != chosen.total or is_erased(chosen):
         return None
     return undelete_command(namespace, document_id)
+
+
+def is_erased(chosen: Chosen) -> bool:
+    """Whether a deleted document was erased: of its values, nothing is left that could be brought back."""
+    event, before = chosen.event, chosen.before
+    if event is None or event.operation != "delete" or before is None or before.data is None:
+        return False
+    return all_erased(to_python((kind, payload)) for key, kind, payload in raw.elements(before.data) if key != b"_id")
+
+
+def all_erased(found: Iterable[Any]) -> bool:
+    """Whether some values were erased, and no other is left beside them."""
+    leaves = [leaf for value in found for leaf in _leaves_of(value)]
+    return bool(leaves) and all(isinstance(leaf, Redacted) and leaf.how == How.ERASED for leaf in leaves)
+
+
+def _leaves_of(value: Any) -> Iterable[Any]:
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else None
+    return [leaf for each in inner for leaf in _leaves_of(each)] if inner else [value]
 
 
 def undelete_command(namespace: str, document_id: Any) -> str | None:

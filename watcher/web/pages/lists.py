@@ -182,18 +182,20 @@ class Deleted:
 
     Attributes:
         row: its deletion.
-        command: what brings it back; None: its `_id` is too long to be typed.
+        command: what brings it back; None: its `_id` is too long to be typed, or it was erased.
         last: the address of what it was.
+        erased: its values were erased, so there is nothing to bring back.
     """
 
     row: said.Row
     command: str | None
     last: str | None
+    erased: bool = False
 
 
 def deleted(look: Look) -> Answer:
     """The documents of a collection that were deleted and are not back, newest first."""
-    from watcher.web.pages.document import undelete_command
+    from watcher.web.pages.document import all_erased, undelete_command
 
     namespace = look.namespace()
     before = _before(look)
@@ -210,9 +212,10 @@ def deleted(look: Look) -> Answer:
         query = {"namespace": namespace, "document_id": is_id(to_raw(event.document_id))}
         newest_ = briefs.read(collection_, query, DOCUMENT_TIMELINE, 1)
         if newest_ and newest_[0].event.id == event.id:
-            gone.append(
-                Deleted(said.row(brief), undelete_command(namespace, event.document_id), links.permalink(event))
-            )
+            old = [change.old_value for change in newest_[0].event.changes if change.field != "_id"]
+            erased = all_erased(old)
+            command = None if erased else undelete_command(namespace, event.document_id)
+            gone.append(Deleted(said.row(brief), command, links.permalink(event), erased))
     if not gone and not found.briefs and found.reached is None and before is None:
         look.history.require(namespace)
         if namespace not in look.history.namespaces():

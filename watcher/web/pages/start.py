@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 
 from change_history.query import activity
 from change_history.stored.names import CHECKPOINTS
-from watcher.web.pages import links, said
+from watcher.web.pages import links, rejected, said
 from watcher.web.pages.look import Page
 from watcher.words import times
 
@@ -27,6 +27,7 @@ SLICES = 24
 WIDTH_S = 3600
 MOST_COLLECTIONS = 60
 _MOST_GAPS = 5
+_MOST_REJECTED = 20
 _FRESH_S = 30.0
 _WAIT_S = 0.06
 _MOST_COUNTED = 200
@@ -121,6 +122,8 @@ def page(look: Look, counts: Counts) -> Answer:
         "counting": busy is None,
         "gaps": list(reversed(found))[:_MOST_GAPS],
         "gap_count": len(found),
+        "rejected": len(rejected.found(look, _MOST_REJECTED)),
+        "rejected_more": _MOST_REJECTED,
         "namespaces": names,
         "live": links.address("live"),
     }

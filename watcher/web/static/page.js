@@ -16,6 +16,14 @@ function written(at, whole) {
   return whole ? `${day} ${time}.${String(at.getMilliseconds()).padStart(3, "0")}` : `${day} ${time}`;
 }
 
+/** How long ago a moment was, in words; null: long enough for its date to say more. */
+function ago(at) {
+  const seconds = (Date.now() - at) / 1000;
+  if (seconds < 0 || seconds > 6 * 86400) return null;
+  const [count, unit] = seconds < 60 ? [0, "now"] : seconds < 3600 ? [seconds / 60, "min"] : seconds < 86400 ? [seconds / 3600, "h"] : [seconds / 86400, "day"];
+  return unit === "now" ? "just now" : `${Math.floor(count)} ${unit}${unit === "day" && count >= 2 ? "s" : ""} ago`;
+}
+
 export function times(within) {
   for (const element of within.querySelectorAll("time[datetime]")) {
     element.dataset.utc ??= element.textContent;
@@ -24,6 +32,8 @@ export function times(within) {
     if (!usual || "value" in element.dataset) continue; // values are shown as they are
     const utc = element.dataset.utc;
     if (!local) { element.textContent = element.classList.contains("short") ? utc.slice(0, 19) : utc; element.title = written(at) + " " + zone; continue; }
+    const relative = element.classList.contains("ago") && ago(at);
+    if (relative) { element.textContent = relative; element.title = `${written(at, true)} ${zone}\n${utc}`; continue; }
     const unit = UNITS[element.dataset.unit];
     element.textContent = unit ? at.toLocaleString(undefined, unit) : written(at, /\.\d{3} UTC$/.test(utc) && !element.classList.contains("short"));
     element.title = utc;

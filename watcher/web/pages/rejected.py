@@ -1,0 +1,82 @@
+"""Events that could not be recorded: which documents they concern, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson import raw
+from change_history.bson.values import to_python
+from change_history.stored import rejected
+from change_history.stored.names import REJECTED
+from change_history.stored.reading import RAW
+from watcher.web.pages import links
+from watcher.web.pages.look import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from watcher.web.pages.look import Answer, Look
+
+MOST = 200
+_FIELDS = {**rejected.FIELDS, "error": 1, "stream": 1, "resume_token": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An event that is kept aside, whole.
+
+    Attributes:
+        namespace: of the collection; None: it cannot be read.
+        document_id: of its document; None: it concerns the whole collection, or that cannot be read.
+        address: of the document; None: there is none, or its `_id` is too long.
+        when: when it happened, at the latest.
+        word: what happened, as the server calls it.
+        error: why it could not be recorded.
+    """
+
+    namespace: str | None
+    document_id: Any
+    address: str | None
+    when: datetime
+    word: str
+    error: str
+
+
+def found(look: Look, most: int) -> list[Rejected]:
+    """The newest ones that the visitor may know of."""
+    return list(islice(_all(look), most))
+
+
+def _all(look: Look) -> Iterator[Rejected]:
+    database = look.reader.database_of_history
+    stored: Any = database.get_collection(REJECTED, codec_options=RAW).find({}, _FIELDS).sort("_id", -1)
+    for each in stored:
+        concern = rejected.concern(database, bytes(each.raw))
+        namespace = concern.namespace.decode("utf-8", "replace") if concern.namespace is not None else None
+        if namespace is None and not look.history.reads_everything:
+            continue
+        if namespace is not None and not look.history.may_read(namespace):
+            continue
+        says = raw.fields(bytes(each.raw))
+        document_id, address = None, None
+        if namespace is not None and concern.document_id is not None:
+            document_id = to_python(concern.document_id)
+            look.history.take(namespace, document_id)
+            written = links.id_text(document_id)
+            address = links.address("document", ns=namespace, id=written) if written is not None else None
+        when = datetime.fromtimestamp(concern.until.seconds, UTC)
+        yield Rejected(namespace, document_id, address, when, _text(says, b"operation"), _text(says, b"error"))
+
+
+def _text(says: dict[bytes, raw.Value], name: bytes) -> str:
+    value = says.get(name)
+    return str(to_python(value)) if value is not None and value[0] == raw.STRING else "unknown"
+
+
+def page(look: Look) -> Answer:
+    """The events that could not be recorded, newest first."""
+    shown = found(look, MOST + 1)
+    return Page("rejected.html", {"rejected": shown[:MOST], "cut": len(shown) > MOST})
