@@ -2,8 +2,9 @@
 
 One `mongod`, `watcher run` and `watcher serve`, started for this run. A document gets so many updates, some collections
 a few thousand documents. Times are those of a client on the same machine, over connections that are kept open, with
-the answer read to its end; requests a second are those of one document, with the server held to one core, and clients
-in a process of their own. The lag is the time from before a write until its event is in the history.
+the answer read to its end; requests a second are those of one document, and different ones about 200 documents of 20
+versions, with the server held to one core, and clients in a process of their own. The lag is the time from before a
+write until its event is in the history.
 
 Usage: python benchmarks/web.py [--versions 50000] [--followers 100] [--seconds 10] [--json FILE]
 """
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -48,6 +50,12 @@ SETTLED_S = 8
 DOCUMENT = "/api/v1/collections/bench.orders/documents/1"
 ORDINARY = "/api/v1/collections/bench.orders/documents/2"
 ORDINARY_VERSIONS = 20
+FIRST, MANY = 1000, 200
+DIFFERENT = {
+    "a document": "/api/v1/collections/bench.orders/documents/{}",
+    "its timeline": "/api/v1/collections/bench.orders/documents/{}/events",
+    "its blame": "/api/v1/collections/bench.orders/documents/{}/blame",
+}
 PATHS = {
     "start page": "/",
     "list of collections": "/api/v1/collections",
@@ -107,6 +115,13 @@ def measure(uri: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
             cpu = processes.cpu_s(served) - before
             figures["requests a second for one document, one core"] = a_second
             figures["the same for a second of that core, all of it"] = a_second * options.seconds / cpu
+            for name, path in DIFFERENT.items():
+                before = processes.cpu_s(served)
+                load = [sys.executable, __file__, "--load", str(port), path, str(options.seconds)]
+                a_second = float(subprocess.check_output(load))
+                cpu = processes.cpu_s(served) - before
+                figures[f"different questions a second, {name}"] = a_second
+                figures[f"the same for a second of CPU, {name}"] = a_second * options.seconds / cpu
             figures["lag without followers, ms"] = lag(client)
             with followers(port, options.followers) as heard:
                 before = processes.cpu_s(served)
@@ -132,6 +147,12 @@ def fill(client: MongoClient[Any], versions: int) -> None:
     orders.insert_one({"_id": 2, "status": "new", "items": items, "total": 1.5, "n": 0})
     for number in range(ORDINARY_VERSIONS - 1):
         orders.update_one({"_id": 2}, {"$set": {"status": f"s{number}", f"items.{number % 5}.qty": number}})
+    orders.insert_many(
+        {"_id": number, "status": "new", "items": items, "total": 1.5, "n": 0} for number in range(FIRST, FIRST + MANY)
+    )
+    for number in range(ORDINARY_VERSIONS - 1):
+        change = {"$set": {"status": f"s{number}", f"items.{number % 5}.qty": number}}
+        orders.bulk_write([UpdateOne({"_id": each}, change) for each in range(FIRST, FIRST + MANY)])
     for number in range(COLLECTIONS):
         client.bench[f"other{number}"].insert_many([{"_id": each, "name": "x" * 50} for each in range(500)])
 
@@ -207,14 +228,14 @@ async def follow(port: int, number: int) -> list[int]:
 
 async def load(port: int, path: str, seconds: float) -> float:
     """Requests a second over some connections, each with one request at a time."""
-    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     until, count = time.perf_counter() + seconds, 0
 
     async def ask() -> None:
         nonlocal count
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while time.perf_counter() < until:
-            writer.write(request)
+            asked = path.format(random.randrange(FIRST, FIRST + MANY))
+            writer.write(f"GET {asked} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))

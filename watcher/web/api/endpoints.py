@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson import raw
@@ -79,8 +79,8 @@ class Endpoint:
         return (*self.parameters, p.limit(self.most), p.CURSOR) if self.lists else self.parameters
 
 
-def document_of(history: VisibleHistory, given: p.Given) -> tuple[str, Any]:
-    """The document that a path names; of one that nothing is recorded of, not found."""
+def _named(history: VisibleHistory, given: p.Given) -> tuple[str, Any]:
+    """The document that a path names, of which perhaps nothing is recorded."""
     namespace, document_id = given["namespace"], given["id"]
     history.require(namespace)
     if isinstance(document_id, p.OfEvent):
@@ -88,6 +88,12 @@ def document_of(history: VisibleHistory, given: p.Given) -> tuple[str, Any]:
         if event.namespace != namespace or event.document_id is ABSENT:
             raise problems.not_found()
         document_id = event.document_id
+    return namespace, document_id
+
+
+def document_of(history: VisibleHistory, given: p.Given) -> tuple[str, Any]:
+    """The document that a path names; of one that nothing is recorded of, not found."""
+    namespace, document_id = _named(history, given)
     if not history.knows(namespace, document_id):
         # It may lie under the name that its collection had before.
         state = history.state(namespace, document_id)
@@ -147,8 +153,13 @@ def collection_events(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
 
 def document_events(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
     """The timeline of a document."""
-    namespace, document_id = document_of(history, asked.given)
-    return _events(history, asked, _selection(history, asked.given, namespace, document_id))
+    namespace, document_id = _named(history, asked.given)
+    found = _events(history, asked, _selection(history, asked.given, namespace, document_id))
+    first = next(found, None)
+    if first is None:
+        document_of(history, asked.given)  # it may have others
+        return iter(())
+    return chain([first], found)
 
 
 def _selection(history: VisibleHistory, given: p.Given, namespace: str | None, document_id: Any) -> Selection:
@@ -235,8 +246,10 @@ def diff(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
 
 def blame(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
     """Which event each leaf has its value from."""
-    namespace, document_id = document_of(history, asked.given)
+    namespace, document_id = _named(history, asked.given)
     found = history.blame(namespace, document_id, asked.given.get("at"))
+    if not found:
+        document_of(history, asked.given)  # it was not there then
     known = {bytes(event.id).hex(): event for _, event in found if event is not None}
     return {
         "namespace": namespace,
