@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from change_history import globs
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
-_AGE = re.compile(r"([0-9]{1,9})([smhdwy])", re.ASCII)
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "mo": 30 * 86_400, "y": 365 * 86_400}
+_AGE = re.compile(r"([0-9]{1,9})(s|min|mo|m|h|d|w|y)", re.ASCII)
 FOREVER = "forever"
 _LONGEST_S = 1000 * 365 * 86_400
 
@@ -41,7 +41,9 @@ def seconds(age: str) -> int:
     """
     found = _AGE.fullmatch(age.strip().lower())
     if found is None or not int(found[1]):
-        raise ValueError("an age is a whole number and s, m, h, d, w or y, for example 30d")
+        raise ValueError("an age is a whole number and s, min, h, d, w, mo or y, for example 30d")
+    if found[2] == "m":
+        raise ValueError(f"m may mean minutes or months; write {found[1]}min or {found[1]}mo")
     length = int(found[1]) * _SECONDS[found[2]]
     if length > _LONGEST_S:
         raise ValueError(f"that is longer than 1000 years; write {FOREVER}")

@@ -26,7 +26,7 @@ SUBTYPE = 0xB5
 MAGIC = b"\xb5withheld\xb5"
 """What every withheld value begins with. Bytes in which it does not occur hold none."""
 
-_CHANGED = MAGIC + b"\x01"
+CHANGED = MAGIC + b"\x01"
 _PLAIN = MAGIC + b"\x00"
 _HEAD = len(MAGIC) + 3
 _PREFIX = 5  # length and subtype of a Binary
@@ -281,14 +281,14 @@ def _comparable(one: Redacted, other: Redacted) -> bool:
 def changed(value: Value) -> Value:
     """A withheld value, marked as standing for another value than the same one before it. Never kept in history."""
     kind, payload = value
-    return kind, payload[:_PREFIX] + _CHANGED + payload[_PREFIX + len(_CHANGED) :]
+    return kind, payload[:_PREFIX] + CHANGED + payload[_PREFIX + len(CHANGED) :]
 
 
 def says_changed(data: bytes) -> bool:
     """Whether some bytes hold a value that is marked by `changed`."""
-    return _CHANGED in data
+    return CHANGED in data
 
 
 def without_mark(data: bytes) -> bytes:
     """Take the marks of `changed` away."""
-    return data.replace(_CHANGED, _PLAIN)
+    return data.replace(CHANGED, _PLAIN)

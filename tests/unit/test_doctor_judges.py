@@ -11,6 +11,7 @@ from bson import Timestamp
 
 from change_history.redaction import Rule as Redaction
 from config.ages import Rule as Retention
+from config.ages import seconds
 from config.settings import PreImages
 from watcher.doctor import (
     clocks,
@@ -115,14 +116,20 @@ def test_a_mistyped_rule_does_not_keep_secrets_unnoticed() -> None:
     assert not list(coverage.judge_redaction(rules, []))  # nothing is there yet
 
 
-def test_an_age_in_minutes_or_a_rule_that_never_counts_is_pointed_out() -> None:
-    """Two months, two minutes: history that has expired does not come back."""
-    rules = (Retention("shop.*", "2m"), Retention("shop.users", "1y"), Retention("shop.sesions", "30d"))
+def test_a_rule_of_retention_that_never_counts_is_pointed_out() -> None:
+    """What it was to keep goes by another rule, and does not come back."""
+    rules = (Retention("shop.*", "2mo"), Retention("shop.users", "1y"), Retention("shop.sesions", "30d"))
     found = list(coverage.judge_retention(rules, ["shop.sessions", "shop.users"]))
-    assert [each.status for each in found] == [WARNING] * 3
-    assert "60d" in found[0].remedy
-    assert "rules before it" in found[1].said
-    assert "shop.sessions" in found[2].remedy
+    assert [each.status for each in found] == [WARNING] * 2
+    assert "rules before it" in found[0].said
+    assert "shop.sessions" in found[1].remedy
+
+
+def test_months_are_never_taken_for_minutes() -> None:
+    """History that has expired does not come back, so `2m` is refused, with what to write instead."""
+    assert (seconds("2min"), seconds("2mo")) == (120, 60 * 86_400)
+    with pytest.raises(ValueError, match="2min or 2mo"):
+        seconds("2m")
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def judge_redaction(redact: Sequence[Redaction], watched: Sequence[str]) -> Iter
 
 
 def judge_retention(retention: tuple[Retention, ...], names: Sequence[str]) -> Iterator[Finding]:
-    """Rules by which nothing expires, and ages in minutes, of the namespaces that there are."""
+    """Rules by which nothing expires, of the namespaces that there are."""
     for rule in retention:
         fitting = [name for name in names if globs.fits((rule.glob,), *globs.split(name))]
         if names and not fitting:
@@ -121,9 +121,6 @@ def judge_retention(retention: tuple[Retention, ...], names: Sequence[str]) -> I
         elif fitting and not any(rule_for(retention, name) is rule for name in fitting):
             said = f"{rule} does nothing: rules before it fit the same collections"
             remedy = "The first rule that fits counts: put it before them."
-        elif rule.age.lower().endswith("m"):
-            said = f"{rule} keeps history for no more than {rule.age[:-1]} minutes"
-            remedy = "If months are meant, count them in days: 60d."
         else:
             continue
         yield warning(RULES, f"WATCHER_RETENTION: {said}", remedy, setting="retention", rule=str(rule))

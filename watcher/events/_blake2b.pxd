@@ -1,4 +1,4 @@
-"""BLAKE2b with a key, of little data: RFC 7693. What comes out is that of `hashlib`, which takes longer to be asked."""
+"""BLAKE2b with a key: RFC 7693. What comes out is that of `hashlib`, which takes longer to be asked."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -50,19 +50,25 @@ cdef extern from *:
         memcpy(block, key, size);
         blake2b_block(h, block, 128, 0);
     }
-    static void blake2b_of(const uint64_t *keyed, uint8_t first, const uint8_t *data, int size, uint8_t *out) {
-        uint64_t h[8];
+    static void blake2b_of(const uint64_t *keyed, uint8_t first, const uint8_t *data, size_t size, uint8_t *out) {
+        uint64_t h[8], count = 128; /* that of the key */
         uint8_t block[128] = {0};
+        size_t filled = 1, room;
         memcpy(h, keyed, 64);
         block[0] = first;
-        memcpy(block + 1, data, size);
-        blake2b_block(h, block, 129 + (uint64_t)size, 1);
+        while (size > (room = 128 - filled)) {
+            memcpy(block + filled, data, room);
+            data += room; size -= room; count += 128; filled = 0;
+            blake2b_block(h, block, count, 0);
+        }
+        memset(block + filled, 0, 128 - filled);
+        memcpy(block + filled, data, size);
+        blake2b_block(h, block, count + filled + size, 1);
         memcpy(out, h, 16);
     }
     """
     void blake2b_keyed(uint64_t *state, const uint8_t *key, int size, int digest) noexcept nogil
-    void blake2b_of(const uint64_t *state, uint8_t first, const uint8_t *data, int size, uint8_t *digest) noexcept nogil
+    void blake2b_of(const uint64_t *state, uint8_t first, const uint8_t *data, size_t size, uint8_t *digest) noexcept nogil
 
 cdef enum:
-    MOST_HASHED = 127  # bytes of data after the first one: a block
     DIGEST_BYTES = 16

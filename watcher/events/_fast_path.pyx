@@ -51,6 +51,9 @@ cdef extern from *:
     """
     const char *FAST_PATH_SOURCES
 
+cdef extern from "string.h" nogil:
+    void *memmem(const void *text, size_t size, const void *wanted, size_t wanted_size)
+
 MADE_FROM = FAST_PATH_SOURCES.decode()
 cdef tuple _NAMES = (b"", b"insert", b"update", b"delete", b"replace")  # by `Operation`
 
@@ -277,17 +280,75 @@ def documents(bytes data not None, Py_ssize_t start, Py_ssize_t stop):
     return contents if read == END else None
 
 
-def names(bytes data not None):
-    """The payload of an event's `ns`; None: it has none, or what stands before cannot be read."""
+cdef bint find_names(bytes data, Element *found) noexcept:
+    """Find the `ns` of an event; whether it has one that is a document, and what stands before can be read."""
     cdef Document contents
-    cdef Element found
     if PyBytes_GET_SIZE(data) < SMALLEST_DOCUMENT:
-        return None
+        return False
     contents = opened(<Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-    while following(&contents, &found) == FOUND:
-        if is_named(&found, "ns"):
-            return PyBytes_FromStringAndSize(<const char *>found.value, found.size) if found.kind == DOCUMENT else None
-    return None
+    while following(&contents, found) == FOUND:
+        if is_named(found, "ns"):
+            return found.kind == DOCUMENT
+    return False
+
+
+def withheld(list events not None, dict known not None, find_redactor):
+    """Events as `watcher.events.redaction.Redaction.batch` writes them, and the numbers of those with marks.
+
+    Args:
+        events: as the server sent them, BSON.
+        known: by the payload of `ns`, what redacts in that namespace; None: nothing does.
+        find_redactor: finds that of one that is not known.
+    """
+    cdef Withholding quick = None
+    cdef Element found
+    cdef Py_ssize_t number
+    cdef bint is_marked = False
+    cdef bytes data, written, named = b""
+    cdef list kept = events
+    cdef set marked = set()
+    redactor = None
+    for number in range(len(events)):
+        data = events[number]
+        if data is None:
+            raise TypeError("an event is bytes")
+        if not find_names(data, &found):
+            continue
+        if found.size != PyBytes_GET_SIZE(named) or memcmp(found.value, PyBytes_AS_STRING(named), found.size):
+            named = PyBytes_FromStringAndSize(<const char *>found.value, found.size)
+            redactor = known[named] if named in known else find_redactor(named)
+            quick = redactor.quick if redactor is not None else None
+        if redactor is None:
+            continue
+        written = quick.written(data, &is_marked) if quick is not None else None
+        if written is None:
+            written, is_marked = redactor.marked_event(data)
+        if written is data:
+            continue
+        if kept is events:
+            kept = list(events)
+        kept[number] = written
+        if is_marked:
+            marked.add(number)
+    return kept, frozenset(marked)
+
+
+# Room that is used again for every event in which values are withheld. No Python code runs while it is in use.
+cdef Buffer _withheld
+_withheld = Buffer(NULL, 0, 0, False)
+
+
+cdef bytes taken(bytes unless_touched, bint touched, bint done):
+    """What is in the room for withheld values, or what it was made from; None: it was declined."""
+    cdef bytes found = None
+    if done and not _withheld.failed:
+        found = (
+            PyBytes_FromStringAndSize(<const char *>_withheld.start, _withheld.used) if touched else unless_touched
+        )
+    if _withheld.failed or _withheld.room > KEPT_BYTES:
+        free(_withheld.start)
+        memset(&_withheld, 0, sizeof(Buffer))
+    return found
 
 
 cdef class Withholding:
@@ -297,22 +358,20 @@ cdef class Withholding:
         parts: what is expected at each position, as `change_history.redaction.Paths` has it, in UTF-8: the part, its kind
             (`literal`, `glob`, `any depth`), or how a rule at its end withholds; then the positions that come with it.
         start: the positions at which the rules begin.
-        hashing: writes a digest of a type and a value, as the payload of a withheld value.
+        head: of the payload of a hashed value: what stands before the digest.
         key: of the digests, 64 bytes at most.
     """
 
     cdef Rules rules
     cdef list kept
     cdef bytes head
-    cdef object hashing
 
-    def __init__(self, list parts, start, hashing, bytes key not None):
+    def __init__(self, list parts, start, bytes head not None, bytes key not None):
         cdef Position *position
         if len(parts) > MOST_POSITIONS:
             raise OverflowError("too many rules")
         self.kept = [text for text, _, _ in parts]
-        self.hashing = hashing
-        self.head = hashing(0, b"")[:-DIGEST_BYTES]
+        self.head = head
         self.rules.hashed_head = <Bytes>PyBytes_AS_STRING(self.head)
         self.rules.hashed_head_size = PyBytes_GET_SIZE(self.head) if key else 0
         if PyBytes_GET_SIZE(key) > 64:
@@ -345,54 +404,46 @@ cdef class Withholding:
             if not literal or (position.size and position.text[0] == number):
                 self.rules.of_first[number] |= bit
 
-    @property
-    def marked(self):
-        """Whether values are marked as changed in the event that was written last."""
-        return self.rules.marked
-
     def document(self, bytes document not None):
         """A document of the namespace; None: it is odd."""
-        cdef Buffer buffer = Buffer(NULL, 0, 0, False)
         cdef Element whole, nothing
+        cdef bint done
         if PyBytes_GET_SIZE(document) < SMALLEST_DOCUMENT:
             return None
         memset(&nothing, 0, sizeof(Element))
         whole = nothing
         whole.kind, whole.value, whole.size = DOCUMENT, <Bytes>PyBytes_AS_STRING(document), PyBytes_GET_SIZE(document)
-        self.rules.touched = False
-        try:
-            if not put_inside(
-                &self.rules, &buffer, &whole, self.rules.start, True, False, &nothing, 0, self.hashing
-            ) or buffer.failed:
-                return None
-            if not self.rules.touched:
-                return document
-            return PyBytes_FromStringAndSize(<const char *>buffer.start, buffer.used)
-        finally:
-            free(buffer.start)
+        self.rules.touched, self.rules.blind, _withheld.used = False, False, 0
+        done = put_inside(&self.rules, &_withheld, &whole, self.rules.start, True, False, &nothing, 0)
+        return taken(document, self.rules.touched, done)
 
-    def event(self, bytes data not None):
+    def marked_event(self, bytes data not None):
+        """A change event of the namespace, and whether values are marked in it; None: it is odd."""
+        cdef bint is_marked = False
+        cdef bytes found = self.written(data, &is_marked)
+        return (found, bool(is_marked)) if found is not None else None
+
+    cdef bytes written(self, bytes data, bint *is_marked):
         """A change event of the namespace; None: it is odd."""
-        cdef Buffer buffer = Buffer(NULL, 0, 0, False)
         cdef Event event
+        cdef Bytes start = <Bytes>PyBytes_AS_STRING(data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-        if size < SMALLEST_DOCUMENT or int32_at(<Bytes>PyBytes_AS_STRING(data)) != size or data[size - 1] != 0:
+        cdef bint done
+        if size < SMALLEST_DOCUMENT or int32_at(start) != size or start[size - 1] != 0:
             return None
-        if not read_event(&event, <Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+        if not read_event(&event, start, size) or operation_of(&event) == OTHER:
             return None
-        if operation_of(&event) == OTHER or (operation_of(&event) == REPLACE and redacted.says_changed(data)):
+        if operation_of(&event) == REPLACE and (
+            memmem(start, size, PyBytes_AS_STRING(_CHANGED), PyBytes_GET_SIZE(_CHANGED)) != NULL
+        ):
             return None
         self.rules.touched = self.rules.marked = False
-        try:
-            if not self._put_event(&buffer, &event, data) or buffer.failed:
-                return None
-            if not self.rules.touched:
-                return data
-            return PyBytes_FromStringAndSize(<const char *>buffer.start, buffer.used)
-        finally:
-            free(buffer.start)
+        _withheld.used = 0
+        done = self._put_event(&_withheld, &event, data)
+        is_marked[0] = self.rules.marked
+        return taken(data, self.rules.touched, done)
 
-    cdef bint _put_event(self, Buffer *buffer, const Event *event, bytes data) except -1:
+    cdef bint _put_event(self, Buffer *buffer, const Event *event, bytes data) noexcept:
         cdef Document contents = opened(<Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         cdef Element found, nothing
         cdef const Element *was
@@ -406,12 +457,14 @@ cdef class Withholding:
                 if not is_a(&found, DOCUMENT, SMALLEST_DOCUMENT):
                     return False
                 put_key(buffer, DOCUMENT, found.key, found.key_size)
-                if not put_raw_description(&self.rules, buffer, &found, self.hashing):
+                if not put_raw_description(&self.rules, buffer, &found):
                     return False
                 continue
             was = &nothing
+            self.rules.blind = False
             if is_named(&found, "fullDocument"):
                 was = &event.before if replaces else &nothing
+                self.rules.blind = replaces and was.value == NULL
             elif not (is_named(&found, "fullDocumentBeforeChange") or is_named(&found, "documentKey")):
                 put(buffer, found.key - 1, found.value + found.size - found.key + 1)
                 continue
@@ -422,7 +475,7 @@ cdef class Withholding:
                 return False
             put_key(buffer, DOCUMENT, found.key, found.key_size)
             if not put_inside(
-                &self.rules, buffer, &found, self.rules.start, True, False, was, 0, self.hashing
+                &self.rules, buffer, &found, self.rules.start, True, False, was, 0
             ):
                 return False
         close(buffer, start)
@@ -430,6 +483,7 @@ cdef class Withholding:
 
 
 _MAGIC = redacted.MAGIC
+_CHANGED = redacted.CHANGED
 _HOW = {"drop": DROP, "mask": MASK, "hash": HASH}
 _KINDS = {"literal": LITERAL, "glob": GLOB, "any depth": ANY_DEPTH}
 

@@ -3,18 +3,17 @@
 What is odd is declined, and what holds withheld values already: the readable way does it, to the same bytes.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, int32_t, uint8_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from watcher.events._blake2b cimport DIGEST_BYTES, MOST_HASHED, blake2b_of
+from watcher.events._blake2b cimport DIGEST_BYTES, blake2b_of
 from watcher.events._read cimport (
     ARRAY, BINARY, BOOLEAN, DOCUMENT, END, FOUND, INT32, INT64, SMALLEST_DOCUMENT, STRING, SYMBOL,
     Bytes, Document, Element, Read,
     following, inside, int32_at, is_a, is_named,
 )
 from watcher.events._update cimport number_of
-from watcher.events._write cimport Buffer, close, opening, put, put_byte, put_int32, put_key
+from watcher.events._write cimport Buffer, close, opening, put, put_byte, put_int32, put_key, put_name
 
 cdef extern from *:
     """
@@ -60,6 +59,7 @@ cdef struct Rules:
     uint64_t keyed[8]  # the state of BLAKE2b after the key
     Bytes hashed_head  # of a hashed value: what is before the digest; empty without a key
     Py_ssize_t hashed_head_size
+    bint blind  # what is written replaces a document that nobody knows
     bint touched  # something was withheld
     bint marked  # and a value is marked as changed
     Bytes magic
@@ -198,23 +198,21 @@ cdef inline void put_head(
 
 
 cdef inline bint put_withheld(
-    Rules *rules, Buffer *buffer, uint64_t state, const Element *found, const Element *was, object hashing
-) except -1:
+    Rules *rules, Buffer *buffer, uint64_t state, const Element *found, const Element *was
+) noexcept nogil:
     """Write what is kept of a value that is covered; its key is written. False: it is declined.
 
     Args:
         was: the value that it replaces; without a value: none.
-        hashing: writes a digest, as a payload, of a type and a value.
     """
     cdef How how = rules.positions[lowest_bit(state & rules.ended)].how
-    cdef bint differs = was.value != NULL and (
+    cdef bint differs = rules.blind or was.value != NULL and (
         was.kind != found.kind or was.size != found.size or memcmp(was.value, found.value, found.size) != 0
     )
     cdef uint8_t digits[MOST_DIGITS]
     cdef uint8_t digits_before[MOST_DIGITS]
     cdef Bytes last = NULL, last_before = NULL
     cdef Py_ssize_t shown, before
-    cdef bytes written
     cdef uint8_t digest[DIGEST_BYTES]
     rules.touched = True
     if looks_withheld(rules, found) or (was.value != NULL and looks_withheld(rules, was)):
@@ -224,7 +222,7 @@ cdef inline bint put_withheld(
         put_head(rules, buffer, c"d", 0, 0, differs)
     elif how == MASK:
         shown = shown_of(found, digits, &last)
-        if differs:
+        if differs and not rules.blind:
             before = shown_of(was, digits_before, &last_before)
             differs = was.kind == found.kind and before == shown and (
                 shown == 0 or memcmp(last, last_before, shown) == 0
@@ -233,13 +231,12 @@ cdef inline bint put_withheld(
         put_head(rules, buffer, c"m", found.kind, shown, differs)
         if shown:
             put(buffer, last, shown)
-    elif rules.hashed_head_size and found.size <= MOST_HASHED:
-        blake2b_of(rules.keyed, found.kind, found.value, <int>found.size, digest)
+    elif not rules.hashed_head_size:
+        return False
+    else:
+        blake2b_of(rules.keyed, found.kind, found.value, found.size, digest)
         put(buffer, rules.hashed_head, rules.hashed_head_size)
         put(buffer, digest, DIGEST_BYTES)
-    else:
-        written = hashing(found.kind, PyBytes_FromStringAndSize(<const char *>found.value, found.size))
-        put(buffer, PyBytes_AS_STRING(written), PyBytes_GET_SIZE(written))
     return True
 
 
@@ -265,8 +262,8 @@ cdef inline bint find_same(const Element *container, const Element *named, Eleme
 
 cdef inline bint put_inside(
     Rules *rules, Buffer *buffer, const Element *container, uint64_t state, bint top, bint array, const Element *was,
-    int depth, object hashing,
-) except -1:
+    int depth,
+) noexcept nogil:
     """Write a document or an array, with what is covered in it withheld. False: it is declined."""
     cdef Document contents = inside(container)
     cdef Element found, before
@@ -274,8 +271,13 @@ cdef inline bint put_inside(
     cdef uint64_t below
     cdef Py_ssize_t start = opening(buffer)
     cdef Bytes rest = contents.at  # what is not written yet
+    cdef Element compared = was[0]
     if depth == DEEPEST_INSIDE or not is_whole(container):
         return False
+    if compared.value != NULL and compared.size == container.size and (
+        memcmp(compared.value, container.value, container.size) == 0
+    ):
+        compared.value = NULL  # nothing in it changed
     while (read := following(&contents, &found)) == FOUND:
         below = 0
         if not (top and is_named(&found, "_id")):
@@ -288,11 +290,11 @@ cdef inline bint put_inside(
             continue
         put(buffer, rest, found.key - 1 - rest)
         rest = found.value + found.size
-        if not find_same(was, &found, &before):
+        if not find_same(&compared, &found, &before):
             return False
         if below & rules.ended:
             put_key(buffer, BINARY, found.key, found.key_size)
-            if not put_withheld(rules, buffer, below, &found, &before, hashing):
+            if not put_withheld(rules, buffer, below, &found, &before):
                 return False
             continue
         if found.size < SMALLEST_DOCUMENT:
@@ -300,7 +302,7 @@ cdef inline bint put_inside(
         if before.value != NULL and (before.kind != found.kind or before.size < SMALLEST_DOCUMENT):
             before.value = NULL
         put_key(buffer, found.kind, found.key, found.key_size)
-        if not put_inside(rules, buffer, &found, below, False, found.kind == ARRAY, &before, depth + 1, hashing):
+        if not put_inside(rules, buffer, &found, below, False, found.kind == ARRAY, &before, depth + 1):
             return False
     if read != END:
         return False
@@ -340,8 +342,8 @@ cdef inline bint put_collapsed(
 
 
 cdef inline bint put_delta(
-    Rules *rules, Buffer *buffer, const Element *delta, uint64_t state, bint top, int depth, object hashing
-) except -1:
+    Rules *rules, Buffer *buffer, const Element *delta, uint64_t state, bint top, int depth
+) noexcept nogil:
     """Write what an update did to a document. False: it is declined."""
     cdef Document contents = inside(delta)
     cdef Element section, key, nothing
@@ -359,7 +361,7 @@ cdef inline bint put_delta(
             return False
         if is_named(&section, "u") or is_named(&section, "i"):
             put_key(buffer, DOCUMENT, section.key, section.key_size)
-            if not put_inside(rules, buffer, &section, state, top, False, &nothing, depth + 1, hashing):
+            if not put_inside(rules, buffer, &section, state, top, False, &nothing, depth + 1):
                 return False
             continue
         if section.key[0] != c"s":
@@ -369,21 +371,21 @@ cdef inline bint put_delta(
         key.key_size -= 1
         below = 0 if top and is_named(&key, "_id") else after_key(rules, state, key.key, key.key_size)
         if below & rules.ended:
-            put_key(buffer, DOCUMENT, <Bytes>b"u", 1)
+            put_name(buffer, DOCUMENT, "u")
             within = opening(buffer)
             put_key(buffer, BINARY, key.key, key.key_size)
             if not put_collapsed(rules, buffer, below, &section):
                 return False
             close(buffer, within)
-        elif not put_below(rules, buffer, &section, below, depth, hashing):
+        elif not put_below(rules, buffer, &section, below, depth):
             return False
     close(buffer, start)
     return read == END
 
 
 cdef inline bint put_below(
-    Rules *rules, Buffer *buffer, const Element *section, uint64_t state, int depth, object hashing
-) except -1:
+    Rules *rules, Buffer *buffer, const Element *section, uint64_t state, int depth
+) noexcept nogil:
     """Write what an update did within a field or an element that is not covered itself. False: it is declined."""
     cdef int array
     if not state:
@@ -394,13 +396,13 @@ cdef inline bint put_below(
         return False
     put_key(buffer, DOCUMENT, section.key, section.key_size)
     if array:
-        return put_delta_of_array(rules, buffer, section, state, depth + 1, hashing)
-    return put_delta(rules, buffer, section, state, False, depth + 1, hashing)
+        return put_delta_of_array(rules, buffer, section, state, depth + 1)
+    return put_delta(rules, buffer, section, state, False, depth + 1)
 
 
 cdef inline bint put_delta_of_array(
-    Rules *rules, Buffer *buffer, const Element *delta, uint64_t state, int depth, object hashing
-) except -1:
+    Rules *rules, Buffer *buffer, const Element *delta, uint64_t state, int depth
+) noexcept nogil:
     cdef Document contents = inside(delta)
     cdef Element section, index, nothing
     cdef Read read
@@ -422,14 +424,14 @@ cdef inline bint put_delta_of_array(
         if section.key[0] == c"u":
             if below & rules.ended:
                 put_key(buffer, BINARY, section.key, section.key_size)
-                if not put_withheld(rules, buffer, below, &section, &nothing, hashing):
+                if not put_withheld(rules, buffer, below, &section, &nothing):
                     return False
             elif section.kind in (DOCUMENT, ARRAY):
                 if section.size < SMALLEST_DOCUMENT:
                     return False
                 put_key(buffer, section.kind, section.key, section.key_size)
                 if not put_inside(
-                    rules, buffer, &section, below, False, section.kind == ARRAY, &nothing, depth + 1, hashing
+                    rules, buffer, &section, below, False, section.kind == ARRAY, &nothing, depth + 1
                 ):
                     return False
             else:
@@ -444,15 +446,15 @@ cdef inline bint put_delta_of_array(
             put_byte(buffer, 0)
             if not put_collapsed(rules, buffer, below, &section):
                 return False
-        elif not put_below(rules, buffer, &section, below, depth, hashing):
+        elif not put_below(rules, buffer, &section, below, depth):
             return False
     close(buffer, start)
     return read == END
 
 
 cdef inline bint put_raw_description(
-    Rules *rules, Buffer *buffer, const Element *description, object hashing
-) except -1:
+    Rules *rules, Buffer *buffer, const Element *description
+) noexcept nogil:
     """Write `{$v: 2, diff: {…}}`. False: it is declined, as any other form is."""
     cdef Document contents = inside(description)
     cdef Element found
@@ -465,7 +467,7 @@ cdef inline bint put_raw_description(
             put(buffer, found.key - 1, found.value + found.size - found.key + 1)
         elif is_named(&found, "diff") and is_a(&found, DOCUMENT, SMALLEST_DOCUMENT):
             put_key(buffer, DOCUMENT, found.key, found.key_size)
-            if not put_delta(rules, buffer, &found, rules.start, True, 0, hashing):
+            if not put_delta(rules, buffer, &found, rules.start, True, 0):
                 return False
         else:
             return False

@@ -101,7 +101,19 @@ def redaction(rules: Sequence[Rule], key: bytes | None) -> Redaction | None:
         rules: in their order.
         key: of the digests; None where no rule needs it.
     """
-    return Redaction(rules, key, _Quick, _compiled.names if _compiled is not None else None) if rules else None
+    if not rules:
+        return None
+    return Redaction(rules, key) if _compiled is None else _QuickRedaction(rules, key, _Quick)
+
+
+class _QuickRedaction(Redaction):
+    """A `Redaction` whose loop over a batch is compiled."""
+
+    def batch(self, events: list[bytes]) -> tuple[list[bytes], frozenset[int]]:
+        if _compiled is None:
+            return super().batch(events)
+        found: tuple[list[bytes], frozenset[int]] = _compiled.withheld(events, self.by_names, self.named)
+        return found
 
 
 class _Quick(Redactor):
@@ -109,24 +121,23 @@ class _Quick(Redactor):
 
     def __init__(self, paths: Paths, key: bytes) -> None:
         super().__init__(paths, key)
-        self._quick: Withholding | None = None
+        self.quick: Withholding | None = None
+        """Does what is usual; None: there are too many rules for it."""
         if _compiled is not None and len(paths.parts) <= _MOST_POSITIONS:
             positions = [
                 (*_position(part, str(paths.ends[number].how) if part is None else ""), paths.reached[number])
                 for number, part in enumerate(paths.parts)
             ]
-            self._quick = _compiled.Withholding(positions, paths.start, redacted.hashing(key), key)
+            head = redacted.hashing(key)(0, b"")[: -redacted.DIGEST_BYTES]
+            self.quick = _compiled.Withholding(positions, paths.start, head, key)
 
     def document(self, document: bytes) -> bytes:
-        found = self._quick.document(document) if self._quick is not None else None
+        found = self.quick.document(document) if self.quick is not None else None
         return found if found is not None else super().document(document)
 
     def marked_event(self, data: bytes) -> tuple[bytes, bool]:
-        quick = self._quick
-        found = quick.event(data) if quick is not None else None
-        if quick is None or found is None:
-            return super().marked_event(data)
-        return found, quick.marked
+        found = self.quick.marked_event(data) if self.quick is not None else None
+        return found if found is not None else super().marked_event(data)
 
 
 _MOST_POSITIONS = 64

@@ -5,7 +5,8 @@ recorded as any other. So history is that of the redacted documents, and folds l
 covered path is told as a change of that path, since what stands there has no inside any more.
 
 A replacement tells what it changed only by its two images, so where two different values are withheld in the same words
-the later one is marked (`change_history.bson.redacted.changed`) until its history is written.
+the later one is marked (`change_history.bson.redacted.changed`) until its history is written. Without its pre-image
+nobody can compare them; then each value of which the change would be hidden is marked, for the replacement wrote it.
 
 The compiled counterpart is `_redaction.pxd`, used by `watcher.events.fast_path`.
 """
@@ -46,6 +47,15 @@ _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
 _DAMAGED = (ValueError, KeyError, IndexError)
 
 
+class _Unknown(NamedTuple):
+    """What a replacement replaced, if its event does not tell."""
+
+    is_unknown: bool = True
+
+
+_UNKNOWN = _Unknown()
+
+
 class Redaction:
     """All rules, by namespace.
 
@@ -53,7 +63,6 @@ class Redaction:
         rules: in their order.
         key: of the digests; None where no rule needs it.
         make: makes what redacts in one namespace.
-        names: the payload of an event's `ns`; None: it cannot be read.
     """
 
     def __init__(
@@ -61,14 +70,13 @@ class Redaction:
         rules: Sequence[Rule],
         key: bytes | None = None,
         make: Callable[[Paths, bytes], Redactor] | None = None,
-        names: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self._key = key or b""
         self._make = make or Redactor
-        self._names = names or _names
         self._found: dict[bytes, Redactor | None] = {}
-        self._by_names: dict[bytes, Redactor | None] = {}
+        self.by_names: dict[bytes, Redactor | None] = {}
+        """The same, by the payload of an event's `ns`."""
 
     def of(self, namespace: bytes) -> Redactor | None:
         """What redacts in a namespace, `db.coll`; None: no rule is about it."""
@@ -87,12 +95,9 @@ class Redaction:
         One of which the namespace cannot be read stays as it is: it cannot be recorded either (see `rejected`).
         """
         kept, marked = events, set[int]()
-        names, known = self._names, self._by_names
         for number, data in enumerate(events):
-            named = names(data)
-            if named is None:
-                continue
-            redactor = known[named] if named in known else self._named(named)
+            named = _names(data)
+            redactor = self.named(named) if named is not None else None
             if redactor is None:
                 continue
             written, is_marked = redactor.marked_event(data)
@@ -105,13 +110,14 @@ class Redaction:
                 marked.add(number)
         return kept, frozenset(marked)
 
-    def _named(self, names: bytes) -> Redactor | None:
-        try:
-            found = self.of(event.namespace_of(names))
-        except ValueError:
-            return None
-        self._by_names[names] = found
-        return found
+    def named(self, names: bytes) -> Redactor | None:
+        """What redacts in the namespace of an event, by the payload of its `ns`; None: no rule is about it."""
+        if names not in self.by_names:
+            try:
+                self.by_names[names] = self.of(event.namespace_of(names))
+            except ValueError:
+                return None
+        return self.by_names[names]
 
     @cached_property
     def anywhere(self) -> Redactor | None:
@@ -181,12 +187,12 @@ class Redactor:
         if operation is not None and raw.text_of(operation) not in event.DOCUMENT_OPERATIONS:
             return data
         before = told.get(_BEFORE)
-        was = None
+        was: bytes | _Unknown | None = None
         if operation is not None and raw.text_of(operation) == b"replace" and not redacted.says_changed(data):
-            was = before[1] if before is not None and before[0] == raw.DOCUMENT else None
+            was = before[1] if before is not None and before[0] == raw.DOCUMENT else _UNKNOWN
         return raw.from_fields([(name, self._part(name, value, told, was)) for name, value in found])
 
-    def _part(self, name: bytes, value: Value, told: dict[bytes, Value], was: bytes | None) -> Value:
+    def _part(self, name: bytes, value: Value, told: dict[bytes, Value], was: bytes | _Unknown | None) -> Value:
         """A field of an event."""
         kind, payload = value
         if name in _PLAIN or kind == raw.NULL:
@@ -225,7 +231,13 @@ class Redactor:
         return self._value(value, state, None) if value is not None else None
 
     def _inside(
-        self, container: bytes, state: int, *, top: bool = False, array: bool = False, was: bytes | None = None
+        self,
+        container: bytes,
+        state: int,
+        *,
+        top: bool = False,
+        array: bool = False,
+        was: bytes | _Unknown | None = None,
     ) -> bytes:
         """A document or an array.
 
@@ -238,29 +250,32 @@ class Redactor:
         """
         paths = self.paths
         step = paths.index if array else paths.key
-        before = raw.fields(was) if was is not None else {}
+        before = raw.fields(was) if isinstance(was, bytes) and was != container else {}
+        unknown = was if isinstance(was, _Unknown) else None
         return raw.from_fields(
             [
                 (key, (kind, payload))
                 if top and key == _ID
-                else (key, self._value((kind, payload), step(state, key), before.get(key)))
+                else (key, self._value((kind, payload), step(state, key), unknown or before.get(key)))
                 for key, kind, payload in raw.elements(container)
             ]
         )
 
-    def _value(self, value: Value, state: int, was: Value | None) -> Value:
+    def _value(self, value: Value, state: int, was: Value | _Unknown | None) -> Value:
         if not state:
             return value
         rule = self.paths.rule(state)
         if rule is not None:
             kept = self._withheld(value, rule.how)
-            if was is not None and was != value and self._withheld(was, rule.how) == kept:
-                return redacted.changed(kept)
-            return kept
+            if isinstance(was, _Unknown):
+                hidden = redacted.hides_change(kept) and not redacted.is_withheld(value)
+            else:
+                hidden = was is not None and was != value and self._withheld(was, rule.how) == kept
+            return redacted.changed(kept) if hidden else kept
         kind, payload = value
         if kind not in _CONTAINERS:
             return value
-        compared = was[1] if was is not None and was[0] == kind else None
+        compared = was if isinstance(was, _Unknown) else was[1] if was is not None and was[0] == kind else None
         return kind, self._inside(payload, state, array=kind == raw.ARRAY, was=compared)
 
     def _withheld(self, value: Value, how: How) -> Value:
