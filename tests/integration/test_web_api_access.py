@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import time
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 import bson
 import pytest
 from bson import Binary, Timestamp
+from bson.raw_bson import RawBSONDocument
 
 from tests.support.daemon import ROOT
 from tests.support.recording import Recording
@@ -241,6 +243,30 @@ def test_a_token_that_is_taken_back_opens_nothing_any_more(served: Served, token
     finally:
         tokens.write_text(before)
     assert served.get("/api/v1/collections", **bearer(ORDERS)).status == 200
+
+
+def test_who_follows_is_told_nothing_once_the_token_is_taken_back(
+    served: Served, tokens: Path, client: MongoClient[Any]
+) -> None:
+    """Not only those who ask anew."""
+    before = tokens.read_text()
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=30)
+    connection.request("GET", "/api/v1/follow", headers=bearer(ORDERS))
+    reply = connection.getresponse()
+    assert reply.readline().startswith(b"retry")
+    history = client[f"{served.watched}_history"].history
+    try:
+        history.insert_one(RawBSONDocument(by_eve(f"{served.watched}.orders", 200)))
+        while not (line := reply.readline()).startswith(b"data"):
+            assert line
+        tokens.write_text(before.replace(hash_of(ORDERS), hash_of("another")))
+        time.sleep(1.2)
+        history.insert_one(RawBSONDocument(by_eve(f"{served.watched}.orders", 201)))
+        assert reply.read().strip() == b""
+    finally:
+        tokens.write_text(before)
+        connection.close()
+        history.delete_many({"document_id": {"$in": ["by eve 200", "by eve 201"]}})
 
 
 def the_event(served: Served, collection: str) -> str:

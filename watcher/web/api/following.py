@@ -53,6 +53,8 @@ _WAITING = 2000
 """So many events may wait for one slow follower; then it is let go, and comes back."""
 _HEARTBEAT_S = 15.0
 _AGAIN_S = 1.0
+_ACCESS_S = 1.0
+"""So long at most is somebody told what they may not read any more."""
 _RETRY_MS = 2000
 _OPENING_S = 10.0
 
@@ -95,20 +97,29 @@ class Sent(NamedTuple):
         """What is sent of it to whoever may read it as it is."""
         found = self.told.get(canonical)
         if found is None:
-            found = self.told[canonical] = message(hub, self.number, self.event, canonical=canonical)
+            found = self.told[canonical] = message(hub, self.kind, self.event, canonical=canonical)
         return found
 
+    @property
+    def kind(self) -> int:
+        """What tells it from the other time that the same event is sent."""
+        return _COMPLETED if self.completed else _NEW
 
-def message(hub: str, number: int, event: Event, *, canonical: bool) -> bytes:
+
+_OF_HISTORY, _NEW, _COMPLETED = range(3)
+
+
+def message(hub: str, sent: int, event: Event, *, canonical: bool) -> bytes:
     """An event as it is sent.
 
     Args:
         hub: name of the hub, which remembers it.
-        number: its number there; 0: it is read from history.
+        sent: `_NEW`, `_COMPLETED`, or that it is read from history. The id says no number: it would count what others
+            may read.
     """
     kind = "gap" if gaps.is_operation(event.operation) else "change"
     text = wire.dumps(wire.event_tree(event), canonical=canonical)
-    return f"id: {hub}-{number}-{bytes(event.id).hex()}\nevent: {kind}\ndata: {text}\n\n".encode()
+    return f"id: {hub}-{sent}-{bytes(event.id).hex()}\nevent: {kind}\ndata: {text}\n\n".encode()
 
 
 _OF_ACTOR = {"actor": "id", "reason": "reason", "request": "request"}
@@ -188,11 +199,11 @@ class Hub:
         """How many follow."""
         return len(self._followers)
 
-    async def join(self, follower: Follower, after: int | None) -> list[Sent] | None:
+    async def join(self, follower: Follower, after: tuple[int, bytes] | None) -> list[Sent] | None:
         """Hand new events to a follower from now on.
 
         Args:
-            after: the number of the last event that it has; None: none.
+            after: the last event that it has from this hub, and its kind; None: none.
 
         Returns:
             What was handed out since then, and remembered; None: that is not known.
@@ -212,12 +223,11 @@ class Hub:
                 HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "the history cannot be followed at the moment"
             ) from None
         self._followers.add(follower)
-        if after is None or after > self._number:
+        if after is None:
             return None
-        oldest = self._remembered[0].number if self._remembered else self._number + 1
-        if after + 1 < oldest:
-            return None
-        return [sent for sent in self._remembered if sent.number > after]
+        its = (each.number for each in self._remembered if (each.kind, bytes(each.event.id)) == after)
+        number = next(its, None)
+        return [sent for sent in self._remembered if sent.number > number] if number is not None else None
 
     def leave(self, follower: Follower) -> None:
         """Hand nothing to a follower any more."""
@@ -309,7 +319,7 @@ async def follow(request: Request) -> Response:
 
     last = _last_event_id(request.headers.get("last-event-id", ""))
     follower = Follower(await asker.ask(request, choose))
-    known = await hub.join(follower, last[1] if last is not None and last[0] == hub.name else None)
+    known = await hub.join(follower, last[1:] if last is not None and last[0] == hub.name else None)
     canonical = given.get("mode") == "canonical"
     feed = _Feed(request, hub, follower, canonical=canonical)
     events = feed.all(known, last[2] if last is not None else None, given.get("recorded", 0))
@@ -338,7 +348,7 @@ class _Feed:
             if known is None and (after is not None or recorded):
                 async for event in self._recorded(after, recorded):
                     seen.add(bytes(event.id))
-                    yield message(self._hub.name, 0, event, canonical=self._canonical)
+                    yield message(self._hub.name, _OF_HISTORY, event, canonical=self._canonical)
             for sent in known or ():
                 if self._follower.concerns(sent) and (told := await self._told(sent)) is not None:
                     yield told
@@ -351,13 +361,18 @@ class _Feed:
 
     async def _new(self) -> AsyncIterator[list[Sent]]:
         """What is handed out; nothing now and then; ends when the follower is let go, or may not read any more."""
-        queue = self._follower.queue
+        queue, loop = self._follower.queue, asyncio.get_running_loop()
+        again = 0.0
         while True:
             waiting = [await queue.get()]
             while not queue.empty():
                 waiting.append(queue.get_nowait())
+            if loop.time() >= again:
+                if self._access.visitor(self._request) != self._request.state.visitor:
+                    return
+                again = loop.time() + _ACCESS_S
             yield [each for each in waiting if isinstance(each, Sent)]
-            if None in waiting or (Beat.BEAT in waiting and self._access.visitor(self._request) is None):
+            if None in waiting:
                 return
 
     async def _told(self, sent: Sent) -> bytes | None:
@@ -372,7 +387,7 @@ class _Feed:
             if shown is None:
                 return None
             if shown is not event:
-                return message(self._hub.name, sent.number, shown, canonical=self._canonical)
+                return message(self._hub.name, sent.kind, shown, canonical=self._canonical)
         if self._access_log is not None and event.document_id is not ABSENT:
             self._access_log.note(self._request, [(event.namespace, event.document_id)])
         return sent.message(self._hub.name, canonical=self._canonical)
@@ -398,7 +413,7 @@ class _Feed:
 
 
 def _last_event_id(text: str) -> tuple[str, int, bytes] | None:
-    """The hub, the number and the event that an id of ours names; None: it is none."""
+    """The hub, the kind and the event that an id of ours names; None: it is none."""
     hub, _, rest = text.partition("-")
     number, _, event_id = rest.partition("-")
     if not number.isdecimal() or not number.isascii() or len(event_id) != 32:  # noqa: PLR2004 - digits of an id
