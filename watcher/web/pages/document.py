@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from change_history.bson import extended_json, raw
 from change_history.bson.equality import key_of
-from change_history.bson.paths import decoded, encoded, pattern
+from change_history.bson.paths import encoded, pattern
 from change_history.bson.redacted import How, Redacted
-from change_history.bson.values import ABSENT, Missing, to_python, to_raw
-from change_history.diff.compare import Difference, Kind, element_differences
+from change_history.bson.values import ABSENT, to_python, to_raw
+from change_history.diff.compare import Difference, Kind
 from change_history.query import briefs
 from change_history.query.selection import Selection
 from change_history.query.transactions import event_name
@@ -42,7 +42,6 @@ MOST_RAW = 200_000
 """So many characters of a document are shown raw; all of it has an address of its own."""
 MOST_BLAMED = 1_000_000
 """A document of more bytes is not blamed unasked."""
-_MOST_DIFFERENCES = 500
 _VIEWS = ("state", "changes", "blame", "raw")
 LARGEST_NUMBER = 10**9
 
@@ -370,42 +369,8 @@ def _change_lines(chosen: Chosen) -> list[said.Line]:
     found = chosen.marks()
     if found:
         differences = [one for each in (*found.at.values(), *found.gone.values()) for one in each]
-        return [difference_line(one) for one in differences[:_MOST_DIFFERENCES]]
-    return event_lines(event)
-
-
-def event_lines(event: Event, most: int = _MOST_DIFFERENCES) -> list[said.Line]:
-    """What became of the fields of an event; arrays that it tells whole are taken apart."""
-    lines: list[said.Line] = []
-    for index, change in enumerate(islice(event.changes, most)):
-        inside = element_differences(change)
-        if inside and len(inside) < _MOST_DIFFERENCES:
-            lines += [difference_line(one) for one in inside]
-        else:
-            lines.append(said.line(change, event, index, values.LONG))
-    return lines
-
-
-_MARKS = {Kind.ADDED: "add", Kind.REMOVED: "del", Kind.CHANGED: "chg", Kind.MOVED: "mov", Kind.REORDERED: "mov"}
-
-
-def difference_line(one: Difference) -> said.Line:
-    """A difference as a line."""
-    path = one.old_path if one.kind == Kind.REMOVED else one.path
-    named = said.where(decoded(path), one.identities) if path else values.text("the document")
-    if one.kind == Kind.MOVED:
-        return said.Line("mov", named, values.text(f"element {one.old_path[-1]!r}"), values.text(f"{one.path[-1]!r}"))
-    if one.kind == Kind.REORDERED:
-        return said.Line("mov", named, None, values.text("keys in another order"))
-    old, new = (
-        None
-        if side is ABSENT
-        else values.value(side)
-        if isinstance(side, Missing)
-        else values.raw_value(side, values.LONG)
-        for side in (one.old, one.new)
-    )
-    return said.Line(_MARKS[one.kind], named, old, new)
+        return [said.difference_line(one) for one in differences[: said.MOST_LINES]]
+    return said.event_lines(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +396,7 @@ def _setters(look: Look, chosen: Chosen) -> dict[TextPath, Setter]:
             continue
         if bytes(event.id) not in numbers:
             here = event.namespace == state.namespace
-            numbers[bytes(event.id)] = look.reader.version_of(event) if here and len(numbers) < _MOST_DIFFERENCES else 0
+            numbers[bytes(event.id)] = look.reader.version_of(event) if here and len(numbers) < said.MOST_LINES else 0
         number = numbers[bytes(event.id)]
         field = pattern(leaf.path) if all(isinstance(key, str) for key in leaf.path) else None
         plain = field if field is not None and field == leaf.field else None
@@ -442,7 +407,7 @@ def _setters(look: Look, chosen: Chosen) -> dict[TextPath, Setter]:
 
 def _line_of(event: Event, path: TextPath) -> said.Line | None:
     """What an event made of a field, if it says so."""
-    if len(event.changes) > _MOST_DIFFERENCES:
+    if len(event.changes) > said.MOST_LINES:
         return None
     change = next((each for each in event.changes if path_of(each) == path), None)
     return said.line(change, event) if change is not None and change.old_value is not ABSENT else None
@@ -502,7 +467,7 @@ def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answe
     found = list(look.history.events(selection, newest_first=True, limit=VERSIONS_ON_A_PAGE + 1))
     rows = []
     for event in found[:VERSIONS_ON_A_PAGE]:
-        concerned = list(islice(selection.changes_of(event), _MOST_DIFFERENCES))
+        concerned = list(islice(selection.changes_of(event), said.MOST_LINES))
         lines = [said.line(change, event, most=values.LONG) for change in concerned]
         rows.append(said.Row(event, lines, 0, look.reader.version_of(event), links.permalink(event)))
     where = links.of_document(namespace, document_id, found[0] if found else None)
@@ -527,8 +492,8 @@ def event(look: Look) -> Answer:
     shown = {
         "event": found,
         "row": said.Row(found, link=links.document(found) if found.document_id is not ABSENT else None),
-        "lines": event_lines(found),
-        "left": max(len(found.changes) - _MOST_DIFFERENCES, 0),
+        "lines": said.event_lines(found),
+        "left": max(len(found.changes) - said.MOST_LINES, 0),
         "name": event_name(found.id),
     }
     return Page("event.html", shown)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from change_history.bson.cluster_time import ClusterTime
-from change_history.bson.paths import dotted_text
-from change_history.bson.values import ABSENT, UNKNOWN
+from change_history.bson.paths import decoded, dotted_text
+from change_history.bson.values import ABSENT, UNKNOWN, Missing
+from change_history.diff.compare import Kind, element_differences
 from change_history.query import gaps
 from change_history.stored.event import path_of
 from watcher.web.pages import links, values
@@ -21,12 +23,18 @@ if TYPE_CHECKING:
 
     from bson import Timestamp
 
+    from change_history.diff.compare import Difference
     from change_history.query.briefs import Brief
     from change_history.stored.event import Change, Event
     from watcher.web.pages.look import Look
 
 FEW = 3
 """So many changes of an event are shown in a list."""
+
+MOST_LINES = 500
+"""So many changes of an event are shown on a page of its own."""
+
+_MOST_INSIDE = 6
 
 WORDS = {
     "insert": "created",
@@ -179,14 +187,58 @@ def where(path: Sequence[str | int], identities: Sequence[Any] = ()) -> Markup:
     return said
 
 
+def event_lines(event: Event, most: int = MOST_LINES) -> list[Line]:
+    """What became of the fields of an event; arrays that it tells whole are taken apart."""
+    lines: list[Line] = []
+    for index, change in enumerate(islice(event.changes, most)):
+        inside = element_differences(change)
+        if inside and len(inside) < MOST_LINES:
+            lines += [difference_line(one) for one in inside]
+        else:
+            lines.append(line(change, event, index, values.LONG))
+    return lines
+
+
+_MARKS = {Kind.ADDED: "add", Kind.REMOVED: "del", Kind.CHANGED: "chg", Kind.MOVED: "mov", Kind.REORDERED: "mov"}
+
+
+def difference_line(one: Difference) -> Line:
+    """A difference as a line."""
+    path = one.old_path if one.kind == Kind.REMOVED else one.path
+    named = where(decoded(path), one.identities) if path else values.text("the document")
+    if one.kind == Kind.MOVED:
+        return Line("mov", named, values.text(f"element {one.old_path[-1]!r}"), values.text(f"{one.path[-1]!r}"))
+    if one.kind == Kind.REORDERED:
+        return Line("mov", named, None, values.text("keys in another order"))
+    old, new = (
+        None
+        if side is ABSENT
+        else values.value(side)
+        if isinstance(side, Missing)
+        else values.raw_value(side, values.LONG)
+        for side in (one.old, one.new)
+    )
+    return Line(_MARKS[one.kind], named, old, new)
+
+
+def _lines_of(change: Change, event: Event) -> list[Line]:
+    """A change for a list: an array by what became of its elements, if these are few."""
+    if isinstance(change.old_value, list) and isinstance(change.new_value, list):
+        inside = element_differences(change)
+        if inside and len(inside) <= _MOST_INSIDE:
+            return [difference_line(one) for one in inside]
+    return [line(change, event)]
+
+
 def row(brief: Brief, *, few: int = FEW) -> Row:
     """An event for a list."""
     event = brief.event
-    lines = [line(change, event) for change in event.changes[:few]]
+    changes = event.changes[:few]
+    lines = [each for change in changes for each in _lines_of(change, event)]
     link = links.document(event, brief.number) if event.document_id is not ABSENT else None
     if brief.in_parts:
         return Row(event, (), brief.count, brief.number, link, in_parts=True)
-    return Row(event, lines, max(brief.count - len(lines), 0), brief.number, link)
+    return Row(event, lines, max(brief.count - len(changes), 0), brief.number, link)
 
 
 def rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bson.errors import BSONError
 
 from change_history.bson.cluster_time import ClusterTime
-from change_history.bson.values import to_raw
+from change_history.bson.values import Missing, to_raw
 from change_history.query import backwards, briefs
 from change_history.reconstruct.reads import is_id
 from change_history.stored.names import DOCUMENT_TIMELINE
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from change_history.query.briefs import Brief
+    from change_history.stored.event import Change
     from watcher.web.pages.look import Answer, Look
     from watcher.web.pages.references import Reference
 
@@ -72,7 +73,7 @@ def page(look: Look) -> Answer:
             seconds=_SEARCH_S,
             before=_before(look),
         )
-    rows = [said.row(brief, few=briefs.MOST_CHANGES) for brief in visible(look, found.briefs)]
+    rows = [said.row(_matching(brief, wanted)) for brief in visible(look, found.briefs)]
     asked = {"q": text, "ns": namespace, "by": "value"}
     shown = {
         "q": text,
@@ -87,6 +88,18 @@ def page(look: Look) -> Answer:
         "event": _event_named(look, text),
     }
     return Page("search.html", shown)
+
+
+def _matching(brief: Brief, wanted: Sequence[Any]) -> Brief:
+    """An event with the changes first that have the value as a whole."""
+    keys = {to_raw(value) for value in wanted}
+
+    def matches(change: Change) -> bool:
+        sides = (change.new_value, change.old_value)
+        return any(not isinstance(side, Missing | briefs.LeftOut) and to_raw(side) in keys for side in sides)
+
+    changes = tuple(sorted(brief.event.changes, key=lambda change: not matches(change)))
+    return replace(brief, event=replace(brief.event, changes=changes))
 
 
 def meant(text: str) -> list[Any]:
