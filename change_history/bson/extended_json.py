@@ -23,6 +23,7 @@ from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
 
 from change_history.bson import raw, redacted
+from change_history.bson.quick import COMPILED
 from change_history.bson.values import CODEC, DBPointer, Symbol, Undefined, to_python, to_raw
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def dumps_raw(value: Value) -> str:
 
 def dumps_document(document: bytes) -> str:
     """Write a BSON document as one line, its keys in their order, repeated ones too."""
+    if COMPILED is not None and (quick := COMPILED.json(document, _text, dumps_raw)) is not None:
+        return quick  # type: ignore[no-any-return]
     parts = []
     for key, kind, payload in raw.elements(document):
         writer = _WRITERS.get(kind)

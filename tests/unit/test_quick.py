@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from change_history.bson import quick, raw
+from change_history.bson import extended_json, quick, raw
 from change_history.stored import changes
 from tests.support.generated.raw_values import pairs
 
@@ -30,13 +30,24 @@ def said(take_apart: Callable[[bytes], Any], data: bytes) -> Any:
     return list(found.items()) if isinstance(found, dict) else found
 
 
+def as_json(data: bytes) -> Any:
+    """The document as Extended JSON, or which error there is instead."""
+    try:
+        return extended_json.dumps_document(data)
+    except raw.MalformedBSON:
+        raise
+    except Exception as error:  # noqa: BLE001 - of damaged bytes, any; it must be the same
+        return type(error)
+
+
 def same(data: bytes) -> None:
     """Both ways say the same of bytes."""
-    for take_apart in (raw.elements, raw.fields, changes.whole_document):
+    for take_apart in (raw.elements, raw.fields, changes.whole_document, as_json):
         with pytest.MonkeyPatch.context() as patched:
             by_both = said(take_apart, data)
             patched.setattr(raw, "_compiled", None)
             patched.setattr(changes, "COMPILED", None)
+            patched.setattr(extended_json, "COMPILED", None)
             readable = said(take_apart, data)
         if take_apart is changes.whole_document and (readable is None or by_both is None):
             continue  # one of them leaves it to those who decode the changes; see below

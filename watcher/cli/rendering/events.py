@@ -38,7 +38,7 @@ from watcher.cli.rendering.event_words import (
     subject,
     transaction_name,
 )
-from watcher.cli.rendering.lines import Line
+from watcher.cli.rendering.lines import Line, Plain
 from watcher.words import times, value_text
 from watcher.words.value_text import printable
 
@@ -152,6 +152,7 @@ class Renderer:
     ) -> None:
         self._output = output
         self._print = output.print
+        self._plain = output.write if isinstance(output, Plain) else None
         self._zone = zone
         self._with_ids = with_ids
         self._with_namespaces = with_namespaces
@@ -197,14 +198,8 @@ class Renderer:
         return line
 
     def _change(self, event: Event, change: Change, stored: RawBSONDocument | None) -> None:
-        if not path_of(change) and change.new_value is UNKNOWN:
-            self._print(Line(_INDENT + "what it did is unknown: so large an event could not be delivered", "italic"))
-            return
-        if not path_of(change) and change.old_value is UNKNOWN:
-            self._print(Line(_INDENT + "what it held is unknown: there was no pre-image", "italic"))
-            return
-        if not path_of(change) and any(isinstance(value, Redacted) for value in (change.old_value, change.new_value)):
-            self._print(Line(_INDENT + "what it did was erased on request", "italic"))
+        if change.path is not ABSENT and not path_of(change) and (said := _of_everything(change)):
+            self._print(Line(_INDENT + said, "italic"))
             return
         name = printable(change.field) or '""'
         if self._width is not None:
@@ -228,6 +223,10 @@ class Renderer:
 
     def _values(self, indent: str, name: str, change: Change, mark: tuple[str, str] | None) -> None:
         old, new = change.old_value, change.new_value
+        if self._plain is not None and _is_plain_change(change, mark):
+            # Nearly all of a long history is this, and into a file it needs no pieces.
+            self._plain(f"{indent}{name}: {value_text.text_of(old)}{ARROW}{value_text.text_of(new)}")
+            return
         sign, style = mark or ("", "")
         line = Line(indent).append(sign, style).append(f"{name}: ", style or "bold")
         room = None if self._width is None else self._room(line.cell_len)
@@ -246,6 +245,22 @@ class Renderer:
 
     def _room(self, taken: int) -> int | None:
         return None if self._width is None else max(self._width - taken, _CONTEXT)
+
+
+def _is_plain_change(change: Change, mark: tuple[str, str] | None) -> bool:
+    """Whether a change is one value and then another, of which nothing else is to be said."""
+    return mark is None and change.truncated_to is None and not same(change.old_value, change.new_value)
+
+
+def _of_everything(change: Change) -> str:
+    """What is said of a change of the whole document without its values; empty where there are values."""
+    if change.new_value is UNKNOWN:
+        return "what it did is unknown: so large an event could not be delivered"
+    if change.old_value is UNKNOWN:
+        return "what it held is unknown: there was no pre-image"
+    if isinstance(change.old_value, Redacted) or isinstance(change.new_value, Redacted):
+        return "what it did was erased on request"
+    return ""
 
 
 def _may_differ(value: Any) -> bool:

@@ -101,6 +101,10 @@ class Plain:
         """Write a line."""
         self._file.write(f"{line.plain}\n")
 
+    def write(self, text: str) -> None:
+        """Write a line that has no pieces."""
+        self._file.write(f"{text}\n")
+
     def flush(self) -> None:
         """Let a reader see what is printed so far."""
         self._file.flush()
