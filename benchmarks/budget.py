@@ -22,6 +22,7 @@ from benchmarks.processes import cpu_s
 from benchmarks.servers import BATCH_SIZE, scope, servers
 from models import HistoryModel
 from watcher import garbage
+from watcher.composition import make_collection
 from watcher.events import fast_path, record
 from watcher.stream.listener import Listener
 from watcher.stream.pre_image_cache import PreImageCache
@@ -90,6 +91,7 @@ def _history(started: Servers) -> Any:
     """An empty history with its indexes."""
     started.client.drop_database(HISTORY)
     database = started.client[HISTORY]
+    make_collection(database)
     for index in HistoryModel._meta["indexes"]:  # noqa: SLF001 - mongoengine has no other way to them
         partial = {name: value for name, value in index.items() if name == "partialFilterExpression"}
         keys = [("_id" if key == "id" else key, 1) for key in index["fields"]]

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from pymongo import ReadPreference
+from pymongo.errors import OperationFailure
 
+from change_history.stored.names import HISTORY
 from config.ages import FOREVER, Rule
 from config.settings import ActorSessions, OnGap, RetentionBy, Snapshots
 from config.settings import PreImages as PreImagesMode
@@ -24,6 +26,7 @@ from watcher.backfill.entry_store import EntryStore
 from watcher.backfill.requests import Requests, Taking
 from watcher.backfill.runner import Backfill
 from watcher.erasure.active import Active, Erasing
+from watcher.errors import Verdict, classify, name_of
 from watcher.events import fast_path
 from watcher.gaps.gap import Gaps
 from watcher.health.oplog_window import OplogWindow
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from pymongo import MongoClient
+    from pymongo.database import Database
 
     from config.settings import Settings
     from watcher.events.redaction import Redaction
@@ -115,9 +119,10 @@ def prepare(
     replica_set = retry.call(Step.REACH_WATCHED, partial(identify, watched))
     retry.call(Step.CHECK_SCOPE, partial(namespaces.check, watched, scope))
     retry.call(Step.CHECK_SCOPE, partial(namespaces.warn_of_paths, watched, scope))
-    retry.call(Step.MAKE_INDEXES, _ensure_indexes)
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
+    retry.call(Step.MAKE_INDEXES, partial(make_collection, history))
+    retry.call(Step.MAKE_INDEXES, _ensure_indexes)
     retry.call(Step.MAKE_VIEW, partial(views.ensure, history))
     retry.call(Step.SEAL, partial(sealing.look, settings, history))
     ground = Ground(settings, scope, watched, history, replica_set)
@@ -326,6 +331,24 @@ def _split_if_new(ground: Ground, partitions: int, retry: Retry) -> None:
         except (LedError, DeposedError) as error:  # another partition's daemon is at it, most likely
             log.info("waiting for whoever is splitting the stream, or begins it as a whole", reason=str(error))
             retry.pause(Step.SPLIT)
+
+
+def make_collection(history: Database[Any]) -> None:
+    """Make the collection of history if it is not there: compressed by zstd, which takes a third less than the default.
+
+    One that is there stays as it is. A server that refuses makes one of its own kind, with the first index.
+    """
+    try:
+        history.command("create", HISTORY, storageEngine=_COMPRESSED)
+    except OperationFailure as error:
+        if classify(error) is Verdict.TRANSIENT:
+            raise
+        if error.code != _EXISTS:
+            log.debug("history is compressed as the server does it by default", error=name_of(error))
+
+
+_COMPRESSED = {"wiredTiger": {"configString": "block_compressor=zstd"}}
+_EXISTS = 48
 
 
 def _ensure_indexes() -> None:

@@ -170,7 +170,7 @@ def keeping(database: str, *, expires: bool = False) -> tuple[Need, ...]:
     }
     useful = {
         "listCollections": "look whether the view of the changes is there",
-        "createCollection": "make the view of the changes",
+        "createCollection": "make the history, well compressed, and the view of the changes",
         "collMod": "bring the view of the changes up to date",
         "listIndexes": "let `watcher doctor` look at the indexes",
     }
