@@ -8,7 +8,7 @@ from pymongo import MongoClient
 
 from change_history.bson.values import ABSENT, document_to_python
 from change_history.query import gaps, timeline, transactions
-from change_history.query.selection import Selection
+from change_history.query.selection import Question, Selection
 from change_history.reconstruct.collection import CollectionDocument, CollectionState
 from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from change_history.stored.event import to_event
@@ -228,7 +228,7 @@ class History:
             since: first moment, included.
             until: last moment, included.
         """
-        from change_history.query.stats import Question, Stats
+        from change_history.query.stats import Stats
 
         return Stats(self._collection, Question(namespace, since, until))
 

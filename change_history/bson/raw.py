@@ -264,6 +264,16 @@ def string(text: bytes) -> bytes:
     return _write_int32(len(text) + 1) + text + b"\x00"
 
 
+def repeats(document: bytes) -> bool:
+    """Whether a document has a key twice."""
+    return len(fields(document)) != len(elements(document))
+
+
+def binary(data: bytes) -> Value:
+    """Bytes as a BSON value, of the generic subtype."""
+    return BINARY, int32(len(data)) + b"\x00" + data
+
+
 def int32(number: int) -> bytes:
     """Write the payload of a 32-bit integer."""
     return _write_int32(number)

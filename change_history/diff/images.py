@@ -71,7 +71,7 @@ def changes(before: bytes | None, after: bytes | None) -> list[Change]:
             ),
         ]
     found, _ = diff(before, after)
-    if _repeats(before) or _repeats(after):
+    if raw.repeats(before) or raw.repeats(after):
         return found
     old, new = raw.fields(before), raw.fields(after)
     moved = set(_out_of_order(list(old), list(new)))
@@ -86,10 +86,6 @@ def read(found: list[Change]) -> list[event.Change]:
     return [event.to_change(document_to_python(encode(change))) for change in found]
 
 
-def _repeats(document: bytes) -> bool:
-    return len(raw.fields(document)) != len(raw.elements(document))
-
-
 def _compare(before: bytes, after: bytes, prefix: Path, changes: list[Change]) -> bool:
     """Collect the changes below a path; whether they also give the order of its keys."""
     old, new = raw.fields(before), raw.fields(after)
@@ -101,7 +97,7 @@ def _compare(before: bytes, after: bytes, prefix: Path, changes: list[Change]) -
         path = (*prefix, key)
         if was is not None and was[0] == value[0] == raw.DOCUMENT:
             finer: list[Change] = []
-            if not _repeats(was[1]) and not _repeats(value[1]) and _compare(was[1], value[1], path, finer):
+            if not raw.repeats(was[1]) and not raw.repeats(value[1]) and _compare(was[1], value[1], path, finer):
                 changes.extend(finer)
                 continue
         changes.append(Change(path, was, value))

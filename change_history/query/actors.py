@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
-    from change_history.query.stats import Question
+    from change_history.query.selection import Question
     from change_history.stored.order import HistoryPosition
 
 MOST_KINDS = 1000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary
 
 from change_history.bson.cluster_time import ClusterTime
-from change_history.bson.values import ABSENT, document_to_python, to_raw
+from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct.reads import is_id
 from change_history.stored.event import Event, to_change, to_event
 from change_history.stored.names import DOCUMENT_TIMELINE
@@ -202,8 +202,3 @@ def versions(
 
 _MOST_TOGETHER = 1000
 """So many events of one document in one transaction are put in their order at the ends of a page."""
-
-
-def is_told(value: Any) -> bool:
-    """Whether a value is there and was not left out."""
-    return value is not ABSENT and not isinstance(value, LeftOut)

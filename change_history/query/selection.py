@@ -171,3 +171,36 @@ class Selection:
 
     def _verdict(self, change: Change) -> bool | None:
         return asked.verdict(change, self.changed_from, self.changed_to)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is counted.
+
+    Attributes:
+        namespace: `database.collection`; None: all that is recorded.
+        since: first moment, included (see `change_history.reconstruct.point_in_time`).
+        until: last moment, included.
+
+    Raises:
+        ValueError: a time without a zone.
+    """
+
+    namespace: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+    def __post_init__(self) -> None:
+        require_namespace(self.namespace)
+        point_in_time.require_aware(self.since)
+        point_in_time.require_aware(self.until)
+
+    @property
+    def index(self) -> list[tuple[str, int]]:
+        """Key of the index that answers this."""
+        return EVERYTHING if self.namespace is None else NAMESPACE_TIMELINE
+
+    def match(self) -> dict[str, Any]:
+        """The conditions for the server. A gap is no event."""
+        named = {"operation": {"$ne": operations.GAP}} if self.namespace is None else {"namespace": self.namespace}
+        return named | point_in_time.bounds(self.since, self.until)

@@ -7,17 +7,13 @@ four answers in one; neither side holds them in memory, the server spills to dis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pymongo.errors import OperationFailure
 
 from change_history.bson.values import document_to_python
-from change_history.query.selection import EVERYTHING
-from change_history.reconstruct import point_in_time
-from change_history.stored import operations
-from change_history.stored.names import HISTORY, NAMESPACE_TIMELINE, PARTS
-from change_history.stored.reading import as_query, require_namespace
+from change_history.stored.names import HISTORY, PARTS
+from change_history.stored.reading import as_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +23,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from change_history.query.actors import Authors
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.query.selection import Question
 
 Pipeline: TypeAlias = list[dict[str, Any]]
 
@@ -65,39 +61,6 @@ class Everything(NamedTuple):
     days: list[tuple[datetime, str, Numbers]]
     documents: list[tuple[str, Any, Numbers]]
     fields: list[tuple[str, str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is counted.
-
-    Attributes:
-        namespace: `database.collection`; None: all that is recorded.
-        since: first moment, included (see `change_history.reconstruct.point_in_time`).
-        until: last moment, included.
-
-    Raises:
-        ValueError: a time without a zone.
-    """
-
-    namespace: str | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-
-    def __post_init__(self) -> None:
-        require_namespace(self.namespace)
-        point_in_time.require_aware(self.since)
-        point_in_time.require_aware(self.until)
-
-    @property
-    def index(self) -> list[tuple[str, int]]:
-        """Key of the index that answers this."""
-        return EVERYTHING if self.namespace is None else NAMESPACE_TIMELINE
-
-    def match(self) -> dict[str, Any]:
-        """The conditions for the server. A gap is no event."""
-        named = {"operation": {"$ne": operations.GAP}} if self.namespace is None else {"namespace": self.namespace}
-        return named | point_in_time.bounds(self.since, self.until)
 
 
 class Stats:

@@ -117,10 +117,10 @@ def base(
         changes = [encode(Change((key,), None, (kind, payload))) for key, kind, payload in raw.elements(document)]
     said: list[tuple[bytes, raw.Value]] = [(_HORIZON, (raw.TIMESTAMP, at.payload))]
     if relies_on:
-        said.append((_BASE, _binary(relies_on)))
+        said.append((_BASE, raw.binary(relies_on)))
     return raw.from_fields(
         [
-            (b"_id", _binary(entry_id(at, BASELINE, namespace, document_id))),
+            (b"_id", raw.binary(entry_id(at, BASELINE, namespace, document_id))),
             (b"namespace", (raw.STRING, raw.string(namespace))),
             (b"document_id", document_id),
             (b"operation", (raw.STRING, raw.string(BASELINE))),
@@ -148,7 +148,3 @@ def relied_on(fields: Fields, identity: bytes) -> bytes:
 def _described(fields: Fields) -> Fields:
     said = fields.get(b"description")
     return raw.fields(said[1]) if said is not None and said[0] == raw.DOCUMENT else {}
-
-
-def _binary(data: bytes) -> raw.Value:
-    return raw.BINARY, raw.int32(len(data)) + b"\x00" + data

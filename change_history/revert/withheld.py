@@ -148,7 +148,7 @@ def _places(document: bytes | None) -> Iterator[tuple[bytes, ...]]:
         kind, payload = value
         if is_withheld(value):
             yield (key,)
-        elif kind == raw.DOCUMENT and _repeats(payload):
+        elif kind == raw.DOCUMENT and raw.repeats(payload):
             if _holds(value):
                 yield (key,)
         elif kind == raw.DOCUMENT:
@@ -166,10 +166,6 @@ def _holds(value: Value) -> bool:
 
 def _fields(document: bytes) -> dict[bytes, Value]:
     return raw.fields(document)
-
-
-def _repeats(document: bytes) -> bool:
-    return len(raw.fields(document)) != len(raw.elements(document))
 
 
 def _at(value: Value | None, path: Path) -> Value | None:

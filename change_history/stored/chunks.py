@@ -93,7 +93,7 @@ def head(document: bytes, chunks: list[Chunk]) -> bytes:
     kept += [
         (b"changes", (raw.ARRAY, _names(changes) or _WHOLE_DOCUMENT)),
         (b"change_count", (raw.INT32, raw.int32(len(changes)))),
-        (b"parts", (raw.ARRAY, raw.from_items(_binary(chunk.id) for chunk in chunks))),
+        (b"parts", (raw.ARRAY, raw.from_items(raw.binary(chunk.id) for chunk in chunks))),
     ]
     return raw.from_fields(kept)
 
@@ -107,10 +107,6 @@ def _names(changes: list[raw.Value]) -> bytes | None:
 
 def _without_values(change: bytes) -> bytes:
     return raw.from_fields((name, value) for name, value in raw.fields(change).items() if name not in _VALUES)
-
-
-def _binary(data: bytes) -> raw.Value:
-    return raw.BINARY, raw.int32(len(data)) + b"\x00" + data
 
 
 class MissingChunkError(HistoryError, LookupError):

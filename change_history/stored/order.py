@@ -123,11 +123,12 @@ def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> 
     for _, run in groupby(stored, key=cluster_time_of):
         together = list(run)
         if len(together) > 1:
-            together.sort(key=_rank, reverse=newest_first)
+            together.sort(key=rank, reverse=newest_first)
         yield from together
 
 
-def _rank(stored: Mapping[str, Any]) -> tuple[HistoryPosition, bytes]:
+def rank(stored: Mapping[str, Any]) -> tuple[HistoryPosition, bytes]:
+    """Where a history document stands in the stream's order, by which they can be sorted."""
     return position_at(stored["_id"], stored.get("resume_token")), bytes(stored["_id"])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bson.raw_bson import RawBSONDocument
 
 from tests.support import oracle
+from tests.support.backfill import backfilled
 from tests.support.daemon import eventually
 from tests.support.generated.documents import every_type
 from tests.support.servers import overrun
@@ -29,11 +30,6 @@ def _level(daemon: Daemon, database: Database[Any]) -> bool:
     """Whether folding all of history gives the live documents, byte for byte."""
     recorded = oracle.history(daemon.database, {})
     return {key: data for key, data in oracle.folded(recorded).items() if data is not None} == oracle.live(database)
-
-
-def _backfilled(daemon: Daemon) -> bool:
-    checkpoint = daemon.database.checkpoints.find_one()
-    return checkpoint is not None and "token" in checkpoint and "survey" not in checkpoint
 
 
 def _fill(database: Database[Any]) -> None:
@@ -68,7 +64,7 @@ def test_existing_documents_get_one_baseline_while_they_are_written_to(
             eventually(daemon.database.history.estimated_document_count, "a first entry")
             daemon.kill()
             daemon.start()
-        eventually(lambda: _backfilled(daemon), "the end of the backfill")
+        eventually(lambda: backfilled(daemon), "the end of the backfill")
     finally:
         end.set()
         writer.join()
@@ -104,7 +100,7 @@ def test_after_a_gap_history_is_level_with_every_document(
     shop.a.insert_many([{"_id": number, "n": 0, "m": {"x": 1}} for number in range(200)])
     shop.dropped.insert_many([{"_id": number} for number in range(3)])
     daemon.start().ready()
-    eventually(lambda: _backfilled(daemon), "the baseline")
+    eventually(lambda: backfilled(daemon), "the baseline")
     shop.a.update_one({"_id": 0}, {"$set": {"seen": True}})
     daemon.recorded("shop.a", 0)
     assert daemon.stop() == exit_codes.OK

@@ -10,10 +10,9 @@ import pytest
 from bson import json_util
 
 from tests.support.daemon import watcher
-from tests.support.servers import overrun
+from tests.support.servers import Standalone, overrun
 from watcher.cli import exit_codes
 from watcher.doctor import installation
-from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from tests.support.daemon import Daemon
+    from watcher.embedded.mongod import Mongod
 
 NOWHERE = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300"
 
@@ -198,15 +198,6 @@ def test_a_position_that_the_oplog_has_lost_is_told(
     assert statuses(findings) == {"oplog": "problem", "position": "problem"}
     assert "watcher checkpoint set" in findings["position"]["remedy"]
     assert "minRetentionHours" in findings["oplog"]["remedy"]
-
-
-class Standalone(Mongod):
-    """A server that is in no replica set."""
-
-    def _command(self, binary: Path) -> list[str]:
-        arguments = super()._command(binary)
-        at = arguments.index("--replSet")
-        return arguments[:at] + arguments[at + 2 :]
 
 
 def test_a_standalone_server_is_told(tmp_path: Path, free_port: int, make_daemon: Callable[..., Daemon]) -> None:

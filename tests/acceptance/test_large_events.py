@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -16,7 +15,7 @@ from change_history import History
 from change_history.bson.values import document_to_python
 from models import UNKNOWN
 from tests.support import oracle
-from tests.support.daemon import ROOT, Daemon, eventually
+from tests.support.daemon import ROOT, Daemon, eventually, peak_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,12 +87,6 @@ def _check(daemon: Daemon, database: Database[Any], events: int) -> list[dict[st
     return [oracle.entry(stored) for stored in recorded]
 
 
-def _peak_memory_mb(daemon: Daemon) -> int:
-    assert daemon.process is not None
-    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
-
-
 def test_no_event_is_lost_or_stops_the_stream_for_its_size(watched: Daemon) -> None:
     """Among small events, each of them once and in order; what a refused event lacks is not told by the server."""
     shop = watched.client["shop"]
@@ -112,7 +105,7 @@ def test_no_event_is_lost_or_stops_the_stream_for_its_size(watched: Daemon) -> N
     (deletion,) = (e for e in found if e["document_id"] == "a deleted" and e["operation"] == "delete")
     assert [len(change["old_value"]) > 15 * MB for change in deletion["changes"]] == [False, True]
     assert watched.database.history_parts.count_documents({}) > 0
-    assert _peak_memory_mb(watched) < MOST_MEMORY_MB
+    assert peak_mb(watched) < MOST_MEMORY_MB
     assert watched.stop() == 0
 
 

@@ -14,23 +14,14 @@ from pymongo.errors import PyMongoError
 from change_history import ContextRefusedError, acting, expire_contexts, recorded
 from change_history.contexts import Acting, who_acts
 from change_history.stored.actor import LONGEST
-from watcher.embedded.mongod import Mongod
+from tests.support.actors import CONTEXTS, said
+from tests.support.servers import Standalone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
-
-CONTEXTS = "watcher_context"
-
-
-def _said(database: Database[Any]) -> list[tuple[Any, ...]]:
-    """What the context documents say, in the order in which they were written."""
-    return [
-        (found["actor"], found.get("reason"), found.get("request"))
-        for found in database[CONTEXTS].find().sort("_id", 1)
-    ]
 
 
 def test_a_block_without_a_transaction_is_one(client: MongoClient[Any], database: Database[Any]) -> None:
@@ -47,7 +38,7 @@ def test_a_block_without_a_transaction_is_one(client: MongoClient[Any], database
             assert database.a.count_documents({}) == 1  # others do not see it yet
 
         events = [stream.next() for _ in range(3)]
-    assert _said(database) == [("alice", "ticket 7", None)]
+    assert said(database) == [("alice", "ticket 7", None)]
     assert [(event["operationType"], event["ns"]["coll"]) for event in events] == [
         ("insert", CONTEXTS),
         ("insert", "a"),
@@ -66,7 +57,7 @@ def test_a_block_that_raises_leaves_nothing(client: MongoClient[Any], database: 
             database.a.insert_one({"_id": 1}, session=session)
 
     assert database.a.count_documents({}) == 2
-    assert _said(database) == [("bob", None, None)]
+    assert said(database) == [("bob", None, None)]
 
 
 def test_a_retried_callback_says_it_once(client: MongoClient[Any], database: Database[Any]) -> None:
@@ -84,7 +75,7 @@ def test_a_retried_callback_says_it_once(client: MongoClient[Any], database: Dat
         session.with_transaction(rename)
 
     assert len(runs) == 2
-    assert _said(database) == [("alice", None, None)]
+    assert said(database) == [("alice", None, None)]
     assert database.a.count_documents({}) == 1
 
 
@@ -95,7 +86,7 @@ def test_the_outer_block_counts_again_after_an_inner_one(client: MongoClient[Any
             database.a.insert_one({"_id": 1}, session=session)
         database.a.insert_one({"_id": 2}, session=session)
 
-    assert [actor for actor, *_ in _said(database)] == ["alice", "bob", "alice"]
+    assert [actor for actor, *_ in said(database)] == ["alice", "bob", "alice"]
 
 
 def test_one_context_document_is_enough_for_two_databases(client: MongoClient[Any], database: Database[Any]) -> None:
@@ -112,7 +103,7 @@ def test_one_context_document_is_enough_for_two_databases(client: MongoClient[An
 
         assert {event["ns"]["db"] for event in events} == {database.name, other.name}
         assert len({(str(event["lsid"]["id"]), event["txnNumber"]) for event in events}) == 1
-        assert [actor for actor, *_ in _said(other)] == ["bob"]
+        assert [actor for actor, *_ in said(other)] == ["bob"]
     finally:
         client.drop_database(other.name)
 
@@ -126,7 +117,7 @@ def test_who_acts_is_known_to_the_thread_that_said_it_only(client: MongoClient[A
         with client.start_session() as session, recorded(session, request="r2", database=database):
             database.a.insert_one({"_id": 1}, session=session)
     assert who_acts() is None
-    assert _said(database) == [("alice", "ticket 7", "r2")]
+    assert said(database) == [("alice", "ticket 7", "r2")]
 
 
 def test_tasks_that_run_at_the_same_time_do_not_mix_up_who_acts() -> None:
@@ -165,7 +156,7 @@ def test_an_asynchronous_session_takes_the_same_block(
                 pass
 
     asyncio.run(write())
-    assert [actor for actor, *_ in _said(database)] == ["alice", "bob", "alice"]
+    assert [actor for actor, *_ in said(database)] == ["alice", "bob", "alice"]
     assert database.a.count_documents({}) == 2
 
 
@@ -191,22 +182,13 @@ def test_what_is_missing_is_said_before_anything_is_written(
     uri = f"{deployment.rstrip('/')}/{database.name}?{options}"
     with MongoClient[Any](uri) as named, named.start_session() as session, recorded(session, actor="alice"):
         named.get_default_database().a.insert_one({"_id": 1}, session=session)
-    assert _said(database) == [("alice", None, None)]
-
-
-class _Standalone(Mongod):
-    """A server that is in no replica set."""
-
-    def _command(self, binary: Path) -> list[str]:
-        arguments = super()._command(binary)
-        at = arguments.index("--replSet")
-        return arguments[:at] + arguments[at + 2 :]
+    assert said(database) == [("alice", None, None)]
 
 
 def test_a_server_without_transactions_is_named(tmp_path: Path, free_port: int) -> None:
     """Instead of the server's words about transaction numbers."""
     with (
-        _Standalone(tmp_path / "server", free_port, initiate=False, cache_gb=0.25) as alone,
+        Standalone(tmp_path / "server", free_port, initiate=False, cache_gb=0.25) as alone,
         MongoClient[Any](alone.uri) as bare,
         bare.start_session() as session,
         pytest.raises(ContextRefusedError, match="--replSet"),

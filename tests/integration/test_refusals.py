@@ -16,13 +16,15 @@ from pymongo import MongoClient
 
 from tests.support.daemon import FULL_SIZE
 from tests.support.recording import Recording
+from tests.support.servers import Standalone
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
-from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from watcher.embedded.mongod import Mongod
 
 _NAMESPACE = "shop.a"
 _COMMANDS = [
@@ -137,18 +139,9 @@ def test_no_wrong_deployment_ends_in_a_traceback_or_without_advice(server: Mongo
             assert "password" in found.output
 
 
-class _Standalone(Mongod):
-    """A server that is in no replica set."""
-
-    def _command(self, binary: Path) -> list[str]:
-        arguments = super()._command(binary)
-        at = arguments.index("--replSet")
-        return arguments[:at] + arguments[at + 2 :]
-
-
 def test_a_standalone_server_is_told_beside_an_empty_history(tmp_path: Path, free_port: int) -> None:
     """Whoever waits there for the first event waits for ever."""
-    with _Standalone(tmp_path / "server", free_port, initiate=False, cache_gb=0.25) as server:
+    with Standalone(tmp_path / "server", free_port, initiate=False, cache_gb=0.25) as server:
         found = _run(server, "log")
 
     assert found.exit_code == exit_codes.NOT_FOUND

@@ -11,6 +11,7 @@ from change_history import ContextRefusedError, History, NotAllowedError, acting
 from change_history.contexts import Acting
 from change_history.query.transactions import name_of
 from change_history.reader import Reader
+from tests.support.actors import CONTEXTS, said
 from tests.support.recording import Recording
 from tests.support.servers import secured
 
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pymongo.database import Database
-
-CONTEXTS = "watcher_context"
-
-
-def _said(database: Database[Any]) -> list[tuple[Any, ...]]:
-    return [
-        (found["actor"], found.get("reason"), found.get("request"))
-        for found in database[CONTEXTS].find().sort("_id", 1)
-    ]
 
 
 @pytest.fixture
@@ -47,7 +39,7 @@ def test_who_reverts_is_in_the_transaction_that_does_it(
 
     assert found.applied
     assert found.unsaid is None
-    assert _said(database) == [("alice", "ticket 7", "r-1")]
+    assert said(database) == [("alice", "ticket 7", "r-1")]
     assert {event["ns"]["coll"] for event in events} == {"a", CONTEXTS}
     assert len({(bytes(event["lsid"]["id"]), event["txnNumber"]) for event in events}) == 1
 
@@ -59,12 +51,12 @@ def test_whoever_acts_reverts_and_a_dry_run_writes_nothing(
     """Nor does a revert that has nothing to do, or of nobody."""
     with acting("alice"):
         history.revert(namespace, 1, to=1, dry_run=True)
-        assert _said(database) == []
+        assert said(database) == []
         history.revert(namespace, 1, to=1)
         history.revert(namespace, 1, to=1)
     history.revert(namespace, 2, to=1)
 
-    assert _said(database) == [("alice", None, None)]
+    assert said(database) == [("alice", None, None)]
     assert database.a.count_documents({"n": 1}) == 2
 
 
@@ -84,7 +76,7 @@ def test_who_undoes_a_transaction_is_said_in_every_database(
     (revert,) = recording.history.reverts.find()
 
     assert found.applied
-    assert _said(database) == [("alice", None, None)]
+    assert said(database) == [("alice", None, None)]
     assert revert["by"]["actor"] == "alice"
 
 
@@ -146,4 +138,4 @@ def test_a_user_that_may_not_say_who_it_is_reverts_all_the_same_and_is_told(tmp_
             with MongoClient[Any](deployment.user("wider", allowed + more)) as wider:
                 found = History(wider, recording.history.name).revert("shop.users", 1, to=2, actor="alice", force=True)
             assert found.applied
-            assert _said(shop) == [("alice", None, None)]
+            assert said(shop) == [("alice", None, None)]

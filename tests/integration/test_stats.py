@@ -17,7 +17,8 @@ from pymongo.errors import OperationFailure
 from change_history import History
 from change_history.bson.paths import dotted_text, is_ambiguous, pattern
 from change_history.query import stats
-from change_history.query.stats import Numbers, Question
+from change_history.query.selection import Question
+from change_history.query.stats import Numbers
 from change_history.stored import chunks
 from change_history.stored.event import path_of, to_event
 from change_history.stored.names import PARTS

@@ -33,6 +33,14 @@ CONTEXTS = "watcher_context"
 MARKER = "end"
 
 
+def said(database: Database[Any]) -> list[tuple[Any, ...]]:
+    """What the context documents say, in the order in which they were written."""
+    return [
+        (found["actor"], found.get("reason"), found.get("request"))
+        for found in database[CONTEXTS].find().sort("_id", 1)
+    ]
+
+
 class NoHistory:
     """No document is known from history."""
 

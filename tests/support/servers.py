@@ -49,6 +49,15 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
+class Standalone(Mongod):
+    """A server that is in no replica set."""
+
+    def _command(self, binary: Path) -> list[str]:
+        arguments = super()._command(binary)
+        at = arguments.index("--replSet")
+        return arguments[:at] + arguments[at + 2 :]
+
+
 class Certificate(NamedTuple):
     """A certificate with its key in one file, and its subject as MongoDB names a user by it (RFC 4514)."""
 

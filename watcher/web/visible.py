@@ -16,7 +16,7 @@ from change_history.bson.values import ABSENT, to_raw
 from change_history.query import gaps as stored_gaps
 from change_history.query import transactions
 from change_history.stored.event import to_event
-from change_history.stored.order import position_at
+from change_history.stored.order import rank
 from watcher.web import problems
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class VisibleHistory:
                 self._reader.stored(replace(selection, namespace=name), newest_first=newest_first)
                 for name in self.namespaces()
             ]
-            return merge(*each, key=_rank, reverse=newest_first)
+            return merge(*each, key=rank, reverse=newest_first)
         return self._reader.stored(selection, newest_first=newest_first)
 
     def _beyond(
@@ -307,8 +307,8 @@ class VisibleHistory:
     ) -> Iterator[RawBSONDocument]:
         """Leave out what was on the pages before, and keep within the window that the position stands for now."""
         for stored in found:
-            rank = _rank(stored)
-            if not (rank < beyond if newest_first else rank > beyond):
+            stands = rank(stored)
+            if not (stands < beyond if newest_first else stands > beyond):
                 self._question.check()
                 continue
             if _within(stored, selection):
@@ -329,15 +329,6 @@ class VisibleHistory:
             if event.document_id is not ABSENT:
                 self.take(event.namespace, event.document_id)
             yield event
-
-
-def rank_of(event: Event) -> Rank:
-    """Where an event stands."""
-    return position_at(bytes(event.id), event.resume_token), bytes(event.id)
-
-
-def _rank(stored: RawBSONDocument) -> Rank:
-    return position_at(stored["_id"], stored.get("resume_token")), bytes(stored["_id"])
 
 
 def _target(rename: Event) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary
 
 from change_history.bson.cluster_time import ClusterTime
-from change_history.bson.values import ABSENT, to_raw
+from change_history.bson.values import to_raw
 from change_history.query import activity, backwards, briefs
 from change_history.query.selection import EVERYTHING, Selection
 from change_history.query.transactions import name_of
@@ -330,8 +330,3 @@ def gaps(look: Look) -> Answer:
     found = list(islice(look.history.gaps(namespace), MOST_IN_TRANSACTION))
     shown = {"ns": namespace, "gaps": [said.gap_of(event) for event in reversed(found)]}
     return Page("gaps.html", shown)
-
-
-def is_collection_event(row: said.Row) -> bool:
-    """Whether a row is about a collection as a whole."""
-    return row.event.document_id is ABSENT and row.event.operation in operations.OF_COLLECTIONS
