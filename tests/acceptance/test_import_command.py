@@ -103,6 +103,74 @@ def test_a_list_comes_in_once_in_the_order_of_its_times_and_no_past_is_worked_ou
     assert watcher(daemon, "log", f"{namespace}s", "--imported").returncode == exit_codes.NOT_FOUND
 
 
+RULES = ["*.users:email=drop,*.users:card=mask", "*.users:email=mask,*.users:address=drop,*.users:card=drop", ""]
+
+
+def test_history_imported_under_other_rules_comes_in_once_and_without_its_secrets(
+    database: Database[Any], daemon: Daemon
+) -> None:
+    """A new item beside one of which the rules leave nothing to tell the two apart is not lost either."""
+    items = [
+        change(1, "email", old_value="old-secret@x", new_value="new-secret@x", user="eve"),
+        change(1, "email", new_value="other-secret@x"),
+        change(2, "address.street", old_value="1 Secret Street", new_value="2 Secret Street"),
+        change(2, "name", new_value="Ada"),
+        change(3, "card", new_value="4000-secret-1234"),
+    ]
+    database.users.insert_one({"_id": 1, "history": {"changes": items}})
+    namespace, stored = f"{database.name}.users", daemon.database.imported
+
+    def imported_under(rules: str) -> tuple[int, int]:
+        settings = {"WATCHER_REDACT": rules} if rules else {}
+        done = watcher(daemon, "import", namespace, "--field", "history.changes", "--yes", "--json", **settings)
+        told = json.loads(done.stdout)
+        return told["imported"], told["known"]
+
+    assert imported_under("") == (5, 0)
+    before = sorted(stored.find_raw_batches({}))
+    for rules in RULES:
+        assert imported_under(rules) == (0, 5), rules
+    assert sorted(stored.find_raw_batches({})) == before
+
+    late = change(1, "email", new_value="late-secret@x")
+    database.users.update_one({"_id": 1}, {"$push": {"history.changes": late}})
+    assert imported_under(RULES[0]) == (1, 5)
+    assert b"late-secret" not in b"".join(stored.find_raw_batches({}))
+    for rules in RULES:
+        assert imported_under(rules) == (0, 6), rules
+
+    stored.delete_many({})
+    assert imported_under(RULES[1]) == (6, 0)
+    for rules in RULES:
+        assert imported_under(rules) == (0, 6), rules
+    assert b"ecret" not in b"".join(stored.find_raw_batches({}))
+
+
+def test_differences_that_look_alike_under_rules_are_all_kept(
+    database: Database[Any], daemon: Daemon, tmp_path: Path
+) -> None:
+    """Of one document and one time, with those of another in between; one comes in later, before the others."""
+    mapping = tmp_path / "versions.toml"
+    mapping.write_text(f'from = "{database.name}.versions"\n')
+
+    def difference(number: int, document: int) -> dict[str, Any]:
+        return {"_id": number, "document_id": document, **change(1, "email", new_value=f"secret{number}@x")}
+
+    def imported_under(rules: str) -> tuple[int, int]:
+        settings = {"WATCHER_REDACT": rules} if rules else {}
+        arguments = ("import", f"{database.name}.users", "--mapping", str(mapping), "--yes", "--json")
+        told = json.loads(watcher(daemon, *arguments, **settings).stdout)
+        return told["imported"], told["known"]
+
+    database.versions.insert_many([difference(2, 1), difference(3, 2), difference(4, 1)])
+    assert imported_under("*.users:email=drop") == (3, 0)
+    database.versions.insert_many([difference(0, 1), difference(1, 2)])
+    assert imported_under("*.users:email=drop") == (2, 3)
+    assert imported_under("") == (0, 5)
+    assert imported_under("*.users:email=mask") == (0, 5)
+    assert b"secret" not in b"".join(daemon.database.imported.find_raw_batches({}))
+
+
 def test_a_collection_of_differences_comes_in_by_a_mapping(
     users: Database[Any], daemon: Daemon, tmp_path: Path
 ) -> None:

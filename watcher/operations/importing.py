@@ -1,15 +1,18 @@
 """Bringing in the changes that an application has kept by itself, in its documents or in a collection of differences.
 
 Each item becomes an entry of the collection `imported` of the history database; an item that is there already is left
-as it is, so all of it can be done again. What does not fit is told, and left out.
+as it is, so all of it can be done again. The `_id` of an entry digests what is stored, never a value that was withheld:
+under other rules of redaction the same item would get another one. So an entry with the same time, rank, document and
+source counts as the same item if the two say the same under the present rules. What does not fit is told, and left out.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,11 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary, ObjectId, Timestamp
 from pymongo.errors import BulkWriteError
 
+from change_history.bson import raw, redacted
 from change_history.bson.paths import decoded, dotted_text, encoded, read_text
 from change_history.bson.values import ABSENT, document_to_python, to_python, to_raw
+from change_history.reconstruct.reads import in_ids
 from change_history.stored import exact
 from change_history.stored.changes import Change
 from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
+from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -33,11 +39,15 @@ if TYPE_CHECKING:
 
     from watcher.events.redaction import Redaction
 
+    Fields = dict[bytes, raw.Value]
+
 _AT_ONCE = 1000
 _DUPLICATE_KEY = 11000
 _LAST_SECOND = 2**32 - 1
 _MOST_AT_ONE_TIME = 10**6
 _PAIR = 2
+_PREFIX = 8
+"""So many bytes of an `_id` are time and rank; the digest behind them has as many."""
 
 
 class MappingError(ValueError):
@@ -159,6 +169,7 @@ class Import:
         self._path = path
         self._mapping = mapping
         self._redactor = redaction.of(namespace.encode("utf-8", "surrogateescape")) if redaction is not None else None
+        self._taken: set[bytes] = set()
 
     def run(self, *, rehearsal: bool = False) -> Outcome:
         """Bring it in.
@@ -178,14 +189,70 @@ class Import:
 
     def _store(self, entries: Sequence[bytes]) -> int:
         """Store entries; how many of them were there already."""
+        new = self._new(entries)
+        if not new:
+            return len(entries)
         try:
-            exact.insert(self._history[IMPORTED], entries)
+            exact.insert(self._history[IMPORTED], new)
         except BulkWriteError as error:
             failed = error.details["writeErrors"]
             if any(one["code"] != _DUPLICATE_KEY for one in failed) or error.details.get("writeConcernErrors"):
                 raise
-            return len(failed)
-        return 0
+            return len(entries) - len(new) + len(failed)
+        return len(entries) - len(new)
+
+    def _new(self, entries: Sequence[bytes]) -> list[bytes]:
+        """Those that are not there, neither under their `_id` nor as other rules have stored them."""
+        found = {identity(told): (told, entry) for entry in entries for told in (raw.fields(entry),)}
+        known = self._history[IMPORTED].find({"_id": {"$in": list(map(Binary, found))}}, {"_id": 1})
+        for each in known:
+            found.pop(bytes(each["_id"]), None)
+        if not found:
+            return []
+        standing = self._standing([told for told, _ in found.values()])
+        new = []
+        for told, entry in found.values():
+            for each in standing.get(_place(told), ()):
+                name = identity(each)
+                if name not in self._taken and self._is_same(each, told) and name not in self._ids:
+                    self._taken.add(name)
+                    break
+            else:
+                new.append(entry)
+        return new
+
+    def _standing(self, entries: Sequence[Fields]) -> dict[tuple[Any, ...], list[Fields]]:
+        """What is stored where entries would stand."""
+        places = {_place(fields) for fields in entries}
+        times = [place[0] for place in places]
+        query = {
+            "namespace": self._namespace,
+            "document_id": in_ids(list({fields[b"document_id"] for fields in entries})),
+            "_id": {"$gte": Binary(min(times) + b"\0" * _PREFIX), "$lte": Binary(max(times) + b"\xff" * _PREFIX)},
+        }
+        found: dict[tuple[Any, ...], list[Fields]] = defaultdict(list)
+        for stored in self._history.get_collection(IMPORTED, codec_options=RAW).find(query).sort("_id", 1):
+            fields = raw.fields(bytes(stored.raw))
+            if (place := _place(fields)) in places:
+                found[place].append(fields)
+        return found
+
+    @cached_property
+    def _ids(self) -> frozenset[bytes]:
+        """Of all items, as entries: what is stored under one of them is that item, and no other."""
+        return frozenset(identity(raw.fields(entry)) for entry in self._entries(Outcome()))
+
+    def _is_same(self, known: Fields, found: Fields) -> bool:
+        """Whether an entry that is there says what another says, as the present rules would keep it."""
+        one, other = known.get(b"user"), found.get(b"user")
+        if (one is None) != (other is None):
+            return False
+        if one is not None and other is not None and redacted.adopt(one, other) != one:
+            return False
+        before = list(map(_recorded, to_python(known[b"changes"])))
+        if self._redactor is not None:
+            before = self._redactor.changes(before)
+        return _are_same(before, list(map(_recorded, to_python(found[b"changes"]))))
 
     def _entries(self, outcome: Outcome) -> Iterator[bytes]:
         found = self._of_documents(outcome) if self._path is not None else self._of_differences(outcome)
@@ -283,6 +350,39 @@ def _recorded(change: dict[str, Any]) -> Change:
     """A change as it would have been recorded."""
     old, new = (to_raw(change[name]) if name in change else None for name in ("old_value", "new_value"))
     return Change(encoded(read_text(change["field"])), old, new)
+
+
+def _place(fields: Fields) -> tuple[Any, ...]:
+    """What two entries of one item have in common under any rules."""
+    return identity(fields)[:_PREFIX], fields[b"document_id"], fields[b"source"]
+
+
+def _are_same(before: Sequence[Change], after: Iterable[Change]) -> bool:
+    """Whether changes differ in nothing but in what is withheld of them."""
+    withheld = {each.path: each for each in before if _is_withheld(each.old) or _is_withheld(each.new)}
+    found: list[Change] = []
+    covered = set()
+    for change in after:
+        above = next((path for at in range(1, len(change.path)) if (path := change.path[:at]) in withheld), None)
+        if above is None:
+            found.append(change)
+        elif above not in covered:
+            covered.add(above)
+            found.append(withheld[above])
+    return len(before) == len(found) and all(
+        one.path == other.path and _adopts(one.old, other.old) and _adopts(one.new, other.new)
+        for one, other in zip(before, found, strict=True)
+    )
+
+
+def _is_withheld(value: raw.Value | None) -> bool:
+    return value is not None and redacted.is_withheld(value)
+
+
+def _adopts(known: raw.Value | None, found: raw.Value | None) -> bool:
+    if known is None or found is None:
+        return known is found
+    return redacted.adopt(known, found) == known
 
 
 def _told(change: Change) -> dict[str, Any]:
