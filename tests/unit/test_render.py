@@ -22,7 +22,7 @@ from change_history.stored.event import Change, Event, Transaction
 from models import ABSENT, UNKNOWN
 from watcher.cli.rendering import states, terminal
 from watcher.cli.rendering.events import Renderer
-from watcher.cli.rendering.lines import Drawn
+from watcher.cli.rendering.lines import Drawn, Plain
 from watcher.cli.rendering.terminal import PipedConsole
 from watcher.words.value_text import text_of
 
@@ -54,6 +54,16 @@ def test_an_update_reads_field_old_new() -> None:
     found = rendered(event("update", change("email", "a@x", "b@x")))
 
     assert found == '2024-05-01 12:03:22.123+00:00  update\n    email: "a@x" → "b@x"\n'
+
+
+def test_a_baseline_does_not_read_as_if_its_fields_had_been_absent_before() -> None:
+    """It tells a document whole, like an insert: nobody knows what was there before it."""
+    found = rendered(event("baseline", change("_id", ABSENT, 2), change("name", ABSENT, "Ada")))
+
+    assert found == '2024-05-01 12:03:22.123+00:00  baseline\n    + _id: 2\n    + name: "Ada"\n'
+    out = io.StringIO()
+    Renderer(Plain(out), zone=UTC).event(event("baseline", change("_id", ABSENT, 2), change("name", ABSENT, "Ada")))
+    assert out.getvalue() == found
 
 
 def test_absent_unknown_and_null_are_three_things() -> None:

@@ -117,7 +117,7 @@ _CONTEXT = 8
 _COMPARED = 65_536
 _FIELD_SHARE = 3
 _ADDED, _REMOVED = "+ ", "- "
-_MARKS = {"insert": (_ADDED, "green"), "delete": (_REMOVED, "red")}
+_MARKS = {"insert": (_ADDED, "green"), "baseline": (_ADDED, "green"), "delete": (_REMOVED, "red")}
 
 
 def _all(event: Event) -> Sequence[Change]:
