@@ -37,6 +37,7 @@ from watcher.leadership.takeover import LedError
 from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Layout, Repartition
 from watcher.redactions import Redactions, Rules
+from watcher.retention.expiry import Pace
 from watcher.retention.keeper import Keeper
 from watcher.retry import Retry
 from watcher.sealing import beside as sealing
@@ -280,8 +281,8 @@ def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) ->
         if rule.seconds is not None:
             age = timedelta(seconds=rule.seconds)
             log.info("history expires by age, for good", collections=rule.glob, after=str(age))
-    run = partial(keeper.run, settings.retention_rate, _behind(ground, progress), stop)
-    return {"retention": partial(retry.keep_up, Step.EXPIRE, run)}
+    pace = Pace(settings.retention_rate, stop.wait, _behind(ground, progress), lambda: progress.delay_s)
+    return {"retention": partial(retry.keep_up, Step.EXPIRE, partial(keeper.run, pace, stop))}
 
 
 def _sessions(

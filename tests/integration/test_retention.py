@@ -378,6 +378,17 @@ def test_a_document_that_nothing_happens_to_is_not_written_again(recording: Reco
         assert len(list(reader.collection(namespace, times[-2].timestamp).documents())) == 50
 
 
+def test_entries_go_in_small_slices(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delete of thousands holds up every write of the stream that comes behind it."""
+    times = written(recording, lambda users: users.insert_many([{"_id": n} for n in range(600)]))
+    slices: list[int] = []
+    monkeypatch.setattr(Pace, "done", lambda _, events: slices.append(events))
+
+    expire(recording.history, watched(recording).database.name + ".users", times[-1])
+
+    assert (sum(slices), max(slices)) == (600, 250)
+
+
 def test_old_snapshots_go_and_are_not_made_again(recording: Recording) -> None:
     """Else they would be made and removed again, with every update of a long-lived document."""
     times = written(

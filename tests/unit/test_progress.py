@@ -81,6 +81,27 @@ def test_what_is_on_its_way_is_known_by_stage_and_size() -> None:
     assert progress.bytes == 30
 
 
+def test_the_oldest_event_under_way_tells_how_long_the_stream_lets_events_wait(clock: Clock) -> None:
+    """By it expiry steps aside: too early would be never done, too late would be felt."""
+    progress = well(Progress())
+    assert progress.delay_s == 0
+    progress.listened(heard(3, 1000), 1000)
+    clock.now += 0.25
+    progress.listened(heard(2, 1001), 1001)
+    assert progress.delay_s == 0.25
+    progress.written(recorded(2, 1000), 0)
+    assert progress.delay_s == 0.25
+    progress.written(recorded(1, 1000), 0)
+    clock.now += 0.5
+    assert progress.delay_s == 0.5
+    progress.written(recorded(2, 1001, rejected=1), 1)
+    assert progress.delay_s == 0
+    progress.listened(heard(1, 1002), 1002)
+    clock.now += 1
+    progress.standing_by(None)
+    assert progress.delay_s == 0
+
+
 def test_an_empty_batch_is_no_write() -> None:
     """An idle stream must not look busy."""
     progress = well(Progress())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -107,6 +108,7 @@ class Progress:
     _newest: Position | None = None
     _reached: Position | None = None
     _unsaved_since: float | None = None
+    _under_way: deque[tuple[int, float]] = field(default_factory=deque)
     _retried: dict[Step, str] = field(default_factory=dict)
     _works: dict[int, Work] = field(default_factory=dict)
     _sign: float = field(default_factory=time.monotonic)
@@ -139,6 +141,7 @@ class Progress:
         self._opened = False
         self.heard = self.recorded = self.acknowledged
         self.bytes = 0
+        self._under_way.clear()
         self.saved = self._newest = self._reached = self._unsaved_since = None
         self._retried.clear()
         self._works.clear()
@@ -169,6 +172,8 @@ class Progress:
             self._clock.told(server_seconds)
             self.heard += len(batch.events)
             self.bytes += size
+            if batch.events:
+                self._under_way.append((self.heard, time.monotonic()))
             self._newest = batch.position
             if self._unsaved_since is None and (self.saved is None or batch.position.token != self.saved.token):
                 self._unsaved_since = time.monotonic()
@@ -184,6 +189,8 @@ class Progress:
         with self._lock:
             self._reached = batch.position
             self.acknowledged += len(batch)
+            while self._under_way and self._under_way[0][0] <= self.acknowledged:
+                self._under_way.popleft()
             self.bytes -= size
             self.batches += bool(len(batch))
             self.rejected += rejected
@@ -244,6 +251,12 @@ class Progress:
     def waiting(self) -> int:
         """Events that the server has sent and that are not recorded yet."""
         return max(0, self.heard - self.acknowledged)
+
+    @property
+    def delay_s(self) -> float:
+        """Seconds since the oldest of the events that wait was heard; 0: none waits."""
+        with self._lock:
+            return time.monotonic() - self._under_way[0][1] if self._under_way else 0.0
 
     @property
     def session_events(self) -> int:

@@ -64,7 +64,15 @@ _TOGETHER = 50
 """So many documents of a collection that was renamed are worked out at once; each may be of 16 MB."""
 _MOST_ENTRIES = 1000
 _MOST_BYTES = 4 * 1024 * 1024
-"""So many entries, and bytes of bases, are written or removed at once."""
+"""So many entries, and bytes of bases, make a portion."""
+_SLICE = 250
+"""So many entries are removed by one command: the stream's writes wait behind no longer one."""
+_BURST_S = 0.1
+_PATIENCE_S = 0.025
+"""An event of the stream that has waited longer is let by first."""
+_LONGEST_REST_S = 0.25
+"""Where a majority takes that long anyway, expiry goes on after such a rest."""
+_LOOK_AGAIN_S = 0.005
 
 
 @dataclass
@@ -75,23 +83,27 @@ class Pace:
         rate: the most events in a second.
         wait: waits so many seconds; whether a stop was asked for.
         behind: whether the stream has more to do than it can at the moment.
+        delay_s: how long the oldest event that is under way in the stream has waited, in seconds.
     """
 
     rate: int
     wait: Callable[[float], bool]
     behind: Callable[[], bool] = lambda: False
+    delay_s: Callable[[], float] = lambda: 0.0
     _due: float = field(default_factory=time.monotonic)
 
     def done(self, events: int) -> None:
-        """Wait for as long as so many events may take, and while the stream is behind.
+        """Wait for as long as so many events may take, while the stream is behind, and a little while events wait.
 
         Raises:
-            StoppedError: a stop was asked for.
+            EndedError: a stop was asked for.
         """
-        self._due = max(self._due, time.monotonic() - 1) + events / self.rate
+        self._due = max(self._due, time.monotonic() - _BURST_S) + events / self.rate
         stopped = self.wait(max(self._due - time.monotonic(), 0))
-        while not stopped and self.behind():
-            stopped = self.wait(0.1)
+        rested = 0.0
+        while not stopped and (self.behind() or (self.delay_s() > _PATIENCE_S and rested < _LONGEST_REST_S)):
+            stopped = self.wait(_LOOK_AGAIN_S)
+            rested += _LOOK_AGAIN_S
         if stopped:
             raise EndedError
 
@@ -327,8 +339,8 @@ class Expiry:
                 self._claim.renew()
                 self._renewed = time.monotonic()
             self._note(amendments.Kind.EXPIRED, ids)
-            for start in range(0, len(ids), _MOST_ENTRIES):
-                some = [Binary(each) for each in ids[start : start + _MOST_ENTRIES]]
+            for start in range(0, len(ids), _SLICE):
+                some = [Binary(each) for each in ids[start : start + _SLICE]]
                 self._soon.delete_many({"_id": {"$in": some}})
                 self._pace.done(len(some))
         return len(ids)

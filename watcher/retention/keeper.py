@@ -21,14 +21,16 @@ from change_history.stored.names import HISTORY, HORIZONS, NAMESPACE_TIMELINE, S
 from config.ages import Rule, rule_for, seconds
 from watcher.errors import name_of
 from watcher.retention.claim import Claim, ClaimedError
-from watcher.retention.expiry import EndedError, Expiry, Pace
+from watcher.retention.expiry import EndedError, Expiry
 from watcher.retention.stretches import first_pending, namespaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from threading import Event
 
     from pymongo.database import Database
+
+    from watcher.retention.expiry import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -157,15 +159,13 @@ class Keeper:
             pace.done(len(some))
         return removed
 
-    def run(self, rate: int, behind: Callable[[], bool], stop: Event) -> None:
+    def run(self, pace: Pace, stop: Event) -> None:
         """Expire what is due, again and again, until a stop is asked for.
 
         Args:
-            rate: the most events in a second.
-            behind: whether the stream has more to do than it can at the moment.
+            pace: keeps it out of the stream's way; ends when `stop` is set.
             stop: set when the daemon is asked to stop.
         """
-        pace = Pace(rate, stop.wait, behind)
         if not self._rules and self._snapshot_age is None:
             return
         try:
