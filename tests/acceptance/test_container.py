@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from pymongo import MongoClient
@@ -145,12 +147,12 @@ def start(name: str, image: str, network: str) -> Iterator[Start]:
     """A function that starts the daemon in a container with more options, and gives the container."""
     with ExitStack() as stack:
 
-        def run(*options: str, uri: str = URI) -> str:
+        def run(*options: str, uri: str = URI, command: tuple[str, ...] = ()) -> str:
             container = f"{name}-{uuid.uuid4().hex[:6]}"
             stack.callback(execute, "docker", "rm", "--force", "--volumes", container)
             execute(
                 *("docker", "run", "--detach", f"--name={container}", f"--network={network}"),
-                *(f"--env=WATCHER_MONGODB_URI={uri}", *options, image),
+                *(f"--env=WATCHER_MONGODB_URI={uri}", *options, image, *command),
             )
             return container
 
@@ -199,6 +201,68 @@ def test_docker_sees_its_health_even_while_mongodb_is_away(client: Client, start
     assert inspect(waiting, "{{.State.ExitCode}}") == "0"
 
 
+def answer(port: str, path: str, token: str | None = None) -> tuple[int, str]:
+    """Ask the pages or the API at a published port; status and body."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urlopen(Request(f"http://{port}{path}", headers=headers), timeout=30) as reply:
+            return reply.status, reply.read().decode()
+    except HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+def token_of(image: str, file: Path) -> str:
+    """Let somebody read everything, as the docs tell; their token."""
+    command = ["docker", "run", "--rm", image, "serve", "token", "me", "--read", "*.*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    file.write_text(done.stdout)
+    file.chmod(0o644)  # user 65532 reads it
+    token = done.stderr.split()[-1]
+    assert token.startswith("mcw_")
+    assert token not in done.stdout
+    return token
+
+
+def shown_only_with(token: str, port: str, namespace: str) -> None:
+    """See a page and an answer of the API with a token; without, or with a wrong one, nothing of it."""
+    page, api = f"/document?ns={namespace}&id=1&at=2", f"/api/v1/collections/{namespace}/documents/1?at=2"
+    for path in (page, api):
+        status, body = answer(port, path, token)
+        assert (status, "Eva" in body) == (200, True), body
+    for wrong in (None, f"{token}x"):
+        status, body = answer(port, api, wrong)
+        assert (status, namespace in body) == (401, False), body
+        status, body = answer(port, page, wrong)  # the page that asks for a token
+        assert ('type="password"' in body, "Eva" in body) == (True, False), body
+
+
+def test_the_pages_are_healthy_tell_nothing_without_a_token_and_end_in_order(
+    client: Client, start: Start, image: str, tmp_path: Path
+) -> None:
+    """Else an orchestrator replaces them for ever; and what is published must ask who somebody is."""
+    token = token_of(image, tmp_path / "tokens.toml")
+    daemon = start(*HARDENED)
+    pages = start(
+        *HARDENED,
+        *("--health-interval=1s", "--health-cmd=watcher health --serve --live", "--publish=127.0.0.1::8090"),
+        *("--env=WATCHER_SERVE_HOST=0.0.0.0", "--env=WATCHER_SERVE_TOKENS=/run/tokens.toml"),
+        f"--volume={tmp_path / 'tokens.toml'}:/run/tokens.toml:ro",
+        command=("serve",),
+    )
+    until(lambda: ready(daemon), "readiness")
+    namespace = write_and_see(client)
+    until(lambda: inspect(pages, "{{.State.Health.Status}}") == "healthy", "health")
+
+    shown_only_with(token, execute("docker", "port", pages, "8090/tcp").splitlines()[0], namespace)
+    execute("docker", "stop", f"--time={GRACE_S}", pages)
+    assert inspect(pages, "{{.State.ExitCode}}") == "0"
+    assert set(execute("docker", "diff", pages).splitlines()) <= {"C /run", "A /run/tokens.toml"}  # what it was given
+
+    open_to_all = start("--env=WATCHER_SERVE_HOST=0.0.0.0", command=("serve",))
+    until(lambda: inspect(open_to_all, "{{.State.Running}}") == "false", "it refuses to start")
+    assert inspect(open_to_all, "{{.State.ExitCode}}") == "2"
+
+
 def test_wrong_settings_end_it_before_it_starts(name: str, image: str) -> None:
     """With the exit status that the unit and the docs name, and every problem said."""
     done = subprocess.run(
@@ -244,7 +308,7 @@ def test_the_image_is_small(image: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.fixture
-def compose(name: str, image: str) -> Iterator[Callable[..., str]]:
+def compose(name: str, image: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """A function that runs Compose, v2 or 1.29, on our file in a project of its own; taken down at the end."""
     program = ["docker", "compose"]
     if subprocess.run([*program, "version"], capture_output=True, check=False).returncode:
@@ -253,14 +317,28 @@ def compose(name: str, image: str) -> Iterator[Callable[..., str]]:
                 pytest.fail("neither `docker compose` nor `docker-compose` is here", pytrace=False)
             pytest.skip("no Compose")
         program = ["docker-compose"]
-    file = str(ROOT / "deploy" / "compose.yaml")
-    settings = {"CHANGE_WATCHER_IMAGE": image, "MONGO_IMAGE": MONGO_IMAGE, "MONGO_PORT": "0"}
+    # A copy, as the file names one beside it: those who may read.
+    file = shutil.copy(ROOT / "deploy" / "compose.yaml", tmp_path / "compose.yaml")
+    settings = {"CHANGE_WATCHER_IMAGE": image, "MONGO_IMAGE": MONGO_IMAGE, "MONGO_PORT": "0", "WEB_PORT": "0"}
 
     def run(*arguments: str) -> str:
-        return execute(*program, "--project-name", f"{name}-compose", "--file", file, *arguments, **settings)
+        return execute(*program, "--project-name", f"{name}-compose", "--file", str(file), *arguments, **settings)
 
     yield run
-    run("down", "--volumes", "--timeout", "10")
+    run("--profile", "web", "down", "--volumes", "--timeout", "10")
+
+
+def test_compose_has_the_pages_on_request(compose: Callable[..., str], image: str, tmp_path: Path) -> None:
+    """The file that people copy publishes them, so it must ask who somebody is."""
+    token = token_of(image, tmp_path / "tokens.toml")
+    compose("--profile", "web", "up", "--detach", "--no-build")
+    mongo, watcher, web = (compose("--profile", "web", "ps", "--quiet", each) for each in ("mongo", "watcher", "web"))
+    until(lambda: ready(watcher), "readiness")
+    until(lambda: inspect(web, "{{.State.Health.Status}}") == "healthy", "health")
+    with server_of(mongo) as client:
+        shown_only_with(token, execute("docker", "port", web, "8090/tcp").splitlines()[0], write_and_see(client))
+    compose("--profile", "web", "stop")
+    assert inspect(web, "{{.State.ExitCode}}") == "0"
 
 
 def test_compose_brings_up_a_replica_set_and_the_daemon(compose: Callable[..., str]) -> None:
