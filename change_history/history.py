@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pymongo import MongoClient
@@ -17,11 +18,12 @@ from change_history.stored.reading import history_collection, require_namespace
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from change_history.contexts import Identity
     from change_history.diff.collections import Changed
     from change_history.diff.compare import Difference
+    from change_history.http.connection import Connection
     from change_history.query.stats import Stats
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Moment, PointInTime
@@ -98,9 +100,8 @@ class History:
         """
         if uri.startswith(("http://", "https://")):
             from change_history.http.connection import Connection
-            from change_history.http.history import HttpHistory
 
-            return cast("Self", HttpHistory(Connection(uri, **options)))
+            return cast("Self", _over_http()(Connection(uri, **options)))
         other: MongoClient[Any] | None = MongoClient(watched, **options) if watched is not None else None
         client: MongoClient[Any] = MongoClient(uri, **options)
         history = cls(client, database, watched=other)
@@ -526,6 +527,17 @@ class History:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@cache
+def _over_http() -> Callable[[Connection], History]:
+    """What makes a `History` that asks over HTTP; put together here, so that asking over HTTP needs no `History`."""
+    from change_history.http.history import HttpHistory
+
+    class HistoryOverHttp(HttpHistory, History):  # type: ignore[misc]  # what it cannot do, it refuses
+        """A history database that is reached through `watcher serve`."""
+
+    return HistoryOverHttp
 
 
 def _document(told: CollectionDocument) -> dict[str, Any]:

@@ -28,24 +28,19 @@ class Connection:
     embedded_dir: Path
 
 
-def read(config_file: Path | None = None) -> Connection:
-    """Read where history is kept.
+def read_plain(config_file: Path | None = None) -> Connection | None:
+    """Read where history is kept, if what is set is plainly right; None: the settings as a whole are to judge.
 
     Args:
         config_file: As for `config.settings.load`.
-
-    Raises:
-        SettingsError: Something is wrong; `problems` lists everything that is.
     """
     gathered = sources.gather(config_file, {})
+    if gathered.problems:
+        return None
     try:
-        if not gathered.problems:
-            return _checked(gathered.values)
+        return _checked(gathered.values)
     except ValueError:
-        pass
-    from config.settings import load
-
-    return load(config_file).connection
+        return None
 
 
 def _checked(values: dict[str, Any]) -> Connection:

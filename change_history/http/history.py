@@ -21,7 +21,6 @@ from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT, to_raw
 from change_history.diff.collections import Changed
 from change_history.errors import HistoryError
-from change_history.history import History
 from change_history.http import wire
 from change_history.http.connection import Connection, HttpError
 from change_history.query import transactions
@@ -56,11 +55,12 @@ class NotOverHttpError(HistoryError, NotImplementedError):
     """What needs the deployment itself: putting documents back, and what is not served."""
 
 
-class HttpHistory(History):
+class HttpHistory:
     """A history database that is reached through `watcher serve`.
 
-    Made by `History.connect("https://…", token="…")`. What may not be read is missing, as if it had never been
-    recorded. Raises what `History` raises, and `HttpError` (`change_history.http.connection`) for the driver's errors.
+    `History.connect("https://…", token="…")` makes a `History` of it. What may not be read is missing, as if it had
+    never been recorded. Raises what `History` raises, and `HttpError` (`change_history.http.connection`) for the
+    driver's errors.
 
     Args:
         connection: to the server.
@@ -161,7 +161,7 @@ class HttpHistory(History):
         query = {"namespace": namespace, "since": _moment(since), "until": _moment(until)}
         return (wire.event_from(each["event"]) for each in self._listed(["gaps"], query))
 
-    def stats(  # type: ignore[override]  # noqa: D102 - as in `History`; the same questions
+    def stats(  # noqa: D102 - as in `History`; the same questions
         self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
     ) -> HttpStats:
         Selection(namespace, since=since, until=until)

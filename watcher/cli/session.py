@@ -53,10 +53,11 @@ class Context:
 
     def connection(self) -> Connection:
         """Read where history is kept, which is quicker than all settings."""
-        from config.connection import read
+        from config.connection import read_plain
 
         with _problems_said():
-            return read(self.config_file)
+            plain = read_plain(self.config_file)
+        return plain if plain is not None else self.settings().connection
 
     @contextmanager
     def history(self) -> Iterator[Reader]:
