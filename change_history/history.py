@@ -12,15 +12,15 @@ from change_history.query import gaps, timeline, transactions
 from change_history.query.selection import Question, Selection
 from change_history.reconstruct.collection import CollectionDocument, CollectionState
 from change_history.reconstruct.state import Reconstruction, UnknownStateError
+from change_history.revert.api import Reverting
 from change_history.stored.event import to_event
 from change_history.stored.names import CONTEXT_COLLECTION, DATABASE
-from change_history.stored.reading import history_collection, require_namespace
+from change_history.stored.reading import history_collection
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from change_history.contexts import Identity
     from change_history.diff.collections import Changed
     from change_history.diff.compare import Difference
     from change_history.http.connection import Connection
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Moment, PointInTime
     from change_history.reconstruct.state import State
-    from change_history.revert.outcome import Revert
-    from change_history.revert.saying import Saying
     from change_history.stored.event import Change, Event, Transaction
 
 
-class History:
+class History(Reverting):
     """A history database: to read it, and to put documents back.
 
     Also a context manager, which closes what `connect` opened.
@@ -351,165 +349,6 @@ class History:
             leaf.field: leaf.event
             for leaf in recorded.leaves(self._database, Reconstruction(self._database, namespace, document_id, at))
         }
-
-    def revert(
-        self,
-        namespace: str,
-        document_id: Any,
-        *,
-        to: PointInTime,
-        fields: Iterable[str] = (),
-        seen: PointInTime | None = None,
-        force: bool = False,
-        keep_withheld: bool = False,
-        dry_run: bool = False,
-        actor: Identity | None = None,
-        reason: str | None = None,
-        request: Identity | None = None,
-    ) -> Revert:
-        """Make a document what it was. Brings it back if it was deleted, deletes it if it was not there.
-
-        What was recorded of it after that moment is undone; the outcome tells which events that are.
-        A document that is what history says it is becomes exactly `as_of(to)`, the order of its keys too. Of another
-        one those fields are put back that are what history says; the others are conflicts. Arrays are wholes.
-
-        Args:
-            to: when: an aware datetime, a `bson.Timestamp` or the number of a version.
-            fields: only these, as MongoDB writes them, `address.city`; none: all.
-            seen: what was recorded after this moment counts as a conflict too: somebody may have looked at the
-                outcome of a dry run for a while. Without it, what is recorded when the call begins is undone.
-            force: overwrite conflicts, and do not mind gaps. What history cannot tell cannot be forced.
-            keep_withheld: leave as it is what history withholds (see `Redacted`), and leave it out of a document that
-                is brought back. Without it, nothing is done where a withheld value would have to be put back.
-            dry_run: only find out.
-            actor: who reverts (see `History`).
-            reason: why.
-            request: in the course of what.
-
-        Raises:
-            change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
-            change_history.revert.errors.NoSuchFieldError: it has no such field, neither now nor then, or was not there.
-            UnknownStateError: history cannot tell what it was then, or what it is.
-            change_history.revert.merge.InsideArrayError: a field is within an array.
-            change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
-        """
-        from change_history.revert import api as put_back
-
-        require_namespace(namespace)
-        return put_back.revert(
-            self._database,
-            self._watched,
-            namespace,
-            document_id,
-            to=to,
-            fields=fields,
-            seen=seen,
-            force=force,
-            keep_withheld=keep_withheld,
-            dry_run=dry_run,
-            saying=self._saying(actor, reason, request),
-        )
-
-    def undelete(
-        self,
-        namespace: str,
-        document_id: Any,
-        *,
-        seen: PointInTime | None = None,
-        force: bool = False,
-        keep_withheld: bool = False,
-        dry_run: bool = False,
-        actor: Identity | None = None,
-        reason: str | None = None,
-        request: Identity | None = None,
-    ) -> Revert:
-        """Bring back a document whose last recorded event is its deletion, as it was right before.
-
-        If it is there already, nothing is done, so this can be done again. A document that others have put in its place
-        meanwhile is a conflict, also if that is recorded by now.
-
-        Args:
-            seen: only what was recorded up to this moment counts; None: all.
-            force: overwrite a document in its place that is not recorded, and do not mind gaps.
-            keep_withheld: bring it back without what history withholds; without it, such a document is refused.
-            dry_run: only find out.
-            actor: who reverts (see `History`).
-            reason: why.
-            request: in the course of what.
-
-        Raises:
-            change_history.revert.errors.CollectionEndedError: it went with its collection.
-            change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
-            UnknownStateError: history cannot tell what it was, or whether it is there.
-        """
-        from change_history.revert import api as put_back
-
-        require_namespace(namespace)
-        return put_back.undelete(
-            self._database,
-            self._watched,
-            namespace,
-            document_id,
-            seen=seen,
-            force=force,
-            keep_withheld=keep_withheld,
-            dry_run=dry_run,
-            saying=self._saying(actor, reason, request),
-        )
-
-    def revert_transaction(
-        self,
-        transaction: Transaction | str,
-        *,
-        partial: bool = False,
-        force: bool = False,
-        keep_withheld: bool = False,
-        dry_run: bool = False,
-        actor: Identity | None = None,
-        reason: str | None = None,
-        request: Identity | None = None,
-    ) -> Revert:
-        """Undo a transaction: every document that it wrote to becomes what it was before, in one transaction.
-
-        Only the fields that it changed are put back. What was changed later in other fields stays; a field of the
-        transaction that was changed later is a conflict.
-
-        Args:
-            transaction: which, or its name (see `History.transaction`).
-            partial: do what can be done. Without it, nothing is written if anything cannot be.
-            force: overwrite conflicts, and do not mind gaps.
-            keep_withheld: leave as it is what history withholds; without it, such a document is refused.
-            dry_run: only find out.
-            actor: who reverts (see `History`).
-            reason: why.
-            request: in the course of what.
-
-        Raises:
-            change_history.query.transactions.UnknownTransactionError: none has this name.
-            change_history.query.transactions.AmbiguousTransactionError: several have it.
-            change_history.revert.errors.NotAllRecordedError: some of its events may not be recorded yet.
-            ValueError: no such name.
-        """
-        from change_history.revert import api as put_back
-
-        return put_back.revert_transaction(
-            self._database,
-            self._watched,
-            transaction,
-            partial=partial,
-            force=force,
-            keep_withheld=keep_withheld,
-            dry_run=dry_run,
-            saying=self._saying(actor, reason, request),
-        )
-
-    def _saying(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Saying | None:
-        """What a revert says of who does it."""
-        from change_history.contexts import saying
-        from change_history.revert.saying import Saying
-
-        said = saying(actor, reason, request)
-        return Saying(said, self._context_collection) if said is not None else None
 
     def _both(
         self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None
