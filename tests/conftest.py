@@ -28,6 +28,7 @@ from watcher.embedded.errors import MongodMissingError
 from watcher.embedded.mongod import Mongod
 
 pytest.register_assert_rewrite("tests.support")
+from tests.support.servers import deployment as deployment  # noqa: E402, PLC0414 - a fixture of all tests
 from tests.support.servers import free_port as _free_port  # noqa: E402 - its assertions are explained
 
 Client: TypeAlias = MongoClient[dict[str, Any]]

@@ -9,7 +9,7 @@ import jsonpatch
 import pytest
 from bson import json_util
 
-from tests.support.daemon import watcher
+from tests.support.daemon import cluster_time, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ def shop(daemon: Daemon, database: Database[Any]) -> str:
     database.orders.insert_one({"_id": 4, "state": "new"})
     daemon.recorded(f"{database.name}.orders", 4)
     return f"{database.name}.orders"
-
-
-def cluster_time(daemon: Daemon, document_id: Any, operation: str = "insert") -> str:
-    """When something happened, as it can be typed."""
-    found: Any = daemon.database.history.find_one({"document_id": document_id, "operation": operation})
-    return f"{found['cluster_time'].time}:{found['cluster_time'].inc}"
 
 
 def test_what_changed_in_a_document_between_two_moments(daemon: Daemon, shop: str) -> None:

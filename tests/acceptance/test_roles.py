@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from tests.support.daemon import ROOT, eventually, watcher
 from tests.support.load import MONGOSH
-from tests.support.servers import PASSWORD, clean, daemon_of, give, secured
+from tests.support.servers import PASSWORD, clean, daemon_of, give
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
     from tests.support.daemon import Daemon
     from tests.support.servers import Secured
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A replica set that asks for privileges."""
-    with secured(tmp_path_factory.mktemp("secured")) as found:
-        yield found
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bson import Decimal128, Int64, ObjectId, json_util
 
-from tests.support.daemon import eventually, watcher
+from tests.support.daemon import cluster_time, eventually, watcher
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ def shop(daemon: Daemon, database: Database[Any]) -> str:
     database.orders.insert_one({"_id": 19, "qty": 7})
     daemon.recorded(f"{database.name}.orders", 19)
     return f"{database.name}.orders"
-
-
-def cluster_time(daemon: Daemon, document_id: Any, operation: str) -> str:
-    """When something happened, as it can be typed."""
-    found: Any = daemon.database.history.find_one({"document_id": document_id, "operation": operation})
-    return f"{found['cluster_time'].time}:{found['cluster_time'].inc}"
 
 
 def test_what_order_17_looked_like(daemon: Daemon, shop: str) -> None:

@@ -15,7 +15,7 @@ from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
 from tests.support.actors import CONTEXTS
 from tests.support.daemon import FULL_SIZE, eventually
-from tests.support.servers import PASSWORD, clean, daemon_of, give, secured
+from tests.support.servers import PASSWORD, clean, daemon_of, give
 from tests.support.who_wrote import SETTING, Judgement, Writer
 from watcher.cli import exit_codes
 
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 USERS = ("orders", "billing", "ops")
 WRITES, KILLS = (20_000, 20) if FULL_SIZE else (900, 3)
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A replica set that knows its users."""
-    with secured(tmp_path_factory.mktemp("secured")) as found:
-        yield found
 
 
 @pytest.fixture

@@ -5,31 +5,18 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from pymongo import MongoClient
 from structlog.testing import capture_logs
 
 from tests.support.daemon import eventually
-from tests.support.servers import secured
 from watcher.health.oplog_window import MEASURE_EVERY_S, OplogWindow
 from watcher.health.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.support.servers import Secured
 
 STREAM = {"resource": {"db": "shop", "collection": ""}, "actions": ["changeStream", "find"]}
 OPLOG = {"resource": {"db": "local", "collection": "oplog.rs"}, "actions": ["find"]}
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A server that asks who is there."""
-    folder: Path = tmp_path_factory.mktemp("oplog")
-    with secured(folder) as running:
-        yield running
 
 
 def oldest(uri: str) -> int | None:

@@ -8,12 +8,9 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from tests.support.servers import secured
 from watcher.operations.privileges import OPLOG, Resource, reaches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.servers import Secured
 
 GRANTED = [
@@ -37,13 +34,6 @@ COLLECTIONS = [
     OPLOG,
 ]
 DATABASES = [Resource("shop"), Resource("shop2"), Resource("local"), Resource("config")]
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A replica set that asks for privileges."""
-    with secured(tmp_path_factory.mktemp("secured")) as found:
-        yield found
 
 
 def allowed(client: MongoClient[Any], database: str, command: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from change_history import Actor
 from change_history.bson import raw
 from tests.support.actors import CONTEXTS, Daemon
-from tests.support.servers import PASSWORD, Secured, secured
+from tests.support.servers import PASSWORD, Secured
 from watcher.stream.actors.completion import Completions
 from watcher.stream.actors.sessions import REACHED, Sessions
 from watcher.stream.actors.users import Users, digest_of
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
 NAME = "shop"
 WRITER: list[Any] = [{"role": "readWrite", "db": NAME}]
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A replica set that knows its users."""
-    with secured(tmp_path_factory.mktemp("secured")) as found:
-        yield found
 
 
 @pytest.fixture

@@ -164,6 +164,12 @@ FULL_SIZE = os.environ.get("WATCHER_TEST_FULL_SIZE") == "1"
 """Whether to test with as much as the documentation tells of; minutes instead of seconds."""
 
 
+def cluster_time(daemon: Daemon, document_id: Any, operation: str = "insert") -> str:
+    """When something happened, as it can be typed."""
+    found: Any = daemon.database.history.find_one({"document_id": document_id, "operation": operation})
+    return f"{found['cluster_time'].time}:{found['cluster_time'].inc}"
+
+
 def peak_mb(daemon: Daemon) -> int:
     """The largest resident size that the process ever had, in megabytes (`VmHWM`, Linux only)."""
     assert daemon.process is not None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote_plus
 
+import pytest
 import trustme
 from cryptography import x509
 from pymongo import MongoClient
@@ -163,6 +164,13 @@ def secured(folder: Path, *more: str, options: str = "") -> Iterator[Secured]:
             yield found
         finally:
             found.root.close()
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """A replica set that knows its users and asks for privileges."""
+    with secured(tmp_path_factory.mktemp("secured")) as found:
+        yield found
 
 
 def overrun(client: MongoClient[Any]) -> None:

@@ -287,20 +287,18 @@ class Who:
 
 def who(event: Event) -> Who | None:
     """Who did it; None: history does not tell."""
-    actor = getattr(event, "actor", None)
+    actor = event.actor
     if actor is None:
         return None
-    identity = getattr(actor, "id", None)
-    user = getattr(actor, "database_user", None)
+    identity, user = actor.id, actor.database_user
     if identity is None and user is None:
         return None
     name = values.plain(identity, 80) if identity is not None and not isinstance(identity, str) else identity or user
-    reason, request = getattr(actor, "reason", None), getattr(actor, "request", None)
     return Who(
         str(name),
-        str(getattr(actor, "provenance", "") or ""),
-        None if reason is None else str(reason),
-        None if request is None else str(request),
+        actor.provenance or "",
+        actor.reason,
+        None if actor.request is None else str(actor.request),
         identity is not None,
     )
 
