@@ -193,11 +193,14 @@ def _documents(place: Place, old: dict[bytes, Value], new: dict[bytes, Value], f
         if key not in new:
             found.append(place.field(key).difference(Kind.REMOVED, value, ABSENT))
     for key, value in new.items():
-        if key in old:
-            _values(place.field(key), old[key], value, found)
-        else:
+        if key not in old:
             found.append(place.field(key).difference(Kind.ADDED, ABSENT, value))
-    if [*(key for key in old if key in new), *(key for key in new if key not in old)] != list(new):
+        elif old[key] != value:  # most are equal, and need no place
+            _values(place.field(key), old[key], value, found)
+    if list(old) != list(new) and [
+        *(key for key in old if key in new),
+        *(key for key in new if key not in old),
+    ] != list(new):
         found.append(place.difference(Kind.REORDERED, _keys(old), _keys(new)))
 
 

@@ -10,10 +10,12 @@ and an unknown one may be anything, so it is neither in the answer nor out of it
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
+from bson.tz_util import utc
 
 from change_history.bson.equality import key_of
 from change_history.bson.paths import dotted_text, encoded, is_ambiguous, is_index, read_text
@@ -123,6 +125,8 @@ def same(old: Any, new: Any) -> bool:
         return len(old) == len(new) and all(map(same, old, new))
     if kind is dict:
         return list(old) == list(new) and all(map(same, old.values(), new.values()))
+    if kind is datetime and old.tzinfo is utc is new.tzinfo and not (old.microsecond % 1000 or new.microsecond % 1000):
+        return bool(old == new)  # as they are decoded
     return old is new if kind is Missing else _encodes_alike(old, new)
 
 

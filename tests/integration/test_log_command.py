@@ -108,6 +108,39 @@ def test_json_does_not_wait_for_what_it_does_not_need(
     assert ended.stdout.endswith("imported: []\n"), ended.stderr
 
 
+UNNEEDED = (
+    *("cryptography", "fastapi", "starlette", "uvicorn", "httpx", "jinja2", "pyarrow", "deltalake", "mongoengine"),
+    *("prometheus_client", "structlog", "watcher.stream", "watcher.web", "change_history.seals", "change_history.http"),
+)
+ONE = "shop.users", "42"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "command", [["log", *ONE], ["show", *ONE], ["diff", *ONE, "1", "-1"], ["blame", *ONE], ["gaps"], ["stats"]]
+)
+def test_no_answer_waits_for_what_serves_seals_or_exports(
+    command: list[str], form: list[str], environment: dict[str, str], database: Database[Any]
+) -> None:
+    """Each import that somebody added for another command made every command slower."""
+    record(database, 1, 42)
+    code = (
+        "import sys\nfrom watcher.cli.main import watcher\n"
+        "try: watcher(sys.argv[1:], standalone_mode=False)\n"
+        f"finally: print('imported:', [name for name in {UNNEEDED} if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *command, *form],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+    assert ended.stdout.endswith("imported: []\n"), ended.stdout + ended.stderr
+
+
 @pytest.mark.parametrize(
     ("recorded", "asked", "suggested"),
     [
