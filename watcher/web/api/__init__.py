@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from watcher.web.api import answers, cursors, following, openapi, parameters
-from watcher.web.api.endpoints import ENDPOINTS, Asked, Endpoint
+from watcher.web.api import answers, collections, cursors, documents, events, following, openapi, operations, parameters
+from watcher.web.api.endpoint import Asked, Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from watcher.web.visible import VisibleHistory
 
 _ROOT = "/api/v1"
+
+ENDPOINTS = (*collections.ENDPOINTS, *documents.ENDPOINTS, *events.ENDPOINTS, *operations.ENDPOINTS)
 
 
 def routes() -> list[Route]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from watcher.web.api import parameters as p
-    from watcher.web.api.endpoints import Endpoint
+    from watcher.web.api.endpoint import Endpoint
 
 _ANY: dict[str, Any] = {"description": "A value of a document, in Extended JSON: relaxed, or canonical."}
 _TIME = {

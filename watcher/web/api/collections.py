@@ -1,0 +1,169 @@
+"""What can be asked about collections: which there are, their events, and their documents as they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from change_history.bson import raw
+from change_history.bson.values import ABSENT
+from change_history.http import wire
+from watcher.web import problems
+from watcher.web.api import cursors, filters
+from watcher.web.api import parameters as p
+from watcher.web.api.answers import Item
+from watcher.web.api.endpoint import Endpoint, key_after, key_of
+from watcher.web.api.events import NARROWING, listed, selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from watcher.web.api.endpoint import Asked
+    from watcher.web.counts import Count
+    from watcher.web.visible import VisibleHistory
+
+
+def collections(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
+    """List what is recorded."""
+    after = key_after(asked)
+    names = history.namespaces()
+    wanted = [name for name in names if name.encode("utf-8", "surrogateescape") > after] if after is not None else names
+    for begin in range(0, len(wanted), _COUNTED_TOGETHER):
+        counted = history.counts(*wanted[begin : begin + _COUNTED_TOGETHER])
+        for name, count in counted.items():
+            cursor = cursors.after_key(name.encode("utf-8", "surrogateescape"), asked.check)
+            yield Item(_collection(name, count), cursor)
+
+
+_COUNTED_TOGETHER = 101
+"""A page of the usual length, and one more, which shows that there is another."""
+
+
+def collection(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
+    """One of them."""
+    name = history.require(asked.given["namespace"])
+    count = history.counts(name)[name]
+    if count.last is None:
+        raise problems.not_found()
+    return _collection(name, count)
+
+
+def _collection(name: str, count: Count) -> dict[str, Any]:
+    tree: dict[str, Any] = {"namespace": name, "events": count.events}
+    for key, event in (("first", count.first), ("last", count.last)):
+        if event is not None:
+            tree[key] = {
+                "timestamp": wire.time_tree(event.timestamp),
+                "cluster_time": wire.cluster_time(event.cluster_time),
+            }
+    return tree
+
+
+def collection_events(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
+    """Events of a collection."""
+    namespace = history.recorded(asked.given["namespace"])
+    return listed(history, asked, selection(history, asked.given, namespace, ABSENT))
+
+
+def documents(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
+    """A collection as it was."""
+    given, after = asked.given, key_after(asked)
+    state = history.collection(history.recorded(given["namespace"]), given.get("at"))
+    if state.unknown is not None:
+        from change_history.reconstruct.state import UnknownStateError
+
+        raise UnknownStateError(given["namespace"], state.unknown)
+    query = filters.query(given.get("where", ()), given.get("filter"))
+    for found in history.documents(state, query):
+        key = key_of(found.raw_id)
+        if after is not None:
+            after = None if key == after else after
+            continue
+        tree: dict[str, Any] = {"document_id": wire.Value(found.raw_id)}
+        tree["document"] = wire.Value((raw.DOCUMENT, found.data)) if found.data is not None else None
+        if found.unknown is not None:
+            tree["unknown"] = found.unknown
+        yield Item(tree, cursors.after_key(key, asked.check))
+
+
+def collection_diff(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
+    """What is different between two points in time of a collection."""
+    given, after = asked.given, key_after(asked)
+    namespace = history.recorded(given["namespace"])
+    for changed in history.collection_diff(namespace, given["from"], given.get("to")):
+        key = key_of(changed.raw_id)
+        if after is not None:
+            after = None if key == after else after
+            continue
+        tree: dict[str, Any] = {"document_id": wire.Value(changed.raw_id)}
+        for name, side in (("before", changed.before), ("after", changed.after)):
+            tree[name] = wire.Value((raw.DOCUMENT, side)) if side is not None else None
+        if changed.unknown is not None:
+            tree["unknown"] = changed.unknown
+        yield Item(tree, cursors.after_key(key, asked.check))
+
+
+WHERE = p.Parameter(
+    "where",
+    f"Only documents of which this holds, {filters.FORM}; with several, all must. A value is written as an id is, and "
+    "compared as a value.",
+    filters.condition,
+    filters.FORM,
+    several=True,
+)
+
+
+FILTER = p.Parameter(
+    "filter",
+    f"Only documents that fit {filters.FILTER_FORM}. The server decides; text is compared byte by byte.",
+    filters.of_mongodb,
+    filters.FILTER_FORM,
+)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "/collections",
+        "List what is recorded",
+        "Every namespace that you may read, with the number of its events (null while they are still being counted).",
+        (),
+        "Collection",
+        collections,
+        lists=True,
+    ),
+    Endpoint(
+        "/collections/{namespace}",
+        "Tell about a collection",
+        "As the list does.",
+        (p.NAMESPACE,),
+        "Collection",
+        collection,
+    ),
+    Endpoint(
+        "/collections/{namespace}/events",
+        "Read the events of a collection",
+        "Its own too: created, renamed, dropped. All conditions must hold.",
+        (p.NAMESPACE, *NARROWING),
+        "Event",
+        collection_events,
+        lists=True,
+    ),
+    Endpoint(
+        "/collections/{namespace}/documents",
+        "Read a collection as it was",
+        "One document after the other, in the order of their ids. A later page is found by reading on from the first: "
+        "for the whole of a large collection, accept application/x-ndjson.",
+        (p.NAMESPACE, p.AT_TIME, WHERE, FILTER),
+        "CollectionDocument",
+        documents,
+        lists=True,
+    ),
+    Endpoint(
+        "/collections/{namespace}/diff",
+        "Compare two points in time of a collection",
+        "The documents that are different, in the order of their ids.",
+        (p.NAMESPACE, p.FROM_TIME, p.TO_TIME),
+        "ChangedDocument",
+        collection_diff,
+        lists=True,
+    ),
+)

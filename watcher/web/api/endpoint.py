@@ -1,0 +1,79 @@
+"""What can be asked of the API, each by an `Endpoint`: a path, its parameters, and how history is asked for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from watcher.web.api import cursors
+from watcher.web.api import parameters as p
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from change_history.bson import raw
+    from watcher.web.visible import VisibleHistory
+
+
+_KEY_BYTES = 16
+
+
+class Asked(NamedTuple):
+    """A request, read.
+
+    Attributes:
+        given: its parameters.
+        check: ties cursors to this question.
+    """
+
+    given: p.Given
+    check: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Something that can be asked.
+
+    Attributes:
+        path: below `/api/v1`.
+        summary: what it answers, in few words.
+        description: the rest.
+        parameters: what may be said.
+        schema: name of the schema of the answer, or of an item of a list.
+        work: asks history. Gives a tree, or of a list an iterator of items; runs in a thread.
+        lists: whether the answer is a list: with `limit` and `cursor`, also line by line.
+        most: the longest page of a list.
+        slow: whether an answer may take as long as a streamed one.
+    """
+
+    path: str
+    summary: str
+    description: str
+    parameters: tuple[p.Parameter, ...]
+    schema: str
+    work: Callable[[VisibleHistory, Asked], Any]
+    lists: bool = False
+    most: int = 1000
+    slow: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its operation id."""
+        return self.work.__name__
+
+    @property
+    def all_parameters(self) -> tuple[p.Parameter, ...]:
+        """Also those of every list."""
+        return (*self.parameters, p.limit(self.most), p.CURSOR) if self.lists else self.parameters
+
+
+def key_of(raw_id: raw.Value) -> bytes:
+    """What stands for an id in a cursor."""
+    return blake2b(bytes([raw_id[0]]) + raw_id[1], digest_size=_KEY_BYTES).digest()
+
+
+def key_after(asked: Asked) -> bytes | None:
+    """The key that a page begins after; None: it is the first."""
+    cursor = asked.given.get("cursor")
+    return cursors.key(cursor, asked.check) if cursor is not None else None
