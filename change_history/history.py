@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from change_history.http.connection import Connection
     from change_history.query.stats import Stats
     from change_history.query.transactions import Name
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
     from change_history.reconstruct.state import State
     from change_history.stored.event import Change, Event, Transaction
 
@@ -112,8 +112,8 @@ class History(Reverting):
         document_id: Any = ABSENT,
         *,
         field: str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         operation: str | None = None,
         transaction: Transaction | None = None,
         changed_from: Any = ABSENT,
@@ -174,7 +174,7 @@ class History(Reverting):
         document_id: Any = ABSENT,
         *,
         field: str | None = None,
-        since: Moment | None = None,
+        since: Instant | None = None,
         actor: Any = None,
         reason: str | None = None,
         request: Any = None,
@@ -208,7 +208,7 @@ class History(Reverting):
         return transactions.find(self._collection, transactions.read_name(name) if isinstance(name, str) else name)
 
     def gaps(
-        self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+        self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Iterator[Event]:
         """Read the gaps: intervals of which events were lost for good, oldest first. `query.gaps.view` reads one.
 
@@ -219,7 +219,9 @@ class History(Reverting):
         """
         return map(to_event, gaps.read(self._collection, namespace, since, until))
 
-    def stats(self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None) -> Stats:
+    def stats(
+        self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
+    ) -> Stats:
         """Count what is recorded, by collection, day, document and field (see `change_history.query.stats`).
 
         Args:
@@ -263,7 +265,7 @@ class History(Reverting):
         return Reconstruction(self._database, namespace, document_id, at, for_state=True).state()
 
     def collection_as_of(
-        self, namespace: str, at: Moment | None = None, query: dict[str, Any] | None = None
+        self, namespace: str, at: Instant | None = None, query: dict[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
         """The documents of a collection as they were, one after the other, in the server's order of `_id`s.
 
@@ -282,7 +284,7 @@ class History(Reverting):
             raise UnknownStateError(namespace, collection.unknown)
         return map(_document, collection.documents(query))
 
-    def collection(self, namespace: str, at: Moment | None = None) -> CollectionState:
+    def collection(self, namespace: str, at: Instant | None = None) -> CollectionState:
         """A collection as it was, with what is not known of it: documents that history cannot tell, and gaps."""
         return CollectionState(self._database, namespace, at)
 
@@ -317,7 +319,7 @@ class History(Reverting):
 
         return compare(*self._both(namespace, document_id, a, b))
 
-    def collection_diff(self, namespace: str, a: Moment | None, b: Moment | None = None) -> Iterator[Changed]:
+    def collection_diff(self, namespace: str, a: Instant | None, b: Instant | None = None) -> Iterator[Changed]:
         """The documents of a collection that are different at two points in time, in the server's order of `_id`s.
 
         Those of which history cannot tell it come too, and say why. Compare them with `change_history.diff.compare`.

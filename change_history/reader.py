@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from change_history.query.actors import Authors
     from change_history.query.selection import Selection
     from change_history.query.transactions import Name
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
     from change_history.reconstruct.state import State
     from change_history.revert.intents import Unsettled
     from change_history.revert.saying import Saying
@@ -77,7 +77,7 @@ class Reader(History):
         return setters.resolve(self._database, selection)
 
     def stored_gaps(
-        self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+        self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Iterator[RawBSONDocument]:
         """Read the gaps' history documents themselves. Raises as `gaps` does."""
         return gaps.read(self._collection, namespace, since, until)

@@ -68,18 +68,18 @@ class Difference(NamedTuple):
     identities: tuple[Value | None, ...]
 
 
-class Place(NamedTuple):
+class PathPair(NamedTuple):
     """Where a value stands in both documents. The attributes are those of `Difference`."""
 
     path: Path = ()
     old_path: Path = ()
     identities: tuple[Value | None, ...] = ()
 
-    def field(self, key: bytes) -> Place:
+    def field(self, key: bytes) -> PathPair:
         """The place of a field of the document here."""
         return self._into(key, key, None)
 
-    def element(self, old_index: int, index: int, identity: Value | None = None) -> Place:
+    def element(self, old_index: int, index: int, identity: Value | None = None) -> PathPair:
         """The place of an element of the array here."""
         return self._into(old_index, index, identity)
 
@@ -87,8 +87,8 @@ class Place(NamedTuple):
         """A difference here."""
         return Difference(kind, self.path, self.old_path, old, new, self.identities)
 
-    def _into(self, old_key: Key, key: Key, identity: Value | None) -> Place:
-        return Place((*self.path, key), (*self.old_path, old_key), (*self.identities, identity))
+    def _into(self, old_key: Key, key: Key, identity: Value | None) -> PathPair:
+        return PathPair((*self.path, key), (*self.old_path, old_key), (*self.identities, identity))
 
 
 def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
@@ -114,9 +114,9 @@ def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
         change_history.bson.raw.MalformedBSON: they are no BSON documents.
     """
     if old is None or new is None:
-        return [] if old is new else [_only(Place(), old, new)]
+        return [] if old is new else [_only(PathPair(), old, new)]
     found: list[Difference] = []
-    _values(Place(), (raw.DOCUMENT, old), (raw.DOCUMENT, new), found)
+    _values(PathPair(), (raw.DOCUMENT, old), (raw.DOCUMENT, new), found)
     return found
 
 
@@ -136,20 +136,20 @@ def element_differences(change: Change) -> list[Difference]:
 def array_differences(path: Path, old: Value, new: Value) -> list[Difference]:
     """Compare the elements of the array at a path, given as BSON. The answer is that of `element_differences`."""
     depth, found = len(path), list[Difference]()
-    _values(Place(path, path, (None,) * depth), old, new, found)
+    _values(PathPair(path, path, (None,) * depth), old, new, found)
     ends = {Kind.CHANGED, Kind.REMOVED}
     ended = {one.old_path[depth] for one in found if len(one.path) == depth + 1 and one.kind in ends}
     whole = any(len(one.path) == depth for one in found)
     return found if not whole and len(ended) < len(raw.items(old[1])) else []
 
 
-def _only(place: Place, old: bytes | None, new: bytes | None) -> Difference:
+def _only(place: PathPair, old: bytes | None, new: bytes | None) -> Difference:
     if old is not None:
         return place.difference(Kind.REMOVED, (raw.DOCUMENT, old), ABSENT)
     return place.difference(Kind.ADDED, ABSENT, (raw.DOCUMENT, new or raw.EMPTY_DOCUMENT))
 
 
-def _values(place: Place, old: Value, new: Value, found: list[Difference]) -> None:
+def _values(place: PathPair, old: Value, new: Value, found: list[Difference]) -> None:
     if old == new:
         return
     if old[0] == new[0] == raw.DOCUMENT:
@@ -188,7 +188,7 @@ def _is_closed(container: bytes) -> bool:
     return container[-1] == 0 and int.from_bytes(container[:4], "little") == len(container)
 
 
-def _documents(place: Place, old: dict[bytes, Value], new: dict[bytes, Value], found: list[Difference]) -> None:
+def _documents(place: PathPair, old: dict[bytes, Value], new: dict[bytes, Value], found: list[Difference]) -> None:
     for key, value in old.items():
         if key not in new:
             found.append(place.field(key).difference(Kind.REMOVED, value, ABSENT))
@@ -208,7 +208,7 @@ def _keys(fields: Iterable[bytes]) -> Value:
     return raw.ARRAY, raw.from_items((raw.STRING, raw.string(key)) for key in fields)
 
 
-def _arrays(place: Place, old: list[Value], new: list[Value], found: list[Difference]) -> None:
+def _arrays(place: PathPair, old: list[Value], new: list[Value], found: list[Difference]) -> None:
     before, after = identities(old), identities(new)
     if before is not None and after is not None:
         _by_identity(place, old, new, (before, after), found)
@@ -228,7 +228,7 @@ def identities(items: list[Value]) -> dict[Hashable, int] | None:
 
 
 def _by_identity(
-    place: Place,
+    place: PathPair,
     old: list[Value],
     new: list[Value],
     places: tuple[dict[Hashable, int], dict[Hashable, int]],
@@ -253,7 +253,7 @@ def _by_identity(
         _values(here, old[was], new[index], found)
 
 
-def _by_order(place: Place, old: list[Value], new: list[Value], found: list[Difference]) -> None:
+def _by_order(place: PathPair, old: list[Value], new: list[Value], found: list[Difference]) -> None:
     gone: list[Difference] = []
     there: list[Difference] = []
     at_old = at_new = 0

@@ -76,11 +76,11 @@ def _text(value: Value) -> str | None:
     # Names of fields and namespaces are the same few.
     if value[0] == raw.STRING and len(value[1]) < _SHORT:
         return _short_text(value[1])
-    return tables.NATIVES[tables.Form.TEXT](value)  # type: ignore[no-any-return]
+    return tables.NATIVES[tables.ColumnType.TEXT](value)  # type: ignore[no-any-return]
 
 
 _CELLS: dict[bytes, tuple[int, Callable[[Value], Any]]] = {
-    column.name.encode(): (place, _text if column.form is tables.Form.TEXT else tables.NATIVES[column.form])
+    column.name.encode(): (place, _text if column.type is tables.ColumnType.TEXT else tables.NATIVES[column.type])
     for place, column in enumerate(tables.CHANGES.columns)
     if column.name.encode() not in _DERIVED and column is not tables.OTHER
 }

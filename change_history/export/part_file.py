@@ -97,7 +97,7 @@ class NotResumableError(HistoryError, ValueError):
     """The file is not what an export of this kind left behind."""
 
 
-class Place(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where to go on.
 
     Attributes:
@@ -109,7 +109,7 @@ class Place(NamedTuple):
     event: bytes | None
 
 
-def place(file: BinaryIO, chosen: Format, table: Table) -> Place:
+def resume_point(file: BinaryIO, chosen: Format, table: Table) -> ResumePoint:
     """Find the last event that has a complete row. Its rows are dropped, since some may be missing, and come again.
 
     The file is read from its beginning to its end, without being held in memory.
@@ -123,11 +123,11 @@ def place(file: BinaryIO, chosen: Format, table: Table) -> Place:
         OSError: it cannot be read.
     """
     file.seek(0)
-    found = Place(0, None)
+    found = ResumePoint(0, None)
     rows = _csv_rows(file, table) if chosen.is_csv else _ndjson_rows(file)
     for start, event in rows:
         if event != found.event:
-            found = Place(start, event)
+            found = ResumePoint(start, event)
     return found
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.query.selection import Selection
     from change_history.reader import Reader
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.event import Event
 
 
@@ -59,7 +59,7 @@ class Documents(NamedTuple):
     gaps: Sequence[Event]
 
 
-def documents(history: Reader, namespace: str, document_id: Any, at: Moment) -> Documents:
+def documents(history: Reader, namespace: str, document_id: Any, at: Instant) -> Documents:
     """The documents of a collection as they were, or one of them.
 
     Args:

@@ -42,7 +42,7 @@ class Format(StrEnum):
         return self in {Format.PARQUET, Format.PARQUET_JSON}
 
 
-class Form(Enum):
+class ColumnType(Enum):
     """What a column holds."""
 
     TEXT = auto()
@@ -62,10 +62,10 @@ class Form(Enum):
 
 
 class Column(NamedTuple):
-    """A column: the name of a field of the row, and its form."""
+    """A column: the name of a field of the row, and its type."""
 
     name: str
-    form: Form
+    type: ColumnType
 
 
 class Table(NamedTuple):
@@ -80,60 +80,60 @@ class Table(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-OTHER = Column("other", Form.VALUE)
+OTHER = Column("other", ColumnType.VALUE)
 """Last column of a table of history: the fields that have no column, or are not of its type, as one document."""
 
 _WHAT = (
-    Column("namespace", Form.TEXT),
-    Column("document_id", Form.VALUE),
-    Column("operation", Form.TEXT),
-    Column("timestamp", Form.TIME),
-    Column("cluster_time", Form.CLUSTER_TIME),
+    Column("namespace", ColumnType.TEXT),
+    Column("document_id", ColumnType.VALUE),
+    Column("operation", ColumnType.TEXT),
+    Column("timestamp", ColumnType.TIME),
+    Column("cluster_time", ColumnType.CLUSTER_TIME),
 )
-_AROUND = (Column("key_order", Form.VALUE), Column("description", Form.VALUE))
-_TRANSACTION = (Column("transaction", Form.TEXT), Column("session", Form.VALUE))
+_AROUND = (Column("key_order", ColumnType.VALUE), Column("description", ColumnType.VALUE))
+_TRANSACTION = (Column("transaction", ColumnType.TEXT), Column("session", ColumnType.VALUE))
 _ACTOR = (
-    Column("actor", Form.TEXT),
-    Column("provenance", Form.TEXT),
-    Column("reason", Form.TEXT),
-    Column("request", Form.TEXT),
-    Column("database_user", Form.TEXT),
+    Column("actor", ColumnType.TEXT),
+    Column("provenance", ColumnType.TEXT),
+    Column("reason", ColumnType.TEXT),
+    Column("request", ColumnType.TEXT),
+    Column("database_user", ColumnType.TEXT),
 )
 
 EVENTS = Table(
     (
-        Column("_id", Form.BYTES),
+        Column("_id", ColumnType.BYTES),
         *_WHAT,
-        Column("changes", Form.VALUE),
+        Column("changes", ColumnType.VALUE),
         *_AROUND,
         *_TRANSACTION,
-        Column("resume_token", Form.BYTES),
-        Column("version", Form.NUMBER),
+        Column("resume_token", ColumnType.BYTES),
+        Column("version", ColumnType.NUMBER),
         *_ACTOR,
         OTHER,
     )
 )
 CHANGES = Table(
     (
-        Column("event", Form.BYTES),
+        Column("event", ColumnType.BYTES),
         *_WHAT,
-        Column("field", Form.TEXT),
-        Column("path", Form.VALUE),
-        Column("old_value", Form.VALUE),
-        Column("new_value", Form.VALUE),
-        Column("old_value_from", Form.TEXT),
-        Column("new_value_from", Form.TEXT),
-        Column("truncated_to", Form.NUMBER),
-        Column("at_end", Form.FLAG),
-        Column("day", Form.DAY),
-        Column("document_key", Form.TEXT),
-        Column("type", Form.TEXT),
-        Column("old_number", Form.DOUBLE),
-        Column("new_number", Form.DOUBLE),
-        Column("old_text", Form.TEXT),
-        Column("new_text", Form.TEXT),
-        Column("old_time", Form.TIME),
-        Column("new_time", Form.TIME),
+        Column("field", ColumnType.TEXT),
+        Column("path", ColumnType.VALUE),
+        Column("old_value", ColumnType.VALUE),
+        Column("new_value", ColumnType.VALUE),
+        Column("old_value_from", ColumnType.TEXT),
+        Column("new_value_from", ColumnType.TEXT),
+        Column("truncated_to", ColumnType.NUMBER),
+        Column("at_end", ColumnType.FLAG),
+        Column("day", ColumnType.DAY),
+        Column("document_key", ColumnType.TEXT),
+        Column("type", ColumnType.TEXT),
+        Column("old_number", ColumnType.DOUBLE),
+        Column("new_number", ColumnType.DOUBLE),
+        Column("old_text", ColumnType.TEXT),
+        Column("new_text", ColumnType.TEXT),
+        Column("old_time", ColumnType.TIME),
+        Column("new_time", ColumnType.TIME),
         *_AROUND,
         *_TRANSACTION,
         *_ACTOR,
@@ -141,7 +141,9 @@ CHANGES = Table(
     ),
     left_out=("resume_token", "version"),
 )
-DOCUMENTS = Table((Column("_id", Form.VALUE), Column("document", Form.VALUE), Column("unknown", Form.TEXT)))
+DOCUMENTS = Table(
+    (Column("_id", ColumnType.VALUE), Column("document", ColumnType.VALUE), Column("unknown", ColumnType.TEXT))
+)
 
 
 def row_of(table: Table, document: bytes) -> list[Any]:
@@ -154,9 +156,9 @@ def row_of(table: Table, document: bytes) -> list[Any]:
     if table.columns[-1] is OTHER:
         fields = spread(fields)
     found: list[Any] = []
-    for name, form in table.columns:
+    for name, column_type in table.columns:
         key = name.encode()
-        found.append(native(fields[key], form) if key in fields else None)
+        found.append(native(fields[key], column_type) if key in fields else None)
         if found[-1] is not None:
             del fields[key]
     if fields and table.columns[-1] is OTHER:
@@ -206,9 +208,9 @@ def _inner(value: Value | None) -> dict[bytes, Value]:
     return raw.fields(value[1]) if value is not None and value[0] == raw.DOCUMENT else {}
 
 
-def native(value: Value, form: Form) -> Any:
-    """A value as the Python object that a column of this form has; None: it does not fit."""
-    return NATIVES[form](value)
+def native(value: Value, column_type: ColumnType) -> Any:
+    """A value as the Python object that a column of this type has; None: it does not fit."""
+    return NATIVES[column_type](value)
 
 
 def _whole(value: Value) -> int | None:
@@ -239,14 +241,14 @@ def _cluster_time(value: Value) -> str | None:
 
 
 # Not of the forms that are only worked out (`change_rows`).
-NATIVES: dict[Form, Callable[[Value], Any]] = {
-    Form.TEXT: _text,
-    Form.VALUE: extended_json.dumps_raw,
-    Form.TIME: _time,
-    Form.CLUSTER_TIME: _cluster_time,
-    Form.BYTES: _bytes,
-    Form.NUMBER: _whole,
-    Form.FLAG: _flag,
+NATIVES: dict[ColumnType, Callable[[Value], Any]] = {
+    ColumnType.TEXT: _text,
+    ColumnType.VALUE: extended_json.dumps_raw,
+    ColumnType.TIME: _time,
+    ColumnType.CLUSTER_TIME: _cluster_time,
+    ColumnType.BYTES: _bytes,
+    ColumnType.NUMBER: _whole,
+    ColumnType.FLAG: _flag,
 }
 
 
@@ -261,13 +263,13 @@ def loss(chosen: Format, table: Table) -> str | None:
     return "; ".join(said) or None
 
 
-def native_text(cell: Any, form: Form) -> str:
+def native_text(cell: Any, column_type: ColumnType) -> str:
     """A cell as `native` gives it, as text."""
-    if form is Form.TIME:
+    if column_type is ColumnType.TIME:
         return iso(cell)
-    if form is Form.BYTES:
+    if column_type is ColumnType.BYTES:
         return str(cell.hex())
-    if form is Form.FLAG:
+    if column_type is ColumnType.FLAG:
         return "true" if cell else "false"
     return str(cell)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from change_history.bson import extended_json
 from change_history.errors import HistoryError
 from change_history.export import change_rows, tables
-from change_history.export.tables import Form, Format
+from change_history.export.tables import ColumnType, Format
 
 if TYPE_CHECKING:
     from change_history.export.tables import Table
@@ -61,7 +61,7 @@ class CsvWriter:
     def __init__(self, file: BinaryIO, table: Table, *, header: bool = True, raw_cells: bool = False) -> None:
         self._table = table
         self._rows = CsvRows(file)
-        self._may_be_formula = [column.form is Form.TEXT and not raw_cells for column in table.columns]
+        self._may_be_formula = [column.type is ColumnType.TEXT and not raw_cells for column in table.columns]
         if header:
             self._rows.write([column.name for column in table.columns])
 
@@ -70,17 +70,17 @@ class CsvWriter:
         rows = _rows_of(self._table, source)
         for row in rows:
             cells = zip(row, self._table.columns, self._may_be_formula, strict=True)
-            self._rows.write([_cell(value, form, guard=guard) for value, (_, form), guard in cells])
+            self._rows.write([_cell(value, column_type, guard=guard) for value, (_, column_type), guard in cells])
         return len(rows)
 
     def close(self) -> None:
         """Nothing is held back."""
 
 
-def _cell(value: Any, form: Form, *, guard: bool) -> str:
+def _cell(value: Any, column_type: ColumnType, *, guard: bool) -> str:
     if value is None:
         return ""
-    text = tables.native_text(value, form)
+    text = tables.native_text(value, column_type)
     return harmless(text) if guard else text
 
 
@@ -167,14 +167,14 @@ def schema_of(table: Table) -> Any:
     """
     pa, _ = arrow()
     types = {
-        Form.TIME: pa.timestamp("ms", tz="UTC"),
-        Form.BYTES: pa.binary(),
-        Form.NUMBER: pa.int64(),
-        Form.FLAG: pa.bool_(),
-        Form.DOUBLE: pa.float64(),
-        Form.DAY: pa.date32(),
+        ColumnType.TIME: pa.timestamp("ms", tz="UTC"),
+        ColumnType.BYTES: pa.binary(),
+        ColumnType.NUMBER: pa.int64(),
+        ColumnType.FLAG: pa.bool_(),
+        ColumnType.DOUBLE: pa.float64(),
+        ColumnType.DAY: pa.date32(),
     }
-    return pa.schema([(name, types.get(form, pa.string())) for name, form in table.columns])
+    return pa.schema([(name, types.get(column_type, pa.string())) for name, column_type in table.columns])
 
 
 class ColumnWriter:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from change_history.diff.compare import Difference
     from change_history.query.transactions import Name
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
     from change_history.stored.event import Change, Event
 
 _NOT_FOUND = "not-found"
@@ -79,8 +79,8 @@ class HttpHistory:
         document_id: Any = ABSENT,
         *,
         field: str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         operation: str | None = None,
         transaction: Transaction | None = None,
         changed_from: Any = ABSENT,
@@ -120,7 +120,7 @@ class HttpHistory:
         document_id: Any = ABSENT,
         *,
         field: str | None = None,
-        since: Moment | None = None,
+        since: Instant | None = None,
         actor: Any = None,
         reason: str | None = None,
         request: Any = None,
@@ -155,14 +155,14 @@ class HttpHistory:
         return _known_transaction(wire.event_from(page["items"][0]))
 
     def gaps(  # noqa: D102 - as in `History`
-        self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+        self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Iterator[Event]:
         Selection(namespace, since=since, until=until)
         query = {"namespace": namespace, "since": _moment(since), "until": _moment(until)}
         return (wire.event_from(each["event"]) for each in self._listed(["gaps"], query))
 
     def stats(  # noqa: D102 - as in `History`; the same questions
-        self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+        self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> HttpStats:
         Selection(namespace, since=since, until=until)
         return HttpStats(self._connection, {"namespace": namespace, "since": _moment(since), "until": _moment(until)})
@@ -184,7 +184,7 @@ class HttpHistory:
         return wire.state_from(found) if found is not None else nothing
 
     def collection_as_of(  # noqa: D102 - as in `History`
-        self, namespace: str, at: Moment | None = None, query: dict[str, Any] | None = None
+        self, namespace: str, at: Instant | None = None, query: dict[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
         require_namespace(namespace)
         asked = {"at": _moment(at), "filter": wire.dumps(wire.of(query), canonical=True) if query else None}
@@ -193,7 +193,7 @@ class HttpHistory:
                 raise UnknownStateError(namespace, each.get("unknown", ""), wire.value_from(each["document_id"]))
             yield wire.value_from(each["document"])
 
-    def collection(self, namespace: str, at: Moment | None = None) -> NoReturn:  # noqa: ARG002 - as in `History`
+    def collection(self, namespace: str, at: Instant | None = None) -> NoReturn:  # noqa: ARG002 - as in `History`
         """Not served over HTTP: `collection_as_of` is."""
         raise NotOverHttpError("use collection_as_of")
 
@@ -210,7 +210,7 @@ class HttpHistory:
         return [wire.difference_from(each) for each in found["differences"]] if found is not None else []
 
     def collection_diff(  # noqa: D102 - as in `History`
-        self, namespace: str, a: Moment | None, b: Moment | None = None
+        self, namespace: str, a: Instant | None, b: Instant | None = None
     ) -> Iterator[Changed]:
         require_namespace(namespace)
         query = {"from": _moment(a) if a is not None else "now", "to": _moment(b)}
@@ -438,7 +438,7 @@ def _value(value: Any) -> str | None:
     return extended_json.dumps(value)
 
 
-def _moment(moment: Moment | None) -> str | None:
+def _moment(moment: Instant | None) -> str | None:
     require_aware(moment)
     if moment is None:
         return None

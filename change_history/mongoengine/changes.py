@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import TextPath
     from change_history.mongoengine.translation import ClassAt
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.actor import Actor
 
 T = TypeVar("T")
@@ -212,8 +212,8 @@ class Records(Generic[T]):
         self,
         *,
         field: str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         operation: str | Sequence[str] | None = None,
         actor: Any = None,
         reason: str | None = None,

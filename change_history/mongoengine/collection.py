@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from change_history.contexts import Identity
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.revert.outcome import Revert
 
 
@@ -44,7 +44,7 @@ class CollectionHistory:
         """Every recorded change of the collection, oldest first."""
         return Changes(self._source)
 
-    def as_of(self, moment: Moment | datetime | None, *conditions: Any, **query: Any) -> Iterator[Any]:
+    def as_of(self, moment: Instant | datetime | None, *conditions: Any, **query: Any) -> Iterator[Any]:
         """The documents as they were, in the order of their ids: objects that cannot be saved.
 
         Args:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pymongo.cursor import Cursor
 
     from change_history.query.selection import Selection
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.event import Event
 
 OPERATION = operations.GAP
@@ -74,8 +74,8 @@ def view(gap: Event) -> View:
 
 def find(
     collection: Collection[RawBSONDocument],
-    since: Moment | None = None,
-    until: Moment | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     *,
     newest_first: bool = False,
 ) -> Cursor[RawBSONDocument]:
@@ -96,8 +96,8 @@ def find(
 def read(
     collection: Collection[RawBSONDocument],
     namespace: str | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     *,
     newest_first: bool = False,
 ) -> Iterator[RawBSONDocument]:
@@ -162,7 +162,7 @@ def is_gap(stored: RawBSONDocument) -> bool:
     return bool(stored["operation"] == OPERATION)
 
 
-def concerns(stored: RawBSONDocument, namespace: str | None, since: Moment | None, until: Moment | None) -> bool:
+def concerns(stored: RawBSONDocument, namespace: str | None, since: Instant | None, until: Instant | None) -> bool:
     """Whether a gap reaches into a window, and into a namespace if one is given."""
     gap = view(to_event(stored))
     if (since is not None and gap.until < _earliest(since)) or (until is not None and gap.since > _latest(until)):
@@ -180,11 +180,11 @@ def concerns_namespace(gap: View, namespace: str) -> bool:
     return globs.covers(gap.include, gap.exclude, namespace)
 
 
-def _earliest(moment: Moment) -> Timestamp:
+def _earliest(moment: Instant) -> Timestamp:
     return moment if isinstance(moment, Timestamp) else Timestamp(_second(moment), 0)
 
 
-def _latest(moment: Moment) -> Timestamp:
+def _latest(moment: Instant) -> Timestamp:
     return moment if isinstance(moment, Timestamp) else Timestamp(_second(moment), _LAST_INCREMENT)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bson.raw_bson import RawBSONDocument
 
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.event import Change, Event, Transaction
 
 SAID_OF_ACTOR = {"request": "actor.request", "reason": "actor.reason", "actor": "actor.id"}
@@ -62,8 +62,8 @@ class Selection:
     namespace: str | None
     document_id: Any = ABSENT
     field: str | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Instant | None = None
+    until: Instant | None = None
     operations: tuple[str, ...] = ()
     transaction: Transaction | None = None
     changed_from: Any = ABSENT
@@ -187,8 +187,8 @@ class Question:
     """
 
     namespace: str | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Instant | None = None
+    until: Instant | None = None
 
     def __post_init__(self) -> None:
         require_namespace(self.namespace)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.reconstruct.lineage import Incarnation
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.event import Event
     from change_history.stored.order import Fields
 
@@ -71,7 +71,7 @@ class CollectionState:
         ValueError: a time without a zone.
     """
 
-    def __init__(self, database: Database[Any], namespace: str, at: Moment | None = None) -> None:
+    def __init__(self, database: Database[Any], namespace: str, at: Instant | None = None) -> None:
         require_namespace(namespace)
         self._database = database
         self.namespace = namespace

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Fields = dict[bytes, raw.Value]
 
-Moment: TypeAlias = datetime | Timestamp
+Instant: TypeAlias = datetime | Timestamp
 """An aware `datetime` (wall time) or a `bson.Timestamp` (cluster time)."""
 
 SLACK_SECONDS = 60
@@ -49,7 +49,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
 
 
-def require_aware(moment: Moment | None) -> None:
+def require_aware(moment: Instant | None) -> None:
     """Refuse a time that names no instant.
 
     Raises:
@@ -69,7 +69,7 @@ def require_aware(moment: Moment | None) -> None:
             raise ValueError(f"{moment!r} is beyond the calendar in UTC") from error
 
 
-def id_bounds(since: Moment | None, until: Moment | None) -> dict[str, bytes]:
+def id_bounds(since: Instant | None, until: Instant | None) -> dict[str, bytes]:
     """The range of `_id` that holds every event of the window, and for wall times some more.
 
     All bounds are 16 bytes long as every `_id` is: the server compares lengths first.
@@ -82,7 +82,7 @@ def id_bounds(since: Moment | None, until: Moment | None) -> dict[str, bytes]:
     return limits
 
 
-def wall_bounds(since: Moment | None, until: Moment | None) -> dict[str, DatetimeMS]:
+def wall_bounds(since: Instant | None, until: Instant | None) -> dict[str, DatetimeMS]:
     """The exact range of `timestamp`, for the ends that are wall times."""
     limits = {}
     if isinstance(since, datetime):
@@ -92,20 +92,20 @@ def wall_bounds(since: Moment | None, until: Moment | None) -> dict[str, Datetim
     return limits
 
 
-def bounds(since: Moment | None, until: Moment | None) -> dict[str, Any]:
+def bounds(since: Instant | None, until: Instant | None) -> dict[str, Any]:
     """The conditions of a window, by the name of the stored field they are on; none without a window."""
     found = {"_id": id_bounds(since, until), "timestamp": wall_bounds(since, until)}
     return {field: condition for field, condition in found.items() if condition}
 
 
-def _cluster_time(moment: Moment, slack: int) -> ClusterTime:
+def _cluster_time(moment: Instant, slack: int) -> ClusterTime:
     if isinstance(moment, Timestamp):
         return ClusterTime.of(moment)
     second = (moment - _EPOCH) // _SECOND + slack
     return ClusterTime.start_of(second) if slack < 0 else ClusterTime.end_of(second)
 
 
-PointInTime: TypeAlias = Moment | int
+PointInTime: TypeAlias = Instant | int
 """A moment (an aware `datetime` or a `bson.Timestamp`), or the number of a document's version."""
 
 
@@ -142,7 +142,7 @@ def of_document(database: Database[Any], namespace: str, document_id: raw.Value,
     return _of_moment(timeline, namespace, at)
 
 
-def of_collection(database: Database[Any], namespace: str, at: Moment | None) -> Resolved:
+def of_collection(database: Database[Any], namespace: str, at: Instant | None) -> Resolved:
     """The place of a point in time in the history of a collection. Arguments and errors are those of `of_document`."""
     if isinstance(at, int):
         raise TypeError("a collection has no version numbers; give a moment")

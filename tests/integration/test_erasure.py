@@ -21,8 +21,8 @@ from change_history.stored.reading import RAW
 from tests.support.daemon import FULL_SIZE
 from tests.support.recording import Recording, fill, make_index
 from watcher.erasure.active import LASTS_S, Active, Erasing
+from watcher.erasure.intervals import intervals_of
 from watcher.erasure.matching import ever_matched
-from watcher.erasure.places import places
 from watcher.erasure.requests import DONE, ENDED, STANDING, WORKING, Erasure, Erasures
 from watcher.erasure.values import Trail
 from watcher.erasure.work import Work
@@ -67,7 +67,7 @@ def asked(
         namespace,
         list(map(to_raw, documents)),
         list(map(to_raw, values)),
-        names=[place.namespace for place in places(history, namespace)] if namespace else [],
+        names=[place.namespace for place in intervals_of(history, namespace)] if namespace else [],
         fields=fields,
         trail=trail,
         by="test",

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from tests.support.generated.collections import Moment
+    from tests.support.generated.collections import StateAt
     from tests.support.generated.operations import Operation
 
 FULL = os.environ.get("WATCHER_TEST_FULL_SIZE") == "1"
@@ -81,7 +81,7 @@ class Asked:
             for name, documents in moment.collections.items():
                 self._check(moment, name, documents, horizons.get(name))
 
-    def _check(self, moment: Moment, name: str, documents: dict[bytes, bytes], horizon: ClusterTime | None) -> None:
+    def _check(self, moment: StateAt, name: str, documents: dict[bytes, bytes], horizon: ClusterTime | None) -> None:
         namespace, at = self.namespace(name), moment.time.timestamp
         state = self._history.collection(namespace, at)
         if horizon is not None and moment.time < horizon:

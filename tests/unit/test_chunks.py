@@ -17,7 +17,7 @@ from models import ABSENT, UNKNOWN
 from tests.support.handmade_events import an_event
 from watcher.events import record
 from watcher.events.event import WITHOUT_VALUES
-from watcher.stream.large_events import LIGHT_BYTES, Form, Portion
+from watcher.stream.large_events import LIGHT_BYTES, Portion, Projection
 
 MB = 1024 * 1024
 BEFORE, AFTER = {"_id": 7, "text": "a" * 9 * MB, "n": 1}, {"text": "b" * 9 * MB}
@@ -107,14 +107,14 @@ def test_less_is_asked_for_until_the_refused_event_is_alone() -> None:
     """And of it alone as much as the server can deliver; then everything as usual."""
     portion = Portion(1000)
     seen = []
-    while portion.form is Form.WHOLE:
+    while portion.projection is Projection.WHOLE:
         seen.append(portion.size)
         assert portion.refused()
     assert seen == [1000, 62, 3, 1]
     assert not portion.served(0)
-    assert (portion.size, portion.form) == (1, Form.WITHOUT_IMAGES)
+    assert (portion.size, portion.projection) == (1, Projection.WITHOUT_IMAGES)
     assert portion.served(1)
-    assert (portion.size, portion.form) == (1000, Form.WHOLE)
+    assert (portion.size, portion.projection) == (1000, Projection.WHOLE)
 
 
 def test_small_portions_end_when_nothing_was_refused_after_all() -> None:
@@ -131,10 +131,10 @@ def test_small_portions_end_when_nothing_was_refused_after_all() -> None:
 def test_an_event_that_cannot_be_had_in_any_form_is_not_tried_forever() -> None:
     """Then the error is the daemon's."""
     portion = Portion(1)
-    forms = [portion.form]
+    forms = [portion.projection]
     while portion.refused():
-        forms.append(portion.form)
-    assert forms == [Form.WHOLE, Form.WITHOUT_IMAGES, Form.BARE]
+        forms.append(portion.projection)
+    assert forms == [Projection.WHOLE, Projection.WITHOUT_IMAGES, Projection.BARE]
 
 
 def test_a_batch_of_large_events_is_no_larger_than_memory_allows() -> None:

@@ -207,7 +207,7 @@ def test_cut_off_at_any_byte_and_gone_on_with_the_file_is_the_same(
     """No row twice, none missing, none torn; also where the cut is within a cell, a character or a line end."""
     whole = written(chosen, table, history)
     for size in range(len(whole) + 1):
-        place = part_file.place(io.BytesIO(whole[:size]), chosen, table)
+        place = part_file.resume_point(io.BytesIO(whole[:size]), chosen, table)
         assert place.size <= size
         assert written(chosen, table, list(_from(history, place.event)), whole[: place.size]) == whole
 
@@ -228,7 +228,7 @@ def test_going_on_repeats_no_more_than_the_last_event() -> None:
         sizes = [len(written(chosen, CHANGES, history[:number])) for number in range(1, 50)]
         whole = written(chosen, CHANGES, history)
         for number, size in zip(count(1), sizes, strict=False):
-            place = part_file.place(io.BytesIO(whole[:size]), chosen, CHANGES)
+            place = part_file.resume_point(io.BytesIO(whole[:size]), chosen, CHANGES)
             assert place.event == (number - 1).to_bytes(8, "big") * 2
 
 
@@ -236,7 +236,7 @@ def test_going_on_repeats_no_more_than_the_last_event() -> None:
 def test_a_file_of_something_else_is_not_gone_on_with(chosen: Format) -> None:
     """It would be overwritten from the middle."""
     with pytest.raises(part_file.NotResumableError):
-        part_file.place(io.BytesIO(b'{"a": 1}\r\nx,y\r\n'), chosen, CHANGES)
+        part_file.resume_point(io.BytesIO(b'{"a": 1}\r\nx,y\r\n'), chosen, CHANGES)
     other = written(chosen, DOCUMENTS, [tables.of_document(to_raw(1), b"\x05\x00\x00\x00\x00", None)])
     with pytest.raises(part_file.NotResumableError):
-        part_file.place(io.BytesIO(other), chosen, CHANGES)
+        part_file.resume_point(io.BytesIO(other), chosen, CHANGES)

@@ -26,7 +26,7 @@ from change_history.stored.names import DOCUMENT_TIMELINE, ERASURES, HISTORY, IM
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 from change_history.stored.rejected import concern, is_entry, kept
-from watcher.erasure.places import Place, places
+from watcher.erasure.intervals import NamespaceInterval, intervals_of
 from watcher.erasure.values import Fields, Finder, Trail
 from watcher.retention.claim import Claim, ClaimedError
 from watcher.stream.large_documents import LargeDocuments
@@ -102,7 +102,7 @@ class Work:
             watcher.retention.claim.ClaimedError: the history of a namespace expires at the moment, for too long.
         """
         erasure = self._erasure
-        found = places(self._database, erasure.namespace) if erasure.namespace else []
+        found = intervals_of(self._database, erasure.namespace) if erasure.namespace else []
         for place in found:
             with self._undisturbed(place.namespace) as renew:
                 for document_id in erasure.documents:
@@ -120,7 +120,7 @@ class Work:
     def _undisturbed(self, namespace: str) -> _Undisturbed:
         return _Undisturbed(self._database, namespace, needed=not self._dry_run)
 
-    def _document(self, place: Place, document_id: raw.Value) -> None:
+    def _document(self, place: NamespaceInterval, document_id: raw.Value) -> None:
         """Remove one document's values from history, or its entries."""
         with self._history.find(place.of(document_id), hint=DOCUMENT_TIMELINE) as cursor:
             if self._erasure.trail is Trail.NOTHING:

@@ -18,11 +18,11 @@ from watcher.lake.table import LakeError, quoted
 
 if TYPE_CHECKING:
     from change_history.reconstruct.entries import Reconstructed
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from watcher.lake.table import Table
 
 
-def reconstruct(table: Table, namespace: str, document_id: Any, at: Moment | None) -> Reconstructed | None:
+def reconstruct(table: Table, namespace: str, document_id: Any, at: Instant | None) -> Reconstructed | None:
     """What a document was; None: the table has nothing of it up to then.
 
     Only entries under this very namespace are looked at: not those from before a rename.
@@ -49,7 +49,7 @@ def reconstruct(table: Table, namespace: str, document_id: Any, at: Moment | Non
     return follow(sorted(entries, key=position_of)) if entries else None
 
 
-def _until(at: Moment | None) -> list[str]:
+def _until(at: Instant | None) -> list[str]:
     if at is None:
         return []
     if isinstance(at, Timestamp):

@@ -51,7 +51,7 @@ _MORE = 4
 _VALUES = ["fullDocument", "fullDocumentBeforeChange", "rawUpdateDescription", "updateDescription"]
 
 
-class Form(IntEnum):
+class Projection(IntEnum):
     """How much of an event is asked for."""
 
     WHOLE = 0
@@ -61,12 +61,12 @@ class Form(IntEnum):
     @property
     def images(self) -> bool:
         """Whether pre- and post-images are asked for."""
-        return self is Form.WHOLE
+        return self is Projection.WHOLE
 
     @property
     def stages(self) -> list[dict[str, Any]]:
         """Stages for the end of the stream's pipeline."""
-        if self is not Form.BARE:
+        if self is not Projection.BARE:
             return []
         return [{"$unset": _VALUES}, {"$set": {WITHOUT_VALUES: True}}]
 
@@ -95,7 +95,7 @@ class Portion:
         self._refused_within = 0
         self._light = _AT_FIRST  # events of any size may come
         self.size = usual
-        self.form = Form.WHOLE
+        self.projection = Projection.WHOLE
 
     @property
     def events(self) -> int:
@@ -115,15 +115,15 @@ class Portion:
         if self.size > 1:
             self._refused_within = max(self._refused_within, self.size)
             self.size = max(1, self.size // _FEWER)
-        elif self.form is not Form.BARE:
-            self.form = Form(self.form + 1)
+        elif self.projection is not Projection.BARE:
+            self.projection = Projection(self.projection + 1)
         else:
             return False
         return True
 
     def as_usual(self) -> None:
         """Ask for events as usual again."""
-        self._refused_within, self.size, self.form = 0, self._usual, Form.WHOLE
+        self._refused_within, self.size, self.projection = 0, self._usual, Projection.WHOLE
 
     def served(self, events: int) -> bool:
         """The server has delivered so many events of this portion. True: the stream is to be opened anew, as usual.
@@ -131,7 +131,7 @@ class Portion:
         Smaller portions end when what was refused at first has been read to its end, in whatever form.
         """
         self._refused_within -= events
-        lessened = self.form is not Form.WHOLE and events > 0
-        if lessened or (self.form is Form.WHOLE and self._refused_within <= 0):
+        lessened = self.projection is not Projection.WHOLE and events > 0
+        if lessened or (self.projection is Projection.WHOLE and self._refused_within <= 0):
             self.as_usual()
         return lessened

@@ -35,7 +35,7 @@ from watcher.events import fast_path
 from watcher.stream import damage
 from watcher.stream.batch import Batch, Lost, Position
 from watcher.stream.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
-from watcher.stream.large_events import LARGEST_ID, TOO_LARGE, Form, Portion, leave_out, only_heavy
+from watcher.stream.large_events import LARGEST_ID, TOO_LARGE, Portion, Projection, leave_out, only_heavy
 
 if TYPE_CHECKING:
     from bson import Timestamp
@@ -158,7 +158,11 @@ class Listener:
         self._breaks += 1
         if self._breaks < BREAKS:
             return False
-        if self._breaks == BREAKS and self._portion.form is Form.WHOLE and not self._breaks_on_heavy_events():
+        if (
+            self._breaks == BREAKS
+            and self._portion.projection is Projection.WHOLE
+            and not self._breaks_on_heavy_events()
+        ):
             self._breaks = 0
         return self._breaks >= BREAKS
 
@@ -233,7 +237,7 @@ class Listener:
         if self._left_out_until is not None and batch.position.cluster_time > ClusterTime.of(self._left_out_until):
             self._left_out_until = None
             self.close()
-        form = self._portion.form
+        form = self._portion.projection
         if self._portion.served(len(batch.events)):
             self.close()
             log.warning(
@@ -318,7 +322,7 @@ class Listener:
         stages = [{"$match": self._scope.match()}]
         if self._left_out_until is not None:
             stages.append(leave_out(self._left_out_until))
-        stages += [*self._portion.form.stages, *([SPLIT_STAGE] if self._splits else [])]
+        stages += [*self._portion.projection.stages, *([SPLIT_STAGE] if self._splits else [])]
         return {
             "aggregate": self._target,
             "pipeline": [{"$changeStream": self._stream_options()}, *stages],
@@ -334,7 +338,7 @@ class Listener:
             options["showExpandedEvents"] = True
             if self._raw_updates:
                 options["showRawUpdateDescription"] = True
-            if self._pre_images and self._portion.form.images:
+            if self._pre_images and self._portion.projection.images:
                 options["fullDocumentBeforeChange"] = "whenAvailable"
                 if not self._raw_updates:
                     options["fullDocument"] = "whenAvailable"

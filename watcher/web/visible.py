@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from change_history.query.stats import Stats
     from change_history.reader import Reader
     from change_history.reconstruct.collection import CollectionDocument, CollectionState
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
     from change_history.reconstruct.state import State
     from change_history.seals.finding import Report
     from change_history.stored.event import Change, Event, Transaction
@@ -153,7 +153,7 @@ class VisibleHistory:
         return next(self._noted([shown]))
 
     def gaps(
-        self, namespace: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+        self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Iterator[Event]:
         """The gaps in which visible events can have been lost."""
         if namespace is not None:
@@ -161,7 +161,7 @@ class VisibleHistory:
         found = self._reader.gaps(namespace, since=since, until=until)
         return (gap for each in self._question.each(found) if (gap := self._gap(each)) is not None)
 
-    def stats(self, namespace: str, *, since: Moment | None = None, until: Moment | None = None) -> Stats:
+    def stats(self, namespace: str, *, since: Instant | None = None, until: Instant | None = None) -> Stats:
         """Count what is recorded of one namespace."""
         return self._reader.stats(self.require(namespace), since=since, until=until)
 
@@ -220,7 +220,7 @@ class VisibleHistory:
         self.take(namespace, document_id)
         return found
 
-    def collection(self, namespace: str, at: Moment | None = None) -> CollectionState:
+    def collection(self, namespace: str, at: Instant | None = None) -> CollectionState:
         """A collection as it was. Read its documents by `documents`, which the access log sees."""
         return self._reader.collection(self.require(namespace), at)
 
@@ -231,7 +231,7 @@ class VisibleHistory:
             self.take(document.namespace, document.document_id)
             yield document
 
-    def collection_diff(self, namespace: str, a: Moment | None, b: Moment | None) -> Iterator[Changed]:
+    def collection_diff(self, namespace: str, a: Instant | None, b: Instant | None) -> Iterator[Changed]:
         """The documents of a collection that are different at two points in time."""
         for changed in self._question.each(self._reader.collection_diff(self.require(namespace), a, b)):
             self.take(namespace, changed.document_id)

@@ -16,7 +16,7 @@ from bson import Timestamp
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
     from change_history.stored.event import Event
 
 
@@ -27,7 +27,7 @@ _UINT32 = range(2**32)
 _CLOCKS_DIFFER_S = 60
 
 
-def parse(text: str, zone: tzinfo | None = None, *, now: datetime | None = None) -> Moment:
+def parse(text: str, zone: tzinfo | None = None, *, now: datetime | None = None) -> Instant:
     """Read a time: ISO 8601, a cluster time `seconds:increment`, or words.
 
     Args:
@@ -67,12 +67,12 @@ def _parsed(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     return in_zone(parsed, zone)
 
 
-def seconds(point: Moment) -> float:
+def seconds(point: Instant) -> float:
     """A point in time in seconds since 1970; a cluster time without its increment."""
     return point.timestamp() if isinstance(point, datetime) else float(point.time)
 
 
-def is_future(point: Moment, now: datetime | None = None) -> bool:
+def is_future(point: Instant, now: datetime | None = None) -> bool:
     """Whether it is still to come, more than clocks may differ by."""
     return seconds(point) > (now or datetime.now(UTC)).timestamp() + _CLOCKS_DIFFER_S
 
@@ -139,7 +139,7 @@ def clock_and_exact(point: Timestamp, zone: tzinfo | None) -> str:
     return f"{clock(point, zone)}  {exact(point)}"
 
 
-def typed(point: Moment, zone: tzinfo | None) -> str:
+def typed(point: Instant, zone: tzinfo | None) -> str:
     """A time as it can be typed again and means the same: a wall time with its offset, or `seconds:increment`."""
     return exact(point) if isinstance(point, Timestamp) else wall(point, zone)
 

@@ -32,7 +32,7 @@ Documents = dict[bytes, bytes]
 NAMES = (*COLLECTIONS, "other")
 
 
-class Moment(NamedTuple):
+class StateAt(NamedTuple):
     """What the server had.
 
     Attributes:
@@ -94,7 +94,7 @@ class World:
         self._raw = client.get_database(name, codec_options=RAW)
         self._recording = recording
         self.events: list[bytes] = []
-        self.moments: list[Moment] = []
+        self.moments: list[StateAt] = []
 
     def begin(self) -> None:
         """Drop what there is, and begin with empty collections, whose creation history knows of."""
@@ -119,8 +119,8 @@ class World:
             times = list(dict.fromkeys(ClusterTime.from_payload(stamp) for stamp in stamps))
             if operation.kind != "collection":
                 for time in times[:-1]:
-                    self.moments.append(Moment(time, self._live(time)))
-            self.moments.append(Moment(times[-1], self._live()))
+                    self.moments.append(StateAt(time, self._live(time)))
+            self.moments.append(StateAt(times[-1], self._live()))
 
     def _send(self, command: dict[str, Any]) -> None:
         database = self._client[self._name]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.query.transactions import Name
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
 
 
 ZONE = "cli.zone"
@@ -165,7 +165,7 @@ class Time(Type[Any]):
     def __init__(self, *more_forms: str) -> None:
         self._forms = "\n".join([_TIME_FORMS, *more_forms])
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Instant:
         """Read it, or end with what may be written."""
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]

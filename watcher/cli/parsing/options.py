@@ -2,7 +2,7 @@
 
 @click.command(cls=Command, check=contradictions)
 @window_options
-def log(*, since: Moment | None, until: Moment | None, zone: tzinfo | None) -> None: ...
+def log(*, since: Instant | None, until: Instant | None, zone: tzinfo | None) -> None: ...
 """
 
 from __future__ import annotations

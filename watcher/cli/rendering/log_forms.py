@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from change_history.stored.event import Event
 
 
-class Form:
+class LogFormat:
     """Prints events."""
 
     def watched(self, events: Iterator[RawBSONDocument]) -> Iterator[RawBSONDocument]:
@@ -45,7 +45,7 @@ class Form:
 
 def choose(
     selection: Selection, reverts: Reverts, *, as_json: bool, oneline: bool, stat: bool, zone: tzinfo | None
-) -> Form:
+) -> LogFormat:
     """The form that is asked for. Standard output is made ready for it."""
     session.prepare_output(as_json=as_json)
     if stat:
@@ -57,7 +57,7 @@ _WAITS_S = 0.1
 """So long, in seconds, a line may wait for others to be written with."""
 
 
-def print_all(events: Iterator[RawBSONDocument], form: Form, *, endless: bool) -> bool:
+def print_all(events: Iterator[RawBSONDocument], form: LogFormat, *, endless: bool) -> bool:
     """Print events as they come; whether there were any. A reader that closes the pipe has seen enough.
 
     Args:
@@ -85,7 +85,7 @@ def print_all(events: Iterator[RawBSONDocument], form: Form, *, endless: bool) -
     return found
 
 
-class _Json(Form):
+class _Json(LogFormat):
     def __init__(self, reverts: Reverts) -> None:
         self._reverts = reverts
         self._misleading = 0
@@ -102,7 +102,7 @@ class _Json(Form):
             )
 
 
-class _Text(Form):
+class _Text(LogFormat):
     def __init__(self, selection: Selection, reverts: Reverts, *, oneline: bool, zone: tzinfo | None) -> None:
         from watcher.cli.rendering import events, lines
 
@@ -131,7 +131,7 @@ class _Text(Form):
         return said if event.actor is not None else said + reverts.by(revert)
 
 
-class _Counted(Form):
+class _Counted(LogFormat):
     def __init__(self, selection: Selection, *, as_json: bool, zone: tzinfo | None) -> None:
 
         from change_history.query.summary import Summary

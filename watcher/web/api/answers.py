@@ -21,7 +21,7 @@ _LINES_BYTES = 64 * 1024
 _DIGEST_BYTES = 16
 
 
-class Form(NamedTuple):
+class Representation(NamedTuple):
     """How the client wants its answer.
 
     Attributes:
@@ -45,7 +45,7 @@ class Item(NamedTuple):
     after: str
 
 
-def form_of(request: Request, *, lists: bool) -> Form:
+def form_of(request: Request, *, lists: bool) -> Representation:
     """Choose a form by the header `Accept`: `application/json; mode=canonical` has values in canonical Extended JSON.
 
     Args:
@@ -54,7 +54,7 @@ def form_of(request: Request, *, lists: bool) -> Form:
     Raises:
         watcher.web.problems.Problem: none of what is accepted can be given.
     """
-    best: tuple[float, Form] | None = None
+    best: tuple[float, Representation] | None = None
     for part in (request.headers.get("accept") or "*/*").split(","):
         media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
         said = dict(piece.replace(" ", "").partition("=")[::2] for piece in parameters)
@@ -68,7 +68,7 @@ def form_of(request: Request, *, lists: bool) -> Form:
         if offered is None or quality <= 0 or said.get("mode", "canonical").strip('"') not in {"canonical", "relaxed"}:
             continue
         if best is None or quality > best[0]:
-            best = quality, Form(offered, said.get("mode", "").strip('"') == "canonical")
+            best = quality, Representation(offered, said.get("mode", "").strip('"') == "canonical")
     if best is None:
         offers = f"{JSON} or {NDJSON}" if lists else JSON
         raise problems.Problem(
@@ -79,12 +79,12 @@ def form_of(request: Request, *, lists: bool) -> Form:
     return best[1]
 
 
-def whole(tree: Any, form: Form) -> bytes:
+def whole(tree: Any, form: Representation) -> bytes:
     """An answer that is one JSON object."""
     return (wire.dumps(tree, canonical=form.canonical) + "\n").encode()
 
 
-def page(items: Iterable[Item], form: Form, limit: int, most_bytes: int) -> bytes:
+def page(items: Iterable[Item], form: Representation, limit: int, most_bytes: int) -> bytes:
     """A page of a list: `items`, and `next`, the cursor of the next page; null: there is none.
 
     Args:
@@ -104,7 +104,7 @@ def page(items: Iterable[Item], form: Form, limit: int, most_bytes: int) -> byte
     return body.encode()
 
 
-def lines(items: Iterable[Item], form: Form) -> Iterator[bytes]:
+def lines(items: Iterable[Item], form: Representation) -> Iterator[bytes]:
     """A list line by line, in pieces."""
     piece = bytearray()
     for item in items:
@@ -115,7 +115,7 @@ def lines(items: Iterable[Item], form: Form) -> Iterator[bytes]:
     yield bytes(piece)
 
 
-def respond(request: Request, body: bytes, form: Form) -> Response:
+def respond(request: Request, body: bytes, form: Representation) -> Response:
     """The answer, or that it is still what the client has (`If-None-Match`)."""
     tag = f'W/"{blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()}"'
     headers = {"etag": tag, "vary": "Accept, Authorization, Cookie"}
@@ -125,7 +125,7 @@ def respond(request: Request, body: bytes, form: Form) -> Response:
     return Response(body, headers=headers, media_type=form.content_type)
 
 
-async def streamed(pieces: AsyncIterator[bytes], form: Form) -> Response:
+async def streamed(pieces: AsyncIterator[bytes], form: Representation) -> Response:
     """An answer of any length. It begins with the first piece, so what is wrong until then is said as a problem.
 
     What goes wrong later cuts the connection: a chunked answer without its end is not taken for the whole.

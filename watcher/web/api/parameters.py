@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
 
 MOST_TEXT = 16_384
 """Characters of a parameter."""
@@ -171,7 +171,7 @@ def _event_id(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def moment(text: str) -> Moment:
+def moment(text: str) -> Instant:
     """Read a time; one without a zone is UTC.
 
     Raises:

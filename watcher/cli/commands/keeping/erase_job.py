@@ -20,8 +20,8 @@ from watcher.cli import exit_codes, session
 from watcher.cli.rendering import not_found, terminal
 from watcher.cli.session import CommandError, history_uri, open_client, say
 from watcher.erasure.active import SETTLED_AFTER_S
+from watcher.erasure.intervals import intervals_of
 from watcher.erasure.matching import ever_matched
-from watcher.erasure.places import places
 from watcher.erasure.requests import WORKING, Erasure, Erasures
 from watcher.erasure.values import Trail
 from watcher.erasure.work import Work
@@ -100,7 +100,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
             _say(outcome, as_json=as_json, done=False)
             return
         _may_erase(database)
-        names = [place.namespace for place in places(database, wish.namespace)] if wish.namespace else []
+        names = [place.namespace for place in intervals_of(database, wish.namespace)] if wish.namespace else []
         erasure = erasures.begin(
             wish.namespace,
             documents,
@@ -194,7 +194,7 @@ def _is_there(database: Database[Any], namespace: str, documents: list[raw.Value
     history = database[HISTORY]
     return any(
         history.find_one(place.of(document_id), {"_id": 1}) is not None
-        for place in places(database, namespace)
+        for place in intervals_of(database, namespace)
         for document_id in documents
     )
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Value
+from watcher.cli.parsing.locations import TableLocation, store_option
 from watcher.cli.parsing.options import Command, argument, is_given, option
-from watcher.cli.parsing.places import Place, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_S, _LONGEST_S = 1, 3600
 place_option = click.option(
-    "--to", "place", metavar="PLACE", type=Place(), required=True, help="Folder or s3://… of it."
+    "--to", "place", metavar="PLACE", type=TableLocation(), required=True, help="Folder or s3://… of it."
 )
 _STATUS = (
     "2 wrong usage or settings, or deltalake is not installed, 3 there is no history, 4 the deployment or the store "

@@ -32,7 +32,7 @@ from watcher.words import times
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from watcher.cli.session import Context
     from watcher.lake.follower import Progress
     from watcher.lake.position import Position
@@ -134,7 +134,7 @@ def status(place: str, store: dict[str, str], *, as_json: bool) -> None:
     click.echo(f"up to {_reaches(position)}")
 
 
-def document(place: str, store: dict[str, str], namespace: str, document_id: Any, at: Moment | None) -> bytes:
+def document(place: str, store: dict[str, str], namespace: str, document_id: Any, at: Instant | None) -> bytes:
     """What a document was, from a table."""
     from watcher.lake.as_of import reconstruct
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bson.raw_bson import RawBSONDocument
 
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from config.settings import Settings
     from watcher.leadership.lease import Holder
     from watcher.stream.batch import Position
@@ -104,7 +104,7 @@ class Wish(NamedTuple):
     """Where to. Nothing of it: stay, and take over the options of the settings."""
 
     to_now: bool = False
-    point: Moment | None = None
+    point: Instant | None = None
     token: str | None = None
 
     @property

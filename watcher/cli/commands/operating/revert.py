@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.query.transactions import Name
-    from change_history.reconstruct.point_in_time import PointInTime as Moment
+    from change_history.reconstruct.point_in_time import PointInTime
     from watcher.cli.session import Context
 
 _OF_DOCUMENT = {"namespace": "NS", "document_id": "ID", "fields": "--field", "seen": "--seen"}
@@ -126,12 +126,12 @@ def revert(
     *,
     namespace: str | None,
     document_id: Any,
-    to: Moment | None,
+    to: PointInTime | None,
     undelete: bool,
     fields: tuple[str, ...],
     transaction_name: Name | None,
     partial: bool,
-    seen: Moment | None,
+    seen: PointInTime | None,
     actor: Any,
     reason: str | None,
     force: bool,

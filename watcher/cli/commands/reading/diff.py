@@ -78,7 +78,9 @@ def diff(
     from watcher.cli.commands.reading import diff_job
     from watcher.cli.rendering.states import asked
 
-    form = diff_job.Form.JSON if as_json else diff_job.Form.PATCH if patch else diff_job.Form.TEXT
+    form = (
+        diff_job.OutputFormat.JSON if as_json else diff_job.OutputFormat.PATCH if patch else diff_job.OutputFormat.TEXT
+    )
     with asked(context) as history:
         if ids:
             diff_job.of_document(history, namespace, ids[0], (a, b), form, zone)

@@ -33,7 +33,7 @@ _INDENT = "    "
 _STYLES = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
 
 
-class Form(Enum):
+class OutputFormat(Enum):
     """How differences are printed."""
 
     TEXT = auto()
@@ -46,7 +46,7 @@ def of_document(
     namespace: str,
     document_id: Any,
     at: tuple[PointInTime | None, PointInTime | None],
-    form: Form,
+    form: OutputFormat,
     zone: tzinfo | None,
 ) -> None:
     """Print what is different between two points in time of a document."""
@@ -62,11 +62,11 @@ def of_document(
         say(f"between them: {actors.shares(authors)}")
     states.say_gaps([*one.gaps, *other.gaps], zone)
     _prepare(form)
-    if form is Form.PATCH:
+    if form is OutputFormat.PATCH:
         click.echo(json_patch.dumps(json_patch.between(one.data, other.data)))
         return
     differences = compare(one.data, other.data)
-    if form is Form.JSON:
+    if form is OutputFormat.JSON:
         for difference in differences:
             click.echo(diffs.json_line(difference))
     elif differences:
@@ -77,7 +77,9 @@ def of_document(
         say("no difference")
 
 
-def of_collection(history: Reader, namespace: str, at: tuple[Any, Any], form: Form, zone: tzinfo | None) -> None:
+def of_collection(
+    history: Reader, namespace: str, at: tuple[Any, Any], form: OutputFormat, zone: tzinfo | None
+) -> None:
     """Print what is different between two points in time of a collection.
 
     Raises:
@@ -117,8 +119,8 @@ def _kind(changed: Changed) -> str:
     return "removed" if changed.after is None else "changed"
 
 
-def _prepare(form: Form) -> None:
-    if form is Form.TEXT:
+def _prepare(form: OutputFormat) -> None:
+    if form is OutputFormat.TEXT:
         session.survive_any_character()
     else:
         session.speak_utf8()
@@ -153,4 +155,4 @@ def _patch_printer() -> Callable[[Changed, str], None]:
     return show
 
 
-_PRINTERS = {Form.TEXT: _text_printer, Form.JSON: _json_printer, Form.PATCH: _patch_printer}
+_PRINTERS = {OutputFormat.TEXT: _text_printer, OutputFormat.JSON: _json_printer, OutputFormat.PATCH: _patch_printer}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import tzinfo
 
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from watcher.cli.session import Context
 
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
@@ -141,9 +141,9 @@ def export(
     actor: Any,
     reason: str | None,
     request: Any,
-    since: Moment | None,
-    until: Moment | None,
-    at: Moment | None,
+    since: Instant | None,
+    until: Instant | None,
+    at: Instant | None,
     resume: bool,
     zone: tzinfo | None,
     flatten: bool,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.export.tables import Table
     from change_history.reader import Reader
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from watcher.cli.session import Context
 
 
@@ -62,7 +62,7 @@ class Job:
     format: Format
     selection: Selection
     changes: bool = False
-    at: Moment | None = None
+    at: Instant | None = None
     zone: tzinfo | None = None
     untold: Counter[str] = field(default_factory=Counter)
     gaps: int = 0
@@ -98,7 +98,7 @@ class Job:
     def documents(self, history: Reader) -> Iterator[tuple[Value, bytes | None, str | None]]:
         """The documents as they were: `_id`, the document or None, and why history cannot tell it."""
         documents = source.documents(
-            history, self.selection.namespace or "", self.selection.document_id, cast("Moment", self.at)
+            history, self.selection.namespace or "", self.selection.document_id, cast("Instant", self.at)
         )
         self.gaps = len(documents.gaps)
         for document_id, document, unknown in terminal.counted(documents.found, "exporting"):
@@ -164,7 +164,7 @@ def _begin(part: PartFile, job: Job, *, resume: bool) -> bytes | None:
             raise part_file.NotResumableError(f"{part.path} is of another export (other {other})")
         since, until = (times.parse(about[key]) if about[key] else None for key in ("since", "until"))
         job.selection = replace(job.selection, since=since, until=until)
-        place = part_file.place(part.file, job.format, job.table)
+        place = part_file.resume_point(part.file, job.format, job.table)
         if place.event is not None:
             part.cut(place.size)
             return place.event

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from change_history.query.transactions import Name
     from change_history.reader import Reader
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.event import Transaction
     from watcher.cli.session import Context
 
@@ -144,8 +144,8 @@ def log(
     actor: Any,
     reason: str | None,
     request: Any,
-    since: Moment | None,
-    until: Moment | None,
+    since: Instant | None,
+    until: Instant | None,
     limit: int | None,
     reverse: bool,
     oneline: bool,

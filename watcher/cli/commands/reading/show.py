@@ -9,8 +9,8 @@ import click
 
 from watcher.cli import exit_codes, session
 from watcher.cli.parsing.arguments import AT_HELP, At, DocumentId, Namespace, Query
+from watcher.cli.parsing.locations import TableLocation, store_option
 from watcher.cli.parsing.options import Command, argument, is_given, option, utc_option
-from watcher.cli.parsing.places import Place, store_option
 from watcher.cli.session import CommandError, say
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from change_history.reader import Reader
-    from change_history.reconstruct.point_in_time import Moment, PointInTime
+    from change_history.reconstruct.point_in_time import Instant, PointInTime
     from watcher.cli.session import Context
 
 
@@ -66,7 +66,12 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @option(
     "--bson", "as_bson", is_flag=True, help="Documents as BSON, to the byte, as `bsondump` and `mongorestore` read it."
 )
-@option("--lake", metavar="PLACE", type=Place(), help="Ask the Delta Lake table there, which keeps what has expired.")
+@option(
+    "--lake",
+    metavar="PLACE",
+    type=TableLocation(),
+    help="Ask the Delta Lake table there, which keeps what has expired.",
+)
 @store_option
 @utc_option
 @click.pass_obj
@@ -90,7 +95,7 @@ def show(
     if lake is not None:
         from watcher.cli.commands.keeping import lake_job
 
-        document = lake_job.document(lake, store, namespace, document_id, cast("Moment | None", at))
+        document = lake_job.document(lake, store, namespace, document_id, cast("Instant | None", at))
         _show_one(document, namespace, document_id, _printer(as_json, as_bson, pretty=True))
         return
     with states.asked(context) as history:

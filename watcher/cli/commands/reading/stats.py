@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from change_history import Selection
     from change_history.query.stats import Everything, Stats
     from change_history.reader import Reader
-    from change_history.reconstruct.point_in_time import Moment
+    from change_history.reconstruct.point_in_time import Instant
     from watcher.cli.session import Context
 
 TOP = 10
@@ -59,8 +59,8 @@ def stats(
     context: Context,
     *,
     namespace: str | None,
-    since: Moment | None,
-    until: Moment | None,
+    since: Instant | None,
+    until: Instant | None,
     zone: tzinfo | None,
     top: int,
     by: str | None,

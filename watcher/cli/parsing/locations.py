@@ -13,7 +13,7 @@ _PLACE = re.compile(r"(file|s3|s3a|gs|az|azure|abfs|abfss|adl)://.+|[^:]+")
 _OPTION = re.compile(r"[A-Za-z0-9_]+=.*")
 
 
-class Place(Type[str]):
+class TableLocation(Type[str]):
     """Where a table is: a folder, or a URI of an object store."""
 
     name = "place"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from change_history.bson import raw
 
 
-class Place(NamedTuple):
+class NamespaceInterval(NamedTuple):
     """A stretch of history.
 
     Attributes:
@@ -37,14 +37,14 @@ class Place(NamedTuple):
         return {"namespace": self.namespace, "document_id": is_id(document_id), "_id": ids}
 
 
-def places(database: Database[Any], namespace: str) -> list[Place]:
+def intervals_of(database: Database[Any], namespace: str) -> list[NamespaceInterval]:
     """All of a namespace, and the stretches under other names that renames have joined to it."""
-    found = {Place(namespace): None}
+    found = {NamespaceInterval(namespace): None}
     for incarnation in incarnations_of(database, namespace):
         for former in lineage_of(database, namespace, incarnation.until):
             if former.namespace != namespace:
-                found[Place(former.namespace, former.since, former.until.cluster_time)] = None
-    waiting = [Place(namespace)]
+                found[NamespaceInterval(former.namespace, former.since, former.until.cluster_time)] = None
+    waiting = [NamespaceInterval(namespace)]
     while waiting:
         for later in _later(database, waiting.pop()):
             if later not in found and later.namespace != namespace:
@@ -53,7 +53,7 @@ def places(database: Database[Any], namespace: str) -> list[Place]:
     return list(found)
 
 
-def _later(database: Database[Any], place: Place) -> Iterator[Place]:
+def _later(database: Database[Any], place: NamespaceInterval) -> Iterator[NamespaceInterval]:
     """The stretches under the names that what lies in a place was given."""
     within = {"$gte": Binary(place.since.first_id), "$lte": Binary(place.until.last_id)}
     query = {"namespace": place.namespace, "operation": "rename", "document_id": {"$exists": False}, "_id": within}
@@ -62,4 +62,4 @@ def _later(database: Database[Any], place: Place) -> Iterator[Place]:
         name, since = f"{to.get('db')}.{to.get('coll')}", ClusterTime.from_id(rename["_id"])
         for incarnation in incarnations_of(database, name):
             if incarnation.since == since:
-                yield Place(name, since, incarnation.until.cluster_time)
+                yield NamespaceInterval(name, since, incarnation.until.cluster_time)
