@@ -7,6 +7,7 @@ that was cut off is begun anew.
 from __future__ import annotations
 
 import csv
+import io
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from change_history.bson import extended_json
@@ -191,7 +192,8 @@ class ColumnWriter:
     def __init__(self, file: BinaryIO, schema: Any) -> None:
         self._pa, parquet = arrow()
         self._schema = schema
-        self._writer = parquet.ParquetWriter(file, schema, compression="zstd")
+        kept = _with_statistics(parquet, schema)
+        self._writer = parquet.ParquetWriter(file, schema, compression="zstd", write_statistics=kept)
         self._rows: list[list[Any]] = []
         self._held = 0
 
@@ -223,6 +225,15 @@ class ColumnWriter:
             self._writer.write_table(self._pa.Table.from_arrays(arrays, schema=self._schema))
         self._rows = []
         self._held = 0
+
+
+def _with_statistics(parquet: Any, schema: Any) -> list[str]:
+    """The paths of all columns but those of doubles: statistics leave NaN out, and DuckDB would not find it."""
+    probe = io.BytesIO()
+    parquet.write_metadata(schema, probe)
+    leaves = list(parquet.ParquetFile(probe).schema)
+    doubles = {leaf.path for leaf in leaves if leaf.physical_type == "DOUBLE"}
+    return [leaf.path for leaf in leaves if leaf.path not in doubles]
 
 
 class ParquetWriter:

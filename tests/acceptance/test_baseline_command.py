@@ -58,6 +58,32 @@ def test_removed_history_is_noticed_and_a_baseline_tells_the_documents_again(
     assert watcher(daemon, "baseline", "not.watched").returncode == 3
 
 
+def test_a_baseline_tells_what_apply_ops_wrote_without_an_event(database: Database[Any], daemon: Daemon) -> None:
+    """The command's writes come to no change stream: history would differ from the collection until somebody looks."""
+    users = database["users"]
+    users.insert_many([{"_id": n, "n": 0} for n in (1, 2)])
+    namespace = f"{database.name}.users"
+    daemon.recorded(namespace, 2)
+    for operation in (
+        {"op": "i", "ns": namespace, "o": {"_id": 3, "n": 3}},
+        {"op": "u", "ns": namespace, "o2": {"_id": 1}, "o": {"$v": 2, "diff": {"u": {"n": 7}}}},
+        {"op": "d", "ns": namespace, "o": {"_id": 2}},
+    ):
+        assert database.client.admin.command("applyOps", [operation])["results"] == [True]
+    users.insert_one({"_id": "last"})
+    daemon.recorded(namespace, "last")
+    touched = {"namespace": namespace, "document_id": {"$in": [1, 2, 3]}}
+    assert daemon.database["history"].count_documents(touched) == 2
+
+    taken = watcher(daemon, "baseline", namespace)
+
+    assert taken.returncode == 0, taken.stderr
+    eventually(lambda: daemon.database["baselines"].count_documents({}) == 0, "the baseline")
+    with Reader(daemon.client, daemon.database.name) as history:
+        for n in (1, 2, 3):
+            assert history.as_of(namespace, n, None) == users.find_one({"_id": n}), n
+
+
 def test_an_index_that_removes_history_is_named(
     replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
 ) -> None:

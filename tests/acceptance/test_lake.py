@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -279,6 +280,37 @@ def test_readers_of_delta_tables_read_it(lake: Lake, kept: Database[Any]) -> Non
     assert relation.fetchall() == [("a", 50), ("b", 50)]
     assert frame.height == 100
     assert sorted(table.to_pandas()["field"].unique()) == ["a", "b"]
+
+
+def test_nan_is_found_in_it_by_a_condition(lake: Lake, kept: Database[Any]) -> None:
+    """A reader that believes statistics, which leave NaN out, would show it as another number, or not count it."""
+    first, second = numbered_event(60), numbered_event(61)
+    for event, number in ((first, 1.0), (second, math.nan)):
+        assert "new_value" in event["changes"][0]
+        event["changes"][0]["new_value"] = number
+    kept.history.insert_one(first)
+    lake.once()
+    kept.history.insert_one(second)
+    lake.once()
+    table = Table(lake.place, {})
+    position = table.open()
+    assert position is not None
+
+    def check() -> None:
+        for file in DeltaTable(lake.place).file_uris():
+            relation = duckdb.sql(f"SELECT count(*) FILTER (isnan(new_number)), max(new_number) FROM '{file}'")
+            counted = duckdb.sql(f"SELECT count(*) FROM '{file}' WHERE new_number > 1")
+            assert relation is not None
+            assert counted is not None
+            nans, greatest = relation.fetchall()[0]
+            assert counted.fetchall() == [(nans,)]
+            assert (nans == 1) == (greatest is not None and math.isnan(greatest))
+        assert [row["new_number"] for row in table.select(["new_number"], "new_number = 1")] == [1.0]
+        assert len(table.select(["event"], "new_number > 1")) == 1
+
+    check()
+    assert table.compact(position) > 0
+    check()
 
 
 def test_what_is_wrong_is_said_with_what_to_do(lake: Lake, tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ class Table:
         columns = [*schema_of(tables.CHANGES), pa.field("ordinal", pa.int32()), pa.field("entry", pa.binary())]
         self._schema = pa.schema(columns)
         self._names = [column.name for column in columns]
+        # Statistics leave NaN out: DuckDB and the library itself would not find it, or show it as another number.
+        without = deltalake.ColumnProperties(statistics_enabled="NONE")
+        doubles = {column.name: without for column in columns if column.type == pa.float64()}
+        self._files = deltalake.WriterProperties(compression="ZSTD", column_properties=doubles)
         self._table: DeltaTable | None = None
         self._wrote = False
         self._conflicts = 0
@@ -218,7 +222,9 @@ class Table:
         counts: list[int] = []
 
         def optimize(table: DeltaTable, how: CommitProperties) -> None:
-            found = table.optimize.compact(target_size=_TARGET_BYTES, commit_properties=how)
+            found = table.optimize.compact(
+                target_size=_TARGET_BYTES, commit_properties=how, writer_properties=self._files
+            )
             counts.append(found["numFilesRemoved"] - found["numFilesAdded"])
 
         self._commit(optimize, position)
@@ -296,7 +302,7 @@ class Table:
             data,
             schema_mode="merge",
             commit_properties=how,
-            writer_properties=self._deltalake.WriterProperties(compression="ZSTD"),
+            writer_properties=self._files,
             **({"mode": "append"} if predicate is None else {"mode": "overwrite", "predicate": predicate}),
         )
 
