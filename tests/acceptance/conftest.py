@@ -11,6 +11,10 @@ from pymongo import MongoClient, timeout
 from pymongo.errors import PyMongoError
 
 from tests.support.daemon import Daemon
+from tests.support.pages import driver as driver  # noqa: PLC0414 - fixtures of the tests of pages
+from tests.support.pages import program as program  # noqa: PLC0414
+from tests.support.pages import reader as reader  # noqa: PLC0414
+from tests.support.pages import told as told  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
