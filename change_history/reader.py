@@ -228,11 +228,11 @@ class Reader(History):
         versions = Versions(self._database, event.namespace, to_raw(event.document_id))
         return versions.number(position_at(event.id, event.resume_token))
 
-    def event_named(self, digits: str) -> Event | None:
-        """The first event, whole, whose `_id` begins with these hexadecimal digits."""
+    def events_named(self, digits: str) -> Iterator[Event]:
+        """The events, whole, whose `_id` begins with these hexadecimal digits, in its order."""
         query = transactions.event_query(transactions.EventName(digits))
-        stored = self._collection.find_one(as_query(query), sort=[("_id", 1)])
-        return to_event(whole(self._database, stored)) if stored is not None else None
+        for stored in self._collection.find(as_query(query), sort=[("_id", 1)]):
+            yield to_event(whole(self._database, stored))
 
     @property
     def reverts(self) -> Reverts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from http.client import HTTPConnection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -353,7 +354,8 @@ def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MongoClien
 def running(client: MongoClient[Any]) -> list[Any]:
     """The queries of `watcher serve` that the server is at."""
     found = client.admin.aggregate([{"$currentOp": {}}])
-    return [op for op in found if op.get("appName") == APP_NAME and "aggregate" in op.get("command", {})]
+    commands = {"aggregate", "find", "getMore"}
+    return [op for op in found if op.get("appName") == APP_NAME and commands & op.get("command", {}).keys()]
 
 
 def test_a_client_that_goes_away_stops_its_query(stuck: tuple[MongoClient[Any], str, str], tmp_path: Path) -> None:
@@ -370,6 +372,45 @@ def test_a_client_that_goes_away_stops_its_query(stuck: tuple[MongoClient[Any], 
         eventually(lambda: not running(client), "the query to end")
         assert time.monotonic() - begun < 25
         assert served.get("/api/v1/stats").status == 200  # and nobody else's was stopped
+
+
+@pytest.mark.parametrize("command", ["find"])
+def test_a_client_that_goes_away_stops_a_long_answer(
+    stuck: tuple[MongoClient[Any], str, str], tmp_path: Path, command: str
+) -> None:
+    """Before its first line and in the middle of it, on the server, too."""
+    client, uri, database = stuck
+    history = client[database].history
+    first = history.find_one({"namespace": "slow.orders", "operation": "insert"})
+    assert first is not None
+    head, tail = bytes(first["_id"])[:8], bytes(first["_id"])[8:12]
+    changes = [{"field": "pad", "new_value": "x" * 80_000}]
+    more = [{**first, "_id": Binary(head + tail + n.to_bytes(4, "big")), "changes": changes} for n in range(300)]
+    history.insert_many(more)
+    try:
+        with Served(tmp_path / "log", uri=uri, history_database=database) as served:
+            data = {**STUCK, "failCommands": [command]}
+            client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+            connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
+            connection.request("GET", "/api/v1/events", headers={"accept": "application/x-ndjson"})
+            if command == "getMore":
+                reply = connection.getresponse()
+                connection.sock.settimeout(3)
+                with suppress(TimeoutError):
+                    while reply.read1(1 << 20):
+                        pass
+            eventually(lambda: running(client), "the query to run")
+            begun = time.monotonic()
+            connection.sock.close()
+            connection.close()
+            eventually(lambda: not running(client), "the query to end")
+            assert time.monotonic() - begun < 20
+            client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+            assert served.get("/api/v1/events?limit=1").status == 200
+            assert "Traceback" not in served.log()
+    finally:
+        client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+        history.delete_many({"_id": {"$in": [each["_id"] for each in more]}})
 
 
 def test_an_answer_that_takes_too_long_is_given_up(stuck: tuple[MongoClient[Any], str, str]) -> None:

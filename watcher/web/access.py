@@ -9,6 +9,7 @@ the same words, whatever was asked for.
 from __future__ import annotations
 
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -38,6 +39,8 @@ PUBLIC = PROBES | {"/login", "/logout"}
 STATIC = "/static/"
 
 _BEARER = "bearer "
+_LOOK_S = 1.0
+"""So long at most is somebody told what they may not read any more."""
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -103,6 +106,24 @@ class Access:
         return request.url.scheme == "https"
 
 
+class Holding:
+    """Tells whether whoever is answered may still read what they might when they asked; looks once a second at most."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._access: Access = request.app.state.access
+        self._again = monotonic() + _LOOK_S
+
+    def holds(self) -> bool:
+        """Whether the answer may go on."""
+        now = monotonic()
+        if now < self._again:
+            return True
+        self._again = now + _LOOK_S
+        visitor: Visitor = self._request.state.visitor
+        return self._access.visitor(self._request) == visitor
+
+
 class AccessMiddleware:
     """Lets in who may read, as `request.state.visitor`; answers everybody else."""
 
@@ -136,13 +157,7 @@ class AccessMiddleware:
         if self._access_log is not None:
             self._access_log.refused(request, HTTPStatus.UNAUTHORIZED)
         if path.startswith("/api/") or request.method not in {"GET", "HEAD"}:
-            problem = problems.Problem(
-                HTTPStatus.UNAUTHORIZED,
-                "no-access",
-                "a valid token is needed: Authorization: Bearer … (in Python token=…)",
-                {"WWW-Authenticate": "Bearer"},
-            )
-            await problems.response(problem)(scope, receive, send)
+            await problems.response(problems.no_access())(scope, receive, send)
             return
         query = scope["query_string"].decode("latin-1")
         wanted = quote(path + (f"?{query}" if query else ""), safe="")

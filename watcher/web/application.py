@@ -143,8 +143,9 @@ def create(settings: WebSettings, client: MongoClient[Any], reader: Reader) -> A
 class Door:
     """What every request and every answer passes: the path as it was sent, and the headers that every answer has."""
 
-    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+    def __init__(self, app: Starlette, settings: WebSettings) -> None:
         self._app = app
+        self._own = {route.path for route in app.routes if isinstance(route, Route)}
         self._root = settings.root_path
         self._url_bytes = settings.limits.url_bytes
 
@@ -155,7 +156,9 @@ class Door:
             return
         sent = scope.get("raw_path") or quote(scope["path"]).encode()
         path = sent.partition(b"?")[0].decode("ascii", "replace")
-        if self._root and not path.startswith(self._root + "/"):
+        if path == self._root and path not in self._own:
+            path += "/"
+        elif self._root and not path.startswith(self._root + "/"):
             path = self._root + path
         scope = {**scope, "path": path, "root_path": self._root, "state": {**scope.get("state", {})}}
         answer = _Answer(send)

@@ -24,7 +24,7 @@ from watcher.web.question import ClientGoneError, Question
 from watcher.web.visible import VisibleHistory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 
     from pymongo import MongoClient
     from starlette.requests import Request
@@ -206,7 +206,9 @@ class Asker:
         await self._wait(request, question, answer)
         return _Told(answer.result(), question.documents)
 
-    async def stream(self, request: Request, work: Callable[[VisibleHistory], Iterator[bytes]]) -> AsyncIterator[bytes]:
+    async def stream(
+        self, request: Request, work: Callable[[VisibleHistory], Iterator[bytes]]
+    ) -> AsyncGenerator[bytes]:
         """Ask for an answer of any length, piece by piece; no more of it is read than the client takes.
 
         Begin the answer to the client only after the first piece: what is wrong shows until then.
@@ -233,12 +235,20 @@ class Asker:
             self._leave()
             raise
         answer.add_done_callback(lambda _: pieces.put_nowait(None))
+        gone = asyncio.ensure_future(_gone(request))
+        gone.add_done_callback(lambda _: pieces.put_nowait(None))
+        given = False
         try:
             while (piece := await pieces.get()) is not None:
+                given = True
                 yield piece
                 room.release()
-            answer.result()
+            if answer.done():
+                answer.result()
+            elif not given:
+                raise ClientGoneError
         finally:
+            gone.cancel()
             if not answer.done():
                 await asyncio.shield(loop.run_in_executor(self._killer, question.cancel, self._client))
 

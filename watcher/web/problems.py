@@ -57,6 +57,16 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         self.more = dict(more or {})
 
 
+def no_access() -> Problem:
+    """Nobody who may read asks."""
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "no-access",
+        "a valid token is needed: Authorization: Bearer … (in Python token=…)",
+        {"WWW-Authenticate": "Bearer"},
+    )
+
+
 def not_found() -> Problem:
     """What does not exist, and what somebody may not read: the same words."""
     return Problem(HTTPStatus.NOT_FOUND, "not-found", "nothing is recorded of this")

@@ -152,6 +152,12 @@ class VisibleHistory:
             raise problems.not_found()
         return next(self._noted([shown]))
 
+    def event_named(self, digits: str) -> Event | None:
+        """The first event whose id begins with these hexadecimal digits, as if there were none but the visible ones."""
+        found = (self.shown(event) for event in self._question.each(self._reader.events_named(digits)))
+        first = next((event for event in found if event is not None), None)
+        return next(self._noted([first])) if first is not None else None
+
     def gaps(
         self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Iterator[Event]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from bson import Binary, Decimal128, Int64, ObjectId
 
 from change_history import Selection
-from change_history.bson import extended_json
-from change_history.bson.values import ABSENT, to_raw
+from change_history.bson.values import ABSENT
 from change_history.query import transactions
 from change_history.stored.event import to_event
 from watcher.cli.parsing import arguments
 from watcher.cli.rendering import event_words
-from watcher.words import literals, times, value_text
+from watcher.words import meanings, times, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,8 +99,10 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
         yield others(namespace, namespaces)
         return
     if document_id is not ABSENT and not history.knows(namespace, document_id):
-        for other in _first_number(other for other in look_alikes(document_id) if history.knows(namespace, other)):
-            yield f"There is an id of another type, {_kind(other)}: watcher log {namespace} {argument(other)}"
+        for other in _first_number(
+            other for other in meanings.look_alikes(document_id) if history.knows(namespace, other)
+        ):
+            yield f"There is an id of another type, {_kind(other)}: watcher log {namespace} {meanings.argument(other)}"
         return
     if selection.field is not None and (near := _near_fields(history, selection, selection.field)):
         yield f"There are changes of: {', '.join(map(value_text.printable, near))}."
@@ -111,14 +110,14 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
         yield hint
     yield from _values_of_other_types(history, selection)
     if document_id is not ABSENT:
-        yield f"The document has other history: watcher log {namespace} {argument(document_id)}"
+        yield f"The document has other history: watcher log {namespace} {meanings.argument(document_id)}"
 
 
 def _actors(history: Reader, selection: Selection) -> Iterator[str]:
     """Actors that are called nearly so, or that look the same and are of another type."""
     for name, option in (("actor", "by"), ("request", "request")):
         for other in _found(history, selection, name):
-            yield f"There is one of another type, {_kind(other)}: --{option} {argument(other)}"
+            yield f"There is one of another type, {_kind(other)}: --{option} {meanings.argument(other)}"
     if selection.actor is None:
         return
     known = history.actors()
@@ -143,12 +142,12 @@ def _values_of_other_types(history: Reader, selection: Selection) -> Iterator[st
     for option in ("changed_from", "changed_to"):
         for other in _found(history, selection, option):
             name = option.replace("_", "-")
-            yield f"There is a value of another type, {_kind(other)}: --{name} {argument(other)}"
+            yield f"There is a value of another type, {_kind(other)}: --{name} {meanings.argument(other)}"
 
 
 def _found(history: Reader, selection: Selection, condition: str) -> Iterator[Any]:
     """Values that look the same as that of a condition, with which something is found."""
-    alike = look_alikes(getattr(selection, condition))
+    alike = meanings.look_alikes(getattr(selection, condition))
     return _first_number(
         other
         for other in alike
@@ -166,48 +165,13 @@ def _first_number(values: Iterable[Any]) -> Iterator[Any]:
         numbers = numbers or number
 
 
-def look_alikes(value: Any) -> Iterator[Any]:
-    """Values of other types that look the same to a person."""
-    if isinstance(value, ObjectId | int | float) and not isinstance(value, bool):
-        yield str(value)
-    if isinstance(value, float):
-        yield Decimal128(str(value))  # prices: 19.99 is another number than the double nearest to it
-    if type(value) is str:
-        if ObjectId.is_valid(value):
-            yield ObjectId(value)
-        if value.lstrip("-").isdecimal():
-            yield int(value)
-            yield Int64(value)
-        yield from _spelled(value)
-    if isinstance(value, datetime | Decimal128):
-        yield value_text.text_of(value) if isinstance(value, datetime) else str(value)
-    if isinstance(value, Binary) and len(value) == _UUID_BYTES:
-        yield str(UUID(bytes=bytes(value)))
-        yield from (Binary(bytes(value), subtype) for subtype in _UUID_SUBTYPES if subtype != value.subtype)
-
-
-def _spelled(text: str) -> Iterator[Any]:
-    """What a string may be meant to be: a UUID without more, a date without the milliseconds."""
-    with suppress(ValueError):
-        digits = UUID(text).bytes
-        yield from (Binary(digits, subtype) for subtype in _UUID_SUBTYPES)
-    with suppress(ValueError, OverflowError):
-        when = datetime.fromisoformat(text)
-        yield (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
-    with suppress(ValueError, ArithmeticError):
-        yield float(text)
-        yield Decimal128(text)
-
-
 def _kind(value: Any) -> str:
     """The type of a value, as people call it."""
     if isinstance(value, Binary):
-        return "a UUID" if value.subtype in _UUID_SUBTYPES else "binary data"
+        return "a UUID" if value.subtype in meanings.UUID_SUBTYPES else "binary data"
     return next(name for kind, name in _KINDS.items() if isinstance(value, kind))
 
 
-_UUID_BYTES = 16
-_UUID_SUBTYPES = (4, 3)
 _KINDS: dict[type, str] = {
     str: "a string",
     bool: "a boolean",
@@ -224,12 +188,3 @@ _KINDS: dict[type, str] = {
 def _with_kind(value: Any) -> str:
     kind = {str: "a string", int: "an integer", float: "a double"}.get(type(value))
     return value_text.text_of(value, _MOST_CELLS) + (f" ({kind})" if kind else "")
-
-
-def argument(value: Any) -> str:
-    """How to type an id or a value so that a shell passes it and `literals` reads it."""
-    bare = str(value)
-    if value_text.is_plain_word(bare) and to_raw(literals.value(bare)) == to_raw(value):
-        return bare
-    quoted = extended_json.dumps(value).replace("'", "'\\''")
-    return f"'{quoted}'"

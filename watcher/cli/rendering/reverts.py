@@ -20,9 +20,9 @@ from change_history.query import transactions
 from change_history.stored.event import Transaction
 from change_history.stored.names import ABANDONED, DONE
 from watcher.cli import session
-from watcher.cli.rendering import actors, diffs, events, not_found, states
+from watcher.cli.rendering import actors, diffs, events, states
 from watcher.cli.rendering.lines import Line, standard_output
-from watcher.words import times, value_text
+from watcher.words import meanings, times, value_text
 from watcher.words.value_text import printable
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def nothing(found: Revert, wish: Wish, zone: tzinfo | None) -> str:
     elif wish.undelete:
         why = "the document is there"
     elif all(document.after is None for document in found.documents):
-        subject = states.command(wish.namespace, not_found.argument(wish.document_id))
+        subject = states.command(wish.namespace, meanings.argument(wish.document_id))
         why = f"the document was not there at {goal(found.to, zone)}, and is not there now"
         return f"There is nothing to put back: {why}. If it was deleted: watcher revert {subject} --undelete"
     else:
@@ -146,13 +146,13 @@ def command(wish: Wish, found: Revert) -> str:
         words = ["--transaction", f"{name.digits}{number}"]
         words += ["--partial"] if wish.partial else []
     else:
-        words = [shlex.quote(wish.namespace), not_found.argument(wish.document_id)]
+        words = [shlex.quote(wish.namespace), meanings.argument(wish.document_id)]
         words += ["--undelete"] if wish.undelete else ["--to", times.typed_exactly(found.to)]
         for field in wish.fields:
             words += ["--field", shlex.quote(field)]
         seen = wish.seen if wish.seen is not None else found.seen
         words += ["--seen", times.typed_exactly(seen)] if seen is not None else []
-    words += ["--actor", not_found.argument(wish.actor)] if wish.actor is not None else []
+    words += ["--actor", meanings.argument(wish.actor)] if wish.actor is not None else []
     words += ["--reason", shlex.quote(wish.reason)] if wish.reason is not None else []
     return " ".join(["watcher revert", *words, *_options(wish), "--yes"])
 

@@ -30,7 +30,7 @@ from change_history.stored.order import BEGINNING
 from watcher.cli import exit_codes
 from watcher.cli.rendering import actors, event_words, not_found
 from watcher.cli.session import CommandError, say, until_closed
-from watcher.words import times
+from watcher.words import meanings, times
 from watcher.words.value_text import printable, text_of
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def unknown(state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
 
 def unversioned(history: Reader, namespace: str, document_id: Any, zone: tzinfo | None) -> str:
     """What to say of a document that has no entry under a name, and is asked for by the number of one."""
-    arrival = _arrival(history, namespace, BEGINNING, not_found.argument(document_id), zone)
+    arrival = _arrival(history, namespace, BEGINNING, meanings.argument(document_id), zone)
     if not arrival:
         return not_found.message(history, Selection(namespace, document_id), zone)
     return "\n".join([f"{named(namespace, document_id)}: no version of it is recorded under this name.", *arrival])
@@ -179,7 +179,7 @@ def nothing(history: Reader, collection: CollectionState, zone: tzinfo | None) -
 
 
 def _absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo | None) -> Iterator[str]:
-    of, argument = named(state.namespace, state.document_id), not_found.argument(state.document_id)
+    of, argument = named(state.namespace, state.document_id), meanings.argument(state.document_id)
     ended = state.ended_by
     if ended is not None and ended.document_id is ABSENT:
         yield f"{of} was not there any more."

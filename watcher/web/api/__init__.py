@@ -67,7 +67,7 @@ def _answering(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
                 found = endpoint.work(history, asked)
                 return answers.lines(islice(found, given.get("limit")), form)
 
-            return await answers.streamed(asker.stream(request, items), form)
+            return await answers.streamed(request, asker.stream(request, items), form)
 
         def write(history: VisibleHistory) -> bytes:
             found: Any = endpoint.work(history, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,9 +11,10 @@ from starlette.responses import Response, StreamingResponse
 
 from change_history.http import wire
 from watcher.web import problems
+from watcher.web.access import Holding
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from starlette.requests import Request
 
@@ -125,18 +127,24 @@ def respond(request: Request, body: bytes, form: Representation) -> Response:
     return Response(body, headers=headers, media_type=form.content_type)
 
 
-async def streamed(pieces: AsyncIterator[bytes], form: Representation) -> Response:
+async def streamed(request: Request, pieces: AsyncGenerator[bytes, None], form: Representation) -> Response:
     """An answer of any length. It begins with the first piece, so what is wrong until then is said as a problem.
 
     What goes wrong later cuts the connection: a chunked answer without its end is not taken for the whole.
     """
+    access = Holding(request)
     first = await anext(pieces, b"")
+    headers = {"vary": "Accept, Authorization, Cookie"}
+    if request.method == "HEAD":
+        await pieces.aclose()
+        return Response(media_type=form.content_type, headers=headers)
 
-    async def all_of_them() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
+    async def all_of_them() -> AsyncGenerator[bytes, None]:
+        async with aclosing(pieces):
+            yield first
+            async for piece in pieces:
+                if not access.holds():
+                    raise problems.no_access()
+                yield piece
 
-    return StreamingResponse(
-        all_of_them(), media_type=form.content_type, headers={"vary": "Accept, Authorization, Cookie"}
-    )
+    return StreamingResponse(all_of_them(), media_type=form.content_type, headers=headers)

@@ -30,6 +30,7 @@ from change_history.query import gaps
 from change_history.query.selection import Selection
 from watcher.errors import Verdict, classify, name_of
 from watcher.web import problems
+from watcher.web.access import Holding
 from watcher.web.api import parameters as p
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from change_history.reader import Reader
     from change_history.stored.event import Event
-    from watcher.web.access import Access
     from watcher.web.access_log import AccessLog
     from watcher.web.asking import Asker
     from watcher.web.visible import VisibleHistory
@@ -53,9 +53,8 @@ _WAITING = 2000
 """So many events may wait for one slow follower; then it is let go, and comes back."""
 _HEARTBEAT_S = 15.0
 _AGAIN_S = 1.0
-_ACCESS_S = 1.0
-"""So long at most is somebody told what they may not read any more."""
 _RETRY_MS = 2000
+_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _OPENING_S = 10.0
 
 ID = p.Parameter("id", f"Only this document of `namespace`. {p.ID.description}", p.ID.read, "a document's id")
@@ -206,7 +205,7 @@ class Hub:
             after: the last event that it has from this hub, and its kind; None: none.
 
         Returns:
-            What was handed out since then, and remembered; None: that is not known.
+            That event and what was handed out since, if it is remembered; None: it is not.
 
         Raises:
             watcher.web.problems.Problem: the history cannot be followed at the moment.
@@ -227,7 +226,7 @@ class Hub:
             return None
         its = (each.number for each in self._remembered if (each.kind, bytes(each.event.id)) == after)
         number = next(its, None)
-        return [sent for sent in self._remembered if sent.number > number] if number is not None else None
+        return [sent for sent in self._remembered if sent.number >= number] if number is not None else None
 
     def leave(self, follower: Follower) -> None:
         """Hand nothing to a follower any more."""
@@ -317,15 +316,16 @@ async def follow(request: Request) -> Response:
         who = {name: given.get(name) for name in _OF_ACTOR}
         return Selection(namespace, document_id, given.get("field"), operations=given.get("operation", ()), **who)
 
+    if request.method == "HEAD":
+        await asker.ask(request, choose)
+        return Response(media_type=MEDIA_TYPE, headers=_HEADERS)
     last = _last_event_id(request.headers.get("last-event-id", ""))
     follower = Follower(await asker.ask(request, choose))
     known = await hub.join(follower, last[1:] if last is not None and last[0] == hub.name else None)
     canonical = given.get("mode") == "canonical"
     feed = _Feed(request, hub, follower, canonical=canonical)
     events = feed.all(known, last[2] if last is not None else None, given.get("recorded", 0))
-    return StreamingResponse(
-        events, media_type=MEDIA_TYPE, headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-    )
+    return StreamingResponse(events, media_type=MEDIA_TYPE, headers=_HEADERS)
 
 
 class _Feed:
@@ -337,23 +337,28 @@ class _Feed:
         self._follower = follower
         self._canonical = canonical
         self._asker: Asker = request.app.state.asker
-        self._access: Access = request.app.state.access
+        self._access = Holding(request)
         self._access_log: AccessLog | None = request.app.state.access_log
 
     async def all(self, known: list[Sent] | None, after: bytes | None, recorded: int) -> AsyncIterator[bytes]:
         """What is known, what is recorded, then what is new."""
         try:
             yield f"retry: {_RETRY_MS}\n\n".encode()
-            seen: set[bytes] = set()
+            if known is not None and await self._shown(known[0]) is None:
+                known = None  # what they may not read is not remembered for them either
+            seen: deque[bytes] = deque(maxlen=2 * _WAITING)  # more of them cannot wait already
             if known is None and (after is not None or recorded):
                 async for event in self._recorded(after, recorded):
-                    seen.add(bytes(event.id))
+                    if not self._access.holds():
+                        return
+                    seen.append(bytes(event.id))
                     yield message(self._hub.name, _OF_HISTORY, event, canonical=self._canonical)
-            for sent in known or ():
+            for sent in known[1:] if known is not None else ():
                 if self._follower.concerns(sent) and (told := await self._told(sent)) is not None:
                     yield told
+            had = frozenset(seen)
             async for some in self._new():
-                new = [each for each in some if each.event.id not in seen]
+                new = [each for each in some if each.event.id not in had]
                 messages = [told for each in new if (told := await self._told(each)) is not None]
                 yield b"".join(messages) if messages else b":\n\n"
         finally:
@@ -361,36 +366,37 @@ class _Feed:
 
     async def _new(self) -> AsyncIterator[list[Sent]]:
         """What is handed out; nothing now and then; ends when the follower is let go, or may not read any more."""
-        queue, loop = self._follower.queue, asyncio.get_running_loop()
-        again = 0.0
+        queue = self._follower.queue
         while True:
             waiting = [await queue.get()]
             while not queue.empty():
                 waiting.append(queue.get_nowait())
-            if loop.time() >= again:
-                if self._access.visitor(self._request) != self._request.state.visitor:
-                    return
-                again = loop.time() + _ACCESS_S
+            if not self._access.holds():
+                return
             yield [each for each in waiting if isinstance(each, Sent)]
             if None in waiting:
                 return
 
     async def _told(self, sent: Sent) -> bytes | None:
-        """An event as this follower may read it; None: not at all."""
-        visitor, event = self._request.state.visitor, sent.event
-        if not visitor.reads_everything:
-            shown = (
-                await self._asker.ask(self._request, lambda history: history.shown(event))
-                if gaps.is_operation(event.operation)
-                else self._asker.visible(visitor).shown(event)
-            )
-            if shown is None:
-                return None
-            if shown is not event:
-                return message(self._hub.name, sent.kind, shown, canonical=self._canonical)
+        """An event as it is sent to this follower; None: not at all."""
+        event = sent.event
+        shown = await self._shown(sent)
+        if shown is None:
+            return None
+        if shown is not event:
+            return message(self._hub.name, sent.kind, shown, canonical=self._canonical)
         if self._access_log is not None and event.document_id is not ABSENT:
             self._access_log.note(self._request, [(event.namespace, event.document_id)])
         return sent.message(self._hub.name, canonical=self._canonical)
+
+    async def _shown(self, sent: Sent) -> Event | None:
+        """An event as this follower may read it; None: not at all."""
+        visitor, event = self._request.state.visitor, sent.event
+        if visitor.reads_everything:
+            return event
+        if gaps.is_operation(event.operation):
+            return await self._asker.ask(self._request, lambda history: history.shown(event))
+        return self._asker.visible(visitor).shown(event)
 
     async def _recorded(self, after: bytes | None, recorded: int) -> AsyncIterator[Event]:
         """What is recorded since an event, oldest first, or the last events; read in a thread, piece by piece."""

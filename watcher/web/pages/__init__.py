@@ -129,7 +129,9 @@ async def login(request: Request) -> Response:
             wanted = request.query_params.get("next", "/")
             local = wanted if wanted.startswith("/") and not wanted.startswith(("//", "/\\")) else "/"
             answer = RedirectResponse(root + local, HTTPStatus.SEE_OTHER)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=access.is_secure(request))
+            answer.set_cookie(
+                COOKIE, token, httponly=True, samesite="strict", secure=access.is_secure(request), path=root or "/"
+            )
             return answer
         wrong = True
     links.ROOT.set(root)
@@ -139,6 +141,7 @@ async def login(request: Request) -> Response:
 
 async def logout(request: Request) -> Response:
     """Forget the token."""
-    answer = RedirectResponse(f"{request.scope.get('root_path', '')}/login", HTTPStatus.SEE_OTHER)
-    answer.delete_cookie(COOKIE)
+    root = request.scope.get("root_path", "")
+    answer = RedirectResponse(f"{root}/login", HTTPStatus.SEE_OTHER)
+    answer.delete_cookie(COOKIE, path=root or "/")
     return answer

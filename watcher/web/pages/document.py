@@ -19,11 +19,11 @@ from change_history.query.transactions import event_name
 from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.event import path_of
-from watcher.cli.rendering import not_found
 from watcher.web import problems
 from watcher.web.pages import links, said, values
 from watcher.web.pages.look import Elsewhere, Page
 from watcher.web.pages.tree import Marks, Tree, changed, flat, marks
+from watcher.words import meanings
 from watcher.words.value_text import is_plain_word, printable
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ def _leaves_of(value: Any) -> Iterable[Any]:
 def undelete_command(namespace: str, document_id: Any) -> str | None:
     """The command that brings a deleted document back; None: its `_id` is too long to be typed."""
     shown = namespace if is_plain_word(namespace) else "'" + printable(namespace).replace("'", "'\\''") + "'"
-    argument = not_found.argument(document_id)
+    argument = meanings.argument(document_id)
     return f"watcher revert {shown} {argument} --undelete" if len(argument) < links.LONGEST_ID else None
 
 

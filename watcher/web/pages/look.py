@@ -128,10 +128,10 @@ class Look:
             said = None
         if not isinstance(said, transactions.EventName):
             raise problems.wrong_request("An event is named by the hexadecimal digits that its id begins with.")
-        found = self.reader.event_named(said.digits)
+        found = self.history.event_named(said.digits)
         if found is None:
             raise problems.not_found()
-        return self.history.event(bytes(found.id))
+        return found
 
     def number(self, name: str, default: int, most: int) -> int:
         """A whole number that is given under a name, from 0 to the most there can be."""

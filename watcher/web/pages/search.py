@@ -15,12 +15,11 @@ from change_history.query import backwards, briefs
 from change_history.reconstruct.reads import is_id
 from change_history.stored.names import DOCUMENT_TIMELINE
 from change_history.stored.reading import as_query
-from watcher.cli.rendering import not_found
 from watcher.web import problems
 from watcher.web.pages import links, said
 from watcher.web.pages.lists import _before, visible, written
 from watcher.web.pages.look import Elsewhere, Page
-from watcher.words import literals
+from watcher.words import literals, meanings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -114,7 +113,7 @@ def meant(text: str) -> list[Any]:
         raise problems.wrong_request(f"The value cannot be read: {error}.") from error
     found: list[Any] = []
     seen = set()
-    for each in [first, text, *not_found.look_alikes(first)]:
+    for each in [first, text, *meanings.look_alikes(first)]:
         try:
             key = to_raw(each)
         except (ValueError, BSONError, OverflowError, RecursionError):
@@ -159,10 +158,8 @@ def _event_named(look: Look, text: str) -> str | None:
     digits = text.strip().lower()
     if len(digits) not in _ID_DIGITS or any(digit not in "0123456789abcdef" for digit in digits):
         return None
-    found = look.reader.event_named(digits)
-    if found is None or look.history.shown(found) is None:
-        return None
-    return links.of_event(found)
+    found = look.history.event_named(digits)
+    return links.of_event(found) if found is not None else None
 
 
 def across(look: Look) -> Answer:

@@ -30,7 +30,7 @@ from watcher.cli.parsing import arguments
 from watcher.cli.rendering import not_found, reverts, states
 from watcher.cli.session import CommandError, history_uri, open_client, say, until_closed
 from watcher.embedded.server import find_running
-from watcher.words import times
+from watcher.words import meanings, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,7 +220,7 @@ def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
     """
     if not any(document.writes and document.after is None for document in found.documents):
         return
-    subject = states.command(wish.namespace, not_found.argument(wish.document_id))
+    subject = states.command(wish.namespace, meanings.argument(wish.document_id))
     raise CommandError(
         f"--to {wish.to} is version {found.to} by now, at which the document was not there: it would be deleted. "
         "Numbers below zero are counted from the newest version, and every revert adds one.\n"
@@ -233,7 +233,7 @@ def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
 def _with_its_collection(wish: Wish, event: Event, zone: tzinfo | None) -> str:
     of = states.named(wish.namespace, wish.document_id)
     before = states.just_before(event.cluster_time)
-    subject = states.command(wish.namespace, not_found.argument(wish.document_id))
+    subject = states.command(wish.namespace, meanings.argument(wish.document_id))
     return (
         f"{of} was not deleted: it went with its collection, {states.of_event(event, zone)}.\n"
         f"To bring it back as it was then: watcher revert {subject} --to {times.exact(before)}"
