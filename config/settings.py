@@ -314,11 +314,24 @@ def load(config_file: Path | None = None, **overrides: Any) -> Settings:
                 f"{sources.PREFIX}REDACT_KEY is missing: {','.join(hashing)} needs a key, without which a digest "
                 "tells what can be guessed. Make one with `openssl rand -hex 32`, and keep it with the other secrets"
             )
+    if settings is not None and settings.seal is Seal.ON and settings.seal_key_file is not None:
+        found += _key_problems(settings.seal_key_file)
     if found or settings is None:
         # Without the cause: pydantic's error holds what was read, secrets too.
         raise SettingsError(found) from None
     settings._origins.update(gathered.origins)  # noqa: SLF001 - private to the readers, not to their maker
     return settings
+
+
+def _key_problems(file: Path) -> list[str]:
+    """What is wrong with the key to sign seals with: known before any server is asked."""
+    from change_history.seals.seal import SealKeyError, load_key
+
+    try:
+        load_key(file)
+    except SealKeyError as error:
+        return [f"{sources.PREFIX}SEAL_KEY_FILE: {error}"]
+    return []
 
 
 class Described(NamedTuple):

@@ -292,7 +292,7 @@ def test_a_key_or_a_file_that_cannot_be_used_is_refused_at_the_door(
     monkeypatch.setenv("WATCHER_HTTP_PORT", "0")
     monkeypatch.setenv("WATCHER_SEAL_KEY_FILE", str(tmp_path / "missing.pem"))
     refused = subprocess.run([sys.executable, "-m", "watcher", command], capture_output=True, text=True, check=False)
-    assert refused.returncode == exit_codes.FATAL, refused.stderr
+    assert refused.returncode == exit_codes.USAGE, refused.stderr
     assert "missing.pem cannot be read" in refused.stderr
 
     monkeypatch.delenv("WATCHER_SEAL_KEY_FILE")

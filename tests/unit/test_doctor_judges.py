@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from bson import Timestamp
 
 from change_history.redaction import Rule as Redaction
+from change_history.seals.seal import Seal, Sealed
 from config.ages import Rule as Retention
 from config.ages import seconds
 from config.settings import PreImages
@@ -24,6 +26,7 @@ from watcher.doctor import (
     oplog,
     pre_images,
     privileges,
+    seals,
 )
 from watcher.doctor.features import Features
 from watcher.doctor.finding import Finding, Status, could_not
@@ -250,3 +253,50 @@ def test_an_installation_without_the_fast_path_is_told_what_to_install() -> None
     found = installation.judge(compiled=False)
     assert found.status is WARNING
     assert "gcc python3-dev" in found.remedy
+
+
+def standing(last: Sealed | None, age_s: float = 20, notes: int = 0, **said: bool) -> seals.Standing:
+    """How sealing stands: by default on, without a key, and with something to seal."""
+    return seals.Standing(
+        said.get("sealing", True), said.get("signs", False), last, age_s, said.get("unsealed", True), notes
+    )
+
+
+def a_seal(**said: Any) -> Sealed:
+    """The seventh seal of a history."""
+    seal = Seal(7, "", "", 1, time="2026-01-01T00:00:00.000+00:00", **said)
+    return Sealed(seal, seal.text(), "", "")
+
+
+@pytest.mark.parametrize(
+    ("how", "statuses", "word"),
+    [
+        (standing(None, notes=3, sealing=False), [], ""),
+        (standing(None, notes=5000, sealing=False), [WARNING], "notes"),
+        (standing(a_seal(), 9, sealing=False, unsealed=False), [WARNING], "WATCHER_SEAL is off"),
+        (standing(None), [WARNING], "ever sealed"),
+        (standing(None, unsealed=False), [OK], "nothing is recorded"),
+        (standing(a_seal()), [OK], "seal 7"),
+        (standing(a_seal(), 4000, unsealed=False), [OK], "seal 7"),
+        (standing(a_seal(), 4000), [WARNING], "1.1 h old"),
+        (standing(a_seal(key="ab")), [PROBLEM, OK], "are not"),
+        (standing(a_seal(key="ab"), signs=True), [OK], "signed"),
+    ],
+)
+def test_sealing_that_has_stopped_does_not_go_unnoticed(how: seals.Standing, statuses: list[Status], word: str) -> None:
+    """Nobody looks at seals until they are needed."""
+    found = list(seals.judge(how))
+    assert [each.status for each in found] == statuses
+    assert not word or re.search(word, found[0].said)
+    assert all(each.remedy or each.status is OK for each in found)
+
+
+def test_a_key_that_others_can_read_is_pointed_out(tmp_path: Path) -> None:
+    """They can sign a history of their own."""
+    file = tmp_path / "key.pem"
+    file.touch(0o600)
+    assert seals.judge_key(file) is None
+    file.chmod(0o640)
+    found = seals.judge_key(file)
+    assert found is not None
+    assert "chmod 600" in found.remedy

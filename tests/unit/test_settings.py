@@ -267,3 +267,11 @@ def test_a_secret_that_is_no_file_of_the_folder_is_refused(
         (secrets / "watcher_stream").mkdir()
 
     assert problems() == [f"WATCHER_SECRETS_DIR: {secrets / 'watcher_stream'} is {said}"]
+
+
+def test_a_key_that_cannot_sign_is_told_with_all_else_that_is_wrong(tmp_path: Path) -> None:
+    """Not after the servers have come up; and not to those who seal nothing."""
+    missing = tmp_path / "missing.pem"
+    (said,) = problems(seal="on", seal_key_file=str(missing))
+    assert said.startswith(f"WATCHER_SEAL_KEY_FILE: {missing} cannot be read")
+    assert load(seal_key_file=str(missing)).seal_key_file == missing

@@ -20,6 +20,7 @@ from watcher.doctor import (
     pre_images,
     privileges,
     reach,
+    seals,
 )
 from watcher.doctor.finding import Status, could_not, unchecked
 from watcher.doctor.subject import HISTORY, WATCHED
@@ -78,6 +79,7 @@ CHECKS = (
     Check(history.TTL, _HISTORY, history.expiring),
     Check(history.BEGINNINGS, _HISTORY, history.beginnings),
     Check(history.COMPLETE, _HISTORY, history.complete),
+    Check(seals.NAME, _HISTORY, seals.check),
     Check(actors.NAME, _BOTH, actors.check),
 )
 
