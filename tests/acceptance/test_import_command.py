@@ -146,6 +146,39 @@ def test_history_imported_under_other_rules_comes_in_once_and_without_its_secret
     assert b"ecret" not in b"".join(stored.find_raw_batches({}))
 
 
+@pytest.mark.parametrize("trail", ["fields", "times"])
+def test_an_erased_entry_confirms_no_guess_and_does_not_come_in_again(
+    database: Database[Any], daemon: Daemon, trail: str
+) -> None:
+    """Neither by the digest in its `_id`, which was of the values."""
+    items = [
+        change(1, "email", old_value="old-secret@x", new_value="new-secret@x"),
+        change(2, "name", new_value="Secret"),
+    ]
+    database.users.insert_many([{"_id": each, "history": {"changes": items}} for each in (1, 2)])
+    namespace, stored = f"{database.name}.users", daemon.database.imported
+
+    def imported() -> tuple[int, int]:
+        done = watcher(daemon, "import", namespace, "--field", "history.changes", "--yes", "--json")
+        told = json.loads(done.stdout)
+        return told["imported"], told["known"]
+
+    assert imported() == (4, 0)
+    before = {each["_id"] for each in stored.find({"document_id": 1})}
+    untouched = sorted(stored.find_raw_batches({"document_id": 2}))
+    database.users.delete_one({"_id": 1})
+    erased = watcher(daemon, "erase", namespace, "1", "--trail", trail, "--reason", "on request", "--yes")
+    assert erased.returncode == 0, erased.stderr
+    after = {each["_id"] for each in stored.find({"document_id": 1})}
+    assert not before & after
+    assert {each[:8] for each in before} == {each[:8] for each in after}
+    assert sorted(stored.find_raw_batches({"document_id": 2})) == untouched
+
+    database.users.insert_one({"_id": 1, "history": {"changes": items}})
+    assert imported() == (0, 4)
+    assert b"ecret" not in b"".join(stored.find_raw_batches({"document_id": 1}))
+
+
 def test_differences_that_look_alike_under_rules_are_all_kept(
     database: Database[Any], daemon: Daemon, tmp_path: Path
 ) -> None:

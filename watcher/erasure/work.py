@@ -7,6 +7,7 @@ made from values that were read.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from pymongo import UpdateOne, WriteConcern
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
+from change_history.bson.values import to_raw
 from change_history.reconstruct.reads import is_id
 from change_history.stored import amendments, exact
 from change_history.stored.chunks import MissingChunkError, whole
@@ -34,6 +36,7 @@ from watcher.stream.large_documents import LargeDocuments
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from pymongo.collection import Collection
     from pymongo.database import Database
 
     from watcher.erasure.requests import Erasure
@@ -42,6 +45,8 @@ _MAJORITY = WriteConcern("majority")
 _AT_ONCE = 500
 _MOST_BYTES = 8 * 1024 * 1024
 _CLAIM_PATIENCE_S = 90.0
+_TIME_AND_RANK_BYTES = 8
+"""What an imported entry's `_id` begins with."""
 _LEFT_OF_EVENT = (b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", b"documentKey")
 
 
@@ -226,7 +231,19 @@ class Work:
             if after != before:
                 self.outcome.counts["imported"] += 1
                 if not self._dry_run:
-                    imported.replace_one({"_id": stored["_id"]}, RawBSONDocument(after))
+                    self._rename(imported, before, after)
+
+    def _rename(self, imported: Collection[RawBSONDocument], before: bytes, after: bytes) -> None:
+        """Put an entry in the place of another, under an `_id` that says no more than when it was.
+
+        The former one ends in a digest of the values: whoever guesses them could see that he is right.
+        """
+        name = identity(raw.fields(before))
+        another = to_raw(Binary(name[:_TIME_AND_RANK_BYTES] + secrets.token_bytes(len(name) - _TIME_AND_RANK_BYTES)))
+        renamed = raw.from_fields((raw.fields(after) | {b"_id": another}).items())
+        with self._database.client.start_session() as session, session.start_transaction():
+            imported.delete_one({"_id": Binary(name)}, session=session)
+            imported.insert_one(RawBSONDocument(renamed), session=session)
 
     def _beside(self, names: set[str], ids: set[Any]) -> None:
         """Remove values from events that could not be stored: what happened to what stays, and no more."""

@@ -249,7 +249,10 @@ class Import:
             return False
         if one is not None and other is not None and redacted.adopt(one, other) != one:
             return False
-        before = list(map(_recorded, to_python(known[b"changes"])))
+        changes = to_python(known[b"changes"])
+        if any(change.get("path") == [] for change in changes):  # erased, but for when it was
+            return True
+        before = list(map(_recorded, changes))
         if self._redactor is not None:
             before = self._redactor.changes(before)
         return _are_same(before, list(map(_recorded, to_python(found[b"changes"]))))
