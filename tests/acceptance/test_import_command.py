@@ -56,8 +56,14 @@ def test_a_list_comes_in_once_in_the_order_of_its_times_and_no_past_is_worked_ou
 ) -> None:
     """Equal items stay two; what the daemon recorded is as it was."""
     namespace = f"{users.name}.users"
+
+    def recorded(history: History) -> tuple[list[bytes], Any]:
+        """Without what befell the collection: that pre-images were switched on is recorded when it will."""
+        events = [event.id for number in range(1, 5) for event in history.log(namespace, number)]
+        return events, history.as_of(namespace, 1, None)
+
     with History(daemon.client, daemon.database.name) as history:
-        before = [event.id for event in history.log(namespace)], history.as_of(namespace, 1, None)
+        before = recorded(history)
         shown = watcher(daemon, "import", namespace, "--field", "history.changes")
         assert "Nothing was changed" in shown.stdout
         assert daemon.database.imported.count_documents({}) == 0
@@ -75,8 +81,7 @@ def test_a_list_comes_in_once_in_the_order_of_its_times_and_no_past_is_worked_ou
         ]
         again = json.loads(watcher(daemon, "import", namespace, "--field", "history.changes", "--yes", "--json").stdout)
         assert (again["imported"], again["known"]) == (0, 5)
-        after = [event.id for event in history.log(namespace)], history.as_of(namespace, 1, None)
-        assert after == before
+        assert recorded(history) == before
     found = list(imported.read(daemon.database, namespace, 1))
     assert [
         (entry.changes[0].field, entry.changes[0].old_value, entry.changes[0].new_value, entry.timestamp, entry.user)
