@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import bson
-from mongoengine import EmbeddedDocument, fields
+from mongoengine import DynamicEmbeddedDocument, EmbeddedDocument, fields
 from mongoengine.base import get_document
 from mongoengine.errors import NotRegistered, ValidationError
 
@@ -85,7 +85,11 @@ def _leaves_open(classes: list[Any], key: str) -> bool:
 
 
 def _may_hold_any(model: Any, field: Any) -> bool:
-    return isinstance(field, fields.DynamicField) or (field is None and model._dynamic)  # noqa: SLF001
+    """Whether an embedded document of any class may stand there; to find out of which costs reading the document."""
+    dynamic = isinstance(field, fields.DynamicField) or (field is None and model._dynamic)  # noqa: SLF001
+    return dynamic and any(
+        cls is not DynamicEmbeddedDocument or cls.__subclasses__() for cls in EmbeddedDocument.__subclasses__()
+    )
 
 
 def _field_by_name(class_name: str | None, key: str) -> Any:
