@@ -2,9 +2,9 @@
 
 A document of 10,001 events and a collection of 100,000 documents with 60,000 updates are recorded on a server of its
 own. Then are compared: `watcher log` of that document into a file, `History.log` and `history.changes` of a mongoengine
-document with decoding the same entries by pymongo; the short commands, by the clock on the wall and not of the
-processor, with a script that does no more than connect by pymongo; a collection at a point in time and the differences of two with an earlier build, if there is one. It takes
-three minutes.
+document with decoding the same entries by pymongo; the short commands, by the clock on the wall, with a script that
+only connects by pymongo; a collection at a point in time and the differences of two with an earlier build, if
+there is one. It takes three minutes.
 
 Usage: python benchmarks/reading.py [--earlier PROGRAM] [--pairs N]
 """
