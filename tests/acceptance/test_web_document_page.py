@@ -11,7 +11,7 @@ from change_history.bson import extended_json
 from change_history.bson.cluster_time import ClusterTime
 from change_history.diff.compare import Kind
 from change_history.stored.order import before
-from tests.support.browser import DOWN, ENTER, LEFT, RIGHT, Reader
+from tests.support.browser import DOWN, END, ENTER, HOME, LEFT, RIGHT, Reader
 from tests.support.daemon import eventually
 from tests.support.pages import (
     BLOB,
@@ -76,6 +76,23 @@ def test_the_slider_works_by_keyboard_and_keeps_the_focus(told: Told, reader: Re
     reader.waits_for(2)
     reader.find(".versions li a").click()
     reader.waits_for(4)
+
+
+def test_the_last_of_several_steps_counts_however_fast_they_come(told: Told, reader: Reader) -> None:
+    """An answer that comes late would show a version that was left already; a held key would show none."""
+    reader.open("document", **orders(told))
+    for _ in range(5):
+        reader.find("#slider").send_keys(HOME, END, LEFT)
+        reader.waits_for(3)
+        reader.find("#slider").send_keys(END)
+        reader.waits_for(4)
+    held = """
+        for (let times = 0; times < 40; times++)
+            document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowLeft", bubbles: true}))
+    """
+    for number in (3, 2, 1):
+        reader.driver.execute_script(held)
+        reader.waits_for(number)
 
 
 def test_what_changed_is_marked_in_its_place(told: Told, reader: Reader) -> None:

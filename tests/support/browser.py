@@ -160,3 +160,4 @@ class Reader:
 
 
 ENTER, LEFT, RIGHT, DOWN, TAB = Keys.ENTER, Keys.ARROW_LEFT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.TAB
+HOME, END = Keys.HOME, Keys.END

@@ -1,15 +1,18 @@
 // The page of a document: stepping through versions without losing one's place, parts that open when they are
 // wanted, and who set a value, on hover and on focus.
 export function documentPage({ times, copying, fetched }) {
-  let going = 0;
+  let step = null; // the one on its way
   if (document.getElementById("swap")) ready(document);
   else parts(document);
 
   async function go(address, focus, push = true) {
-    const mine = ++going;
+    if (step?.address === address) return; // a key that is held down goes as fast as answers come
+    step?.aborting.abort(); // the server need not work out what nobody wants to see any more
+    const mine = step = { address, aborting: new AbortController() };
     let page;
-    try { page = await fetched(address); } catch { location.assign(address); return; }
-    if (mine !== going) return; // another step was faster
+    try { page = await fetched(address, mine.aborting.signal); } catch { if (mine === step) location.assign(address); return; }
+    if (mine !== step) return;
+    step = null;
     const fresh = page.getElementById("swap"), old = document.getElementById("swap");
     if (!fresh || !old) { location.assign(address); return; }
     const oldList = old.querySelector(".left"), at = oldList?.scrollTop ?? 0;

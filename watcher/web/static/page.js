@@ -73,8 +73,8 @@ export function copying(within) {
 }
 
 /** The part of another page of ours that has an id; null if it cannot be had. */
-export async function fetched(address) {
-  const answer = await fetch(address, { credentials: "same-origin", headers: { accept: "text/html" } });
+export async function fetched(address, signal) {
+  const answer = await fetch(address, { signal, credentials: "same-origin", headers: { accept: "text/html" } });
   if (!answer.ok) throw new Error(String(answer.status));
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
