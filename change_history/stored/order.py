@@ -67,6 +67,10 @@ def before(time: ClusterTime) -> HistoryPosition:
     return HistoryPosition(time, b"")
 
 
+IMPORTED_PLACE_BYTES = 8
+"""So many bytes of an imported entry's `_id` are its time and rank; what stands behind them has as many."""
+
+
 def position_of(fields: dict[bytes, raw.Value]) -> HistoryPosition:
     """Where a stored history document stands, from its top-level fields.
 

@@ -25,7 +25,7 @@ from change_history.reconstruct.reads import is_id
 from change_history.stored import amendments, exact
 from change_history.stored.chunks import MissingChunkError, whole
 from change_history.stored.names import DOCUMENT_TIMELINE, ERASURES, HISTORY, IMPORTED, PARTS, REJECTED, SNAPSHOTS
-from change_history.stored.order import identity
+from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
 from change_history.stored.reading import RAW
 from change_history.stored.rejected import concern, is_entry, kept
 from watcher.erasure.intervals import NamespaceInterval, intervals_of
@@ -45,8 +45,6 @@ _MAJORITY = WriteConcern("majority")
 _AT_ONCE = 500
 _MOST_BYTES = 8 * 1024 * 1024
 _CLAIM_PATIENCE_S = 90.0
-_TIME_AND_RANK_BYTES = 8
-"""What an imported entry's `_id` begins with."""
 _LEFT_OF_EVENT = (b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", b"documentKey")
 
 
@@ -239,7 +237,7 @@ class Work:
         The former one ends in a digest of the values: whoever guesses them could see that he is right.
         """
         name = identity(raw.fields(before))
-        another = to_raw(Binary(name[:_TIME_AND_RANK_BYTES] + secrets.token_bytes(len(name) - _TIME_AND_RANK_BYTES)))
+        another = to_raw(Binary(name[:IMPORTED_PLACE_BYTES] + secrets.token_bytes(len(name) - IMPORTED_PLACE_BYTES)))
         renamed = raw.from_fields((raw.fields(after) | {b"_id": another}).items())
         with self._database.client.start_session() as session, session.start_transaction():
             imported.delete_one({"_id": Binary(name)}, session=session)

@@ -27,7 +27,7 @@ from change_history.reconstruct.reads import in_ids
 from change_history.stored import exact
 from change_history.stored.changes import Change
 from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
-from change_history.stored.order import identity
+from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ _DUPLICATE_KEY = 11000
 _LAST_SECOND = 2**32 - 1
 _MOST_AT_ONE_TIME = 10**6
 _PAIR = 2
-_PREFIX = 8
-"""So many bytes of an `_id` are time and rank; the digest behind them has as many."""
 
 
 class MappingError(ValueError):
@@ -228,7 +226,10 @@ class Import:
         query = {
             "namespace": self._namespace,
             "document_id": in_ids(list({fields[b"document_id"] for fields in entries})),
-            "_id": {"$gte": Binary(min(times) + b"\0" * _PREFIX), "$lte": Binary(max(times) + b"\xff" * _PREFIX)},
+            "_id": {
+                "$gte": Binary(min(times) + b"\0" * IMPORTED_PLACE_BYTES),
+                "$lte": Binary(max(times) + b"\xff" * IMPORTED_PLACE_BYTES),
+            },
         }
         found: dict[tuple[Any, ...], list[Fields]] = defaultdict(list)
         for stored in self._history.get_collection(IMPORTED, codec_options=RAW).find(query).sort("_id", 1):
@@ -357,7 +358,7 @@ def _recorded(change: dict[str, Any]) -> Change:
 
 def _place(fields: Fields) -> tuple[Any, ...]:
     """What two entries of one item have in common under any rules."""
-    return identity(fields)[:_PREFIX], fields[b"document_id"], fields[b"source"]
+    return identity(fields)[:IMPORTED_PLACE_BYTES], fields[b"document_id"], fields[b"source"]
 
 
 def _are_same(before: Sequence[Change], after: Iterable[Change]) -> bool:
