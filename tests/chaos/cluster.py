@@ -123,12 +123,16 @@ class Cluster:
             socketTimeoutMS=20_000,
         )
 
-    def primary(self) -> int:
-        """The member that can be written to, waiting until there is one."""
+    def primary(self, but: int | None = None) -> int:
+        """The member that can be written to, waiting until there is one.
+
+        Args:
+            but: not this one, which may not know yet that it is none any more.
+        """
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             for number, state in enumerate(self._states()):
-                if state == "writable":
+                if state == "writable" and number != but:
                     return number
             time.sleep(0.05)
         raise TimeoutError(f"no primary within {PATIENCE_S:.0f} s: {self._states()}")
