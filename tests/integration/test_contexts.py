@@ -365,6 +365,6 @@ def test_a_context_document_without_values_or_damaged_names_nobody() -> None:
     contexts.begin(batch)
     about = {"lsid": {"id": 1}, "txnNumber": 1, "ns": {"db": "shop", "coll": CONTEXTS}}
     for broken in (an_event("insert", **about), an_event("insert", fullDocument={"actor": "a"}, **about)[:-4]):
-        contexts.enter(event.parse(an_event("insert", **about)), 0, recorded)
+        contexts.enter(event.parse(an_event("insert", **about)), 0, len(recorded))
         contexts.read(broken, b"insert", recorded)
         assert contexts.assigned(recorded, None) is None

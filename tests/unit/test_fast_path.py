@@ -142,10 +142,15 @@ def same(data: bytes, known: bytes | None = None) -> bool:
     assert history is None or history == record.document(happened, known)
     assert followed is None or followed == record.followed(happened, known)
     quiet = fast_path.quiet([data], Entry)
-    assert (quiet is None) == (read.lacks_pre_image or b"lsid" in raw.fields(data) or history is None)
+    assert (quiet is None) == (read.lacks_pre_image or history is None)
     if quiet is not None:
         whole = record.document(happened)
-        assert quiet == ([Entry(whole, data)], {(happened.namespace, happened.operation): 1}, len(whole))
+        assert quiet == (
+            [Entry(whole, data)],
+            {(happened.namespace, happened.operation): 1},
+            len(whole),
+            read.in_transaction - 1,
+        )
     return followed is not None
 
 
@@ -334,7 +339,7 @@ def test_a_batch_of_usual_events_is_recorded_as_they_are_one_by_one(seed: int) -
     found = fast_path.quiet(renamed, Entry)
 
     assert found is not None
-    entries, counts, size = found
+    entries, counts, size, begun = found
     assert len(usual) > FUZZED // 4
     assert entries == [Entry(record.document(event.parse(data)), data) for data in renamed]
     happened = [event.parse(data) for data in renamed]
@@ -342,7 +347,32 @@ def test_a_batch_of_usual_events_is_recorded_as_they_are_one_by_one(seed: int) -
     assert size == sum(len(entry.document) for entry in entries)
     odd = an_event("drop", documentKey={})
     assert fast_path.quiet([*renamed[:3], odd], Entry) is None
-    assert fast_path.quiet([], Entry) == ([], {}, 0)
+    assert fast_path.quiet([], Entry) == ([], {}, 0, -1)
+    assert begun == _begun(renamed)
+
+
+@compiled
+def test_of_a_batch_of_transactions_it_is_known_where_the_last_one_begins() -> None:
+    """A context document in the next batch names whoever made all of it, and nobody else's changes before it."""
+    first, second, other = (
+        [an_event("insert", fullDocument={"_id": 7}, lsid={"id": session}, txnNumber=bson.Int64(number))] * 2
+        for session, number in ((1, 1), (1, 2), (2, 2))
+    )
+    alone = [an_event("insert", fullDocument={"_id": 7})]
+    batches = [alone, first, [*first, *second], [*second, *other], [*first, *alone, *first], [*first, *alone]]
+    for batch in batches:
+        found = fast_path.quiet(batch, Entry)
+        assert found is not None
+        assert found[3] == _begun(batch)
+
+
+def _begun(batch: list[bytes]) -> int:
+    """The number of the first event of the transaction that the last one is in."""
+    transactions = [event.parse(data).transaction() for data in batch]
+    if transactions[-1] is None:
+        return -1
+    others = (number for number, each in enumerate(transactions) if each != transactions[-1])
+    return max(others, default=-1) + 1
 
 
 @compiled

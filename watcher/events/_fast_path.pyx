@@ -209,7 +209,7 @@ cdef bint read_usual(Usual usual, bytes data) except -1:
 
 
 def quiet(list events not None, entry not None):
-    """The history of a batch in which each event is a usual one, has its pre-image, and is in no transaction.
+    """The history of a batch in which each event is a usual one and has its pre-image.
 
     Args:
         events: as the server sent them, BSON.
@@ -217,10 +217,12 @@ def quiet(list events not None, entry not None):
 
     Returns:
         For each event its history document and itself, as such a tuple; the number of events by namespace and
-        operation; the bytes of history. Or None: there is another event among them.
+        operation; the bytes of history; the number of the first event of the transaction that the last one is in, -1
+        if that is in none. Or None: there is another event among them.
     """
     cdef Usual usual = Usual.__new__(Usual)
-    cdef Element before
+    cdef Element before, session, number
+    cdef Py_ssize_t begun = -1
     cdef bytes data, history, namespace = b""
     cdef list entries = []
     cdef dict counts = {}
@@ -232,9 +234,14 @@ def quiet(list events not None, entry not None):
             raise TypeError("an event is bytes")
         if not read_usual(usual, data) or usual.lacks_pre_image:
             return None
-        if usual.event.session.value != NULL or not write_history(usual, None, &before):
+        if not write_history(usual, None, &before):
             return None
         history = written()
+        if not usual.in_transaction:
+            begun = -1
+        elif begun < 0 or not is_same(&usual.event.session, &session) or not is_same(&usual.event.number, &number):
+            begun = len(entries)
+            session, number = usual.event.session, usual.event.number
         size += PyBytes_GET_SIZE(history)
         entries.append(tuple.__new__(entry, (history, data)))
         if usual.namespace is not namespace:
@@ -242,7 +249,12 @@ def quiet(list events not None, entry not None):
             namespace = usual.namespace
         numbers[<int>usual.kind] += 1
     count_up(counts, namespace, numbers)
-    return entries, counts, size
+    return entries, counts, size, begun
+
+
+cdef bint is_same(const Element *one, const Element *other) noexcept:
+    """Whether two values are of one type, and the same bytes."""
+    return one.kind == other.kind and one.size == other.size and not memcmp(one.value, other.value, one.size)
 
 
 cdef count_up(dict counts, bytes namespace, Py_ssize_t *numbers):

@@ -50,8 +50,10 @@ def read(data: bytes) -> Event | Usual:
     return (_compiled.read(data) if _compiled is not None else None) or parse(data)
 
 
-def quiet(events: list[bytes], entry: type[PairT]) -> tuple[list[PairT], dict[tuple[bytes, bytes], int], int] | None:
-    """The history of a batch whose events are all usual ones of documents, with their pre-images, in no transaction.
+def quiet(
+    events: list[bytes], entry: type[PairT]
+) -> tuple[list[PairT], dict[tuple[bytes, bytes], int], int, int] | None:
+    """The history of a batch whose events are all usual ones of documents, with their pre-images.
 
     Args:
         events: as the server sent them, BSON.
@@ -59,7 +61,8 @@ def quiet(events: list[bytes], entry: type[PairT]) -> tuple[list[PairT], dict[tu
 
     Returns:
         For each event its history document and itself, as such a tuple; the number of events by namespace and
-        operation; the bytes of history. None: the events are to be looked at one by one.
+        operation; the bytes of history; the number of the first event of the transaction that the last one is in, -1
+        if that is in none. None: the events are to be looked at one by one.
     """
     return _compiled.quiet(events, entry) if _compiled is not None else None
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from watcher.stream.pre_image_cache import PreImageCache
 
     Readable: TypeAlias = event.Event | Usual
-    _Quiet: TypeAlias = tuple[list[Entry], dict[tuple[bytes, bytes], int], int]
+    _Quiet: TypeAlias = tuple[list[Entry], dict[tuple[bytes, bytes], int], int, int]
     _Read: TypeAlias = tuple[bytes, Readable | Rejected]
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
@@ -78,12 +78,15 @@ class Recorder:
             given, marked = self._redaction.batch(given)
         if (quiet := self._quiet(given)) is not None:
             self._pre_images.begin(recorded, Lacking({}, None), stored)
-            recorded.fill(*quiet)
-            for number in marked:
-                document, data = recorded.entries[number]
-                recorded.entries[number] = Entry(redacted.without_mark(document), data)
-            contexts.end(batch, recorded)
-            return recorded
+            self._fill(recorded, quiet, given, marked)
+        else:
+            self._record_each(given, marked, recorded, stored)
+        contexts.end(batch, recorded)
+        return recorded
+
+    def _record_each(self, given: list[bytes], marked: frozenset[int], recorded: Recorded, stored: int) -> None:
+        """Record events one by one."""
+        contexts = self._contexts
         events, lacking = self._read(given)
         self._pre_images.begin(recorded, lacking, stored)
         for number, (data, happened) in enumerate(events):
@@ -91,7 +94,7 @@ class Recorder:
                 self._reject(happened, recorded)
                 continue
             if happened.in_transaction or contexts.within:
-                contexts.enter(happened, number, recorded)
+                contexts.enter(happened, number, len(recorded))
             if contexts.concern(happened):
                 contexts.read(data, happened.operation, recorded)
                 continue
@@ -103,15 +106,23 @@ class Recorder:
             recorded.add(Entry(history, data), happened.namespace, happened.operation)
             if isinstance(happened, event.Event):
                 self._notice(happened, recorded)
-        contexts.end(batch, recorded)
-        return recorded
+
+    def _fill(self, recorded: Recorded, quiet: _Quiet, events: list[bytes], marked: frozenset[int]) -> None:
+        """Take what `_quiet` has made."""
+        entries, counts, size, begun = quiet
+        recorded.fill(entries, counts, size)
+        for number in marked:
+            document, data = recorded.entries[number]
+            recorded.entries[number] = Entry(redacted.without_mark(document), data)
+        if events:
+            self._contexts.pass_by(fast_path.read(events[begun]), begun)
 
     def _quiet(self, events: list[bytes]) -> _Quiet | None:
         """The history of events of which none concerns those after it, nor does anything before concern them.
 
         So it is with nearly every batch. None: it is not so.
         """
-        if not self._pre_images.follows_none or self._stamps or self._contexts.within:
+        if not self._pre_images.follows_none or self._stamps or self._contexts.known:
             return None
         quiet = fast_path.quiet(events, Entry)
         if quiet is None or any(self._contexts.collect(namespace) for namespace, _ in quiet[1]):

@@ -75,12 +75,12 @@ class Contexts:
         self._waiting.clear()
         self._index = self._counted = 0
 
-    def enter(self, happened: Event | Usual, index: int, recorded: Recorded) -> None:
+    def enter(self, happened: Event | Usual, index: int, recorded: int) -> None:
         """Come to the next event that is in a transaction, or that follows one.
 
         Args:
             index: its number in the batch.
-            recorded: the batch's history before it.
+            recorded: how many of those before it have become history.
         """
         transaction = happened.transaction()
         if transaction == self._transaction:
@@ -89,7 +89,21 @@ class Contexts:
         self._transaction, self._who = transaction, None
         self._time = happened.position.cluster_time if transaction is not None else None
         self._waiting.clear()
-        self._index, self._counted = index, len(recorded)
+        self._index, self._counted = index, recorded
+
+    def pass_by(self, happened: Event | Usual, index: int) -> None:
+        """Come to the end of a batch in which nobody is named, neither by it nor by one before.
+
+        Args:
+            happened: the first event of the transaction that the last one is in, or the last one, if it is in none.
+            index: its number in the batch; all before it have become history.
+        """
+        self.enter(happened, index, index)
+
+    @property
+    def known(self) -> bool:
+        """Whether the event before was in a transaction of which a context document is known."""
+        return self._who is not None
 
     @property
     def within(self) -> bool:
