@@ -65,7 +65,7 @@ class Activity:
 
     Attributes:
         slices: by the beginning of the slice, events by operation.
-        fields: the fields with the most changes, without indexes.
+        fields: the fields that updates and replacements changed most, without indexes.
         complete: whether all events of the window were counted; else only the newest `MOST_EVENTS`.
         in_time: whether the server could count in the time it was given.
     """
@@ -96,7 +96,8 @@ def of_collection(
         {"$group": {"_id": {"slice": slice_, "operation": "$operation"}, "count": {"$sum": 1}}},
         {"$sort": {"_id": 1}},
     ]
-    by_field = fields_pipeline([*newest, {"$limit": MOST_FOR_FIELDS}], 12)
+    changing = {"$match": {"operation": {"$in": ["update", "replace"]}}}
+    by_field = fields_pipeline([*newest, {"$limit": MOST_FOR_FIELDS}, changing], 12)
     try:
         for row in _rows(collection, by_slice, most_ms):
             counter = found.slices.setdefault(row["_id"]["slice"], Counter())

@@ -7,11 +7,13 @@ import re
 from html import unescape
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from change_history.bson import extended_json
 from change_history.bson.cluster_time import ClusterTime
 from change_history.diff.compare import Kind
 from change_history.stored.order import before
-from tests.support.browser import DOWN, END, ENTER, HOME, LEFT, RIGHT, Reader
+from tests.support.browser import DOWN, END, ENTER, ESCAPE, HOME, LEFT, RIGHT, Reader
 from tests.support.daemon import eventually
 from tests.support.pages import (
     BLOB,
@@ -20,6 +22,7 @@ from tests.support.pages import (
     VERSIONS,
     Told,
     document_shown,
+    dry_run,
     orders,
 )
 
@@ -33,7 +36,7 @@ def test_who_changed_the_status_when_and_what_was_it_before(told: Told, reader: 
         leaf for leaf in reader.all(".leaf") if leaf.text.startswith(("status", "changed")) or "status" in leaf.text
     )
     reader.hover(leaf)
-    card = eventually(lambda: reader.find("#card").is_displayed() and reader.text("#card"), "who set it", 60)
+    card = eventually(lambda: "Version" in reader.text("#card") and reader.text("#card"), "who set it", 60)
     events = list(told.history.log(told.ns("orders"), 17, field="status"))
     last = events[-1]
     assert "Version 4" in card
@@ -41,11 +44,72 @@ def test_who_changed_the_status_when_and_what_was_it_before(told: Told, reader: 
     assert '"shipped"' in card
     assert last.timestamp.strftime("%H:%M:%S") in card
     reader.find("#card a[href*='field=status']").click()
-    rows = [reader.text(f".events > li:nth-child({number + 1})") for number in range(len(events))]
+    rows = reader.texts(".events > li:not(.gap) .what")
     for row, event in zip(rows, reversed(events), strict=True):
         assert event.timestamp.strftime("%Y-%m-%d %H:%M:%S") in row
     assert "alice" in rows[1]
     assert '"new" → "paid"' in rows[1]
+    assert "ticket 7" in rows[1]
+    assert [row.split(" ")[1] for row in rows] == ["4", "2", "1"]
+
+
+def test_the_history_of_a_field_says_what_it_cannot_know_and_how_to_get_a_value_back(
+    told: Told, reader: Reader, replica_set_uri: str
+) -> None:
+    """A gap lies between two of its changes; the command is one that works."""
+    reader.open("document", **orders(told), field="status")
+    assert "the oplog was cut" in reader.text(".events > li.gap")
+    assert "without a trace" in reader.text(".box.warn")
+    reader.find("details.copy summary").click()
+    command = reader.text("#command")
+    assert command == f"watcher revert {told.ns('orders')} 17 --to 3 --field status"
+    assert '"paid"' in dry_run(told, replica_set_uri, command)
+
+
+def test_an_earlier_version_has_the_command_that_brings_it_back(
+    told: Told, reader: Reader, replica_set_uri: str
+) -> None:
+    """Which is one that works; of what a document is already, there is none."""
+    reader.open("document", **orders(told), at=2)
+    reader.find("details.copy summary").click()
+    assert '"paid"' in dry_run(told, replica_set_uri, reader.text("#command"))
+    reader.open("document", **orders(told))
+    assert not reader.all("#command")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_version_in_the_middle_is_in_sight_in_the_timeline(told: Told, reader: Reader, width: int) -> None:
+    """At first, and after stepping; the page itself stays where it is."""
+    reader.emulate(width=width)
+    sight = """
+        const box = document.querySelector(".left").getBoundingClientRect();
+        const row = document.querySelector(".versions .here").getBoundingClientRect();
+        return row.top >= box.top - 1 && row.bottom <= box.bottom + 1 && scrollY === 0"""
+    reader.open("document", ns=told.ns("versions"), id="1", at=60)
+    assert reader.driver.execute_script(sight)
+    reader.driver.execute_script("document.querySelector('.left').scrollTop = 0")
+    reader.type(LEFT)
+    reader.waits_for(59)
+    assert reader.driver.execute_script(sight)
+
+
+def test_who_set_a_value_does_not_cover_the_other_values(told: Told, reader: Reader) -> None:
+    """One reads on below it."""
+    reader.open("document", **orders(told))
+    covered = """
+        const card = document.getElementById("card").getBoundingClientRect();
+        const meets = (e) => e.right > card.left && e.left < card.right && e.bottom > card.top && e.top < card.bottom;
+        return [...document.querySelectorAll(".state .leaf")].filter((e) => meets(e.getBoundingClientRect())).length"""
+    for width in (1280, 820, 390):
+        reader.emulate(width=width)
+        reader.driver.execute_script("scrollTo(0, document.querySelector('.state').offsetTop - 200)")
+        leaf = reader.find(".state .leaf")
+        leaf.click()
+        eventually(lambda: "Version 1" in reader.text("#card"), "who set it", 60)
+        assert reader.find("#card").is_displayed()
+        assert reader.driver.execute_script(covered) == 0, width
+        reader.type(ESCAPE)
+        assert not reader.find("#card").is_displayed()
 
 
 def test_every_version_is_what_history_says_by_arrow_keys(told: Told, reader: Reader) -> None:
@@ -160,6 +224,29 @@ def test_two_versions_beside_each_other_and_inline(told: Told, reader: Reader) -
     assert any('status: "shipped" → "new"' in each for each in reader.texts(".leaf.chg"))
 
 
+def test_versions_are_compared_inline_on_a_phone_unless_one_chooses(told: Told, reader: Reader) -> None:
+    """There is no room for two columns; neither way makes one scroll sideways."""
+    wider = """
+        return [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1
+            || (e.scrollWidth > e.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(e).overflowX)))
+            .map((e) => e.outerHTML.slice(0, 200))"""
+    reader.emulate(width=390)
+    reader.open("document/compare", **orders(told), a=1, b=4)
+    assert not reader.find(".side").is_displayed()
+    assert reader.find(".state .tree").is_displayed()
+    (current,) = [each.text for each in reader.all(".tabs [aria-current]") if each.is_displayed()]
+    assert current == "Inline"
+    assert reader.driver.execute_script(wider) == []
+    reader.follow_link("Side by side")
+    assert reader.find(".side").is_displayed()
+    assert not reader.all(".state .tree")
+    assert reader.driver.execute_script(wider) == []
+    reader.emulate(width=1280)
+    reader.open("document/compare", **orders(told), a=1, b=4)
+    assert reader.find(".side").is_displayed()
+    assert not reader.find(".state .tree").is_displayed()
+
+
 def test_what_was_erased_is_not_offered_to_be_brought_back(told: Told, reader: Reader) -> None:
     """The command would bring back marks in place of values, or nothing."""
     reader.open("document", ns=told.ns("secrets"), id="2")
@@ -255,9 +342,16 @@ def test_times_are_the_readers_with_utc_at_hand(told: Told, reader: Reader) -> N
     there = event.timestamp.isoformat(" ", "milliseconds")[:23]
     assert reader.text(".meta time") == here
     assert reader.find(".meta time").get_attribute("title") == f"{there} UTC"
+    assert reader.find("#zone").text == "Times: local"
     reader.find("#zone").click()
+    assert reader.find("#zone").text == "Times: UTC"
     assert reader.text(".meta time") == f"{there} UTC"
     reader.find("#zone").click()
+    now, other = ("light", "dark") if "light" in reader.find("#theme").text else ("dark", "light")
+    assert reader.find("#theme").accessible_name == f"Theme: {now}, switch to {other}"
+    reader.find("#theme").click()
+    assert reader.find("#theme").text == f"Theme: {other}"
+    reader.find("#theme").click()
     reader.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from bson import Binary, Timestamp
 
-from tests.support.daemon import ROOT, eventually
+from change_history.query.transactions import name_of
+from tests.support.daemon import eventually
 from tests.support.pages import (
     TOKEN,
     Told,
+    dry_run,
     orders,
 )
 
@@ -44,14 +44,7 @@ def test_a_deleted_document_is_shown_with_the_command_that_brings_it_back(
     reader.find(".gone .doc").click()
     assert reader.text("#command") == command
     assert '"Ann"' in reader.text(".was")
-    environment = {
-        **os.environ,
-        "WATCHER_MONGODB_URI": replica_set_uri,
-        "WATCHER_HISTORY_DATABASE": told.recording.history.name,
-    }
-    asked = [sys.executable, "-m", *shlex.split(command)]
-    done = subprocess.run(asked, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert "to be inserted" in done.stdout, done.stderr
+    assert "to be inserted" in dry_run(told, replica_set_uri, command)
 
 
 def test_what_could_not_be_recorded_is_found_from_the_first_page(told: Told, reader: Reader) -> None:
@@ -95,6 +88,25 @@ def test_a_transaction_is_shown_with_all_it_touched(told: Told, reader: Reader) 
     assert "watcher revert --transaction" in reader.text("#command")
 
 
+def test_a_long_array_does_not_hide_what_else_a_transaction_did(told: Told, reader: Reader) -> None:
+    """Its first elements that changed stand there, and how many more did; nothing leads to the page one is on."""
+    lines: list[dict[str, Any]] = [{"sku": f"S{number}", "qty": number} for number in range(30)]
+    with told.shop.client.start_session() as session, session.start_transaction():
+        told.shop.products.insert_one({"_id": "long", "lines": lines}, session=session)
+        changed = [{**each, "qty": each["qty"] + 1} for each in lines]
+        told.shop.products.update_one({"_id": "long"}, {"$set": {"lines": changed, "total": 1}}, session=session)
+    told.recording.catch_up()
+    event = list(told.history.log(told.ns("products"), "long"))[-1]
+    assert event.transaction is not None
+    reader.open("transaction", name=name_of(event.transaction))
+    row = reader.texts(".events > li")[1]
+    assert "lines[0].qty 0 → 1" in row
+    assert "and 24 more changes in lines" in row
+    assert "S29" not in row
+    assert "total 1" in row
+    assert not reader.all(".events a[href*='transaction?']")
+
+
 def test_what_an_actor_did_is_one_list(told: Told, reader: Reader) -> None:
     """Reached from what they changed."""
     reader.open("document", **orders(told), at=2)
@@ -124,3 +136,80 @@ def test_a_gap_is_seen_wherever_it_matters(told: Told, reader: Reader) -> None:
     ):
         reader.open(page, **asked)
         assert "the oplog was cut" in reader.text(), page
+
+
+def test_a_gap_is_not_said_to_be_known_and_unknown(told: Told, reader: Reader) -> None:
+    """Nothing was compared since; on a phone, every column is in sight."""
+    reader.emulate(width=390)
+    reader.open("gaps")
+    assert "is known again; until then" in reader.text()
+    assert "were before and after is known" not in reader.text()
+    row = reader.find(".stack tbody tr")
+    assert "not yet" in row.text
+    edge = reader.driver.execute_script(
+        "return Math.max(...[...document.querySelectorAll('.stack td')].map((e) => e.getBoundingClientRect().right))"
+    )
+    assert edge <= 390
+
+
+def test_events_are_called_what_the_command_calls_them(told: Told, reader: Reader) -> None:
+    """Whoever reads `watcher log` too looks for one word; whoever is not known, is said to be so."""
+    reader.open("collection", ns=told.ns("orders"))
+    rows = reader.texts(".events > li:not(.gap)")
+    events = [event for event in told.history.log(told.ns("orders")) if event.operation != "gap"]
+    words = [text.split() for text in reversed(reader.texts(".events > li:not(.gap) .op"))]
+    assert words == [event.operation.split() for event in events]
+    for row, event in zip(reversed(rows), events, strict=True):
+        if event.operation in {"insert", "update"}:
+            assert "alice" in row if event.actor is not None else "unknown" in row, row
+    assert any("ticket 7" in row for row in rows)
+
+
+def test_a_link_to_a_document_looks_like_one(told: Told, reader: Reader) -> None:
+    """In the colour of links, and underlined."""
+    reader.open("follow")
+    styles = "const s = getComputedStyle(arguments[0]); return [s.color, s.textDecorationLine]"
+    link = reader.find(".events a.doc")
+    part = reader.find(".events a.doc .ns")
+    plain = reader.find(".top")
+    assert reader.driver.execute_script(styles, link)[1] == "underline"
+    assert reader.driver.execute_script(styles, part)[0] == reader.driver.execute_script(styles, link)[0]
+    assert reader.driver.execute_script(styles, link)[0] != reader.driver.execute_script(styles, plain)[0]
+
+
+def test_what_is_said_to_change_most_was_changed(told: Told, reader: Reader) -> None:
+    """Not what every insert has: `_id` never changes."""
+    reader.open("collection", ns=told.ns("orders"))
+    fields = reader.texts(".meters .f")
+    assert "status" in fields
+    assert "_id" not in fields
+    assert "customer" not in fields
+
+
+@pytest.mark.parametrize("span", ["24h", "30d", "12m"])
+def test_a_chart_has_its_dates_as_everything_else(told: Told, reader: Reader, span: str) -> None:
+    """ISO 8601, in the reader's zone or UTC; not the month before the day."""
+    drawn = """
+        window.drawn = [];
+        const draw = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+            drawn.push(text);
+            return draw.call(this, text, ...rest);
+        };
+    """
+    added = reader.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": drawn})
+    reader.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "America/New_York"})
+    try:
+        reader.open("collection", ns=told.ns("orders"), span=span)
+        texts = eventually(lambda: reader.driver.execute_script("return drawn.length && drawn"), "a chart", 60)
+        label = re.compile(r"\d+|\d\d:\d\d|\d\d-\d\d|\d{4}-\d\d(-\d\d)?")
+        assert [text for text in texts if not label.fullmatch(text)] == []
+        assert any("-" in text for text in texts)
+        reader.hover(reader.find(".u-over"))
+        moment = re.compile(r"\d{4}-\d\d(-\d\d( \d\d:\d\d)?)?")
+        eventually(lambda: moment.fullmatch(reader.text(".u-legend .u-value")), "a moment", 60)
+        reader.find("details summary").click()
+        assert all(re.fullmatch(r"\d{4}-[-\d :]+", text) for text in reader.texts("#bars th time"))
+    finally:
+        reader.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+        reader.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})

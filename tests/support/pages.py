@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -15,7 +18,7 @@ from change_history.bson.redacted import How
 from change_history.reader import Reader as Stored
 from tests.support import browser as browsers
 from tests.support.browser import Reader
-from tests.support.daemon import FULL_SIZE
+from tests.support.daemon import FULL_SIZE, ROOT
 from tests.support.recording import Recording
 from tests.support.web import Served
 from watcher.gaps import gap
@@ -206,3 +209,13 @@ def orders(told: Told) -> dict[str, Any]:
 def document_shown(reader: Reader) -> Any:
     """The whole document of the page that is shown, read from its raw view."""
     return extended_json.loads(reader.text("pre.raw"))
+
+
+def dry_run(told: Told, uri: str, command: str) -> str:
+    """What a command that is shown says it would do."""
+    settings = {"WATCHER_MONGODB_URI": uri, "WATCHER_HISTORY_DATABASE": told.recording.history.name}
+    asked = [sys.executable, "-m", *shlex.split(command)]
+    environment = {**os.environ, **settings}
+    done = subprocess.run(asked, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -17,6 +17,7 @@ from change_history.query.transactions import event_name
 from watcher.cli import session
 from watcher.cli.rendering import actors, event_words
 from watcher.words import times
+from watcher.words.operations import stands_at_horizon
 from watcher.words.value_text import printable, shorten, text_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def lines(leaves: Sequence[Leaf], zone: tzinfo | None, width: int) -> Iterator[T
 
 
 def _operation(leaf: Leaf) -> str:
-    stands = event_words.stands_at_horizon(leaf.event)
+    stands = stands_at_horizon(leaf.event)
     return "before the horizon" if stands else printable(leaf.event.operation)
 
 
@@ -130,7 +131,7 @@ def _json_line(leaf: Leaf) -> str:
         "timestamp": event.timestamp,
         "cluster_time": event.cluster_time,
     }
-    if event_words.stands_at_horizon(event):
+    if stands_at_horizon(event):
         about["before_horizon"] = True
     if event.transaction is not None:
         about["transaction"] = {"session": event.transaction.session, "number": event.transaction.number}

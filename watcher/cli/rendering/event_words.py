@@ -33,16 +33,6 @@ _NARROW = 100
 _CLUSTER_TIME_DIGITS = 16
 
 
-def stands_at_horizon(event: Event) -> bool:
-    """Whether an event stands for history that has expired: the state of its document at the horizon."""
-    return event.operation == "baseline" and isinstance(event.description, dict) and "horizon" in event.description
-
-
-def operation_of(event: Event) -> str:
-    """What an event did, in words."""
-    return "baseline at the horizon" if stands_at_horizon(event) else printable(event.operation)
-
-
 def transaction_name(event: Event) -> str:
     """The name of an event's transaction, as it can be typed; empty without one."""
     return "" if event.transaction is None else transactions.name_of(event.transaction)

@@ -34,12 +34,12 @@ from watcher.cli.rendering.event_words import (
     brief_time,
     gap_length,
     is_narrow,
-    operation_of,
     subject,
     transaction_name,
 )
 from watcher.cli.rendering.lines import Line, Plain
 from watcher.words import times, value_text
+from watcher.words.operations import operation_of
 from watcher.words.value_text import printable
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ from watcher.cli import exit_codes
 from watcher.cli.rendering import actors, event_words, not_found
 from watcher.cli.session import CommandError, say, until_closed
 from watcher.words import meanings, times
+from watcher.words.operations import operation_of
 from watcher.words.value_text import printable, text_of
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def of_event(event: Event, zone: tzinfo | None) -> str:
     """An event in few words: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6, by alice (stamp)`."""
     transaction = event_words.transaction_name(event)
     told = [
-        f"{times.of_event(event, zone)} {event_words.operation_of(event)}",
+        f"{times.of_event(event, zone)} {operation_of(event)}",
         f"event {transactions.event_name(event.id)}",
         f"transaction {transaction}" if transaction else "",
         actors.said(event.actor),

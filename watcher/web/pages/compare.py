@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from watcher.web.pages.tree import Node
 
 _CONTEXT = 3
+_MODES = ("side", "inline")
 
 
 def page(look: Look) -> Answer:
@@ -36,7 +37,8 @@ def page(look: Look) -> Answer:
         except NoSuchVersionError as error:
             raise problems.not_found() from error
     (first, before), (second, after) = states
-    mode = "inline" if look.get("mode") == "inline" else "side"
+    # Unless one is chosen, the width of the window decides: the page has both.
+    mode = look.get("mode") if look.get("mode") in _MODES else None
     where = links.of_document(namespace, document_id, after.entry or before.entry)
     for text, state in zip(texts, (before, after), strict=True):
         if state.unknown is not None:
@@ -50,7 +52,7 @@ def page(look: Look) -> Answer:
         if data is not None and problem is None
         else None
     )
-    lines = list(_with_context(list(flat(tree)))) if tree is not None and mode == "side" else []
+    lines = list(_with_context(list(flat(tree)))) if tree is not None and mode != "inline" else []
     shown = {
         "ns": namespace,
         "id": document_id,
@@ -69,8 +71,7 @@ def page(look: Look) -> Answer:
         "change_count": found.count if found is not None else 0,
         "swap": links.address("document/compare", **where, a=texts[1], b=texts[0], mode=mode),
         "modes": {
-            name: links.address("document/compare", **where, a=texts[0], b=texts[1], mode=name)
-            for name in ("side", "inline")
+            name: links.address("document/compare", **where, a=texts[0], b=texts[1], mode=name) for name in _MODES
         },
         "part_address": links.address("document/part", **where, at=second or None),
         "only": "before" if after.data is None else "after" if before.data is None else None,

@@ -24,7 +24,7 @@ from watcher.web.pages import links, said, values
 from watcher.web.pages.look import Elsewhere, Page
 from watcher.web.pages.tree import Marks, Tree, changed, flat, marks
 from watcher.words import meanings
-from watcher.words.value_text import is_plain_word, printable
+from watcher.words.value_text import is_plain_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -125,6 +125,7 @@ def page(look: Look) -> Answer:
         "part_before": links.address("document/part", **where, at=chosen.number - 1 or None),
         "erased": is_erased(chosen),
         "undelete": _undelete(chosen, namespace, document_id),
+        "revert": _revert_to(chosen, namespace, document_id),
         "with_collection": chosen.state.ended_by is not None and chosen.state.ended_by.document_id is ABSENT,
         **_NOTHING_SHOWN,
         **_content(look, chosen, view, where),
@@ -271,9 +272,29 @@ def _leaves_of(value: Any) -> Iterable[Any]:
 
 def undelete_command(namespace: str, document_id: Any) -> str | None:
     """The command that brings a deleted document back; None: its `_id` is too long to be typed."""
-    shown = namespace if is_plain_word(namespace) else "'" + printable(namespace).replace("'", "'\\''") + "'"
+    return _revert(namespace, document_id, "--undelete")
+
+
+def _revert(namespace: str, document_id: Any, goal: str, field: str | None = None) -> str | None:
+    """A command that puts back a document, or one field of it; None: something of it cannot be typed."""
     argument = meanings.argument(document_id)
-    return f"watcher revert {shown} {argument} --undelete" if len(argument) < links.LONGEST_ID else None
+    typed = [namespace] if field is None else [namespace, field]
+    if len(argument) >= links.LONGEST_ID or not all(map(str.isprintable, typed)):
+        return None
+    one_field = f" --field {_word(field)}" if field is not None else ""
+    return f"watcher revert {_word(namespace)} {argument} {goal}{one_field}"
+
+
+def _word(text: str) -> str:
+    """A text as one word for a shell."""
+    return text if is_plain_word(text) else "'" + text.replace("'", "'\\''") + "'"
+
+
+def _revert_to(chosen: Chosen, namespace: str, document_id: Any) -> str | None:
+    """The command that makes a document what it was at an earlier version; None: it is that, or was not there."""
+    if chosen.state.data is None or chosen.state.unknown is not None or not 0 < chosen.number < chosen.total:
+        return None
+    return _revert(namespace, document_id, f"--to {chosen.number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,23 +486,34 @@ def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answe
     selection = Selection(namespace, document_id, field)
     selection = look.reader.resolve(selection)
     found = list(look.history.events(selection, newest_first=True, limit=VERSIONS_ON_A_PAGE + 1))
-    rows = []
+    rows: list[said.Row] = []
     for event in found[:VERSIONS_ON_A_PAGE]:
         concerned = list(islice(selection.changes_of(event), said.MOST_LINES))
         lines = [said.line(change, event, most=values.LONG) for change in concerned]
         rows.append(said.Row(event, lines, 0, look.reader.version_of(event), links.permalink(event)))
+    cut = len(found) > VERSIONS_ON_A_PAGE
+    oldest = rows[-1].event if cut else _first_version(look, namespace, document_id, total)
+    last = rows[0].number if rows else 0
     where = links.of_document(namespace, document_id, found[0] if found else None)
     shown = {
         "ns": namespace,
         "id": document_id,
         "where": where,
         "field": field,
-        "rows": rows,
+        "rows": said.among_gaps(look, namespace, rows, since=oldest.cluster_time) if oldest is not None else rows,
+        "count": len(rows),
         "total": total,
-        "cut": len(found) > VERSIONS_ON_A_PAGE,
+        "cut": cut,
+        "before": last - 1,
+        "revert": _revert(namespace, document_id, f"--to {last - 1}", field) if last > 1 else None,
         "up": links.address("document", **where),
     }
     return Page("field.html", shown)
+
+
+def _first_version(look: Look, namespace: str, document_id: Any, total: int) -> Event | None:
+    found = _versions(look, namespace, document_id, 1, 1, total) if total else []
+    return found[0].event if found else None
 
 
 def event(look: Look) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from change_history.query import gaps
 from change_history.stored.event import path_of
 from watcher.web.pages import links, values
 from watcher.words import times
+from watcher.words.operations import operation_of
+from watcher.words.value_text import printable, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,15 +38,6 @@ MOST_LINES = 500
 
 _MOST_INSIDE = 6
 
-WORDS = {
-    "insert": "created",
-    "update": "updated",
-    "replace": "replaced",
-    "delete": "deleted",
-    "baseline": "first seen",
-    "reconcile": "reconciled",
-    "gap": "gap",
-}
 SIGNS = {"insert": "+", "update": "~", "replace": "~", "delete": "\N{MINUS SIGN}", "baseline": "○", "reconcile": "≈"}
 
 
@@ -58,6 +51,7 @@ class Line:
         old: its value before, as HTML; None: there was none.
         new: its value after, likewise.
         field: the field as MongoDB writes it, where it can stand in an address.
+        note: what else is to be said.
     """
 
     mark: str
@@ -65,6 +59,7 @@ class Line:
     old: Markup | None
     new: Markup | None
     field: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +86,8 @@ class Row:
 
     @property
     def word(self) -> str:
-        """What happened, in a word."""
-        return WORDS.get(self.event.operation, self.event.operation)
+        """What happened, in the word that `watcher log` has for it."""
+        return operation_of(self.event)
 
     @property
     def sign(self) -> str:
@@ -222,12 +217,17 @@ def difference_line(one: Difference) -> Line:
 
 
 def _lines_of(change: Change, event: Event) -> list[Line]:
-    """A change for a list: an array by what became of its elements, if these are few."""
-    if isinstance(change.old_value, list) and isinstance(change.new_value, list):
-        inside = element_differences(change)
-        if inside and len(inside) <= _MOST_INSIDE:
-            return [difference_line(one) for one in inside]
-    return [line(change, event)]
+    """A change for a list: an array by what became of its first elements that changed."""
+    if not (isinstance(change.old_value, list) and isinstance(change.new_value, list)):
+        return [line(change, event)]
+    inside = element_differences(change)
+    if not inside:
+        return [line(change, event)]
+    lines = [difference_line(one) for one in inside[:_MOST_INSIDE]]
+    if len(inside) > _MOST_INSIDE:
+        more = words(len(inside) - _MOST_INSIDE, "more change")
+        lines[-1] = replace(lines[-1], note=f"and {more} in {printable(field_text(path_of(change)))[:80]}")
+    return lines
 
 
 def row(brief: Brief, *, few: int = FEW) -> Row:
@@ -253,8 +253,22 @@ def rows(
     if not shown:
         return shown
     inside = sorted((each.event.cluster_time for each in shown), key=ClusterTime.of)
-    lost = look.history.gaps(namespace, since=inside[0], until=None if end else inside[-1])
-    with_gaps = shown + [Row(each, gap=gap_of(each)) for each in lost]
+    until = None if end else inside[-1]
+    return among_gaps(look, namespace, shown, since=inside[0], until=until, newest_first=newest_first)
+
+
+def among_gaps(
+    look: Look,
+    namespace: str | None,
+    shown: Sequence[Row],
+    *,
+    since: Timestamp,
+    until: Timestamp | None = None,
+    newest_first: bool = True,
+) -> list[Row]:
+    """Events with the gaps between two cluster times put where they belong; without an end, all later ones."""
+    lost = look.history.gaps(namespace, since=since, until=until)
+    with_gaps = [*shown] + [Row(each, gap=gap_of(each)) for each in lost]
     # A gap begins after all events of its cluster time.
     order = {id(each): number for number, each in enumerate(shown)}
     with_gaps.sort(

@@ -1,18 +1,24 @@
 // The page of a document: stepping through versions without losing one's place, parts that open when they are
 // wanted, and who set a value, on hover and on focus.
+const PATIENCE_MS = 200; // what takes longer is said to be on its way
+
 export function documentPage({ times, copying, fetched }) {
   let step = null; // the one on its way
-  if (document.getElementById("swap")) ready(document);
+  let leave = () => {}; // lets go of what was asked about the version that is shown
+  if (document.getElementById("swap")) { ready(document); reveal(document.querySelector(".left")); }
   else parts(document);
 
   async function go(address, focus, push = true) {
     if (step?.address === address) return; // a key that is held down goes as fast as answers come
     step?.aborting.abort(); // the server need not work out what nobody wants to see any more
+    leave();
     const mine = step = { address, aborting: new AbortController() };
+    const waiting = setTimeout(() => { if (mine === step) busy("Reading history … Go elsewhere, and it stops."); }, PATIENCE_MS);
     let page;
-    try { page = await fetched(address, mine.aborting.signal); } catch { if (mine === step) location.assign(address); return; }
+    try { page = await fetched(address, mine.aborting.signal); } catch { if (mine === step) location.assign(address); return; } finally { clearTimeout(waiting); }
     if (mine !== step) return;
     step = null;
+    busy("");
     const fresh = page.getElementById("swap"), old = document.getElementById("swap");
     if (!fresh || !old) { location.assign(address); return; }
     const oldList = old.querySelector(".left"), at = oldList?.scrollTop ?? 0;
@@ -23,9 +29,24 @@ export function documentPage({ times, copying, fetched }) {
     times(fresh); copying(fresh); ready(document);
     const list = fresh.querySelector(".left");
     const same = list?.querySelector(".versions b")?.textContent === oldList?.querySelector(".versions b")?.textContent;
-    if (list) { list.scrollTop = same ? at : 0; fresh.querySelector(".here")?.scrollIntoView({ block: "nearest" }); }
+    if (list) list.scrollTop = same ? at : 0;
+    reveal(list);
     const again = (focus && document.getElementById(focus)) || (tree && [...fresh.querySelectorAll(".leaf")].find((leaf) => leaf.dataset.p === tree));
     again?.focus({ preventScroll: true });
+  }
+
+  /** Scroll the list of versions, and nothing else, to the chosen one. */
+  function reveal(list) {
+    const here = list?.querySelector(".here");
+    if (!here) return;
+    const row = here.getBoundingClientRect(), box = list.getBoundingClientRect();
+    if (row.top < box.top || row.bottom > box.bottom) list.scrollTop += row.top - box.top - (box.height - row.height) / 2;
+  }
+
+  /** Say that something takes a while; an empty text: it is done. */
+  function busy(words) {
+    document.getElementById("busy").textContent = words;
+    document.getElementById("swap").toggleAttribute("aria-busy", words !== "");
   }
 
   function ready(within) {
@@ -89,48 +110,71 @@ export function documentPage({ times, copying, fetched }) {
     first?.focus({ preventScroll: true });
   }
 
-  /** Who set the value under the pointer, or the one that has the focus. */
+  /** Who set the value under the pointer, or the one that has the focus; a click keeps it until another one. */
   function blame(state) {
     const card = document.getElementById("card");
     card.hidden = true;
+    leave = () => {};
     if (!state) return;
-    let known = null, shown = null, waiting = 0;
+    let known = null, asking = null, shown = null, kept = null, waiting = 0;
     const leaves = () => [...state.querySelectorAll(".leaf:not(.del)")];
-    const load = () => (known ??= fetched(state.dataset.blame).then((page) => {
-      const map = new Map();
+
+    async function load() {
+      if (known) return known;
+      if (!asking) {
+        const aborting = new AbortController();
+        asking = { aborting, page: fetched(state.dataset.blame, aborting.signal) };
+      }
+      const page = await asking.page, map = new Map();
       for (const entry of page.querySelectorAll("li[data-p]")) map.set(entry.dataset.p, { setter: page.getElementById(entry.dataset.s), field: entry.dataset.f, line: entry.firstElementChild });
-      return map;
-    }).catch(() => new Map()));
+      asking = null;
+      return known = map;
+    }
 
     async function show(leaf) {
       if (shown === leaf) return;
       shown?.classList.remove("shown");
       shown = leaf;
-      const map = await load();
+      const patience = setTimeout(() => { if (shown === leaf) place(leaf, ["Reading who set it …"]); }, PATIENCE_MS);
+      let map;
+      try { map = await load(); } catch (error) {
+        if (error.name === "AbortError") return;
+        asking = null;
+        if (shown === leaf) place(leaf, ["Who set it could not be read."]);
+        return;
+      } finally { clearTimeout(patience); }
       if (shown !== leaf || !leaf.isConnected) return;
       const own = map.get(leaf.dataset.p), groups = own ? [[own.setter, own]] : below(map, leaf.dataset.p);
       const told = groups.filter(([setter]) => setter?.children.length);
-      if (!told.length) { hide(); return; }
-      card.replaceChildren();
-      for (const [setter, said] of told) {
-        if (!own && told.length > 1) { const names = document.createElement("b"); names.textContent = said.names.slice(0, 12).join(", "); card.append(names); }
-        card.append(...[...setter.childNodes].map((node) => document.importNode(node, true)));
-        if (said.line) { const line = document.createElement("p"); line.append(document.importNode(said.line, true)); card.append(line); }
-        if (said.field) {
-          const link = document.createElement("a");
-          link.href = said.field;
-          link.textContent = "history of this field";
-          card.append(link);
-        }
+      if (told.length) place(leaf, told.flatMap(([setter, said]) => lines(setter, said, !own && told.length > 1))); else hide();
+    }
+
+    function lines(setter, said, named) {
+      const made = [...setter.childNodes].map((node) => document.importNode(node, true));
+      if (named) { const names = document.createElement("b"); names.textContent = said.names.slice(0, 12).join(", "); made.unshift(names); }
+      if (said.line) { const line = document.createElement("p"); line.append(document.importNode(said.line, true)); made.push(line); }
+      if (said.field) {
+        const link = document.createElement("a");
+        link.href = said.field;
+        link.textContent = "history of this field";
+        made.push(link);
       }
+      return made;
+    }
+
+    /** Show the card where it covers no other field: beside the document, or at the edge of a narrow window. */
+    function place(leaf, nodes) {
+      card.replaceChildren(...nodes);
       times(card);
       leaf.classList.add("shown");
       card.hidden = false;
-      const box = leaf.getBoundingClientRect(), width = card.offsetWidth;
+      const row = leaf.getBoundingClientRect(), room = state.getBoundingClientRect(), beside = matchMedia("(min-width: 1180px)").matches;
+      const most = innerHeight - card.offsetHeight - 8;
       // Positions are set by properties, which the content security policy allows.
-      card.style.left = `${Math.max(8, Math.min(box.left + scrollX + 24, scrollX + innerWidth - width - 12))}px`;
-      card.style.top = `${box.bottom + scrollY + 4}px`;
+      card.style.left = beside ? `${room.right + scrollX - card.offsetWidth}px` : "";
+      card.style.top = beside ? `${Math.max(8, Math.min(row.top - 4, most)) + scrollY}px` : row.bottom > most ? "8px" : `${most}px`;
     }
+
     // A small document on one line: by setter, what is in it. Paths are ASCII, what cannot be seen is escaped in them.
     function below(map, path) {
       const start = path.slice(0, -1) + ",", groups = new Map();
@@ -141,20 +185,32 @@ export function documentPage({ times, copying, fetched }) {
       }
       return [...groups];
     }
-    function hide() { shown?.classList.remove("shown"); shown = null; card.hidden = true; }
+
+    /** Show nothing; what nobody waits for any more is not read on. */
+    function hide() {
+      shown?.classList.remove("shown");
+      shown = kept = null;
+      card.hidden = true;
+      asking?.aborting.abort();
+      asking = null;
+    }
+    leave = hide;
 
     const all = leaves();
     all.forEach((leaf, index) => leaf.setAttribute("tabindex", index ? "-1" : "0"));
     state.addEventListener("pointerover", (event) => {
       const leaf = event.target.closest(".leaf:not(.del)");
       clearTimeout(waiting);
-      if (leaf && event.pointerType !== "touch") waiting = setTimeout(() => show(leaf), 120);
+      if (leaf && !kept && event.pointerType !== "touch") waiting = setTimeout(() => show(leaf), 120);
     });
     state.addEventListener("pointerleave", (event) => {
       clearTimeout(waiting);
       if (!card.contains(event.relatedTarget) && !state.contains(document.activeElement)) waiting = setTimeout(() => { if (!card.matches(":hover")) hide(); }, 250);
     });
-    state.addEventListener("click", (event) => { const leaf = event.target.closest(".leaf:not(.del)"); if (leaf && !event.target.closest("a")) { leaf.focus(); show(leaf); } });
+    state.addEventListener("click", (event) => {
+      const leaf = event.target.closest(".leaf:not(.del)");
+      if (leaf && !event.target.closest("a")) { leaf.focus(); kept = leaf; show(leaf); }
+    });
     card.onpointerleave = () => { if (!state.contains(document.activeElement)) hide(); };
     state.addEventListener("focusin", (event) => {
       const leaf = event.target.closest(".leaf:not(.del)");
@@ -163,8 +219,8 @@ export function documentPage({ times, copying, fetched }) {
       leaf.setAttribute("tabindex", "0");
       show(leaf);
     });
+    state.addEventListener("focusout", () => { kept = null; });
     state.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") { hide(); return; }
       const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
       if (!event.target.matches(".leaf")) return;
       if (event.key === "Enter" && event.target === shown) { card.querySelector("a")?.click(); return; }
@@ -173,6 +229,7 @@ export function documentPage({ times, copying, fetched }) {
       const next = now[now.indexOf(event.target) + step];
       if (next) { event.preventDefault(); next.setAttribute("tabindex", "-1"); next.focus(); }
     });
-    document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   }
+
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") leave(); });
 }

@@ -2,7 +2,6 @@
 import { documentPage } from "./document.js";
 import { follow } from "./live.js";
 
-const UNITS = { hour: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }, day: { day: "numeric", month: "short" }, month: { month: "short", year: "numeric" } };
 const kept = (name) => { try { return localStorage.getItem("watcher." + name); } catch { return null; } };
 const keep = (name, value) => { try { localStorage.setItem("watcher." + name, value); } catch { /* then it holds for this page */ } };
 
@@ -30,12 +29,12 @@ export function times(within) {
     const at = new Date(element.dateTime);
     const usual = /^\d{4}-/.test(element.dateTime) && !Number.isNaN(at.getTime());
     if (!usual || "value" in element.dataset) continue; // values are shown as they are
-    const utc = element.dataset.utc;
+    const utc = element.dataset.utc, unit = element.dataset.unit;
+    if (unit && unit !== "hour") continue; // slices of days and months are those of UTC
     if (!local) { element.textContent = element.classList.contains("short") ? utc.slice(0, 19) : utc; element.title = written(at) + " " + zone; continue; }
     const relative = element.classList.contains("ago") && ago(at);
     if (relative) { element.textContent = relative; element.title = `${written(at, true)} ${zone}\n${utc}`; continue; }
-    const unit = UNITS[element.dataset.unit];
-    element.textContent = unit ? at.toLocaleString(undefined, unit) : written(at, /\.\d{3} UTC$/.test(utc) && !element.classList.contains("short"));
+    element.textContent = unit ? written(at).slice(0, 16) : written(at, /\.\d{3} UTC$/.test(utc) && !element.classList.contains("short"));
     element.title = utc;
   }
   const name = document.getElementById("zone-name");
@@ -45,18 +44,23 @@ export function times(within) {
 function switches() {
   const zoneButton = document.getElementById("zone"), themeButton = document.getElementById("theme");
   const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const say = (button, what, [now, next]) => {
+    button.textContent = `${what}: ${now}`;
+    button.setAttribute("aria-label", `${what}: ${now}, switch to ${next}`);
+    button.title = `Switch to ${next}`;
+  };
   const name = () => {
-    zoneButton.textContent = local ? "Local" : "UTC";
-    zoneButton.setAttribute("aria-label", local ? "Times are local: show UTC" : "Times are UTC: show local times");
-    themeButton.textContent = dark() ? "Light" : "Dark";
+    say(zoneButton, "Times", local ? ["local", "UTC"] : ["UTC", "local"]);
+    say(themeButton, "Theme", dark() ? ["dark", "light"] : ["light", "dark"]);
+    document.documentElement.dataset.zone = local ? "local" : "utc";
   };
   zoneButton.hidden = themeButton.hidden = false;
-  zoneButton.onclick = () => { local = !local; keep("zone", local ? "local" : "utc"); name(); times(document); };
+  zoneButton.onclick = () => { local = !local; keep("zone", local ? "local" : "utc"); name(); times(document); dispatchEvent(new Event("watcher-look")); };
   themeButton.onclick = () => {
     document.documentElement.dataset.theme = dark() ? "light" : "dark";
     keep("theme", document.documentElement.dataset.theme);
     name();
-    dispatchEvent(new Event("watcher-theme"));
+    dispatchEvent(new Event("watcher-look"));
   };
   name();
 }
