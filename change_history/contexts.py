@@ -128,8 +128,6 @@ def acting(actor: Identity, *, reason: str | None = None, request: Identity | No
     Args:
         actor: who, as the application knows them: a string of at most 4096 bytes, an integer, an `ObjectId`
             or a `UUID`.
-        reason: why.
-        request: in the course of what.
 
     Raises:
         ValueError: one of them is empty or too long.
@@ -190,8 +188,6 @@ def recorded(
     Args:
         session: of `client.start_session()`.
         actor: who; left out, it is taken from the `acting` block around, with its reason and request.
-        reason: why.
-        request: in the course of what.
         database: where to insert the context document; one database is enough for all that the transaction
             writes to, as long as one daemon watches them all. Several where each has a daemon of its own. Left
             out, the one that the client's connection string names.
@@ -391,8 +387,6 @@ def expire_contexts(
     that is behind misses nothing: it reads context documents from its stream. Done again, it changes the age.
 
     Args:
-        database: of the application.
-        after: how old.
         collection: the daemon's `CONTEXT_COLLECTION`.
 
     Raises:

@@ -18,8 +18,6 @@ def covers(include: Iterable[str], exclude: Iterable[str], namespace: str) -> bo
     """Whether a namespace matches one glob of `include` and none of `exclude`.
 
     Args:
-        include: globs `db.coll`.
-        exclude: globs `db.coll`.
         namespace: `db.coll`; what stands before the first dot is the database.
     """
     database, collection = split(namespace)

@@ -60,7 +60,6 @@ class History(Reverting):
 
     Args:
         client: the deployment that keeps the history. It stays the caller's: `close` does not close it.
-        database: name of the history database.
         watched: the deployment that has the documents, which only reverting needs; without it, the same.
         context_collection: where it is written down who puts documents back: the daemon's `CONTEXT_COLLECTION`.
     """
@@ -88,7 +87,6 @@ class History(Reverting):
 
         Args:
             uri: MongoDB connection string, or the URL of a `watcher serve`.
-            database: name of the history database.
             watched: connection string of the deployment that has the documents, if it is another one.
             options: passed on to `pymongo.MongoClient`, or to `change_history.http.connection.Connection`.
 
@@ -183,14 +181,10 @@ class History(Reverting):
     ) -> Iterator[Event]:
         """Read recorded events, then new ones as they are recorded, gaps too.
 
+        The conditions are those of `log`.
+
         Args:
-            namespace: `database.collection`; None: all that is recorded.
-            document_id: `_id` of one document; left out: the whole collection.
-            field: only events that concern this field or something below it.
-            since: first moment, included.
-            actor: as in `log`. An event comes once it is known who did it, which may be later than the event.
-            reason: likewise.
-            request: likewise.
+            actor: an event comes once it is known who did it, which may be later than the event.
             limit: of what is recorded already, only the newest so many.
             stop: set from outside to end.
         """
@@ -224,10 +218,7 @@ class History(Reverting):
     ) -> Stats:
         """Count what is recorded, by collection, day, document and field (see `change_history.query.stats`).
 
-        Args:
-            namespace: only this `database.collection`.
-            since: first moment, included.
-            until: last moment, included.
+        The conditions are those of `log`.
         """
         from change_history.query.stats import Stats
 

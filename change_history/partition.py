@@ -18,7 +18,6 @@ class Partition(NamedTuple):
 
     Attributes:
         number: from 1 on.
-        total: how many there are.
     """
 
     number: int

@@ -17,7 +17,6 @@ class Rule(NamedTuple):
     """How long the history of some namespaces is kept.
 
     Attributes:
-        glob: which.
         age: as it is written: `30d`, or `forever`.
     """
 

@@ -18,8 +18,6 @@ class Connection:
     Args:
         mongodb_uri: The watched deployment; None: the embedded one.
         history_uri: The deployment that keeps the history; None: the watched one.
-        history_database: The database that keeps it.
-        embedded_dir: The folder of the embedded replica set.
     """
 
     mongodb_uri: str | None
@@ -29,11 +27,7 @@ class Connection:
 
 
 def read_plain(config_file: Path | None = None) -> Connection | None:
-    """Read where history is kept, if what is set is plainly right; None: the settings as a whole are to judge.
-
-    Args:
-        config_file: As for `config.settings.load`.
-    """
+    """Read where history is kept, if what is set is plainly right; None: the settings as a whole are to judge."""
     gathered = sources.gather(config_file, {})
     if gathered.problems:
         return None

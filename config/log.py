@@ -48,8 +48,6 @@ def configure(level: str = "info", fmt: str = "auto", stream: TextIO | None = No
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``: the least severe of our lines that is written.
-        fmt: ``console``, ``json`` or ``auto``: console on a terminal, JSON lines elsewhere.
-        stream: Where lines go; standard error when not given.
     """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
@@ -167,9 +165,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def structured(error: BaseException) -> list[dict[str, Any]]:
     """Give an exception and its causes as data.
 
-    Args:
-        error: The exception that was caught.
-
     Returns:
         For each a ``type``, a ``message`` and its ``frames`` (``file``, ``line``, ``function``), outermost call first.
     """
@@ -188,9 +183,6 @@ def structured(error: BaseException) -> list[dict[str, Any]]:
 
 def text(error: BaseException) -> str:
     """Give an exception and its causes as lines for a person.
-
-    Args:
-        error: The exception that was caught.
 
     Returns:
         Like Python's own traceback, without source lines and withheld messages; causes follow what they caused.

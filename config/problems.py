@@ -20,11 +20,6 @@ _MAX_SHOWN = 80  # characters of a wrong value
 def explain(error: ValidationError, model: type[BaseSettings], gathered: Gathered) -> Iterator[str]:
     """Turn pydantic's findings into sentences.
 
-    Args:
-        error: The failed validation of `gathered`.
-        model: The settings class.
-        gathered: What was read, and where.
-
     Yields:
         One sentence for each wrong setting.
     """
@@ -46,19 +41,12 @@ def explain(error: ValidationError, model: type[BaseSettings], gathered: Gathere
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether a setting's value must never be shown.
-
-    Args:
-        field: A field of the settings class.
-    """
+    """Whether a setting's value must never be shown."""
     return "SecretStr" in repr(field.annotation) or field.annotation is SecretStr
 
 
 def allowed(field: FieldInfo) -> str:
     """Say what may be written, as the end of "must be …".
-
-    Args:
-        field: A field of the settings class.
 
     Returns:
         For example ``a whole number from 1 to 100000``.

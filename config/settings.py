@@ -277,9 +277,6 @@ class Settings(BaseSettings):
     def origin(self, name: str) -> str:
         """Say where a setting comes from.
 
-        Args:
-            name: The name of a field, for example ``batch_size``.
-
         Returns:
             A phrase such as ``environment``, ``/etc/watcher.toml`` or ``default``.
         """
@@ -293,9 +290,6 @@ def load(config_file: Path | None = None, **overrides: Any) -> Settings:
         config_file: The TOML file; without it ``$WATCHER_CONFIG``, else ``watcher.toml`` in the working
             directory if there is one.
         overrides: Settings of the command line by field name; None means not given.
-
-    Returns:
-        The settings, valid as a whole.
 
     Raises:
         SettingsError: Something is wrong; `problems` lists everything that is.
@@ -344,9 +338,6 @@ class Described(NamedTuple):
 
 def describe(settings: Settings) -> list[Described]:
     """List every setting with its value, secrets masked, and its source.
-
-    Args:
-        settings: As made by `load`.
 
     Returns:
         In the order in which the settings are declared.

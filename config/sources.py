@@ -108,10 +108,6 @@ class Gathered:
 def gather(config_file: Path | None, overrides: Mapping[str, Any]) -> Gathered:
     """Read every source, the strongest first.
 
-    Args:
-        config_file: The TOML file of ``--config``, if given.
-        overrides: Values of the command line; None means not given.
-
     Returns:
         The values as written, their origins, and what is wrong with the sources themselves.
     """

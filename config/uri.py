@@ -25,11 +25,7 @@ MASK = "***"
 
 
 def is_text(value: str) -> bool:
-    """Whether it is Unicode throughout: what is no UTF-8 in the environment comes as lone surrogates.
-
-    Args:
-        value: A setting as it was read.
-    """
+    """Whether it is Unicode throughout: what is no UTF-8 in the environment comes as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -37,9 +33,6 @@ def fault(uri: str) -> str | None:
     """Say what is wrong with a connection string, looking nothing up and connecting nowhere.
 
     The driver's own messages are not passed on: for an unescaped password they quote a part of it.
-
-    Args:
-        uri: As the operator wrote it, ``mongodb://`` or ``mongodb+srv://``.
 
     Returns:
         A phrase without credentials, or None where the driver can read the string.

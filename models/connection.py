@@ -16,8 +16,6 @@ def connect(uri: str, database: str = DATABASE, **options: Any) -> MongoClient[A
     """Point the models at a history database, replacing an earlier choice.
 
     Args:
-        uri: MongoDB connection string of the deployment that keeps the history.
-        database: name of the history database.
         options: passed on to `pymongo.MongoClient`.
 
     Returns:

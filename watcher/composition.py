@@ -109,7 +109,6 @@ def prepare(
     A stream that begins in partitions gets its beginning here, under the lead of the whole.
 
     Args:
-        watched: client of the watched deployment.
         keeper: client of the deployment that keeps the history; the models are connected to it.
 
     Raises:
@@ -137,7 +136,6 @@ class Composed(NamedTuple):
     """A daemon that leads, put together.
 
     Attributes:
-        pipeline: its stages.
         beside: by name what works beside them, each in a thread of its own.
         finish: to be called when the stages have ended in order.
     """
@@ -151,9 +149,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     """Put the daemon together that leads, up to the point where its threads can start.
 
     Args:
-        ground: what it stands on.
         leading: its leadership, under whose term it writes, and with which it stops.
-        progress: is told what happens.
 
     Raises:
         watcher.errors.FatalError: only the operator can help; says how.

@@ -32,7 +32,6 @@ class Retry:
     """Calls again and again what fails for passing reasons.
 
     Args:
-        stop: set when the daemon is asked to stop; a wait ends at once, and a failing call is given up.
         on_retry: called with the step and its error, before every wait.
         on_recovered: called with the step once it has succeeded after a retry, or failed in another way.
     """
@@ -62,7 +61,6 @@ class Retry:
         """Run what ends only with the daemon, and begin it again when it fails for a passing reason.
 
         Args:
-            step: what it does.
             work: returns when it is asked to stop, or has nothing more to do; it must be safe to begin again.
 
         Raises:
@@ -87,7 +85,6 @@ class Retry:
         """Call until it succeeds.
 
         Args:
-            step: what is being attempted.
             attempt: the call; it must be safe to repeat.
 
         Raises:

@@ -47,13 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class Service:
-    """The daemon as a whole.
-
-    Args:
-        watched_uri: connection string of the watched deployment.
-        history_uri: connection string of the deployment that keeps the history.
-        progress: is told what happens; health and metrics read it.
-    """
+    """The daemon as a whole."""
 
     def __init__(self, settings: Settings, watched_uri: str, history_uri: str, progress: Progress) -> None:
         self._settings = settings

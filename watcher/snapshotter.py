@@ -61,8 +61,6 @@ class _Waiting(NamedTuple):
     """A document that may be due for snapshots.
 
     Attributes:
-        namespace: `db.coll`.
-        document_id: its `_id`.
         until: the beginning of the cluster time of an entry of it that is stored. Of that time itself, events may still
             be on their way: those of a transaction share it.
     """
@@ -77,7 +75,6 @@ class Snapshotter:
 
     Args:
         behind: tells whether the stream has more to do than it can at the moment.
-        stop: set when the daemon is asked to stop.
         room: documents that may wait for their turn.
         age_s: of the oldest snapshot that is kept, in seconds; None: any.
     """
@@ -161,12 +158,7 @@ class Snapshotter:
 
 
 class Noticed:
-    """A writing stage whose acknowledged history is offered to a snapshotter.
-
-    Args:
-        writer: stores history.
-        snapshotter: is offered it.
-    """
+    """A writing stage whose acknowledged history is offered to a snapshotter."""
 
     def __init__(self, writer: Writes, snapshotter: Snapshotter) -> None:
         self._writer = writer

@@ -2,7 +2,8 @@
 
 Decoding is not lossless: `bson` reads a symbol as `str`, undefined as `None`, `{"$ref": …}` as `DBRef`, and
 refuses text that is not UTF-8, all of which a server stores without a word. History must give back the very
-bytes, so the recording side moves values as bytes; nothing here interprets one.
+bytes, so the recording side moves values as bytes; nothing here interprets one. Whatever reads a document raises
+`MalformedBSON` where a length or a type in it is impossible.
 
 Format: https://bsonspec.org/spec.html, version 1.1.
 """
@@ -79,11 +80,7 @@ class MalformedBSON(ValueError):  # noqa: N818 - the term of the BSON specificat
 
 
 def elements(document: bytes) -> list[Element]:
-    """Take a document or array apart, one level deep, in its order, duplicates included.
-
-    Raises:
-        MalformedBSON: a length or a type is impossible.
-    """
+    """Take a document or array apart, one level deep, in its order, duplicates included."""
     if _compiled is not None and type(document) is bytes and (quick := _compiled.elements(document)) is not None:
         return quick  # type: ignore[no-any-return]
     found: list[Element] = []
@@ -130,11 +127,7 @@ def readable(document: bytes) -> dict[bytes, Value]:
 
 
 def end_of_value(document: bytes, kind: int, start: int) -> int:
-    """Where a value ends, from its type and where it begins.
-
-    Raises:
-        MalformedBSON: a length or a type is impossible.
-    """
+    """Where a value ends, from its type and where it begins."""
     size = _SIZE[kind]
     if size >= 0:
         return start + size
@@ -155,11 +148,7 @@ def _odd_end(document: bytes, kind: int, start: int) -> int:
 
 
 def fields(document: bytes) -> dict[bytes, Value]:
-    """Take a document apart into a dictionary from key to value, in its order; of duplicates the last counts.
-
-    Raises:
-        MalformedBSON: a length or a type is impossible.
-    """
+    """Take a document apart into a dictionary from key to value, in its order; of duplicates the last counts."""
     if _compiled is not None and type(document) is bytes and (quick := _compiled.fields(document)) is not None:
         return quick  # type: ignore[no-any-return]
     # The loop of `elements` once more: nothing is done as often as this, and a list on the way would cost a quarter.
@@ -193,9 +182,6 @@ def spans(document: bytes, start: int = 0) -> dict[bytes, tuple[int, int, int]]:
     Args:
         document: BSON, or BSON that holds the document.
         start: where the document begins.
-
-    Raises:
-        MalformedBSON: a length or a type is impossible.
     """
     found: dict[bytes, tuple[int, int, int]] = {}
     try:
@@ -216,11 +202,7 @@ def spans(document: bytes, start: int = 0) -> dict[bytes, tuple[int, int, int]]:
 
 
 def keyed(document: bytes) -> tuple[dict[bytes, Value], frozenset[bytes]]:
-    """Take a document apart into a dictionary as `fields` does, and name the keys that it has more than once.
-
-    Raises:
-        MalformedBSON: a length or a type is impossible.
-    """
+    """Take a document apart into a dictionary as `fields` does, and name the keys that it has more than once."""
     contents = elements(document)
     found = {key: (kind, payload) for key, kind, payload in contents}
     if len(found) == len(contents):
@@ -230,11 +212,7 @@ def keyed(document: bytes) -> tuple[dict[bytes, Value], frozenset[bytes]]:
 
 
 def items(array: bytes) -> list[Value]:
-    """Take an array apart into its values. The keys of an array carry no meaning.
-
-    Raises:
-        MalformedBSON: a length or a type is impossible.
-    """
+    """Take an array apart into its values. The keys of an array carry no meaning."""
     return [(kind, payload) for _, kind, payload in elements(array)]
 
 

@@ -181,7 +181,6 @@ def hashed(value: Value, key: bytes) -> Value:
 
     Args:
         value: 3, `NumberLong(3)` and 3.0 are three values.
-        key: of `key_from`.
     """
     kind, payload = value
     return raw.BINARY, hashing(key)(kind, payload)
@@ -189,11 +188,7 @@ def hashed(value: Value, key: bytes) -> Value:
 
 @lru_cache(maxsize=16)
 def hashing(key: bytes) -> Callable[[int, bytes], bytes]:
-    """What makes the payload of a hashed value out of the type and the payload of a value.
-
-    Args:
-        key: of `key_from`.
-    """
+    """What makes the payload of a hashed value out of the type and the payload of a value."""
     keyed = blake2b(key=key, digest_size=DIGEST_BYTES)
     _, shape = written(How.HASH, 0, name_of(key) + bytes(DIGEST_BYTES))
     head = shape[:-DIGEST_BYTES]

@@ -37,7 +37,6 @@ class Changed(NamedTuple):
     """A document that is different at two moments, or of which history cannot tell whether it is.
 
     Attributes:
-        raw_id: its `_id`.
         before: its BSON at the first moment; None: it was not there, or history cannot tell.
         after: likewise at the second.
         unknown: why history cannot tell one of them; None: it can.

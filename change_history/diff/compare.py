@@ -50,7 +50,6 @@ class Difference(NamedTuple):
     """What is different at one path.
 
     Attributes:
-        kind: what happened.
         path: where in the new document; of what was removed, where it would be but for its own key or index, which is
             the old one. The empty path is the whole document.
         old_path: where in the old document, likewise. It differs from `path` only in indexes of arrays.
@@ -104,7 +103,6 @@ def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
 
     Args:
         old: a BSON document; None: there was none.
-        new: likewise.
 
     Returns:
         The differences, in the order of the new document, what was removed first; none for equal bytes. A document that
@@ -291,10 +289,6 @@ def aligned(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int,
     Equal beginnings and ends are paired first; then elements that occur once on both sides, as many as keep their
     order (patience diff); what lies between two of these by `difflib`. The work is bounded, whatever the size: n log n
     for the former, `MOST_COMPARISONS` for the latter. What is not looked at any more stays without a partner.
-
-    Args:
-        old: elements that can be compared and hashed.
-        new: likewise.
 
     Returns:
         Pairs of an old and a new index, in order.

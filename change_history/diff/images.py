@@ -51,7 +51,6 @@ def changes(before: bytes | None, after: bytes | None) -> list[Change]:
 
     Args:
         before: a BSON document; None: it was not there.
-        after: likewise.
 
     Returns:
         None for equal bytes. Of a document that is only on one side, one for each of its fields. Where a key

@@ -43,7 +43,6 @@ class Connection:
 
     Args:
         url: where it is, `https://history.example.org`, with the path under which a proxy shows it.
-        token: what is shown to it.
         timeout_s: the longest wait for an answer, in seconds.
         context: of TLS; the system's own if None.
 

@@ -61,9 +61,6 @@ class HttpHistory:
     `History.connect("https://…", token="…")` makes a `History` of it. What may not be read is missing, as if it had
     never been recorded. Raises what `History` raises, and `HttpError` (`change_history.http.connection`) for the
     driver's errors.
-
-    Args:
-        connection: to the server.
     """
 
     def __init__(self, connection: Connection) -> None:

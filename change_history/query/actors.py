@@ -32,9 +32,7 @@ class Author(NamedTuple):
     """What one actor did.
 
     Attributes:
-        actor: the `id` of the actor.
         provenance: how that is known (see `change_history.stored.actor`); who is known in two ways comes twice.
-        events: how many.
     """
 
     actor: Any
@@ -43,13 +41,7 @@ class Author(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Events of which nobody knows who did them.
-
-    Attributes:
-        namespace: `database.collection`.
-        operation: of which kind.
-        events: how many.
-    """
+    """Events of which nobody knows who did them."""
 
     namespace: str
     operation: str
@@ -112,7 +104,6 @@ def of_document(
     """Who made the events of a document after one position and up to another.
 
     Args:
-        document_id: its `_id`, any BSON type.
         after: of an event, which does not count.
         until: of an event, which does.
     """

@@ -61,9 +61,7 @@ def events(
     """Find the newest events of some collections for which a condition holds.
 
     Args:
-        namespaces: of these collections.
         condition: what the server compares, of our own making.
-        limit: at most so many.
         seconds: the longest this takes, about.
         before: only events before this.
     """

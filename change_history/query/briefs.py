@@ -135,9 +135,7 @@ def read(
     """Read events in brief, in order.
 
     Args:
-        query: the conditions.
         index: key of the index that answers it, in the order of history.
-        limit: at most so many.
         most_ms: the most milliseconds the server may take.
     """
     order = {"_id": -1 if newest_first else 1}
@@ -156,8 +154,6 @@ def versions(
 
     Args:
         first: the number of the first, from 1.
-        limit: at most so many.
-        total: how many there are.
     """
     of_document = {"namespace": namespace, "document_id": is_id(to_raw(document_id))}
     limit = min(limit, total - first + 1)

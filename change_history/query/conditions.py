@@ -180,12 +180,7 @@ def of_values(old: Any, new: Any) -> dict[str, Any]:
 
 
 def verdict(change: Change, old: Any, new: Any) -> bool | None:
-    """Whether a change has these values; None: nobody knows.
-
-    Args:
-        old: the old value; `ABSENT`: any.
-        new: the new value; likewise.
-    """
+    """Whether a change has these values; None: nobody knows."""
     asked = ((change.old_value, old), (change.new_value, new))
     return of_all(_same(value, wanted) for value, wanted in asked if wanted is not ABSENT)
 

@@ -39,7 +39,6 @@ class View(NamedTuple):
     """A gap as its history document tells it.
 
     Attributes:
-        stream: name of the stream that lost its position.
         since: cluster time up to which history is whole.
         until: cluster time from which on it is whole again.
         cause: what made it.

@@ -41,8 +41,6 @@ class ImportedEntry:
 
     Attributes:
         id: 16 bytes; ids are in the order of time, and within one time in that of the list.
-        namespace: `database.collection` of the document.
-        document_id: its `_id`, exact.
         timestamp: when, as the application wrote it down (UTC).
         changes: what, in the application's own names and values.
         user: by whom; `ABSENT`: it does not say.
@@ -98,9 +96,7 @@ def as_events(
     """The imported entries in the form of history documents, their operation `imported`, oldest first.
 
     Args:
-        document_id: its `_id`, any BSON type; left out: of all documents.
         limit: only the newest so many.
-        newest_first: the other way round.
     """
     cursor = _find(database, namespace, document_id)
     with cursor.sort("_id", -1 if newest_first or limit else 1).limit(limit or 0) as found:

@@ -51,8 +51,6 @@ class Selection:
             None: not looked for yet (see `change_history.query.setters`).
         actor: only events of which it is known that this one did them, exact to the BSON type. In them `reason` and
             `request` ask why, and in the course of what. Unknown is nobody's.
-        reason: only events done for this reason.
-        request: only events done in the course of this.
         former_names: namespaces under which the document's collection has such events.
 
     Raises:
@@ -175,12 +173,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is counted.
-
-    Attributes:
-        namespace: `database.collection`; None: all that is recorded.
-        since: first moment, included (see `change_history.reconstruct.point_in_time`).
-        until: last moment, included.
+    """What is counted; the conditions are those of `Selection`.
 
     Raises:
         ValueError: a time without a zone.

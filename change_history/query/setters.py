@@ -49,9 +49,6 @@ def resolve(database: Database[Any], selection: Selection) -> Selection:
 
     Only a selection of one document's field can have any. Where history cannot tell the document, what can be followed
     of it counts.
-
-    Raises:
-        pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
     if selection.setters is not None or selection.field is None or selection.document_id is ABSENT:
         return selection

@@ -75,12 +75,7 @@ class Stats:
         self._with_parts = collection.database.get_collection(PARTS).find_one({}, {"_id": 1}) is not None
 
     def everything(self, zone: str, top: int) -> Everything:
-        """All counts of `by_collection`, `by_day`, `busiest_documents` and `busiest_fields`, from the same events.
-
-        Args:
-            zone: as of `by_day`.
-            top: as of `busiest_documents` and `busiest_fields`.
-        """
+        """All counts of `by_collection`, `by_day`, `busiest_documents` and `busiest_fields`, from the same events."""
         if not self._with_parts:
             try:
                 (found,) = self._rows(everything_pipeline(self._question.match(), zone, top))
@@ -229,11 +224,7 @@ def documents_pipeline(counted: Pipeline, top: int) -> Pipeline:
 
 
 def fields_pipeline(selected: Pipeline, top: int) -> Pipeline:
-    """The fields with the most changes; `_id` has `namespace` and `field`, without indexes.
-
-    Args:
-        top: so many fields.
-    """
+    """The fields with the most changes; `_id` has `namespace` and `field`, without indexes."""
     # The head of a document in parts may have one change that stands for all.
     weight = {"$cond": [{"$eq": ["$changes.path", []]}, {"$ifNull": ["$change_count", 1]}, 1]}
     written = {"namespace": "$namespace", "field": "$changes.field", "path": "$changes.path"}

@@ -122,9 +122,7 @@ def follow(
     an event also comes once that has become known.
 
     Args:
-        stop: ends the iteration once it is set.
         limit: of what is recorded already, only the newest so many.
-        on_unknown: see `read`.
 
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
@@ -161,7 +159,6 @@ class New(NamedTuple):
     """A history document that has come.
 
     Attributes:
-        stored: the document.
         completed: it came before; now it is known who did it.
     """
 
@@ -175,7 +172,6 @@ def new(
     """Read every history document as it is recorded, gaps too, until told to stop; once more when its actor is known.
 
     Args:
-        stop: ends the iteration once it is set.
         token: goes on after what came with it; None: from now on.
 
     Yields:

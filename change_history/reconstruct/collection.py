@@ -38,8 +38,6 @@ class CollectionDocument(NamedTuple):
     """A document of a collection at one moment.
 
     Attributes:
-        namespace: `database.collection`.
-        raw_id: its `_id`.
         data: its BSON; None: history cannot tell it.
         unknown: why not; None: it can.
     """

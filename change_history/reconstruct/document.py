@@ -52,7 +52,6 @@ class Ahead(NamedTuple):
     """What has been read of a document up to a position.
 
     Attributes:
-        namespace: `db.coll`, under which it was looked for.
         document_id: its `_id`.
         boundary: what `change_history.reconstruct.last_boundary` says of the position.
         entries: its last entries, newest first, as stored; some may lie at the position's cluster time or after it.
@@ -98,8 +97,6 @@ def read_ahead(
 
     Args:
         asked: what `change_history.reconstruct.last_boundary` has said of the position already.
-        with_horizon: whether to read that too.
-        with_gaps: likewise.
     """
     upto = {"$lte": Binary(until.last_id)}
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}

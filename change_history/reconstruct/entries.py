@@ -130,11 +130,7 @@ def steps(entries: Iterable[Fields], known: Reconstructed | None = None) -> Iter
 
 
 class Following:
-    """A document that is being followed from entry to entry.
-
-    Args:
-        known: what it was before the first.
-    """
+    """A document that is being followed from entry to entry."""
 
     def __init__(self, known: Reconstructed | None) -> None:
         document, self._base, self.last, self._count = known if known is not None else (NEVER_WHOLE, b"", b"", 0)
@@ -173,8 +169,6 @@ def find(
     """The cursor over the entries of an incarnation.
 
     Args:
-        incarnation: where to read.
-        document_id: the condition on it.
         before: only those with a lesser `_id`.
         leave_out: fields of the entries that are not needed.
     """

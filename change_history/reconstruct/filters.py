@@ -57,7 +57,6 @@ class Filter:
         """Those of the items whose documents match, in their order.
 
         Args:
-            items: whatever has a document.
             data: gives an item's document; no two of them have the same `_id`. None: let the item through.
 
         Raises:

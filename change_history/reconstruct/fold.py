@@ -121,11 +121,7 @@ def apply(document: bytes | None, entry: Entry) -> bytes | None:
 
 
 class Folding:
-    """A document to which events are applied one after the other; it is written only when it is asked for.
-
-    Args:
-        document: the document before the first event; None: there was none.
-    """
+    """A document to which events are applied one after the other; it is written only when it is asked for."""
 
     def __init__(self, document: bytes | None) -> None:
         self._document = document

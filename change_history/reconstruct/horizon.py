@@ -106,7 +106,6 @@ def base(
     Args:
         document_id: its `_id`, of a document that is not known.
         document: its state; or that nobody knows it.
-        at: the horizon.
         relies_on: `_id` of the entry that last held the document whole, 16 bytes; empty: none did.
         wall: its wall time, in milliseconds since 1970: no earlier than that of any entry that it stands for.
     """

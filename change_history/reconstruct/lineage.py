@@ -46,7 +46,6 @@ class Incarnation(NamedTuple):
     """A stretch of history in which documents lie under one name.
 
     Attributes:
-        namespace: `db.coll`.
         since: first cluster time of it.
         until: the position before which it ends.
     """
@@ -64,7 +63,6 @@ class Boundary(NamedTuple):
     """An event that ended or brought the documents of a namespace.
 
     Attributes:
-        id: its `_id`, 16 bytes.
         source: name from which it brought them; None: it ended them.
         wall: its wall time, in milliseconds since 1970.
     """
@@ -184,7 +182,6 @@ class Lineage:
 
     Args:
         moment: the cluster time up to which it matters if an event is missing.
-        asked: what `last_boundary` has said of the position already.
     """
 
     def __init__(

@@ -233,11 +233,7 @@ _PLACE = {"_id": 1, "resume_token": 1}
 
 
 class NoSuchVersionError(HistoryError, LookupError):
-    """The document has no version of this number; the message says how many it has.
-
-    Attributes:
-        count: how many it has.
-    """
+    """The document has no version of this number; the message says how many it has."""
 
     def __init__(self, number: int, count: int) -> None:
         super().__init__(_none_of(number, count))

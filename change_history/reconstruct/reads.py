@@ -47,10 +47,6 @@ class Read(NamedTuple):
     """One read.
 
     Attributes:
-        collection: its name.
-        query: the filter.
-        order: what to sort by.
-        limit: at most so many documents.
         fields: the projection; None: whole documents.
     """
 
@@ -68,9 +64,6 @@ def read_together(database: Database[Any], reads: Sequence[Read], hint: dict[str
         reads: the queries, at least one. Documents of the last may be as large as any; those of the others come with
             one more field.
         hint: the index of the first.
-
-    Returns:
-        What each of them found.
     """
     *others, last = [[*_stages(read)] for read in reads]
     branches = [*([*stages, {"$addFields": {_BRANCH: number}}] for number, stages in enumerate(others)), last]

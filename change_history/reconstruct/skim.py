@@ -29,8 +29,6 @@ class Whole(NamedTuple):
     Attributes:
         identity: its `_id`, 16 bytes.
         namespace: `db.coll`.
-        document_id: the document's `_id`.
-        document: its bytes.
     """
 
     identity: bytes

@@ -201,8 +201,6 @@ class Document(NamedTuple):
     """A document in history.
 
     Attributes:
-        namespace: `db.coll`.
-        id: its `_id`.
         entries: how many there are of it, in its history or among the snapshots.
     """
 
@@ -215,9 +213,7 @@ class Difference(NamedTuple):
     """A snapshot that does not say what history says.
 
     Attributes:
-        document: of which it is.
         snapshot: its `_id`, 16 bytes, that of the entry after which it stands.
-        said: what is wrong with it, in words.
     """
 
     document: Document

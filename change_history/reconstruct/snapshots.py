@@ -80,7 +80,6 @@ def written(entry: dict[bytes, raw.Value], document: bytes, base: bytes) -> byte
 
     Args:
         entry: top-level fields of the entry after which the state stands.
-        base: `_id` of the entry that last held the document whole, 16 bytes.
     """
     contents = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
     contents.append((b"base", (raw.BINARY, raw.int32(len(base)) + b"\x00" + base)))

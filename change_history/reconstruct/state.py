@@ -33,11 +33,7 @@ if TYPE_CHECKING:
 
 
 class UnknownStateError(HistoryError, LookupError):
-    """History cannot tell what was asked for; the message says why. It never guesses.
-
-    Attributes:
-        reason: in words.
-    """
+    """History cannot tell what was asked for; the message says why. It never guesses."""
 
     def __init__(self, namespace: str, reason: str, document_id: Any = None) -> None:
         of = f"{namespace}, _id {document_id!r}" if document_id is not None else namespace
@@ -50,8 +46,6 @@ class State:
     """A document at one moment.
 
     Attributes:
-        namespace: `database.collection`.
-        document_id: its `_id`.
         position: the position in history: what is before counts.
         data: its BSON; None: it was not there, or history cannot tell.
         unknown: why history cannot tell; None: it can.

@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 
 
 class Unknown(NamedTuple):
-    """History has entries of the document, but not all that would be needed to tell what it was.
-
-    Attributes:
-        reason: in words.
-    """
+    """History has entries of the document, but not all that would be needed to tell what it was."""
 
     reason: str
 
@@ -83,10 +79,6 @@ class Rejected:
 
     Each concerns its own document. One of a collection, such as a drop, concerns all of it, and one that cannot be read
     whatever it may be about.
-
-    Args:
-        found: what was read of them (`rejected_read`).
-        namespaces: which were asked about.
     """
 
     def __init__(self, database: Database[Any], found: Iterable[RawBSONDocument], namespaces: Sequence[str]) -> None:
@@ -146,7 +138,6 @@ def rejected_of(
     """The rejected events that a read is about.
 
     Args:
-        namespaces: which were asked about.
         read: from `rejected_read`.
         found: what it has found already; if that may not be all, it is read again.
     """
@@ -201,12 +192,7 @@ def concerns(gap: RawBSONDocument, namespace: str) -> bool:
 
 
 class Reached(NamedTuple):
-    """How far a stream, or a part of one, has recorded.
-
-    Attributes:
-        checkpoint: its name.
-        until: the cluster time.
-    """
+    """How far a stream, or a part of one, has recorded."""
 
     checkpoint: str
     until: Timestamp

@@ -65,9 +65,6 @@ class Reverting:
             keep_withheld: leave as it is what history withholds (see `Redacted`), and leave it out of a document that
                 is brought back. Without it, nothing is done where a withheld value would have to be put back.
             dry_run: only find out.
-            actor: who reverts (see `History`).
-            reason: why.
-            request: in the course of what.
 
         Raises:
             change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
@@ -123,9 +120,6 @@ class Reverting:
             force: overwrite a document in its place that is not recorded, and do not mind gaps.
             keep_withheld: bring it back without what history withholds; without it, such a document is refused.
             dry_run: only find out.
-            actor: who reverts (see `History`).
-            reason: why.
-            request: in the course of what.
 
         Raises:
             change_history.revert.errors.CollectionEndedError: it went with its collection.
@@ -185,9 +179,6 @@ class Reverting:
             force: overwrite conflicts, and do not mind gaps.
             keep_withheld: leave as it is what history withholds; without it, such a document is refused.
             dry_run: only find out.
-            actor: who reverts (see `History`).
-            reason: why.
-            request: in the course of what.
 
         Raises:
             change_history.query.transactions.UnknownTransactionError: none has this name.

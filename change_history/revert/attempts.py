@@ -51,10 +51,8 @@ class Attempts:
     """Puts documents back, or finds out what that would do.
 
     Args:
-        watched: the deployment that has the documents.
         goals: the documents, each once, those of a collection one after the other.
         all_or_nothing: write nothing if a document cannot become all that it is to be.
-        dry_run: write nothing.
         saying: who does it; None: nobody says.
     """
 

@@ -16,11 +16,7 @@ class NothingRecordedError(HistoryError, LookupError):
 
 
 class CollectionEndedError(HistoryError, LookupError):
-    """The document is not deleted: it went with its collection.
-
-    Attributes:
-        event: what ended the collection.
-    """
+    """The document is not deleted: it went with its collection."""
 
     def __init__(self, event: Event) -> None:
         super().__init__(f"the document went with its collection: {event.operation} of {event.namespace}")
@@ -32,11 +28,7 @@ class NoSuchFieldError(HistoryError, LookupError):
 
 
 class NotAllRecordedError(HistoryError):
-    """A part of the stream has not come so far yet: the transaction may have written what history does not know of.
-
-    Attributes:
-        behind: how far which part is.
-    """
+    """A part of the stream has not come so far yet: the transaction may have written what history does not know of."""
 
     def __init__(self, behind: Reached) -> None:
         super().__init__(

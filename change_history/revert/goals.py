@@ -49,8 +49,6 @@ class Goal(NamedTuple):
     """One document.
 
     Attributes:
-        namespace: `db.coll`.
-        raw_id: its `_id`.
         expected: its BSON as history knows it; None: it should not be there.
         target: its BSON as it is to be; None: it is not to be there.
         only: paths of the fields that are to be put back; None: all.
@@ -75,7 +73,6 @@ class Wanted(NamedTuple):
     """What is asked for.
 
     Attributes:
-        goal: what is to become of the document.
         since: the position that it goes back to.
         seen: cluster time of the last entry that is expected; None: there is none.
     """
@@ -280,18 +277,12 @@ def of_transaction(
     """Documents that a transaction wrote to, from what they were right after it to what they were right before.
 
     In memory are all of the documents, before and after.
-
-    Args:
-        force: gaps do not matter.
     """
     return [_goal(database, transaction, document, force=force) for document in documents]
 
 
 def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
     """See to it that every part of a stream that may have events of a transaction has recorded them.
-
-    Args:
-        documents: those that it is known to have written to.
 
     Raises:
         NotAllRecordedError: one has not.

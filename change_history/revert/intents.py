@@ -115,7 +115,6 @@ class Unsettled(NamedTuple):
     """An intent that was never confirmed.
 
     Attributes:
-        revert: the intent.
         state: `done`: its events are in the history; `abandoned`: they are not, and would be; `intended`: history does
             not reach so far yet.
     """
@@ -143,8 +142,6 @@ class Intents:
 
         Args:
             transaction: which; it is open.
-            now: cluster time of the deployment.
-            by: who does it.
 
         Raises:
             NotAllowedError: the user may not write to the history database.

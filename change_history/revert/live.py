@@ -52,11 +52,7 @@ class Write(NamedTuple):
 
 
 class RefusedWriteError(HistoryError):
-    """The server does not store a document as it is to be, and will not the next time; the message says why.
-
-    Attributes:
-        document: which.
-    """
+    """The server does not store a document as it is to be, and will not the next time; the message says why."""
 
     def __init__(self, document: Key, reason: str) -> None:
         super().__init__(reason)
@@ -64,11 +60,7 @@ class RefusedWriteError(HistoryError):
 
 
 class LostRaceError(HistoryError):
-    """Somebody else put a document where there was none.
-
-    Attributes:
-        document: what was to be put there.
-    """
+    """Somebody else put a document where there was none."""
 
     def __init__(self, document: Write) -> None:
         super().__init__("a document is there by now")
@@ -76,11 +68,7 @@ class LostRaceError(HistoryError):
 
 
 class Live:
-    """Documents as a transaction sees them.
-
-    Args:
-        session: in a transaction.
-    """
+    """Documents as a transaction sees them."""
 
     def __init__(self, client: MongoClient[Any], session: ClientSession) -> None:
         self._client = client

@@ -32,9 +32,6 @@ class Conflict(NamedTuple):
 
     Attributes:
         path: where; the empty path is the whole document.
-        expected: what history says is there.
-        actual: what is there.
-        target: what was to be put there.
     """
 
     path: Path

@@ -136,8 +136,6 @@ class Reverted:
     """One document.
 
     Attributes:
-        namespace: `database.collection`.
-        raw_id: its `_id`.
         before: its BSON when it was read; None: it was not there.
         after: its BSON then; None: it is not there any more. Equal to `before` where nothing is to be done.
         raw_conflicts: what stays as it is, because it is not what history says it is.

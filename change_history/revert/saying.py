@@ -23,7 +23,6 @@ class Saying(NamedTuple):
     """What a revert says of who does it.
 
     Attributes:
-        acting: who, and why.
         collection: where context documents go, in each database; empty: nowhere.
         needed: do nothing where it cannot be said. Otherwise it is done even so, and the outcome tells.
     """

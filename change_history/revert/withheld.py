@@ -35,8 +35,6 @@ class Sides(NamedTuple):
     """Two states of a document without what is withheld of them.
 
     Attributes:
-        expected: what history says it is.
-        target: what it is to become.
         lost: the places that cannot be put back.
     """
 
@@ -56,9 +54,6 @@ def settle(
     """Put what is there in place of what is withheld.
 
     Args:
-        actual: the document on the server; None: it is not there.
-        expected: what history says it is.
-        target: what it is to become.
         changed: the paths that are known to have changed between the two; None: any may have.
         only: the paths that are to be put back; None: all.
     """

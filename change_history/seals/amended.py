@@ -63,8 +63,6 @@ def judged(
     """Judge what has become of an entry by a note of it.
 
     Args:
-        note: what was about to be done.
-        entry_id: `_id` of the entry.
         entry: as it is stored now; None: it is not there.
         sealed: its records, oldest first.
         allowed: of `rights`.

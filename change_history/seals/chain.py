@@ -31,7 +31,6 @@ class Chain:
     """Checks the seals of a history.
 
     Args:
-        report: takes what is found.
         against: seals that were kept outside, by number.
         keys: public keys, hexadecimal, of which each seal must bear one; empty: any will do.
         advance: is told how many records were checked.

@@ -43,7 +43,6 @@ class Comparison:
     Args:
         ranges: where the records are.
         bound: entries before this cluster time must be sealed; those from then on may be on their way.
-        report: takes what is found.
         advance: is told how many entries were compared.
         on_unsealed: called with each entry that no seal covers.
     """

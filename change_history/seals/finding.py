@@ -20,7 +20,6 @@ class Finding(NamedTuple):
 
     Attributes:
         what: a word for it: `changed`, `removed`, `added`, `moved`, `seal`, `outside`, `value`, `document`.
-        said: what is the matter.
         id: `_id` of the event, 16 bytes; None: it is about no single event.
         seal: number of the seal that says otherwise; None: none does.
         namespace: `db.coll`, as far as can be told.
@@ -69,7 +68,6 @@ class Report:
     Attributes:
         findings: what is wrong, the oldest event first.
         last: the last seal; None: there is none.
-        seals: how many seals there are.
         entries: how many entries were compared with what was sealed.
         kinds: how many records of each kind are sealed (`records.NAMES`).
         unsealed: entries that no seal covers yet.

@@ -60,7 +60,6 @@ class Sealed(NamedTuple):
     """A seal as it is kept.
 
     Attributes:
-        seal: what it says.
         text: the very text that the digest is of.
         digest: SHA-256 of the text, hexadecimal.
         signature: Ed25519 signature of the digest's 32 bytes, hexadecimal; empty: none.

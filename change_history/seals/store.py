@@ -154,11 +154,7 @@ class Store:
         return _chunk(found) if found is not None else None
 
     def records_of(self, ids: Iterable[bytes]) -> dict[bytes, list[tuple[int, Record]]]:
-        """What is sealed of entries: of each, the numbers of the seals and the records, oldest first.
-
-        Args:
-            ids: `_id`s of history documents, 16 bytes.
-        """
+        """What is sealed of entries: of each, the numbers of the seals and the records, oldest first."""
         found: dict[bytes, list[tuple[int, Record]]] = {}
         wanted = sorted(set(ids))
         concerned = [chunk_id for chunk_id, _ in self._concerned(wanted)]

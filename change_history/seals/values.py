@@ -53,7 +53,6 @@ class Values:
     """Compares documents' entries with each other.
 
     Args:
-        report: takes what is found.
         live: gives a document as it is now; None: the entries are compared with each other only.
         advance: is told how many documents were compared.
     """

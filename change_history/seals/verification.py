@@ -38,9 +38,6 @@ def verify(
         keys: public keys, hexadecimal, of which seals must bear one; empty: any will do.
         on_checked: is told how many records, then how many entries were checked; `work` says how many there are.
         on_unsealed: called with each entry that no seal covers.
-
-    Raises:
-        pymongo.errors.PyMongoError: it does not answer, or refuses.
     """
     report = Report()
     store = Store(database)

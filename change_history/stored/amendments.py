@@ -59,7 +59,6 @@ def note(
     Write one for every change: an entry that is changed again needs another note. Too many do no harm.
 
     Args:
-        kind: what is about to be done.
         ids: `_id`s of history documents, 16 bytes each.
         session: of the transaction in which it is done: then the note is made with it, or not at all.
 
@@ -87,7 +86,6 @@ class Note(NamedTuple):
     """A note, read.
 
     Attributes:
-        id: its `_id`.
         kind: what was about to be done; None: it cannot be read, whoever wrote it.
         ids: `_id`s of the entries.
         at: when it was written.

@@ -47,7 +47,6 @@ class Step(NamedTuple):
     """One step of an update, as the server describes it.
 
     Attributes:
-        path: where.
         value: what is there now; None: the path was removed, or only truncated.
         truncated_to: the array at the path now has so many elements.
         at_end: the field was put after all others of its document, even if it existed.
@@ -63,8 +62,6 @@ def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None
     """Add old values to the steps of an update, from the document before it; without that they are unknown.
 
     Args:
-        steps: what the server says was done.
-        before: the document before the update.
         old_from: None if that is the server's pre-image, else `HISTORY`.
     """
     if before is None:
@@ -93,10 +90,8 @@ def _filled(before: Image, path: Path, lengths: dict[Path, int], old_from: bytes
     """The nulls with which the server fills an array up to an element that is set beyond its end: no step names them.
 
     Args:
-        before: the document before the update.
         path: of the element.
         lengths: of the arrays, as the steps before have left them; kept up to date.
-        old_from: as `of_steps` has it.
     """
     *above, index = path
     array = tuple(above)
@@ -159,9 +154,6 @@ _SAYS_MORE = re.compile(rb"\x02old_value_from\x00|\x02new_value_from\x00|\x10tru
 
 def whole_document(changes: bytes) -> bytes | None:
     """The document that the changes of an insert or a baseline tell, each of them a field, straight from their bytes.
-
-    Args:
-        changes: the stored array.
 
     Returns:
         The document; None if a change may say more than a field and its new value: then they are to be decoded.

@@ -64,11 +64,7 @@ class Chunk(NamedTuple):
 
 
 def cut(event_id: bytes, data: bytes) -> list[Chunk]:
-    """Cut bytes into chunks. The same event and bytes give the same chunks; joined in order, they are the bytes.
-
-    Args:
-        event_id: `_id` of the history document.
-    """
+    """Cut bytes into chunks. The same event and bytes give the same chunks; joined in order, they are the bytes."""
     chunks = []
     for number, start in enumerate(range(0, len(data), CHUNK_BYTES)):
         piece = data[start : start + CHUNK_BYTES]

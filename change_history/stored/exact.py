@@ -33,14 +33,9 @@ _LARGEST_MESSAGE = 16 * 1024 * 1024
 def insert(collection: Collection[Any], documents: Sequence[bytes], session: ClientSession | None = None) -> None:
     """Insert history documents: without a session in no particular order, all that can be inserted.
 
-    Args:
-        documents: BSON.
-        session: of a transaction.
-
     Raises:
         pymongo.errors.BulkWriteError: the server refused some; `index` is that of the document. One that is there
             already may be among them, with code 11000.
-        pymongo.errors.PyMongoError: not all is acknowledged.
     """
     if session is None:
         _insert_any(collection, documents)

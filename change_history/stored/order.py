@@ -32,7 +32,6 @@ class HistoryPosition(NamedTuple):
     """Where an entry stands. Places compare as history is ordered.
 
     Attributes:
-        cluster_time: that of the entry.
         token: key string of the resume token; for entries without one, greater than any.
     """
 
@@ -120,9 +119,6 @@ def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> 
     Args:
         stored: history documents sorted by `_id`.
         newest_first: they are sorted descending, and the order is to be the stream's reversed.
-
-    Yields:
-        The same documents.
     """
     for _, run in groupby(stored, key=cluster_time_of):
         together = list(run)

@@ -39,9 +39,6 @@ class Told(NamedTuple):
 
     Attributes:
         namespace: `db.coll`, or `db`.
-        document_id: the `_id` of its document.
-        cluster_time: when.
-        operation: what.
         resume_token: its position, of an event.
     """
 

@@ -51,7 +51,6 @@ class Found(NamedTuple):
     """What is to be written about some documents.
 
     Attributes:
-        entries: history documents.
         unsure: ids of what has to be read again.
         later: whether anything could only be compared at the reading's cluster time instead of the plan's.
     """
@@ -67,7 +66,6 @@ class Entries:
     Args:
         plan: what is read.
         partition: only the documents of this partition of the stream; None: all.
-        redaction: withholds values; None: nothing is withheld.
     """
 
     def __init__(

@@ -38,7 +38,6 @@ class EntryStore:
     """Stores history that no event has made. It may stand before what is stored already.
 
     Args:
-        fence: writes under the leader's term.
         writer: is given what the server refuses to store, to set it aside.
     """
 
@@ -54,7 +53,6 @@ class EntryStore:
 
         Raises:
             watcher.leadership.lease.DeposedError: another daemon leads; what was stored before was so rightly.
-            pymongo.errors.PyMongoError: not all is acknowledged.
         """
         for portion in _portions(documents):
             self._store([self._large.fitted(document) for document in portion])

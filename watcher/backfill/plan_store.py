@@ -37,9 +37,6 @@ class PlanStore:
     """Keeps and finds the plans of one stream's backfill.
 
     Every method raises `PyMongoError` if a majority does not answer.
-
-    Args:
-        fence: writes under the leader's term.
     """
 
     def __init__(self, history: Database[Any], fence: Fence) -> None:

@@ -46,7 +46,6 @@ class Planner:
         """The plan for a collection that was given a watched name; None if history knows its documents already.
 
         Args:
-            renamed: what happened.
             waiting: the plans that are not carried out yet: under its former name, they no longer can be.
         """
         if not self._covers(renamed.target):

@@ -53,7 +53,6 @@ class MajorityReader:
     """Reads the documents of a collection, as bytes, with majority read concern.
 
     Args:
-        client: the deployment.
         partition: only the documents of this partition of a stream; None: all.
     """
 
@@ -140,13 +139,7 @@ class MajorityReader:
 
 
 class SnapshotReader(MajorityReader):
-    """Reads documents at one cluster time.
-
-    Args:
-        client: the deployment.
-        at: the cluster time.
-        partition: only the documents of this partition of a stream; None: all.
-    """
+    """Reads documents at one cluster time."""
 
     chunk = CHUNK
 
@@ -175,7 +168,6 @@ class AbsentReader(MajorityReader):
     """Stands for a collection that is not there, and reads nothing; not what a view of its name would show either.
 
     Args:
-        client: the deployment.
         since: at some cluster time from this one on it was not there,
         until: up to this one.
     """

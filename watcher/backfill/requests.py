@@ -50,8 +50,6 @@ class Request(NamedTuple):
     """A baseline that is asked for.
 
     Attributes:
-        id: of the request.
-        namespace: `db.coll`.
         document_id: of the only document; None: all.
     """
 
@@ -123,11 +121,9 @@ class Taking:
     """Takes the baselines that a stream is asked for, in a thread of its own.
 
     Args:
-        client: the watched deployment.
         stream: name of its checkpoint.
         backfill: carries out what is about a whole collection.
         scanner: reads single documents.
-        stop: set when the daemon is asked to stop.
     """
 
     def __init__(

@@ -63,13 +63,10 @@ class Backfill:
     it could not be kept, and then it is not carried out.
 
     Args:
-        fence: writes under the leader's term.
         store: stores history documents; returns when a majority has them.
-        stop: set when the daemon is asked to stop.
         standing: says how far everything is recorded, and is told of every plan that is carried out.
         baseline: whether the state of documents is recorded that were there before the stream.
         reconcile: whether history is reconciled with the documents after a gap.
-        redaction: withholds values; None: nothing is withheld.
     """
 
     def __init__(

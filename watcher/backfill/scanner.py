@@ -47,10 +47,8 @@ class Scanner:
         store: stores history documents; returns when a majority has them.
         recorded: the cluster time that the stream is durably recorded up to; None: not known yet.
         nudge: writes something into the history database.
-        stop: set when the daemon is asked to stop.
         partition: only the documents of this partition of the stream; None: all.
         others: whether the other partitions are recorded up to a cluster time.
-        redaction: withholds values; None: nothing is withheld.
     """
 
     client: MongoClient[Any]
@@ -114,7 +112,6 @@ class Scanner:
         """Read a single document of a plan's collection, and record its state if history does not tell it.
 
         Raises:
-            pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
             watcher.retry.StoppedError: a stop was asked for meanwhile.
         """
         self._wait_for_others(plan.at)

@@ -52,7 +52,6 @@ def explained(error: PyMongoError, where: str) -> tuple[str, int]:
     """The message for the operator, which ends with what to do, and the exit status.
 
     Args:
-        error: of the driver.
         where: the deployment, without credentials.
     """
     if isinstance(error, ConnectionFailure):

@@ -69,7 +69,6 @@ def judge(routes: Routes, told: Mapping[str, int]) -> Finding:
     """Say of how much it is known, and how more would be.
 
     Args:
-        routes: those that are open.
         told: of the last events how many are known by each provenance; "": nobody knows.
     """
     events = sum(told.values())

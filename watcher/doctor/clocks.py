@@ -22,7 +22,6 @@ def judge(name: str, skew_s: float, unsure_s: float) -> Finding:
     """Judge by how much a server's clock is ahead of this machine's.
 
     Args:
-        name: of the check.
         skew_s: seconds; below zero: behind.
         unsure_s: half of the time that the answer took, in seconds.
     """

@@ -46,7 +46,6 @@ def judge(folder: Path, free: int) -> Finding:
     """Judge the free disk.
 
     Args:
-        folder: of the embedded server.
         free: bytes.
     """
     said = f"{free / _GB:.1f} GB free for {folder}"

@@ -88,7 +88,6 @@ def examine(subject: Subject, at_work: Callable[[str], None]) -> Iterator[Findin
     """Do all checks.
 
     Args:
-        subject: what is examined.
         at_work: told the name of each check before it is done.
     """
     deployments = {WATCHED: subject.watched_uri, HISTORY: subject.history_uri}

@@ -17,11 +17,7 @@ NAME = "fast path"
 
 
 def judge(*, compiled: bool) -> Finding:
-    """Judge by whether the fast path is there.
-
-    Args:
-        compiled: whether it is.
-    """
+    """Judge by whether the fast path is there."""
     if compiled:
         return ok(NAME, "compiled", compiled=True)
     return warning(

@@ -62,7 +62,6 @@ def judge(window: Window, stands: Timestamp | None) -> Finding:
     """Compare the oplog with the position.
 
     Args:
-        window: what the oplog holds.
         stands: the stored position; None: there is none.
     """
     length = max(window.last.time - window.first.time, 0)

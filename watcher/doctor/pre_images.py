@@ -33,13 +33,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def judge(wanted: PreImages, watched: int, lacking: Sequence[str]) -> Finding:
-    """Judge which collections lack pre-images.
-
-    Args:
-        wanted: what the settings say about them.
-        watched: number of collections.
-        lacking: namespaces of those without.
-    """
+    """Judge which collections lack pre-images."""
     facts = {"collections": watched, "without": [*lacking]}
     if not lacking:
         return ok(

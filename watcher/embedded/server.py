@@ -35,10 +35,6 @@ class EmbeddedServer:
 
     A server that outlived its daemon, over the same data, is stopped first; data made under another port goes on
     under this one.
-
-    Args:
-        folder: The data folder; made if missing.
-        port: TCP port on 127.0.0.1.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
@@ -58,12 +54,6 @@ class EmbeddedServer:
 
     def start(self, timeout_s: float = 60.0) -> Self:
         """Start the server and wait for a writable primary. Call it from the main thread (see `parent_death`).
-
-        Args:
-            timeout_s: The longest wait, in seconds.
-
-        Returns:
-            Itself.
 
         Raises:
             FolderInUseError: Another live daemon uses the folder.
@@ -100,9 +90,6 @@ class EmbeddedServer:
 
 def find_running(folder: Path) -> str | None:
     """Find the embedded server that runs over a folder, for the read commands.
-
-    Args:
-        folder: The data folder.
 
     Returns:
         Its URI, or None where its process does not live or its port does not answer.

@@ -37,7 +37,6 @@ class Gap(NamedTuple):
     """An interval of which events were lost for good.
 
     Attributes:
-        stream: name of the stream.
         token: the last good resume token, as the server gave it; it may be damaged.
         since: cluster time up to which history is whole.
         until: cluster time from which on it is whole again.
@@ -64,7 +63,6 @@ def document(gap: Gap, found_at: bytes) -> bytes:
     """The history document of a gap. It stands in history where the gap begins.
 
     Args:
-        gap: what was lost.
         found_at: payload of a BSON date, when it was found.
     """
     described = [
@@ -92,12 +90,7 @@ def _text(text: str) -> raw.Value:
 
 
 class Gaps:
-    """Writes gaps into history.
-
-    Args:
-        fence: writes under the leader's term: what another daemon has recorded is not lost.
-        scope: what the stream watches.
-    """
+    """Writes gaps into history."""
 
     def __init__(self, database: Database[Any], fence: Fence, scope: Scope) -> None:
         self._database = database
@@ -113,7 +106,6 @@ class Gaps:
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
-            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
         since = lost.position
         found = Gap(

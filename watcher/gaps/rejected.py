@@ -40,7 +40,6 @@ class Outcome(NamedTuple):
     """What became of one rejected event.
 
     Attributes:
-        id: its `_id`.
         error: why it remains rejected; None: it is in history now.
     """
 

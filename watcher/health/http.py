@@ -55,9 +55,7 @@ class HealthServer:
     """Serves health and metrics from a thread of its own until closed.
 
     Args:
-        host: the address to listen on.
         port: the TCP port; 0: any free one, see `address`.
-        progress: what is told.
     """
 
     def __init__(self, host: str, port: int, progress: Progress, stream: str) -> None:
@@ -73,9 +71,6 @@ class HealthServer:
 
     def start(self) -> Self:
         """Listen, then serve in the background.
-
-        Returns:
-            Itself.
 
         Raises:
             PortInUseError: the address cannot be listened on; nothing was started.
@@ -168,11 +163,6 @@ class Answers:
 
 class Server(ThreadingHTTPServer):
     """Listens at once when made; serves each request in a thread.
-
-    Args:
-        host: the address to listen on.
-        port: the TCP port; 0: any free one.
-        answers: what is said.
 
     Raises:
         OSError: the address cannot be listened on.

@@ -26,12 +26,7 @@ MEASURE_EVERY_S = 30.0
 
 
 class OplogWindow:
-    """Measures in a thread of its own; what cannot be measured is not known, and no error.
-
-    Args:
-        progress: is told.
-        stop: set when the daemon is asked to stop.
-    """
+    """Measures in a thread of its own; what cannot be measured is not known, and no error."""
 
     def __init__(self, client: MongoClient[Any], progress: Progress, stop: Event) -> None:
         self._oplog = client.get_database("local").get_collection("oplog.rs")

@@ -127,11 +127,7 @@ class Progress:
             self._sign = time.monotonic()
 
     def leads(self, term: int) -> None:
-        """This daemon leads its stream from now on; called before it is put together.
-
-        Args:
-            term: the lease's term.
-        """
+        """This daemon leads its stream from now on; called before it is put together."""
         with self._lock:
             self._begin()
             self.leader, self.owner, self.term = True, None, term

@@ -81,13 +81,7 @@ class Judgement(NamedTuple):
 
 
 def judge(facts: Facts, now: float, bounds: Bounds) -> Judgement:
-    """Judge a daemon.
-
-    Args:
-        facts: what is known of it.
-        now: the monotonic clock.
-        bounds: how long something may take.
-    """
+    """Judge a daemon."""
     reasons = [f"{step.deployment.phrase}: {step} failed, trying again: {error}" for step, error in facts.retried]
     silent = now - facts.sign
     if not facts.leader:

@@ -28,7 +28,6 @@ def reconstruct(table: Table, namespace: str, document_id: Any, at: Instant | No
     Only entries under this very namespace are looked at: not those from before a rename.
 
     Args:
-        table: opened.
         at: an aware wall time or a cluster time, included; None: the last that the table has.
 
     Raises:

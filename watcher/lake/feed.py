@@ -48,7 +48,6 @@ class News(NamedTuple):
 
     Attributes:
         entry: its `_id`, 16 bytes.
-        what: what became of it.
         document: as it is now; None: it is not there any more.
         token: resume token after it.
         time: cluster time of it.
@@ -62,14 +61,7 @@ class News(NamedTuple):
 
 
 class Feed:
-    """Reads a history. Only what a majority has: nothing that a failover takes back.
-
-    Args:
-        database: the history database.
-
-    Attributes:
-        erasures: those of it.
-    """
+    """Reads a history. Only what a majority has: nothing that a failover takes back."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database

@@ -67,9 +67,6 @@ class Follower:
     It holds nothing that is not in the table: after whatever fails, it reads the table's position and goes on there.
 
     Args:
-        feed: the history.
-        table: where to.
-        stop: set when it is to end.
         interval_s: seconds between two commits.
         on_progress: called after each commit.
     """
@@ -100,7 +97,6 @@ class Follower:
         Raises:
             LakeError: the table cannot be used.
             StoreError: the store did not answer for a while.
-            pymongo.errors.PyMongoError: the history does not answer.
         """
         self._notice()
         until = self._feed.now()

@@ -72,6 +72,8 @@ def rows_of(stored: bytes) -> list[list[Any]]:
 class Table:
     """A table that one exporter appends to.
 
+    Every method raises `StoreError` if the store does not answer, and `OtherWriterError` if another exporter writes.
+
     Args:
         uri: a folder, or `s3://bucket/path` and whatever else `deltalake` knows.
         options: of the store, as `deltalake` calls them; it also reads the environment (`AWS_…`).
@@ -107,7 +109,6 @@ class Table:
 
         Raises:
             LakeError: it is no table of a history.
-            StoreError: the store does not answer.
         """
         with self._store():
             try:
@@ -133,12 +134,7 @@ class Table:
         return int(self._opened.version())
 
     def create(self, position: Position) -> None:
-        """Make the table.
-
-        Raises:
-            OtherWriterError: another exporter just made it.
-            StoreError: the store does not answer.
-        """
+        """Make the table."""
         with self._store():
             self._table = self._deltalake.DeltaTable.create(
                 self.uri,
@@ -169,10 +165,6 @@ class Table:
         Args:
             documents: by `_id`.
             position: the one that the table has.
-
-        Raises:
-            OtherWriterError: another exporter writes.
-            StoreError: the store does not answer.
         """
         ids = sorted(documents)
         for start in range(0, len(ids), _IN_ONE_PREDICATE):
@@ -182,11 +174,7 @@ class Table:
             self._commit(lambda table, how: self._write(table, data, how, predicate), position)  # noqa: B023 - called now
 
     def entries(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
-        """What it has of events: the stored history documents by `_id`.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """What it has of events: the stored history documents by `_id`."""
         found: dict[bytes, bytes] = {}
         for start in range(0, len(ids), _IN_ONE_PREDICATE):
             some = ids[start : start + _IN_ONE_PREDICATE]
@@ -200,11 +188,7 @@ class Table:
         """Ask it in SQL.
 
         Args:
-            columns: what to select.
             condition: of which rows; values in it are quoted already.
-
-        Raises:
-            StoreError: the store does not answer.
         """
         with self._store():
             builder = self._deltalake.QueryBuilder().register("lake", self._opened)
@@ -213,12 +197,7 @@ class Table:
             return rows
 
     def compact(self, position: Position) -> int:
-        """Put small files together; how many became fewer. Rows keep their order.
-
-        Raises:
-            OtherWriterError: another exporter writes.
-            StoreError: the store does not answer.
-        """
+        """Put small files together; how many became fewer. Rows keep their order."""
         counts: list[int] = []
 
         def optimize(table: DeltaTable, how: CommitProperties) -> None:
@@ -231,11 +210,7 @@ class Table:
         return counts[0]
 
     def vacuum(self, hours: int) -> int:
-        """Remove files that no version of the last hours needs; how many.
-
-        Raises:
-            StoreError: the store does not answer.
-        """
+        """Remove files that no version of the last hours needs; how many."""
         with self._store():
             gone = self._opened.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=False)
             return len(gone)

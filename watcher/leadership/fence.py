@@ -36,11 +36,7 @@ _NO_TRANSACTIONS = {20: "IllegalOperation"}
 
 
 class Fence:
-    """Writes under a term, from any thread.
-
-    Args:
-        term: the term.
-    """
+    """Writes under a term, from any thread."""
 
     def __init__(self, history: Database[Any], stream: str, term: Term) -> None:
         self._client = history.client
@@ -71,7 +67,6 @@ class Fence:
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing is written.
-            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
         with self._lock:
             session = self._hold()

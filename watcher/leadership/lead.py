@@ -41,13 +41,10 @@ class Leadership:
     """A term, kept up. In a `with` block; at its end the lease is given up if it is still held.
 
     Args:
-        lease: the stream's lease.
         term: as it was acquired.
         acquired_at: by `clock`, from before it was.
-        progress: is told of retries.
 
     Attributes:
-        term: the term.
         stop: set when everything under this term is to end in order; also to be set from outside.
     """
 
@@ -121,7 +118,6 @@ class Assured:
     """A writing stage that hands nothing on without the lease.
 
     Args:
-        writer: stores history.
         assure: as `Leadership.assure`.
         too_late: called with what was stored although another daemon leads: the lease ran out while it was written.
     """

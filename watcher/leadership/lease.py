@@ -75,7 +75,6 @@ class Holder(NamedTuple):
         host: of the machine or container it runs on.
         pid: of its process.
         place: which processes that number is one of, as `whereabouts` names it; None: not known.
-        term: number of its term.
         left_s: seconds until its lease runs out if it is not renewed, by the server's clock.
     """
 
@@ -112,12 +111,7 @@ def whereabouts() -> str | None:
 
 
 def holder_of(lease: Mapping[str, Any] | None, left_ms: float | None) -> Holder | None:
-    """Read a stored lease; None: nobody leads.
-
-    Args:
-        lease: the field of the checkpoint.
-        left_ms: milliseconds until it runs out.
-    """
+    """Read a stored lease; None: nobody leads."""
     if not isinstance(lease, Mapping) or "owner" not in lease or "term" not in lease or left_ms is None or left_ms <= 0:
         return None
     return Holder(

@@ -31,10 +31,7 @@ class Standby:
     """Waits for the lead.
 
     Args:
-        lease: the stream's lease.
         check: raises what would make it impossible to lead.
-        progress: is told who leads.
-        stop: set when the daemon is asked to stop.
     """
 
     def __init__(self, lease: Lease, check: Callable[[], None], progress: Progress, stop: Event) -> None:

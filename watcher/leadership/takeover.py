@@ -47,7 +47,6 @@ def taken(history: Database[Any], streams: Sequence[str], *, by_force: bool) -> 
     """Take the lead of streams for the time of a `with` block.
 
     Args:
-        streams: their names.
         by_force: depose daemons that are at work on them. These stand by until this is done, and have been given the
             time to write what they were writing.
 

@@ -24,11 +24,7 @@ class StreamContext:
     """One stream, and the two deployments that it stands between.
 
     Attributes:
-        settings: what the operator says.
-        scope: what they say is watched.
-        watched: client of the watched deployment.
         history: the history database, read from the primary: a secondary may lag, and show an old checkpoint or none.
-        replica_set: the watched deployment.
     """
 
     settings: Settings

@@ -107,8 +107,6 @@ class Outcome:
     """What became of the items.
 
     Attributes:
-        documents: so many documents had items.
-        items: so many items were read.
         imported: so many were brought in; of a rehearsal, so many would fit.
         known: so many were there already.
         misfits: what did not fit: where, and why; the first of them.
@@ -145,11 +143,7 @@ class Import:
     Every method raises `pymongo.errors.PyMongoError` where a deployment does not answer.
 
     Args:
-        watched: the deployment that has it.
-        namespace: `database.collection` of the documents.
         path: of the list in each document, dotted; None: it is a collection of differences.
-        mapping: where things stand.
-        redaction: withholds values; None: nothing is withheld.
     """
 
     def __init__(

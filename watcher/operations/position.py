@@ -254,7 +254,6 @@ class Relocation:
         """Carry out a move. What is skipped is recorded first, so that no crash can lose the gap. Safe to repeat.
 
         Args:
-            move: the move.
             by_force: depose a daemon that is at work on the stream. It stands by until this is done, and goes on there.
 
         Raises:

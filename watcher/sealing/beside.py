@@ -68,14 +68,7 @@ def look(settings: Settings, history: Database[Any]) -> None:
 
 
 class Seals:
-    """The sealer of a stream, or nothing.
-
-    Args:
-        history: the history database.
-        fence: writes under the leader's term.
-        standing: tells how far the stream is recorded.
-        stop: set when the daemon is to stop.
-    """
+    """The sealer of a stream, or nothing."""
 
     def __init__(
         self, settings: Settings, history: Database[Any], fence: Fence, standing: Standing, retry: Retry, stop: Event

@@ -50,11 +50,7 @@ class Draft:
             del self._rest[:_CHUNK_BYTES]
 
     def root(self) -> bytes:
-        """Store what is left, and give the root over everything. More can be added all the same.
-
-        Raises:
-            pymongo.errors.PyMongoError: a chunk is not acknowledged.
-        """
+        """Store what is left, and give the root over everything. More can be added all the same."""
         self.add(b"")
         last = [self._store.put(self.name, len(self._roots), bytes(self._rest), self._by)] if self._rest else []
         return tree.root([*self._roots, *last])

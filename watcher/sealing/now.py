@@ -24,7 +24,6 @@ def seal_now(database: Database[Any], terms: Terms) -> Sealed | None:
 
     Raises:
         ValueError: the last seal cannot be read.
-        pymongo.errors.PyMongoError: it is not acknowledged by a majority.
     """
     last = None
     for found in database[CHECKPOINTS].find(

@@ -166,13 +166,7 @@ class Recorded:
         self.counts[key] = self.counts.get(key, 0) + 1
 
     def fill(self, entries: list[Entry], counts: Mapping[tuple[bytes, bytes], int], size: int) -> None:
-        """Take the history of all events of a batch at once.
-
-        Args:
-            entries: of each event.
-            counts: number of events by namespace and operation.
-            size: bytes of history.
-        """
+        """Take the history of all events of a batch at once."""
         self.entries, self.size = entries, size
         self.counts = {_names(*key): count for key, count in counts.items()}
 

@@ -63,8 +63,6 @@ class Checkpointer:
     """Loads and saves the position of one stream.
 
     Args:
-        scope: what the stream covers.
-        replica_set: the watched deployment.
         term: the leader's term, without which nothing is saved; None: nobody else is at work on this stream.
     """
 
@@ -116,7 +114,6 @@ class Checkpointer:
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
-            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
         self._update({"$set": self.said(position, events), "$currentDate": {"updated_at": True}})
 
@@ -137,7 +134,6 @@ class Checkpointer:
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
-            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
         self._update({"$set": {"begun": position.cluster_time.timestamp}})
 

@@ -38,12 +38,7 @@ def digest(position: Position) -> str:
 
 
 def refusal(stream: str, wrong: str) -> PositionRefusedError:
-    """What to say of a checkpoint that cannot be read.
-
-    Args:
-        stream: its name.
-        wrong: what is wrong with it.
-    """
+    """What to say of a checkpoint that cannot be read."""
     return PositionRefusedError(
         f"The checkpoint of stream {stream!r} is damaged: {wrong}.",
         f"Put the document {{_id: {stream!r}}} of the collection `checkpoints` back from a backup (events since then "
@@ -59,12 +54,7 @@ def cluster_time(reply: dict[bytes, raw.Value]) -> ClusterTime | None:
 
 
 def refusal_of_the_future(position: Position, now: ClusterTime) -> PositionRefusedError:
-    """What to say of a position that the deployment has not come to.
-
-    Args:
-        position: the position.
-        now: the cluster time there.
-    """
+    """What to say of a position that the deployment has not come to."""
     return PositionRefusedError(
         f"The checkpoint lies in the future: its cluster time is {position.cluster_time.timestamp}, that of the "
         f"watched deployment {now.timestamp}.",
@@ -75,10 +65,6 @@ def refusal_of_the_future(position: Position, now: ClusterTime) -> PositionRefus
 
 def refuse_unreadable(stream: str, stored: dict[bytes, raw.Value]) -> None:
     """See whether everything is there that makes a token a position.
-
-    Args:
-        stream: its name.
-        stored: the fields of the checkpoint.
 
     Raises:
         PositionRefusedError: something is missing, or of another type; names all of it.

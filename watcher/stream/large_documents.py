@@ -31,20 +31,13 @@ class LargeDocuments:
         self._parts = database.get_collection(PARTS, write_concern=MAJORITY)
 
     def fitted(self, document: bytes) -> bytes:
-        """A history document as a server can store it: itself, or its head once its chunks are stored.
-
-        Raises:
-            pymongo.errors.PyMongoError: a chunk is not acknowledged.
-        """
+        """A history document as a server can store it: itself, or its head once its chunks are stored."""
         return document if len(document) <= chunks.LARGEST_DOCUMENT else self.in_parts(document)
 
     def in_parts(self, document: bytes) -> bytes:
         """The head of a history document, once its chunks are stored.
 
         For what is too large, and for what nests deeper with history around it than a server stores.
-
-        Raises:
-            pymongo.errors.PyMongoError: a chunk is not acknowledged.
         """
         document, who = actor.split(document)
         pieces = chunks.cut(raw.fields(document)[b"_id"][1][_BINARY_HEADER:], document)
@@ -56,9 +49,6 @@ class LargeDocuments:
         """What is rejected as a field of its document: the event as `event`, or `parts`: chunks, once they are stored.
 
         A history document that no event has made is kept as `entry`, or `entry_parts`.
-
-        Raises:
-            pymongo.errors.PyMongoError: a chunk is not acknowledged.
         """
         data = item.entry or item.event
         if len(data) <= LARGEST_KEPT:

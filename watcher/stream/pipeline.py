@@ -95,7 +95,6 @@ class Pipeline:
         on_lost: called with what was lost and the position where the stream goes on, before what follows is written.
         standing: is told how far everything is recorded.
         recorded_before: number of events that the stream had recorded when the daemon started.
-        observer: is told what happens.
         stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
         batch_size: at most so many events in one write.
         flush_interval_s: wait so long for a write to fill up; 0: write what there is.
@@ -149,12 +148,6 @@ class Pipeline:
 
     def wait(self, timeout: float) -> bool:
         """Wait for the stages to end.
-
-        Args:
-            timeout: seconds.
-
-        Returns:
-            Whether they have ended.
 
         Raises:
             BaseException: what made a stage, or what works beside them, fail for good.

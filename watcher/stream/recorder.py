@@ -43,7 +43,6 @@ class Recorder:
         pre_images: the documents before events that come without a pre-image; redacted by the same rules.
         contexts: who wrote, as applications say it in a transaction; by default nobody asks.
         stamps: who wrote, as the documents say it; by default nobody asks.
-        redaction: withholds values; None: nothing is withheld.
     """
 
     def __init__(

@@ -61,11 +61,7 @@ def kind_of(client: MongoClient[Any], namespace: str) -> Kind | None:
 
 
 def collections_in(client: MongoClient[Any], scope: Scope) -> Iterator[str]:
-    """The ordinary collections that are watched, by namespace.
-
-    Raises:
-        pymongo.errors.PyMongoError: no answer, or a privilege is lacking.
-    """
+    """The ordinary collections that are watched, by namespace."""
     databases = [scope.database] if scope.database is not None else client.list_database_names()
     for database in filter(scope.reaches, databases):
         for info in client[database].list_collections(filter={"type": COLLECTION}):
@@ -139,11 +135,7 @@ def check(client: MongoClient[Any], scope: Scope) -> None:
 
 
 def problem_of(client: MongoClient[Any], scope: Scope, namespace: str) -> tuple[str, str] | None:
-    """Why nothing of a name that is included can be recorded, and what to do; None: it can be.
-
-    Raises:
-        pymongo.errors.PyMongoError: no answer, or a privilege is lacking.
-    """
+    """Why nothing of a name that is included can be recorded, and what to do; None: it can be."""
     if scope.contexts and namespace.partition(".")[2] == scope.contexts:
         return (
             "context documents are never recorded",

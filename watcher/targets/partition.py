@@ -31,7 +31,6 @@ def holds(partition: Partition, document_id: str) -> dict[str, Any]:
     """The expression that tells whether a document belongs to a partition.
 
     Args:
-        partition: the partition.
         document_id: the path of the document's `_id`, such as `$_id`.
     """
     total = Int64(partition.total)

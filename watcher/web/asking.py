@@ -94,8 +94,6 @@ class Asker:
 
     Args:
         client: of the deployment that keeps the history; has a `CommandListener`.
-        reader: the history.
-        limits: what a question may cost.
         access_log: gets what was read; None: nobody wants to know.
     """
 
@@ -136,8 +134,6 @@ class Asker:
 
         Args:
             key: says what is asked, and as whom.
-            work: as of `ask`.
-            slow: likewise.
         """
         waiting = self._rounds.get(key)
         if waiting is None:

@@ -41,8 +41,6 @@ class WebSettings:
     """How the application is served, and to whom.
 
     Attributes:
-        host: the address to listen on.
-        port: the TCP port.
         root_path: the path under which a proxy shows the application, `/history`; empty: at its root.
         tokens: file of those who may read (see `watcher.web.tokens`); None: there is none.
         user_header: name of the header in which a trusted proxy names a signed-on user; None: there is none.

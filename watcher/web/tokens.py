@@ -87,9 +87,6 @@ def hash_of(token: str) -> str:
 class TokensFile:
     """The file, read anew when it changes.
 
-    Args:
-        path: the file.
-
     Raises:
         TokensError: it cannot be used.
     """

@@ -56,8 +56,6 @@ class VisibleHistory:
     `change_history.History` raises.
 
     Args:
-        reader: the whole history.
-        visitor: who asks.
         question: stops the reading when nobody waits any more.
         counts: what has been counted for anybody.
     """
@@ -133,10 +131,7 @@ class VisibleHistory:
         """Read events.
 
         Args:
-            selection: which; without a namespace, those of all that is visible.
-            newest_first: the order.
             beyond: only what comes after an event of this rank, in the order asked for.
-            limit: at most so many.
         """
         found = self._selected(selection, newest_first=newest_first, beyond=beyond)
         if beyond is not None:

@@ -39,11 +39,7 @@ NO_CONTEXT: dict[str, Any] = {"actor.provenance": {"$ne": actor.CONTEXT}}
 
 
 class Completions:
-    """Gives stored history documents the actors that they lack.
-
-    Args:
-        database: the history database.
-    """
+    """Gives stored history documents the actors that they lack."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
@@ -88,8 +84,6 @@ class Completions:
         """Set fields of stored history documents, having noted it.
 
         Args:
-            ids: `_id`s of the documents.
-            values: the fields.
             only: what must hold of a document for it to be changed.
         """
         for some in (ids[start : start + _IN_ONE_UPDATE] for start in range(0, len(ids), _IN_ONE_UPDATE)):
@@ -118,12 +112,7 @@ class Completions:
 
 
 class Completed:
-    """A writing stage that also completes what was written in earlier batches.
-
-    Args:
-        writer: stores history.
-        completions: completes it.
-    """
+    """A writing stage that also completes what was written in earlier batches."""
 
     def __init__(self, writer: Writes, completions: Completions) -> None:
         self._writer = writer

@@ -93,15 +93,11 @@ class Sessions:
     """Completes the actors of one stream's history, in a thread of its own.
 
     Args:
-        watched: client of the watched deployment.
-        history: the history database.
-        checkpoint: name of the stream's checkpoint.
         scope: what the stream covers.
         users: names of digests.
         completions: changes what is stored.
         standing: says how far everything is recorded.
         behind: tells whether the stream has more to do than it can at the moment.
-        stop: set when the daemon is asked to stop.
     """
 
     def __init__(

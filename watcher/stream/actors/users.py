@@ -33,12 +33,7 @@ _NOBODY = sha256(b"").digest()
 
 
 class Users:
-    """The users of a deployment, by their digests.
-
-    Args:
-        watched: client of the deployment.
-        history: the history database.
-    """
+    """The users of a deployment, by their digests."""
 
     def __init__(self, watched: MongoClient[Any], history: Database[Any]) -> None:
         self._watched = watched

@@ -27,7 +27,6 @@ class Representation(NamedTuple):
     """How the client wants its answer.
 
     Attributes:
-        media_type: `JSON` or `NDJSON`.
         canonical: whether values keep their types.
     """
 

@@ -23,7 +23,6 @@ class Asked(NamedTuple):
     """A request, read.
 
     Attributes:
-        given: its parameters.
         check: ties cursors to this question.
     """
 

@@ -79,8 +79,6 @@ class Sent(NamedTuple):
     """An event that the hub has handed out.
 
     Attributes:
-        number: its number in the hub, one after the other.
-        event: the event.
         size: of its history document, in bytes.
         completed: it was handed out before, and now it is known who did it.
         told: what is sent of it, by whether values are canonical; written when first needed.
@@ -175,11 +173,7 @@ class Follower:
 
 
 class Hub:
-    """Follows the history for all. Its methods are called from the event loop.
-
-    Args:
-        reader: the history.
-    """
+    """Follows the history for all. Its methods are called from the event loop."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

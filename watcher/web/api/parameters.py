@@ -43,15 +43,12 @@ class Parameter:
     """A parameter.
 
     Attributes:
-        name: as it is written.
         description: of the API.
         read: gives what is meant; raises ValueError, with a message or without.
         form: what may be written, as the end of "must be …".
         schema: JSON Schema of what is written.
         several: whether it may be given more than once; all must hold, or one of them, as the description says.
         in_path: whether it is a part of the path.
-        required: whether it must be given.
-        example: something that can be written.
     """
 
     name: str

@@ -30,7 +30,6 @@ class Page:
     """A page, or a part of one.
 
     Attributes:
-        template: its name.
         shows: what the template is given.
         status: of the answer.
     """

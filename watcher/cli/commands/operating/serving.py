@@ -26,13 +26,7 @@ _INCURABLE = range(2, 3)
 
 
 class Serving:
-    """Runs `watcher serve`, and again when it ends; a context manager, which stops it at its end.
-
-    Args:
-        uri: connection string of the deployment that keeps the history.
-        settings: of the daemon.
-        config_file: which it was given; None: none.
-    """
+    """Runs `watcher serve`, and again when it ends; a context manager, which stops it at its end."""
 
     def __init__(self, uri: str, settings: Settings, config_file: Path | None) -> None:
         self._environment = {
