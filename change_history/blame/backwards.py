@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import dropwhile
 from typing import TYPE_CHECKING, TypeAlias
 
+from change_history.blame.sought import PARTIAL, Sought
 from change_history.bson import raw
 from change_history.bson.redacted import hides_change
 from change_history.reconstruct import fold
@@ -29,7 +30,6 @@ Keys: TypeAlias = tuple[bytes, ...]
 
 _ID: Keys = (b"_id",)
 _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
-_PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
 
 
 class NeedsAllError(Exception):
@@ -37,13 +37,17 @@ class NeedsAllError(Exception):
 
 
 def setters(
-    leaves: Sequence[tuple[Path, Value]], entries: Iterable[Fields], last: bytes, beginning: Callable[[], Fields | None]
+    leaves: Sequence[tuple[Path, Value]],
+    entries: Callable[[Sought], Iterable[Fields]],
+    last: bytes,
+    beginning: Callable[[], Fields | None],
 ) -> list[bytes]:
     """Find the entry that each leaf of a document has its value from.
 
     Args:
         leaves: path and value of each.
-        entries: those of the document, newest first; read no further than needed.
+        entries: those of the document, newest first; read no further than needed. It is told the leaves that are sought
+            and may leave out what concerns none of them.
         last: `_id` of the last entry of the document as it is; newer ones are passed over.
         beginning: reads the entry that everything in the document is from that no later entry has changed; None: there
             is none. It is asked once nothing but the document's `_id` is left, which only such an entry sets.
@@ -54,9 +58,10 @@ def setters(
     Raises:
         NeedsAllError: it cannot be told this way.
     """
-    search = _Search(leaves)
+    sought = Sought(leaves, last)
+    search = _Search(leaves, sought)
     asked = False
-    for fields in dropwhile(lambda entry: identity(entry) != last, entries):
+    for fields in dropwhile(lambda entry: identity(entry) != last, entries(sought)):
         search.take(fields)
         if not asked and search.only_id_is_left:
             asked = True
@@ -70,10 +75,11 @@ def setters(
 
 
 class _Search:
-    def __init__(self, leaves: Sequence[tuple[Path, Value]]) -> None:
+    def __init__(self, leaves: Sequence[tuple[Path, Value]], sought: Sought) -> None:
         if any(value[0] in _CONTAINERS for _, value in leaves):
             raise NeedsAllError("the event that emptied a container is only told by what it was")
         self._leaves = leaves
+        self._sought = sought
         self._setters: list[bytes | None] = [None] * len(leaves)
         self._left = len(leaves)
         self._below: dict[Keys, set[int]] = {}
@@ -104,7 +110,7 @@ class _Search:
             self.set_rest(fields)
         elif operation == b"baseline":
             self._baseline = fields
-        elif operation in _PARTIAL:
+        elif operation in PARTIAL:
             entry = fold.read_fields(fields)
             if fold.tells_all(entry):
                 raise NeedsAllError("the whole document was told")
@@ -181,6 +187,7 @@ class _Search:
     def _set(self, number: int, fields: Fields) -> None:
         self._setters[number] = identity(fields)
         self._left -= 1
+        self._sought.remove(self._leaves[number][0])
         keys = self._keys[number]
         for length in range(len(keys) + 1):
             self._below[keys[:length]].discard(number)

@@ -10,6 +10,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
+from bson.raw_bson import RawBSONDocument
 
 from change_history.blame import backwards
 from change_history.blame import leaves as blame
@@ -17,11 +18,11 @@ from change_history.bson import raw
 from change_history.bson.paths import decoded, dotted, is_ambiguous
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold
-from change_history.reconstruct.entries import fields_of, find, ordered, timelines
+from change_history.reconstruct.entries import fields_of, find, newest_batches, ordered, timelines
 from change_history.reconstruct.reads import in_ids
 from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.event import to_event
-from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
+from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 
@@ -30,14 +31,13 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
+    from change_history.blame.sought import Sought
     from change_history.bson.paths import Path, TextPath
     from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.state import Reconstruction
     from change_history.stored.event import Event
 
 _AT_ONCE = 500
-_BATCH = 1000
-_NOT_NEEDED = ("namespace", "document_id", "timestamp", "cluster_time", "key_order", "transaction")
 
 
 class Leaf(NamedTuple):
@@ -86,13 +86,11 @@ def _from_the_newest(
     reconstructed: Reconstructed,
     paths: list[tuple[Path, raw.Value]],
 ) -> list[bytes]:
-    def entries() -> Iterator[dict[bytes, raw.Value]]:
+    def entries(sought: Sought) -> Iterator[dict[bytes, raw.Value]]:
         for incarnation in recollection.lineage:
-            newest_first = find(database, incarnation, wanted, leave_out=_NOT_NEEDED).sort(
-                [(key, -1) for key, _ in DOCUMENT_TIMELINE]
-            )
-            with newest_first.batch_size(_BATCH) as cursor:
-                yield from ordered(fields_of(database, cursor), incarnation.until, newest_first=True)
+            with newest_batches(database, incarnation, wanted) as batches:
+                stored = map(RawBSONDocument, sought.concerned(batches))
+                yield from ordered(fields_of(database, stored), incarnation.until, newest_first=True)
 
     def beginning() -> dict[bytes, raw.Value] | None:
         if reconstructed.base_time is None:
@@ -108,7 +106,7 @@ def _from_the_newest(
         return None
 
     wanted = in_ids([recollection.raw_id])
-    return backwards.setters(paths, entries(), reconstructed.last, beginning)
+    return backwards.setters(paths, entries, reconstructed.last, beginning)
 
 
 def _from_the_oldest(database: Database[Any], recollection: Reconstruction, document: bytes) -> list[bytes]:

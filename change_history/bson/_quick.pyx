@@ -28,6 +28,7 @@ cdef enum:
     SMALLEST_DOCUMENT = 5
     STRING = 0x02
     DOCUMENT = 0x03
+    ARRAY = 0x04
 
 cdef struct Element:
     uint8_t kind
@@ -180,6 +181,107 @@ cdef inline bint tells_a_field(
         and memcmp(data + value.key, "new_value", 10) == 0
         and value.value_end == end
     )
+
+
+def first_concerned(bytes entries not None, Py_ssize_t at, dict above not None, dict leaves not None, dict filled not None):
+    """`blame.sought.first_concerned`."""
+    cdef Bytes data = <Bytes>PyBytes_AS_STRING(entries)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(entries), length
+    while at < size:
+        length = length_at(data, at, size)
+        if length < SMALLEST_DOCUMENT or length > size - at or data[at + length - 1] != 0:
+            return at
+        if not concerns_none(data, at + 4, at + length - 1, above, leaves, filled):
+            return at
+        at += length
+    return size
+
+
+def concerns_any(bytes paths not None, dict above not None, dict leaves not None, dict filled not None):
+    """`blame.sought.concerns_any`."""
+    cdef Bytes data = <Bytes>PyBytes_AS_STRING(paths)
+    cdef Py_ssize_t at = 4, end = PyBytes_GET_SIZE(paths) - 1
+    cdef Element path
+    while at < end:
+        if not next_element(data, at, end, &path) or not is_text(data, &path):
+            return True
+        if concerns(data, path.value + 4, path.value_end - 1, above, leaves, filled):
+            return True
+        at = path.value_end
+    return False
+
+
+cdef bint concerns_none(Bytes data, Py_ssize_t at, Py_ssize_t end, dict above, dict leaves, dict filled) except -1:
+    """Whether an entry, whose elements lie between two places, updates the document and concerns no leaf for sure."""
+    cdef Element found, change, field
+    cdef bint is_partial = False
+    cdef Py_ssize_t changes = 0, changes_end = 0
+    while at < end:
+        if not next_element(data, at, end, &found):
+            return False
+        if is_named(data, &found, b"operation", 10):
+            is_partial = is_text(data, &found) and (
+                is_word(data, &found, b"update", 7)
+                or is_word(data, &found, b"replace", 8)
+                or is_word(data, &found, b"reconcile", 10)
+            )
+        elif is_named(data, &found, b"changes", 8):
+            if found.kind != ARRAY or found.value_end - found.value < SMALLEST_DOCUMENT:
+                return False
+            changes, changes_end = found.value + 4, found.value_end - 1
+        elif is_named(data, &found, b"parts", 6):
+            return False
+        at = found.value_end
+    if not is_partial or not changes:
+        return False
+    while changes < changes_end:
+        if not next_element(data, changes, changes_end, &change) or change.kind != DOCUMENT:
+            return False
+        changes = change.value_end
+        if change.value_end - change.value <= SMALLEST_DOCUMENT:
+            return False
+        if not next_element(data, change.value + 4, change.value_end - 1, &field):
+            return False
+        if not is_named(data, &field, b"field", 6) or not is_text(data, &field):
+            return False
+        if concerns(data, field.value + 4, field.value_end - 1, above, leaves, filled):
+            return False
+    return True
+
+
+cdef inline bint is_named(Bytes data, Element *found, const char *name, Py_ssize_t size) noexcept nogil:
+    """Whether an element has this key; the size is that with the NUL."""
+    return found.key_end - found.key == size and memcmp(data + found.key, name, size) == 0
+
+
+cdef inline bint is_text(Bytes data, Element *found) noexcept nogil:
+    """Whether a value is a text with its NUL."""
+    return found.kind == STRING and found.value_end - found.value > 4 and data[found.value_end - 1] == 0
+
+
+cdef inline bint is_word(Bytes data, Element *found, const char *word, Py_ssize_t size) noexcept nogil:
+    """Whether a text is this one; the size is that with the NUL."""
+    return found.value_end - found.value == size + 4 and memcmp(data + found.value + 4, word, size) == 0
+
+
+cdef inline bint concerns(
+    Bytes data, Py_ssize_t start, Py_ssize_t end, dict above, dict leaves, dict filled
+) except -1:
+    """Whether a change of a path may concern a leaf."""
+    cdef Py_ssize_t at, dot = -1
+    if piece(data, start, end) in above:
+        return True
+    for at in range(start, end):
+        if data[at] == c".":
+            dot = at
+            if piece(data, start, at) in leaves:
+                return True
+    if filled and dot >= 0 and dot + 1 < end:
+        for at in range(dot + 1, end):
+            if not c"0" <= data[at] <= c"9":
+                return False
+        return piece(data, start, dot) in filled
+    return False
 
 
 # Canonical Extended JSON, as `change_history.bson.extended_json` writes it.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from bson.raw_bson import RawBSONDocument
-    from pymongo.cursor import Cursor
+    from pymongo.cursor import Cursor, RawBatchCursor
     from pymongo.database import Database
 
     from change_history.reconstruct.lineage import Incarnation
@@ -159,23 +159,41 @@ class Following:
 
 
 def find(
-    database: Database[Any],
-    incarnation: Incarnation,
-    document_id: Any,
-    before: bytes | None = None,
-    *,
-    leave_out: Sequence[str] = (),
+    database: Database[Any], incarnation: Incarnation, document_id: Any, before: bytes | None = None
 ) -> Cursor[RawBSONDocument]:
     """The cursor over the entries of an incarnation.
 
     Args:
         before: only those with a lesser `_id`.
-        leave_out: fields of the entries that are not needed.
     """
-    history = database.get_collection(HISTORY, codec_options=RAW)
-    ids = incarnation.ids() if before is None else {**incarnation.ids(), "$lt": Binary(before)}
-    query = {"namespace": incarnation.namespace, "document_id": document_id, "_id": ids}
-    return history.find(query, dict.fromkeys(leave_out, 0) or None, hint=DOCUMENT_TIMELINE)
+    query = _within(incarnation, document_id)
+    if before is not None:
+        query["_id"] |= {"$lt": Binary(before)}
+    return database.get_collection(HISTORY, codec_options=RAW).find(query, hint=DOCUMENT_TIMELINE)
+
+
+def newest_batches(database: Database[Any], incarnation: Incarnation, document_id: Any) -> RawBatchCursor[Any]:
+    """The entries of an incarnation by descending `_id`, many at once: stored documents, one behind the other.
+
+    Whole ones: that the server leaves something out takes it longer than sending it.
+
+    Args:
+        incarnation: where to read.
+        document_id: the condition on it.
+    """
+    return database[HISTORY].find_raw_batches(
+        _within(incarnation, document_id),
+        hint=DOCUMENT_TIMELINE,
+        sort=[(key, -1) for key, _ in DOCUMENT_TIMELINE],
+        batch_size=_BATCH,
+    )
+
+
+_BATCH = 1000
+
+
+def _within(incarnation: Incarnation, document_id: Any) -> dict[str, Any]:
+    return {"namespace": incarnation.namespace, "document_id": document_id, "_id": incarnation.ids()}
 
 
 def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Iterator[Fields]:

@@ -185,7 +185,9 @@ def test_read_from_the_newest_entry_on_it_is_the_same_or_not_told(
     expected = list(leaves.leaves(documents[-1], set_by))
     paths = [(path, value) for path, value, _ in expected]
     try:
-        told = setters(paths, reversed(stored), bytes([len(stored) - 1] * 16), lambda: stored[0] if asks else None)
+        told = setters(
+            paths, lambda _: reversed(stored), bytes([len(stored) - 1] * 16), lambda: stored[0] if asks else None
+        )
     except NeedsAllError:
         return
 
@@ -210,7 +212,9 @@ def test_what_ordinary_updates_did_is_told_from_the_newest_entry_on(kind: str) -
     assert after is not None
     expected = list(leaves.leaves(after, set_by))
 
-    told = setters([(path, value) for path, value, _ in expected], reversed(stored), bytes([1] * 16), lambda: None)
+    told = setters(
+        [(path, value) for path, value, _ in expected], lambda _: reversed(stored), bytes([1] * 16), lambda: None
+    )
 
     assert told == [bytes([event] * 16) for _, _, event in expected]
     assert bytes([1] * 16) in told

@@ -1,0 +1,155 @@
+"""Leaves whose setter is still sought, by their dotted paths: which entries can be passed over unread.
+
+An entry concerns a leaf if one of its changes is of the leaf, of what the leaf is in, or of something below it; or puts
+an element beyond the end of an array in which the leaf is a null that may have filled the room. Dotted paths cannot
+tell every key from an index, or two keys from one with a dot: where they cannot, an entry is read that need not be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from change_history.bson import raw
+from change_history.bson.paths import dotted
+from change_history.bson.quick import COMPILED
+from change_history.stored.order import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from change_history.bson.paths import Path
+    from change_history.bson.raw import Value
+
+PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
+"""Operations that may change a part of a document and say nothing of the rest."""
+
+_LENGTH = 4
+
+
+class Sought:
+    """The leaves that are sought.
+
+    Args:
+        leaves: path and value of each.
+        last: `_id` of the entry, 16 bytes, from which on older ones may be passed over.
+    """
+
+    def __init__(self, leaves: Iterable[tuple[Path, Value]], last: bytes) -> None:
+        # How many leaves there are at or below each path. What changes `_id` tells or ends a document.
+        self._above: dict[bytes, int] = {b"_id": 1}
+        self._leaves: dict[bytes, int] = {}
+        self._filled: dict[bytes, int] = {}
+        self._last = last
+        self._passes_over = False
+        for path, value in leaves:
+            for length in range(len(path) + 1):
+                above = dotted(path[:length])
+                self._above[above] = self._above.get(above, 0) + 1
+            leaf = dotted(path)
+            self._leaves[leaf] = self._leaves.get(leaf, 0) + 1
+            if value[0] == raw.NULL and isinstance(path[-1], int):
+                self._filled[dotted(path[:-1])] = 1
+
+    def remove(self, path: Path) -> None:
+        """A leaf is sought no longer."""
+        for length in range(len(path) + 1):
+            _count_down(self._above, dotted(path[:length]))
+        _count_down(self._leaves, dotted(path))
+
+    def concerned(self, batches: Iterable[bytes]) -> Iterator[bytes]:
+        """The entries that may concern a leaf which is sought when they are asked for.
+
+        Those of other operations than `PARTIAL` always do, and so does every entry before one.
+
+        Args:
+            batches: stored history documents of one document, one behind the other, newest first.
+        """
+        for batch in batches:
+            at = 0
+            while at < len(batch):
+                if self._passes_over:
+                    at = first_concerned(batch, at, self._above, self._leaves, self._filled)
+                    if at == len(batch):
+                        break
+                entry = batch[at : at + int.from_bytes(batch[at : at + _LENGTH], "little")]
+                at += len(entry)
+                fields = raw.fields(entry)
+                if identity(fields) == self._last:
+                    self._passes_over = True
+                if raw.text_of(fields[b"operation"]) not in PARTIAL:
+                    self._passes_over = False
+                yield entry
+
+
+def first_concerned(
+    entries: bytes, at: int, above: dict[bytes, int], leaves: dict[bytes, int], filled: dict[bytes, int]
+) -> int:
+    """Where the first entry begins that may concern a leaf, or is no update of a part of the document.
+
+    Args:
+        entries: stored history documents, one behind the other.
+        at: where one of them begins.
+        above: the dotted path of each leaf and of all that it is in.
+        leaves: of each leaf.
+        filled: of each array that has a null which may fill the room up to an element.
+
+    Returns:
+        The length of the entries if there is none.
+    """
+    if COMPILED is not None:
+        return COMPILED.first_concerned(entries, at, above, leaves, filled)  # type: ignore[no-any-return]
+    while at < len(entries):
+        length = int.from_bytes(entries[at : at + _LENGTH], "little", signed=True)
+        if length < len(raw.EMPTY_DOCUMENT) or at + length > len(entries):
+            return at
+        paths = _paths(entries[at : at + length])
+        if paths is None or any(_concerns(path, above, leaves, filled) for path in paths):
+            return at
+        at += length
+    return at
+
+
+def concerns_any(paths: bytes, above: dict[bytes, int], leaves: dict[bytes, int], filled: dict[bytes, int]) -> bool:
+    """Whether changes of paths may concern a leaf.
+
+    Args:
+        paths: an array of texts.
+        above: as in `first_concerned`, like the rest.
+    """
+    if COMPILED is not None:
+        return COMPILED.concerns_any(paths, above, leaves, filled)  # type: ignore[no-any-return]
+    return any(_concerns(raw.text_of(path), above, leaves, filled) for path in raw.items(paths))
+
+
+def _paths(entry: bytes) -> list[bytes] | None:
+    """The dotted paths that an entry changes; None: it may do something else as well."""
+    try:
+        fields = raw.fields(entry)
+        kind, changes = fields[b"changes"]
+        if kind != raw.ARRAY or b"parts" in fields or raw.text_of(fields[b"operation"]) not in PARTIAL:
+            return None
+        return [_path(change) for change in raw.items(changes)]
+    except (LookupError, ValueError):
+        return None
+
+
+def _path(change: Value) -> bytes:
+    name, value = next(iter(raw.readable(change[1]).items()), (b"", raw.NULL_VALUE))
+    if change[0] != raw.DOCUMENT or name != b"field" or value[0] != raw.STRING:
+        raise ValueError("a change that does not begin with its path")
+    return raw.text_of(value)
+
+
+def _concerns(path: bytes, above: dict[bytes, int], leaves: dict[bytes, int], filled: dict[bytes, int]) -> bool:
+    if path in above:
+        return True
+    parts = path.split(b".")
+    if any(b".".join(parts[:length]) in leaves for length in range(1, len(parts))):
+        return True
+    return len(parts) > 1 and parts[-1].isdigit() and b".".join(parts[:-1]) in filled
+
+
+def _count_down(counts: dict[bytes, int], key: bytes) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
