@@ -1,9 +1,9 @@
 """The composition root: the whole daemon, put together by the settings.
 
-Start order: reach the deployment, make the indexes, split a stream that is to begin in partitions, load and check the
-checkpoint. So far every daemon of a stream comes. The one that leads loads the checkpoint again, switches pre-images
-on, and opens the stream. A stream that begins saves its position, and what the backfill is to read, before it reads its
-first event.
+Start order: reach the deployment, see that what is needed is allowed, make the indexes, split a stream that is to begin
+in partitions, load and check the checkpoint. So far every daemon of a stream comes. The one that leads loads the
+checkpoint again, switches pre-images on, and opens the stream. A stream that begins saves its position, and what the
+backfill is to read, before it reads its first event.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from change_history.stored.names import HISTORY
 from config.ages import FOREVER, Rule
 from config.settings import ActorSessions, OnGap, RetentionBy, Snapshots
 from config.settings import PreImages as PreImagesMode
-from models import HistoryModel, SnapshotModel
+from models import indexes
 from watcher import views
 from watcher.backfill.entry_store import EntryStore
 from watcher.backfill.requests import Requests, Taking
@@ -34,6 +34,7 @@ from watcher.leadership.fence import Fence
 from watcher.leadership.lead import Assured
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError
+from watcher.operations import granted
 from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Layout, Repartition
 from watcher.redactions import Redactions, Rules
@@ -121,8 +122,9 @@ def prepare(
     retry.call(Step.CHECK_SCOPE, partial(namespaces.warn_of_paths, watched, scope))
     # A secondary may lag, and an old checkpoint, or none, would be believed.
     history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
+    retry.call(Step.CHECK_PRIVILEGES, partial(granted.check, settings, history))
     retry.call(Step.MAKE_INDEXES, partial(make_collection, history))
-    retry.call(Step.MAKE_INDEXES, _ensure_indexes)
+    retry.call(Step.MAKE_INDEXES, partial(indexes.ensure, history))
     retry.call(Step.MAKE_VIEW, partial(views.ensure, history))
     retry.call(Step.SEAL, partial(sealing.look, settings, history))
     ground = Ground(settings, scope, watched, history, replica_set)
@@ -346,11 +348,6 @@ def make_collection(history: Database[Any]) -> None:
 
 _COMPRESSED = {"wiredTiger": {"configString": "block_compressor=zstd"}}
 _EXISTS = 48
-
-
-def _ensure_indexes() -> None:
-    HistoryModel.ensure_indexes()
-    SnapshotModel.ensure_indexes()
 
 
 def _nothing(_namespace: str) -> None:

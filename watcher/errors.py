@@ -104,7 +104,8 @@ REJECT_CODES = {
 }
 DOUBTED_CODES = {136, 280, 286}
 """Lost positions that may be a passing word: of a cursor that the oplog has overtaken, of a member that is behind."""
-UNAUTHORIZED = {11: "UserNotFound", 13: "Unauthorized", 18: "AuthenticationFailed", 8000: "AtlasError"}
+NOT_ALLOWED = 13
+UNAUTHORIZED = {11: "UserNotFound", NOT_ALLOWED: "Unauthorized", 18: "AuthenticationFailed", 8000: "AtlasError"}
 DUPLICATE_KEY = 11000
 """Within a bulk write no error at all; of a whole command it means that two upserts met: transient."""
 UNKNOWN_OPTION = {40415: "IDLUnknownField", 323: "APIStrictError"}

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 import models
 from watcher import clients, garbage
 from watcher.composition import compose, prepare
 from watcher.errors import (
+    NOT_ALLOWED,
     DeploymentRefusedError,
     PositionLostError,
     UndeliverableError,
@@ -31,6 +32,7 @@ from watcher.health.reporter import Reporter
 from watcher.health.systemd import Watchdog, notify
 from watcher.leadership.lease import DeposedError, Lease
 from watcher.leadership.standby import Standby
+from watcher.operations import granted
 from watcher.retry import Retry, StoppedError
 from watcher.signals import AbortedError, stop_signals
 from watcher.targets.scope import Scope
@@ -56,6 +58,7 @@ class Service:
         self._progress = progress
         self._stop = Event()
         self._leading: Leadership | None = None
+        self._deployments: tuple[MongoClient[Any], MongoClient[Any]] | None = None
         self._scope = Scope.of(settings)
 
     def run(self) -> None:
@@ -90,6 +93,7 @@ class Service:
         stack.callback(models.disconnect)
         stack.enter_context(clients.closing_soon(keeper))
         retry = Retry(self._stop, self._progress.retrying, self._progress.recovered)
+        self._deployments = watched, keeper
         ground = prepare(self._settings, self._scope, watched, keeper, retry)
         lease = Lease(ground.history, self._settings.checkpoint)
         standby = Standby(lease, ground.check, self._progress, self._stop)
@@ -151,4 +155,14 @@ class Service:
                 "happening again, give the oplog more room: "
                 "db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 48}).",
             )
-        return DeploymentRefusedError(f"MongoDB refuses: {name_of(error)}.", remedy_for(error))
+        return self._missing(error) or DeploymentRefusedError(f"MongoDB refuses: {name_of(error)}.", remedy_for(error))
+
+    def _missing(self, error: PyMongoError) -> DeploymentRefusedError | None:
+        """The privilege that is missing, by name, if that is the matter."""
+        if not isinstance(error, OperationFailure) or error.code != NOT_ALLOWED or self._deployments is None:
+            return None
+        watched, keeper = self._deployments
+        try:
+            return granted.explained(self._settings, self._scope, watched, keeper[self._settings.history_database])
+        except PyMongoError:  # who may not even ask that is told in general
+            return None

@@ -28,6 +28,7 @@ class Step(Enum):
     OPEN_STREAM = "opening the change stream", Deployment.WATCHED
     LISTEN = "listening to the change stream", Deployment.WATCHED
 
+    CHECK_PRIVILEGES = "looking what is allowed", Deployment.HISTORY
     MAKE_INDEXES = "making the indexes of the history", Deployment.HISTORY
     MAKE_VIEW = "making the view of the changes", Deployment.HISTORY
     LOAD_CHECKPOINT = "loading the checkpoint", Deployment.HISTORY

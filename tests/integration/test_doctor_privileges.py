@@ -9,12 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from config.settings import Settings
+from models import indexes
 from tests.support.servers import secured
 from watcher.cli import exit_codes
 from watcher.cli.main import watcher
 from watcher.doctor import installation
 from watcher.operations import privileges
-from watcher.operations.privileges import CLUSTER, OPLOG, Need
+from watcher.operations.needs import CLUSTER, OPLOG, Need, keeping, missing, watching
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def needs(include: str) -> list[Need]:
     """All that the daemon needs, watching and keeping."""
     globs = tuple(include.split(","))
     settings = Settings(include=globs, history_database=KEPT)
-    watched = privileges.watching(settings, Scope.of(settings))
-    return [*watched, *privileges.keeping(KEPT)]
+    watched = watching(settings, Scope.of(settings))
+    return [*watched, *keeping(settings)]
 
 
 def examined(monkeypatch: pytest.MonkeyPatch, uri: str, include: str) -> tuple[int, list[dict[str, Any]]]:
@@ -85,7 +86,7 @@ def test_the_one_that_is_missing_is_named(
     """Nothing else is said to be missing, the exit code tells how bad it is, and granting it as told mends it."""
     rest = [need for need in needs(include) if need != lacked]
     uri = deployment.user("lacking", privileges.documents(rest))
-    granted = not privileges.missing(privileges.documents(rest), [lacked])  # find on all of it is find on the history
+    granted = not missing(privileges.documents(rest), [lacked])  # find on all of it is find on the history
     code, findings = examined(monkeypatch, uri, include)
     named = [each for each in findings if each["facts"].get("missing")]
     if granted:
@@ -156,3 +157,62 @@ def test_who_has_not_logged_in_is_told_so(deployment: Secured, monkeypatch: pyte
 
     assert code == exit_codes.UNHEALTHY
     assert any("nobody has logged in" in each["said"] for each in findings)
+
+
+def test_a_role_of_an_earlier_version_suffices_and_is_told_what_it_has_too_much(
+    deployment: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It let whoever has the recorder's password say that history was erased; nobody prints roles again unasked."""
+    everywhere = {
+        "resource": {"db": KEPT, "collection": ""},
+        "actions": [
+            "find", "insert", "update", "createIndex", "listCollections", "createCollection", "collMod", "listIndexes",
+        ],
+    }  # fmt: skip
+    removes = ("snapshots", "rejected", "history_parts", "checkpoints", "baselines", "amendments", "seal_leaves")
+    watched = [need for need in needs("shop.*") if need.resource.database != KEPT]
+    root = deployment.root.admin
+    former = [everywhere, *({"resource": {"db": KEPT, "collection": each}, "actions": ["remove"]} for each in removes)]
+    root.command("createRole", "keepHistory", privileges=former, roles=[])
+    try:
+        uri = deployment.user("former", privileges.documents(watched))
+        root.command("grantRolesToUser", "former", roles=["keepHistory"])
+        code, findings = examined(monkeypatch, uri, "shop.*")
+        (found,) = [each for each in findings if each["check"] == "privileges, history"]
+        allowed = {
+            (each["resource"]["collection"], action) for each in found["facts"]["excess"] for action in each["actions"]
+        }
+
+        assert code == exit_codes.OK
+        assert (found["status"], found["facts"]["missing"]) == ("warning", [])
+        assert {("erasures", "insert"), ("horizons", "update"), ("history", "collMod"), ("seals", "insert")} <= allowed
+        assert not {each for each in allowed if each[0] == "checkpoints"} - {("checkpoints", "collMod")}
+        assert "watcher roles daemon --update" in found["remedy"]
+        root.command("updateRole", "keepHistory", privileges=privileges.documents(
+            [need for need in needs("shop.*") if need.resource.database == KEPT]
+        ))  # fmt: skip
+        _, findings = examined(monkeypatch, uri, "shop.*")
+        assert [each["status"] for each in findings if each["check"] == "privileges, history"] == ["ok"]
+    finally:
+        root.command("dropRole", "keepHistory")
+
+
+def test_who_may_make_no_indexes_needs_none_once_they_are_there(
+    deployment: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking that privilege away after the first start is advised, and no fault then."""
+    without = [
+        need for need in needs("shop.*") if (need.action, need.resource.collection) != ("createIndex", "history")
+    ]
+    uri = deployment.user("tied", privileges.documents(without))
+    _, findings = examined(monkeypatch, uri, "shop.*")
+    assert [each["status"] for each in findings if each["check"] == "privileges, history"] == ["problem"]
+    for meta in indexes.METAS:
+        for spec in meta["index_specs"]:
+            options = {key: value for key, value in spec.items() if key not in {"fields", "cls"}}
+            deployment.root[KEPT][meta["collection"]].create_index([*map(tuple, spec["fields"])], **options)
+    try:
+        _, findings = examined(monkeypatch, uri, "shop.*")
+        assert [each["status"] for each in findings if each["check"] == "privileges, history"] == ["ok"]
+    finally:
+        deployment.root.drop_database(KEPT)

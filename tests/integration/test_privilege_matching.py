@@ -8,7 +8,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from watcher.operations.privileges import OPLOG, Resource, reaches
+from watcher.operations.needs import OPLOG, Resource, reaches
 
 if TYPE_CHECKING:
     from tests.support.servers import Secured

@@ -11,6 +11,7 @@ from tests.support.recording import Recording
 from tests.support.servers import free_port, secured
 from tests.support.web import Served
 from watcher.operations import privileges
+from watcher.operations.needs import reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def test_a_user_that_may_only_read_is_enough(tmp_path: Path) -> None:
             root.shop.orders.update_one({"_id": 17}, {"$set": {"status": "paid"}})
             recording.catch_up()
             name = recording.history.name
-            uri = deployment.user("reader", privileges.documents(privileges.reading(name)))
+            uri = deployment.user("reader", privileges.documents(reading(name)))
             with Served(tmp_path / "log", uri=uri, history_database=name) as served:
                 of_document = "/api/v1/collections/shop.orders/documents/17"
                 for path in (

@@ -15,12 +15,12 @@ from change_history.seals.seal import Seal, Sealed
 from config.ages import Rule as Retention
 from config.ages import seconds
 from config.settings import PreImages
+from models import indexes
 from watcher.doctor import (
     clocks,
     coverage,
     embedded,
     features,
-    history,
     installation,
     leader,
     oplog,
@@ -31,8 +31,8 @@ from watcher.doctor import (
 from watcher.doctor.features import Features
 from watcher.doctor.finding import Finding, Status, could_not
 from watcher.doctor.oplog import Window
-from watcher.doctor.privileges import Person
-from watcher.operations.privileges import Need, Resource
+from watcher.operations.granted import Person
+from watcher.operations.needs import Need, Resource
 from watcher.targets.scope import Scope
 
 HOUR = 3600
@@ -189,7 +189,7 @@ def test_an_index_of_the_right_name_may_be_the_wrong_one() -> None:
     ]
     there = {"a": {"key": {"_id": 1, "x": 1}}, "b": {"key": {"y": 1}}}
 
-    assert history.judge_indexes(wanted, there) == ["a is of other fields", "b is of other documents", "c is missing"]
+    assert indexes.judged(wanted, there) == ["a is of other fields", "b is of other documents", "c is missing"]
 
 
 def test_disk_runs_out_with_a_warning_first() -> None:

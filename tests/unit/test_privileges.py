@@ -8,7 +8,7 @@ import pytest
 
 from config.settings import ActorSessions, PreImages, RetentionBy, Settings
 from watcher.operations import privileges
-from watcher.operations.privileges import CLUSTER, OPLOG, Need, Resource, missing, reaches, watching
+from watcher.operations.needs import CLUSTER, OPLOG, Need, Resource, expires, keeping, missing, reaches, watching
 from watcher.targets.scope import Scope
 
 ANY = {"db": "", "collection": ""}
@@ -106,9 +106,23 @@ def test_listing_is_essential_as_long_as_anything_depends_on_it(settings: dict[s
     assert [need.essential for need in found if need.action == "listCollections"] == [True]
 
 
+def kept(**settings: Any) -> Settings:
+    """Settings of a daemon that keeps its history in `kept`."""
+    return Settings(include=("shop.*",), history_database="kept", **settings)
+
+
+def written(settings: Settings) -> dict[str, set[str]]:
+    """By collection what the daemon may write to it."""
+    found: dict[str, set[str]] = {}
+    for need in keeping(settings):
+        if need.action in {"insert", "update", "remove"}:
+            found.setdefault(need.resource.collection, set()).add(need.action)
+    return found
+
+
 def test_a_role_names_each_resource_once() -> None:
     """`createRole` takes two documents for one resource, and people then change only the first."""
-    found = privileges.documents(privileges.keeping("kept"))
+    found = privileges.documents(keeping(kept()))
 
     resources = [(each["resource"]["db"], each["resource"]["collection"]) for each in found]
     assert resources[0] == ("kept", "")
@@ -118,14 +132,40 @@ def test_a_role_names_each_resource_once() -> None:
 
 def test_who_records_cannot_remove_history() -> None:
     """But where the daemon is to expire it."""
-    kept = Resource("kept", "history")
-    removes = [need for need in privileges.keeping("kept") if need.action == "remove"]
-    assert not any(privileges.reaches(need.resource.document(), kept) for need in removes)
-    expiring = privileges.keeping("kept", expires=True)
-    assert any(need.action == "remove" and need.resource == kept for need in expiring)
-    rules: dict[str, Any] = {"include": ("shop.*",), "retention": "shop.*=30d"}
-    assert privileges.expires(Settings(**rules))
-    assert not privileges.expires(Settings(**rules, retention_by=RetentionBy.COMMAND))
+    assert written(kept())["history"] == {"insert", "update"}
+    rules: dict[str, Any] = {"retention": "shop.*=30d"}
+    assert written(kept(**rules))["history"] == {"insert", "update", "remove"}
+    assert expires(kept(**rules))
+    by_command = kept(**rules, retention_by=RetentionBy.COMMAND)
+    assert not expires(by_command)
+    assert written(by_command) == written(kept())
+
+
+def test_what_says_that_history_was_changed_by_right_is_nothing_that_a_recorder_writes() -> None:
+    """Else its password is enough to blank history as if it had been erased, or to say that it has expired."""
+    assert not {"erasures", "horizons", "seals", "seal_leaves", "reverts", ""} & written(kept()).keys()
+    assert written(kept(retention="shop.*=30d"))["horizons"] == {"insert", "update"}
+    assert written(kept(seal="on"))["seals"] == {"insert"}
+    everything = written(kept(seal="on", retention="shop.*=30d", actor_sessions="on"))
+    assert not {"erasures", "reverts", ""} & everything.keys()
+    assert everything["history_parts"] == {"insert", "remove"}
+
+
+def test_settings_of_the_history_are_nothing_that_a_recorder_changes() -> None:
+    """Who may change a collection can turn an index into one by which the server removes it all."""
+    changed = {need.resource.collection for need in keeping(kept()) if need.action == "collMod"}
+
+    assert changed == {"changes"}
+
+
+def test_what_is_needed_for_two_things_is_asked_for_once() -> None:
+    """A lack would be told twice, once as a problem and once as a warning."""
+    needs = keeping(kept(seal="on", retention="shop.*=30d", actor_sessions="on"))
+    found = [(need.resource, need.action) for need in needs]
+
+    assert len(found) == len(set(found))
+    (removing,) = [need for need in needs if (need.resource.collection, need.action) == ("rejected", "remove")]
+    assert removing.essential  # since it expires history; without that it would not be
 
 
 def test_naming_database_users_needs_to_list_them_and_to_read_the_oplog() -> None:

@@ -82,13 +82,23 @@ def test_the_history_database_of_the_settings_is_meant(monkeypatch: pytest.Monke
 
 def test_minimal_leaves_out_what_is_marked() -> None:
     """An administrator who grants less must know what is lost by it."""
-    actions = [each["actions"] for _, role in commands("daemon", "--minimal") for each in role.get("privileges", ())]
+    needed = {
+        each["resource"].get("collection"): each["actions"]
+        for _, role in commands("daemon", "--minimal")
+        for each in role.get("privileges", ())
+        if each["resource"].get("db") == "change_history"
+    }
 
-    assert actions == [
-        ["changeStream", "find", "listCollections", "collMod"],
-        ["find", "insert", "update", "createIndex"],
-        ["remove"],
-    ]
+    assert needed == {
+        "": ["find"],
+        "history": ["insert", "update", "createIndex"],
+        "history_parts": ["insert"],
+        "rejected": ["insert", "update"],
+        "checkpoints": ["insert", "update"],
+        "terms": ["insert", "update"],
+        "amendments": ["insert"],
+        "snapshots": ["insert", "update", "remove", "createIndex"],
+    }
     assert "(can be left out)" in printed("daemon")
     assert "(can be left out)" not in printed("daemon", "--minimal")
 

@@ -157,7 +157,7 @@ class Backfill:
             log.error(  # noqa: TRY400 - the name says it
                 "existing documents cannot be recorded; events are recorded all the same",
                 error=name_of(error),
-                remedy="grant readWrite on the history database",
+                remedy="`watcher doctor` names the privilege that is missing",
             )
             return
         while not self._stop.is_set():

@@ -14,7 +14,7 @@ from change_history.reconstruct.lineage import lineage_of
 from change_history.stored.names import ERASURES, HISTORY, NAMESPACE_TIMELINE, REJECTED
 from change_history.stored.order import END
 from change_history.stored.reading import RAW
-from models import HistoryModel, SnapshotModel
+from models import indexes as indexes_
 from models.changes_view import NAME as VIEW
 from models.changes_view import PIPELINE
 from watcher.doctor.finding import could_not, listed, many, ok, problem, unchecked, warning
@@ -22,7 +22,7 @@ from watcher.errors import UNAUTHORIZED
 from watcher.retention.stretches import first_pending
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Hashable, Iterator
 
     from pymongo.database import Database
 
@@ -43,41 +43,14 @@ def indexes(subject: Subject) -> Iterator[Finding]:
     if isinstance(kinds, dict) and HISTORY not in kinds:
         yield ok(INDEXES, "no history yet: `watcher run` makes them when it first starts")
         return
-    wrong: list[str] = []
-    for model in (HistoryModel, SnapshotModel):
-        meta = model._meta  # noqa: SLF001 - where mongoengine keeps what a model says of itself
-        try:
-            there = {each["name"]: dict(each) for each in subject.history[meta["collection"]].list_indexes()}
-        except OperationFailure as error:
-            if error.code not in UNAUTHORIZED:
-                raise
-            yield unchecked(INDEXES, "listIndexes on the history database is not granted", "See about privileges.")
-            return
-        wrong += (f"{meta['collection']}.{each}" for each in judge_indexes(meta["index_specs"], there))
+    try:
+        wrong = indexes_.wrong(subject.history)
+    except OperationFailure as error:
+        if error.code not in UNAUTHORIZED:
+            raise
+        yield unchecked(INDEXES, "listIndexes on the history database is not granted", "See about privileges.")
+        return
     yield _of_indexes(wrong)
-
-
-def judge_indexes(wanted: list[dict[str, Any]], there: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Compare a collection's indexes with those that its model wants.
-
-    Args:
-        wanted: as mongoengine has them: `fields`, `name`, `partialFilterExpression`.
-        there: as the server lists them, by name.
-
-    Returns:
-        A phrase for each that is missing or another.
-    """
-    wrong = []
-    for spec in wanted:
-        name = spec["name"]
-        found = there.get(name)
-        if found is None:
-            wrong.append(f"{name} is missing")
-        elif [*found["key"].items()] != [*map(tuple, spec["fields"])]:
-            wrong.append(f"{name} is of other fields")
-        elif found.get("partialFilterExpression") != spec.get("partialFilterExpression"):
-            wrong.append(f"{name} is of other documents")
-    return wrong
 
 
 def _of_indexes(wrong: list[str]) -> Finding:
