@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -35,6 +36,10 @@ Client: TypeAlias = MongoClient[dict[str, Any]]
 
 IMAGE = os.environ.get("WATCHER_TEST_MONGO_IMAGE", "mongo:6.0")
 FORCED = os.environ.get("WATCHER_TEST_SERVER", "")
+
+# How long an example takes says only how busy the machine is.
+settings.register_profile("by-no-clock", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("by-no-clock")
 
 
 def pytest_configure() -> None:

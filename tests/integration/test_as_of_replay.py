@@ -199,7 +199,6 @@ def test_as_of_is_what_the_server_had(replica_set_uri: str) -> None:
         @settings(
             max_examples=EXAMPLES,
             phases=PHASES,
-            deadline=None,
             print_blob=True,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),

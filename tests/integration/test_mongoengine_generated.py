@@ -108,7 +108,6 @@ def watched(client: MongoClient[Any], replica_set_uri: str) -> Iterator[str]:
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[*HealthCheck],
 )

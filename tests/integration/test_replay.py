@@ -45,7 +45,6 @@ def test_folding_history_gives_the_servers_document_after_every_event(
         @settings(
             max_examples=examples,
             phases=PHASES,
-            deadline=None,
             print_blob=True,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),

@@ -130,7 +130,6 @@ def test_as_of_and_blame_from_the_horizon_on_are_what_they_were(replica_set_uri:
         @settings(
             max_examples=EXAMPLES,
             phases=[Phase.generate],
-            deadline=None,
             print_blob=True,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),

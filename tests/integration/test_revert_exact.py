@@ -59,7 +59,6 @@ def test_a_revert_to_any_moment_gives_the_document_as_of_then(replica_set_uri: s
         @settings(
             max_examples=EXAMPLES,
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
-            deadline=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         )

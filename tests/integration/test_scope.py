@@ -62,9 +62,7 @@ def in_stream(scope: Scope, name: tuple[str, str]) -> bool:
     return scope.database in {None, name[0]} and scope.collection in {None, name[1]}
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     include=st.lists(globs, min_size=1, max_size=3),
     exclude=st.lists(globs, max_size=2),

@@ -232,7 +232,7 @@ PATHS = st.one_of(
 
 
 @given(paths=st.lists(PATHS, min_size=1, max_size=20))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_server_leaves_positions_out_as_python_does(
     database: Database[Any], replica_set_uri: str, paths: list[tuple[str | int, ...]]
 ) -> None:

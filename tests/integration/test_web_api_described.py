@@ -64,7 +64,6 @@ def test_whatever_is_asked_the_answer_is_described(served: Served) -> None:
         @given(case=operation.as_strategy())
         @settings(
             max_examples=EXAMPLES,
-            deadline=None,
             database=None,
             derandomize=not FULL_SIZE,
             phases=[Phase.explicit, Phase.generate],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from change_history.blame import leaves
@@ -148,7 +148,7 @@ def test_an_event_that_does_not_fit_is_not_guessed_at() -> None:
         blamed(inserted({"_id": 1}), updated(to("a", "b", new=1)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(versions())
 def test_outside_of_arrays_it_is_the_last_event_that_changed_the_value(documents: list[bytes]) -> None:
     """Compared with looking at every version; within arrays, with an event that changed something."""
@@ -165,7 +165,7 @@ def test_outside_of_arrays_it_is_the_last_event_that_changed_the_value(documents
         assert not event or documents[event] != documents[event - 1]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(documents=versions(), first=st.sampled_from(["insert", "baseline"]), asks=st.booleans())
 def test_read_from_the_newest_entry_on_it_is_the_same_or_not_told(
     *, documents: list[bytes], first: str, asks: bool

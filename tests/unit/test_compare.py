@@ -40,7 +40,7 @@ def python(side: raw.Value | Missing) -> Any:
     return side if isinstance(side, Missing) else to_python(side)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pairs())
 def test_applying_the_differences_gives_the_other_document_to_the_byte(both: tuple[bytes, bytes]) -> None:
     """Every type, repeated keys, arrays with odd keys, moved elements, the order of keys."""
@@ -52,7 +52,7 @@ def test_applying_the_differences_gives_the_other_document_to_the_byte(both: tup
     assert patched(new, compare(new, old)) == old
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pairs())
 def test_each_difference_tells_what_the_documents_have_there(both: tuple[bytes, bytes]) -> None:
     """A value shown at a path where no document has it would be an invention."""

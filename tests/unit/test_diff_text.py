@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 from bson import Int64, json_util
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -133,7 +133,6 @@ def test_colours_are_for_terminals() -> None:
     assert shown(found, colours="auto") == ["- a: 1", "+ a: 2"]
 
 
-@settings(deadline=None)
 @given(pairs(), st.sampled_from([None, 40, 100]))
 def test_whatever_is_stored_stays_one_line_a_side(both: tuple[bytes, bytes], width: int | None) -> None:
     """Controls, marks that turn the writing around, bytes that are not UTF-8, wide characters."""
@@ -144,7 +143,6 @@ def test_whatever_is_stored_stays_one_line_a_side(both: tuple[bytes, bytes], wid
         assert width is None or cell_len(line.plain) <= width
 
 
-@settings(deadline=None)
 @given(pairs())
 def test_json_says_of_each_difference_all_there_is(both: tuple[bytes, bytes]) -> None:
     """Every type, and paths of every kind."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from change_history.bson import raw
 from change_history.bson.values import ABSENT, Missing, to_raw
@@ -35,7 +35,7 @@ def folded(before: bytes, found: list[Change]) -> bytes | None:
     return fold.apply(before, fold.Entry(b"update", decoded, None))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(versions())
 def test_the_changes_lead_from_one_state_to_the_other_to_the_byte(documents: list[bytes]) -> None:
     """Through the stored form and back, in both directions, whatever was done to the order of fields."""

@@ -135,7 +135,7 @@ def test_an_element_below_a_dotted_key_keeps_its_exact_path() -> None:
     assert element.path == (b"a.b", 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs())
 def test_log_and_diff_show_the_same_change_of_an_array_alike(documents: tuple[bytes, bytes]) -> None:
     """By two rules, one would call moved or replaced what the other calls changed."""

@@ -199,7 +199,7 @@ def histories(draw: Any) -> list[bytes]:
     return [stored(number, *draw(changes), namespace=draw(text)) for number in range(draw(st.integers(1, 3)))]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(histories(), st.sampled_from([Format.NDJSON, Format.CSV]), st.sampled_from([EVENTS, CHANGES]))
 def test_cut_off_at_any_byte_and_gone_on_with_the_file_is_the_same(
     history: list[bytes], chosen: Format, table: Table

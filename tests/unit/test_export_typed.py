@@ -102,7 +102,7 @@ def check_fields(found: dict[bytes, Value], row: dict[str, Any], fields: Sequenc
             check(found[field.key], cell, field.type)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(documents(), min_size=1, max_size=6))
 def test_every_value_is_in_its_cell_or_beside_it(found: list[dict[str, Any]]) -> None:
     """Dropped, turned into null or rounded, an analyst would never see that it was there."""
@@ -111,7 +111,7 @@ def test_every_value_is_in_its_cell_or_beside_it(found: list[dict[str, Any]]) ->
         check_fields(raw.fields(as_bytes(document)), cells, row.fields)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(documents(), min_size=1, max_size=6))
 def test_spread_columns_lose_nothing(found: list[dict[str, Any]]) -> None:
     """With dotted columns a document can be put together again: from its cells and from what is beside them."""

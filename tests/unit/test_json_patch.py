@@ -36,7 +36,7 @@ def patch_of(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [(one["op"], one.get("from"), one["path"], one.get("value")) for one in found]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pairs())
 def test_a_public_library_makes_the_same_document_of_it(both: tuple[bytes, bytes]) -> None:
     """Whatever the types, the keys and the places in arrays."""
@@ -48,7 +48,7 @@ def test_a_public_library_makes_the_same_document_of_it(both: tuple[bytes, bytes
 identified = st.lists(st.integers(0, 12), unique=True).map(lambda ids: [{"_id": i, "n": i % 3} for i in ids])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(identified, identified, st.booleans())
 def test_elements_that_come_go_and_move_at_once_end_in_their_places(
     old: list[dict[str, Any]],

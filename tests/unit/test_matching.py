@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from change_history.diff.compare import MOST_COMPARISONS, aligned, longest_rise
@@ -13,7 +13,6 @@ from change_history.diff.compare import MOST_COMPARISONS, aligned, longest_rise
 small = st.lists(st.integers(0, 5), max_size=14)
 
 
-@settings(deadline=None)
 @given(small, small)
 def test_pairs_are_equal_and_rise_on_both_sides(old: list[int], new: list[int]) -> None:
     """Otherwise an element would be shown twice or not at all."""
@@ -23,7 +22,6 @@ def test_pairs_are_equal_and_rise_on_both_sides(old: list[int], new: list[int]) 
     assert all(a < c and b < d for (a, b), (c, d) in pairwise(found))
 
 
-@settings(deadline=None)
 @given(st.permutations(range(9)))
 def test_of_a_permutation_as_many_as_possible_stay(order: list[int]) -> None:
     """The fewest elements are shown as gone and come."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
@@ -56,7 +56,6 @@ def printed(event: Event, stored: RawBSONDocument | None, *, drawn: bool, onelin
     return out.getvalue()
 
 
-@settings(deadline=None)
 @given(pairs(), st.sampled_from(["insert", "update", "delete"]), st.booleans())
 def test_a_file_says_what_a_console_would_have_written(
     both: tuple[bytes, bytes],
@@ -73,7 +72,6 @@ def test_a_file_says_what_a_console_would_have_written(
         assert printed(event, None, drawn=False, oneline=oneline) == expected
 
 
-@settings(deadline=None)
 @given(pairs())
 def test_differences_in_a_file_are_those_of_a_console(both: tuple[bytes, bytes]) -> None:
     """They are compared by scripts."""
@@ -84,7 +82,6 @@ def test_differences_in_a_file_are_those_of_a_console(both: tuple[bytes, bytes])
     assert written.getvalue() == drawn.getvalue()
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_values_are_the_same_exactly_if_their_bytes_are(one: raw.Value, other: raw.Value) -> None:
     """Or a change would be shown as moved, or a number of another type as no change."""

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from change_history.bson import extended_json, quick, raw
@@ -61,7 +61,6 @@ def told(document: bytes) -> bytes:
 
 
 @compiled
-@settings(deadline=None)
 @given(pairs())
 def test_a_document_is_taken_apart_alike(both: tuple[bytes, bytes]) -> None:
     """Every type, repeated keys, strange names."""
@@ -95,7 +94,6 @@ def test_what_is_no_bson_at_all_is_refused_alike(data: bytes) -> None:
 
 
 @compiled
-@settings(deadline=None)
 @given(pairs())
 def test_a_document_that_its_changes_tell_whole_is_that_document(both: tuple[bytes, bytes]) -> None:
     """An insert is read straight from its bytes; a dot in a key makes it another path."""

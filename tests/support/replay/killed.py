@@ -41,7 +41,6 @@ def examples(number: int, chosen: int) -> list[list[Operation]]:
         max_examples=number,
         phases=[Phase.generate],
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     @given(operations(switching=True))
