@@ -65,6 +65,7 @@ def test_no_position_is_saved_before_its_events_are_acknowledged(
     setattr(stages, where, TROUBLES[trouble]())
     running = run(stages, batch_size=4)
     running.written(88)
+    eventually(lambda: [call.number for call in stages.of("save")][-1:] == [88], "the last save", PATIENCE_S)
     running.stopped()
 
     check_order(stages.calls)

@@ -43,6 +43,21 @@ def test_idle_positions_are_saved_in_the_end(run: Callable[..., Running], monkey
     eventually(lambda: len(stages.of("save")) >= 5, "five saves", PATIENCE_S)
 
 
+def test_history_is_written_while_a_position_is_saved(run: Callable[..., Running]) -> None:
+    """Each second, whatever comes just then would wait for a majority twice; and the newest position is saved next."""
+    go = threading.Event()
+    stages = Stages([1] * 9, on_save=wait_for(go))
+    running = run(stages, batch_size=1)
+    running.written(9)
+    assert stages.of("save") == []
+    go.set()
+    running.stopped()
+
+    first, *others = (call.number for call in stages.of("save"))
+    assert others[-1] == 9
+    assert len(others) <= 9 - first
+
+
 def test_a_stalled_writer_stops_the_listener_after_a_few_batches(run: Callable[..., Running]) -> None:
     """Memory stays bounded however long the history's server takes."""
     go = threading.Event()

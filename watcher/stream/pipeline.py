@@ -1,9 +1,9 @@
 """The pipeline, to be read first: listen → record → write → checkpoint.
 
-Three threads, one for each of listening, recording and writing, so that the server reads the oplog, this process
-makes history of it, and the server stores history, all at the same time. Between them are short queues: if writing
-is slow, recording waits, and then listening waits, so memory stays bounded. The position travels with its batch
-through the queues and is saved only after the batch is acknowledged.
+Four threads, one for each of these, so that the server reads the oplog, this process makes history of it, and the
+server stores history, all at the same time. Between them are short queues: if writing is slow, recording waits, and
+then listening waits, so memory stays bounded. The position travels with its batch through the queues and is saved only
+after the batch is acknowledged. Nothing waits for that: of the positions to be saved, only the last one is kept.
 
 Stop order: listening ends first; what it has read is recorded and written; the checkpoint moves last. The same happens
 when a stage fails for good, or something that works beside them.
@@ -14,10 +14,10 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -128,6 +128,7 @@ class Pipeline:
         self._flush_interval_s = flush_interval_s
         self._heard: Queue[Batch | None] = Queue(QUEUED_BATCHES)
         self._recorded: Queue[Recorded | None] = Queue(QUEUED_BATCHES)
+        self._reached: Queue[_Reached | None] = Queue(1)
         self._stop = stop
         self._stored = 0  # the number of the last batch that a majority has
         self._retry = Retry(self._stop, observer.retrying, observer.recovered)
@@ -141,7 +142,7 @@ class Pipeline:
             beside: by name, what else is to run in a thread of its own until the stop. It may end before, and nobody
                 waits for its end; but when it fails, everything is stopped, as when a stage does.
         """
-        stages = {"listen": self._listen, "record": self._record, "write": self._write}
+        stages = {"listen": self._listen, "record": self._record, "write": self._write, "save": self._save}
         self._stages = [self._started(name, stage) for name, stage in stages.items()]
         for name, work in (beside or {}).items():
             self._started(name, work)
@@ -202,6 +203,12 @@ class Pipeline:
             self._recorded.put(None)
 
     def _write(self) -> None:
+        try:
+            self._write_all()
+        finally:
+            self._reached.put(None)
+
+    def _write_all(self) -> None:
         saved_at = -IDLE_CHECKPOINT_EVERY_S
         saved: Position | None = None
         reached: Position | None = None
@@ -228,14 +235,22 @@ class Pipeline:
                     reached_events = events - batch.unsafe
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached is not None and reached != saved and time.monotonic() - saved_at >= wait:
-                    self._save(reached, reached_events)
+                    self._to_be_saved(_Reached(reached, reached_events))
                     saved, saved_at, dirty = reached, time.monotonic(), False
         if reached is not None and reached != saved:
-            self._save(reached, reached_events)
+            self._to_be_saved(_Reached(reached, reached_events))
 
-    def _save(self, position: Position, events: int) -> None:
-        self._call(Step.SAVE_CHECKPOINT, partial(self._checkpointer.save, position, events))
-        self._observer.checkpointed(position)
+    def _to_be_saved(self, reached: _Reached) -> None:
+        """Hand a position on; one that still waits is no longer of interest."""
+        with suppress(Empty):
+            self._reached.get_nowait()
+        self._reached.put(reached)
+
+    def _save(self) -> None:
+        with closing(_until_end(self._reached, self._stop)) as all_reached:
+            for reached in all_reached:
+                self._call(Step.SAVE_CHECKPOINT, partial(self._checkpointer.save, *reached))
+                self._observer.checkpointed(reached.position)
 
     def _call(self, step: Step, attempt: Callable[[], T]) -> T:
         """Try until it succeeds; meanwhile it is known what this stage is at."""
@@ -243,12 +258,19 @@ class Pipeline:
             return self._retry.call(step, attempt)
 
 
-def _until_end(queue: Queue[Batch | None], stop: threading.Event) -> Generator[Batch, None, None]:
+class _Reached(NamedTuple):
+    """A position up to which everything is acknowledged, and how many events the stream has recorded up to it."""
+
+    position: Position
+    events: int
+
+
+def _until_end(queue: Queue[T | None], stop: threading.Event) -> Generator[T, None, None]:
     """What comes through a queue, to its end.
 
     If its user fails, everything is stopped, and the queue emptied: nobody must wait for ever before a full one.
     """
-    item: Batch | None = None
+    item: T | None = None
     try:
         while (item := queue.get()) is not None:
             yield item
