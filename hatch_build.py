@@ -26,7 +26,8 @@ from setuptools.errors import BaseError, CCompilerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAST_PATH = "watcher.events._fast_path"
+EVENTS = ("watcher.events._fast_path", "watcher.events._folding")
+"""What is compiled from the files of their folder."""
 SINGLE = {"change_history.bson._quick": "QUICK_SOURCE", "change_history.seals._hashing": "HASHING_SOURCE"}
 """What is compiled from one file, and the macro that says of which; `change_history.bson.quick` compares it."""
 COMPILERS = ("cc", "gcc", "clang")
@@ -82,7 +83,7 @@ def _compile(root: Path, scratch: Path, say: Callable[[str], None]) -> list[Path
     sys.path.insert(0, str(root))
     from watcher.events._sources import digest
 
-    made_from = {FAST_PATH: ("FAST_PATH_SOURCES", f'"{digest(root / "watcher" / "events")}"')}
+    made_from = dict.fromkeys(EVENTS, ("FAST_PATH_SOURCES", f'"{digest(root / "watcher" / "events")}"'))
     for name, macro in SINGLE.items():
         made_from[name] = (macro, f'"{blake2b(_source(root, name).read_bytes(), digest_size=16).hexdigest()}"')
     extensions = [Extension(name, [str(_source(root, name))], define_macros=[made_from[name]]) for name in made_from]

@@ -4,7 +4,7 @@ A history of many entries is there already and due. Documents are updated at a s
 another thread asks the history every two milliseconds for what is new, with majority read concern. First nothing
 expires, then a rule is given and the daemon starts anew. Lag is from acknowledgement to entry; the two are in it.
 
-Usage: python benchmarks/retention.py [--entries N] [--seconds N] [--rate N]
+Usage: python benchmarks/retention.py [--entries N] [--seconds N] [--rate N] [--only-expiring]
 """
 
 from __future__ import annotations
@@ -48,16 +48,18 @@ def main() -> None:
     arguments.add_argument("--entries", type=int, default=600_000)
     arguments.add_argument("--seconds", type=int, default=25)
     arguments.add_argument("--rate", type=int, default=0, help="WATCHER_RETENTION_RATE; 0: its default")
+    arguments.add_argument("--only-expiring", action="store_true", help="leave out the phase in which nothing expires")
     options = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-retention-"))
     try:
         with Mongod(folder / "data", free_port(), cache_gb=1, oplog_mb=2048) as server:
-            _measure(server.uri, folder, options)
+            assert server.pid is not None
+            _measure(server.uri, server.pid, folder, options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(uri: str, folder: Path, options: argparse.Namespace) -> None:
+def _measure(uri: str, server: int, folder: Path, options: argparse.Namespace) -> None:
     client: MongoClient[dict[str, Any]] = MongoClient(uri)
     client.shop.create_collection("live", changeStreamPreAndPostImages={"enabled": True})
     client.shop.live.insert_many([{"_id": number, "n": -1, "text": "x" * 200} for number in range(1000)])
@@ -65,7 +67,8 @@ def _measure(uri: str, folder: Path, options: argparse.Namespace) -> None:
     first = Daemon(client, folder / "log", uri=uri, history_database="kept", **settings).start().ready()
     time.sleep(3)
     _fill(client, options.entries)
-    _phase("nothing expires", uri, first, options)
+    if not options.only_expiring:
+        _phase("nothing expires", uri, server, first, options)
     first.stop()
     settings["retention"] = "old.*=30d"
     if options.rate:
@@ -73,7 +76,7 @@ def _measure(uri: str, folder: Path, options: argparse.Namespace) -> None:
     second = Daemon(client, folder / "log", uri=uri, history_database="kept", **settings).start()
     there = options.entries
     eventually(lambda: _left(client) < there, "the first that expires")
-    _phase("history expires", uri, second, options)
+    _phase("history expires", uri, server, second, options)
     second.stop()
 
 
@@ -109,8 +112,9 @@ def _left(client: MongoClient[Any]) -> int:
     return int(client.kept.history.count_documents({"namespace": "old.things", "number": {"$exists": True}}))
 
 
-def _phase(name: str, uri: str, daemon: Daemon, options: argparse.Namespace) -> None:
+def _phase(name: str, uri: str, server: int, daemon: Daemon, options: argparse.Namespace) -> None:
     assert daemon.process is not None
+    processes = (daemon.process.pid, server)
     total = (options.seconds + _WARM_UP_S) * WRITES
     client: MongoClient[dict[str, Any]] = MongoClient(uri)
     context = multiprocessing.get_context("spawn")
@@ -119,10 +123,11 @@ def _phase(name: str, uri: str, daemon: Daemon, options: argparse.Namespace) -> 
         time.sleep(1)
         written = pool.apply_async(_write, (uri, total))
         time.sleep(_WARM_UP_S)
-        before, began, used = _left(client), time.monotonic(), cpu_s(daemon.process.pid)
+        before, began, used = _left(client), time.monotonic(), [cpu_s(each) for each in processes]
         acknowledged = written.get(300)
         removed, took = before - _left(client), time.monotonic() - began
-        used, there = cpu_s(daemon.process.pid) - used, kept.get(300)
+        cores = [(cpu_s(each) - had) / took for each, had in zip(processes, used, strict=True)]
+        there = kept.get(300)
     lags = sorted(
         (there[number] - when) * 1000 for number, when in acknowledged.items() if number >= _WARM_UP_S * WRITES
     )
@@ -131,7 +136,7 @@ def _phase(name: str, uri: str, daemon: Daemon, options: argparse.Namespace) -> 
     at = {percent: lags[min(len(lags) * percent // 100, len(lags) - 1)] for percent in (50, 99)}
     print(
         f"{name:16} {rate:7,.0f} writes/s   lag p50 {at[50]:6.1f} ms   p99 {at[99]:6.1f} ms   "
-        f"removed {removed / took:8,.0f} entries/s   daemon {used / took:.0%} of a core{done}",
+        f"removed {removed / took:8,.0f} entries/s   of a core: daemon {cores[0]:.0%}, server {cores[1]:.0%}{done}",
         flush=True,
     )
 

@@ -33,6 +33,7 @@ from change_history.stored.reading import RAW
 from tests.support.generated.collections import NAMES, World, id_of, lineages, python_id
 from tests.support.recording import Recording, check, fill, make_index
 from watcher.cli.rendering import not_found
+from watcher.events import folding
 from watcher.gaps.gap import Gap
 from watcher.gaps.gap import document as gap_document
 from watcher.retention.claim import Claim, ClaimedError
@@ -415,3 +416,38 @@ def test_an_answer_that_is_empty_says_that_history_has_expired(recording: Record
     with Reader(recording._client, recording.history.name) as reader:
         said = not_found.message(reader, Selection(namespace, 1))
     assert "has expired: see `watcher retention`" in said
+
+
+def test_usual_documents_are_followed_quickly_also_from_their_bases_on(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else expiry takes the processor away from the stream, and nothing but the time tells."""
+    if folding.COMPILED is None:
+        pytest.skip("installed without a C compiler")
+    slowly: list[int] = []
+    followed = Expiry._followed
+
+    def counted(self: Expiry, incarnation: Any, ids: Any, documents: Any) -> Any:
+        slowly.append(len(ids))
+        return followed(self, incarnation, ids, documents)
+
+    monkeypatch.setattr(Expiry, "_followed", counted)
+    times = written(
+        recording,
+        lambda users: users.insert_one({"_id": 1, "n": 0, "of": {"list": [1]}}),
+        *(lambda users, n=n: users.update_one({"_id": 1}, {"$set": {"n": n}, "$push": {"of.list": n}}) for n in (1, 2)),
+        *(lambda users, n=n: users.update_one({"_id": 1}, {"$set": {"n": n}, "$push": {"of.list": n}}) for n in (3, 4)),
+    )
+    namespace = watched(recording).database.name + ".users"
+    halfway, last = times[2], times[-1]
+
+    assert expire(recording.history, namespace, ClusterTime(halfway + 1)) == 3
+    assert expire(recording.history, namespace, ClusterTime(last + 1)) == 3
+
+    assert slowly == []
+    (base,) = recording.history[HISTORY].find({"document_id": 1})
+    assert {each["field"]: each["new_value"] for each in base["changes"]} == {
+        "_id": 1,
+        "n": 4,
+        "of": {"list": [1, 1, 2, 3, 4]},
+    }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from watcher.retention import expiry as module
 from watcher.retention.expiry import EndedError, Pace
+from watcher.retention.keeper import short_turns
 
 
 class Clock:
@@ -77,3 +80,12 @@ def test_a_stream_that_is_behind_has_everything_to_itself(clock: Clock) -> None:
     with pytest.raises(EndedError):
         pace.done(250)
     assert clock.now < until
+
+
+def test_threads_take_short_turns_while_history_expires_and_only_then() -> None:
+    """Else each of the stream's threads waits for five milliseconds whenever expiry computes."""
+    usual = sys.getswitchinterval()
+    with short_turns():
+        assert sys.getswitchinterval() <= 0.001
+
+    assert sys.getswitchinterval() == usual

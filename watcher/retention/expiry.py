@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from bson import Binary, DatetimeMS
 from pymongo import WriteConcern
@@ -24,8 +24,9 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.equality import key_of
 from change_history.reconstruct import horizon as horizons
 from change_history.reconstruct import trust
-from change_history.reconstruct.entries import Following, timelines, unless_rejected
+from change_history.reconstruct.entries import timelines
 from change_history.reconstruct.reads import in_ids
+from change_history.seals.reading import documents_in
 from change_history.stored import amendments, exact
 from change_history.stored.names import (
     DOCUMENT_TIMELINE,
@@ -40,6 +41,7 @@ from change_history.stored.names import (
 )
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
+from watcher.retention.following import AT_ONCE, Document, Horizon, Told, quickly
 from watcher.retention.stretches import STAYS, stretches
 from watcher.stream.large_documents import LargeDocuments
 
@@ -58,13 +60,14 @@ if TYPE_CHECKING:
 
 _MAJORITY = WriteConcern("majority")
 _RENEW_EVERY_S = 5.0
-_WALKED = 1000
+_WALKED = 4000
 """So many entries are looked at, without their values, for the documents that they are of."""
 _TOGETHER = 50
 """So many documents of a collection that was renamed are worked out at once; each may be of 16 MB."""
-_MOST_ENTRIES = 1000
+_MOST_ENTRIES = 4000
+_MOST_BASES = 500
 _MOST_BYTES = 4 * 1024 * 1024
-"""So many entries, and bytes of bases, make a portion."""
+"""So many entries that go, and bases with so many bytes, make a portion: what comes with each is done rarely."""
 _SLICE = 250
 """So many entries are removed by one command: the stream's writes wait behind no longer one."""
 _BURST_S = 0.1
@@ -110,61 +113,6 @@ class Pace:
 
 class EndedError(Exception):
     """A stop was asked for; what was done stays done."""
-
-
-class _Told(NamedTuple):
-    """A document whose history up to a horizon is to go.
-
-    Attributes:
-        base: what is to stand for it; None: nothing, or what is there already.
-        gone: `_id`s of the entries that go.
-    """
-
-    base: bytes | None
-    gone: list[bytes]
-
-
-class _Document:
-    """A document that is followed up to the horizon."""
-
-    def __init__(self, document_id: raw.Value) -> None:
-        self.id = document_id
-        self._following = Following(None)
-        self._ids: list[bytes] = []
-        self._wall = 0
-        self._stands: bytes | None = None
-        self._alone: bytes | None = None
-
-    def add(self, fields: Fields, at: ClusterTime, *, mine: bool) -> None:
-        """Take the next entry.
-
-        Args:
-            at: the horizon.
-            mine: it lies under the namespace itself.
-        """
-        self._following.add(fields)
-        self._wall = max(self._wall, int.from_bytes(fields[b"timestamp"][1], "little", signed=True))
-        entry = identity(fields)
-        if mine:
-            self._ids.append(entry)
-            is_baseline = raw.text_of(fields[b"operation"]) == horizons.BASELINE
-            self._alone = entry if is_baseline and len(self._ids) == 1 else None
-            if entry.startswith(at.prefix) and horizons.is_base(fields):
-                self._stands = entry
-        else:
-            self._alone = None
-
-    def told(self, namespace: bytes, at: ClusterTime, rejected: trust.Rejected, key: Hashable) -> _Told:
-        """What is to stand for the document, and what goes."""
-        stays = self._stands or (self._alone if len(self._ids) == 1 else None)
-        if stays is not None:
-            return _Told(None, [each for each in self._ids if each != stays])
-        found = unless_rejected(rejected, key, at, self._following.reconstructed())
-        if found.document is None:
-            return _Told(None, self._ids)
-        wall = max(self._wall, horizons.wall_ms(at))
-        base = horizons.base(namespace, self.id, found.document, at, relies_on=found.base, wall=wall)
-        return _Told(base, self._ids)
 
 
 class Expiry:
@@ -233,11 +181,14 @@ class Expiry:
         while True:
             query = {"namespace": self._namespace, "_id": {"$gte": Binary(last), "$lte": Binary(until.last_id)}}
             wanted = {"document_id": 1, "operation": 1, "description.horizon": 1}
-            found = list(self._history.find(query, wanted, sort=[("_id", 1)], hint=NAMESPACE_TIMELINE, limit=_WALKED))
+            order: dict[str, Any] = {"sort": [("_id", 1)], "hint": NAMESPACE_TIMELINE, "limit": _WALKED}
+            order["batch_size"] = AT_ONCE
+            with self._history.find_raw_batches(query, wanted, **order) as cursor:
+                found = [entry for batch in cursor for entry in documents_in(batch)]
             ids: dict[Hashable, raw.Value] = {}
             others: list[bytes] = []
             for stored in found:
-                fields = raw.fields(bytes(stored.raw))
+                fields = raw.fields(stored)
                 last = identity(fields)
                 operation = raw.text_of(fields[b"operation"]).decode()
                 if b"document_id" not in fields:
@@ -277,45 +228,49 @@ class Expiry:
                 bases.append(told.base)
                 size += len(told.base)
             gone += told.gone
-            if len(gone) + len(bases) >= _MOST_ENTRIES or size >= _MOST_BYTES:
+            if len(gone) >= _MOST_ENTRIES or len(bases) >= _MOST_BASES or size >= _MOST_BYTES:
                 self._store(bases)
                 yield self._remove(gone)
                 bases, gone, size = [], [], 0
         self._store(bases)
         yield self._remove(gone)
 
-    def _told(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[_Told]:
+    def _told(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Told]:
         lineage = stretch.lineage
         names = [each.namespace for each in lineage]
-        rejected = trust.rejected(self._database, names)
-        at_once = len(ids) if len(lineage) == 1 else _TOGETHER
-        for start in range(0, len(ids), max(at_once, 1)):
-            some = ids[start : start + at_once]
-            documents: dict[Hashable, _Document] = {}
+        horizon = Horizon(self._name, stretch.until, trust.rejected(self._database, names))
+        if len(lineage) == 1:
+            odd: list[raw.Value] = []
+            yield from quickly(self._database, lineage[0], ids, horizon, odd)
+            documents: dict[Hashable, Document] = {}
+            for key, document in self._followed(lineage[0], odd, documents) if odd else ():
+                yield document.told(horizon, key)
+                documents.clear()
+            return
+        for start in range(0, len(ids), _TOGETHER):
+            documents = {}
             for incarnation in reversed(lineage):
-                for key, document in self._followed(incarnation, some, documents):
-                    if len(lineage) == 1:
-                        yield document.told(self._name, stretch.until, rejected, key)
-                        documents.clear()
+                for _ in self._followed(incarnation, ids[start : start + _TOGETHER], documents):
+                    pass
             for key, document in documents.items():
-                yield document.told(self._name, stretch.until, rejected, key)
+                yield document.told(horizon, key)
 
     def _followed(
-        self, incarnation: Incarnation, ids: Sequence[raw.Value], documents: dict[Hashable, _Document]
-    ) -> Iterator[tuple[Hashable, _Document]]:
+        self, incarnation: Incarnation, ids: Sequence[raw.Value], documents: dict[Hashable, Document]
+    ) -> Iterator[tuple[Hashable, Document]]:
         for document_id, entries in timelines(self._database, incarnation, ids):
             key = key_of(document_id)
-            document = documents.setdefault(key, _Document(document_id))
+            document = documents.setdefault(key, Document(document_id))
             for fields in entries:
                 document.add(fields, self._at, mine=incarnation.namespace == self._namespace)
             yield key, document
 
-    def _all_of(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[_Told]:
+    def _all_of(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Told]:
         """Documents of which nothing has to stay."""
         within = {"$gte": Binary(stretch.since.first_id), "$lte": Binary(stretch.until.last_id)}
         query = {"namespace": self._namespace, "document_id": in_ids(ids), "_id": within}
         for stored in self._history.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE):
-            yield _Told(None, [identity(raw.fields(bytes(stored.raw)))])
+            yield Told(None, [identity(raw.fields(bytes(stored.raw)))])
 
     def _store(self, bases: list[bytes]) -> None:
         if not bases:
@@ -332,6 +287,7 @@ class Expiry:
                 exact.insert(self._history, list(new.values()), session)
 
         self._claim.run(insert)
+        self._pace.done(0)
 
     def _remove(self, ids: list[bytes]) -> int:
         if ids:
