@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from bson import Binary, Timestamp
 
 from change_history.bson import raw
 from change_history.stored.amendments import Kind, note, notes_of, read_note
+from change_history.stored.names import AMENDMENTS, SEAL_LEAVES, SEALS
 from change_history.stored.order import identity
 from tests.support.handmade_events import an_event
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
@@ -16,6 +18,7 @@ from watcher.backfill.plan_store import PlanStore
 from watcher.backfill.queue import RECONCILE, Plan
 from watcher.gaps.gap import Gaps
 from watcher.gaps.rejected import RejectedEvents
+from watcher.sealing.notes import forget_unasked
 from watcher.stream.batch import Entry, Lost, Recorded
 
 if TYPE_CHECKING:
@@ -72,3 +75,24 @@ def test_a_note_about_what_is_no_entry_is_refused(database: Database[Any]) -> No
     with pytest.raises(ValueError, match="16 bytes"):
         note(database, Kind.ERASED, [b"a" * 16, b"b" * 12])
     assert noted(database) == []
+
+
+def test_notes_that_nobody_will_ask_for_are_forgotten(database: Database[Any]) -> None:
+    """Without seals they would pile up for ever; with any, a note is what tells an erasure from a forgery."""
+    long_ago = datetime.now(UTC) - timedelta(days=1, minutes=1)
+    notes = database[AMENDMENTS]
+
+    def leave() -> None:
+        notes.delete_many({})
+        for each in (1, 2):
+            note(database, Kind.ACTOR, [bytes([each]) * 16])
+        notes.update_one({"ids": Binary(bytes([1]) * 16)}, {"$set": {"at": long_ago}})
+
+    for place in (SEALS, SEAL_LEAVES):
+        leave()
+        database[place].insert_one({"_id": 1})
+        assert forget_unasked(database) == 0
+        assert notes.count_documents({}) == 2
+        database[place].delete_many({})
+    assert forget_unasked(database) == 1
+    assert [kept["ids"] for kept in notes.find()] == [bytes([2]) * 16]

@@ -13,9 +13,9 @@ from bson.raw_bson import RawBSONDocument
 from change_history import UnknownStateError
 from change_history.bson import raw
 from change_history.bson.redacted import How, Redacted
-from change_history.bson.values import to_raw
+from change_history.bson.values import document_to_python, to_raw
 from change_history.reader import Reader
-from change_history.stored.names import ERASURES, HISTORY, IMPORTED, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.names import BASELINES, ERASURES, HISTORY, IMPORTED, PARTS, REJECTED, REVERTS, SNAPSHOTS
 from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 from tests.support.daemon import FULL_SIZE
@@ -439,3 +439,32 @@ def test_no_digest_is_found_without_the_key(recording: Recording) -> None:
     key = Erasures(history).key()
     history[ERASURES].delete_one({"_id": "key"})
     assert Erasures(history).key() != key
+
+
+@pytest.mark.parametrize("document_id", [MARK, {"mail": MARK, "k": 1}, 7], ids=str)
+def test_an_id_goes_from_the_notes_of_reverts_and_of_baselines_too(
+    database: Database[Any], recording: Recording, document_id: Any
+) -> None:
+    """It may be somebody's address; who asks for nothing to stay means that."""
+    users, history, namespace = database["users"], recording.history, f"{database.name}.users"
+    users.insert_many([{"_id": document_id, "n": 1, "of": MARK}, {"_id": "other", "n": 1}])
+    users.update_many({}, {"$set": {"n": 2}})
+    recording.catch_up()
+    named = [{"namespace": namespace, "document_id": each} for each in (document_id, "other")]
+    named.append({"namespace": f"{database.name}.orders", "document_id": 7})
+    revert = {"_id": bytes(24), "state": "done", "documents": named, "count": 3}
+    history[REVERTS].insert_one(revert)
+    request = {"_id": 1, "namespace": namespace, "streams": [], "document": {"_id": document_id}}
+    history[BASELINES].insert_many([request, {**request, "_id": 2, "document": {"_id": "other"}}])
+
+    erase(history, namespace, [document_id], trail=Trail.FIELDS)
+    assert history[REVERTS].find_one() == revert  # the _id stays then, as it does in history
+
+    outcome = erase(history, namespace, [document_id], trail=Trail.NOTHING)
+    assert holding(history, MARK) == []
+    assert (outcome.counts["reverts"], outcome.counts["baselines"], outcome.left) == (1, 1, {})
+    (stored,) = history.get_collection(REVERTS, codec_options=RAW).find()
+    left = [each["document_id"] for each in document_to_python(stored)["documents"]]
+    assert left[1:] == ["other", 7]
+    assert isinstance(left[0], Redacted)
+    assert [each["_id"] for each in history[BASELINES].find()] == [2]

@@ -25,6 +25,8 @@ NAME = "seals"
 LATE_S = 180.0
 """Seals are made every minute at least where there is something to seal."""
 MANY_NOTES = 1000
+_MOST_NOTES = 100_000
+_FORGOTTEN_AFTER = dt.timedelta(days=2)
 _LOOKED_AT = 200
 _OTHERS = 0o077
 _ON = "Set WATCHER_SEAL=on for every daemon that records into this history."
@@ -68,7 +70,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     age_s = 0.0
     if last is not None:
         age_s = (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(last.seal.time)).total_seconds()
-    notes = subject.history[AMENDMENTS].estimated_document_count()
+    # The daemon forgets notes of more than a day where nothing was ever sealed.
+    since = {"at": {"$lt": dt.datetime.now(dt.UTC) - _FORGOTTEN_AFTER}} if last is None and not sealing else {}
+    notes = subject.history[AMENDMENTS].count_documents(since, limit=_MOST_NOTES)
     yield from judge(Standing(sealing, file is not None, last, age_s, _unsealed(subject, store, last), notes))
 
 
@@ -105,9 +109,13 @@ def judge(standing: Standing) -> Iterator[Finding]:
         if last is not None:
             yield warning(NAME, "history is sealed, but WATCHER_SEAL is off: what is recorded now is not", _ON, **facts)
         elif standing.notes > MANY_NOTES:
-            said = f"{many(standing.notes, 'note')} of amendments wait for a seal, and WATCHER_SEAL is off"
+            said = f"{many(standing.notes, 'note')} of amendments wait for a seal, and nothing was ever sealed"
             yield warning(
-                NAME, said, "`watcher seal` seals history and settles them; WATCHER_SEAL=on does it always.", **facts
+                NAME,
+                said,
+                "`watcher run` forgets them after a day, if its user may remove from `amendments`: `watcher roles "
+                "daemon --update`; `watcher seal` seals history and settles them.",
+                **facts,
             )
         return
     if last is None:

@@ -17,19 +17,32 @@ from typing import TYPE_CHECKING, Any
 from bson import Binary
 from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne, WriteConcern
+from pymongo.errors import OperationFailure
 
 from change_history.bson import raw
 from change_history.bson.equality import key_of
+from change_history.bson.redacted import ERASED, SUBTYPE
 from change_history.bson.values import to_raw
 from change_history.reconstruct.reads import is_id
 from change_history.stored import amendments, exact
 from change_history.stored.chunks import MissingChunkError, whole
-from change_history.stored.names import DOCUMENT_TIMELINE, ERASURES, HISTORY, IMPORTED, PARTS, REJECTED, SNAPSHOTS
+from change_history.stored.names import (
+    BASELINES,
+    DOCUMENT_TIMELINE,
+    ERASURES,
+    HISTORY,
+    IMPORTED,
+    PARTS,
+    REJECTED,
+    REVERTS,
+    SNAPSHOTS,
+)
 from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
 from change_history.stored.reading import RAW
 from change_history.stored.rejected import concern, is_entry, kept
 from watcher.erasure.intervals import NamespaceInterval, intervals_of
 from watcher.erasure.values import Fields, Finder, Trail
+from watcher.errors import NOT_ALLOWED
 from watcher.retention.claim import Claim, ClaimedError
 from watcher.stream.large_documents import LargeDocuments
 
@@ -45,6 +58,8 @@ _MAJORITY = WriteConcern("majority")
 _AT_ONCE = 500
 _MOST_BYTES = 8 * 1024 * 1024
 _CLAIM_PATIENCE_S = 90.0
+_BINARY_HEAD = 5
+"""Bytes of a Binary before its data: their number, and the subtype."""
 _LEFT_OF_EVENT = (b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", b"documentKey")
 
 
@@ -53,11 +68,13 @@ class Outcome:
     """What an erasure has removed, or would.
 
     Attributes:
-        counts: of what how many: `entries`, `removed`, `snapshots`, `rejected`, `imported`.
+        counts: of what how many: `entries`, `removed`, `snapshots`, `rejected`, `imported`, and with
+            `Trail.NOTHING` `reverts` and `baselines`, which name the document.
         namespaces: entries by namespace.
         in_ids: entries of other documents that have a value in their `_id`, from which it cannot be removed; some.
         unreadable: entries whose chunks are missing.
-        left: documents of other collections of the history database that hold a value, by collection.
+        left: documents of other collections of the history database that hold a value, or the `_id` of a document of
+            which nothing is to stay, by collection.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -134,8 +151,35 @@ class Work:
         self._remove("snapshots", SNAPSHOTS, query)
         if self._erasure.trail is Trail.NOTHING:
             self._remove("imported", IMPORTED, query)
+            self._named(place.namespace, document_id)
         else:
             self._imported(query, lambda entry: self._fields.erased(entry, self._erasure.trail))
+
+    def _named(self, namespace: str, document_id: raw.Value) -> None:
+        """Forget the `_id` where it only says which document was put back, or is to be recorded."""
+        mine = {"namespace": namespace, "document_id": is_id(document_id)}
+        reverts = self._database.get_collection(REVERTS, write_concern=_MAJORITY)
+        query = {"documents": {"$elemMatch": mine}}
+        count = reverts.count_documents(query)
+        if count and not self._dry_run:
+            put = {"$set": {"documents.$[mine].document_id": Binary(ERASED[1][_BINARY_HEAD:], SUBTYPE)}}
+            these = [{f"mine.{name}": value for name, value in mine.items()}]
+            try:
+                reverts.update_many(query, put, array_filters=these)
+            except OperationFailure as error:  # a role of an earlier version may not
+                if error.code != NOT_ALLOWED:
+                    raise
+                self.outcome.left[REVERTS] += count
+                count = 0
+        self.outcome.counts["reverts"] += count
+        asked = {"namespace": namespace, "document._id": is_id(document_id)}
+        if self._database[BASELINES].find_one(asked, {"_id": 1}) is not None:
+            try:
+                self._remove("baselines", BASELINES, asked)
+            except OperationFailure as error:
+                if error.code != NOT_ALLOWED:
+                    raise
+                self.outcome.left[BASELINES] += 1
 
     def _values(self, finder: Finder) -> None:
         """Remove values from wherever they stand."""

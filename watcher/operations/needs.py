@@ -232,6 +232,8 @@ def erasing(database: str) -> tuple[Need, ...]:
             for name in (ERASURES, HORIZONS, AMENDMENTS)
             for action in ("insert", "update")
         ),
+        Need(Resource(database, REVERTS), "update", "forget which document was put back"),
+        Need(Resource(database, BASELINES), "remove", "forget for which document a baseline was asked"),
         Need(Resource(database), "listCollections", "look for a value in every collection"),
     )
 

@@ -6,11 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from pymongo.errors import OperationFailure
 
 from change_history.seals.seal import SealKeyError, load_key
 from change_history.seals.store import Store
 from config.settings import Seal
-from watcher.errors import FatalError
+from watcher.errors import UNAUTHORIZED, FatalError
+from watcher.sealing.notes import forget_unasked
 from watcher.sealing.outlet import Outlet
 from watcher.sealing.sealer import Sealer, Terms
 from watcher.steps import Step
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_FORGET_EVERY_S = 3600.0
 _ON = "set WATCHER_SEAL=on for every daemon that records into this history"
 _KEY = (
     "Let WATCHER_SEAL_KEY_FILE name the private key (`openssl genpkey -algorithm ed25519 -out seal-key.pem`), or leave "
@@ -74,7 +77,7 @@ class Seals:
         self, settings: Settings, history: Database[Any], fence: Fence, standing: Standing, retry: Retry, stop: Event
     ) -> None:
         self._sealer: Sealer | None = None
-        self._retry = retry
+        self._retry, self._history, self._stop = retry, history, stop
         if settings.seal is Seal.ON:
             self._sealer = Sealer(history, fence.stream, terms_of(settings), standing.recorded_until, fence.run, stop)
 
@@ -86,9 +89,19 @@ class Seals:
     def beside(self, begins: ClusterTime) -> dict[str, Callable[[], None]]:
         """What works beside the stages, which hand over all that is recorded after a cluster time."""
         if self._sealer is None:
-            return {}
+            return {"notes": partial(self._retry.keep_up, Step.SEAL, self._forget_notes)}
         self._sealer.begin(begins)
         return {"seals": partial(self._retry.keep_up, Step.SEAL, self._sealer.run)}
+
+    def _forget_notes(self) -> None:
+        while not self._stop.is_set():
+            try:
+                forget_unasked(self._history)
+            except OperationFailure as error:
+                if error.code not in UNAUTHORIZED:
+                    raise
+                return  # recording can do without; `watcher doctor` says so
+            self._stop.wait(_FORGET_EVERY_S)
 
     def finish(self) -> None:
         """Seal what is left when the stages have ended in order."""

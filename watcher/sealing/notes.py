@@ -16,7 +16,7 @@ from pymongo.read_concern import ReadConcern
 from change_history.seals.amended import Outcome, judged, rights
 from change_history.seals.records import ERASED, EXPIRED
 from change_history.stored.amendments import Kind, notes_of, read_note
-from change_history.stored.names import HISTORY
+from change_history.stored.names import HISTORY, SEAL_LEAVES, SEALS
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -37,6 +37,18 @@ _AT_MOST = 500_000
 """Ids that are judged at once."""
 _FIRST = (Kind.ERASED, Kind.EXPIRED)
 """What has become of an entry that was erased too is not to be judged by its other notes."""
+
+
+def forget_unasked(database: Database[Any]) -> int:
+    """Throw away old notes where nothing was ever sealed; how many.
+
+    The first seals cover history as they find it, so they ask for no note of what was done before; and whoever begins
+    to seal meanwhile would throw notes of that age away, too.
+    """
+    if any(database[name].find_one({}, {"_id": 1}) is not None for name in (SEALS, SEAL_LEAVES)):
+        return 0
+    old = dt.datetime.now(dt.UTC) - _IN_VAIN_AFTER
+    return notes_of(database, write_concern=WriteConcern("majority")).delete_many({"at": {"$lt": old}}).deleted_count
 
 
 class Amended(NamedTuple):

@@ -240,7 +240,7 @@ def _say(outcome: Outcome, *, as_json: bool, done: bool) -> None:
     verb = "" if done else "to be "
     for name, count in sorted(outcome.namespaces.items()):
         click.echo(f"{printable(name)}: {words(count, 'event')} {verb}erased")
-    for what in ("snapshots", "rejected", "imported"):
+    for what in ("snapshots", "rejected", "imported", "reverts", "baselines"):
         if count := outcome.counts[what]:
             click.echo(f"{what}: {count:,} {verb}erased")
     if outcome.in_ids:
