@@ -207,6 +207,17 @@ def test_an_event_without_a_place_in_history_is_an_error(missing: str) -> None:
         record.record(bson.encode(broken))
 
 
+@pytest.mark.parametrize(
+    "array", [{"l": 2**40}, {"l": -1}, {"l": "1"}, {"u4000000000": 1}, {"u-1": 1}, {"s4000000000": {"u": {"n": 1}}}]
+)
+def test_an_array_that_cannot_be_is_set_aside(array: dict[str, Any]) -> None:
+    """Otherwise such an event ends the daemon, for want of memory or with an error that nobody expects."""
+    delta = {"$v": 2, "diff": {"sl": {"a": True, **array}}}
+    data = an_event("update", rawUpdateDescription=delta, fullDocumentBeforeChange={"_id": 7, "l": [1]})
+    with pytest.raises(update.UnknownUpdateFormatError):
+        record.followed(event.parse(data))
+
+
 def test_an_update_in_an_unknown_form_is_an_error() -> None:
     """A later server's delta must not be half understood."""
     with pytest.raises(update.UnknownUpdateFormatError):

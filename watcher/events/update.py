@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _ID_PATH = (b"_id",)
+_MOST_ELEMENTS = 16 * 1024 * 1024
+"""Of an array; one takes three bytes or more, and a document 16 MB at most."""
 
 
 class UnknownUpdateFormatError(ValueError):
@@ -62,13 +64,27 @@ def _read_document(delta: bytes, prefix: Path, steps: list[Step]) -> None:
 def _read_array(delta: bytes, prefix: Path, steps: list[Step]) -> None:
     for section, kind, payload in raw.elements(delta)[1:]:
         if section == b"l":
-            steps.append(Step(prefix, None, int.from_bytes(payload, "little")))
+            steps.append(Step(prefix, None, _length(kind, payload)))
         elif section[:1] == b"u":
-            steps.append(Step((*prefix, int(section[1:])), (kind, payload)))
+            steps.append(Step((*prefix, _index(section[1:])), (kind, payload)))
         elif section[:1] == b"s":
-            _read_inner(payload, (*prefix, int(section[1:])), steps)
+            _read_inner(payload, (*prefix, _index(section[1:])), steps)
         else:
             raise UnknownUpdateFormatError(f"unknown section {section!r} in the update of an array")
+
+
+def _length(kind: int, payload: bytes) -> int:
+    length = int.from_bytes(payload, "little", signed=True)
+    if kind != raw.INT32 or length < 0:
+        raise UnknownUpdateFormatError("an array is cut to a length that is none")
+    return length
+
+
+def _index(text: bytes) -> int:
+    index = int(text)
+    if not 0 <= index < _MOST_ELEMENTS:
+        raise UnknownUpdateFormatError(f"no document has room for element {index} of an array")
+    return index
 
 
 def _read_inner(delta: bytes, prefix: Path, steps: list[Step]) -> None:
