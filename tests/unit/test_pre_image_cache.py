@@ -166,13 +166,13 @@ def test_memory_is_bounded_by_bytes_also_of_what_is_unknown_or_gone() -> None:
     recorded = recorder.record(Batch(events, AT))
     changes = [document_to_python(entry.document)["changes"] for entry in recorded.entries]
     assert changes == [_from_history(1, 2)] * 40
-    assert cache._size <= ROOM
+    assert cache.documents.size <= ROOM
 
     history.told = None
     for first in range(0, 200_000, 10_000):
         recorder.record(Batch([_set(2, documentKey={"_id": f"{first + n}"}) for n in range(10_000)], AT))
-    assert cache._size <= ROOM
-    assert len(cache._known) < 150_000
+    assert cache.documents.size <= ROOM
+    assert len(cache.documents.known) < 150_000
 
 
 def test_a_collection_that_has_its_pre_images_again_is_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

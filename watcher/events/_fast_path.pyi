@@ -1,8 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from change_history.bson.raw import Value
 from change_history.stored.order import HistoryPosition
+from watcher.events.documents import Documents
 from watcher.events.event import Key
 from watcher.events.redaction import Redactor
 
@@ -33,6 +35,17 @@ def read(data: bytes) -> Usual | None: ...
 def quiet(
     events: list[bytes], entry: type[_PairT]
 ) -> tuple[list[_PairT], dict[tuple[bytes, bytes], int], int, int] | None: ...
+def read_some(
+    events: list[bytes], start: int, known: Container[Key]
+) -> tuple[list[Usual], dict[Key, Value], dict[bytes, bool]]: ...
+def record_some(
+    events: Sequence[object],
+    start: int,
+    documents: Documents,
+    followed: Mapping[bytes, bool],
+    apart: AbstractSet[int],
+    entry: type[_PairT],
+) -> tuple[list[_PairT], dict[tuple[bytes, bytes], int], int]: ...
 def documents(data: bytes, start: int, stop: int) -> list[bytes] | None: ...
 def withheld(
     events: list[bytes], known: dict[bytes, Redactor | None], find_redactor: Callable[[bytes], Redactor | None]

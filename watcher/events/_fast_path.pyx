@@ -7,9 +7,11 @@ is checked as in `change_history.bson.raw`, or more strictly. What is odd, and w
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from watcher.events._blake2 cimport put_digest
 from watcher.events._blake2b cimport DIGEST_BYTES, blake2b_keyed
@@ -20,7 +22,7 @@ from watcher.events._event cimport (
     operation_of, read_event, read_token,
 )
 from watcher.events._read cimport (
-    ARRAY, DOCUMENT, END, FOUND, INT32, NULL_, SMALLEST_DOCUMENT,
+    ARRAY, DOCUMENT, END, FOUND, INT32, INT64, NULL_, OBJECT_ID, SMALLEST_DOCUMENT, STRING,
     Bytes, Document, Element, Read,
     find, following, inside, int32_at, is_a, is_named, opened,
 )
@@ -38,6 +40,7 @@ from change_history.bson import redacted
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.stored.order import HistoryPosition
+from watcher.events.documents import weight
 from watcher.events.event import Key, namespace_of
 
 cdef enum:
@@ -99,7 +102,7 @@ cdef class Usual:
             change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
         """
         if self.known_key is None:
-            self.known_key = Key(self.namespace, key_of(self.document_id()))
+            self.known_key = tuple.__new__(Key, (self.namespace, document_key(self)))
         return self.known_key
 
     def transaction(self):
@@ -143,16 +146,34 @@ cdef class Usual:
             None: the event is odd; it is for the readable way.
         """
         cdef Element before
-        cdef bytes history
+        cdef bint is_told
+        cdef bytes history, after
         if not write_history(self, known, &before):
             return None
         history = written()
-        if self.kind == DELETE or (self.kind == UPDATE and before.value == NULL):
-            return history, None
-        _buffer.used = 0
-        if not write_after(self, &before):
-            return None
-        return history, written()
+        after = told_after(self, &before, &is_told)
+        return (history, after) if is_told else None
+
+
+cdef tuple document_key(Usual usual):
+    """What `change_history.bson.equality.key_of` gives for the `_id` of an event, and what that raises."""
+    cdef const Element *id = &usual.id
+    cdef int64_t number
+    if id.kind == INT32:
+        return _NUMBER, int32_at(id.value)
+    if id.kind == INT64:
+        memcpy(&number, id.value, 8)
+        return _NUMBER, number
+    if id.kind == STRING:
+        return _STRING, PyBytes_FromStringAndSize(<const char *>id.value, id.size)
+    if id.kind == OBJECT_ID:
+        return id.kind, PyBytes_FromStringAndSize(<const char *>id.value, id.size)
+    return key_of(usual.document_id())
+
+
+cdef str _NUMBER = key_of((INT32, bytes(4)))[0]
+cdef str _STRING = key_of((STRING, b""))[0]
+cdef tuple _UNREADABLE = (ValueError, KeyError, IndexError)  # what reading a malformed `_id` raises
 
 
 def read(bytes data not None):
@@ -255,6 +276,99 @@ def quiet(list events not None, entry not None):
 cdef bint is_same(const Element *one, const Element *other) noexcept:
     """Whether two values are of one type, and the same bytes."""
     return one.kind == other.kind and one.size == other.size and not memcmp(one.value, other.value, one.size)
+
+
+def read_some(list events not None, Py_ssize_t start, known not None):
+    """Read events from one on, up to the first that is not a usual one: `watcher.events.fast_path.read_some`."""
+    cdef Usual usual
+    cdef Py_ssize_t number
+    cdef list found = []
+    cdef dict documents = {}, namespaces = {}
+    cdef bytes data, namespace = None
+    cdef bint lacks = False  # an event of this namespace lacks its pre-image
+    for number in range(start, len(events)):
+        data = events[number]
+        if data is None:
+            raise TypeError("an event is bytes")
+        usual = Usual.__new__(Usual)
+        if not read_usual(usual, data):
+            break
+        if usual.lacks_pre_image:
+            try:
+                key = usual.key()
+            except _UNREADABLE:
+                break
+            if key not in known:
+                documents[key] = usual.document_id()
+        if usual.namespace is not namespace or usual.lacks_pre_image > lacks:
+            namespace = usual.namespace
+            lacks = usual.lacks_pre_image or namespaces.get(namespace, False)
+            namespaces[namespace] = lacks
+        found.append(usual)
+    return found, documents, namespaces
+
+
+def record_some(
+    list events not None, Py_ssize_t start, documents not None, dict followed not None, apart not None, entry not None
+):
+    """The history of events from one on, up to one that is to be looked at: `watcher.events.fast_path.record_some`."""
+    cdef Usual usual
+    cdef Element before
+    cdef PyObject *place
+    cdef Py_ssize_t number, size = 0, held = documents.size, room = documents.room
+    cdef Py_ssize_t numbers[REPLACE + 1]
+    cdef bint is_followed = False, is_known, is_told, some_apart = len(apart) > 0
+    cdef bytes history, document, after, namespace = None
+    cdef list entries = []
+    cdef dict counts = {}
+    cdef object known = documents.known, changed = documents.known.move_to_end, key = None
+    memset(numbers, 0, sizeof(numbers))
+    for number in range(start, len(events)):
+        if type(events[number]) is not Usual or (some_apart and number in apart):
+            break
+        usual = events[number]
+        if usual.event.session.value != NULL:
+            break
+        if usual.namespace is not namespace:
+            follows = followed.get(usual.namespace)
+            if follows is None:
+                break
+            count_up(counts, namespace, numbers)
+            namespace, is_followed = usual.namespace, follows
+        document, is_known = None, False
+        if is_followed:
+            try:
+                key = usual.key()
+            except _UNREADABLE:
+                break
+            place = PyDict_GetItemWithError(known, key)
+            is_known = place != NULL
+            if is_known:
+                document = <object>place
+            elif usual.lacks_pre_image:
+                break
+        if not write_history(usual, document, &before):
+            break
+        history = written()
+        if is_followed:
+            after = told_after(usual, &before, &is_told)
+            if not is_told:
+                break
+            if is_known:
+                held += (len(after) if after is not None else 0) - (len(document) if document is not None else 0)
+                known[key] = after
+                changed(key)
+            elif usual.kind == INSERT:
+                held += weight(key, after)
+                known[key] = after
+            while held > room and len(known) > 1:
+                held -= weight(*known.popitem(last=False))
+        size += PyBytes_GET_SIZE(history)
+        entries.append(tuple.__new__(entry, (history, usual.data)))
+        numbers[<int>usual.kind] += 1
+    count_up(counts, namespace, numbers)
+    documents.size = held
+    return entries, counts, size
 
 
 cdef count_up(dict counts, bytes namespace, Py_ssize_t *numbers):
@@ -510,6 +624,22 @@ cdef bytes written():
     if _buffer.room > KEPT_BYTES:
         let_go()
     return found
+
+
+cdef bytes told_after(Usual usual, const Element *before, bint *is_told):
+    """The document after an event, of which the history is just written; None: unknown, or there is none.
+
+    Args:
+        usual: the event.
+        before: the document before it; without a value: unknown.
+        is_told: is given whether that can be told here; if not, the event is odd.
+    """
+    is_told[0] = True
+    if usual.kind == DELETE or (usual.kind == UPDATE and before.value == NULL):
+        return None
+    _buffer.used = 0
+    is_told[0] = write_after(usual, before)
+    return written() if is_told[0] else None
 
 
 cdef void let_go() noexcept:

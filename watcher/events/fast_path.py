@@ -18,11 +18,15 @@ from watcher.events.event import Event, parse
 from watcher.events.redaction import Redaction, Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from types import ModuleType
 
+    from change_history.bson.raw import Value
     from change_history.redaction import Paths, Rule
     from watcher.events._fast_path import Usual, Withholding
+    from watcher.events.documents import Documents
+    from watcher.events.event import Key
 
 PairT = TypeVar("PairT", bound=tuple[bytes, bytes])
 
@@ -65,6 +69,54 @@ def quiet(
         if that is in none. None: the events are to be looked at one by one.
     """
     return _compiled.quiet(events, entry) if _compiled is not None else None
+
+
+def read_some(
+    events: list[bytes], start: int, known: Container[Key]
+) -> tuple[list[Usual], dict[Key, Value], dict[bytes, bool]]:
+    """Read events from one on, up to the first that is not a usual one of a document.
+
+    Args:
+        events: as the server sent them, BSON.
+        start: number of the first.
+        known: documents of which no `_id` is asked for.
+
+    Returns:
+        They; the `_id`s of the documents of which one lacks its pre-image; for each namespace whether one does.
+    """
+    return _compiled.read_some(events, start, known) if _compiled is not None else ([], {}, {})
+
+
+def record_some(
+    events: Sequence[object],
+    start: int,
+    documents: Documents,
+    followed: Mapping[bytes, bool],
+    apart: AbstractSet[int],
+    entry: type[PairT],
+) -> tuple[list[PairT], dict[tuple[bytes, bytes], int], int]:
+    """The history of events from one on, up to the first that is to be looked at, and documents brought up to date.
+
+    To be looked at are those that are not usual ones, those in transactions, those in other namespaces, and those that
+    lack a pre-image which `documents` does not have either.
+
+    Args:
+        events: as they were read.
+        start: number of the first.
+        documents: those before the events; those after them, when this returns.
+        followed: for each namespace whether its documents are kept up to date.
+        apart: numbers of events that are to be looked at.
+        entry: a class of tuples of two.
+
+    Returns:
+        As of `quiet`.
+    """
+    if _compiled is None:
+        return [], {}, 0
+    found: tuple[list[PairT], dict[tuple[bytes, bytes], int], int] = _compiled.record_some(
+        events, start, documents, followed, apart, entry
+    )
+    return found
 
 
 def history(happened: Event | Usual, known: bytes | None = None) -> bytes:

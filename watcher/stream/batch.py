@@ -165,10 +165,19 @@ class Recorded:
         key = _names(namespace, operation)
         self.counts[key] = self.counts.get(key, 0) + 1
 
-    def fill(self, entries: list[Entry], counts: Mapping[tuple[bytes, bytes], int], size: int) -> None:
-        """Take the history of all events of a batch at once."""
-        self.entries, self.size = entries, size
-        self.counts = {_names(*key): count for key, count in counts.items()}
+    def extend(self, entries: list[Entry], counts: Mapping[tuple[bytes, bytes], int], size: int) -> None:
+        """Append the history of several events.
+
+        Args:
+            entries: of each event.
+            counts: number of events by namespace and operation.
+            size: bytes of history.
+        """
+        self.entries += entries
+        self.size += size
+        for names, count in counts.items():
+            key = _names(*names)
+            self.counts[key] = self.counts.get(key, 0) + count
 
     def join(self, later: Recorded) -> None:
         """Append the history of the batch that follows this one."""

@@ -6,14 +6,14 @@ event of it, as long as there is room. Whatever history does not give is unknown
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from change_history.bson import raw
+from watcher.events.documents import Documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
@@ -26,8 +26,6 @@ ROOM = 32 * 1024 * 1024
 
 PATIENCE = 100
 """So many batches after its last event without a pre-image, a collection is no longer followed."""
-
-_OVERHEAD = 300  # of one document: keys, objects
 
 
 class Reconstructs(Protocol):
@@ -48,22 +46,24 @@ class Lacking:
     """The documents of a batch's events that come without their pre-image.
 
     Attributes:
-        documents: their `_id`s.
+        documents: their `_id`s; those that are known may be missing.
+        namespaces: where they are.
         first: the first event of the batch.
     """
 
-    documents: dict[Key, Value]
-    first: Event | Usual | None
+    documents: dict[Key, Value] = field(default_factory=dict)
+    namespaces: set[bytes] = field(default_factory=set)
+    first: Event | Usual | None = None
 
     def add(self, event: Event | Usual) -> None:
-        """Note the next event of the batch.
+        """Note an event that lacks its pre-image.
 
         Raises:
             change_history.bson.raw.MalformedBSON: its `_id` cannot be read.
         """
-        if event.lacks_pre_image and (key := event.key()) is not None:
+        if (key := event.key()) is not None:
             self.documents[key] = event.document_id() or raw.NULL_VALUE
-        self.first = self.first or event
+            self.namespaces.add(key.namespace)
 
 
 class PreImageCache:
@@ -77,17 +77,16 @@ class PreImageCache:
     def __init__(self, history: Reconstructs, *, all_lack: bool = False) -> None:
         self._history = history
         self._all_lack = all_lack
-        self._known: OrderedDict[Key, bytes | None] = OrderedDict()  # None: unknown
-        self._size = 0
+        self.documents = Documents(ROOM)
+        """Those that are known."""
         self._followed: dict[bytes, int] = {}  # collections, and the last batch with an event without its pre-image
         self._batches = 0
 
-    def begin(self, recorded: Recorded, lacking: Lacking, stored: int) -> None:
-        """Begin a batch: reconstruct, all at once, the documents that its events lack.
+    def begin(self, recorded: Recorded, stored: int) -> None:
+        """Begin a batch: forget what is no longer known.
 
         Args:
             recorded: the batch's history, to be filled.
-            lacking: the documents.
             stored: batches up to this number are acknowledged by a majority.
 
         Raises:
@@ -99,19 +98,27 @@ class PreImageCache:
         if recorded.lost is not None:
             self.clear()
         if (self._followed or self._all_lack) and self._history.learned():
-            self._forget(key for key, document in self._known.items() if document is None)
+            self.documents.forget(key for key, document in self.documents.known.items() if document is None)
+
+    def recall(self, lacking: Lacking) -> None:
+        """Reconstruct, all at once, the documents that a batch's events lack and that are not known.
+
+        Raises:
+            Exception: whatever reading history raises.
+        """
+        for namespace in lacking.namespaces:
+            self._followed[namespace] = self._batches
         wanted: dict[bytes, dict[Key, Value]] = {}
         for key, document_id in lacking.documents.items():
-            self._followed[key.namespace] = self._batches
-            if key not in self._known:
+            if key not in self.documents.known:
                 wanted.setdefault(key.namespace, {})[key] = document_id
         if lacking.first is not None:
             for keys in wanted.values():
                 self._reconstruct(keys, lacking.first.position)
 
-    def follows(self, event: Event | Usual) -> bool:
-        """Whether the documents of the event's collection are kept up to date here."""
-        return self._all_lack or event.namespace in self._followed
+    def follows(self, namespace: bytes) -> bool:
+        """Whether the documents of a collection are kept up to date here."""
+        return self._all_lack or namespace in self._followed
 
     @property
     def follows_none(self) -> bool:
@@ -123,12 +130,12 @@ class PreImageCache:
         key = event.key()
         if key is None:
             return None
-        if key not in self._known:
+        if key not in self.documents.known:
             if not event.lacks_pre_image:
                 return None
             # There was no room for it.
             self._reconstruct({key: event.document_id() or raw.NULL_VALUE}, event.position)
-        return self._known.get(key)
+        return self.documents.known.get(key)
 
     def keep(self, event: Event | Usual, after: bytes | None) -> None:
         """Keep the document after an event; None: unknown, or there is none.
@@ -136,55 +143,37 @@ class PreImageCache:
         Only documents that are known already, or appear, are kept: most never need it.
         """
         key = event.key()
-        if key is not None and (key in self._known or event.operation == b"insert"):
-            self._keep(key, after)
+        if key is not None and (key in self.documents.known or event.operation == b"insert"):
+            self.documents.keep(key, after)
 
     def end_collections(self, names: set[bytes]) -> None:
         """Forget the documents of collections, or of all collections of a database: they are gone, or others."""
-        if self._known:
-            self._forget(
-                key for key in self._known if key.namespace in names or key.namespace.partition(b".")[0] in names
+        if self.documents.known:
+            self.documents.forget(
+                key
+                for key in self.documents.known
+                if key.namespace in names or key.namespace.partition(b".")[0] in names
             )
 
     def forget(self, key: Key) -> None:
         """Forget a document: an event of it could not be recorded."""
-        if key in self._known:
-            self._forget([key])
+        if key in self.documents.known:
+            self.documents.forget([key])
 
     def clear(self) -> None:
         """Forget every document: events were lost, or one could not be recorded, of which nobody knows what it did."""
-        self._known.clear()
-        self._size = 0
+        self.documents.clear()
 
     def _give_up_following(self) -> None:
         """Follow no longer what has its pre-images again: whatever is kept of it would have to be kept up to date."""
         given_up = {namespace for namespace, last in self._followed.items() if self._batches - last > PATIENCE}
         if given_up:
             self._followed = {name: last for name, last in self._followed.items() if name not in given_up}
-            self._forget(key for key in self._known if key.namespace in given_up)
+            self.documents.forget(key for key in self.documents.known if key.namespace in given_up)
 
     def _reconstruct(self, keys: Mapping[Key, Value], position: HistoryPosition) -> None:
         """Reconstruct documents of one collection as they were at a position, as many as there is room for."""
         for key, document in self._history.documents(keys, position):
-            if len(keys) > 1 and self._size + len(document or b"") > ROOM:
+            if len(keys) > 1 and self.documents.size + len(document or b"") > self.documents.room:
                 return
-            self._keep(key, document)
-
-    def _keep(self, key: Key, document: bytes | None) -> None:
-        if key in self._known:
-            self._size += len(document or b"") - len(self._known[key] or b"")
-            self._known[key] = document
-            self._known.move_to_end(key)
-        else:
-            self._known[key] = document
-            self._size += _weight(key, document)
-        while self._size > ROOM and len(self._known) > 1:
-            self._size -= _weight(*self._known.popitem(last=False))
-
-    def _forget(self, keys: Iterable[Key]) -> None:
-        for key in list(keys):
-            self._size -= _weight(key, self._known.pop(key))
-
-
-def _weight(key: Key, document: bytes | None) -> int:
-    return _OVERHEAD + len(key.namespace) + len(str(key.document)) + len(document or b"")
+            self.documents.keep(key, document)

@@ -19,8 +19,6 @@ from watcher.stream.pre_image_cache import Lacking
 from watcher.stream.pre_images_from_history import document_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from watcher.events._fast_path import Usual
     from watcher.events.redaction import Redaction
     from watcher.stream.batch import Batch
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
     Readable: TypeAlias = event.Event | Usual
     _Quiet: TypeAlias = tuple[list[Entry], dict[tuple[bytes, bytes], int], int, int]
-    _Read: TypeAlias = tuple[bytes, Readable | Rejected]
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
 """Also the end of an index build: while it lasts, the server refuses to alter the collection."""
@@ -75,46 +72,69 @@ class Recorder:
         given, marked = batch.events, frozenset[int]()
         if self._redaction is not None:
             given, marked = self._redaction.batch(given)
-        if (quiet := self._quiet(given)) is not None:
-            self._pre_images.begin(recorded, Lacking({}, None), stored)
+        quiet = self._quiet(given)
+        self._pre_images.begin(recorded, stored)
+        if quiet is not None:
             self._fill(recorded, quiet, given, marked)
         else:
-            self._record_each(given, marked, recorded, stored)
+            self._record_each(given, marked, recorded)
         contexts.end(batch, recorded)
         return recorded
 
-    def _record_each(self, given: list[bytes], marked: frozenset[int], recorded: Recorded, stored: int) -> None:
-        """Record events one by one."""
-        contexts = self._contexts
-        events, lacking = self._read(given)
-        self._pre_images.begin(recorded, lacking, stored)
-        for number, (data, happened) in enumerate(events):
-            if isinstance(happened, Rejected):
-                self._reject(happened, recorded)
-                continue
-            if happened.in_transaction or contexts.within:
-                contexts.enter(happened, number, len(recorded))
-            if contexts.concern(happened):
-                contexts.read(data, happened.operation, recorded)
-                continue
-            try:
-                history = self._history(data, happened, recorded, marked=number in marked)
-            except _UNREADABLE as error:
-                self._reject(_rejected(data, error), recorded)
-                continue
-            recorded.add(Entry(history, data), happened.namespace, happened.operation)
-            if isinstance(happened, event.Event):
-                self._notice(happened, recorded)
+    def _record_each(self, given: list[bytes], marked: frozenset[int], recorded: Recorded) -> None:
+        """Record events in rows, and one by one those that are to be looked at."""
+        events, namespaces = self._read(given)
+        documents = self._pre_images.documents
+        followed = {name: self._pre_images.follows(name) for name in namespaces}
+        number = 0
+        while number < len(events):
+            if not self._stamps and not self._contexts.within:
+                row = fast_path.record_some(events, number, documents, followed, marked, Entry)
+                recorded.extend(*row)
+                number += len(row[0])
+            if number < len(events):
+                self._record_one(given[number], events[number], number, recorded, marked=number in marked)
+            number += 1
 
     def _fill(self, recorded: Recorded, quiet: _Quiet, events: list[bytes], marked: frozenset[int]) -> None:
         """Take what `_quiet` has made."""
         entries, counts, size, begun = quiet
-        recorded.fill(entries, counts, size)
+        recorded.extend(entries, counts, size)
         for number in marked:
             document, data = recorded.entries[number]
             recorded.entries[number] = Entry(redacted.without_mark(document), data)
         if events:
             self._contexts.pass_by(fast_path.read(events[begun]), begun)
+
+    def _record_one(
+        self, data: bytes, happened: Readable | Rejected, number: int, recorded: Recorded, *, marked: bool
+    ) -> None:
+        """Append the history of an event, whatever it is.
+
+        Args:
+            data: the event as the server sent it, BSON.
+            happened: it, read.
+            number: of it in the batch.
+            recorded: the batch's history before it.
+            marked: whether a value is marked in it, as it is withheld.
+        """
+        contexts = self._contexts
+        if isinstance(happened, Rejected):
+            self._reject(happened, recorded)
+            return
+        if happened.in_transaction or contexts.within:
+            contexts.enter(happened, number, len(recorded))
+        if contexts.concern(happened):
+            contexts.read(data, happened.operation, recorded)
+            return
+        try:
+            history = self._history(data, happened, recorded, marked=marked)
+        except _UNREADABLE as error:
+            self._reject(_rejected(data, error), recorded)
+            return
+        recorded.add(Entry(history, data), happened.namespace, happened.operation)
+        if isinstance(happened, event.Event):
+            self._notice(happened, recorded)
 
     def _quiet(self, events: list[bytes]) -> _Quiet | None:
         """The history of events of which none concerns those after it, nor does anything before concern them.
@@ -130,7 +150,8 @@ class Recorder:
 
     def _history(self, data: bytes, happened: Readable, recorded: Recorded, *, marked: bool) -> bytes:
         known = None
-        if not self._pre_images.follows(happened):  # it has its pre-image, and so have the others of its collection
+        # It has its pre-image, and so have the others of its collection.
+        if not self._pre_images.follows(happened.namespace):
             history = fast_path.history(happened)
         else:
             known = self._pre_images.before(happened)
@@ -143,21 +164,40 @@ class Recorder:
             who = self._contexts.assigned(recorded, who)
         return history if who is None else actor.added(history, who)
 
-    def _read(self, batch: Iterable[bytes]) -> tuple[list[_Read], Lacking]:
-        """Take events apart; tell what is to be known of documents before the first of them."""
-        events: list[_Read] = []
-        lacking = Lacking({}, None)
-        for data in batch:
-            try:
-                happened = fast_path.read(data)
-                if not happened.lacks_pre_image or not self._contexts.concern(happened):
-                    lacking.add(happened)
-            except _UNREADABLE as error:
-                kept = self._redaction.rejected(data) if self._redaction is not None else data
-                events.append((kept, _rejected(kept, error)))
-            else:
-                events.append((data, happened))
-        return events, lacking
+    def _read(self, batch: list[bytes]) -> tuple[list[Readable | Rejected], set[bytes]]:
+        """Take events apart, and recall the documents that they lack.
+
+        Returns:
+            The events; the namespaces of those of documents, without those of context documents.
+        """
+        events: list[Readable | Rejected] = []
+        lacking = Lacking()
+        namespaces: set[bytes] = set()
+        while len(events) < len(batch):
+            some, documents, lacks = fast_path.read_some(batch, len(events), self._pre_images.documents.known)
+            events += some
+            for apart in filter(self._contexts.collect, list(lacks)):
+                del lacks[apart]
+                documents = {key: value for key, value in documents.items() if key.namespace != apart}
+            namespaces |= lacks.keys()
+            lacking.namespaces |= {name for name in lacks if lacks[name]}
+            lacking.documents |= documents
+            if len(events) < len(batch):
+                events.append(self._read_one(batch[len(events)], lacking))
+        lacking.first = next((happened for happened in events if not isinstance(happened, Rejected)), None)
+        self._pre_images.recall(lacking)
+        return events, namespaces
+
+    def _read_one(self, data: bytes, lacking: Lacking) -> Readable | Rejected:
+        """Take an event apart, whatever it is, and note the document that it lacks."""
+        try:
+            happened = fast_path.read(data)
+            if happened.lacks_pre_image and not self._contexts.concern(happened):
+                lacking.add(happened)
+        except _UNREADABLE as error:
+            kept = self._redaction.rejected(data) if self._redaction is not None else data
+            return _rejected(kept, error)
+        return happened
 
     def _notice(self, happened: event.Event, recorded: Recorded) -> None:
         """What an event does to whole collections."""

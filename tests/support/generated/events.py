@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from change_history.bson import raw
 from tests.support.handmade_events import an_event
@@ -67,9 +67,15 @@ class Events:
         self._dice = dice
         self._odd = odd
 
-    def event(self) -> tuple[bytes, bytes | None]:
-        """An event, and the document before it that history may tell."""
-        dice, before = self._dice, self.document()
+    def event(self, before: bytes | None = None, images: float = 0.6, **more: Any) -> tuple[bytes, bytes | None]:
+        """An event, and the document before it that history may tell.
+
+        Args:
+            before: the document before it; None: a new one.
+            images: how often, of one, it comes with its pre-image.
+            more: other fields of its envelope.
+        """
+        dice, before = self._dice, before or self.document()
         operation = dice.choice(["update", "update", "update", "replace", "insert", "delete"])
         fields: dict[str, Value] = {}
         if operation == "update":
@@ -82,9 +88,9 @@ class Events:
         known = before
         if self._odd and dice.random() < self._odd:
             known = self.document()
-        if operation != "insert" and dice.random() < 0.6:
+        if operation != "insert" and dice.random() < images:
             fields["fullDocumentBeforeChange"] = (raw.DOCUMENT, known)
-        envelope = [*raw.fields(an_event(operation)).items()]
+        envelope = [*raw.fields(an_event(operation, **more)).items()]
         data = raw.from_fields([*envelope, *((name.encode(), value) for name, value in fields.items())])
         return data, known if dice.random() < 0.8 else None
 
