@@ -17,6 +17,10 @@ class SnapshotModel(ExactDocument, Document):
     `id` is the entry's, `resume_token` too (absent where it has none), so a snapshot stands in history where the entry
     does. `base` is the `id` of the entry that last told the document whole: how far back the state relies on history.
 
+    `since` is the `id` of the snapshot before, and `changed` has the dotted paths that the entries since then have
+    changed, sorted, with a NUL between two: by these, whoever looks for the events that set something passes over the
+    others. Both are absent where they are not known, as in what earlier builds have made.
+
     `claim` is there instead of `document` while the state is being made: such a snapshot tells nothing yet.
     """
 
@@ -35,6 +39,8 @@ class SnapshotModel(ExactDocument, Document):
     document_id = BSONField()
     base = BinaryField()
     resume_token = BinaryField()
+    since = BinaryField()
+    changed = BinaryField()
     document = BSONField()
     claim = ObjectIdField()
 

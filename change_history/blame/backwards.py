@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import dropwhile
 from typing import TYPE_CHECKING, TypeAlias
 
-from change_history.blame.sought import PARTIAL, Sought
+from change_history.blame.sought import Sought
 from change_history.bson import raw
 from change_history.bson.redacted import hides_change
 from change_history.reconstruct import fold
@@ -110,7 +110,7 @@ class _Search:
             self.set_rest(fields)
         elif operation == b"baseline":
             self._baseline = fields
-        elif operation in PARTIAL:
+        elif operation in fold.PARTIAL:
             entry = fold.read_fields(fields)
             if fold.tells_all(entry):
                 raise NeedsAllError("the whole document was told")

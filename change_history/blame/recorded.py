@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary
 from bson.raw_bson import RawBSONDocument
 
-from change_history.blame import backwards
+from change_history.blame import backwards, stretches
 from change_history.blame import leaves as blame
 from change_history.bson import raw
 from change_history.bson.paths import decoded, dotted, is_ambiguous
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from change_history.blame.sought import Sought
     from change_history.bson.paths import Path, TextPath
     from change_history.reconstruct.entries import Reconstructed
+    from change_history.reconstruct.lineage import Incarnation
     from change_history.reconstruct.state import Reconstruction
     from change_history.stored.event import Event
 
@@ -88,9 +89,14 @@ def _from_the_newest(
 ) -> list[bytes]:
     def entries(sought: Sought) -> Iterator[dict[bytes, raw.Value]]:
         for incarnation in recollection.lineage:
-            with newest_batches(database, incarnation, wanted) as batches:
-                stored = map(RawBSONDocument, sought.concerned(batches))
-                yield from ordered(fields_of(database, stored), incarnation.until, newest_first=True)
+            parts = stretches.to_read(database, incarnation, recollection.raw_id, reconstructed.last, sought)
+            stored = map(RawBSONDocument, sought.concerned(batches(incarnation, parts)))
+            yield from ordered(fields_of(database, stored), incarnation.until, newest_first=True)
+
+    def batches(incarnation: Incarnation, parts: Iterable[dict[str, Binary]]) -> Iterator[bytes]:
+        for ids in parts:
+            with newest_batches(database, incarnation, wanted, ids) as cursor:
+                yield from cursor
 
     def beginning() -> dict[bytes, raw.Value] | None:
         if reconstructed.base_time is None:

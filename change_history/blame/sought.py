@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from change_history.bson import raw
 from change_history.bson.paths import dotted
 from change_history.bson.quick import COMPILED
+from change_history.reconstruct.fold import PARTIAL
 from change_history.stored.order import identity
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
-
-PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
-"""Operations that may change a part of a document and say nothing of the rest."""
 
 _LENGTH = 4
 
@@ -55,6 +53,14 @@ class Sought:
         for length in range(len(path) + 1):
             _count_down(self._above, dotted(path[:length]))
         _count_down(self._leaves, dotted(path))
+
+    def may_skip(self, paths: bytes) -> bool:
+        """Whether entries can be passed over as they are, if they change no more than these paths.
+
+        Args:
+            paths: dotted, with a NUL between two.
+        """
+        return self._passes_over and not concerns_any(paths, self._above, self._leaves, self._filled)
 
     def concerned(self, batches: Iterable[bytes]) -> Iterator[bytes]:
         """The entries that may concern a leaf which is sought when they are asked for.
@@ -113,12 +119,12 @@ def concerns_any(paths: bytes, above: dict[bytes, int], leaves: dict[bytes, int]
     """Whether changes of paths may concern a leaf.
 
     Args:
-        paths: an array of texts.
+        paths: dotted, with a NUL between two.
         above: as in `first_concerned`, like the rest.
     """
     if COMPILED is not None:
         return COMPILED.concerns_any(paths, above, leaves, filled)  # type: ignore[no-any-return]
-    return any(_concerns(raw.text_of(path), above, leaves, filled) for path in raw.items(paths))
+    return any(_concerns(path, above, leaves, filled) for path in paths.split(b"\0"))
 
 
 def _paths(entry: bytes) -> list[bytes] | None:

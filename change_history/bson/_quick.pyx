@@ -200,15 +200,14 @@ def first_concerned(bytes entries not None, Py_ssize_t at, dict above not None, 
 def concerns_any(bytes paths not None, dict above not None, dict leaves not None, dict filled not None):
     """`blame.sought.concerns_any`."""
     cdef Bytes data = <Bytes>PyBytes_AS_STRING(paths)
-    cdef Py_ssize_t at = 4, end = PyBytes_GET_SIZE(paths) - 1
-    cdef Element path
-    while at < end:
-        if not next_element(data, at, end, &path) or not is_text(data, &path):
+    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(paths), end
+    while True:
+        end = after_nul(data, at, size)
+        if concerns(data, at, size if end < 0 else end - 1, above, leaves, filled):
             return True
-        if concerns(data, path.value + 4, path.value_end - 1, above, leaves, filled):
-            return True
-        at = path.value_end
-    return False
+        if end < 0:
+            return False
+        at = end
 
 
 cdef bint concerns_none(Bytes data, Py_ssize_t at, Py_ssize_t end, dict above, dict leaves, dict filled) except -1:

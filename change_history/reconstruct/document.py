@@ -30,7 +30,7 @@ from change_history.stored.names import HISTORY
 from change_history.stored.order import position_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
@@ -150,6 +150,37 @@ def reconstruct_one(
     Returns:
         None where history has no entry of it.
     """
+    return reconstruct_from(
+        database, incarnations, document_id, from_snapshots=from_snapshots, moment=moment, ahead=ahead
+    ).reconstructed
+
+
+class From(NamedTuple):
+    """A document, and what it was reconstructed from.
+
+    Attributes:
+        reconstructed: None where history has no entry of it.
+        start: the snapshot that it began with; None: none.
+        entries: what has been read since then, newest first; without a snapshot, since the last that told it whole.
+        is_of_one_name: whether snapshot and entries lie within one incarnation.
+    """
+
+    reconstructed: Reconstructed | None
+    start: snapshots.Snapshot | None = None
+    entries: Sequence[Fields] = ()
+    is_of_one_name: bool = False
+
+
+def reconstruct_from(
+    database: Database[Any],
+    incarnations: Iterable[Incarnation],
+    document_id: raw.Value,
+    *,
+    from_snapshots: bool = True,
+    moment: ClusterTime | None = None,
+    ahead: Ahead | None = None,
+) -> From:
+    """What one document was, and from what that is known. Arguments are those of `reconstruct_one`."""
     entries: list[Fields] = []
     rejected: list[trust.Rejected] = []
     start: snapshots.Snapshot | None = None
@@ -171,14 +202,14 @@ def reconstruct_one(
             break
     key = key_of(document_id)
     if moment is None:
-        return None
+        return From(None)
     if not entries and start is None:
-        return next((only for each in rejected if (only := only_rejected(each, key, since, moment))), None)
+        return From(next((only for each in rejected if (only := only_rejected(each, key, since, moment))), None))
     known = Reconstructed(start.document, start.base, start.id, 0) if start is not None else None
     reconstructed = follow(reversed(entries), known)
     for each in rejected:
         reconstructed = unless_rejected(each, key, moment, reconstructed)
-    return reconstructed
+    return From(reconstructed, start, entries, len(rejected) == 1)
 
 
 def _snapshot(

@@ -172,7 +172,9 @@ def find(
     return database.get_collection(HISTORY, codec_options=RAW).find(query, hint=DOCUMENT_TIMELINE)
 
 
-def newest_batches(database: Database[Any], incarnation: Incarnation, document_id: Any) -> RawBatchCursor[Any]:
+def newest_batches(
+    database: Database[Any], incarnation: Incarnation, document_id: Any, ids: dict[str, Any]
+) -> RawBatchCursor[Any]:
     """The entries of an incarnation by descending `_id`, many at once: stored documents, one behind the other.
 
     Whole ones: that the server leaves something out takes it longer than sending it.
@@ -180,9 +182,10 @@ def newest_batches(database: Database[Any], incarnation: Incarnation, document_i
     Args:
         incarnation: where to read.
         document_id: the condition on it.
+        ids: the condition on the `_id` of the entries.
     """
     return database[HISTORY].find_raw_batches(
-        _within(incarnation, document_id),
+        {**_within(incarnation, document_id), "_id": ids},
         hint=DOCUMENT_TIMELINE,
         sort=[(key, -1) for key, _ in DOCUMENT_TIMELINE],
         batch_size=_BATCH,

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _WHOLE = frozenset({b"insert", b"baseline"})
 _MAYBE_WHOLE = frozenset({b"replace", b"reconcile"})
-_PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
+PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
+"""Operations that may change a part of a document and say nothing of the rest."""
 
 
 class DoesNotApplyError(ValueError):
@@ -145,7 +146,7 @@ class Folding:
         elif operation in _WHOLE or (operation in _MAYBE_WHOLE and _is_whole(changes)):
             told = ((change.path[0], change.new) for change in changes if change.new is not None)
             self._document, self._root = raw.from_fields(told), None  # type: ignore[arg-type]
-        elif operation in _PARTIAL:
+        elif operation in PARTIAL:
             root = self._opened()
             for change in changes:
                 root.apply(change)

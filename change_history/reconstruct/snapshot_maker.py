@@ -20,9 +20,9 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.values import to_python
 from change_history.reconstruct import fold, snapshots, trust
-from change_history.reconstruct.document import reconstruct_one
-from change_history.reconstruct.entries import steps, timelines
-from change_history.reconstruct.lineage import incarnations_of, lineage_of
+from change_history.reconstruct.document import reconstruct_from, reconstruct_one
+from change_history.reconstruct.entries import fields_of, find, ordered, steps, timelines
+from change_history.reconstruct.lineage import Incarnation, incarnations_of, lineage_of
 from change_history.reconstruct.reads import is_id
 from change_history.reconstruct.trust import Unknown, recorded_until, trusted_since
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
+    from change_history.reconstruct.document import From
     from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.snapshots import Snapshot
     from change_history.reconstruct.trust import Gap
@@ -162,14 +163,14 @@ class SnapshotMaker:
             start = snapshots.read(raw.fields(bytes(stored.raw))) if stored is not None else None
             return _Made(start.base, len(start.document)) if start is not None else None
         lineage = list(lineage_of(self._database, namespace, position_of(entry).following))
-        reconstructed = reconstruct_one(self._database, lineage, entry[b"document_id"])
+        told = reconstruct_from(self._database, lineage, entry[b"document_id"])
         for incarnation in lineage:
             if incarnation.namespace not in gaps:
                 gaps[incarnation.namespace] = trust.gaps(self._database, incarnation.namespace)
         state = _trusted(
-            reconstructed, identity(entry), [gap for incarnation in lineage for gap in gaps[incarnation.namespace]]
+            told.reconstructed, identity(entry), [gap for incarnation in lineage for gap in gaps[incarnation.namespace]]
         )
-        if state is not None and self._fulfil(mine, snapshots.written(entry, *state)):
+        if state is not None and self._fulfil(mine, snapshots.written(entry, *state, _changed(told))):
             return _Made(state[1], len(state[0]))
         self._snapshots.delete_one(mine)
         return None
@@ -180,6 +181,14 @@ class SnapshotMaker:
             return self._snapshots.replace_one(claim, RawBSONDocument(snapshot)).matched_count == 1
         except WriteError:
             return False
+
+
+def _changed(told: From) -> tuple[bytes, bytes] | None:
+    """What has been changed since the snapshot before, and which that is; None: that is not known."""
+    if told.start is None or not told.is_of_one_name:
+        return None
+    paths = snapshots.changed_by(told.entries)
+    return (told.start.id, paths) if paths is not None else None
 
 
 def _spacing(size: int) -> int:
@@ -290,7 +299,7 @@ class Snapshots:
 
     def _judged(self, document: Document, snapshot: bytes, step: Reconstructed | None) -> Iterator[Difference]:
         start = self._read(snapshot)
-        if start is None or _wrong(start, step) is None:
+        if start is None or (_wrong(start, step) or self._wrongly_changed(document, start)) is None:
             return
         # History may have grown in between, or the snapshot have been made again.
         start = self._read(snapshot)
@@ -299,8 +308,22 @@ class Snapshots:
         lineage = lineage_of(self._database, document.namespace, start.position.following)
         again = reconstruct_one(self._database, lineage, document.id, from_snapshots=False)
         said = _wrong(start, again if again is not None and again.last == snapshot else None)
+        said = said or self._wrongly_changed(document, start)
         if said is not None:
             yield Difference(document, snapshot, said)
+
+    def _wrongly_changed(self, document: Document, start: Snapshot) -> str | None:
+        """What is wrong with the paths that a snapshot tells; None: nothing, or what they are of has expired."""
+        if not start.since:
+            return None
+        since = ClusterTime.from_id(start.since)
+        stretch = Incarnation(document.namespace, since, start.position.following)
+        stored = find(self._database, stretch, is_id(document.id)).sort("_id", 1)
+        entries = list(ordered(fields_of(self._database, stored), stretch.until))
+        before = [number for number, fields in enumerate(entries) if identity(fields) == start.since]
+        if not before or snapshots.changed_by(entries[before[0] + 1 :]) == start.changed:
+            return None
+        return "other paths were changed since the one before"
 
     def _read(self, snapshot: bytes) -> Snapshot | None:
         stored = self._snapshots.find_one({"_id": Binary(snapshot)})

@@ -13,6 +13,7 @@ from pymongo import DeleteMany, WriteConcern
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
+from change_history.reconstruct.fold import PARTIAL
 from change_history.reconstruct.reads import Read, in_ids, is_id
 from change_history.stored.names import DOCUMENT_TIMELINE, SNAPSHOTS
 from change_history.stored.order import HistoryPosition, identity, position_of
@@ -38,12 +39,16 @@ class Snapshot(NamedTuple):
         base: `_id` of the entry that last held it whole, 16 bytes.
         id: `_id` of the entry, 16 bytes.
         position: where the entry stands.
+        since: `_id` of the entry of the snapshot before, 16 bytes; empty: it is not told what was changed since then.
+        changed: the dotted paths that the entries since then have changed, sorted, with a NUL between two.
     """
 
     document: bytes
     base: bytes
     id: bytes
     position: HistoryPosition
+    since: bytes = b""
+    changed: bytes = b""
 
 
 def latest(database: Database[Any], incarnation: Incarnation, document_id: raw.Value) -> Snapshot | None:
@@ -72,19 +77,55 @@ def read(fields: dict[bytes, raw.Value]) -> Snapshot | None:
     """A stored snapshot, given as its top-level fields; None: it is only claimed, its state is not made yet."""
     if b"document" not in fields:
         return None
-    return Snapshot(fields[b"document"][1], fields[b"base"][1][5:], identity(fields), position_of(fields))
+    since, changed = changed_since(fields) or (b"", b"")
+    return Snapshot(
+        fields[b"document"][1], fields[b"base"][1][5:], identity(fields), position_of(fields), since, changed
+    )
 
 
-def written(entry: dict[bytes, raw.Value], document: bytes, base: bytes) -> bytes:
+def changed_since(fields: dict[bytes, raw.Value]) -> tuple[bytes, bytes] | None:
+    """`since` and `changed` of a stored snapshot, given as its top-level fields; None: it does not tell them."""
+    if b"since" not in fields or b"changed" not in fields:
+        return None
+    return fields[b"since"][1][5:], fields[b"changed"][1][5:]
+
+
+MOST_CHANGED = 16 * 1024
+"""Bytes of the paths that a snapshot tells, at most."""
+
+
+def changed_by(entries: Iterable[dict[bytes, raw.Value]]) -> bytes | None:
+    """The dotted paths that entries of a document change, as a snapshot tells them.
+
+    Args:
+        entries: stored history documents, as their top-level fields.
+
+    Returns:
+        None: they are too many, or an entry may have told the document whole, or ended it.
+    """
+    paths: set[bytes] = set()
+    for fields in entries:
+        if raw.text_of(fields[b"operation"]) not in PARTIAL or b"changes" not in fields:
+            return None
+        paths.update(raw.text_of(raw.fields(change)[b"field"]) for _, change in raw.items(fields[b"changes"][1]))
+    told = b"\0".join(sorted(paths))
+    return told if paths and b"_id" not in paths and len(told) <= MOST_CHANGED else None
+
+
+def written(
+    entry: dict[bytes, raw.Value], document: bytes, base: bytes, changed: tuple[bytes, bytes] | None = None
+) -> bytes:
     """A snapshot as `models.SnapshotModel` would have written it.
 
     Args:
         entry: top-level fields of the entry after which the state stands.
     """
     contents = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
-    contents.append((b"base", (raw.BINARY, raw.int32(len(base)) + b"\x00" + base)))
+    contents.append((b"base", raw.binary(base)))
     if b"resume_token" in entry:
         contents.append((b"resume_token", entry[b"resume_token"]))
+    if changed is not None:
+        contents += [(b"since", raw.binary(changed[0])), (b"changed", raw.binary(changed[1]))]
     return raw.from_fields([*contents, (b"document", (raw.DOCUMENT, document))])
 
 

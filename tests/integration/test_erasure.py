@@ -20,6 +20,7 @@ from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 from tests.support.daemon import FULL_SIZE
 from tests.support.recording import Recording, fill, make_index
+from tests.support.recording import stored as stored_snapshots
 from watcher.erasure.active import LASTS_S, Active, Erasing
 from watcher.erasure.intervals import intervals_of
 from watcher.erasure.matching import ever_matched
@@ -292,7 +293,12 @@ def test_a_value_goes_from_names_and_numbers_too_and_an_id_is_named(
     users.update_one({"_id": 1}, {"$set": {"contacts": {f"{MARK}@x.org": 2, "b": 1}}})
     users.replace_one({"_id": 1}, {"b": 1, f"{MARK}@x.org": 1, "contacts": {f"{MARK}@x.org": 3}})
     orders.insert_one({"_id": MARK, "n": 1})
+    users.insert_one({"_id": 2})
+    for number in range(70):  # that the name was there for a while, only a snapshot's `changed` tells
+        users.update_one({"_id": 2}, {"$unset" if number % 2 else "$set": {MARK if 40 < number < 60 else "a": number}})
     recording.catch_up()
+    fill(recording.history, f"{database.name}.users", 2)
+    assert any(MARK.encode() in snapshot.changed for snapshot in stored_snapshots(recording.history))
 
     outcome = erase(recording.history, "", values=[MARK, 4711])
 

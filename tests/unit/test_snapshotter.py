@@ -166,3 +166,9 @@ def test_a_snapshot_is_written_as_the_model_would(token: bytes | None) -> None:
     start = read(raw.fields(stored))
     assert start is not None
     assert (start.document, start.base, start.id) == (bson.encode(state), b"b" * 16, b"t" * 16)
+    model.since, model.changed = b"s" * 16, b"a\0a.b"
+    told = written(raw.fields(bson.encode(entry)), bson.encode(state), b"b" * 16, (b"s" * 16, b"a\0a.b"))
+    assert bson.encode(model.to_mongo()) == told
+    start = read(raw.fields(told))
+    assert start is not None
+    assert (start.since, start.changed) == (b"s" * 16, b"a\0a.b")

@@ -163,10 +163,10 @@ class Finder:
         return document_id is not None and self._value(document_id) != document_id
 
     def is_in(self, data: bytes) -> bool:
-        """Whether a value stands anywhere in a document."""
-        if not self.may_be_in(data):
-            return False
-        return not self._others or self._value((raw.DOCUMENT, data)) != (raw.DOCUMENT, data)
+        """Whether a value stands anywhere in a document, or a text in whatever bytes are in it."""
+        if any(text in data for text in self._texts):
+            return True
+        return bool(self._others) and self._value((raw.DOCUMENT, data)) != (raw.DOCUMENT, data)
 
     def _field(self, name: bytes, value: Value) -> Value:
         if name in _STRUCTURE:
