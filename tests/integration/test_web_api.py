@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -17,6 +18,7 @@ from pymongo.errors import PyMongoError
 
 from change_history import History
 from change_history.bson import extended_json
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_raw
 from change_history.http import wire
 from tests.support.daemon import eventually
@@ -27,12 +29,15 @@ from watcher.clients import APP_NAME
 from watcher.embedded.mongod import Mongod
 from watcher.web import problems, server
 from watcher.web.asking import Asker
+from watcher.web.question import ClientGoneError
 from watcher.web.settings import Limits, WebSettings
 from watcher.web.visitors import everything
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from watcher.web.visible import VisibleHistory
 
 CANONICAL = "application/json; mode=canonical"
 HOSTILE_IDS: list[Any] = [
@@ -374,19 +379,12 @@ def test_a_client_that_goes_away_stops_its_query(stuck: tuple[MongoClient[Any], 
         assert served.get("/api/v1/stats").status == 200  # and nobody else's was stopped
 
 
-@pytest.mark.parametrize("command", ["find"])
+@pytest.mark.parametrize("command", ["find", "getMore"])
 def test_a_client_that_goes_away_stops_a_long_answer(
-    stuck: tuple[MongoClient[Any], str, str], tmp_path: Path, command: str
+    stuck: tuple[MongoClient[Any], str, str], long_history: str, tmp_path: Path, command: str
 ) -> None:
     """Before its first line and in the middle of it, on the server, too."""
     client, uri, database = stuck
-    history = client[database].history
-    first = history.find_one({"namespace": "slow.orders", "operation": "insert"})
-    assert first is not None
-    head, tail = bytes(first["_id"])[:8], bytes(first["_id"])[8:12]
-    changes = [{"field": "pad", "new_value": "x" * 80_000}]
-    more = [{**first, "_id": Binary(head + tail + n.to_bytes(4, "big")), "changes": changes} for n in range(300)]
-    history.insert_many(more)
     try:
         with Served(tmp_path / "log", uri=uri, history_database=database) as served:
             data = {**STUCK, "failCommands": [command]}
@@ -410,7 +408,81 @@ def test_a_client_that_goes_away_stops_a_long_answer(
             assert "Traceback" not in served.log()
     finally:
         client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
-        history.delete_many({"_id": {"$in": [each["_id"] for each in more]}})
+        assert not left_open(client, long_history)
+
+
+@pytest.fixture
+def long_history(stuck: tuple[MongoClient[Any], str, str]) -> Iterator[str]:
+    """Have 24 MB more of events for a test; the namespace of the collection that keeps them."""
+    client, _, database = stuck
+    history = client[database].history
+    first = history.find_one({"namespace": "slow.orders", "operation": "insert"})
+    assert first is not None
+    begin, tail = ClusterTime.from_id(bytes(first["_id"])), bytes(first["_id"])[8:]
+    changes = [{"field": "pad", "new_value": "x" * 80_000}]
+    # Each of its own cluster time: events of one are read together, to be put in order.
+    moments = [ClusterTime(begin + number) for number in range(1, 301)]
+    more = [
+        {**first, "_id": Binary(at.prefix + tail), "cluster_time": at.timestamp, "changes": changes} for at in moments
+    ]
+    history.insert_many(more)
+    yield f"{database}.history"
+    history.delete_many({"_id": {"$in": [each["_id"] for each in more]}})
+
+
+def left_open(client: MongoClient[Any], namespace: str) -> list[Any]:
+    """The cursors that the server keeps for whoever reads a collection, at work or not."""
+    found = client.admin.aggregate([{"$currentOp": {"idleCursors": True, "allUsers": True}}])
+    return [op for op in found if op.get("ns") == namespace and (op["type"] == "idleCursor" or op.get("cursor"))]
+
+
+def test_a_client_that_goes_away_in_the_middle_of_an_answer_leaves_no_cursor(
+    stuck: tuple[MongoClient[Any], str, str], long_history: str, tmp_path: Path
+) -> None:
+    """It has read some of 24 MB, so the rest waits for it: the server keeps a cursor, which is of no use any more."""
+    client, uri, database = stuck
+    with Served(tmp_path / "log", uri=uri, history_database=database) as served:
+        connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
+        connection.request("GET", "/api/v1/events", headers={"accept": "application/x-ndjson"})
+        reply = connection.getresponse()
+        assert len(reply.read(200_000)) == 200_000
+        eventually(lambda: left_open(client, long_history), "a cursor to wait")
+        connection.close()
+        reply.close()
+        eventually(lambda: not left_open(client, long_history), "the cursor to be closed")
+        assert served.get("/api/v1/events?limit=1").status == 200
+        assert "Traceback" not in served.log()
+
+
+def test_a_question_ends_between_two_commands_too(stuck: tuple[MongoClient[Any], str, str], long_history: str) -> None:
+    """Whoever reads a long history spends most of the time at what was read: the rest of it is not read for nobody."""
+    client, uri, database = stuck
+    begun, go_on, read = threading.Event(), threading.Event(), 0
+
+    def work(history: VisibleHistory) -> None:
+        nonlocal read
+        for _ in history.reader.collection_of_history.find({}, batch_size=2):
+            read += 1
+            assert left_open(client, long_history)
+            begun.set()
+            assert go_on.wait(60)
+
+    async def gone() -> dict[str, str]:
+        await asyncio.to_thread(begun.wait, 60)
+        return {"type": "http.disconnect"}
+
+    async def ask(asker: Asker) -> None:
+        request: Any = SimpleNamespace(state=SimpleNamespace(visitor=everything("anybody")), receive=gone)
+        asked = asyncio.create_task(asker.ask(request, work))
+        await asyncio.to_thread(begun.wait, 60)
+        await asyncio.to_thread(eventually, lambda: not left_open(client, long_history), "the cursor to be closed")
+        go_on.set()
+        with pytest.raises(ClientGoneError):
+            await asked
+
+    with server.history(uri, database, WebSettings()) as (asking, reader):
+        asyncio.run(ask(Asker(asking, reader, Limits())))
+    assert read == 2
 
 
 def test_an_answer_that_takes_too_long_is_given_up(stuck: tuple[MongoClient[Any], str, str]) -> None:

@@ -1,8 +1,9 @@
 """Asking the history on behalf of a request: in few threads, for a bounded time, while somebody waits for the answer.
 
 The driver's calls block, so each question runs in a thread. It remembers the session of the command that it is just
-waiting for. When the client goes away, that session is killed, which a user may do to its own without any privilege;
-so the server stops, too.
+waiting for, and those of its open cursors. When the client goes away, these sessions are killed, which a user may do to
+its own without any privilege; so the server stops, too. That is repeated until the thread has ended, since it may be
+between two commands.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ _AHEAD = 4
 
 _PING_S = 3.0
 
+_AGAIN_S = 0.5
+"""After so long a thread that is still at a question is stopped again."""
+
 _asked = threading.local()
 
 
@@ -52,22 +56,24 @@ class CommandListener(monitoring.CommandListener):
         question: Question | None = getattr(_asked, "question", None)
         session = event.command.get("lsid")
         if question is not None and session is not None:
-            question.begins({"id": session["id"]})
+            known = event.command.get("getMore")
+            cursors = [known] if known is not None else event.command.get("cursors", ())
+            question.begins({"id": session["id"]}, cursors)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """It is answered."""
-        del event
-        self._ended()
+        cursor = event.reply.get("cursor")
+        self._ended(int(cursor.get("id", 0)) if cursor is not None else 0)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """It failed."""
         del event
         self._ended()
 
-    def _ended(self) -> None:
+    def _ended(self, cursor: int = 0) -> None:
         question: Question | None = getattr(_asked, "question", None)
         if question is not None:
-            question.ends()
+            question.ends(cursor)
 
 
 class _Told(NamedTuple, Generic[T]):
@@ -109,6 +115,7 @@ class Asker:
         self._counts = Counts(reader)
         self._rounds: dict[Hashable, list[asyncio.Future[Any]]] = {}
         self._under_way = 0
+        self._stopping: set[asyncio.Task[None]] = set()
 
     async def ask(self, request: Request, work: Callable[[VisibleHistory], T], *, slow: bool = False) -> T:
         """Ask the history, as the visitor of the request may.
@@ -246,7 +253,7 @@ class Asker:
         finally:
             gone.cancel()
             if not answer.done():
-                await asyncio.shield(loop.run_in_executor(self._killer, question.cancel, self._client))
+                await asyncio.shield(self._stop(question, answer))
 
     def visible(self, visitor: Visitor) -> VisibleHistory:
         """The history as a visitor may read it, to judge what has been read already; it must not be asked."""
@@ -303,15 +310,27 @@ class Asker:
             await asyncio.wait({gone, answer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
-            if not answer.done():
-                await asyncio.shield(
-                    asyncio.get_running_loop().run_in_executor(self._killer, question.cancel, self._client)
-                )
-        if not answer.done():
-            await asyncio.wait({answer})
+            left = not answer.done()
+            if left:
+                await asyncio.shield(self._stop(question, answer))
+        if left:
             with suppress(Exception):
                 answer.result()
             raise ClientGoneError
+
+    def _stop(self, question: Question, answer: asyncio.Future[Any]) -> asyncio.Task[None]:
+        """Stop a question for whose answer nobody waits any more; done when its thread is."""
+
+        async def until_ended() -> None:
+            loop = asyncio.get_running_loop()
+            while not answer.done():
+                await loop.run_in_executor(self._killer, question.cancel, self._client)
+                await asyncio.wait({answer}, timeout=_AGAIN_S)
+
+        stopping = asyncio.create_task(until_ended())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+        return stopping
 
     def close(self) -> None:
         """Let all threads end; what they wait for is bounded in time."""

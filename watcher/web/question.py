@@ -30,6 +30,7 @@ class Question:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._session: Any = None
+        self._cursors: dict[int, Any] = {}
         self._cancelled = threading.Event()
         self.documents: list[tuple[str, Any]] = []
 
@@ -48,20 +49,36 @@ class Question:
             self.check()
             yield row
 
-    def begins(self, session: Any) -> None:
-        """A command is sent to the server."""
+    def begins(self, session: Any, cursors: Iterable[int] = ()) -> None:
+        """A command is sent to the server.
+
+        Args:
+            session: in which it runs.
+            cursors: ids of those that it goes on with, or closes.
+        """
         with self._lock:
             self._session = session
+            for each in cursors:
+                self._cursors.pop(each, None)
 
-    def ends(self) -> None:
-        """The command is answered. While it is being killed this waits, so no other question gets its session."""
+    def ends(self, cursor: int = 0) -> None:
+        """The command is answered. While it is being killed this waits, so no other question gets its session.
+
+        Args:
+            cursor: id of the one that it has left open; 0: none.
+        """
         with self._lock:
+            if cursor:
+                self._cursors[cursor] = self._session
             self._session = None
 
     def cancel(self, client: MongoClient[Any]) -> None:
-        """Stop it, and what the server does for it."""
+        """Stop it, and what the server does or keeps for it: the command under way, and open cursors."""
         self._cancelled.set()
         with self._lock:
-            if self._session is not None:
+            sessions = [self._session, *self._cursors.values()]
+            found = {bytes(session["id"]): session for session in sessions if session is not None}
+            self._cursors.clear()
+            if found:
                 with suppress(PyMongoError):
-                    client.admin.command("killSessions", [self._session])
+                    client.admin.command("killSessions", list(found.values()))
