@@ -122,6 +122,8 @@ def test_nothing_is_in_the_way_of_anybody(told: Told, driver: Any, program: str,
         ("gaps", {}),
         ("rejected", {}),
         ("actor", {"who": "alice"}),
+        ("actors", {}),
+        ("seals", {}),
         ("document", {"ns": told.ns("nothing"), "id": "1"}),
     ]
     if scheme == "light":  # the markup is the same

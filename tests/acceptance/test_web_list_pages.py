@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import Binary, Timestamp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from change_history.bson.cluster_time import ClusterTime
 from change_history.query.transactions import name_of
+from change_history.seals import records
+from change_history.seals.seal import Key, Seal, Sealed, digest_of, read
+from change_history.seals.store import Store
+from change_history.stored.reading import RAW
 from tests.support.daemon import eventually
 from tests.support.pages import (
     TOKEN,
@@ -114,6 +121,76 @@ def test_what_an_actor_did_is_one_list(told: Told, reader: Reader) -> None:
     reader.find(".meta .who a").click()
     assert len(reader.all(".events > li")) == 1
     assert '"new" → "paid"' in reader.text(".events")
+
+
+def test_an_auditor_finds_what_somebody_did_in_a_month(told: Told, reader: Reader) -> None:
+    """From the list of actors, or by name; what lies outside the time is not counted."""
+    reader.open("")
+    reader.follow_link("Actors")
+    reader.follow_link("alice")
+    event = next(event for event in told.history.log(told.ns("orders"), 17) if event.actor is not None)
+    day = event.timestamp.date()
+    for name, value in (("since", str(day)), ("until", str(day + timedelta(days=1)))):
+        reader.find(f"input[name='{name}']").send_keys(value)
+    reader.find(".pick button").click()
+    assert "1 event in this time" in reader.text()
+    assert len(reader.all(".events > li")) == 1
+    whole = str(reader.find("main .n2 a").get_attribute("href")).removeprefix(told.served.url)
+    (found,) = told.served.get(whole).json["items"]
+    assert found["actor"]["id"] == "alice"
+    reader.open("actor", who="alice", since="2026-03-01", until="2026-04-01")
+    assert "0 events in this time" in reader.text()
+    assert not reader.all(".events > li")
+    reader.open("search", q="alice")
+    reader.follow_link("what alice did")
+    assert len(reader.all(".events > li")) == 1
+    assert told.served.get("/actor?who=alice&since=never").status == 400
+    assert b"alice" in told.guarded.get("/actors", cookie=f"watcher_token={TOKEN}").body
+
+
+def test_the_page_of_seals_claims_no_more_than_it_knows(told: Told, reader: Reader) -> None:
+    """What is sealed, by which key, what is not yet; nothing is called verified. Only for who may read everything."""
+    reader.open("seals")
+    assert "Nothing is sealed" in reader.text(".box.warn")
+    assert reader.text("#command") == "watcher verify"
+    history = told.recording.history
+    some = [bytes(each.raw) for each in history.get_collection("history", codec_options=RAW).find(limit=7)]
+    last = ClusterTime.from_id(max(records.id_of(each) for each in some))
+    store, name = Store(history), bytes(16)
+    store.prepare()
+    packed = records.committed(some)
+    root = store.put(name, 0, packed, "a test").hex()
+    key = Key(Ed25519PrivateKey.generate())
+    text = Seal(
+        1,
+        "",
+        root,
+        len(some),
+        {},
+        {"default": f"{last.seconds}:{last.increment}"},
+        "2026-11-28T08:00:00+00:00",
+        "a test",
+        key.public,
+    ).text()
+    digest = digest_of(text)
+    store.append(Sealed(read(text), text, digest, key.sign(digest), name))
+    try:
+        reader.open("seals")
+        shown = " ".join(reader.find("main").text.split())
+        assert digest in shown
+        assert key.public in shown
+        assert f"not sealed yet {history.history.estimated_document_count() - len(some)} events" in shown
+        assert "Sealing has stopped" in reader.text(".box.warn")
+        assert "This page has checked nothing" in shown
+        assert reader.text("#command") == "watcher verify --public-key seal-public.pem --against seals.jsonl"
+        reply = told.guarded.get("/seals", cookie=f"watcher_token={TOKEN}")
+        assert reply.status == 403
+        assert digest.encode() not in reply.body
+        history.seals.update_one({}, {"$set": {"seal": "{}"}})
+        assert b"cannot be read" in told.served.get("/seals").body
+    finally:
+        history.seals.drop()
+        history.seal_leaves.drop()
 
 
 def test_a_value_it_once_had_finds_a_document(told: Told, reader: Reader) -> None:

@@ -244,11 +244,15 @@ class VisibleHistory:
         Raises:
             watcher.web.problems.Problem: the visitor may not read everything.
         """
+        self.require_everything()
+        return self._reader.verify()
+
+    def require_everything(self) -> None:
+        """Refuse a visitor who may not read everything what seals say, which are over everything."""
         if not self._visitor.reads_everything:
             raise problems.Problem(
                 HTTPStatus.FORBIDDEN, "not-allowed", "seals are over everything: ask somebody who may read all of it"
             )
-        return self._reader.verify()
 
     def first_later(self, state: State) -> Event | None:
         """The first recorded event of a document after the moment that was asked about."""

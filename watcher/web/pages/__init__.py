@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from watcher.web.access import COOKIE
-from watcher.web.pages import compare, document, links, lists, parts, references, rejected, render, search, start
+from watcher.web.pages import compare, document, links, lists, parts, references, rejected, render, seals, search, start
 from watcher.web.pages.look import Elsewhere, Look, Page, Plain
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_LOGIN_BYTES = 4096
 _TITLES = {
+    HTTPStatus.FORBIDDEN: "You may not read this",
     HTTPStatus.NOT_FOUND: "Nothing is recorded of this",
     HTTPStatus.BAD_REQUEST: "This cannot be read",
     HTTPStatus.SERVICE_UNAVAILABLE: "This cannot be answered at the moment",
@@ -61,9 +62,11 @@ def routes() -> list[Route]:
         "/event": document.event,
         "/transaction": lists.transaction,
         "/actor": lists.actor,
+        "/actors": lists.actors,
         "/follow": lists.live,
         "/gaps": lists.gaps,
         "/rejected": rejected.page,
+        "/seals": seals.page,
     }
     return [
         *(Route(path, _endpoint(page, _HEADINGS.get(path)), methods=["GET"]) for path, page in made.items()),
@@ -72,7 +75,14 @@ def routes() -> list[Route]:
     ]
 
 
-_HEADINGS = {"/": "start", "/follow": "live", "/gaps": "gaps", "/rejected": "rejected"}
+_HEADINGS = {
+    "/": "start",
+    "/follow": "live",
+    "/actors": "actors",
+    "/gaps": "gaps",
+    "/rejected": "rejected",
+    "/seals": "seals",
+}
 
 
 def _endpoint(page: Callable[[Look], Answer], here: str | None) -> Callable[[Request], Any]:

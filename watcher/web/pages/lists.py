@@ -19,7 +19,7 @@ from change_history.reconstruct.reads import is_id
 from change_history.stored import operations
 from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
 from watcher.web import problems
-from watcher.web.pages import links, said
+from watcher.web.pages import links, said, values
 from watcher.web.pages.look import Page
 from watcher.words import literals
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ON_A_PAGE = 50
 MOST_IN_TRANSACTION = 500
 MOST_DELETED = 20
+MOST_ACTORS = 2000
+MOST_COUNTED = 10_000
 _SEARCH_S = 2.0
 _COUNT_MS = 1500
 _MOST_NAMESPACES = 500
@@ -74,7 +76,7 @@ def visible(look: Look, found: Iterable[Brief]) -> list[Brief]:
     return shown
 
 
-def _within_sight(look: Look, query: Any) -> Any:
+def within_sight(look: Look, query: Any) -> Any:
     """A query over several collections, of those alone that may be read: how many others there are must not show."""
     if look.history.reads_everything:
         return query
@@ -249,7 +251,7 @@ def transaction(look: Look) -> Answer:
     selection = Selection(None, transaction=found)
     read = briefs.read(
         look.reader.collection_of_history,
-        _within_sight(look, selection.query()),
+        within_sight(look, selection.query()),
         selection.index,
         MOST_IN_TRANSACTION + 1,
         newest_first=False,
@@ -277,27 +279,42 @@ def actor(look: Look) -> Answer:
     text = look.get("who")
     if text is None:
         raise problems.wrong_request("Whose changes? The name of the actor is missing.")
-    before = _before(look)
+    before, since, until = _before(look), look.get("since"), look.get("until")
+    collection_ = look.reader.collection_of_history
     read: list[Brief] = []
+    total = 0
     for wanted in (text, *_other_types(text)):
-        query: dict[str, Any] = {"actor.id": {"$eq": wanted}}
+        selection = Selection(None, actor=wanted, since=look.time("since"), until=look.time("until"))
+        query = within_sight(look, selection.query())
+        total += collection_.count_documents(query, hint=selection.index, limit=MOST_COUNTED + 1)
         if before is not None:
-            query["_id"] = {"$lt": Binary(before.first_id)}
-        seen = _within_sight(look, query)
-        read += briefs.read(look.reader.collection_of_history, seen, Selection(None, actor=wanted).index, ON_A_PAGE)
+            query = {"$and": [query, {"_id": {"$lt": Binary(before.first_id)}}]}
+        read += briefs.read(collection_, query, selection.index, ON_A_PAGE)
     read.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
     del read[ON_A_PAGE:]
     found = visible(look, read)
-    if not found and before is None:
+    if not found and before is None and since is None and until is None:
         raise problems.not_found()
     older = _older(read, ON_A_PAGE)
+    asked = {"who": text, "since": since, "until": until}
     shown = {
         "name": text,
+        "since": since,
+        "until": until,
+        "total": total,
+        "most": MOST_COUNTED,
         "rows": [said.row(brief) for brief in found],
-        "older": links.address("actor", who=text, before=older) if older else None,
-        "newest": links.address("actor", who=text) if before is not None else None,
+        "older": links.address("actor", **asked, before=older) if older else None,
+        "newest": links.address("actor", **asked) if before is not None else None,
+        "whole": links.address("api/v1/events", actor=text, since=since, until=until),
     }
     return Page("actor.html", shown)
+
+
+def actors(look: Look) -> Answer:
+    """Who is known to have done something."""
+    found = sorted({each if isinstance(each, str) else values.plain(each, 80) for each in look.history.actors()})
+    return Page("actors.html", {"actors": found[:MOST_ACTORS], "cut": len(found) > MOST_ACTORS})
 
 
 def _other_types(text: str) -> Iterable[Any]:

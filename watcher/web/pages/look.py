@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from change_history.query.briefs import LeftOut
 from change_history.reconstruct.point_in_time import NoSuchVersionError
 from watcher.web import problems
 from watcher.web.pages import links, values
-from watcher.words import literals
+from watcher.words import literals, times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from change_history.reader import Reader
+    from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.event import Event
     from watcher.web.pages.references import Reference
     from watcher.web.visible import VisibleHistory
@@ -131,6 +133,24 @@ class Look:
         if found is None:
             raise problems.not_found()
         return found
+
+    def time(self, name: str) -> Instant | None:
+        """The time that is given under a name; None: none is.
+
+        Raises:
+            watcher.web.problems.Problem: it cannot be read.
+        """
+        text = self.get(name)
+        if text is None:
+            return None
+        try:
+            return times.parse(text, UTC)
+        except (ValueError, OverflowError) as error:
+            why = f": {error}" if str(error) else ""
+            raise problems.wrong_request(
+                f"The time “{values.name(text, 60).striptags()}” cannot be read{why}. Write 2026-03-01, "
+                "2026-11-24T01:59:35Z, or “2h ago”."
+            ) from error
 
     def number(self, name: str, default: int, most: int) -> int:
         """A whole number that is given under a name, from 0 to the most there can be."""

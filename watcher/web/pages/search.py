@@ -12,12 +12,13 @@ from bson.errors import BSONError
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import Missing, to_raw
 from change_history.query import backwards, briefs
+from change_history.query.selection import Selection
 from change_history.reconstruct.reads import is_id
 from change_history.stored.names import DOCUMENT_TIMELINE
 from change_history.stored.reading import as_query
 from watcher.web import problems
 from watcher.web.pages import links, said
-from watcher.web.pages.lists import _before, visible, written
+from watcher.web.pages.lists import _before, visible, within_sight, written
 from watcher.web.pages.look import Elsewhere, Page
 from watcher.words import literals, meanings
 
@@ -85,6 +86,7 @@ def page(look: Look) -> Answer:
         "further": links.address("search", **asked, before=written(found.reached)) if found.reached else None,
         "reached": datetime.fromtimestamp(found.reached.seconds, UTC) if found.reached else None,
         "event": _event_named(look, text),
+        "actor": links.address("actor", who=text) if _is_actor(look, text) else None,
     }
     return Page("search.html", shown)
 
@@ -151,6 +153,14 @@ def _newest(look: Look, namespace: str, wanted: Iterable[Any]) -> list[Brief]:
         query = {"namespace": namespace, "document_id": is_id(to_raw(value))}
         found += visible(look, briefs.read(collection, query, DOCUMENT_TIMELINE, 1))
     return found
+
+
+def _is_actor(look: Look, text: str) -> bool:
+    """Whether an actor of this name is known to have done something that may be read."""
+    selection = Selection(None, actor=text)
+    query = within_sight(look, selection.query())
+    found = look.reader.collection_of_history.find_one(as_query(query), {"_id": 1}, hint=selection.index)
+    return found is not None
 
 
 def _event_named(look: Look, text: str) -> str | None:

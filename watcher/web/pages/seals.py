@@ -1,0 +1,110 @@
+"""How history is sealed: the last seal, and what none covers yet. Nothing is verified here; `watcher verify` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary
+
+from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
+from change_history.seals.store import Store
+from change_history.stored.names import AMENDMENTS, HISTORY
+from watcher.web.pages.look import Page
+from watcher.words import times
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from change_history.seals.seal import Seal, Sealed
+    from watcher.web.pages.look import Answer, Look
+
+MOST_UNSEALED = 5000
+"""So many events are looked at for whether a seal covers them."""
+
+_LATE_S = 180
+"""Where there is something to seal, it is sealed every minute at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How history is sealed.
+
+    Attributes:
+        last: the last seal; None: there is none, or it cannot be read.
+        wrong: why it cannot be read; None: it can.
+        made: when it was made; None: it does not say.
+        age: how long ago that was.
+        unsealed: so many events are not sealed yet.
+        more: and more may not be.
+        amended: so many notes of rightful changes wait for the next seal.
+        late: events have waited longer than they should.
+    """
+
+    last: Sealed | None
+    wrong: str | None
+    made: datetime | None
+    age: str | None
+    unsealed: int
+    more: bool
+    amended: int
+    late: bool
+
+
+def page(look: Look) -> Answer:
+    """How history is sealed. For those who may read everything, since seals are over everything."""
+    look.history.require_everything()
+    return Page("seals.html", {"standing": _standing(look.reader.database_of_history)})
+
+
+def _standing(database: Database[Any]) -> Standing:
+    store = Store(database)
+    last, wrong = None, None
+    try:
+        last = store.last()
+    except ValueError as error:
+        wrong = str(error)
+    made = _made(last.seal) if last is not None else None
+    age_s = max((datetime.now(UTC) - made).total_seconds(), 0) if made is not None else None
+    unsealed, more = _unsealed(database, store, last.seal if last is not None else None)
+    return Standing(
+        last,
+        wrong,
+        made,
+        times.span(age_s) if age_s is not None else None,
+        unsealed,
+        more,
+        database[AMENDMENTS].estimated_document_count(),
+        last is not None and unsealed > 0 and (age_s is None or age_s > _LATE_S),
+    )
+
+
+def _made(seal: Seal) -> datetime | None:
+    """When a seal was made, by its own words."""
+    try:
+        found = datetime.fromisoformat(seal.time)
+        return found.astimezone(UTC) if found.tzinfo is not None else None
+    except (ValueError, OverflowError, TypeError):
+        return None
+
+
+def _unsealed(database: Database[Any], store: Store, last: Seal | None) -> tuple[int, bool]:
+    """How many events no seal covers of those behind what every stream has sealed; whether there are more."""
+    if last is None:
+        return database[HISTORY].estimated_document_count(), False
+    reached = min(map(_position, last.streams.values()), default=BEGINNING_OF_TIME)
+    found = database[HISTORY].find({"_id": {"$gt": Binary(reached.last_id)}}, {"_id": 1}, sort=[("_id", 1)])
+    with found.limit(MOST_UNSEALED + 1) as cursor:
+        ids = [bytes(each["_id"]) for each in cursor if isinstance(each["_id"], bytes)]
+    some = ids[:MOST_UNSEALED]
+    return len(some) - len(store.records_of(some)), len(ids) > len(some)
+
+
+def _position(text: object) -> ClusterTime:
+    """A position as a seal names it, `seconds:increment`; the beginning, where it cannot be read."""
+    seconds, _, increment = str(text).partition(":")
+    try:
+        return ClusterTime((int(seconds) << 32) | int(increment))
+    except (ValueError, OverflowError):
+        return BEGINNING_OF_TIME
