@@ -41,7 +41,7 @@ bench-recovery: $(VENV)/.installed ## seconds until events are recorded again af
 lint: $(VENV)/.installed-tools ## style, types, and which package may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/cython-lint --no-pycodestyle watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx change_history/seals/*.pyx
+	$(BIN)/cython-lint --no-pycodestyle watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx change_history/seals/*.pyx watcher/words/*.pyx
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -55,7 +55,7 @@ lock: $(VENV)/.made ## what goes into the image, by version and digest, brought 
 	  --custom-compile-command 'make lock' --extra web --extra seal --output-file deploy/requirements.txt pyproject.toml
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .venv-bench watcher/events/*.so change_history/bson/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench watcher/events/*.so change_history/bson/*.so change_history/seals/*.so watcher/words/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is younger than what it was made from, so a set-up environment costs nothing.

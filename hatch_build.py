@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 EVENTS = ("watcher.events._fast_path", "watcher.events._folding")
 """What is compiled from the files of their folder."""
-SINGLE = {"change_history.bson._quick": "QUICK_SOURCE", "change_history.seals._hashing": "HASHING_SOURCE"}
+SINGLE = {
+    "change_history.bson._quick": "QUICK_SOURCE",
+    "change_history.seals._hashing": "HASHING_SOURCE",
+    "watcher.words._event_text": "EVENT_TEXT_SOURCE",
+}
 """What is compiled from one file, and the macro that says of which; `change_history.bson.quick` compares it."""
 COMPILERS = ("cc", "gcc", "clang")
 ZIG = "ziglang>=0.13"

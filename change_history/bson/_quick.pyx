@@ -283,12 +283,16 @@ cdef inline bint concerns(
     return False
 
 
-# Canonical Extended JSON, as `change_history.bson.extended_json` writes it.
+# Extended JSON, canonical or relaxed, as `change_history.bson.extended_json` writes it.
 
 cdef enum:
     DEEPEST = 200
     ROOM = 512
     LONGEST_NUMBER = 128
+    OLD_BINARY = 0x02  # has its length twice
+
+cdef int64_t MS_OF_DAY = 86_400_000
+cdef int64_t AFTER_9999 = 253_402_300_800_000
 
 cdef extern from "Python.h":
     char *PyOS_double_to_string(double value, char code, int precision, int flags, int *kind) except NULL
@@ -297,6 +301,7 @@ cdef extern from "Python.h":
 cdef struct Text:
     char *start
     Py_ssize_t size, room
+    bint relaxed  # numbers and dates as anybody writes them
 
 
 cdef int make_room(Text *text, Py_ssize_t more) except -1:
@@ -368,6 +373,8 @@ cdef int write_value(Text *text, Bytes data, Element *found, int depth, object s
     cdef double number
     cdef char *digits
     cdef char line[LONGEST_NUMBER]
+    if text.relaxed and write_relaxed(text, data, found):
+        return 1
     if kind == DOCUMENT or kind == 0x04:
         if size < SMALLEST_DOCUMENT or data[found.value_end - 1] != 0:
             return 0
@@ -402,6 +409,8 @@ cdef int write_value(Text *text, Bytes data, Element *found, int depth, object s
         write(text, digits, strlen(digits))
         PyMem_Free(digits)
         write(text, b'"}', 2)
+    elif kind == 0x05 and data[at + 4] != OLD_BINARY:
+        write_binary(text, data + at + 5, size - 5, data[at + 4])
     elif kind == 0x07:
         write(text, b'{"$oid": "', 10)
         make_room(text, 24)
@@ -422,6 +431,87 @@ cdef int write_value(Text *text, Bytes data, Element *found, int depth, object s
     return 1
 
 
+cdef inline bint write_relaxed(Text *text, Bytes data, Element *found) except -1:
+    """Write a number or a date as anybody writes it. False: it is none, or has no such form."""
+    cdef char line[LONGEST_NUMBER]
+    cdef int32_t small
+    cdef int64_t large
+    cdef double number
+    cdef char *digits
+    if found.kind == 0x10:
+        memcpy(&small, data + found.value, 4)
+        write(text, line, snprintf(line, LONGEST_NUMBER, b"%d", <int>small))
+        return True
+    if found.kind == 0x12:
+        memcpy(&large, data + found.value, 8)
+        write(text, line, snprintf(line, LONGEST_NUMBER, b"%lld", <long long>large))
+        return True
+    if found.kind == 0x01:
+        memcpy(&number, data + found.value, 8)
+        if number - number != 0:
+            return False
+        digits = PyOS_double_to_string(number, c"r", 0, Py_DTSF_ADD_DOT_0, NULL)
+        try:
+            write(text, digits, strlen(digits))
+        finally:
+            PyMem_Free(digits)
+        return True
+    if found.kind == 0x09:
+        memcpy(&large, data + found.value, 8)
+        if large < 0 or large >= AFTER_9999:
+            return False
+        write(text, b'{"$date": "', 11)
+        write(text, line, write_date(line, large))
+        write(text, b'"}', 2)
+        return True
+    return False
+
+
+cdef int write_date(char *line, int64_t milliseconds) noexcept nogil:
+    """Write a time since 1970 in ISO 8601, and tell its length."""
+    # https://howardhinnant.github.io/date_algorithms.html#civil_from_days
+    cdef int64_t of_day = milliseconds % MS_OF_DAY, days = milliseconds // MS_OF_DAY + 719468
+    cdef int64_t era = days // 146097, day_of_era = days % 146097
+    cdef int64_t year = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    cdef int64_t day = day_of_era - (365 * year + year // 4 - year // 100)
+    cdef int64_t month = (5 * day + 2) // 153
+    day = day - (153 * month + 2) // 5 + 1
+    month = month + 3 if month < 10 else month - 9
+    year = year + era * 400 + (1 if month <= 2 else 0)
+    return snprintf(
+        line,
+        LONGEST_NUMBER,
+        b"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
+        <int>year, <int>month, <int>day,
+        <int>(of_day // 3600000), <int>(of_day // 60000 % 60), <int>(of_day // 1000 % 60), <int>(of_day % 1000),
+    )
+
+
+cdef int write_binary(Text *text, Bytes data, Py_ssize_t size, uint8_t subtype) except -1:
+    cdef Py_ssize_t at
+    cdef uint32_t three
+    cdef char *to
+    write(text, b'{"$binary": {"base64": "', 24)
+    make_room(text, size // 3 * 4 + 4)
+    to = text.start + text.size
+    for at in range(0, size - 2, 3):
+        three = <uint32_t>data[at] << 16 | <uint32_t>data[at + 1] << 8 | data[at + 2]
+        to[0], to[1], to[2], to[3] = BASE64[three >> 18], BASE64[three >> 12 & 63], BASE64[three >> 6 & 63], BASE64[three & 63]
+        to += 4
+    at = size - size % 3
+    if size % 3:
+        three = <uint32_t>data[at] << 16 | (<uint32_t>data[at + 1] << 8 if size % 3 == 2 else 0)
+        to[0], to[1], to[3] = BASE64[three >> 18], BASE64[three >> 12 & 63], c"="
+        to[2] = BASE64[three >> 6 & 63] if size % 3 == 2 else c"="
+        to += 4
+    text.size = to - text.start
+    write(text, b'", "subType": "', 15)
+    write(text, &HEX[subtype >> 4], 1)
+    write(text, &HEX[subtype & 15], 1)
+    write(text, b'"}}', 3)
+    return 0
+
+
 cdef int write_other(Text *text, Bytes data, Element *found, object other) except -1:
     written = (<str>other((<int>found.kind, piece(data, found.value, found.value_end)))).encode()
     write(text, PyBytes_AS_STRING(written), PyBytes_GET_SIZE(written))
@@ -429,19 +519,21 @@ cdef int write_other(Text *text, Bytes data, Element *found, object other) excep
 
 
 cdef const char *HEX = b"0123456789abcdef"
+cdef const char *BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def json(bytes document not None, string, other):
-    """`extended_json.dumps_document`, or None.
+def json(bytes document not None, string, other, bint relaxed=False):
+    """`extended_json.dumps_document`, or `readable_document`, or None.
 
     Args:
         string: writes a text that is not plain.
         other: writes a value of the types that are rare.
+        relaxed: numbers and dates as anybody writes them.
     """
     cdef Bytes data = <Bytes>PyBytes_AS_STRING(document)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(document)
     cdef Text text
-    text.size, text.room = 0, 2 * size + ROOM
+    text.size, text.room, text.relaxed = 0, 2 * size + ROOM, relaxed
     text.start = <char *>malloc(text.room)
     if text.start == NULL:
         raise MemoryError

@@ -186,20 +186,37 @@ _ISO_DATES = range(253_402_300_800_000)
 """1970 to 9999, in milliseconds: the others have no ISO form."""
 
 
-def relaxed(value: Value) -> str:
-    """Write a BSON value as one line of relaxed Extended JSON: numbers and dates as anybody writes them.
-
-    Not every value can be read back from it: numbers lose their type, and a withheld value says what it is instead of
-    being the Binary that stands for it.
-    """
+def readable(value: Value) -> str:
+    """Write a BSON value as one line, numbers and dates as anybody writes them, all else as `dumps_raw` does."""
     kind, payload = value
-    writer = _RELAXED.get(kind)
+    if kind == raw.DOCUMENT:
+        return readable_document(payload)
+    if kind == raw.ARRAY:
+        return "[" + ", ".join(map(readable, raw.items(payload))) + "]"
+    writer = _READABLE.get(kind)
     said = writer(payload) if writer is not None else None
     return said if said is not None else dumps_raw(value)
 
 
-def _relaxed_document(payload: bytes) -> str:
-    return "{" + ", ".join(f"{_text(key)}: {relaxed((k, p))}" for key, k, p in raw.elements(payload)) + "}"
+def readable_document(document: bytes) -> str:
+    """Write a BSON document as `readable` does."""
+    if COMPILED is not None and (quick := COMPILED.json(document, _text, dumps_raw, relaxed=True)) is not None:
+        return quick  # type: ignore[no-any-return]
+    return "{" + ", ".join(f"{_text(key)}: {readable((k, p))}" for key, k, p in raw.elements(document)) + "}"
+
+
+def relaxed(value: Value) -> str:
+    """Write a BSON value as one line of relaxed Extended JSON: as `readable`, but a withheld value says what it is.
+
+    Not every value can be read back from it: numbers lose their type, and a withheld value is no Binary any more.
+    """
+    kind, payload = value
+    if kind == raw.DOCUMENT:
+        return "{" + ", ".join(f"{_text(key)}: {relaxed((k, p))}" for key, k, p in raw.elements(payload)) + "}"
+    if kind == raw.ARRAY:
+        return "[" + ", ".join(map(relaxed, raw.items(payload))) + "]"
+    said = _relaxed_binary(payload) if kind == raw.BINARY else None
+    return said if said is not None else readable(value)
 
 
 def _relaxed_double(payload: bytes) -> str | None:
@@ -222,14 +239,11 @@ def _relaxed_binary(payload: bytes) -> str | None:
     return json.dumps({"$redacted": {name: said for name, said in told.items() if said}})
 
 
-_RELAXED: dict[int, Callable[[bytes], str | None]] = {
-    raw.DOCUMENT: _relaxed_document,
-    raw.ARRAY: lambda payload: "[" + ", ".join(map(relaxed, raw.items(payload))) + "]",
+_READABLE: dict[int, Callable[[bytes], str | None]] = {
     raw.INT32: lambda payload: str(int.from_bytes(payload, "little", signed=True)),
     raw.INT64: lambda payload: str(int.from_bytes(payload, "little", signed=True)),
     raw.DOUBLE: _relaxed_double,
     raw.DATE: _relaxed_date,
-    raw.BINARY: _relaxed_binary,
 }
 
 

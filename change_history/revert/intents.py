@@ -233,7 +233,8 @@ class Reverts:
 
     def of_stored(self, stored: RawBSONDocument) -> bytes | None:
         """The same of a stored history document, as BSON. Raises as `of` does."""
-        fields = raw.fields(bytes(stored.raw))
+        data = bytes(stored.raw)
+        fields = raw.fields(data) if b"transaction" in data else {}
         if b"transaction" not in fields:
             return None
         transaction = to_python(fields[b"transaction"])

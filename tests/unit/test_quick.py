@@ -31,9 +31,9 @@ def said(take_apart: Callable[[bytes], Any], data: bytes) -> Any:
 
 
 def as_json(data: bytes) -> Any:
-    """The document as Extended JSON, or which error there is instead."""
+    """The document as Extended JSON in both its forms, or which error there is instead."""
     try:
-        return extended_json.dumps_document(data)
+        return extended_json.dumps_document(data), extended_json.readable_document(data)
     except raw.MalformedBSON:
         raise
     except Exception as error:  # noqa: BLE001 - of damaged bytes, any; it must be the same

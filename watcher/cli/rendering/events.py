@@ -170,7 +170,7 @@ class Renderer:
         if event.operation == gaps.OPERATION:
             self._print(gap_line(event, self._zone))
         else:
-            self._print(self._heading(event))
+            self._print(self.heading(event))
             for change in self._narrow(event):
                 self._change(event, change, stored)
 
@@ -180,7 +180,8 @@ class Renderer:
         remark = self._remark(event)
         self._print(one_line(event, self._narrow(event), zone=self._zone, width=self._width, remark=remark, **options))
 
-    def _heading(self, event: Event) -> Line:
+    def heading(self, event: Event) -> Line:
+        """The first line of an event."""
         operation = operation_of(event)
         line = Line(times.of_event(event, self._zone), "cyan").append("  ")
         line.append(operation, f"bold {STYLES.get(operation, OTHER_STYLE)}")

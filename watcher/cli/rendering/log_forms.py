@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from change_history.reader import Reader
     from change_history.revert.intents import Reverts
     from change_history.stored.event import Event
+    from watcher.cli.rendering import plain_events
 
 
 class LogFormat:
@@ -105,21 +106,32 @@ class _Json(LogFormat):
 class _Text(LogFormat):
     def __init__(self, selection: Selection, reverts: Reverts, *, oneline: bool, zone: tzinfo | None) -> None:
         from watcher.cli.rendering import events, lines
+        from watcher.cli.rendering.plain_events import PlainEvents
 
         self._reverts = reverts
         self._zone = zone
+        output = lines.standard_output()
+        with_ids = selection.document_id is ABSENT
+        with_namespaces = selection.namespace is None or bool(selection.former_names)
         renderer = events.Renderer(
-            lines.standard_output(),
+            output,
             zone=zone,
-            with_ids=selection.document_id is ABSENT,
-            with_namespaces=selection.namespace is None or bool(selection.former_names),
+            with_ids=with_ids,
+            with_namespaces=with_namespaces,
             narrow=selection.changes_of,
             remark=self._remark,
         )
         self._print = renderer.oneline if oneline else renderer.event
+        self._plain: plain_events.PlainEvents | None = None
+        if isinstance(output, lines.Plain) and not oneline and not selection.narrows:
+            self._plain = PlainEvents(renderer.heading, zone=zone, with_ids=with_ids, with_namespaces=with_namespaces)
 
     def event(self, stored: RawBSONDocument) -> None:
-        self._print(to_event(stored), stored)
+        text = self._plain.text(bytes(stored.raw)) if self._plain is not None else None
+        if text is not None:
+            sys.stdout.write(text)
+        else:
+            self._print(to_event(stored), stored)
 
     def _remark(self, event: Event) -> str:
         revert = self._reverts.of(event)

@@ -6,9 +6,6 @@ written without their type, which the canonical form (`change_history.bson.exten
 
 from __future__ import annotations
 
-import json
-import math
-import struct
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -20,7 +17,7 @@ from change_history import Selection
 from change_history.bson import extended_json, raw
 from change_history.bson.paths import dotted
 from change_history.bson.redacted import MAGIC, redacted
-from change_history.bson.values import ABSENT, to_python
+from change_history.bson.values import ABSENT
 from change_history.query import transactions
 from change_history.query.gaps import view
 from change_history.reconstruct.filters import FilterError
@@ -261,7 +258,6 @@ WIDTH = 100
 """What of a document fits in so many characters stands on one line."""
 
 _INDENT = "  "
-_ISO_DATES = range(253_402_300_800_000)  # 1970 to 9999, in milliseconds: the others have no ISO form in relaxed JSON
 
 
 def pretty(document: bytes) -> str:
@@ -271,14 +267,14 @@ def pretty(document: bytes) -> str:
 
 def pretty_line(document: bytes) -> str:
     """Write a BSON document on one line."""
-    return _text((raw.DOCUMENT, document))
+    return extended_json.readable_document(document)
 
 
 def _lines(value: Value, depth: int) -> Iterator[str]:
     """A value on lines; the first has no indent of its own."""
     kind, payload = value
     found = raw.elements(payload) if kind in {raw.DOCUMENT, raw.ARRAY} else []
-    whole = _text(value) if depth or not found else None
+    whole = extended_json.readable(value) if depth or not found else None
     if whole is not None and (not found or len(whole) + depth * len(_INDENT) <= WIDTH):
         yield whole
         return
@@ -292,23 +288,6 @@ def _lines(value: Value, depth: int) -> Iterator[str]:
         lines[-1] += "," if number < len(found) else ""
         yield from lines
     yield _INDENT * depth + closing
-
-
-def _text(value: Value) -> str:
-    kind, payload = value
-    if kind == raw.DOCUMENT:
-        members = (f"{_key(key)}: {_text((k, part))}" for key, k, part in raw.elements(payload))
-        return "{" + ", ".join(members) + "}"
-    if kind == raw.ARRAY:
-        return "[" + ", ".join(map(_text, raw.items(payload))) + "]"
-    if kind in {raw.INT32, raw.INT64}:
-        return str(int.from_bytes(payload, "little", signed=True))
-    if kind == raw.DOUBLE and math.isfinite(number := struct.unpack("<d", payload)[0]):
-        return json.dumps(number)
-    if kind == raw.DATE and int.from_bytes(payload, "little", signed=True) in _ISO_DATES:
-        point = to_python(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return f'{{"$date": "{point}"}}'
-    return extended_json.dumps_raw(value)
 
 
 def _key(key: bytes) -> str:
