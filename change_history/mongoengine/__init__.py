@@ -39,7 +39,8 @@ _require("mongoengine", "0.29.1")
 _require("pymongo", "4.10")
 
 from change_history.contexts import acting  # noqa: E402
-from change_history.mongoengine.changes import Changes, DocumentChange, Events  # noqa: E402
+from change_history.mongoengine.change import DocumentChange  # noqa: E402
+from change_history.mongoengine.changes import Changes, Events  # noqa: E402
 from change_history.mongoengine.collection import CollectionHistory  # noqa: E402 - the version is checked first
 from change_history.mongoengine.connection import connect, disconnect  # noqa: E402
 from change_history.mongoengine.document import DocumentHistory, PastDocumentError  # noqa: E402

@@ -2,100 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
-from bson import Timestamp, json_util
 from mongoengine.base import BaseDocument
 
-from change_history.bson import extended_json
 from change_history.bson.cluster_time import ClusterTime
-from change_history.bson.paths import dotted_text
-from change_history.bson.values import ABSENT, UNKNOWN, Missing
-from change_history.mongoengine.translation import Values, locate, stored_field
+from change_history.bson.values import ABSENT
+from change_history.mongoengine.change import DocumentChange, Translator
+from change_history.mongoengine.classes import Classes
+from change_history.mongoengine.translation import stored_field
 from change_history.query.selection import Selection
-from change_history.reconstruct.state import Reconstruction
 from change_history.stored.chunks import whole
-from change_history.stored.event import Change, Event, path_of, to_event
+from change_history.stored.event import Event, to_event
 from change_history.stored.order import in_stream_order
 from change_history.stored.reading import as_query, history_collection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
+    from bson import Timestamp
     from bson.codec_options import CodecOptions
     from bson.raw_bson import RawBSONDocument
     from pymongo.database import Database
 
-    from change_history.bson.paths import TextPath
-    from change_history.mongoengine.translation import ClassAt
     from change_history.reconstruct.point_in_time import Instant
     from change_history.stored.actor import Actor
+    from change_history.stored.event import Change
 
 T = TypeVar("T")
+Translate: TypeAlias = "Callable[[Change, Actor | None], DocumentChange]"
 
 _SHOWN = 20
 _LARGEST_BATCH = 1000
-_RELAXED = json_util.RELAXED_JSON_OPTIONS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentChange(Change):
-    """What became of one field of a mongoengine document, in the words of its class.
-
-    `field` and `path` are attributes (`addr.city`), and the values what the fields' own `to_python` gives, without any
-    query; see `change_history.stored.event.Change` for the rest.
-
-    Attributes:
-        db_field: the stored path, as MongoDB writes it.
-        raw_old_value: the exact value before (see `change_history.bson.values`).
-        raw_new_value: the exact value after.
-        actor: who did it, and how that is known; None: nobody knows. Of a difference between two states, None.
-    """
-
-    db_field: str
-    raw_old_value: Any = ABSENT
-    raw_new_value: Any = ABSENT
-    actor: Actor | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The change as plain data that `json.dumps` takes: values as relaxed Extended JSON, the time as ISO 8601.
-
-        `actor` is there where it is known. A value that was not there has no key. One that is unknown has none either,
-        and `old_value_from` or `new_value_from` says `unknown`.
-        """
-        found: dict[str, Any] = {"field": self.field, "db_field": self.db_field}
-        for name, value in (("old_value", self.raw_old_value), ("new_value", self.raw_new_value)):
-            if not isinstance(value, Missing):
-                found[name] = _plain(value)
-            elif value is UNKNOWN:
-                found[f"{name}_from"] = "unknown"
-        if self.timestamp is not None:
-            found["timestamp"] = self.timestamp.isoformat()
-        if self.actor is not None:
-            found["actor"] = _plain(self.actor.told())
-        return found
-
-    def to_json(self) -> str:
-        """The same as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.old_value!r} → {self.new_value!r}"
-
-    def __repr__(self) -> str:
-        return f"<Change: {self}>"
-
-
-def _plain(value: Any) -> Any:
-    try:
-        return json.loads(json_util.dumps(value, json_options=_RELAXED))
-    except (TypeError, ValueError, OverflowError):
-        return json.loads(extended_json.dumps(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,58 +58,6 @@ class Source:
     codec: CodecOptions[Any]
     document_id: Any = ABSENT
     saved: bool = True
-
-    def translated(
-        self, change: Change, values: Values, class_at: ClassAt | None = None, actor: Actor | None = None
-    ) -> DocumentChange:
-        """A change in the words of the class.
-
-        Args:
-            change: of the history.
-            values: makes its values the application's.
-            actor: of its event.
-            class_at: see `change_history.mongoengine.translation.locate`.
-        """
-        path = path_of(change)
-        names, field = locate(self.model, path, class_at)
-        return DocumentChange(
-            field=dotted_text(names),
-            db_field=change.field,
-            old_value=values.of(field, change.old_value),
-            new_value=values.of(field, change.new_value),
-            raw_old_value=change.old_value,
-            raw_new_value=change.new_value,
-            timestamp=change.timestamp,
-            path=list(names) if change.path is not ABSENT else ABSENT,
-            old_value_from=change.old_value_from,
-            new_value_from=change.new_value_from,
-            truncated_to=change.truncated_to,
-            at_end=change.at_end,
-            actor=actor,
-        )
-
-
-class _ClassesAfter:
-    """The classes of the embedded documents of a document right after an event, reconstructed when first asked for."""
-
-    def __init__(self, database: Database[Any], event: Event) -> None:
-        self._database = database
-        self._event = event
-        self._document: Any = UNKNOWN
-
-    def __call__(self, path: TextPath) -> str | None:
-        if self._document is UNKNOWN:
-            at = self._event.cluster_time
-            state = Reconstruction(self._database, self._event.namespace, self._event.document_id, at).state()
-            self._document = state.document if state.unknown is None else None
-        found = self._document
-        for key in path:
-            known = key in found if isinstance(found, dict) else isinstance(found, list) and key in range(len(found))
-            if not known:
-                return None
-            found = found[key]
-        name = found.get("_cls") if isinstance(found, dict) else None
-        return name if isinstance(name, str) else None
 
 
 def moment_of(moment: Any) -> Any:
@@ -316,7 +206,7 @@ class Records(Generic[T]):
             found[-1] = "'...(remaining elements truncated)...'"
         return f"[{', '.join(found)}]"
 
-    def _items(self, event: Event, values: Values) -> Sequence[T]:
+    def _items(self, event: Event, translated: Translate) -> Sequence[T]:
         raise NotImplementedError
 
     def _number(self, event: Event) -> int:
@@ -365,9 +255,19 @@ class Records(Generic[T]):
         return islice(self._read(bound, wanted), start - skipped, None)
 
     def _read(self, bound: dict[str, Any] | None, wanted: int | None) -> Iterator[T]:
-        values = Values(self._source.codec)
+        source, selection = self._source, self._selection
+        unbroken = selection == Selection(
+            source.namespace, selection.document_id, None, selection.since, selection.until
+        )
+        classes = Classes(
+            source.database,
+            unbroken=unbroken and selection.document_id is not ABSENT,
+            newest_first=self._newest_first,
+        )
+        translated = Translator(source.model, source.codec, classes.at).translated
         for event in self._events(bound, wanted):
-            items = self._items(event, values)
+            classes.follow(event)
+            items = self._items(event, translated)
             yield from reversed(items) if self._newest_first else items
 
     def _events(self, bound: dict[str, Any] | None, wanted: int | None) -> Iterator[Event]:
@@ -420,9 +320,8 @@ class Events(Records[Event]):
     def _number(self, event: Event) -> int:  # noqa: ARG002
         return 1
 
-    def _items(self, event: Event, values: Values) -> Sequence[Event]:
-        class_at = _ClassesAfter(self._source.database, event)
-        changes = tuple(self._source.translated(change, values, class_at, event.actor) for change in event.changes)
+    def _items(self, event: Event, translated: Translate) -> Sequence[Event]:
+        changes = tuple(translated(change, event.actor) for change in event.changes)
         return [replace(event, changes=changes)]
 
 
@@ -434,7 +333,6 @@ class Changes(Records[DocumentChange]):
     def _number(self, event: Event) -> int:
         return len(self._selection.changes_of(event))
 
-    def _items(self, event: Event, values: Values) -> Sequence[DocumentChange]:
-        class_at = _ClassesAfter(self._source.database, event)
-        asked = self._selection.changes_of(event)
-        return [self._source.translated(change, values, class_at, event.actor) for change in asked]
+    def _items(self, event: Event, translated: Translate) -> Sequence[DocumentChange]:
+        actor = event.actor
+        return [translated(change, actor) for change in self._selection.changes_of(event)]

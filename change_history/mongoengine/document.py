@@ -12,6 +12,7 @@ from change_history.bson.paths import dotted_text
 from change_history.bson.values import ABSENT, document_to_python
 from change_history.errors import HistoryError
 from change_history.history import History
+from change_history.mongoengine.change import Translator
 from change_history.mongoengine.changes import Changes, Events, Source, moment_of
 from change_history.mongoengine.connection import history_database
 from change_history.mongoengine.translation import Values, locate, stored_field
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.contexts import Identity
-    from change_history.mongoengine.changes import DocumentChange
+    from change_history.mongoengine.change import DocumentChange
     from change_history.query.imported import ImportedEntry
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert
@@ -99,9 +100,8 @@ class DocumentHistory:
         source = self._source
         if not source.saved:
             return []
-        values = Values(source.codec)
         found = self._history.diff(source.namespace, source.document_id, moment_of(a), moment_of(b))
-        return [source.translated(change, values) for change in found]
+        return list(map(Translator(source.model, source.codec).translated, found))
 
     def blame(self, at: PointInTime | datetime | None = None) -> dict[str, Event]:
         """Which event each value of the document is from, by attribute: `addr.city` (see `History.blame`)."""

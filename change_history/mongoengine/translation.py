@@ -6,9 +6,11 @@ no sequence is drawn from. What does not fit the class any more stays the stored
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import bson
+from bson.codec_options import DatetimeConversion, TypeRegistry
 from mongoengine import DynamicEmbeddedDocument, EmbeddedDocument, fields
 from mongoengine.base import get_document
 from mongoengine.errors import NotRegistered, ValidationError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import TextPath
 
-_PLAIN = (str, bool, int, float, type(None), bson.ObjectId)
+_PLAIN_TYPES: frozenset[type] = frozenset({str, bool, int, float, type(None), bson.ObjectId})
 _BY_ID = (fields.ReferenceField, fields.LazyReferenceField)
 _BY_CLASS = (fields.GenericReferenceField, fields.GenericLazyReferenceField)
 
@@ -182,6 +184,12 @@ class Values:
 
     def __init__(self, codec: CodecOptions[Any]) -> None:
         self._codec: CodecOptions[Any] = codec.with_options(document_class=dict)
+        plain_dates = codec.datetime_conversion != DatetimeConversion.DATETIME_MS and not codec.tzinfo
+        if codec.type_registry != TypeRegistry() or not plain_dates:  # the application has ways of its own
+            self._as_stored, self._is_naive = _PLAIN_TYPES, False
+        else:
+            self._as_stored = _PLAIN_TYPES | {bson.Int64} | ({datetime} if codec.tz_aware else frozenset())
+            self._is_naive = not codec.tz_aware
 
     def of(self, field: Any, stored: Any) -> Any:
         """A value of a field: an id or a `DBRef` for a reference, an object for an embedded document.
@@ -190,7 +198,8 @@ class Values:
             field: of mongoengine; None: the class has none.
             stored: the exact value (see `change_history.bson.values`).
         """
-        if isinstance(stored, Missing | Redacted):
+        kind = type(stored)
+        if kind is Missing or kind is Redacted or (field is None and kind in self._as_stored):
             return stored
         return self._converted(field, self._decoded(stored), shown=True)
 
@@ -212,8 +221,10 @@ class Values:
         return _made(cls, data)
 
     def _decoded(self, stored: Any) -> Any:
-        if type(stored) in _PLAIN:
+        if type(stored) in self._as_stored:
             return stored
+        if self._is_naive and type(stored) is datetime:
+            return stored.replace(tzinfo=None)
         try:
             decoded = bson.decode(raw.from_fields([(b"v", to_raw(stored))]), self._codec)
         except (bson.errors.BSONError, ValueError, OverflowError):

@@ -93,6 +93,11 @@ class Rejected:
             if concern.document_id is not None:
                 self._ids[concern.key] = concern.document_id
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are none."""
+        return not self._of
+
     def concerning(self, document: Hashable, since: ClusterTime, until: ClusterTime) -> Concern | None:
         """One that may have changed a document between two cluster times, both included.
 
