@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import queue
 import re
 import shlex
-import socket
-import threading
-from collections import deque
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -23,6 +17,7 @@ from change_history.diff.collections import Changed
 from change_history.errors import HistoryError
 from change_history.http import wire
 from change_history.http.connection import Connection, HttpError
+from change_history.http.feed import Feed, each_once
 from change_history.query import transactions
 from change_history.query.actors import Author, Authors
 from change_history.query.selection import Selection
@@ -34,8 +29,8 @@ from change_history.stored.order import END
 from change_history.stored.reading import require_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from http.client import HTTPResponse
+    import threading
+    from collections.abc import Iterator, Mapping, Sequence
 
     from change_history.diff.compare import Difference
     from change_history.query.transactions import Name
@@ -45,9 +40,6 @@ if TYPE_CHECKING:
 _NOT_FOUND = "not-found"
 _NUMBER = re.compile(r"-?[0-9]+")
 _MOST_ID = 8192
-_MOST_SEEN = 10_000
-_LOOK_UP_S = 0.2
-_AGAIN_S = 1.0
 _UUID_DIGITS = 32
 
 
@@ -128,11 +120,11 @@ class HttpHistory:
         query = {"namespace": namespace, "field": field, "mode": "canonical", "reason": reason}
         query |= {name: _value(asked) for name, asked in (("actor", actor), ("request", request)) if asked is not None}
         query["id"] = _id(document_id) if document_id is not ABSENT else None
-        feed = _Feed(partial(self._connection.opened, ["follow"], query), stop)
+        feed = Feed(partial(self._connection.opened, ["follow"], query), stop)
         feed.open()  # before what is recorded is read: nothing in between is missed
         who = {"actor": actor, "reason": reason, "request": request}
         recorded = self.log(namespace, document_id, field=field, since=since, limit=limit, **who)
-        return _each_once(recorded, feed)
+        return each_once(recorded, feed)
 
     def transaction(self, name: str | Name) -> Transaction:  # noqa: D102 - as in `History`
         if isinstance(name, str):
@@ -177,7 +169,7 @@ class HttpHistory:
 
     def state(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> State:  # noqa: D102
         nothing = State(namespace=namespace, document_id=document_id, position=END)
-        found = self._of_document(namespace, document_id, (), {"at": _point(at)}, None)
+        found = self._of_document(namespace, document_id, (), {"at": _point(at)})
         return wire.state_from(found) if found is not None else nothing
 
     def collection_as_of(  # noqa: D102 - as in `History`
@@ -221,7 +213,7 @@ class HttpHistory:
     def blame(  # noqa: D102 - as in `History`
         self, namespace: str, document_id: Any, at: PointInTime | None = None
     ) -> dict[str, Event]:
-        found = self._of_document(namespace, document_id, ("blame",), {"at": _point(at)}, None)
+        found = self._of_document(namespace, document_id, ("blame",), {"at": _point(at)})
         if found is None:
             return {}
         events = {name: wire.event_from(event) for name, event in found["events"].items()}
@@ -242,17 +234,15 @@ class HttpHistory:
 
     def _diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> Any:
         query = {"from": _point(a) if a is not None else "-1", "to": _point(b)}
-        return self._of_document(namespace, document_id, ("diff",), query, None)
+        return self._of_document(namespace, document_id, ("diff",), query)
 
-    def _of_document(
-        self, namespace: str, document_id: Any, parts: Sequence[str], query: Mapping[str, Any], nothing: Any
-    ) -> Any:
+    def _of_document(self, namespace: str, document_id: Any, parts: Sequence[str], query: Mapping[str, Any]) -> Any:
         require_namespace(namespace)
         try:
             return self._connection.get([*_place(namespace, document_id), *parts], query)
         except HttpError as error:
             if error.kind == _NOT_FOUND:
-                return nothing
+                return None
             if error.kind == "no-such-version":
                 count = int(error.said.get("versions", 0))
                 asked = [int(said) for said in query.values() if said is not None and _NUMBER.fullmatch(said)]
@@ -308,97 +298,6 @@ class HttpStats:
             if error.kind == _NOT_FOUND:
                 return [] if what != "actors" else {"events": 0, "unknown": 0, "busiest": []}
             raise _in_words_of_history(error, "", None) from error
-
-
-class _Feed:
-    """New events as the server sends them. A thread waits for them, so that `stop` is noticed."""
-
-    def __init__(self, connect: Callable[[Mapping[str, str]], HTTPResponse], stop: threading.Event) -> None:
-        self._connect = connect
-        self._stop = stop
-        self._last: str | None = None
-        self._reply: HTTPResponse | None = None
-
-    def open(self) -> None:
-        """Begin; whatever is recorded from now on comes."""
-        again = {"Last-Event-ID": self._last} if self._last is not None else {}
-        self._reply = self._connect({"Accept": "text/event-stream", **again})
-        self._reply.readline()  # `retry: …` comes once the server follows
-
-    def events(self) -> Iterator[Event]:
-        """New events until told to stop. A connection that ends is made again, and nothing is missed."""
-        while not self._stop.is_set():
-            if self._reply is None:
-                try:
-                    self.open()
-                except HttpError as error:
-                    if error.status is not None and error.kind not in {"busy", "unavailable"}:
-                        raise
-                    self._stop.wait(_AGAIN_S)
-                    continue
-            lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-            threading.Thread(target=_read_lines, args=(self._reply, lines), name="follow", daemon=True).start()
-            try:
-                yield from self._read(lines)
-            finally:
-                reply, self._reply = self._reply, None
-                if reply is not None:
-                    _hang_up(reply)
-
-    def _read(self, lines: queue.SimpleQueue[bytes | None]) -> Iterator[Event]:
-        said: dict[bytes, bytes] = {}
-        while not self._stop.is_set():
-            try:
-                line = lines.get(timeout=_LOOK_UP_S)
-            except queue.Empty:
-                continue
-            if line is None:
-                return
-            if line.strip():
-                name, _, text = line.rstrip(b"\n").partition(b": ")
-                said[name] = text
-                continue
-            if b"data" in said:
-                self._last = said[b"id"].decode()
-                yield wire.event_from(json.loads(said[b"data"]))
-            said = {}
-
-
-def _read_lines(reply: HTTPResponse | None, lines: queue.SimpleQueue[bytes | None]) -> None:
-    try:
-        for line in reply or ():
-            lines.put(line)
-    except (OSError, ValueError, AttributeError):
-        pass  # it was hung up
-    finally:
-        if reply is not None:
-            reply.close()
-        lines.put(None)
-
-
-def _hang_up(reply: HTTPResponse) -> None:
-    """Shut the connection down, which ends the thread that waits at it."""
-    with suppress(OSError, AttributeError, ValueError), socket.socket(fileno=socket.dup(reply.fileno())) as same:
-        same.shutdown(socket.SHUT_RDWR)
-
-
-def _each_once(recorded: Iterator[Event], feed: _Feed) -> Iterator[Event]:
-    order: deque[bytes] = deque()
-    seen: set[bytes] = set()
-
-    def note(event: Event) -> None:
-        order.append(event.id)
-        seen.add(event.id)
-        if len(order) > _MOST_SEEN:
-            seen.discard(order.popleft())
-
-    for event in recorded:
-        note(event)
-        yield event
-    for event in feed.events():
-        if event.id not in seen:
-            note(event)
-            yield event
 
 
 def _in_words_of_history(error: HttpError, namespace: str, document_id: Any) -> Exception:

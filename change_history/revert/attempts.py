@@ -17,7 +17,6 @@ from change_history.reconstruct.trust import recorded_until
 from change_history.revert import withheld
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
-from change_history.revert.kinds import closed
 from change_history.revert.live import Live, LostRaceError, RefusedWriteError, Write
 from change_history.revert.merge import plan
 from change_history.revert.outcome import Lag, Revert, Reverted
@@ -25,7 +24,7 @@ from change_history.revert.saying import UnsaidError, say
 from change_history.stored.event import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pymongo import MongoClient
     from pymongo.client_session import ClientSession
@@ -45,6 +44,13 @@ _UNAUTHORIZED = 13
 _WRITE_CONFLICT = 112
 _ABORTED = "TransientTransactionError"
 _UNSURE = "UnknownTransactionCommitResult"
+
+_BY_HAND = "; `watcher show` with --json prints what it was, to be written by hand"
+_CAPPED = f"the collection is capped, and no transaction may write to such a one{_BY_HAND}"
+_TYPES = {
+    "view": "this is a view by now, to which nothing can be written; put it back in the collection behind it",
+    "timeseries": f"this is a time-series collection by now, and no transaction may write to such a one{_BY_HAND}",
+}
 
 
 class Attempts:
@@ -89,7 +95,7 @@ class Attempts:
             UnsureError: the deployment went away during the commit.
         """
         until = time.monotonic() + PATIENCE_S
-        self._closed = closed(self._watched, (goal.namespace for goal in self._goals))
+        self._closed = _closed(self._watched, (goal.namespace for goal in self._goals))
         with self._watched.start_session() as session:
             while True:
                 try:
@@ -239,3 +245,20 @@ def _identity(session: ClientSession) -> Transaction:
     """The open transaction as its events will carry it, without the digest of the user, which the server adds."""
     number = session._server_session.transaction_id  # noqa: SLF001 - the driver has no public name for it
     return Transaction({"id": session.session_id["id"]}, int(number))
+
+
+def _closed(client: MongoClient[Any], namespaces: Iterable[str]) -> dict[str, str]:
+    """Of some namespaces, `db.coll`, those to which the server lets no revert write, with the reason in words."""
+    found: dict[str, str] = {}
+    for namespace in dict.fromkeys(namespaces):
+        database, _, name = namespace.partition(".")
+        try:
+            kinds = list(client[database].list_collections(filter={"name": name}))
+        except OperationFailure:
+            continue  # who may not ask is told by the write
+        for kind in kinds:
+            if kind["options"].get("capped"):
+                found[namespace] = _CAPPED
+            elif kind["type"] in _TYPES:
+                found[namespace] = _TYPES[kind["type"]]
+    return found

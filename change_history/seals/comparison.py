@@ -16,10 +16,10 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.seals import records
 from change_history.seals.amended import judged, others, rights
 from change_history.seals.finding import about
-from change_history.seals.reading import documents_in
 from change_history.seals.records import GAP, NO_SALT, NOTHING, Record, split
 from change_history.stored.amendments import Kind, notes_of, read_note
 from change_history.stored.names import HISTORY, PARTS
+from change_history.stored.reading import documents_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

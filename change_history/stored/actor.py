@@ -23,6 +23,8 @@ LONGEST = 4096
 PLAIN_SUBTYPES = (0, 3, 4, 5)
 """Subtypes of binary data that can be a name: none in particular, UUIDs, digests."""
 
+_SUBTYPE_AT = 4
+_FIXED = frozenset({raw.OBJECT_ID, raw.INT32, raw.INT64})
 _NAME = b"actor"
 _KEY = b"\x03actor\x00"
 
@@ -96,3 +98,26 @@ def split(document: bytes) -> tuple[bytes, bytes | None]:
     found = raw.fields(document)
     actor = found.pop(_NAME, None)
     return (raw.from_fields(found.items()), actor[1]) if actor is not None else (document, None)
+
+
+def is_name(value: raw.Value) -> bool:
+    """Whether a BSON value can be the name of an actor or a request: a text, an `ObjectId`, an integer, a UUID."""
+    kind, payload = value
+    return (
+        kind in _FIXED
+        or is_text(value)
+        or (kind == raw.BINARY and payload[_SUBTYPE_AT] in PLAIN_SUBTYPES and len(payload) <= LONGEST)
+    )
+
+
+def is_text(value: raw.Value) -> bool:
+    """Whether a BSON value is a text that can be kept: not empty, not too long, UTF-8."""
+    kind, payload = value
+    text = payload[4:-1]
+    if kind != raw.STRING or not text or len(text) > LONGEST:
+        return False
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

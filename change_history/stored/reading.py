@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from bson.raw_bson import RawBSONDocument
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Looking at one field of a raw document decodes its neighbours: an id may be a date of the year 20000.
 RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
 """How stored documents are read: left as bytes."""
+
+_size_at = struct.Struct("<i").unpack_from
 
 
 def history_collection(database: Database[Any]) -> Collection[RawBSONDocument]:
@@ -52,3 +55,15 @@ def require_namespace(namespace: str | None) -> None:
     """
     if namespace is not None and not all(namespace.partition(".")):
         raise ValueError(f"{namespace!r} is no namespace; write database.collection, for example shop.users")
+
+
+def documents_in(batch: bytes) -> list[bytes]:
+    """Take a batch of documents apart, as `find_raw_batches` gives it."""
+    found: list[bytes] = []
+    append = found.append
+    start, end = 0, len(batch)
+    while start < end:
+        stop = start + _size_at(batch, start)[0]
+        append(batch[start:stop])
+        start = stop
+    return found

@@ -26,7 +26,6 @@ from change_history.reconstruct import horizon as horizons
 from change_history.reconstruct import trust
 from change_history.reconstruct.entries import timelines
 from change_history.reconstruct.reads import in_ids
-from change_history.seals.reading import documents_in
 from change_history.stored import amendments, exact
 from change_history.stored.names import (
     DOCUMENT_TIMELINE,
@@ -40,7 +39,7 @@ from change_history.stored.names import (
     SNAPSHOTS,
 )
 from change_history.stored.order import identity
-from change_history.stored.reading import RAW
+from change_history.stored.reading import RAW, documents_in
 from watcher.retention.following import AT_ONCE, Document, Horizon, Told, quickly
 from watcher.retention.stretches import STAYS, stretches
 from watcher.stream.large_documents import LargeDocuments

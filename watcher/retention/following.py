@@ -9,9 +9,9 @@ from change_history.bson.equality import key_of
 from change_history.reconstruct import horizon as horizons
 from change_history.reconstruct.entries import Following, Reconstructed, unless_rejected
 from change_history.reconstruct.reads import in_ids
-from change_history.seals.reading import documents_in
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import identity
+from change_history.stored.reading import documents_in
 from watcher.events import folding
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ from pymongo.read_concern import ReadConcern
 
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.seals import records
-from change_history.seals.reading import documents_in
 from change_history.seals.seal import FIRST, Seal, Sealed, digest_of
 from change_history.seals.store import Store
-from change_history.stored.names import HISTORY
+from change_history.stored.names import CHECKPOINTS, HISTORY
+from change_history.stored.reading import documents_in
 from watcher.errors import name_of
 from watcher.leadership.lease import DeposedError
 from watcher.sealing.draft import Draft
@@ -336,6 +336,34 @@ class Sealer:
         text = seal.text()
         digest = digest_of(text)
         return Sealed(seal, text, digest, key.sign(digest) if key is not None else "", self._draft.name)
+
+
+def seal_now(database: Database[Any], terms: Terms) -> Sealed | None:
+    """Seal what is not sealed yet. May be done while daemons record and seal.
+
+    Returns:
+        The last seal; None: no stream has recorded anything yet.
+
+    Raises:
+        ValueError: the last seal cannot be read.
+    """
+    last = None
+    for found in database[CHECKPOINTS].find(
+        {"cluster_time": {"$exists": True}}, {"cluster_time": 1}, sort=[("_id", 1)]
+    ):
+        reached = ClusterTime.of(found["cluster_time"])
+        sealer = Sealer(
+            database,
+            found["_id"],
+            terms,
+            lambda reached=reached: reached,  # type: ignore[misc]
+            lambda write: write(None),
+            Event(),
+            leads=False,
+        )
+        sealer.begin(reached)
+        last = sealer.now()
+    return last
 
 
 def _age_s(last: Sealed) -> float:

@@ -17,7 +17,6 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.resume_token import token_bytes
 from change_history.stored import actor
-from watcher.stream.actors.identities import is_name, is_text
 from watcher.stream.batch import Completion, Entry, Position
 
 if TYPE_CHECKING:
@@ -170,11 +169,11 @@ class Contexts:
     def _actor_of(self, context: dict[bytes, raw.Value]) -> bytes | None:
         """The actor that a context document names, as it is stored; None: it names nobody."""
         name = context.get(b"actor")
-        if name is None or not is_name(name):
+        if name is None or not actor.is_name(name):
             self._say_once("a context document names no actor that can be kept", field="actor")
             return None
         said: dict[str, raw.Value] = {}
-        for field, fits in (("reason", is_text), ("request", is_name)):
+        for field, fits in (("reason", actor.is_text), ("request", actor.is_name)):
             value = context.get(field.encode())
             if value is None or value == raw.NULL_VALUE:
                 continue

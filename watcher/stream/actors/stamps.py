@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
 from change_history.stored import actor, changes
-from watcher.stream.actors.identities import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +79,7 @@ class Stamps:
             value = _written(found, stamp.path, operation)
             if value is None and any(_written(found, path, operation) for path in stamp.companions):
                 value = _unchanged(found, stamp.path, event, known)
-            if value is not None and is_name(value):
+            if value is not None and actor.is_name(value):
                 return actor.encode(value, actor.STAMP)
         return None
 

@@ -57,32 +57,34 @@ def _typed(endpoint: Endpoint) -> str:
 
 def _answering(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        form = answers.form_of(request, lists=endpoint.lists)
+        representation = answers.representation_of(request, lists=endpoint.lists)
         given = parameters.read(request, endpoint.all_parameters)
         asked = Asked(given, cursors.check_of(request.scope["path"], request.query_params.multi_items()))
         asker: Asker = request.app.state.asker
-        if form.media_type == answers.NDJSON:
+        if representation.media_type == answers.NDJSON:
 
             def items(history: VisibleHistory) -> Iterator[bytes]:
                 found = endpoint.work(history, asked)
-                return answers.lines(islice(found, given.get("limit")), form)
+                return answers.lines(islice(found, given.get("limit")), representation)
 
-            return await answers.streamed(request, asker.stream(request, items), form)
+            return await answers.streamed(request, asker.stream(request, items), representation)
 
         def write(history: VisibleHistory) -> bytes:
             found: Any = endpoint.work(history, asked)
             if endpoint.lists:
-                return answers.page(found, form, given.get("limit", 100), asker.limits.bytes)
-            return answers.whole(found, form)
+                return answers.page(found, representation, given.get("limit", 100), asker.limits.bytes)
+            return answers.whole(found, representation)
 
-        key = (request.state.visitor, form, request.scope["path"], request.scope["query_string"])
-        return answers.respond(request, await asker.ask_together(request, key, write, slow=endpoint.slow), form)
+        key = (request.state.visitor, representation, request.scope["path"], request.scope["query_string"])
+        return answers.respond(
+            request, await asker.ask_together(request, key, write, slow=endpoint.slow), representation
+        )
 
     return answer
 
 
 async def _description(request: Request) -> Response:
-    form = answers.form_of(request, lists=False)
+    representation = answers.representation_of(request, lists=False)
     parameters.read(request, ())
     said = openapi.description(ENDPOINTS, following.PARAMETERS, request.scope.get("root_path", ""))
-    return answers.respond(request, json.dumps(said).encode(), form)
+    return answers.respond(request, json.dumps(said).encode(), representation)

@@ -46,8 +46,8 @@ class Item(NamedTuple):
     after: str
 
 
-def form_of(request: Request, *, lists: bool) -> Representation:
-    """Choose a form by the header `Accept`: `application/json; mode=canonical` has values in canonical Extended JSON.
+def representation_of(request: Request, *, lists: bool) -> Representation:
+    """Choose one by the header `Accept`: `application/json; mode=canonical` has values in canonical Extended JSON.
 
     Args:
         lists: the answer can be given line by line.
@@ -80,12 +80,12 @@ def form_of(request: Request, *, lists: bool) -> Representation:
     return best[1]
 
 
-def whole(tree: Any, form: Representation) -> bytes:
+def whole(tree: Any, representation: Representation) -> bytes:
     """An answer that is one JSON object."""
-    return (wire.dumps(tree, canonical=form.canonical) + "\n").encode()
+    return (wire.dumps(tree, canonical=representation.canonical) + "\n").encode()
 
 
-def page(items: Iterable[Item], form: Representation, limit: int, most_bytes: int) -> bytes:
+def page(items: Iterable[Item], representation: Representation, limit: int, most_bytes: int) -> bytes:
     """A page of a list: `items`, and `next`, the cursor of the next page; null: there is none.
 
     Args:
@@ -97,7 +97,7 @@ def page(items: Iterable[Item], form: Representation, limit: int, most_bytes: in
         if len(written) == limit or size >= most_bytes:
             following = after
             break
-        text = wire.dumps(item.tree, canonical=form.canonical)
+        text = wire.dumps(item.tree, canonical=representation.canonical)
         written.append(text)
         size += len(text)
         after = item.after
@@ -105,28 +105,28 @@ def page(items: Iterable[Item], form: Representation, limit: int, most_bytes: in
     return body.encode()
 
 
-def lines(items: Iterable[Item], form: Representation) -> Iterator[bytes]:
+def lines(items: Iterable[Item], representation: Representation) -> Iterator[bytes]:
     """A list line by line, in pieces."""
     piece = bytearray()
     for item in items:
-        piece += wire.dumps(item.tree, canonical=form.canonical).encode() + b"\n"
+        piece += wire.dumps(item.tree, canonical=representation.canonical).encode() + b"\n"
         if len(piece) >= _LINES_BYTES:
             yield bytes(piece)
             piece.clear()
     yield bytes(piece)
 
 
-def respond(request: Request, body: bytes, form: Representation) -> Response:
+def respond(request: Request, body: bytes, representation: Representation) -> Response:
     """The answer, or that it is still what the client has (`If-None-Match`)."""
     tag = f'W/"{blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()}"'
     headers = {"etag": tag, "vary": "Accept, Authorization, Cookie"}
     known = [each.strip() for each in request.headers.get("if-none-match", "").split(",")]
     if tag in known or tag.removeprefix("W/") in known or "*" in known:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(body, headers=headers, media_type=form.content_type)
+    return Response(body, headers=headers, media_type=representation.content_type)
 
 
-async def streamed(request: Request, pieces: AsyncGenerator[bytes, None], form: Representation) -> Response:
+async def streamed(request: Request, pieces: AsyncGenerator[bytes, None], representation: Representation) -> Response:
     """An answer of any length. It begins with the first piece, so what is wrong until then is said as a problem.
 
     What goes wrong later cuts the connection: a chunked answer without its end is not taken for the whole.
@@ -136,7 +136,7 @@ async def streamed(request: Request, pieces: AsyncGenerator[bytes, None], form: 
     headers = {"vary": "Accept, Authorization, Cookie"}
     if request.method == "HEAD":
         await pieces.aclose()
-        return Response(media_type=form.content_type, headers=headers)
+        return Response(media_type=representation.content_type, headers=headers)
 
     async def all_of_them() -> AsyncGenerator[bytes, None]:
         async with aclosing(pieces):
@@ -146,4 +146,4 @@ async def streamed(request: Request, pieces: AsyncGenerator[bytes, None], form: 
                     raise problems.no_access()
                 yield piece
 
-    return StreamingResponse(all_of_them(), media_type=form.content_type, headers=headers)
+    return StreamingResponse(all_of_them(), media_type=representation.content_type, headers=headers)

@@ -11,7 +11,7 @@ from watcher.web import problems
 from watcher.web.api import cursors, filters
 from watcher.web.api import parameters as p
 from watcher.web.api.answers import Item
-from watcher.web.api.endpoint import Endpoint, key_after, key_of
+from watcher.web.api.endpoint import Endpoint, from_cursor, key_after
 from watcher.web.api.events import NARROWING, listed, selection
 
 if TYPE_CHECKING:
@@ -66,57 +66,49 @@ def collection_events(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
 
 def documents(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
     """A collection as it was."""
-    given, after = asked.given, key_after(asked)
+    given = asked.given
     state = history.collection(history.recorded(given["namespace"]), given.get("at"))
     if state.unknown is not None:
         from change_history.reconstruct.state import UnknownStateError
 
         raise UnknownStateError(given["namespace"], state.unknown)
     query = filters.query(given.get("where", ()), given.get("filter"))
-    for found in history.documents(state, query):
-        key = key_of(found.raw_id)
-        if after is not None:
-            after = None if key == after else after
-            continue
+    for found, cursor in from_cursor(asked, history.documents(state, query), lambda each: each.raw_id):
         tree: dict[str, Any] = {"document_id": wire.Value(found.raw_id)}
         tree["document"] = wire.Value((raw.DOCUMENT, found.data)) if found.data is not None else None
         if found.unknown is not None:
             tree["unknown"] = found.unknown
-        yield Item(tree, cursors.after_key(key, asked.check))
+        yield Item(tree, cursor)
 
 
 def collection_diff(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
     """What is different between two points in time of a collection."""
-    given, after = asked.given, key_after(asked)
-    namespace = history.recorded(given["namespace"])
-    for changed in history.collection_diff(namespace, given["from"], given.get("to")):
-        key = key_of(changed.raw_id)
-        if after is not None:
-            after = None if key == after else after
-            continue
+    given = asked.given
+    found = history.collection_diff(history.recorded(given["namespace"]), given["from"], given.get("to"))
+    for changed, cursor in from_cursor(asked, found, lambda each: each.raw_id):
         tree: dict[str, Any] = {"document_id": wire.Value(changed.raw_id)}
         for name, side in (("before", changed.before), ("after", changed.after)):
             tree[name] = wire.Value((raw.DOCUMENT, side)) if side is not None else None
         if changed.unknown is not None:
             tree["unknown"] = changed.unknown
-        yield Item(tree, cursors.after_key(key, asked.check))
+        yield Item(tree, cursor)
 
 
 WHERE = p.Parameter(
     "where",
-    f"Only documents of which this holds, {filters.FORM}; with several, all must. A value is written as an id is, and "
-    "compared as a value.",
+    f"Only documents of which this holds, {filters.CONDITION_ALLOWED}; with several, all must. A value is written as "
+    "an id is, and compared as a value.",
     filters.condition,
-    filters.FORM,
+    filters.CONDITION_ALLOWED,
     several=True,
 )
 
 
 FILTER = p.Parameter(
     "filter",
-    f"Only documents that fit {filters.FILTER_FORM}. The server decides; text is compared byte by byte.",
+    f"Only documents that fit {filters.FILTER_ALLOWED}. The server decides; text is compared byte by byte.",
     filters.of_mongodb,
-    filters.FILTER_FORM,
+    filters.FILTER_ALLOWED,
 )
 
 

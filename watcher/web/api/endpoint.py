@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from watcher.web.api import cursors
 from watcher.web.api import parameters as p
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from change_history.bson import raw
     from watcher.web.visible import VisibleHistory
 
 
 _KEY_BYTES = 16
+
+T = TypeVar("T")
 
 
 class Asked(NamedTuple):
@@ -76,3 +78,14 @@ def key_after(asked: Asked) -> bytes | None:
     """The key that a page begins after; None: it is the first."""
     cursor = asked.given.get("cursor")
     return cursors.key(cursor, asked.check) if cursor is not None else None
+
+
+def from_cursor(asked: Asked, found: Iterable[T], raw_id: Callable[[T], raw.Value]) -> Iterator[tuple[T, str]]:
+    """What a page and those after it show of an answer that is read from its beginning, each with its cursor."""
+    after = key_after(asked)
+    for each in found:
+        key = key_of(raw_id(each))
+        if after is None:
+            yield each, cursors.after_key(key, asked.check)
+        elif key == after:
+            after = None

@@ -7,18 +7,16 @@ program, reads elsewhere, or computes.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from typing import Any
 
-import bson
 from bson.regex import Regex
 
 from change_history.http import wire
 from watcher.words import literals
 
-FORM = 'FIELD OP VALUE with =, !=, <, <=, > or >=: status = "paid"'
+CONDITION_ALLOWED = 'FIELD OP VALUE with =, !=, <, <=, > or >=: status = "paid"'
 MOST = 20
 """So many conditions may be given."""
 
@@ -56,7 +54,7 @@ OPERATORS = (
 )
 """What a filter of MongoDB may say."""
 
-FILTER_FORM = (
+FILTER_ALLOWED = (
     'a filter of MongoDB in Extended JSON, {"total": {"$gte": 100}}, with no other operators than '
     + ", ".join(OPERATORS)
 )
@@ -77,8 +75,6 @@ def of_mongodb(text: str) -> dict[str, Any]:
     read = json.loads(text, object_hook=_whole_regex)
     if not isinstance(read, dict):
         raise ValueError("it is no document")  # noqa: TRY004 - what every parameter raises
-    if read.keys() == {"$bson"} and isinstance(read["$bson"], str):
-        bson.decode(base64.b64decode(read["$bson"], validate=True))
     found = wire.value_from(read)
     if not isinstance(found, dict):
         raise ValueError("it is no document")  # noqa: TRY004 - likewise

@@ -11,7 +11,7 @@ from change_history.query import gaps as stored_gaps
 from watcher.web.api import cursors
 from watcher.web.api import parameters as p
 from watcher.web.api.answers import Item
-from watcher.web.api.endpoint import Endpoint, key_after, key_of
+from watcher.web.api.endpoint import Endpoint, from_cursor, key_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +25,8 @@ if TYPE_CHECKING:
 
 def actors(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
     """Who is known to have done something."""
-    after = key_after(asked)
-    for actor in history.actors():
-        key = key_of(to_raw(actor))
-        if after is not None:
-            after = None if key == after else after
-            continue
-        yield Item({"id": wire.of(actor)}, cursors.after_key(key, asked.check))
+    for actor, cursor in from_cursor(asked, history.actors(), to_raw):
+        yield Item({"id": wire.of(actor)}, cursor)
 
 
 def gaps(history: VisibleHistory, asked: Asked) -> Iterator[Item]:

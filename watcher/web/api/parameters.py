@@ -45,7 +45,7 @@ class Parameter:
     Attributes:
         description: of the API.
         read: gives what is meant; raises ValueError, with a message or without.
-        form: what may be written, as the end of "must be …".
+        allowed: what may be written, as the end of "must be …".
         schema: JSON Schema of what is written.
         several: whether it may be given more than once; all must hold, or one of them, as the description says.
         in_path: whether it is a part of the path.
@@ -54,7 +54,7 @@ class Parameter:
     name: str
     description: str
     read: Callable[[str], Any]
-    form: str
+    allowed: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     several: bool = False
     in_path: bool = False
@@ -107,7 +107,7 @@ def read(request: Request, parameters: Iterable[Parameter]) -> Given:
     for name, parameter in known.items():
         texts = written.get(name, [])
         if not texts and parameter.required:
-            faults.append({"parameter": name, "detail": f"it is missing; it must be {parameter.form}"})
+            faults.append({"parameter": name, "detail": f"it is missing; it must be {parameter.allowed}"})
         if len(texts) > 1 and not parameter.several:
             faults.append({"parameter": name, "detail": "it is given more than once"})
             continue
@@ -134,7 +134,7 @@ def _read_one(parameter: Parameter, text: str, faults: list[dict[str, str]]) -> 
         return parameter.read(text)
     except (ValueError, BSONError, OverflowError, RecursionError) as error:
         why = f" ({error})" if str(error) and not isinstance(error, RecursionError) else ""
-        faults.append({"parameter": parameter.name, "detail": f"{_shown(text)} must be {parameter.form}{why}"})
+        faults.append({"parameter": parameter.name, "detail": f"{_shown(text)} must be {parameter.allowed}{why}"})
         return None
 
 

@@ -38,7 +38,7 @@ def seal(ctx: click.Context) -> None:
     from config import log as logs
     from watcher.cli.commands.operating import deployments
     from watcher.sealing.beside import terms_of
-    from watcher.sealing.now import seal_now
+    from watcher.sealing.sealer import seal_now
 
     settings = ctx.obj.settings()
     logs.start("error", settings.log_format)

@@ -87,27 +87,10 @@ def _outcome(history: Reader, wish: Wish, zone: tzinfo | None) -> Revert:
     dry_run = not wish.yes
     if wish.transaction is not None:
         transaction = history.transaction(wish.transaction)
-        return history.revert_transaction(
-            transaction,
-            partial=wish.partial,
-            force=wish.force,
-            keep_withheld=wish.keep_withheld,
-            dry_run=dry_run,
-            actor=wish.actor,
-            reason=wish.reason,
-        )
+        return history.revert_transaction(transaction, partial=wish.partial, dry_run=dry_run, **_manner(wish))
     with of_document(history, wish, zone):
         if wish.undelete:
-            return history.undelete(
-                wish.namespace,
-                wish.document_id,
-                seen=wish.seen,
-                force=wish.force,
-                keep_withheld=wish.keep_withheld,
-                dry_run=dry_run,
-                actor=wish.actor,
-                reason=wish.reason,
-            )
+            return history.undelete(wish.namespace, wish.document_id, seen=wish.seen, dry_run=dry_run, **_manner(wish))
         if wish.yes and isinstance(wish.to, int) and wish.to < 0:
             shown = _put_back(history, wish, dry_run=True)
             refuse_to_delete(shown, wish, reverts.command(wish, shown))
@@ -118,17 +101,17 @@ def _outcome(history: Reader, wish: Wish, zone: tzinfo | None) -> Revert:
 def _put_back(history: Reader, wish: Wish, *, dry_run: bool) -> Revert:
     to: Any = wish.to  # the command has seen to it that it is there
     return history.revert(
-        wish.namespace,
-        wish.document_id,
-        to=to,
-        fields=wish.fields,
-        seen=wish.seen,
-        force=wish.force,
-        keep_withheld=wish.keep_withheld,
-        dry_run=dry_run,
-        actor=wish.actor,
-        reason=wish.reason,
+        wish.namespace, wish.document_id, to=to, fields=wish.fields, seen=wish.seen, dry_run=dry_run, **_manner(wish)
     )
+
+
+def _manner(wish: Wish) -> dict[str, Any]:
+    return {
+        "force": wish.force,
+        "keep_withheld": wish.keep_withheld,
+        "actor": wish.actor,
+        "reason": wish.reason,
+    }
 
 
 def _user(reason: str | None) -> Acting | None:

@@ -78,11 +78,11 @@ def diff(
     from watcher.cli.commands.reading import diff_job
     from watcher.cli.rendering.states import asked
 
-    form = (
+    output = (
         diff_job.OutputFormat.JSON if as_json else diff_job.OutputFormat.PATCH if patch else diff_job.OutputFormat.TEXT
     )
     with asked(context) as history:
         if ids:
-            diff_job.of_document(history, namespace, ids[0], (a, b), form, zone)
+            diff_job.of_document(history, namespace, ids[0], (a, b), output, zone)
         else:
-            diff_job.of_collection(history, namespace, (a, b), form, zone)
+            diff_job.of_collection(history, namespace, (a, b), output, zone)

@@ -46,7 +46,7 @@ def of_document(
     namespace: str,
     document_id: Any,
     at: tuple[PointInTime | None, PointInTime | None],
-    form: OutputFormat,
+    output: OutputFormat,
     zone: tzinfo | None,
 ) -> None:
     """Print what is different between two points in time of a document."""
@@ -61,12 +61,12 @@ def of_document(
     if authors is not None and authors.actors:
         say(f"between them: {actors.shares(authors)}")
     states.say_gaps([*one.gaps, *other.gaps], zone)
-    _prepare(form)
-    if form is OutputFormat.PATCH:
+    _prepare(output)
+    if output is OutputFormat.PATCH:
         click.echo(json_patch.dumps(json_patch.between(one.data, other.data)))
         return
     differences = compare(one.data, other.data)
-    if form is OutputFormat.JSON:
+    if output is OutputFormat.JSON:
         for difference in differences:
             click.echo(diffs.json_line(difference))
     elif differences:
@@ -78,7 +78,7 @@ def of_document(
 
 
 def of_collection(
-    history: Reader, namespace: str, at: tuple[Any, Any], form: OutputFormat, zone: tzinfo | None
+    history: Reader, namespace: str, at: tuple[Any, Any], output: OutputFormat, zone: tzinfo | None
 ) -> None:
     """Print what is different between two points in time of a collection.
 
@@ -87,8 +87,8 @@ def of_collection(
     """
     before, after = (history.collection(namespace, point) for point in at)
     later = max(before, after, key=lambda collection: collection.position)
-    _prepare(form)
-    show, counts = _PRINTERS[form](), Counter[str]()
+    _prepare(output)
+    show, counts = _PRINTERS[output](), Counter[str]()
     for changed in history.collection_diff(namespace, *at):
         kind = _kind(changed)
         counts[kind] += 1
@@ -119,8 +119,8 @@ def _kind(changed: Changed) -> str:
     return "removed" if changed.after is None else "changed"
 
 
-def _prepare(form: OutputFormat) -> None:
-    if form is OutputFormat.TEXT:
+def _prepare(output: OutputFormat) -> None:
+    if output is OutputFormat.TEXT:
         session.survive_any_character()
     else:
         session.speak_utf8()
