@@ -7,10 +7,12 @@ program, reads elsewhere, or computes.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any
 
+import bson
 from bson.regex import Regex
 
 from change_history.http import wire
@@ -75,6 +77,9 @@ def of_mongodb(text: str) -> dict[str, Any]:
     read = json.loads(text, object_hook=_whole_regex)
     if not isinstance(read, dict):
         raise ValueError("it is no document")  # noqa: TRY004 - what every parameter raises
+    if read.keys() == {"$bson"} and isinstance(read["$bson"], str):
+        # What is read below keeps text that is no UTF-8; a filter of the server must not hold any.
+        bson.decode(base64.b64decode(read["$bson"], validate=True))
     found = wire.value_from(read)
     if not isinstance(found, dict):
         raise ValueError("it is no document")  # noqa: TRY004 - likewise
