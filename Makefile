@@ -69,7 +69,7 @@ $(VENV)/.made:
 	@$(PIP) install 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx change_history/seals/*.pyx) $(VENV)/.made
+$(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard watcher/events/*.pyx watcher/events/*.pxd change_history/bson/*.pyx change_history/seals/*.pyx watcher/words/*.pyx) $(VENV)/.made
 	@echo "installing mongo-change-watcher into $(VENV)" >&2
 	@$(PIP) install --editable '.[embedded,web]'
 	@$(BIN)/python -c 'import sys; from watcher.events import fast_path; sys.exit(not fast_path.COMPILED)' || { \
