@@ -102,6 +102,7 @@ def _stretches(
 ) -> Iterator[Stretch]:
     """All of an incarnation, newest first, without a space between two."""
     reached = incarnation.until.cluster_time
+    oldest_told = b""  # the entry at that time after which everything is told
     expired: ClusterTime | None = None
     for fields in _snapshots(database, incarnation, document_id, ClusterTime.from_id(last)):
         told = changed_since(fields)
@@ -110,13 +111,15 @@ def _stretches(
         if expired is None:  # a base of what has expired is an entry that no snapshot tells
             said = horizon(database, incarnation.namespace)
             expired = said.time if said is not None else BEGINNING_OF_TIME
-        since, until = ClusterTime.from_id(told[0]), min(ClusterTime.from_id(identity(fields)), reached)
-        if since <= expired or since < incarnation.since or since >= until:
+        since, entry = ClusterTime.from_id(told[0]), identity(fields)
+        if since <= expired or since < incarnation.since or since > reached:
             continue
-        if until < reached:
+        until = min(ClusterTime.from_id(entry), reached)
+        # Of a transaction, all entries have one cluster time, and a snapshot may be missing between two of them.
+        if until < reached or (ClusterTime.from_id(entry) == reached and entry != oldest_told):
             yield Stretch(until, reached, None)
         yield Stretch(since, until, told[1])
-        reached = since
+        reached, oldest_told = since, told[0]
     yield Stretch(incarnation.since, reached, None)
 
 

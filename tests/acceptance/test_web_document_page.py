@@ -109,7 +109,7 @@ def test_who_set_a_value_does_not_cover_the_other_values(told: Told, reader: Rea
         assert reader.find("#card").is_displayed()
         assert reader.driver.execute_script(covered) == 0, width
         reader.type(ESCAPE)
-        assert not reader.find("#card").is_displayed()
+        eventually(lambda: not reader.find("#card").is_displayed(), "the card goes", 60)
 
 
 def test_every_version_is_what_history_says_by_arrow_keys(told: Told, reader: Reader) -> None:

@@ -114,6 +114,30 @@ def test_with_what_snapshots_tell_it_names_the_same_events(
     assert sum(agree(history, namespace, at) for at in [-1, *dice.sample(range(1, LONG), 6)]) > 4
 
 
+def test_what_a_transaction_sets_between_two_snapshots_is_not_passed_over(
+    recording: Recording, database: Database[Any], client: MongoClient[Any]
+) -> None:
+    """All its entries have one cluster time, so the stretches before and behind them meet there."""
+    database.a.insert_one(document())
+    for number in range(2 * SPACING):
+        database.a.update_one({"_id": 1}, {"$set": {"often0": number}})
+    with client.start_session() as session, session.start_transaction():
+        for number in range(4 * SPACING):
+            field = f"never.n{number % 40}" if SPACING < number < 3 * SPACING else "often1"
+            database.a.update_one({"_id": 1}, {"$set": {field: str(number)}}, session=session)
+    for number in range(3 * SPACING):
+        database.a.update_one({"_id": 1}, {"$set": {"often2": number}})
+    recording.catch_up()
+    namespace = f"{database.name}.a"
+    fill(recording.history, namespace, 1)
+    snapshots = stored(recording.history)
+    within = [one for one in snapshots if one.since and ClusterTime.from_id(one.since) == ClusterTime.from_id(one.id)]
+    assert within
+    for number in range(len(within) + 1):
+        assert agree(History(client, recording.history.name), namespace)
+        recording.history[SNAPSHOTS].delete_many({"_id": {"$in": [Binary(one.id) for one in within[: number + 1]]}})
+
+
 def test_what_no_snapshot_tells_to_have_changed_is_not_read(
     recording: Recording, database: Database[Any], client: MongoClient[Any]
 ) -> None:

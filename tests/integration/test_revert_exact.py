@@ -110,9 +110,9 @@ def _put_back_all(
 def _told(database: Database[Any], history: History, name: str) -> None:
     """History tells what the server has, now too."""
     namespace = f"{database.name}.{name}"
-    told = {bytes(to_raw(one.document_id)[1]): one.data for one in history.collection(namespace).documents()}
+    told = {to_raw(one.document_id): one.data for one in history.collection(namespace).documents()}
     there = database.get_collection(name, codec_options=RAW).find()
-    assert told == {raw.fields(data)[b"_id"][1]: data for data in (bytes(one.raw) for one in there)}
+    assert told == {raw.fields(data)[b"_id"]: data for data in (bytes(one.raw) for one in there)}
 
 
 STRANGE = {

@@ -116,14 +116,14 @@ def test_an_entry_that_enters_while_a_snapshot_is_made_is_not_missed(
     on_their_way = [late]
 
     def reconstructed(*arguments: Any, **options: Any) -> Any:
-        found = document.reconstruct_one(*arguments, **options)
+        found = document.reconstruct_from(*arguments, **options)
         for entry in on_their_way:
             recording.put(entry)
             snapshots.forget(recording.history, [entry])
         on_their_way.clear()
         return found
 
-    monkeypatch.setattr(snapshot_maker, "reconstruct_one", reconstructed)
+    monkeypatch.setattr(snapshot_maker, "reconstruct_from", reconstructed)
     fill(recording.history, namespace, 1)
 
     assert not on_their_way
