@@ -116,7 +116,7 @@ export function documentPage({ times, copying, fetched }) {
     card.hidden = true;
     leave = () => {};
     if (!state) return;
-    let known = null, asking = null, shown = null, kept = null, waiting = 0;
+    let known = null, asking = null, shown = null, kept = null, dismissed = null, waiting = 0;
     const leaves = () => [...state.querySelectorAll(".leaf:not(.del)")];
 
     async function load() {
@@ -188,28 +188,32 @@ export function documentPage({ times, copying, fetched }) {
 
     /** Show nothing; what nobody waits for any more is not read on. */
     function hide() {
+      clearTimeout(waiting);
       shown?.classList.remove("shown");
       shown = kept = null;
       card.hidden = true;
       asking?.aborting.abort();
       asking = null;
     }
-    leave = hide;
+    // The pointer still rests on the leaf: the browser tells of it again when the page changes below it.
+    leave = () => { dismissed = shown; hide(); };
 
     const all = leaves();
     all.forEach((leaf, index) => leaf.setAttribute("tabindex", index ? "-1" : "0"));
     state.addEventListener("pointerover", (event) => {
       const leaf = event.target.closest(".leaf:not(.del)");
       clearTimeout(waiting);
-      if (leaf && !kept && event.pointerType !== "touch") waiting = setTimeout(() => show(leaf), 120);
+      if (leaf !== dismissed) dismissed = null;
+      if (leaf && leaf !== dismissed && !kept && event.pointerType !== "touch") waiting = setTimeout(() => show(leaf), 120);
     });
     state.addEventListener("pointerleave", (event) => {
       clearTimeout(waiting);
+      dismissed = null;
       if (!card.contains(event.relatedTarget) && !state.contains(document.activeElement)) waiting = setTimeout(() => { if (!card.matches(":hover")) hide(); }, 250);
     });
     state.addEventListener("click", (event) => {
       const leaf = event.target.closest(".leaf:not(.del)");
-      if (leaf && !event.target.closest("a")) { leaf.focus(); kept = leaf; show(leaf); }
+      if (leaf && !event.target.closest("a")) { leaf.focus(); kept = leaf; dismissed = null; show(leaf); }
     });
     card.onpointerleave = () => { if (!state.contains(document.activeElement)) hide(); };
     state.addEventListener("focusin", (event) => {
