@@ -12,7 +12,7 @@ from bson import json_util
 from change_history.seals.store import Store
 from change_history.seals.verification import verify
 from tests.support.daemon import eventually, watcher
-from tests.support.sealing import Original, tampered
+from tests.support.sealing import Original, sealed_again, tampered
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -46,12 +46,6 @@ def written(database: Database[Any]) -> Iterator[None]:
         thread.join()
 
 
-def seals(daemon: Daemon, more: int = 2) -> None:
-    """Wait for so many more seals."""
-    last = Store(daemon.database).last_number()
-    eventually(lambda: Store(daemon.database).last_number() >= last + more, f"more seals\n{daemon.log()}")
-
-
 def streams(daemon: Daemon) -> dict[str, str]:
     """Up to where each stream is covered by the last seal."""
     last = Store(daemon.database).last()
@@ -76,7 +70,7 @@ def test_a_daemon_that_is_killed_again_and_again_leaves_nothing_unsealed(
     with written(database):
         for _ in range(3):
             daemon.start().ready()
-            seals(daemon)
+            sealed_again(daemon)
             assert verify(daemon.database).findings == []
             daemon.kill()
             assert verify(daemon.database).findings == []
@@ -84,7 +78,7 @@ def test_a_daemon_that_is_killed_again_and_again_leaves_nothing_unsealed(
         erased = watcher(daemon, "erase", f"{database.name}.a", "3", "--yes")
         assert erased.returncode == exit_codes.OK, erased.stderr
         assert verify(daemon.database).findings == []
-        seals(daemon)
+        sealed_again(daemon)
     assert daemon.stop() == exit_codes.OK
     assert watcher(daemon, "seal").returncode == exit_codes.OK
     report = verify(daemon.database)

@@ -21,6 +21,7 @@ from change_history.seals.verification import verify
 from change_history.stored.names import HISTORY, SEALS
 from tests.chaos.cluster import Cluster
 from tests.support.daemon import Daemon, eventually, watcher
+from tests.support.sealing import sealed_again
 from watcher.cli import exit_codes
 from watcher.clients import APP_NAME
 
@@ -57,12 +58,6 @@ def written(cluster: Cluster) -> Iterator[None]:
     finally:
         end.set()
         thread.join()
-
-
-def sealed_again(daemon: Daemon, more: int = 2) -> None:
-    """Wait for so many more seals."""
-    last = Store(daemon.database).last_number()
-    eventually(lambda: Store(daemon.database).last_number() >= last + more, f"more seals\n{daemon.log()}")
 
 
 def cut_off_amid_a_seal(cluster: Cluster) -> int:

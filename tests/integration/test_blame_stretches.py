@@ -14,7 +14,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct.snapshot_maker import SPACING, Snapshots
 from change_history.reconstruct.state import Reconstruction
 from change_history.stored.names import HISTORY, SNAPSHOTS
-from tests.support.recording import Recording, fill, make_index, stored
+from tests.support.recording import Recording, fill, stored, with_snapshots
 from watcher.retention.claim import Claim
 from watcher.retention.expiry import Expiry, Pace
 
@@ -31,9 +31,7 @@ LONG = 12 * SPACING
 @pytest.fixture
 def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
     """A history of the test's own database, and room for snapshots."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    with Recording(client, database.name) as found:
-        make_index(found.history)
+    with with_snapshots(client, database.name, Recording) as found:
         yield found
 
 

@@ -18,7 +18,7 @@ from change_history.reconstruct.snapshot_maker import SPACING
 from change_history.stored.order import END, identity, position_of
 from change_history.stored.reading import RAW
 from tests.support.generated.documents import every_type
-from tests.support.recording import Recording, check, fill, folded, make_index, stored
+from tests.support.recording import Recording, check, fill, folded, stored, with_snapshots
 from watcher.gaps import gap
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ FIVE = 5 * SPACING
 @pytest.fixture
 def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
     """A history of the test's own database, and room for snapshots."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    with Recording(client, database.name) as found:
-        make_index(found.history)
+    with with_snapshots(client, database.name, Recording) as found:
         yield found
 
 

@@ -17,7 +17,7 @@ from change_history.reconstruct.lineage import lineage_of
 from change_history.reconstruct.snapshot_maker import SPACING, SnapshotMaker
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, REJECTED
 from change_history.stored.order import END, before
-from tests.support.recording import Recording, check, fill, make_index, stored
+from tests.support.recording import Recording, check, fill, stored, with_snapshots
 from watcher.events import record
 from watcher.gaps.rejected import RejectedEvents
 
@@ -43,9 +43,7 @@ class Remembering(Recording):
 @pytest.fixture
 def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Remembering]:
     """A history of the test's own database, and room for snapshots."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    with Remembering(client, database.name) as found:
-        make_index(found.history)
+    with with_snapshots(client, database.name, Remembering) as found:
         yield found
 
 

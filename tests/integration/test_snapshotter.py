@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from change_history.reconstruct.snapshot_maker import SPACING
 from tests.support.daemon import PATIENCE_S, eventually
 from tests.support.handmade_events import an_event
-from tests.support.recording import Recording, check, make_index, stored
+from tests.support.recording import Recording, check, stored, with_snapshots
 from watcher import snapshotter as module
 from watcher.events import record
 from watcher.snapshotter import Snapshotter, is_candidate
@@ -30,9 +30,7 @@ MANY = 20 * SPACING
 @pytest.fixture
 def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Recording]:
     """A history of the test's own database, and room for snapshots."""
-    database.create_collection("a", changeStreamPreAndPostImages={"enabled": True})
-    with Recording(client, database.name) as found:
-        make_index(found.history)
+    with with_snapshots(client, database.name, Recording) as found:
         yield found
 
 

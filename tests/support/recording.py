@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from bson.raw_bson import RawBSONDocument
 
@@ -24,6 +25,8 @@ from watcher.stream.writer import Writer
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pymongo import MongoClient
     from pymongo.database import Database
 
@@ -104,6 +107,18 @@ def _is_mark(event: bytes, number: int | None = None) -> bool:
     if found.get("ns", {}).get("coll") != MARKER:
         return False
     return number is None or found.get("documentKey", {}).get("_id") == number
+
+
+RecordingT = TypeVar("RecordingT", bound=Recording)
+
+
+@contextmanager
+def with_snapshots(client: MongoClient[Any], database: str, kind: type[RecordingT]) -> Iterator[RecordingT]:
+    """A history of a test's own database, whose collection `a` has pre-images, with room for snapshots."""
+    client[database].create_collection("a", changeStreamPreAndPostImages={"enabled": True})
+    with kind(client, database) as found:
+        make_index(found.history)
+        yield found
 
 
 def make_index(history: Database[Any]) -> None:

@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.seals.seal import Key
+from change_history.seals.store import Store
 from change_history.stored.names import CHECKPOINTS
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
+from tests.support.daemon import eventually
 from tests.support.recording import Recording
 from watcher.sealing.sealer import Sealer, Terms
 from watcher.stream.writer import Writer
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.seals.seal import Sealed
+    from tests.support.daemon import Daemon
     from watcher.sealing.outlet import Outlet
 
 
@@ -127,3 +130,9 @@ def tampered(original: Original) -> Iterator[None]:
         yield
     finally:
         original.restore()
+
+
+def sealed_again(daemon: Daemon, more: int = 2) -> None:
+    """Wait for so many more seals."""
+    last = Store(daemon.database).last_number()
+    eventually(lambda: Store(daemon.database).last_number() >= last + more, f"more seals\n{daemon.log()}")
