@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -296,9 +297,12 @@ class Expiry:
             self._note(amendments.Kind.EXPIRED, ids)
             for start in range(0, len(ids), _SLICE):
                 some = [Binary(each) for each in ids[start : start + _SLICE]]
-                self._soon.delete_many({"_id": {"$in": some}})
+                self._claim.together(partial(self._gone, some))
                 self._pace.done(len(some))
         return len(ids)
+
+    def _gone(self, ids: list[Binary], session: ClientSession | None) -> None:
+        self._soon.delete_many({"_id": {"$in": ids}}, session=session)
 
     def _note(self, kind: amendments.Kind, ids: list[bytes]) -> None:
         """Leave word of what is done to entries, where anything is sealed: else nobody would ever take it away."""
