@@ -68,7 +68,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--quick", action="store_true", help="small counts, to see that it works; no result")
     arguments.add_argument("--only", action="append", choices=PARTS, help="only this part; may be repeated")
     arguments.add_argument("--events", type=int, help="small updates to catch up with")
-    arguments.add_argument("--repetitions", type=int, default=3, help="of the main lines of throughput")
+    arguments.add_argument("--repetitions", type=int, default=3, help="of the peers that ratios are of")
     arguments.add_argument("--without-debezium", action="store_true", help="neither install nor run it")
     arguments.add_argument("--without-earlier", action="store_true", help="neither make nor run the earlier build")
     arguments.add_argument("--seed", type=int, default=random.randrange(10**6), help="draws the random shapes")

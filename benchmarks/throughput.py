@@ -85,11 +85,11 @@ class Throughput:
         Args:
             events: of each kind.
             seed: draws the random shapes.
-            repetitions: of writes to orders; the others are done once.
+            repetitions: of the peers that the ratios are of; the others are run once.
         """
         for workload in workloads.all_kinds(events, seed):
             try:
-                self._contest(workload, repetitions if workload.make is not None else 1)
+                self._contest(workload, repetitions)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - one kind must not cost all the others
                 print(f"{PART}: {workload.name}: failed: {error!r}", file=sys.stderr, flush=True)
 
