@@ -91,12 +91,13 @@ def _compile(root: Path, scratch: Path, say: Callable[[str], None]) -> list[Path
     for name, macro in SINGLE.items():
         made_from[name] = (macro, f'"{blake2b(_source(root, name).read_bytes(), digest_size=16).hexdigest()}"')
     extensions = [Extension(name, [str(_source(root, name))], define_macros=[made_from[name]]) for name in made_from]
-    modules = cythonize(extensions, include_path=[str(root)], build_dir=str(scratch))
+    modules = cythonize(extensions, include_path=[str(root)], build_dir=str(scratch), nthreads=os.cpu_count() or 1)
     if os.environ.get("CC") is None and not any(map(shutil.which, COMPILERS)):
         say(f"there is no C compiler: fetching one for this build, the package {ZIG}")
         return _compile_with_zig(modules, headers, scratch)
     command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")
     command.build_lib = command.build_temp = str(scratch)
+    command.parallel = True  # a thread for each processor
     command.ensure_finalized()
     command.run()
     return [scratch / str(command.get_ext_filename(module.name)) for module in modules]
