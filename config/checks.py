@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from change_history.partition import Partition
-from change_history.redaction import Rule
+from change_history.redaction_rules import Rule
 from config import ages, uri
 
 _MAX_DATABASE_BYTES = 63

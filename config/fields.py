@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from change_history.partition import Partition
-from change_history.redaction import Rule
+from change_history.redaction_rules import Rule
 from config import ages, checks
 
 

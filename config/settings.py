@@ -52,7 +52,7 @@ class OnGap(StrEnum):
 
     RECONCILE = "reconcile"  # record the gap, then bring history level with the documents
     RECORD = "record"  # record the gap and go on
-    STOP = "stop"  # record the gap and stop
+    STOP = "stop"  # end with exit code 6; the gap is recorded once somebody has decided
 
 
 class Snapshots(StrEnum):

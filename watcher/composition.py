@@ -37,7 +37,7 @@ from watcher.leadership.takeover import LedError
 from watcher.operations import granted
 from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Layout, Repartition
-from watcher.redactions import Redactions, Rules
+from watcher.redaction_changes import Redactions, Rules
 from watcher.retention.expiry import Pace
 from watcher.retention.keeper import Keeper
 from watcher.retry import Retry

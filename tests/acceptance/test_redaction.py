@@ -15,7 +15,7 @@ from pymongo import MongoClient, ReplaceOne
 from pymongo.errors import OperationFailure
 
 from change_history.bson import raw, redacted
-from change_history.redaction import Paths, Rule
+from change_history.redaction_rules import Paths, Rule
 from change_history.stored.reading import RAW
 from tests.support import oracle
 from tests.support.backfill import backfilled, told

@@ -13,7 +13,7 @@ from change_history.bson.redacted import without_mark
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct.snapshot_maker import SnapshotMaker, every_state
 from change_history.reconstruct.snapshots import TIMELINE_NAME, Snapshot, read
-from change_history.redaction import Rule
+from change_history.redaction_rules import Rule
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.reading import RAW
 from models import HistoryModel, SnapshotModel

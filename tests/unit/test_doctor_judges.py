@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bson import Timestamp
 
-from change_history.redaction import Rule as Redaction
+from change_history.redaction_rules import Rule as Redaction
 from change_history.seals.seal import Seal, Sealed
 from config.ages import Rule as Retention
 from config.ages import seconds

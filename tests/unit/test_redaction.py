@@ -16,7 +16,7 @@ from change_history.bson import raw, redacted
 from change_history.bson.redacted import DROPPED, How
 from change_history.bson.values import document_to_python, to_raw
 from change_history.reconstruct import fold
-from change_history.redaction import Paths, Rule, fingerprint, like_a_path
+from change_history.redaction_rules import Paths, Rule, fingerprint, like_a_path
 from change_history.stored.changes import Change
 from tests.support.generated.events import Events
 from tests.support.handmade_events import an_event

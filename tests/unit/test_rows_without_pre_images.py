@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
-from change_history.redaction import Rule
+from change_history.redaction_rules import Rule
 from tests.support.generated.events import Events
 from tests.support.handmade_events import TOKEN, an_event
 from watcher.events import event, fast_path, record

@@ -11,7 +11,7 @@ from bson import Decimal128, Int64, ObjectId
 
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import document_to_python
-from change_history.redaction import Rule
+from change_history.redaction_rules import Rule
 from tests.support.actors import NoHistory
 from tests.support.handmade_events import an_event
 from watcher.events import fast_path, record

@@ -15,7 +15,7 @@ from watcher.targets.namespaces import meant_for_redaction, problem_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from change_history.redaction import Rule as Redaction
+    from change_history.redaction_rules import Rule as Redaction
     from config.ages import Rule as Retention
     from watcher.doctor.finding import Finding
     from watcher.doctor.subject import Subject

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.redacted import ERASED
-from change_history.redaction import Paths, Rule
+from change_history.redaction_rules import Paths, Rule
 from change_history.stored.changes import Change, decode, encode
 
 if TYPE_CHECKING:

@@ -481,7 +481,7 @@ cdef class Withholding:
     """The rules of one namespace. What they make is that of `watcher.events.redaction.Redactor`.
 
     Args:
-        parts: what is expected at each position, as `change_history.redaction.Paths` has it, in UTF-8: the part, its kind
+        parts: what is expected at each position, as `change_history.redaction_rules.Paths` has it, in UTF-8: the part, its kind
             (`literal`, `glob`, `any depth`), or how a rule at its end withholds; then the positions that come with it.
         start: the positions at which the rules begin.
         head: of the payload of a hashed value: what stands before the digest.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from change_history.bson import raw, redacted
-from change_history.redaction import ANY_DEPTH, is_glob
+from change_history.redaction_rules import ANY_DEPTH, is_glob
 from watcher.events import record
 from watcher.events._sources import digest
 from watcher.events.event import Event, parse
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from change_history.bson.raw import Value
-    from change_history.redaction import Paths, Rule
+    from change_history.redaction_rules import Paths, Rule
     from watcher.events._fast_path import Usual, Withholding
     from watcher.events.documents import Documents
     from watcher.events.event import Key

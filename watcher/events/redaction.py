@@ -21,7 +21,7 @@ from change_history.bson.image import Image, RepeatedKeyError
 from change_history.bson.paths import read_dotted
 from change_history.bson.redacted import DROPPED, How
 from change_history.reconstruct import fold
-from change_history.redaction import Paths
+from change_history.redaction_rules import Paths
 from change_history.stored import changes
 from change_history.stored.changes import Change
 from watcher.events import event, update
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
-    from change_history.redaction import Rule
+    from change_history.redaction_rules import Rule
 
 _ID = b"_id"
 _BEFORE, _AFTER = b"fullDocumentBeforeChange", b"fullDocument"

@@ -1,1 +1,1 @@
-"""Health over HTTP; later the read API and pages."""
+"""Whether the daemon is well: what it has done, a judgement of it, and both over HTTP."""

@@ -12,7 +12,7 @@ import structlog
 from pymongo.errors import OperationFailure
 
 from change_history import globs
-from change_history.redaction import like_a_path
+from change_history.redaction_rules import like_a_path
 from watcher.errors import FatalError, Verdict, classify
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pymongo import MongoClient
 
-    from change_history.redaction import Rule
+    from change_history.redaction_rules import Rule
     from watcher.targets.scope import Scope
 
 COLLECTION, VIEW, TIME_SERIES = "collection", "view", "timeseries"

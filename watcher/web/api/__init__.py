@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from watcher.web.api import answers, collections, cursors, documents, events, following, openapi, operations, parameters
+from watcher.web.api import collections, cursors, documents, events, following, openapi, parameters, recording
 from watcher.web.api.endpoint import Asked, Endpoint
+from watcher.web.api.representation import NDJSON, lines, page, representation_of, respond, streamed, whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _ROOT = "/api/v1"
 
-ENDPOINTS = (*collections.ENDPOINTS, *documents.ENDPOINTS, *events.ENDPOINTS, *operations.ENDPOINTS)
+ENDPOINTS = (*collections.ENDPOINTS, *documents.ENDPOINTS, *events.ENDPOINTS, *recording.ENDPOINTS)
 
 
 def routes() -> list[Route]:
@@ -57,34 +58,32 @@ def _typed(endpoint: Endpoint) -> str:
 
 def _answering(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        representation = answers.representation_of(request, lists=endpoint.lists)
+        representation = representation_of(request, lists=endpoint.lists)
         given = parameters.read(request, endpoint.all_parameters)
         asked = Asked(given, cursors.check_of(request.scope["path"], request.query_params.multi_items()))
         asker: Asker = request.app.state.asker
-        if representation.media_type == answers.NDJSON:
+        if representation.media_type == NDJSON:
 
             def items(history: VisibleHistory) -> Iterator[bytes]:
                 found = endpoint.work(history, asked)
-                return answers.lines(islice(found, given.get("limit")), representation)
+                return lines(islice(found, given.get("limit")), representation)
 
-            return await answers.streamed(request, asker.stream(request, items), representation)
+            return await streamed(request, asker.stream(request, items), representation)
 
         def write(history: VisibleHistory) -> bytes:
             found: Any = endpoint.work(history, asked)
             if endpoint.lists:
-                return answers.page(found, representation, given.get("limit", 100), asker.limits.bytes)
-            return answers.whole(found, representation)
+                return page(found, representation, given.get("limit", 100), asker.limits.bytes)
+            return whole(found, representation)
 
         key = (request.state.visitor, representation, request.scope["path"], request.scope["query_string"])
-        return answers.respond(
-            request, await asker.ask_together(request, key, write, slow=endpoint.slow), representation
-        )
+        return respond(request, await asker.ask_together(request, key, write, slow=endpoint.slow), representation)
 
     return answer
 
 
 async def _description(request: Request) -> Response:
-    representation = answers.representation_of(request, lists=False)
+    representation = representation_of(request, lists=False)
     parameters.read(request, ())
     said = openapi.description(ENDPOINTS, following.PARAMETERS, request.scope.get("root_path", ""))
-    return answers.respond(request, json.dumps(said).encode(), representation)
+    return respond(request, json.dumps(said).encode(), representation)

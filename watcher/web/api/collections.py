@@ -10,9 +10,9 @@ from change_history.http import wire
 from watcher.web import problems
 from watcher.web.api import cursors, filters
 from watcher.web.api import parameters as p
-from watcher.web.api.answers import Item
 from watcher.web.api.endpoint import Endpoint, from_cursor, key_after
 from watcher.web.api.events import NARROWING, listed, selection
+from watcher.web.api.representation import Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from watcher.web.api.events import NARROWING, listed, selection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from watcher.web.api.answers import Item
     from watcher.web.api.endpoint import Asked
+    from watcher.web.api.representation import Item
     from watcher.web.visible import VisibleHistory
 
 

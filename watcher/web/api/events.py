@@ -11,8 +11,8 @@ from change_history.http import wire
 from change_history.query.selection import Selection
 from watcher.web.api import cursors
 from watcher.web.api import parameters as p
-from watcher.web.api.answers import Item
 from watcher.web.api.endpoint import Endpoint
+from watcher.web.api.representation import Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

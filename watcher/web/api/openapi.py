@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from watcher.web import problems
-from watcher.web.api.answers import JSON, NDJSON
+from watcher.web.api.representation import JSON, NDJSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ from change_history.http import wire
 from change_history.query import gaps as stored_gaps
 from watcher.web.api import cursors
 from watcher.web.api import parameters as p
-from watcher.web.api.answers import Item
 from watcher.web.api.endpoint import Endpoint, from_cursor, key_after
+from watcher.web.api.representation import Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from pymongo import WriteConcern
 from pymongo.errors import OperationFailure
 
 from change_history.bson.values import CODEC
-from change_history.redaction import Rule, fingerprint
+from change_history.redaction_rules import Rule, fingerprint
 from change_history.stored.amendments import Kind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
 from change_history.stored.operations import REDACTION
