@@ -130,6 +130,11 @@ class Reader(History):
         stored = self._collection.find_one({"_id": Binary(event_id)})
         return to_event(whole(self._database, stored)) if stored is not None else None
 
+    def events(self, event_ids: Iterable[bytes]) -> dict[bytes, Event]:
+        """Events by their whole ids, with all their values; those that are not there are missing."""
+        found = self._collection.find({"_id": {"$in": [Binary(each) for each in event_ids]}})
+        return {bytes(stored["_id"]): to_event(whole(self._database, stored)) for stored in found}
+
     def transactions_named(self, name: Name, namespaces: Iterable[str]) -> list[Transaction]:
         """Transactions of a name that have events in some namespaces; two of them, if there are more."""
         return transactions.among(self._collection, name, namespaces)

@@ -19,12 +19,12 @@ from change_history.stored.names import BASELINES, ERASURES, HISTORY, IMPORTED, 
 from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 from tests.support.daemon import FULL_SIZE
+from tests.support.erasing import MARK, asked, erase, holding, recorded, recorded_only
 from tests.support.recording import Recording, fill, make_index
 from tests.support.recording import stored as stored_snapshots
 from watcher.erasure.active import LASTS_S, Active, Erasing
-from watcher.erasure.intervals import intervals_of
 from watcher.erasure.matching import ever_matched
-from watcher.erasure.requests import DONE, ENDED, STANDING, WORKING, Erasure, Erasures
+from watcher.erasure.requests import DONE, ENDED, STANDING, WORKING, Erasures
 from watcher.erasure.values import Trail
 from watcher.erasure.work import Work
 from watcher.stream.batch import Entry, Position, Recorded, Rejected
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from watcher.erasure.work import Outcome
 
-MARK = "m4rk"
 PEOPLE = 3000 if FULL_SIZE else 150
 _IMAGES: dict[str, Any] = {"changeStreamPreAndPostImages": {"enabled": True}}
 
@@ -52,48 +50,6 @@ def recording(client: MongoClient[Any], database: Database[Any]) -> Iterator[Rec
     with Recording(client, database.name) as found:
         make_index(found.history)
         yield found
-
-
-def asked(
-    history: Database[Any],
-    namespace: str,
-    documents: Iterable[Any] = (),
-    *,
-    values: Iterable[Any] = (),
-    fields: Iterable[str] = (),
-    trail: Trail = Trail.FIELDS,
-) -> Erasure:
-    """An erasure that is written down."""
-    return Erasures(history).begin(
-        namespace,
-        list(map(to_raw, documents)),
-        list(map(to_raw, values)),
-        names=[place.namespace for place in intervals_of(history, namespace)] if namespace else [],
-        fields=fields,
-        trail=trail,
-        by="test",
-        reason="asked for",
-    )
-
-
-def erase(history: Database[Any], namespace: str, documents: Iterable[Any] = (), **more: Any) -> Outcome:
-    """Erase, to the end."""
-    erasure = asked(history, namespace, documents, **more)
-    erasures = Erasures(history)
-    outcome = Work(history, erasure, erasures.key()).run()
-    erasures.finish(erasure, dict(outcome.counts))
-    return outcome
-
-
-def holding(history: Database[Any], *marks: str) -> list[tuple[str, Any]]:
-    """Where a mark stands in the history database, byte by byte."""
-    found = []
-    for name in history.list_collection_names(filter={"type": "collection"}):
-        for stored in history.get_collection(name, codec_options=RAW).find():
-            data = bytes(stored.raw)
-            if any(mark.encode() in data for mark in marks):
-                found.append((name, data))
-    return found
 
 
 def states(history: Reader, namespace: str, ids: Iterable[Any]) -> dict[Any, Any]:
@@ -316,7 +272,7 @@ def test_killed_in_the_middle_it_goes_on(database: Database[Any], recording: Rec
     database["users"].insert_many([{"_id": n, "name": f"{MARK}{n}"} for n in range(1200)])
     recording.catch_up()
     history, namespace = recording.history, f"{database.name}.users"
-    erasure = asked(history, namespace, range(1200), values=[MARK])
+    erasure = asked(history, namespace, range(20), values=[MARK])
 
     class KilledError(Exception):
         pass
@@ -338,7 +294,7 @@ def test_killed_in_the_middle_it_goes_on(database: Database[Any], recording: Rec
         STANDING,
         (),
         "asked for",
-        1200,
+        20,
     )
 
 
@@ -391,19 +347,6 @@ def test_what_arrives_later_is_erased_too_until_the_end(database: Database[Any],
 
 
 _NOWHERE = Position(b"", position_of(raw.fields(to_raw({"_id": Binary(bytes(16))})[1])).cluster_time)
-
-
-def recorded(documents: list[bytes]) -> Recorded:
-    """A batch."""
-    return Recorded([Entry(each, b"event") for each in documents], [], _NOWHERE)
-
-
-def recorded_only(recording: Recording) -> list[bytes]:
-    """What has happened since, removed from history again."""
-    found = recording.catch_up()
-    for each in found:
-        recording.history[HISTORY].delete_one({"_id": Binary(raw.fields(each)[b"_id"][1][5:])})
-    return found
 
 
 class Slow:

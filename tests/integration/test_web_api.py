@@ -24,7 +24,7 @@ from change_history.http import wire
 from tests.support.daemon import eventually
 from tests.support.recording import Recording
 from tests.support.servers import free_port
-from tests.support.web import Served, path_of
+from tests.support.web import Follower, Served, path_of
 from watcher.clients import APP_NAME
 from watcher.embedded.mongod import Mongod
 from watcher.web import problems, server
@@ -308,33 +308,6 @@ def test_what_is_recorded_comes_to_those_who_follow(world: World, client: MongoC
     found = [elsewhere.next()[1]["changes"][0]["new_value"] for _ in range(2)]
     elsewhere.close()
     assert found == ["refunded", "archived"]  # of another server: from that event on
-
-
-class Follower:
-    """A client of server-sent events."""
-
-    def __init__(self, served: Served, query: str, **headers: str) -> None:
-        self._connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._connection.request("GET", f"/api/v1/follow{query}", headers=named)
-        self._reply = self._connection.getresponse()
-        assert self._reply.status == 200
-        assert self._reply.readline() == b"retry: 2000\n"
-
-    def next(self) -> tuple[str, Any, str]:
-        """The next event."""
-        said: dict[str, str] = {}
-        while True:
-            line = self._reply.readline().decode().rstrip("\n")
-            if line:
-                name, _, text = line.partition(": ")
-                said[name] = text
-            elif "data" in said:
-                return said["event"], json.loads(said["data"]), said["id"]
-
-    def close(self) -> None:
-        """Go away."""
-        self._connection.close()
 
 
 STUCK = {"failCommands": ["aggregate"], "blockConnection": True, "blockTimeMS": 30_000, "appName": APP_NAME}

@@ -98,6 +98,33 @@ class Served:
         self.process.wait(30)
 
 
+class Follower:
+    """A client of server-sent events."""
+
+    def __init__(self, served: Served, query: str, **headers: str) -> None:
+        self._connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._connection.request("GET", f"/api/v1/follow{query}", headers=named)
+        self._reply = self._connection.getresponse()
+        assert self._reply.status == 200
+        assert self._reply.readline() == b"retry: 2000\n"
+
+    def next(self) -> tuple[str, Any, str]:
+        """The next event."""
+        said: dict[str, str] = {}
+        while True:
+            line = self._reply.readline().decode().rstrip("\n")
+            if line:
+                name, _, text = line.partition(": ")
+                said[name] = text
+            elif "data" in said:
+                return said["event"], json.loads(said["data"]), said["id"]
+
+    def close(self) -> None:
+        """Go away."""
+        self._connection.close()
+
+
 def path_of(*parts: str) -> str:
     """A path of parts, whatever is in them."""
     return "/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in parts)

@@ -3,6 +3,7 @@
 The hub follows in one thread, and hands each event to those whom it concerns; it is written as JSON once. It remembers
 the last ones, so a client that comes back (`Last-Event-ID`) goes on where it was, with nothing missed and nothing
 twice. What the hub does not remember is read from history, from that event's time on; there an event may come twice.
+What waited, or is remembered, is read anew before it is sent: it may have been erased since, or have expired.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,6 +54,9 @@ _REMEMBERED = 2000
 _REMEMBERED_BYTES = 32 * 1024 * 1024
 _WAITING = 2000
 """So many events may wait for one slow follower; then it is let go, and comes back."""
+_FRESH_S = 1.0
+"""So long after it came an event is sent as it came."""
+_READ_AT_ONCE = 100
 _HEARTBEAT_S = 15.0
 _AGAIN_S = 1.0
 _RETRY_MS = 2000
@@ -81,6 +87,7 @@ class Sent(NamedTuple):
     Attributes:
         size: of its history document, in bytes.
         completed: it was handed out before, and now it is known who did it.
+        came_at: when, by the monotonic clock, in seconds.
         told: what is sent of it, by whether values are canonical; written when first needed.
     """
 
@@ -88,6 +95,7 @@ class Sent(NamedTuple):
     event: Event
     size: int
     completed: bool
+    came_at: float
     told: dict[bool, bytes]
 
     def message(self, hub: str, *, canonical: bool) -> bytes:
@@ -242,7 +250,7 @@ class Hub:
     def _hand_out(self, events: list[tuple[Event, int, bool]]) -> None:
         for event, size, completed in events:
             self._number += 1
-            sent = Sent(self._number, event, size, completed, {})
+            sent = Sent(self._number, event, size, completed, time.monotonic(), {})
             self._remembered.append(sent)
             self._bytes += size
             while len(self._remembered) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
@@ -347,13 +355,14 @@ class _Feed:
                         return
                     seen.append(bytes(event.id))
                     yield message(self._hub.name, _OF_HISTORY, event, canonical=self._canonical)
-            for sent in known[1:] if known is not None else ():
-                if self._follower.concerns(sent) and (told := await self._told(sent)) is not None:
+            missed = [sent for sent in known[1:] if self._follower.concerns(sent)] if known is not None else []
+            async for sent in self._as_they_are(missed):
+                if (told := await self._told(sent)) is not None:
                     yield told
             had = frozenset(seen)
             async for some in self._new():
-                new = [each for each in some if each.event.id not in had]
-                messages = [told for each in new if (told := await self._told(each)) is not None]
+                new = self._as_they_are([each for each in some if each.event.id not in had])
+                messages = [told async for each in new if (told := await self._told(each)) is not None]
                 yield b"".join(messages) if messages else b":\n\n"
         finally:
             self._hub.leave(self._follower)
@@ -370,6 +379,21 @@ class _Feed:
             yield [each for each in waiting if isinstance(each, Sent)]
             if None in waiting:
                 return
+
+    async def _as_they_are(self, some: list[Sent]) -> AsyncIterator[Sent]:
+        """Events as history has them now, unless they came just now; without those that are gone from it."""
+        for start in range(0, len(some), _READ_AT_ONCE):
+            piece = some[start : start + _READ_AT_ONCE]
+            until = time.monotonic() - _FRESH_S
+            ids = [bytes(sent.event.id) for sent in piece if sent.came_at < until]
+            now = await self._asker.ask(self._request, partial(_events, ids)) if ids else {}
+            for sent in piece:
+                if sent.came_at >= until:
+                    yield sent
+                elif (event := now.get(bytes(sent.event.id))) is not None:
+                    again = sent._replace(event=event, told={})
+                    if self._follower.concerns(again):
+                        yield again
 
     async def _told(self, sent: Sent) -> bytes | None:
         """An event as it is sent to this follower; None: not at all."""
@@ -410,6 +434,10 @@ class _Feed:
 
         async for _ in self._asker.stream(self._request, read):
             yield found.popleft()
+
+
+def _events(ids: list[bytes], history: VisibleHistory) -> dict[bytes, Event]:
+    return history.reader.events(ids)
 
 
 def _last_event_id(text: str) -> tuple[str, int, bytes] | None:
