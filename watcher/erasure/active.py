@@ -12,22 +12,26 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from bson import Binary
-from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
+from pymongo.errors import OperationFailure
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct import skim
 from change_history.stored import amendments
-from change_history.stored.names import HISTORY
+from change_history.stored.chunks import MissingChunkError, whole
+from change_history.stored.names import HISTORY, PARTS, REJECTED
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
-from change_history.stored.rejected import told_by_entry, told_by_event
+from change_history.stored.rejected import concern, told_by_entry, told_by_event
 from watcher.erasure.requests import Erasures, digest
 from watcher.erasure.values import Fields, Trail
-from watcher.erasure.work import stub
+from watcher.erasure.work import stub, update_of, without_event
+from watcher.errors import NOT_ALLOWED
 from watcher.stream.batch import Entry, Rejected
+from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from watcher.erasure.requests import Standing
     from watcher.stream.batch import Recorded
     from watcher.stream.pipeline import Writes
+
+log = structlog.get_logger(__name__)
 
 LASTS_S = 1.0
 """So long what was read of the erasures is believed."""
@@ -57,6 +63,7 @@ class Active:
         self._loaded_at: float | None = None
         self._key = b""
         self._found: dict[tuple[bytes, bytes], list[Standing]] = {}
+        self._renames: set[tuple[str, str, int]] = set()
 
     @property
     def is_fresh(self) -> bool:
@@ -79,6 +86,7 @@ class Active:
         """A history document without what is erased of it; None: it is not to be recorded at all."""
         about = _about(document)
         if about is None:
+            self._notice(document)
             return document
         left: bytes | None = document
         for standing in self._of(*about):
@@ -103,6 +111,30 @@ class Active:
             return None
         return Rejected(stub(item.event), item.error)
 
+    def concerns(self, document: bytes) -> bool:
+        """Whether an erasure stands of the document that an entry is about."""
+        about = _about(document)
+        return about is not None and bool(self._of(*about))
+
+    def concerns_rejected(self, stored: bytes) -> bool:
+        """Whether an erasure stands of the document that an entry of `rejected` is about."""
+        about = concern(self._database, stored)
+        if about.namespace is None or about.document_id is None:
+            return False
+        return bool(self._of(about.namespace, about.document_id))
+
+    def _notice(self, entry: bytes) -> None:
+        """Take note of a rename that is about to be stored: what comes right after it bears the new name."""
+        fields = raw.fields(entry)
+        if raw.text_of(fields[b"operation"]) != b"rename" or b"description" not in fields:
+            return
+        to = raw.fields(fields[b"description"][1]).get(b"to")
+        if to is not None and b"namespace" in fields:
+            name = b".".join(map(raw.text_of, raw.fields(to[1]).values())).decode("utf-8", "replace")
+            former = raw.text_of(fields[b"namespace"]).decode("utf-8", "replace")
+            self._renames.add((former, name, ClusterTime.from_id(identity(fields)).seconds))
+            self._load()
+
     def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[Standing]:
         return self._found.get((namespace, digest(self._key, document_id)), ())
 
@@ -120,7 +152,8 @@ class Active:
     def _later_names(self, namespace: str, since_s: float) -> list[str]:
         """A namespace, and the names that renames have given it since."""
         names = [namespace]
-        since = Binary(ClusterTime.start_of(int(since_s) - 60).first_id)
+        since_s -= 60
+        since = Binary(ClusterTime.start_of(int(since_s)).first_id)
         for name in names:
             query = {
                 "namespace": name,
@@ -132,6 +165,8 @@ class Active:
                 to = rename.get("description", {}).get("to", {})
                 if (later := f"{to.get('db')}.{to.get('coll')}") not in names:
                     names.append(later)
+            noticed = (to for former, to, when in self._renames if former == name and when >= since_s)
+            names += [later for later in noticed if later not in names]
         return names
 
 
@@ -145,7 +180,10 @@ class Erasing:
 
     def __init__(self, database: Database[Any], writer: Writes, active: Active) -> None:
         self._database = database
-        self._history = database.get_collection(HISTORY, write_concern=_MAJORITY)
+        self._history = database.get_collection(HISTORY, codec_options=RAW, write_concern=_MAJORITY)
+        self._rejected = database.get_collection(REJECTED, codec_options=RAW, write_concern=_MAJORITY)
+        self._parts = database.get_collection(PARTS, write_concern=_MAJORITY)
+        self._large = LargeDocuments(database)
         self._writer = writer
         self._active = active
 
@@ -154,14 +192,15 @@ class Erasing:
         if self._active.refresh():
             recorded = self._withheld(recorded)
         rejected = self._writer.write(recorded)
-        self._look_again([entry.document for entry in recorded.entries])
+        self._look_again([entry.document for entry in recorded.entries], rejected=rejected > 0)
         return rejected
 
     def _withheld(self, recorded: Recorded) -> Recorded:
         """A batch without what is erased. The batch itself stays: later events are told by it."""
-        erased = self._active.erased
+        erased, concerns = self._active.erased, self._active.concerns
+        # Of an erased document no event is handed on: it may hold more than its entry, and be set aside if refused.
         entries = [
-            entry if document is entry.document else Entry(document, b"")
+            Entry(document, b"") if concerns(document) else entry
             for entry in recorded.entries
             if (document := erased(entry.document)) is not None
         ]
@@ -188,31 +227,61 @@ class Erasing:
         """
         if not self._active.refresh():
             return
-        history = self._database.get_collection(HISTORY, codec_options=RAW)
-        with history.find({"_id": {"$gte": Binary(since.first_id)}}) as cursor:
+        with self._history.find({"_id": {"$gte": Binary(since.first_id)}}) as cursor:
             while some := [bytes(each.raw) for each in islice(cursor, _AT_ONCE)]:
                 self._put_right(some)
+        self._put_rejected_right()
 
-    def _look_again(self, documents: Sequence[bytes]) -> None:
+    def _look_again(self, documents: Sequence[bytes], *, rejected: bool = False) -> None:
         """Take back what was erased while it was written."""
-        if documents and not self._active.is_fresh and self._active.refresh():
+        if (documents or rejected) and not self._active.is_fresh and self._active.refresh():
             self._put_right(documents)
+            if rejected:
+                self._put_rejected_right()
 
     def _put_right(self, documents: Sequence[bytes]) -> None:
-        for before in documents:
+        for document in documents:
+            if not self._active.concerns(document):
+                continue
+            entry = identity(raw.fields(document))
+            stored = self._history.find_one({"_id": Binary(entry)})  # it may lie in chunks
+            if stored is None:
+                continue
+            head = bytes(stored.raw)
+            try:
+                before = bytes(whole(self._database, stored).raw)
+            except MissingChunkError:
+                continue
             after = self._active.erased(before)
             if after == before:
                 continue
-            entry = identity(raw.fields(before))
             amendments.note(self._database, amendments.Kind.ERASED, [entry])
             if after is None:
                 after = Fields().erased(before, Trail.TIMES)
-            now = raw.fields(after)
-            put = raw.from_fields([(b"changes", now[b"changes"])])
-            update: dict[str, Any] = {"$set": RawBSONDocument(put)}
-            if b"key_order" not in now:
-                update["$unset"] = {"key_order": ""}
-            self._history.update_one({"_id": Binary(entry)}, update)
+            fitted = self._large.fitted(after)
+            self._history.bulk_write([update_of(head, fitted)])
+            self._forget_chunks(_parts(head) - _parts(fitted))
+
+    def _put_rejected_right(self) -> None:
+        for stored in self._rejected.find({"erased": {"$exists": False}}):
+            if self._active.concerns_rejected(bytes(stored.raw)):
+                self._rejected.update_one({"_id": stored["_id"]}, without_event(self._database, stored))
+                self._forget_chunks(set(stored.get("parts") or stored.get("entry_parts") or ()))
+
+    def _forget_chunks(self, chunks: set[bytes]) -> None:
+        if not chunks:
+            return
+        try:
+            self._parts.delete_many({"_id": {"$in": list(map(Binary, chunks))}})
+        except OperationFailure as error:  # the privilege can be left out; who erases removes them
+            if error.code != NOT_ALLOWED:
+                raise
+            log.warning("chunks of what was erased meanwhile cannot be removed", chunks=len(chunks))
+
+
+def _parts(head: bytes) -> set[bytes]:
+    found = raw.fields(head).get(b"parts")
+    return {part[5:] for _, part in raw.items(found[1])} if found is not None else set()
 
 
 def _about(document: bytes) -> tuple[bytes, raw.Value] | None:

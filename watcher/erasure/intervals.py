@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary
 
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
-from change_history.reconstruct.lineage import incarnations_of, lineage_of
+from change_history.reconstruct.lineage import Incarnation, incarnations_of, lineage_of
 from change_history.reconstruct.reads import is_id
 from change_history.stored.names import HISTORY
 
@@ -39,12 +39,23 @@ class NamespaceInterval(NamedTuple):
 
 def intervals_of(database: Database[Any], namespace: str) -> list[NamespaceInterval]:
     """All of a namespace, and the stretches under other names that renames have joined to it."""
-    found = {NamespaceInterval(namespace): None}
-    for incarnation in incarnations_of(database, namespace):
-        for former in lineage_of(database, namespace, incarnation.until):
+    others = (each for each in joined_incarnations(database, namespace) if each.namespace != namespace)
+    found = (NamespaceInterval(each.namespace, each.since, each.until.cluster_time) for each in others)
+    return [NamespaceInterval(namespace), *found]
+
+
+def joined_incarnations(database: Database[Any], namespace: str) -> list[Incarnation]:
+    """Every stretch between which documents ended or were brought: of a namespace, and of what renames joined to it.
+
+    Former names count whether or not a stream watches them still: what was recorded under them is there.
+    """
+    mine = incarnations_of(database, namespace)
+    found = dict.fromkeys(mine)
+    for incarnation in mine:
+        for former in lineage_of(database, namespace, incarnation.until, follow=lambda _: True):
             if former.namespace != namespace:
-                found[NamespaceInterval(former.namespace, former.since, former.until.cluster_time)] = None
-    waiting = [NamespaceInterval(namespace)]
+                found[former] = None
+    waiting = list(mine)
     while waiting:
         for later in _later(database, waiting.pop()):
             if later not in found and later.namespace != namespace:
@@ -53,13 +64,10 @@ def intervals_of(database: Database[Any], namespace: str) -> list[NamespaceInter
     return list(found)
 
 
-def _later(database: Database[Any], place: NamespaceInterval) -> Iterator[NamespaceInterval]:
+def _later(database: Database[Any], place: Incarnation) -> Iterator[Incarnation]:
     """The stretches under the names that what lies in a place was given."""
-    within = {"$gte": Binary(place.since.first_id), "$lte": Binary(place.until.last_id)}
-    query = {"namespace": place.namespace, "operation": "rename", "document_id": {"$exists": False}, "_id": within}
+    query = {"namespace": place.namespace, "operation": "rename", "document_id": {"$exists": False}, "_id": place.ids()}
     for rename in database[HISTORY].find(query, {"description.to": 1}, sort=[("_id", 1)]):
         to = rename.get("description", {}).get("to", {})
         name, since = f"{to.get('db')}.{to.get('coll')}", ClusterTime.from_id(rename["_id"])
-        for incarnation in incarnations_of(database, name):
-            if incarnation.since == since:
-                yield NamespaceInterval(name, since, incarnation.until.cluster_time)
+        yield from (each for each in incarnations_of(database, name) if each.since == since)

@@ -10,8 +10,9 @@ from change_history.reconstruct import fold
 from change_history.reconstruct.document import reconstruct_one
 from change_history.reconstruct.entries import steps, timelines
 from change_history.reconstruct.filters import MOST_BYTES, MOST_DOCUMENTS, Filter
-from change_history.reconstruct.lineage import incarnations_of, lineage_of
+from change_history.reconstruct.lineage import lineage_of
 from change_history.stored.order import position_of
+from watcher.erasure.intervals import joined_incarnations
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def ever_matched(database: Database[Any], namespace: str, query: dict[str, Any]) -> list[raw.Value]:
-    """The `_id`s of the documents of a namespace that matched after any of their recorded events.
+    """The `_id`s of the documents of a namespace that matched after any of their recorded events, under whatever name.
 
     Raises:
         change_history.reconstruct.filters.FilterError: the server refuses the filter.
@@ -58,12 +59,12 @@ def _matching(wanted: Filter, waiting: dict[Hashable, tuple[raw.Value, list[byte
 
 
 def _states(database: Database[Any], namespace: str) -> Iterator[tuple[raw.Value, bytes]]:
-    for incarnation in incarnations_of(database, namespace):
+    for incarnation in joined_incarnations(database, namespace):
         for document_id, entries in timelines(database, incarnation):
             first = next(entries)
             known = None
             if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
-                before = lineage_of(database, namespace, position_of(first))
+                before = lineage_of(database, incarnation.namespace, position_of(first))
                 known = reconstruct_one(database, before, document_id, from_snapshots=False)
             last = None
             for step in steps(chain([first], entries), known):

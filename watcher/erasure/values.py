@@ -160,13 +160,13 @@ class Finder:
     def in_id(self, entry: bytes) -> bool:
         """Whether a value stands where it cannot be removed: in the `_id` of a document."""
         document_id = raw.fields(entry).get(b"document_id")
-        return document_id is not None and self._value(document_id) != document_id
+        return document_id is not None and self.value(document_id) != document_id
 
     def is_in(self, data: bytes) -> bool:
         """Whether a value stands anywhere in a document, or a text in whatever bytes are in it."""
         if any(text in data for text in self._texts):
             return True
-        return bool(self._others) and self._value((raw.DOCUMENT, data)) != (raw.DOCUMENT, data)
+        return bool(self._others) and self.value((raw.DOCUMENT, data)) != (raw.DOCUMENT, data)
 
     def _field(self, name: bytes, value: Value) -> Value:
         if name in _STRUCTURE:
@@ -177,24 +177,25 @@ class Finder:
         if name == b"key_order":
             keys = [raw.string(self._name(raw.text_of(key))) for key in raw.items(value[1])]
             return raw.ARRAY, raw.from_items([(raw.STRING, key) for key in keys])
-        return self._value(value)
+        return self.value(value)
 
     def _change(self, change: Change) -> Change:
         if change.path[:1] == (_ID,):
             return change
         path = tuple(map(self._key_of_path, change.path))
-        old = self._value(change.old) if change.old is not None else None
-        new = self._value(change.new) if change.new is not None else None
+        old = self.value(change.old) if change.old is not None else None
+        new = self.value(change.new) if change.new is not None else None
         return change._replace(path=path, old=old, new=new)
 
     def _key_of_path(self, key: Key) -> Key:
         return self._name(key) if isinstance(key, bytes) else key
 
-    def _value(self, value: Value) -> Value:
+    def value(self, value: Value) -> Value:
+        """A value without the values."""
         kind, payload = value
         if kind in _CONTAINERS and not (self._others and key_of(value) in self._others):
             parts = [
-                (self._name(key) if kind == raw.DOCUMENT else key, self._value((sub, part)))
+                (self._name(key) if kind == raw.DOCUMENT else key, self.value((sub, part)))
                 for key, sub, part in raw.elements(payload)
             ]
             return kind, raw.from_fields(parts)

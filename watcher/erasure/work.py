@@ -45,6 +45,7 @@ from watcher.erasure.values import Fields, Finder, Trail
 from watcher.errors import NOT_ALLOWED
 from watcher.retention.claim import Claim, ClaimedError
 from watcher.stream.large_documents import LargeDocuments
+from watcher.stream.writer import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -239,7 +240,7 @@ class Work:
         if self._dry_run or not changed:
             return
         amendments.note(self._database, amendments.Kind.ERASED, [identity(raw.fields(head)) for head, _, _ in changed])
-        plain = [_update(head, after) for head, after, in_chunks in changed if not in_chunks]
+        plain = [update_of(head, after) for head, after, in_chunks in changed if not in_chunks]
         if plain:
             self._history.bulk_write(plain, ordered=False)
         for head, after, in_chunks in changed:
@@ -280,12 +281,7 @@ class Work:
 
         The former one ends in a digest of the values: whoever guesses them could see that he is right.
         """
-        name = identity(raw.fields(before))
-        another = to_raw(Binary(name[:IMPORTED_PLACE_BYTES] + secrets.token_bytes(len(name) - IMPORTED_PLACE_BYTES)))
-        renamed = raw.from_fields((raw.fields(after) | {b"_id": another}).items())
-        with self._database.client.start_session() as session, session.start_transaction():
-            imported.delete_one({"_id": Binary(name)}, session=session)
-            imported.insert_one(RawBSONDocument(renamed), session=session)
+        self._put_instead(imported, RawBSONDocument(after), telling_nothing(identity(raw.fields(before))))
 
     def _beside(self, names: set[str], ids: set[Any]) -> None:
         """Remove values from events that could not be stored: what happened to what stays, and no more."""
@@ -295,19 +291,59 @@ class Work:
             about = concern(self._database, data)
             mine = about.document_id is not None and key_of(about.document_id) in ids
             mine = mine and (about.namespace or b"").decode("utf-8", "surrogateescape") in names
-            if not mine and not self._holds_value(data, _kept(self._database, stored)):
+            kept_whole = _kept(self._database, stored)
+            if not mine and not self._holds_value(data, kept_whole):
                 continue
-            if b"erased" in raw.fields(data):
+            goes = mine and self._erasure.trail is Trail.NOTHING
+            if self._finder is not None and not goes and self._finder.in_id(data):
+                self._note_id(data)
+            actor = self._actor_left(data)
+            if b"erased" in raw.fields(data) and not goes and actor is None:
                 continue
             self.outcome.counts["rejected"] += 1
             if self._dry_run:
                 continue
-            if mine and self._erasure.trail is Trail.NOTHING:
+            if goes:
                 rejected.delete_one({"_id": stored["_id"]})
             else:
-                rejected.update_one({"_id": stored["_id"]}, _without_event(self._database, stored))
+                self._blank(rejected, stored, without_event(self._database, stored, actor), kept_whole)
             for chunk in stored.get("parts") or stored.get("entry_parts") or ():
                 self._database.get_collection(PARTS, write_concern=_MAJORITY).delete_one({"_id": Binary(chunk)})
+
+    def _actor_left(self, stored: bytes) -> RawBSONDocument | None:
+        """What is left of an actor in whom a value stands; None: none does."""
+        actor = raw.fields(stored).get(b"actor")
+        if self._finder is None or actor is None:
+            return None
+        left = self._finder.value(actor)
+        return RawBSONDocument(left[1]) if left != actor else None
+
+    def _blank(
+        self,
+        rejected: Collection[RawBSONDocument],
+        stored: RawBSONDocument,
+        update: dict[str, Any],
+        kept_whole: bytes,
+    ) -> None:
+        """Remove the values from an entry of `rejected`, and its `_id` where that digests what had no other identity.
+
+        Whoever guesses the values could see by the digest that he is right.
+        """
+        rejected.update_one({"_id": stored["_id"]}, update)
+        if bytes(stored["_id"]) == digest_of(kept_whole):
+            left = rejected.find_one({"_id": stored["_id"]})
+            if left is not None:
+                another = to_raw(Binary(secrets.token_bytes(amendments.ID_BYTES)))
+                self._put_instead(rejected, left, another)
+
+    def _put_instead(
+        self, collection: Collection[RawBSONDocument], stored: RawBSONDocument, another: raw.Value
+    ) -> None:
+        """Put a document under another `_id`."""
+        renamed = raw.from_fields((raw.fields(bytes(stored.raw)) | {b"_id": another}).items())
+        with self._database.client.start_session() as session, session.start_transaction():
+            collection.delete_one({"_id": stored["_id"]}, session=session)
+            collection.insert_one(RawBSONDocument(renamed), session=session)
 
     def _holds_value(self, *held: bytes) -> bool:
         return self._finder is not None and any(self._finder.is_in(data) for data in held if data)
@@ -383,7 +419,7 @@ class _Undisturbed:
             self._renewed = time.monotonic()
 
 
-def _update(head: bytes, after: bytes) -> UpdateOne:
+def update_of(head: bytes, after: bytes) -> UpdateOne:
     """What changes in an entry. The rest stays, also what is added to it meanwhile."""
     before, now = raw.fields(head), raw.fields(after)
     put = [(name, value) for name, value in now.items() if before.get(name) != value]
@@ -400,13 +436,26 @@ def _kept(database: Database[Any], stored: RawBSONDocument) -> bytes:
         return b""
 
 
-def _without_event(database: Database[Any], stored: RawBSONDocument) -> dict[str, Any]:
-    """What makes an entry of `rejected` one that keeps no value: an event that says what happened to what."""
+def telling_nothing(name: bytes) -> raw.Value:
+    """An `_id` for an imported entry of which values were erased: in its place, and no digest of the values."""
+    return to_raw(Binary(name[:IMPORTED_PLACE_BYTES] + secrets.token_bytes(len(name) - IMPORTED_PLACE_BYTES)))
+
+
+def without_event(
+    database: Database[Any], stored: RawBSONDocument, actor: RawBSONDocument | None = None
+) -> dict[str, Any]:
+    """What makes an entry of `rejected` one that keeps no value: an event that says what happened to what.
+
+    Args:
+        actor: what is left of its actor, if that changes.
+    """
     gone = {"parts": "", "entry_parts": "", "entry": "", "event": ""}
     put: dict[str, Any] = {"erased": True, "error": "its values were erased on request"}
     if not is_entry(stored):
         put["event"] = Binary(stub(_kept(database, stored)))
         del gone["event"]
+    if actor is not None:
+        put["actor"] = actor
     return {"$set": put, "$unset": gone}
 
 

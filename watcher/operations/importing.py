@@ -29,9 +29,10 @@ from change_history.stored.changes import Change
 from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
 from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
 from change_history.stored.reading import RAW
+from watcher.erasure.work import telling_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pymongo import MongoClient
@@ -144,6 +145,7 @@ class Import:
 
     Args:
         path: of the list in each document, dotted; None: it is a collection of differences.
+        erased: gives an entry without what was erased of its document; None: it is to be forgotten.
     """
 
     def __init__(
@@ -154,12 +156,14 @@ class Import:
         path: str | None,
         mapping: Mapping,
         redaction: Redaction | None = None,
+        erased: Callable[[bytes], bytes | None] = lambda entry: entry,
     ) -> None:
         self._watched = watched
         self._history = history
         self._namespace = namespace
         self._path = path
         self._mapping = mapping
+        self._erased = erased
         self._redactor = redaction.of(namespace.encode("utf-8", "surrogateescape")) if redaction is not None else None
         self._taken: set[bytes] = set()
 
@@ -181,7 +185,7 @@ class Import:
 
     def _store(self, entries: Sequence[bytes]) -> int:
         """Store entries; how many of them were there already."""
-        new = self._new(entries)
+        new = [left for entry in self._new(entries) if (left := self._left(entry)) is not None]
         if not new:
             return len(entries)
         try:
@@ -192,6 +196,14 @@ class Import:
                 raise
             return len(entries) - len(new) + len(failed)
         return len(entries) - len(new)
+
+    def _left(self, entry: bytes) -> bytes | None:
+        """What is left of an entry while an erasure of its document stands; its `_id` then tells nothing either."""
+        left = self._erased(entry)
+        if left is None or left == entry:
+            return left
+        fields = raw.fields(left)
+        return raw.from_fields((fields | {b"_id": telling_nothing(identity(fields))}).items())
 
     def _new(self, entries: Sequence[bytes]) -> list[bytes]:
         """Those that are not there, neither under their `_id` nor as other rules have stored them."""

@@ -153,7 +153,12 @@ def _position(item: Rejected) -> tuple[bytes, Told]:
     try:
         return event.parse(item.event).id, told
     except (ValueError, KeyError, IndexError):
-        return blake2b(item.event, digest_size=16).digest(), told
+        return digest_of(item.event), told
+
+
+def digest_of(event: bytes) -> bytes:
+    """What an event is known by that has no identity of its own."""
+    return blake2b(event, digest_size=16).digest()
 
 
 def _fields(told: Told) -> Iterator[tuple[bytes, raw.Value]]:

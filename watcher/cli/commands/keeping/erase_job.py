@@ -49,7 +49,7 @@ _UNREACHED = (
     "  - disk blocks that the server has not used again (`compact`), journals, and delayed members\n"
     "  - backups, exports (`watcher export`), and what readers have copied\n"
     "  - values in a table of `watcher lake`: `watcher lake erase`; documents it erases by itself\n"
-    "  - logs of applications and of the server"
+    "  - logs of applications and of the server, and the access log of `watcher serve`"
 )
 
 

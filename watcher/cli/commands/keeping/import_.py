@@ -59,6 +59,7 @@ def import_(
 
     from config import log as logs
     from watcher.cli.commands.operating.deployments import in_words, reach
+    from watcher.erasure.active import Active
     from watcher.events import fast_path
     from watcher.operations import importing
 
@@ -73,7 +74,8 @@ def import_(
     with in_words(), ExitStack() as stack:
         reached = reach(settings, stack)
         redaction = fast_path.redaction(settings.redact, settings.hash_key)
-        bringing = importing.Import(reached.watched, reached.history, namespace, field, mapping, redaction)
+        erased = Active(reached.history).entry
+        bringing = importing.Import(reached.watched, reached.history, namespace, field, mapping, redaction, erased)
         outcome = bringing.run(rehearsal=not yes)
     _tell(outcome, as_json=as_json, done=yes)
     if outcome.left_out:
