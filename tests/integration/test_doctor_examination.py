@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pytest
+    from pymongo.database import Database
 
     from watcher.doctor.finding import Finding
     from watcher.embedded.mongod import Mongod
@@ -58,3 +59,18 @@ def test_a_defect_of_ours_is_one_line_of_the_report(replica_set_uri: str, monkey
     assert (found.status, found.remedy) == (Status.UNCHECKED, "Please report this.")
     assert "surprise" in found.said
     assert {each.check for each in findings} > {"replica set", "completeness"}
+
+
+def test_a_rule_that_withholds_a_password_is_not_said_to_withhold_nothing(
+    replica_set_uri: str, database: Database[Any]
+) -> None:
+    """Whoever believed that would take the right rule out, or write another one."""
+    database.create_collection("users")
+    name = database.name
+    settings = load(
+        mongodb_uri=replica_set_uri, include=f"{name}.*", redact=f"{name}.users:password=drop", retention=f"{name}.*=2y"
+    )
+    with Subject(settings, replica_set_uri, replica_set_uri) as subject:
+        found = [each.said for each in examine(subject, nothing) if each.check == "rules"]
+
+    assert found == []

@@ -170,12 +170,14 @@ def test_a_mistyped_namespace_gets_its_neighbour(run: Run, database: Database[An
     record(database, 1, 1)
     mistyped = run("shop.usres")
     windowed = run("shop.users", "1", "--since", "2h ago")
+    nobody = run("shop.users", "2")
 
     assert {empty.returncode, mistyped.returncode, windowed.returncode} == {exit_codes.NOT_FOUND}
     assert "The history is empty" in empty.stderr
     assert "There is history of: shop.users" in mistyped.stderr
     assert "since 2" in windowed.stderr
     assert "The document has other history" in windowed.stderr
+    assert "watcher log shop.users --oneline" in nobody.stderr
 
 
 def test_a_server_that_is_away_is_named_without_its_password(run: Run) -> None:

@@ -52,6 +52,17 @@ def test_an_option_that_does_not_exist_is_still_refused() -> None:
     assert "--sinse" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "group", ["checkpoint", "config", "lake", "rejected", "retention", "seal", "serve", "snapshots"]
+)
+def test_no_list_of_commands_breaks_off_in_the_middle_of_a_sentence(group: str) -> None:
+    """`seal --help` ended with "to be kept where the..."."""
+    _, found, listed = CliRunner().invoke(watcher, [group, "--help"]).output.partition("Commands:")
+
+    assert found
+    assert "..." not in listed
+
+
 @pytest.mark.parametrize("command", ["log", "show", "blame", "gaps", "stats"])
 def test_help_does_not_wait_for_the_driver(command: str) -> None:
     """`--help` took as long as an answer."""

@@ -78,7 +78,7 @@ def exact(subject: Subject) -> Iterator[Finding]:
 
 def paths(subject: Subject) -> Iterator[Finding]:
     """What reads like a field where collections are excluded."""
-    names = [f"{each.database}.{each.name}" for each in subject.collections]
+    names = [namespace for namespace, _ in _namespaces(subject)]
     for glob, rule in meant_for_redaction(subject.scope, names):
         yield warning(
             PATHS,
@@ -91,7 +91,7 @@ def paths(subject: Subject) -> Iterator[Finding]:
 
 def rules(subject: Subject) -> Iterator[Finding]:
     """Rules of `REDACT` and `RETENTION` that do nothing, or much more than was meant."""
-    watched = [str(each) for each in subject.collections if subject.scope.covers(each.database, each.name)]
+    watched = [namespace for namespace, is_watched in _namespaces(subject) if is_watched]
     yield from judge_redaction(subject.settings.redact, watched)
     if subject.settings.retention:
         recorded = [name for name in subject.history[HISTORY].distinct("namespace") if name]
@@ -129,6 +129,12 @@ def judge_retention(retention: tuple[Retention, ...], names: Sequence[str]) -> I
 def _meant(glob: str, names: Sequence[str]) -> str:
     near = get_close_matches(glob, names)
     return f"Did you mean {' or '.join(near)}?" if near else "If it is still to come, nothing has to be done."
+
+
+def _namespaces(subject: Subject) -> Iterator[tuple[str, bool]]:
+    """Each collection that there is as `db.coll`, and whether it is watched."""
+    for each in subject.collections:
+        yield f"{each.database}.{each.name}", subject.scope.covers(each.database, each.name)
 
 
 def _settings(scope: Scope) -> str:

@@ -66,7 +66,7 @@ def others(namespace: str, namespaces: Sequence[str]) -> str:
 
 
 def _searched(selection: Selection, zone: tzinfo | None) -> str:
-    parts = [value_text.printable(selection.namespace) if selection.namespace is not None else "anything"]
+    parts = [value_text.printable(selection.namespace) if selection.namespace is not None else "any collection"]
     if selection.document_id is not ABSENT:
         parts.append(f"id {_with_kind(selection.document_id)}")
     if selection.field is not None:
@@ -103,6 +103,8 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
             other for other in meanings.look_alikes(document_id) if history.knows(namespace, other)
         ):
             yield f"There is an id of another type, {_kind(other)}: watcher log {namespace} {meanings.argument(other)}"
+            return
+        yield f"To see which documents it has: watcher log {namespace} --oneline"
         return
     if selection.field is not None and (near := _near_fields(history, selection, selection.field)):
         yield f"There are changes of: {', '.join(map(value_text.printable, near))}."

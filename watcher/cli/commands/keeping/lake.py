@@ -72,7 +72,7 @@ def once(context: Context, *, place: str, store: dict[str, str], as_json: bool) 
 )
 @click.pass_obj
 def run(context: Context, *, place: str, store: dict[str, str], interval_s: int) -> None:
-    """Append what is there, and go on with what is new until told to stop."""
+    """Append what is there and what comes, until stopped."""
     from watcher.cli.commands.keeping import lake_job
 
     lake_job.run(context, place, store, interval_s)

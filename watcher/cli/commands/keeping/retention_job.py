@@ -99,8 +99,12 @@ def _refuse(settings: Settings, namespace: str | None) -> None:
     if not settings.retention:
         raise CommandError(_NO_RULES, exit_codes.NOT_FOUND)
     rules = ",".join(map(str, settings.retention))
-    what = f"{namespace} has history that a rule fits" if namespace is not None else "no history fits a rule"
-    raise CommandError(f"nothing to expire: {what}: WATCHER_RETENTION is {rules}.", exit_codes.NOT_FOUND)
+    of = f" of {namespace}" if namespace is not None else ""
+    raise CommandError(
+        f"nothing to expire: no history{of} fits a rule of WATCHER_RETENTION, {rules}. "
+        "`watcher retention` shows what each rule fits.",
+        exit_codes.NOT_FOUND,
+    )
 
 
 @contextmanager

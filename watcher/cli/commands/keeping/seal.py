@@ -67,10 +67,10 @@ def seal(ctx: click.Context) -> None:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Append to FILE.")
 @click.pass_obj
 def export(context: Context, *, after: int, output: Path | None) -> None:
-    """Print the seals, one line of JSON each, to be kept where the history's administrator cannot write.
+    """Print the seals, to be kept elsewhere.
 
-    `watcher verify --against FILE` compares with them. Only that finds a history whose end was cut off, or that was
-    replaced as a whole.
+    One line of JSON each. Keep them where the history's administrator cannot write: only `watcher verify --against
+    FILE` finds a history whose end was cut off, or that was replaced as a whole.
     """
     from change_history.seals.store import Store, read_stored
 
@@ -95,11 +95,11 @@ def export(context: Context, *, after: int, output: Path | None) -> None:
 @click.argument("event", metavar="EVENT")
 @click.pass_obj
 def prove(context: Context, *, namespace: str, document_id: Any, event: str) -> None:
-    """Print the proof that one event of a document was in history when it was sealed.
+    """Print the proof of one event, for a third party.
 
-    EVENT is the event's id, in hexadecimal, as `watcher show` and `blame` print it; its beginning will do. The proof is
-    a JSON document. Whoever has it, and the seal's digest or the public key, checks it by the forty lines of Python in
-    docs/seals.md, with nothing of ours.
+    It proves that the event was in history when it was sealed. EVENT is the event's id, in hexadecimal, as `watcher
+    show` and `blame` print it; its beginning will do. The proof is a JSON document. Whoever has it, and the seal's
+    digest or the public key, checks it by the forty lines of Python in docs/seals.md, with nothing of ours.
     """
     import json
 

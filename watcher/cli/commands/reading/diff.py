@@ -26,9 +26,7 @@ def _read(words: tuple[str, ...]) -> tuple[list[Any], Any, Any]:
     """
     ctx = click.get_current_context()
     if len(words) not in {_OF_COLLECTION, _OF_DOCUMENT}:
-        raise click.UsageError(
-            f"{len(words)} arguments after NS say neither which document nor which points in time; {_FORMS}"
-        )
+        raise click.UsageError(f"after NS come two or three arguments, not {len(words)}; {_FORMS}")
     of_document = len(words) == _OF_DOCUMENT
     try:
         ids = [DocumentId().convert(words[0], None, ctx)] if of_document else []
