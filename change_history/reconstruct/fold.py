@@ -27,6 +27,8 @@ _MAYBE_WHOLE = frozenset({b"replace", b"reconcile"})
 PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
 """Operations that may change a part of a document and say nothing of the rest."""
 
+ERASED_REASON = "what it did was erased on request"
+
 
 class DoesNotApplyError(ValueError):
     """A recorded change does not fit the document it is applied to: history before it is incomplete."""
@@ -139,7 +141,7 @@ class Folding:
             self._document = self._root = None
         elif changes and not changes[0].path:
             if any(value is not None and is_withheld(value) for value in (changes[0].old, changes[0].new)):
-                raise DoesNotApplyError("what it did was erased on request")
+                raise DoesNotApplyError(ERASED_REASON)
             if operation == b"baseline":
                 raise DoesNotApplyError("it was not known at the horizon, up to which its history has expired")
             raise DoesNotApplyError("the event was too large to be delivered with its values: what it did is unknown")

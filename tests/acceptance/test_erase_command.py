@@ -85,14 +85,19 @@ def test_a_person_is_erased_while_the_document_is_written(database: Database[Any
 def test_what_is_left_is_said(database: Database[Any], daemon: Daemon) -> None:
     """A value in a collection that is not gone through, and an event of which only the time stays."""
     namespace = f"{database.name}.users"
+    database["users"].insert_one({"_id": 1})
+    database["users"].update_one({"_id": 1}, {"$set": {"name": MARK}})
     database["users"].insert_one({"_id": 2, "name": MARK})
     daemon.recorded(namespace, 2)
     assert watcher(daemon, "erase", "--value", "", "--yes").returncode == 2, "it stands everywhere"
     daemon.database["of_others"].insert_one({"_id": 1, "note": MARK})
+    daemon.database["history"].delete_one({"namespace": namespace, "document_id": 1, "operation": "insert"})
 
-    bare = watcher(daemon, "erase", namespace, "2", "--value", MARK, "--trail", "times", "--yes")
+    who = ("--where", json.dumps({"name": MARK}))
+    bare = watcher(daemon, "erase", namespace, *who, "--value", MARK, "--trail", "times", "--yes")
 
     assert bare.returncode == 9, bare.stderr
     assert "of_others: 1 document" in bare.stderr
+    assert "1 document may have matched" in bare.stderr
     assert "what it did was erased on request" in watcher(daemon, "log", namespace, "2").stdout
     assert watcher(daemon, "show", namespace, "2").returncode == 10

@@ -374,7 +374,8 @@ def test_a_filter_finds_whoever_ever_matched(database: Database[Any], recording:
 
     found = ever_matched(recording.history, f"{database.name}.users", {"mail": {"$in": ["3@x", "4@x"]}})
 
-    assert sorted(int.from_bytes(payload, "little") for _, payload in found) == [3, 4, 5]
+    assert found.unknown == []
+    assert sorted(int.from_bytes(payload, "little") for _, payload in found.documents) == [3, 4, 5]
 
 
 def test_no_digest_is_found_without_the_key(recording: Recording) -> None:

@@ -204,8 +204,8 @@ def test_documents_are_found_by_what_they_were_under_other_names(
     people = f"{database.name}.people"
     everybody = [to_raw(number) for number in (1, 2, 3)]
     for name in (people, namespace):
-        assert sorted(ever_matched(history, name, {"name": MARK})) == everybody
-    assert ever_matched(history, people, {"name": "Cid"}) == []
+        assert sorted(ever_matched(history, name, {"name": MARK}).documents) == everybody
+    assert ever_matched(history, people, {"name": "Cid"}) == ([], [])
     options = {"include": [people], "exclude": []}
     history[CHECKPOINTS].insert_one({"_id": "now", "options": options})
     assert namespace in [place.namespace for place in intervals_of(history, people)]
@@ -236,3 +236,23 @@ def test_what_is_imported_of_an_erased_document_comes_in_without_values_and_once
     stored = 0 if trail is Trail.NOTHING else 2
     assert history[IMPORTED].count_documents({}) == stored
     assert [outcome.imported for outcome in outcomes] == [stored, 0]
+
+
+def test_documents_that_may_have_matched_are_named(
+    database: Database[Any], recording: Recording, history: Database[Any], namespace: str
+) -> None:
+    """Where history does not know them whole. Of what was erased there is nothing left to be found."""
+    users = database["users"]
+    users.insert_many([{"_id": number, "name": "x"} for number in range(4)])
+    recording.catch_up()
+    history[HISTORY].delete_many({"document_id": {"$in": [1, 2]}})
+    for number in range(4):
+        users.update_one({"_id": number}, {"$set": {"name": MARK}})
+    recording.catch_up()
+    users.delete_one({"_id": 2})
+    users.insert_one({"_id": 2, "name": MARK})
+    recording.catch_up()
+    erase(history, namespace, [3], trail=Trail.TIMES)
+
+    found = ever_matched(history, namespace, {"name": MARK})
+    assert (sorted(found.documents), found.unknown) == ([to_raw(0), to_raw(2)], [to_raw(1)])

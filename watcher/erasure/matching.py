@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.equality import key_of
 from change_history.reconstruct import fold
@@ -11,6 +11,7 @@ from change_history.reconstruct.document import reconstruct_one
 from change_history.reconstruct.entries import steps, timelines
 from change_history.reconstruct.filters import MOST_BYTES, MOST_DOCUMENTS, Filter
 from change_history.reconstruct.lineage import lineage_of
+from change_history.reconstruct.trust import Unknown
 from change_history.stored.order import position_of
 from watcher.erasure.intervals import joined_incarnations
 
@@ -21,9 +22,23 @@ if TYPE_CHECKING:
 
     from change_history.bson import raw
 
+_ERASED = Unknown(fold.ERASED_REASON)
 
-def ever_matched(database: Database[Any], namespace: str, query: dict[str, Any]) -> list[raw.Value]:
-    """The `_id`s of the documents of a namespace that matched after any of their recorded events, under whatever name.
+
+class Matched(NamedTuple):
+    """Which documents matched.
+
+    Attributes:
+        documents: their `_id`s.
+        unknown: `_id`s of those that did not as far as history can tell, which does not know them whole throughout.
+    """
+
+    documents: list[raw.Value]
+    unknown: list[raw.Value]
+
+
+def ever_matched(database: Database[Any], namespace: str, query: dict[str, Any]) -> Matched:
+    """The documents of a namespace that matched after any of their recorded events, under whatever name.
 
     Raises:
         change_history.reconstruct.filters.FilterError: the server refuses the filter.
@@ -31,10 +46,14 @@ def ever_matched(database: Database[Any], namespace: str, query: dict[str, Any])
     wanted = Filter(database, query)
     found: dict[Hashable, raw.Value] = {}
     waiting: dict[Hashable, tuple[raw.Value, list[bytes]]] = {}
+    unknown: dict[Hashable, raw.Value] = {}
     size = 0
     for document_id, state in _states(database, namespace):
         key = key_of(document_id)
         if key in found:
+            continue
+        if isinstance(state, Unknown):
+            unknown[key] = document_id
             continue
         waiting.setdefault(key, (document_id, []))[1].append(state)
         size += len(state)
@@ -42,7 +61,7 @@ def ever_matched(database: Database[Any], namespace: str, query: dict[str, Any])
             found |= _matching(wanted, waiting)
             waiting, size = {}, 0
     found |= _matching(wanted, waiting)
-    return list(found.values())
+    return Matched(list(found.values()), [unknown[key] for key in unknown if key not in found])
 
 
 def _matching(wanted: Filter, waiting: dict[Hashable, tuple[raw.Value, list[bytes]]]) -> dict[Hashable, raw.Value]:
@@ -58,7 +77,8 @@ def _matching(wanted: Filter, waiting: dict[Hashable, tuple[raw.Value, list[byte
     return found
 
 
-def _states(database: Database[Any], namespace: str) -> Iterator[tuple[raw.Value, bytes]]:
+def _states(database: Database[Any], namespace: str) -> Iterator[tuple[raw.Value, bytes | Unknown]]:
+    """After each entry what its document was, or that history cannot tell; but for what was erased, which is gone."""
     for incarnation in joined_incarnations(database, namespace):
         for document_id, entries in timelines(database, incarnation):
             first = next(entries)
@@ -66,8 +86,10 @@ def _states(database: Database[Any], namespace: str) -> Iterator[tuple[raw.Value
             if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
                 before = lineage_of(database, incarnation.namespace, position_of(first))
                 known = reconstruct_one(database, before, document_id, from_snapshots=False)
-            last = None
+            last: bytes | Unknown | None = None
             for step in steps(chain([first], entries), known):
-                if isinstance(step.document, bytes) and step.document != last:
-                    last = step.document
-                    yield document_id, step.document
+                state = step.document
+                if state is None or state in (last, _ERASED):
+                    continue
+                last = state
+                yield document_id, state

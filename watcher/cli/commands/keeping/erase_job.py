@@ -48,6 +48,7 @@ _UNREACHED = (
     "  - pre-images of the server, until they expire (`config.system.preimages`, expireAfterSeconds)\n"
     "  - disk blocks that the server has not used again (`compact`), journals, and delayed members\n"
     "  - backups, exports (`watcher export`), and what readers have copied\n"
+    "  - where history is sealed, the salts of its seals, until the next seal\n"
     "  - values in a table of `watcher lake`: `watcher lake erase`; documents it erases by itself\n"
     "  - logs of applications and of the server, and the access log of `watcher serve`"
 )
@@ -79,7 +80,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
         SystemExit: some of it is left.
     """
     with _opened(settings) as database:
-        documents = _documents(database, wish)
+        documents, unknown = _documents(database, wish)
         values = [to_raw(value) for value in wish.values]
         erasures = Erasures(database)
         rehearsed = Erasure(
@@ -96,6 +97,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
         nothing = not any(outcome.counts.values()) and not outcome.in_ids
         if nothing and not (yes and documents and _is_there(database, wish.namespace, documents)):
             raise CommandError(_nothing(database, wish), exit_codes.NOT_FOUND)
+        _say_unknown(unknown)
         if not yes:
             _say(outcome, as_json=as_json, done=False)
             return
@@ -113,7 +115,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
         )
         outcome = _carried_out(database, erasures, erasure)
         _say(outcome, as_json=as_json, done=True)
-    if outcome.in_ids or outcome.unreadable or outcome.left:
+    if outcome.in_ids or outcome.unreadable or outcome.left or unknown:
         raise SystemExit(exit_codes.REMAINING)
 
 
@@ -172,21 +174,33 @@ def _nothing(database: Database[Any], wish: Wish) -> str:
     return said
 
 
-def _documents(database: Database[Any], wish: Wish) -> list[raw.Value]:
+def _documents(database: Database[Any], wish: Wish) -> tuple[list[raw.Value], list[raw.Value]]:
+    """The documents that are meant, and those of which history cannot tell whether they are."""
     if wish.where is None:
-        return [to_raw(each) for each in wish.documents]
+        return [to_raw(each) for each in wish.documents], []
     try:
         with terminal.working("looking for documents"):
-            found = ever_matched(database, wish.namespace, wish.where)
+            found, unknown = ever_matched(database, wish.namespace, wish.where)
     except FilterError as error:
         raise CommandError(str(error), exit_codes.USAGE) from error
     if not found:
-        raise CommandError(f"no document of {wish.namespace} ever matched.", exit_codes.NOT_FOUND)
+        _say_unknown(unknown)
+        raise CommandError(f"no document of {wish.namespace} is known to have matched.", exit_codes.NOT_FOUND)
     if len(found) > _MOST_DOCUMENTS:
         raise CommandError(
             f"{len(found):,} documents matched; narrow it down to {_MOST_DOCUMENTS:,}.", exit_codes.USAGE
         )
-    return found
+    return found, unknown
+
+
+def _say_unknown(unknown: list[raw.Value]) -> None:
+    if unknown:
+        named = ", ".join(text_of(to_python(each), 40) for each in unknown[:_MOST_NAMED])
+        others = " and others" if len(unknown) > _MOST_NAMED else ""
+        say(
+            f"{words(len(unknown), 'document')} may have matched: history does not know them whole, as after a gap or "
+            f"before the horizon: {named}{others}. Erase them by ID, or what they hold by --value."
+        )
 
 
 def _is_there(database: Database[Any], namespace: str, documents: list[raw.Value]) -> bool:
