@@ -41,6 +41,7 @@ from change_history.stored.names import (
 )
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW, documents_in
+from change_history.stored.rejected import FIELDS, concern
 from watcher.retention.following import AT_ONCE, Document, Horizon, Told, quickly
 from watcher.retention.stretches import STAYS, stretches
 from watcher.stream.large_documents import LargeDocuments
@@ -314,12 +315,22 @@ class Expiry:
         upto = {"$lte": Binary(horizon.last_id)}
         self._snapshots.delete_many({"namespace": self._namespace, "_id": upto})
         known = {"namespace": self._namespace, "cluster_time": {"$lte": horizon.timestamp}}
-        removed = self._rejected.delete_many(known).deleted_count
+        removed = self._rejected.delete_many(known).deleted_count + self._remove_untold(horizon)
         imported = self._database.get_collection(IMPORTED, write_concern=_MAJORITY)
         older = {"namespace": self._namespace, "timestamp": {"$lte": DatetimeMS(horizons.wall_ms(horizon))}}
         removed += imported.delete_many(older).deleted_count
         self._orphans(horizon)
         return removed
+
+    def _remove_untold(self, horizon: ClusterTime) -> int:
+        """Remove what is rejected and does not say beside it what it is about, and when: it is read from itself."""
+        untold = {"$or": [{"namespace": {"$exists": False}}, {"cluster_time": {"$exists": False}}]}
+        concerns = [
+            concern(self._database, bytes(stored.raw))
+            for stored in self._rejected.with_options(RAW).find(untold, FIELDS)
+        ]
+        gone = [Binary(each.id) for each in concerns if each.namespace == self._name and each.until <= horizon]
+        return self._rejected.delete_many({"_id": {"$in": gone}}).deleted_count if gone else 0
 
     def _orphans(self, horizon: ClusterTime) -> None:
         """Remove the chunks of what is in history no more, nor in `rejected`."""
