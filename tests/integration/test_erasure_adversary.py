@@ -187,6 +187,21 @@ def test_what_was_set_aside_loses_a_value_in_its_actor_and_tells_of_one_in_its_i
         assert erase(history, "", values=[MARK]).in_ids == [(namespace, to_raw(MARK))]
 
 
+def test_rejected_events_that_cannot_be_read_are_counted(
+    database: Database[Any], recording: Recording, history: Database[Any], namespace: str
+) -> None:
+    """They may be about anybody. By a value they are found, whatever they are about."""
+    database["users"].insert_one({"_id": 1})
+    recording.catch_up()
+    damaged = event_of(database, 1, fullDocument={"name": MARK, "more": "x" * 100})[4:-30]
+    Writer(history, "test").write(Recorded([], [Rejected(damaged, "Unreadable")], NOWHERE))
+
+    assert erase(history, namespace, [1]).vague == 1
+    assert erase(history, namespace, [1], values=[MARK]).vague == 0
+    assert holding(history, MARK) == []
+    assert erase(history, namespace, [1], values=[MARK]).vague == 0
+
+
 def test_documents_are_found_by_what_they_were_under_other_names(
     database: Database[Any], recording: Recording, history: Database[Any], namespace: str
 ) -> None:

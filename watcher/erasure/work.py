@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
+    from change_history.stored.rejected import Concern
     from watcher.erasure.requests import Erasure
 
 _MAJORITY = WriteConcern("majority")
@@ -74,6 +75,7 @@ class Outcome:
         namespaces: entries by namespace.
         in_ids: entries of other documents that have a value in their `_id`, from which it cannot be removed; some.
         unreadable: entries whose chunks are missing.
+        vague: rejected events that cannot be read, so that nobody knows whether they are about the documents.
         left: documents of other collections of the history database that hold a value, or the `_id` of a document of
             which nothing is to stay, by collection.
     """
@@ -83,6 +85,7 @@ class Outcome:
     in_ids: list[tuple[str, raw.Value]] = field(default_factory=list)
     in_id_count: int = 0
     unreadable: int = 0
+    vague: int = 0
     left: Counter[str] = field(default_factory=Counter)
 
 
@@ -293,6 +296,7 @@ class Work:
             mine = mine and (about.namespace or b"").decode("utf-8", "surrogateescape") in names
             kept_whole = _kept(self._database, stored)
             if not mine and not self._holds_value(data, kept_whole):
+                self.outcome.vague += b"erased" not in raw.fields(data) and _may_be_of(about, names)
                 continue
             goes = mine and self._erasure.trail is Trail.NOTHING
             if self._finder is not None and not goes and self._finder.in_id(data):
@@ -427,6 +431,13 @@ def update_of(head: bytes, after: bytes) -> UpdateOne:
     change = [(b"$set", (raw.DOCUMENT, raw.from_fields(put)))] if put else []
     change += [(b"$unset", (raw.DOCUMENT, raw.from_fields(gone)))] if gone else []
     return UpdateOne({"_id": Binary(identity(before))}, RawBSONDocument(raw.from_fields(change)))
+
+
+def _may_be_of(about: Concern, names: set[str]) -> bool:
+    """Whether what is rejected may be about any document of these namespaces, since it cannot be read."""
+    if about.document_id is not None or not about.is_vague or not names:
+        return False
+    return about.namespace is None or about.namespace.decode("utf-8", "surrogateescape") in names
 
 
 def _kept(database: Database[Any], stored: RawBSONDocument) -> bytes:

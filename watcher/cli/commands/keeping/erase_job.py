@@ -115,7 +115,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
         )
         outcome = _carried_out(database, erasures, erasure)
         _say(outcome, as_json=as_json, done=True)
-    if outcome.in_ids or outcome.unreadable or outcome.left or unknown:
+    if outcome.in_ids or outcome.unreadable or outcome.vague or outcome.left or unknown:
         raise SystemExit(exit_codes.REMAINING)
 
 
@@ -266,6 +266,11 @@ def _say(outcome: Outcome, *, as_json: bool, done: bool) -> None:
         )
     if outcome.unreadable:
         say(f"{words(outcome.unreadable, 'event')} could not be read: their chunks are missing.")
+    if outcome.vague:
+        say(
+            f"{words(outcome.vague, 'rejected event')} cannot be read, so nobody knows whether it is about this: "
+            "see `watcher rejected list`. What they hold can be removed by --value."
+        )
     for name, count in outcome.left.items():
         say(f"{name}: {words(count, 'document')} of the history database hold it too, and are not changed by this.")
     click.echo(_UNREACHED)
