@@ -101,7 +101,7 @@ def _tell(outcome: Any, *, as_json: bool, done: bool) -> None:
     if not numbers["items"]:
         click.echo("No changes were found there: are the names of the collection and of --field or --mapping right?")
         return
-    of = f"{numbers['items']} items of {numbers['documents']} documents"
+    of = " of ".join(f"{numbers[what]} {what[:-1] if numbers[what] == 1 else what}" for what in ("items", "documents"))
     if done:
         click.echo(
             f"{of}: {outcome.imported} imported, {outcome.known} were there already, {outcome.left_out} did not fit"
