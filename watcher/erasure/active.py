@@ -26,9 +26,9 @@ from change_history.stored.names import HISTORY, PARTS, REJECTED
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 from change_history.stored.rejected import concern, told_by_entry, told_by_event
+from watcher.erasure.remains import stub, update_of, without_event
 from watcher.erasure.requests import Erasures, digest
 from watcher.erasure.values import Fields, Trail
-from watcher.erasure.work import stub, update_of, without_event
 from watcher.errors import NOT_ALLOWED
 from watcher.stream.batch import Entry, Rejected
 from watcher.stream.large_documents import LargeDocuments
@@ -84,12 +84,8 @@ class Active:
 
     def erased(self, document: bytes) -> bytes | None:
         """A history document without what is erased of it; None: it is not to be recorded at all."""
-        about = _about(document)
-        if about is None:
-            self._notice(document)
-            return document
         left: bytes | None = document
-        for standing in self._of(*about):
+        for standing in self.of_entry(document):
             left = standing.left(document)
             if left is None:
                 return None
@@ -111,10 +107,13 @@ class Active:
             return None
         return Rejected(stub(item.event), item.error)
 
-    def concerns(self, document: bytes) -> bool:
-        """Whether an erasure stands of the document that an entry is about."""
-        about = _about(document)
-        return about is not None and bool(self._of(*about))
+    def of_entry(self, entry: bytes) -> Sequence[Standing]:
+        """The erasures that stand of the document that an entry is about. A rename is taken note of."""
+        about = _about(entry)
+        if about is None:
+            self._notice(entry)
+            return ()
+        return self._of(*about)
 
     def concerns_rejected(self, stored: bytes) -> bool:
         """Whether an erasure stands of the document that an entry of `rejected` is about."""
@@ -197,13 +196,12 @@ class Erasing:
 
     def _withheld(self, recorded: Recorded) -> Recorded:
         """A batch without what is erased. The batch itself stays: later events are told by it."""
-        erased, concerns = self._active.erased, self._active.concerns
-        # Of an erased document no event is handed on: it may hold more than its entry, and be set aside if refused.
-        entries = [
-            Entry(document, b"") if concerns(document) else entry
-            for entry in recorded.entries
-            if (document := erased(entry.document)) is not None
-        ]
+        entries: list[Entry] = []
+        for entry in recorded.entries:
+            if not self._active.of_entry(entry.document):
+                entries.append(entry)
+            elif (document := self._active.erased(entry.document)) is not None:
+                entries.append(Entry(document, b""))  # its event may hold more, and be set aside if it is refused
         rejected = [each for item in recorded.rejected if (each := self._active.rejected(item)) is not None]
         return replace(recorded, entries=entries, rejected=rejected)
 
@@ -241,7 +239,7 @@ class Erasing:
 
     def _put_right(self, documents: Sequence[bytes]) -> None:
         for document in documents:
-            if not self._active.concerns(document):
+            if not self._active.of_entry(document):
                 continue
             entry = identity(raw.fields(document))
             stored = self._history.find_one({"_id": Binary(entry)})  # it may lie in chunks

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import Binary
 from bson.raw_bson import RawBSONDocument
-from pymongo import UpdateOne, WriteConcern
+from pymongo import WriteConcern
 from pymongo.errors import OperationFailure
 
 from change_history.bson import raw
@@ -37,10 +37,11 @@ from change_history.stored.names import (
     REVERTS,
     SNAPSHOTS,
 )
-from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
+from change_history.stored.order import identity
 from change_history.stored.reading import RAW
-from change_history.stored.rejected import concern, is_entry, kept
+from change_history.stored.rejected import concern
 from watcher.erasure.intervals import NamespaceInterval, intervals_of
+from watcher.erasure.remains import kept_whole, may_be_of, put_instead, telling_nothing, update_of, without_event
 from watcher.erasure.values import Fields, Finder, Trail
 from watcher.errors import NOT_ALLOWED
 from watcher.retention.claim import Claim, ClaimedError
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    from change_history.stored.rejected import Concern
     from watcher.erasure.requests import Erasure
 
 _MAJORITY = WriteConcern("majority")
@@ -62,7 +62,6 @@ _MOST_BYTES = 8 * 1024 * 1024
 _CLAIM_PATIENCE_S = 90.0
 _BINARY_HEAD = 5
 """Bytes of a Binary before its data: their number, and the subtype."""
-_LEFT_OF_EVENT = (b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", b"documentKey")
 
 
 @dataclass
@@ -284,7 +283,7 @@ class Work:
 
         The former one ends in a digest of the values: whoever guesses them could see that he is right.
         """
-        self._put_instead(imported, RawBSONDocument(after), telling_nothing(identity(raw.fields(before))))
+        put_instead(imported, RawBSONDocument(after), telling_nothing(identity(raw.fields(before))))
 
     def _beside(self, names: set[str], ids: set[Any]) -> None:
         """Remove values from events that could not be stored: what happened to what stays, and no more."""
@@ -294,9 +293,9 @@ class Work:
             about = concern(self._database, data)
             mine = about.document_id is not None and key_of(about.document_id) in ids
             mine = mine and (about.namespace or b"").decode("utf-8", "surrogateescape") in names
-            kept_whole = _kept(self._database, stored)
-            if not mine and not self._holds_value(data, kept_whole):
-                self.outcome.vague += b"erased" not in raw.fields(data) and _may_be_of(about, names)
+            data_kept = kept_whole(self._database, stored)
+            if not mine and not self._holds_value(data, data_kept):
+                self.outcome.vague += b"erased" not in raw.fields(data) and may_be_of(about, names)
                 continue
             goes = mine and self._erasure.trail is Trail.NOTHING
             if self._finder is not None and not goes and self._finder.in_id(data):
@@ -310,7 +309,7 @@ class Work:
             if goes:
                 rejected.delete_one({"_id": stored["_id"]})
             else:
-                self._blank(rejected, stored, without_event(self._database, stored, actor), kept_whole)
+                self._blank(rejected, stored, without_event(self._database, stored, actor), data_kept)
             for chunk in stored.get("parts") or stored.get("entry_parts") or ():
                 self._database.get_collection(PARTS, write_concern=_MAJORITY).delete_one({"_id": Binary(chunk)})
 
@@ -338,16 +337,7 @@ class Work:
             left = rejected.find_one({"_id": stored["_id"]})
             if left is not None:
                 another = to_raw(Binary(secrets.token_bytes(amendments.ID_BYTES)))
-                self._put_instead(rejected, left, another)
-
-    def _put_instead(
-        self, collection: Collection[RawBSONDocument], stored: RawBSONDocument, another: raw.Value
-    ) -> None:
-        """Put a document under another `_id`."""
-        renamed = raw.from_fields((raw.fields(bytes(stored.raw)) | {b"_id": another}).items())
-        with self._database.client.start_session() as session, session.start_transaction():
-            collection.delete_one({"_id": stored["_id"]}, session=session)
-            collection.insert_one(RawBSONDocument(renamed), session=session)
+                put_instead(rejected, left, another)
 
     def _holds_value(self, *held: bytes) -> bool:
         return self._finder is not None and any(self._finder.is_in(data) for data in held if data)
@@ -421,56 +411,3 @@ class _Undisturbed:
         if self._claim is not None and time.monotonic() - self._renewed > 1:
             self._claim.renew()
             self._renewed = time.monotonic()
-
-
-def update_of(head: bytes, after: bytes) -> UpdateOne:
-    """What changes in an entry. The rest stays, also what is added to it meanwhile."""
-    before, now = raw.fields(head), raw.fields(after)
-    put = [(name, value) for name, value in now.items() if before.get(name) != value]
-    gone = [(name, raw.NULL_VALUE) for name in before if name not in now]
-    change = [(b"$set", (raw.DOCUMENT, raw.from_fields(put)))] if put else []
-    change += [(b"$unset", (raw.DOCUMENT, raw.from_fields(gone)))] if gone else []
-    return UpdateOne({"_id": Binary(identity(before))}, RawBSONDocument(raw.from_fields(change)))
-
-
-def _may_be_of(about: Concern, names: set[str]) -> bool:
-    """Whether what is rejected may be about any document of these namespaces, since it cannot be read."""
-    if about.document_id is not None or not about.is_vague or not names:
-        return False
-    return about.namespace is None or about.namespace.decode("utf-8", "surrogateescape") in names
-
-
-def _kept(database: Database[Any], stored: RawBSONDocument) -> bytes:
-    try:
-        return kept(database, stored)
-    except MissingChunkError:
-        return b""
-
-
-def telling_nothing(name: bytes) -> raw.Value:
-    """An `_id` for an imported entry of which values were erased: in its place, and no digest of the values."""
-    return to_raw(Binary(name[:IMPORTED_PLACE_BYTES] + secrets.token_bytes(len(name) - IMPORTED_PLACE_BYTES)))
-
-
-def without_event(
-    database: Database[Any], stored: RawBSONDocument, actor: RawBSONDocument | None = None
-) -> dict[str, Any]:
-    """What makes an entry of `rejected` one that keeps no value: an event that says what happened to what.
-
-    Args:
-        actor: what is left of its actor, if that changes.
-    """
-    gone = {"parts": "", "entry_parts": "", "entry": "", "event": ""}
-    put: dict[str, Any] = {"erased": True, "error": "its values were erased on request"}
-    if not is_entry(stored):
-        put["event"] = Binary(stub(_kept(database, stored)))
-        del gone["event"]
-    if actor is not None:
-        put["actor"] = actor
-    return {"$set": put, "$unset": gone}
-
-
-def stub(event: bytes) -> bytes:
-    """What an event says besides values."""
-    found = raw.readable(event)
-    return raw.from_fields([(name, found[name]) for name in _LEFT_OF_EVENT if name in found])

@@ -29,7 +29,7 @@ from change_history.stored.changes import Change
 from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
 from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
 from change_history.stored.reading import RAW
-from watcher.erasure.work import telling_nothing
+from watcher.erasure.remains import telling_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

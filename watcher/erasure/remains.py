@@ -1,0 +1,86 @@
+"""What is left of one stored document of which values were erased, and how that is put in its place."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from bson import Binary
+from bson.raw_bson import RawBSONDocument
+from pymongo import UpdateOne
+
+from change_history.bson import raw
+from change_history.bson.values import to_raw
+from change_history.stored.chunks import MissingChunkError
+from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
+from change_history.stored.rejected import is_entry, kept
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
+    from change_history.stored.rejected import Concern
+
+_LEFT_OF_EVENT = (b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", b"documentKey")
+
+
+def update_of(head: bytes, after: bytes) -> UpdateOne:
+    """What changes in an entry. The rest stays, also what is added to it meanwhile."""
+    before, now = raw.fields(head), raw.fields(after)
+    put = [(name, value) for name, value in now.items() if before.get(name) != value]
+    gone = [(name, raw.NULL_VALUE) for name in before if name not in now]
+    change = [(b"$set", (raw.DOCUMENT, raw.from_fields(put)))] if put else []
+    change += [(b"$unset", (raw.DOCUMENT, raw.from_fields(gone)))] if gone else []
+    return UpdateOne({"_id": Binary(identity(before))}, RawBSONDocument(raw.from_fields(change)))
+
+
+def may_be_of(about: Concern, names: set[str]) -> bool:
+    """Whether what is rejected may be about any document of these namespaces, since it cannot be read."""
+    if about.document_id is not None or not about.is_vague or not names:
+        return False
+    return about.namespace is None or about.namespace.decode("utf-8", "surrogateescape") in names
+
+
+def kept_whole(database: Database[Any], stored: RawBSONDocument) -> bytes:
+    """What an entry of `rejected` keeps whole; nothing, where a chunk of it is missing."""
+    try:
+        return kept(database, stored)
+    except MissingChunkError:
+        return b""
+
+
+def telling_nothing(name: bytes) -> raw.Value:
+    """An `_id` for an imported entry of which values were erased: in its place, and no digest of the values."""
+    return to_raw(Binary(name[:IMPORTED_PLACE_BYTES] + secrets.token_bytes(len(name) - IMPORTED_PLACE_BYTES)))
+
+
+def without_event(
+    database: Database[Any], stored: RawBSONDocument, actor: RawBSONDocument | None = None
+) -> dict[str, Any]:
+    """What makes an entry of `rejected` one that keeps no value: an event that says what happened to what.
+
+    Args:
+        actor: what is left of its actor, if that changes.
+    """
+    gone = {"parts": "", "entry_parts": "", "entry": "", "event": ""}
+    put: dict[str, Any] = {"erased": True, "error": "its values were erased on request"}
+    if not is_entry(stored):
+        put["event"] = Binary(stub(kept_whole(database, stored)))
+        del gone["event"]
+    if actor is not None:
+        put["actor"] = actor
+    return {"$set": put, "$unset": gone}
+
+
+def stub(event: bytes) -> bytes:
+    """What an event says besides values."""
+    found = raw.readable(event)
+    return raw.from_fields([(name, found[name]) for name in _LEFT_OF_EVENT if name in found])
+
+
+def put_instead(collection: Collection[RawBSONDocument], stored: RawBSONDocument, another: raw.Value) -> None:
+    """Put a document under another `_id`, in a transaction."""
+    renamed = raw.from_fields((raw.fields(bytes(stored.raw)) | {b"_id": another}).items())
+    with collection.database.client.start_session() as session, session.start_transaction():
+        collection.delete_one({"_id": stored["_id"]}, session=session)
+        collection.insert_one(RawBSONDocument(renamed), session=session)
