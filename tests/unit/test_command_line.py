@@ -20,6 +20,7 @@ WATCHER = [sys.executable, "-m", "watcher"]
     ("arguments", "said"),
     [
         (["log", "shop", "--limit", "-5", "--since", "never"], ["--limit", "--since", "'[NS]'"]),
+        (["log", "--limit", "x", "--since", "zz"], ["'x' is not a valid whole number", "'zz' is no time"]),
         (["blame"], ["Missing argument 'NS'", "Missing argument 'ID'"]),
         (["show", "shop", "-5", "-6"], ["'NS'", "unexpected extra argument (-6)"]),
         (["export", "shop", "-1", "--since", "zz", "--until", "yy"], ["'zz' is no time", "'yy' is no time", "'NS'"]),

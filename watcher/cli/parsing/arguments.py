@@ -181,6 +181,12 @@ class Time(Type[Any]):
         return point
 
 
+class Whole(click.IntRange):
+    """A whole number within bounds. Click's own says that a letter "is not a valid integer range"."""
+
+    name = "whole number"
+
+
 class Namespace(Type[str]):
     """A namespace on the command line: `database.collection`."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Value
+from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Value, Whole
 from watcher.cli.parsing.locations import TableLocation, store_option
 from watcher.cli.parsing.options import Command, argument, is_given, option
 
@@ -65,7 +65,7 @@ def once(context: Context, *, place: str, store: dict[str, str], as_json: bool) 
     "--interval",
     "interval_s",
     metavar="SECONDS",
-    type=click.IntRange(_SHORTEST_S, _LONGEST_S),
+    type=Whole(_SHORTEST_S, _LONGEST_S),
     default=30,
     show_default=True,
     help="Between two commits.",

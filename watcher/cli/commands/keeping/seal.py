@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import exit_codes, session
-from watcher.cli.parsing.arguments import DocumentId, Namespace
+from watcher.cli.parsing.arguments import DocumentId, Namespace, Whole
 from watcher.cli.session import CommandError, history_uri, open_client
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def seal(ctx: click.Context) -> None:
 
 
 @seal.command(epilog="Exit status: 0 also where there are none, 2 wrong usage, 4 no answer.")
-@click.option("--after", metavar="NUMBER", type=click.IntRange(0), default=0, help="Only seals after this one.")
+@click.option("--after", metavar="NUMBER", type=Whole(0), default=0, help="Only seals after this one.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Append to FILE.")
 @click.pass_obj
 def export(context: Context, *, after: int, output: Path | None) -> None:

@@ -9,6 +9,7 @@ import click
 
 from change_history.partition import MOST
 from watcher.cli import session
+from watcher.cli.parsing.arguments import Whole
 from watcher.cli.parsing.options import utc_option
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     "checkpoint is of another deployment or other options, 6 the server cannot go on from there, 7 the stream cannot "
     "be split so, 8 a daemon is running."
 )
-@click.argument("parts", type=click.IntRange(1, MOST), required=False, metavar="[N]")
+@click.argument("parts", type=Whole(1, MOST), required=False, metavar="[N]")
 @click.option("--stream", metavar="NAME", help="Name of the stream. [default: as WATCHER_STREAM says]")
 @click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
 @click.option("--force", is_flag=True, help="Do it though daemons are running; these then end.")

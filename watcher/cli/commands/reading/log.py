@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import exit_codes
-from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Operation, TransactionName, Value
+from watcher.cli.parsing.arguments import DocumentId, Field, Namespace, Operation, TransactionName, Value, Whole
 from watcher.cli.parsing.options import (
     Command,
     actor_options,
@@ -107,7 +107,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
     "-n",
     "--limit",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     help=f"Only the newest N events. [default: {NEWEST_ON_TERMINAL} on a terminal, else all]",
 )
 @option("--reverse", is_flag=True, help="Newest first.")

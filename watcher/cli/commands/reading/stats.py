@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.cli import exit_codes, session
-from watcher.cli.parsing.arguments import Namespace
+from watcher.cli.parsing.arguments import Namespace, Whole
 from watcher.cli.parsing.options import Command, argument, contradictions, option, window_options
 from watcher.cli.session import CommandError
 
@@ -43,7 +43,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 @option(
     "--top",
     metavar="N",
-    type=click.IntRange(1, 1000),
+    type=Whole(1, 1000),
     default=TOP,
     show_default=True,
     help="So many of the busiest documents and fields.",
