@@ -135,3 +135,11 @@ def test_every_package_reaches_the_image_and_nothing_else_does() -> None:
     built_by = {"pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "deploy/requirements.txt"}
     assert allowed == {*packages["packages"], *built_by}
     assert not any(fnmatch(name, pattern) for name in (".env", "watcher.toml", ".git", "tests") for pattern in allowed)
+
+
+def test_the_table_of_exit_statuses_has_each_of_them() -> None:
+    """An operator looked up 8, 9, 10 and 11 in vain."""
+    table = (ROOT / "docs/deployment.md").read_text().partition("## Exit status")[2]
+    rows = {int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+
+    assert rows == {value for name, value in vars(exit_codes).items() if name.isupper()}
