@@ -14,9 +14,7 @@ import argparse
 import gc
 import json
 import random
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +28,6 @@ from benchmarks import processes
 from change_history import History
 from change_history.bson.values import to_raw
 from change_history.reconstruct.snapshot_maker import Snapshots, every_state
-from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,12 +46,8 @@ def main() -> None:
     arguments.add_argument("--moments", type=int, default=2000, help="random moments to ask for")
     arguments.add_argument("--json", type=Path, help="also write the figures to this file")
     options = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="watcher-bench-"))
-    try:
-        with Mongod(folder / "server", processes.free_port(), cache_gb=2, oplog_mb=1024) as server:
-            figures = measure(server.uri, options.versions, options.moments)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with processes.started_server(cache_gb=2, oplog_mb=1024) as (server, _):
+        figures = measure(server.uri, options.versions, options.moments)
     for name, value in figures.items():
         print(f"{name:>62}  {value:,.2f}" if isinstance(value, float) else f"{name:>62}  {value:,}")
     if options.json:

@@ -8,8 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from watcher.embedded.mongod import Mongod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +41,16 @@ def daemon(
     return subprocess.Popen(
         program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=build or ROOT
     )
+
+
+@contextmanager
+def started_server(*, cache_gb: int, oplog_mb: int) -> Iterator[tuple[Mongod, Path]]:
+    """A `mongod` for the length of the block, and a folder for it and for whatever else; both are gone afterwards."""
+    with (
+        TemporaryDirectory(prefix="watcher-bench-", ignore_cleanup_errors=True) as folder,
+        Mongod(Path(folder) / "server", free_port(), cache_gb=cache_gb, oplog_mb=oplog_mb) as server,
+    ):
+        yield server, Path(folder)
 
 
 def cpu_s(pid: int) -> float:

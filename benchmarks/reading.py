@@ -16,11 +16,9 @@ import argparse
 import json
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +33,6 @@ from change_history import History
 from change_history.bson.values import to_raw
 from change_history.reconstruct.snapshot_maker import Snapshots
 from change_history.stored.reading import RAW
-from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,17 +82,13 @@ def main() -> None:
     arguments.add_argument("--pairs", type=int, default=2, help="runs of each side of what takes long")
     arguments.add_argument("--only-blame", action="store_true", help="only that of the document of 50,001 versions")
     options = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="bench-reading-"))
-    try:
-        with Mongod(folder / "data", processes.free_port(), cache_gb=2, oplog_mb=2000) as server:
-            if not options.only_blame:
-                middle = _record(server.uri)
-                _library(server.uri, folder)
-                _short(server.uri, folder)
-                _collection(server.uri, folder, options.earlier, options.pairs, middle)
-            _blame(server.uri)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with processes.started_server(cache_gb=2, oplog_mb=2000) as (server, folder):
+        if not options.only_blame:
+            middle = _record(server.uri)
+            _library(server.uri, folder)
+            _short(server.uri, folder)
+            _collection(server.uri, folder, options.earlier, options.pairs, middle)
+        _blame(server.uri)
 
 
 def _blame(uri: str) -> None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateOne
 
-from benchmarks.processes import cpu_s
+from benchmarks.processes import cpu_s, started_server
 from tests.support.daemon import Daemon
-from tests.support.servers import free_port
-from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -47,12 +43,8 @@ def main() -> None:
     arguments.add_argument("--events", type=int, default=60_000)
     arguments.add_argument("--repetitions", type=int, default=3)
     options = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="bench-redaction-"))
-    try:
-        with Mongod(folder / "data", free_port(), cache_gb=1, oplog_mb=2048) as server:
-            _measure(server.uri, folder, options.events, options.repetitions)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with started_server(cache_gb=1, oplog_mb=2048) as (server, folder):
+        _measure(server.uri, folder, options.events, options.repetitions)
 
 
 def _measure(uri: str, folder: Path, events: int, repetitions: int) -> None:

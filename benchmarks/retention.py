@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import shutil
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,10 +25,8 @@ from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient, UpdateOne
 from pymongo.read_concern import ReadConcern
 
-from benchmarks.processes import cpu_s
+from benchmarks.processes import cpu_s, started_server
 from tests.support.daemon import Daemon, eventually
-from tests.support.servers import free_port
-from watcher.embedded.mongod import Mongod
 
 WRITES = 1000
 _THREADS = 4
@@ -52,13 +48,9 @@ def main() -> None:
     arguments.add_argument("--together", type=int, default=10, help="writes in a command")
     arguments.add_argument("--only-expiring", action="store_true", help="leave out the phase in which nothing expires")
     options = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="bench-retention-"))
-    try:
-        with Mongod(folder / "data", free_port(), cache_gb=1, oplog_mb=2048) as server:
-            assert server.pid is not None
-            _measure(server.uri, server.pid, folder, options)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with started_server(cache_gb=1, oplog_mb=2048) as (server, folder):
+        assert server.pid is not None
+        _measure(server.uri, server.pid, folder, options)
 
 
 def _measure(uri: str, server: int, folder: Path, options: argparse.Namespace) -> None:

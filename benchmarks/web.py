@@ -16,11 +16,9 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -32,7 +30,6 @@ from pymongo import MongoClient, UpdateOne
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import processes
-from watcher.embedded.mongod import Mongod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,12 +76,8 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=10.0, help="how long requests are counted")
     arguments.add_argument("--json", type=Path, help="also write the figures to this file")
     options = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="watcher-bench-"))
-    try:
-        with Mongod(folder / "server", processes.free_port(), cache_gb=1, oplog_mb=1024) as server:
-            figures = measure(server.uri, folder, options)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with processes.started_server(cache_gb=1, oplog_mb=1024) as (server, folder):
+        figures = measure(server.uri, folder, options)
     for name, value in figures.items():
         print(f"{name:>62}  {value:,.2f}" if isinstance(value, float) else f"{name:>62}  {value:,}")
     if options.json:

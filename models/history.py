@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from mongoengine import (
@@ -16,7 +15,8 @@ from mongoengine import (
     StringField,
 )
 
-from change_history.bson.values import ABSENT, UNKNOWN
+from change_history.bson.values import UNKNOWN
+from change_history.stored.event import on_one_line
 from change_history.stored.names import ALIAS, HISTORY
 from change_history.stored.reading import RAW
 from models.change import ChangeModel
@@ -106,13 +106,7 @@ class HistoryModel(ExactDocument, Document):
     actor = EmbeddedDocumentField(ActorModel)
 
     def __str__(self) -> str:
-        """The event on one line, without its values: they may be large, and secret."""
-        when = self.timestamp.isoformat(" ", "milliseconds") if isinstance(self.timestamp, datetime) else self.timestamp
-        about = self.namespace or "everything"
-        if self.document_id is not ABSENT:
-            about += f" {self.document_id!r}"
-        count = self.change_count if self.change_count is not None else len(self.changes)
-        return f"{about}: {self.operation} at {when}, {count} {'change' if count == 1 else 'changes'}"
+        return on_one_line(self)
 
     @classmethod
     def _get_collection(cls) -> Any:

@@ -6,6 +6,7 @@ depends on besides. What is needed beyond that is read as if nothing had been re
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
@@ -21,10 +22,11 @@ from change_history.reconstruct.entries import (
     follow,
     only_rejected,
     ordered,
+    steps,
     unless_rejected,
 )
 from change_history.reconstruct.horizon import Horizon, horizon_of, horizon_read
-from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads
+from change_history.reconstruct.lineage import Boundary, boundary_of, boundary_reads, lineage_of
 from change_history.reconstruct.reads import Read, is_id, read_together
 from change_history.stored.names import HISTORY
 from change_history.stored.order import position_of
@@ -130,31 +132,6 @@ _ID = slice(14, 30)
 """Where a document that begins with an `_id` of 16 bytes has it."""
 
 
-def reconstruct_one(
-    database: Database[Any],
-    incarnations: Iterable[Incarnation],
-    document_id: raw.Value,
-    *,
-    from_snapshots: bool = True,
-    moment: ClusterTime | None = None,
-    ahead: Ahead | None = None,
-) -> Reconstructed | None:
-    """What one document was. Read backwards: no more than the entries since the last that told it whole.
-
-    Args:
-        incarnations: where its entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
-        from_snapshots: whether a snapshot may stand for the entries before it.
-        moment: cluster time up to which no event may be missing; that of the end of the incarnations.
-        ahead: what has been read already for the newest of the incarnations.
-
-    Returns:
-        None where history has no entry of it.
-    """
-    return reconstruct_from(
-        database, incarnations, document_id, from_snapshots=from_snapshots, moment=moment, ahead=ahead
-    ).reconstructed
-
-
 class From(NamedTuple):
     """A document, and what it was reconstructed from.
 
@@ -171,7 +148,7 @@ class From(NamedTuple):
     is_of_one_name: bool = False
 
 
-def reconstruct_from(
+def reconstruct_one(
     database: Database[Any],
     incarnations: Iterable[Incarnation],
     document_id: raw.Value,
@@ -180,7 +157,14 @@ def reconstruct_from(
     moment: ClusterTime | None = None,
     ahead: Ahead | None = None,
 ) -> From:
-    """What one document was, and from what that is known. Arguments are those of `reconstruct_one`."""
+    """What one document was. Read backwards: no more than the entries since the last that told it whole.
+
+    Args:
+        incarnations: where its entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
+        from_snapshots: whether a snapshot may stand for the entries before it.
+        moment: cluster time up to which no event may be missing; that of the end of the incarnations.
+        ahead: what has been read already for the newest of the incarnations.
+    """
     entries: list[Fields] = []
     rejected: list[trust.Rejected] = []
     start: snapshots.Snapshot | None = None
@@ -264,3 +248,19 @@ def _since_whole(newest_first: Iterable[Fields]) -> Iterator[Fields]:
 def _is_whole(fields: Fields) -> bool:
     # An update never is, and reading its changes takes time.
     return raw.text_of(fields[b"operation"]) != b"update" and fold.tells_all(fold.read_fields(fields))
+
+
+def states_of(
+    database: Database[Any], namespace: str, document_id: raw.Value, entries: Iterator[Fields]
+) -> Iterator[Reconstructed]:
+    """What a document was after each of its entries under one name. Snapshots are not looked at.
+
+    Args:
+        entries: at least one, oldest first.
+    """
+    first = next(entries)
+    known = None
+    if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
+        before = lineage_of(database, namespace, position_of(first))
+        known = reconstruct_one(database, before, document_id, from_snapshots=False).reconstructed
+    yield from steps(chain([first], entries), known)

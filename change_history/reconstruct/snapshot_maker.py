@@ -8,7 +8,6 @@ nothing, and is taken over by whoever comes next.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary, MinKey, ObjectId, Timestamp
@@ -19,9 +18,9 @@ from pymongo.errors import DuplicateKeyError, WriteError
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.values import to_python
-from change_history.reconstruct import fold, snapshots, trust
-from change_history.reconstruct.document import reconstruct_from, reconstruct_one
-from change_history.reconstruct.entries import fields_of, find, ordered, steps, timelines
+from change_history.reconstruct import snapshots, trust
+from change_history.reconstruct.document import reconstruct_one, states_of
+from change_history.reconstruct.entries import fields_of, find, ordered, timelines
 from change_history.reconstruct.lineage import Incarnation, incarnations_of, lineage_of
 from change_history.reconstruct.reads import is_id
 from change_history.reconstruct.trust import Unknown, recorded_until, trusted_since
@@ -163,7 +162,7 @@ class SnapshotMaker:
             start = snapshots.read(raw.fields(bytes(stored.raw))) if stored is not None else None
             return _Made(start.base, len(start.document)) if start is not None else None
         lineage = list(lineage_of(self._database, namespace, position_of(entry).following))
-        told = reconstruct_from(self._database, lineage, entry[b"document_id"])
+        told = reconstruct_one(self._database, lineage, entry[b"document_id"])
         for incarnation in lineage:
             if incarnation.namespace not in gaps:
                 gaps[incarnation.namespace] = trust.gaps(self._database, incarnation.namespace)
@@ -306,7 +305,7 @@ class Snapshots:
         if start is None:
             return
         lineage = lineage_of(self._database, document.namespace, start.position.following)
-        again = reconstruct_one(self._database, lineage, document.id, from_snapshots=False)
+        again = reconstruct_one(self._database, lineage, document.id, from_snapshots=False).reconstructed
         said = _wrong(start, again if again is not None and again.last == snapshot else None)
         said = said or self._wrongly_changed(document, start)
         if said is not None:
@@ -372,9 +371,4 @@ def every_state(database: Database[Any], namespace: str, document_id: raw.Value)
     """What a document was after each of its entries under one name, oldest first. Snapshots are not looked at."""
     for incarnation in incarnations_of(database, namespace):
         for _, entries in timelines(database, incarnation, [document_id]):
-            first = next(entries)
-            known = None
-            if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
-                before = lineage_of(database, namespace, position_of(first))
-                known = reconstruct_one(database, before, document_id, from_snapshots=False)
-            yield from steps(chain([first], entries), known)
+            yield from states_of(database, namespace, document_id, entries)

@@ -120,7 +120,7 @@ class Reconstruction:
         self.expired = ahead.horizon.unknown if ahead.horizon is not None and ahead.horizon.hides(at) else None
         self.lineage = Lineage(database, namespace, where.position, where.moment, (ahead.boundary,))
         self.reconstructed: Reconstructed | None = (
-            reconstruct_one(database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead)
+            reconstruct_one(database, self.lineage, self.raw_id, moment=where.moment, ahead=ahead).reconstructed
             if self.expired is None
             else None
         )
@@ -205,9 +205,8 @@ class Reconstruction:
         boundary = last_boundary(self._database, self.namespace, self.position)
         while boundary is not None:
             until = before(boundary.cluster_time)
-            reconstructed = reconstruct_one(
-                self._database, lineage_of(self._database, self.namespace, until), self.raw_id
-            )
+            lineage = lineage_of(self._database, self.namespace, until)
+            reconstructed = reconstruct_one(self._database, lineage, self.raw_id).reconstructed
             if reconstructed is not None:
                 return self._event(boundary.id if reconstructed.document is not None else reconstructed.last)
             boundary = last_boundary(self._database, self.namespace, until)

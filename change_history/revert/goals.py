@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.paths import Path
-    from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
@@ -91,7 +90,7 @@ class Known:
         self._raw_id = raw_id
         self.position = where.position
         self._lineage = Lineage(database, namespace, where.position, where.moment, where.boundary)
-        self.reconstructed: Reconstructed | None = reconstruct_one(database, self._lineage, raw_id, moment=where.moment)
+        self.reconstructed = reconstruct_one(database, self._lineage, raw_id, moment=where.moment).reconstructed
 
     def document(self) -> bytes | Unknown | None:
         """Its BSON; None: it was not there, and that is sure: `as_of` says so sooner, but here something is deleted."""

@@ -100,7 +100,7 @@ class Values:
             if attempt:
                 time.sleep(_BETWEEN_S)
             lineage = lineage_of(self._database, namespace, END)
-            told = reconstruct_one(self._database, lineage, document_id, from_snapshots=False)
+            told = reconstruct_one(self._database, lineage, document_id, from_snapshots=False).reconstructed
             known = told.document if told is not None else None
             if not isinstance(known, bytes | None):
                 return

@@ -92,16 +92,24 @@ class Event:
     actor: Actor | None = None
 
     def __str__(self) -> str:
-        """The event on one line, without its values: they may be large, and secret."""
-        when = self.timestamp.isoformat(" ", "milliseconds") if isinstance(self.timestamp, datetime) else self.timestamp
-        about = self.namespace or "everything"
-        if self.document_id is not ABSENT:
-            about += f" {self.document_id!r}"
-        count = self.change_count if self.change_count is not None else len(self.changes)
-        return f"{about}: {self.operation} at {when}, {count} {'change' if count == 1 else 'changes'}"
+        return on_one_line(self)
 
     def __repr__(self) -> str:
         return f"<Event: {self}>"
+
+
+def on_one_line(event: Any) -> str:
+    """An event without its values: they may be large, and secret.
+
+    Args:
+        event: an `Event`, or a `models.HistoryModel`.
+    """
+    when = event.timestamp.isoformat(" ", "milliseconds") if isinstance(event.timestamp, datetime) else event.timestamp
+    about = event.namespace or "everything"
+    if event.document_id is not ABSENT:
+        about += f" {event.document_id!r}"
+    count = event.change_count if event.change_count is not None else len(event.changes)
+    return f"{about}: {event.operation} at {when}, {count} {'change' if count == 1 else 'changes'}"
 
 
 class _EventDraft:

@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bson import json_util
 
 from change_history.seals.store import Store
 from change_history.seals.verification import verify
+from tests.support.background import repeated
 from tests.support.daemon import eventually, watcher
 from tests.support.sealing import Original, sealed_again, tampered
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from pymongo.collection import Collection
     from pymongo.database import Database
 
     from tests.support.daemon import Daemon
 
 
-@contextmanager
-def written(database: Database[Any]) -> Iterator[None]:
-    """Documents are written all the time until the end of the block."""
-    end = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not end.is_set():
-            number += 1
-            database.a.update_one({"_id": number % 20}, {"$set": {"n": number, "name": "somebody"}}, upsert=True)
-            if not number % 7:
-                database.a.delete_one({"_id": number % 5 + 10})
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
+def write(collection: Collection[Any], number: int) -> None:
+    """Write a document, and delete one now and then."""
+    collection.update_one({"_id": number % 20}, {"$set": {"n": number, "name": "somebody"}}, upsert=True)
+    if not number % 7:
+        collection.delete_one({"_id": number % 5 + 10})
 
 
 def streams(daemon: Daemon) -> dict[str, str]:
@@ -67,7 +53,7 @@ def test_a_daemon_that_is_killed_again_and_again_leaves_nothing_unsealed(
     file = tmp_path / "seals"
     database.a.insert_many([{"_id": number} for number in range(20)])
     daemon = make_daemon(replica_set_uri, database.name, seal="on", seal_interval_s=1, seal_file=file)
-    with written(database):
+    with repeated(partial(write, database.a)):
         for _ in range(3):
             daemon.start().ready()
             sealed_again(daemon)
@@ -102,7 +88,7 @@ def test_partitions_seal_into_one_chain(database: Database[Any], parts: Callable
     """Each with the next number, whoever comes first."""
     database.a.insert_many([{"_id": number} for number in range(20)])
     daemons = parts(2, seal="on", seal_interval_s=1)
-    with written(database):
+    with repeated(partial(write, database.a)):
         for daemon in daemons:
             daemon.start().ready()
         eventually(lambda: len(streams(daemons[0])) == 2, f"seals of both\n{daemons[1].log()}")

@@ -7,7 +7,6 @@ the database has never had, and `watcher verify --against` would accuse whoever 
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from change_history.seals.store import Store
 from change_history.seals.verification import verify
 from change_history.stored.names import HISTORY, SEALS
 from tests.chaos.cluster import Cluster
+from tests.support.background import repeated
 from tests.support.daemon import Daemon, eventually, watcher
 from tests.support.sealing import sealed_again
 from watcher.cli import exit_codes
@@ -41,23 +41,14 @@ _DOCUMENTS = 20
 @contextmanager
 def written(cluster: Cluster) -> Iterator[None]:
     """Documents are written all the time until the end of the block, whatever becomes of it."""
-    end = threading.Event()
+    with cluster.client() as client:
 
-    def write() -> None:
-        with cluster.client() as client:
-            number = 0
-            while not end.is_set():
-                number += 1
-                with suppress(PyMongoError):
-                    client.shop.users.update_one({"_id": number % _DOCUMENTS}, {"$set": {"n": number}}, upsert=True)
+        def write(number: int) -> None:
+            with suppress(PyMongoError):
+                client.shop.users.update_one({"_id": number % _DOCUMENTS}, {"$set": {"n": number}}, upsert=True)
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
+        with repeated(write):
+            yield
 
 
 def cut_off_amid_a_seal(cluster: Cluster) -> int:

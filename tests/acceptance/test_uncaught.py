@@ -27,6 +27,20 @@ main()
 """
 
 
+def ran(program: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in Python to its end, with these settings and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**inherited, **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize(
     "command",
@@ -35,21 +49,12 @@ main()
 )
 def test_an_uncaught_error_shows_where_it_rose_and_no_value(command: list[str], log_format: str) -> None:
     """Standard error goes to log stores that many may read."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")},
+    settings = {
         "WATCHER_MONGODB_URI": "mongodb://127.0.0.1:9/?replicaSet=none",
         "WATCHER_HTTP_PORT": "0",
         "WATCHER_LOG_FORMAT": log_format,
     }
-    ended = subprocess.run(
-        [sys.executable, "-c", BROKEN, *command],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = ran(BROKEN, *command, **settings)
 
     assert ended.returncode == 1
     assert "uncaught exception" in ended.stderr
@@ -84,23 +89,14 @@ from watcher.cli.main import main
 main()
 """
     history = f"{database.name}_history"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")},
+    settings = {
         "WATCHER_MONGODB_URI": replica_set_uri,
         "WATCHER_INCLUDE": f"{database.name}.*",
         "WATCHER_HISTORY_DATABASE": history,
         "WATCHER_HTTP_PORT": "0",
     }
     try:
-        ended = subprocess.run(
-            [sys.executable, "-c", broken, "run"],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ended = ran(broken, "run", **settings)
         checkpoint = database.client[history].checkpoints.find_one({"_id": "default"})
     finally:
         database.client.drop_database(history)

@@ -8,6 +8,8 @@ import pytest
 
 from change_history.reader import Reader
 from tests.support.recording import Recording
+from watcher.health.http import HealthServer
+from watcher.health.progress import Progress
 from watcher.stream.listener import Listener
 from watcher.targets.scope import Scope
 
@@ -59,3 +61,16 @@ def history(client: MongoClient[Any], recording: Recording) -> Reader:
 def namespace(database: Database[Any]) -> str:
     """Where the documents are."""
     return f"{database.name}.a"
+
+
+@pytest.fixture
+def progress() -> Progress:
+    """What a daemon that has just started has done."""
+    return Progress()
+
+
+@pytest.fixture
+def server(progress: Progress) -> Iterator[HealthServer]:
+    """The health of a daemon, on any free port."""
+    with HealthServer("127.0.0.1", 0, progress, "orders") as serving:
+        yield serving

@@ -14,6 +14,7 @@ import pytest
 from change_history.export.part_file import PartFile
 from tests.support.daemon import PATIENCE_S, eventually
 from tests.support.export_command import Export, environment, numbered_event
+from tests.support.terminal import read_terminal
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
@@ -90,13 +91,7 @@ def test_a_terminal_sees_how_far_it_is(run: Export, database: Database[Any], tmp
     master, slave = pty.openpty()
     with run.start("shop.users", "-o", tmp_path / "x.ndjson", stderr=slave) as program:
         os.close(slave)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(master, 65_536)
-            except OSError:  # the terminal's end
-                break
-        os.close(master)
+        shown = read_terminal(master)
 
     assert program.returncode == exit_codes.OK
     assert b"exporting" in shown

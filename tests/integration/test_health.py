@@ -4,7 +4,6 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
@@ -19,19 +18,6 @@ from watcher.health.readiness import Bounds
 from watcher.steps import Step
 
 SECRET = "the-name-of-a-patient"
-
-
-@pytest.fixture
-def progress() -> Progress:
-    """What a daemon that has just started has done."""
-    return Progress()
-
-
-@pytest.fixture
-def server(progress: Progress) -> Iterator[HealthServer]:
-    """A server on any free port."""
-    with HealthServer("127.0.0.1", 0, progress, "orders") as serving:
-        yield serving
 
 
 def health(server: HealthServer, *options: str, **environment: str) -> Result:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from models import ABSENT, ChangeModel, HistoryModel
 from tests.support.daemon import PATIENCE_S
+from tests.support.terminal import read_terminal
 from watcher.cli import exit_codes
 from watcher.cli.commands.reading.log import NEWEST_ON_TERMINAL
 from watcher.cli.main import watcher
@@ -247,13 +248,7 @@ def test_a_terminal_gets_the_newest_and_is_told_of_the_rest(
         [*PROGRAM, "shop.users", "1"], env=environment, stdout=slave, stderr=subprocess.PIPE, text=True
     ) as program:
         os.close(slave)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(master, 65_536)
-            except OSError:  # the terminal's end
-                break
-        os.close(master)
+        shown = read_terminal(master)
         assert program.stderr is not None
         errors = program.stderr.read()
 

@@ -1,27 +1,11 @@
 """Metrics over a real socket, as Prometheus reads them."""
 
 import threading
-from collections.abc import Iterator
-
-import pytest
 
 from tests.support.health import NOW, ask, hear, samples_of, write
 from watcher.health.http import HealthServer
 from watcher.health.progress import MOST_NAMESPACES, Progress
 from watcher.steps import Deployment, Step
-
-
-@pytest.fixture
-def progress() -> Progress:
-    """What a daemon that has just started has done."""
-    return Progress()
-
-
-@pytest.fixture
-def server(progress: Progress) -> Iterator[HealthServer]:
-    """A server on any free port."""
-    with HealthServer("127.0.0.1", 0, progress, "orders") as serving:
-        yield serving
 
 
 def test_metrics_are_read_by_prometheus(server: HealthServer, progress: Progress) -> None:

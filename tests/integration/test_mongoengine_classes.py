@@ -9,9 +9,9 @@ import mongoengine as me
 import pytest
 from pymongo.errors import WriteError
 
-from change_history import mongoengine as history_of_models
 from change_history.mongoengine import HistoryMixin, changes, classes
 from change_history.reconstruct.state import Reconstruction
+from tests.support.mongoengine_models import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,12 +46,8 @@ class Keep(HistoryMixin, me.DynamicDocument):
 
 @pytest.fixture(autouse=True)
 def _connected(database: Database[Any], recording: Recording, replica_set_uri: str) -> Iterator[None]:
-    me.connect(db=database.name, host=replica_set_uri, alias=ALIAS, uuidRepresentation="standard")
-    history_of_models.connect(replica_set_uri, recording.history.name)
-    yield
-    history_of_models.disconnect()
-    me.disconnect_all()
-    Keep._collection = None
+    with connected(ALIAS, database, recording, replica_set_uri, [Keep]):
+        yield
 
 
 def room(dice: random.Random, depth: int = 1) -> Any:

@@ -15,10 +15,10 @@ from bson import DBRef, ObjectId
 from mongoengine.context_managers import switch_collection
 
 from change_history import ABSENT
-from change_history import mongoengine as history_of_models
 from change_history.mongoengine import DocumentChange, HistoryMixin, PastDocumentError
 from change_history.mongoengine.changes import Changes
 from change_history.mongoengine.translation import locate
+from tests.support.mongoengine_models import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -123,13 +123,8 @@ class Loose(HistoryMixin, me.DynamicDocument):
 
 @pytest.fixture(autouse=True)
 def _connected(database: Database[Any], recording: Recording, replica_set_uri: str) -> Iterator[None]:
-    me.connect(db=database.name, host=replica_set_uri, alias=ALIAS, uuidRepresentation="standard")
-    history_of_models.connect(replica_set_uri, recording.history.name)
-    yield
-    history_of_models.disconnect()
-    me.disconnect_all()
-    for model in (Other, Person, Employee, Loose):
-        model._collection = None
+    with connected(ALIAS, database, recording, replica_set_uri, [Other, Person, Employee, Loose]):
+        yield
 
 
 def last(recording: Recording, document: Any) -> dict[str, DocumentChange]:

@@ -72,7 +72,7 @@ def agree(recording: Recording, namespace: str, document_id: Any) -> None:
     expected = folded(recording.history, namespace, document_id)
     for place, entry in places(recording, namespace, document_id):
         within = lineage_of(recording.history, namespace, place.following)
-        found = reconstruct_one(recording.history, within, to_raw(document_id))
+        found = reconstruct_one(recording.history, within, to_raw(document_id)).reconstructed
         assert found is not None
         assert (found.base, found.document, found.last) == (*expected[entry], entry)
 
@@ -87,7 +87,7 @@ def test_every_snapshot_is_what_folding_gives_and_so_is_every_answer_from_it(
     assert fill(recording.history, namespace, 1) == 5
     assert len(check(recording.history, namespace, 1)) == 5
     agree(recording, namespace, 1)
-    last = reconstruct_one(recording.history, lineage_of(recording.history, namespace, END), to_raw(1))
+    last = reconstruct_one(recording.history, lineage_of(recording.history, namespace, END), to_raw(1)).reconstructed
     assert last is not None
     assert (last.entries, last.document) == (0, _stored(database, 1))
 

@@ -114,14 +114,14 @@ def test_an_entry_that_enters_while_a_snapshot_is_made_is_not_missed(
     on_their_way = [late]
 
     def reconstructed(*arguments: Any, **options: Any) -> Any:
-        found = document.reconstruct_from(*arguments, **options)
+        found = document.reconstruct_one(*arguments, **options)
         for entry in on_their_way:
             recording.put(entry)
             snapshots.forget(recording.history, [entry])
         on_their_way.clear()
         return found
 
-    monkeypatch.setattr(snapshot_maker, "reconstruct_from", reconstructed)
+    monkeypatch.setattr(snapshot_maker, "reconstruct_one", reconstructed)
     fill(recording.history, namespace, 1)
 
     assert not on_their_way
@@ -137,7 +137,7 @@ def test_a_claim_that_a_kill_left_behind_tells_nothing_and_is_taken_over(recordi
     claim = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
     claim.append((b"claim", (raw.OBJECT_ID, ObjectId().binary)))
     recording.history.snapshots.insert_one(RawBSONDocument(raw.from_fields(claim)))
-    found = reconstruct_one(recording.history, lineage_of(recording.history, namespace, END), to_raw(1))
+    found = reconstruct_one(recording.history, lineage_of(recording.history, namespace, END), to_raw(1)).reconstructed
     assert found is not None
     assert found.entries == FOUR
 

@@ -13,7 +13,7 @@ from bson import json_util
 
 from tests.support.daemon import eventually
 from tests.support.recording import Recording
-from tests.support.web import Served
+from tests.support.web import Served, bearer
 from watcher.web.api import cursors
 from watcher.web.tokens import hash_of
 
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 ORDERS, CARDS = "mcw_orders", "mcw_cards"
 API = "/history/api/v1"
 LINES = "application/x-ndjson"
-
-
-def bearer(token: str) -> dict[str, str]:
-    """The header that shows a token."""
-    return {"authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 
 from tests.support.daemon import ROOT
 from tests.support.recording import Recording
-from tests.support.web import Served
+from tests.support.web import Served, bearer
 from watcher.web.tokens import hash_of
 
 if TYPE_CHECKING:
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 ORDERS, CARDS, EXPIRED, RENAMED = "mcw_orders", "mcw_cards", "mcw_expired", "mcw_renamed"
-
-
-def bearer(token: str) -> dict[str, str]:
-    """The header that shows a token."""
-    return {"authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(scope="module")

@@ -161,6 +161,14 @@ class Stages:
         with self._lock:
             return [call for call in self.calls if call.what == what]
 
+    def reads_until_it_stalls(self) -> int:
+        """Wait until no more is read; how often it was."""
+        reads = -1
+        while reads != len(self.of("read")):
+            reads = len(self.of("read"))
+            time.sleep(0.1)
+        return reads
+
     def written(self) -> list[int]:
         """The events written, in the order of writing."""
         return [event for call in self.of("write") for event in call.events]

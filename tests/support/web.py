@@ -125,6 +125,11 @@ class Follower:
         self._connection.close()
 
 
+def bearer(token: str) -> dict[str, str]:
+    """The header that shows a token."""
+    return {"authorization": f"Bearer {token}"}
+
+
 def path_of(*parts: str) -> str:
     """A path of parts, whatever is in them."""
     return "/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in parts)

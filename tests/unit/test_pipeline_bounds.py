@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,10 +62,7 @@ def test_a_stalled_writer_stops_the_listener_after_a_few_batches(run: Callable[.
     go = threading.Event()
     stages = Stages(iter(lambda: 1, 0), on_write=wait_for(go))
     running = run(stages, batch_size=1)
-    reads = -1
-    while reads != len(stages.of("read")):
-        reads = len(stages.of("read"))
-        time.sleep(0.1)
+    reads = stages.reads_until_it_stalls()
     go.set()
     running.stopped()
 

@@ -92,10 +92,7 @@ def test_a_failure_while_all_queues_are_full_blocks_nobody(run: Callable[..., Ru
     else:
         setattr(stages, FAILURES[failing], fail)
     running = run(stages, batch_size=1)
-    reads = -1
-    while reads != len(stages.of("read")):
-        reads = len(stages.of("read"))
-        time.sleep(0.05)
+    stages.reads_until_it_stalls()
     full.set()
     assert failed.wait(PATIENCE_S)
     running.stop.set()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from change_history.bson.equality import key_of
 from change_history.reconstruct import fold
-from change_history.reconstruct.document import reconstruct_one
-from change_history.reconstruct.entries import steps, timelines
+from change_history.reconstruct.document import states_of
+from change_history.reconstruct.entries import timelines
 from change_history.reconstruct.filters import MOST_BYTES, MOST_DOCUMENTS, Filter
-from change_history.reconstruct.lineage import lineage_of
 from change_history.reconstruct.trust import Unknown
-from change_history.stored.order import position_of
 from watcher.erasure.intervals import joined_incarnations
 
 if TYPE_CHECKING:
@@ -81,13 +78,8 @@ def _states(database: Database[Any], namespace: str) -> Iterator[tuple[raw.Value
     """After each entry what its document was, or that history cannot tell; but for what was erased, which is gone."""
     for incarnation in joined_incarnations(database, namespace):
         for document_id, entries in timelines(database, incarnation):
-            first = next(entries)
-            known = None
-            if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
-                before = lineage_of(database, incarnation.namespace, position_of(first))
-                known = reconstruct_one(database, before, document_id, from_snapshots=False)
             last: bytes | Unknown | None = None
-            for step in steps(chain([first], entries), known):
+            for step in states_of(database, incarnation.namespace, document_id, entries):
                 state = step.document
                 if state is None or state in (last, _ERASED):
                     continue
