@@ -75,6 +75,7 @@ $(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard watcher/events/*.py
 	@$(BIN)/python -c 'import sys; from watcher.events import fast_path; sys.exit(not fast_path.COMPILED)' || { \
 	  echo "recording is not compiled and takes over ten times the CPU. It needs Python's headers: on Debian and Ubuntu" >&2; \
 	  echo "apt-get install -y python3-dev, then make clean. A C compiler comes from PyPI where the machine has none." >&2; }
+	@$(BIN)/python -m compileall -q change_history config models watcher # also where PYTHONDONTWRITEBYTECODE is set
 	@touch $@
 
 $(VENV)/.installed-tools: $(VENV)/.installed

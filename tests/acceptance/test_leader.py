@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-DOCUMENTS = 40_000
-FREEZES = 3
+DOCUMENTS = 20_000
+FREEZES = 2
 
 
 @pytest.fixture

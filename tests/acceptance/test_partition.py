@@ -56,8 +56,8 @@ def test_nothing_is_lost_or_doubled_when_the_number_of_parts_changes(
     dice = random.Random(5)
     with oracle.PlainStream(client, database.name) as plain:
         daemons = started(parts(1))
-        with writing(database, 16):
-            for number in (3, 2, 1, 2):
+        with writing(database, 9):
+            for number in (3, 2):
                 time.sleep(0.7)
                 for daemon in daemons:  # one after the other, so that each ends somewhere else
                     daemon.stop()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 TIMELINE = [("namespace", 1), ("document_id", 1), ("_id", 1)]
-DOCUMENTS = 100_000
+DOCUMENTS = 50_000
 SIZE = 400
 MOST_BYTES = 8_000_000
 

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from tests.support.generated.operations import USUAL, Operation, operations
 from tests.support.replay.lab import MODES, Lab, Mode
 
-OPERATIONS = int(os.environ.get("WATCHER_TEST_REPLAY_OPERATIONS", "3000"))
+OPERATIONS = int(os.environ.get("WATCHER_TEST_REPLAY_OPERATIONS", "1800"))
 SEED = os.environ.get("WATCHER_TEST_REPLAY_SEED")
 SHRINK = os.environ.get("WATCHER_TEST_REPLAY_SHRINK", "1") == "1"
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if SHRINK else [])]
