@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """The same place in three documents; None: it is not there."""
+    """The value of one path in three documents; None: it is not there."""
 
     actual: Value | None
     expected: Value | None
@@ -137,7 +137,7 @@ def _walk(value: Value, rest: bytes) -> Iterator[Path]:
 
 
 class _Merge:
-    """Decides place by place, and collects the conflicts."""
+    """Decides path by path, and collects the conflicts."""
 
     def __init__(self, *, undo: bool, force: bool) -> None:
         self._undo = undo
@@ -147,7 +147,7 @@ class _Merge:
         """What cannot be put back even if forced, since a field next to it would be lost."""
 
     def decide(self, path: Path, sides: Sides) -> Value | None:
-        """What is to be at a place; None: nothing."""
+        """What is to be at a path; None: nothing."""
         actual, expected, target = sides
         if actual == target or (self._undo and expected == target):
             return actual
@@ -167,7 +167,7 @@ class _Merge:
         return raw.DOCUMENT, raw.from_fields(result.items())
 
     def part(self, path: Path, sides: Sides, chosen: Chosen) -> Value | None:
-        """What is to be at a place of which only some fields are chosen."""
+        """What is to be at a path of which only some fields are chosen."""
         if not chosen:
             return self.decide(path, sides)
         if any(side is not None and side[0] == raw.DOCUMENT and _fields(side) is None for side in sides):

@@ -81,8 +81,8 @@ def between(
     """The recorded events of a document within a stretch of history.
 
     Args:
-        since: what stands before this place is left out.
-        until: what stands at this place or after it, too.
+        since: what stands before this position is left out.
+        until: what stands at this position or after it, too.
         names: only events with changes of these fields, as MongoDB writes them; none: all. All are read then.
     """
     if until <= since:
@@ -116,7 +116,7 @@ def _newest_first(
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A place at which the document is neither what history says it is, nor what it is to become.
+    """A path at which the document is neither what history says it is, nor what it is to become.
 
     Attributes:
         path: where: keys, `str`; the empty path is the whole document.

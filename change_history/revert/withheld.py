@@ -1,6 +1,6 @@
 """What history withholds cannot be put back, and nothing that stands in its place is ever written into data.
 
-Where one of two states withholds a value, the place is left as it is. If the value is known to have changed between
+Where one of two states withholds a value, the field is left as it is. If the value is known to have changed between
 them, or both say different things of it, that is said, and nothing is done unless it was asked for so.
 """
 
@@ -35,7 +35,7 @@ class Sides(NamedTuple):
     """Two states of a document without what is withheld of them.
 
     Attributes:
-        lost: the places that cannot be put back.
+        lost: the paths that cannot be put back.
     """
 
     expected: bytes | None
@@ -59,21 +59,21 @@ def settle(
     """
     if not any(side is not None and MAGIC in side for side in (expected, target)):
         return Sides(expected, target, ())
-    places = {place for side in (expected, target) for place in _places(side)}
+    paths = {path for side in (expected, target) for path in _withheld_paths(side)}
     if only is not None:
-        places = {place for place in places if _meets(place, only)}
+        paths = {path for path in paths if _overlaps(path, only)}
     before, after = (raw.DOCUMENT, expected or raw.EMPTY_DOCUMENT), (raw.DOCUMENT, target or raw.EMPTY_DOCUMENT)
     lost = tuple(
-        place
-        for place in sorted(places, key=str)
-        if changed is None or _meets(place, changed) or _at(before, place) != _at(after, place)
+        path
+        for path in sorted(paths, key=str)
+        if changed is None or _overlaps(path, changed) or _at(before, path) != _at(after, path)
     )
     if actual is None:
         return Sides(_without(expected), _without(target), lost)
     tree: _Tree = {}
-    for place in places:
+    for path in paths:
         node = tree
-        for key in place:
+        for key in path:
             node = node.setdefault(key, {})
     expected, target = (_with(side, actual, tree) for side in (expected, target))
     return Sides(expected, target, lost)
@@ -130,13 +130,13 @@ def _changed(entries: Iterable[bytes]) -> set[Path] | None:
 _Tree = dict[bytes, "_Tree"]
 
 
-def _meets(place: Path, paths: Iterable[Path]) -> bool:
-    """Whether one of some paths leads to a place, above it or into it."""
-    return any(path[: len(place)] == place or place[: len(path)] == path for path in paths)
+def _overlaps(path: Path, others: Iterable[Path]) -> bool:
+    """Whether a path is one of others, above one or below one."""
+    return any(other[: len(path)] == path or path[: len(other)] == other for other in others)
 
 
-def _places(document: bytes | None) -> Iterator[tuple[bytes, ...]]:
-    """Where something is withheld, by keys; an array, or a document that repeats a key, is a place as a whole."""
+def _withheld_paths(document: bytes | None) -> Iterator[tuple[bytes, ...]]:
+    """The paths of what is withheld, by keys; an array, or a document that repeats a key, counts as a whole."""
     if document is None or MAGIC not in document:
         return
     for key, value in _fields(document).items():
@@ -147,7 +147,7 @@ def _places(document: bytes | None) -> Iterator[tuple[bytes, ...]]:
             if _holds(value):
                 yield (key,)
         elif kind == raw.DOCUMENT:
-            yield from ((key, *below) for below in _places(payload))
+            yield from ((key, *below) for below in _withheld_paths(payload))
         elif kind == raw.ARRAY and _holds(value):
             yield (key,)
 
@@ -172,7 +172,7 @@ def _at(value: Value | None, path: Path) -> Value | None:
 
 
 def _with(document: bytes | None, actual: bytes, tree: _Tree) -> bytes | None:
-    """A document with what is there at some places."""
+    """A document with what is there at some paths."""
     if document is None:
         return None
     return _filled((raw.DOCUMENT, document), (raw.DOCUMENT, actual), tree)[1]

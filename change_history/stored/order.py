@@ -66,7 +66,7 @@ def before(time: ClusterTime) -> HistoryPosition:
     return HistoryPosition(time, b"")
 
 
-IMPORTED_PLACE_BYTES = 8
+IMPORTED_ORDER_BYTES = 8
 """So many bytes of an imported entry's `_id` are its time and rank; what stands behind them has as many."""
 
 

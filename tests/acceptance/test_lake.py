@@ -47,19 +47,19 @@ PATIENCE_S = 120
 
 
 class Lake:
-    """Runs `watcher lake` for a history, into one place."""
+    """Runs `watcher lake` for a history, into one location."""
 
-    def __init__(self, environment: dict[str, str], place: str, store: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], location: str, store: dict[str, str]) -> None:
         self.environment = os.environ | environment
-        self.place = place
+        self.location = location
         self.store = store
 
     def command(
-        self, verb: str, *more: str, place: str | None = None, store: dict[str, str] | None = None
+        self, verb: str, *more: str, location: str | None = None, store: dict[str, str] | None = None
     ) -> list[str]:
         """What is run."""
         options = [part for item in (store or self.store).items() for part in ("--store", "=".join(item))]
-        return [sys.executable, "-m", "watcher", "lake", verb, "--to", place or self.place, *options, *more]
+        return [sys.executable, "-m", "watcher", "lake", verb, "--to", location or self.location, *options, *more]
 
     def run(self, verb: str, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
@@ -80,7 +80,7 @@ class Lake:
 
     def rows(self) -> list[dict[str, Any]]:
         """What is in the table."""
-        table = DeltaTable(self.place, storage_options=self.store)
+        table = DeltaTable(self.location, storage_options=self.store)
         found: list[dict[str, Any]] = table.to_pyarrow_table().to_pylist()
         return sorted(found, key=lambda row: (row["event"], row["ordinal"]))
 
@@ -227,7 +227,7 @@ def test_what_is_erased_leaves_the_table_and_its_files_and_what_expires_stays(
 def test_a_table_whose_place_in_the_history_is_lost_is_compared_with_it(lake: Lake, kept: Database[Any]) -> None:
     """The exporter was away for longer than the oplog reaches back: nothing twice, nothing missing, changes too."""
     lake.once()
-    table = Table(lake.place, {})
+    table = Table(lake.location, {})
     position = table.open()
     assert position is not None
     table.append((), position.at("82" + "00" * 8 + position.token[18:]))
@@ -251,13 +251,13 @@ def test_a_document_is_told_from_the_table_after_it_expired(
     database.end.insert_one({"_id": "end"})
     daemon.recorded(f"{database.name}.end", "end")
     environment = {"WATCHER_HISTORY_URI": replica_set_uri, "WATCHER_HISTORY_DATABASE": daemon.database.name}
-    place = str(tmp_path / "lake")
-    lake = Lake(environment, place, {})
+    location = str(tmp_path / "lake")
+    lake = Lake(environment, location, {})
     lake.once()
     daemon.database.history.delete_many({"document_id": 17})
 
     def show(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "watcher", "show", f"{database.name}.orders", "17", "--lake", place, *more]
+        command = [sys.executable, "-m", "watcher", "show", f"{database.name}.orders", "17", "--lake", location, *more]
         return subprocess.run(command, env=lake.environment, capture_output=True, text=True, check=False)
 
     at = f"{between.time}:{between.inc}"
@@ -271,8 +271,8 @@ def test_readers_of_delta_tables_read_it(lake: Lake, kept: Database[Any]) -> Non
     """DuckDB and Polars by the table's own log, pandas by Arrow."""
     lake.once()
     lake.once()
-    table = DeltaTable(lake.place)
-    frame = pl.read_delta(lake.place)
+    table = DeltaTable(lake.location)
+    frame = pl.read_delta(lake.location)
     arrow = table.to_pyarrow_table()  # noqa: F841 - DuckDB finds it by its name
     relation = duckdb.sql("SELECT field, count(*) FROM arrow GROUP BY field ORDER BY field")
 
@@ -292,12 +292,12 @@ def test_nan_is_found_in_it_by_a_condition(lake: Lake, kept: Database[Any]) -> N
     lake.once()
     kept.history.insert_one(second)
     lake.once()
-    table = Table(lake.place, {})
+    table = Table(lake.location, {})
     position = table.open()
     assert position is not None
 
     def check() -> None:
-        for file in DeltaTable(lake.place).file_uris():
+        for file in DeltaTable(lake.location).file_uris():
             relation = duckdb.sql(f"SELECT count(*) FILTER (isnan(new_number)), max(new_number) FROM '{file}'")
             counted = duckdb.sql(f"SELECT count(*) FROM '{file}' WHERE new_number > 1")
             assert relation is not None
@@ -318,10 +318,10 @@ def test_what_is_wrong_is_said_with_what_to_do(lake: Lake, tmp_path: Path) -> No
     other = tmp_path / "other"
     frame = pl.DataFrame({"a": [1]})
     frame.write_delta(str(other))
-    foreign = lake.run("once", place=str(other))
-    away = lake.run("status", place="s3://none/lake", store=store_at(1) | {"max_retries": "0"})
-    nowhere = lake.run("status", place=str(tmp_path / "nowhere"))
-    wrong = lake.run("once", "--store", "x", place="ftp://x")
+    foreign = lake.run("once", location=str(other))
+    away = lake.run("status", location="s3://none/lake", store=store_at(1) | {"max_retries": "0"})
+    nowhere = lake.run("status", location=str(tmp_path / "nowhere"))
+    wrong = lake.run("once", "--store", "x", location="ftp://x")
 
     assert (foreign.returncode, "table of something else" in foreign.stderr) == (exit_codes.FATAL, True)
     assert (away.returncode, "the store does not answer" in away.stderr) == (exit_codes.UNREACHABLE, True)

@@ -35,6 +35,7 @@ from watcher.operations.granted import Person
 from watcher.operations.needs import Need, Resource
 from watcher.targets.scope import Scope
 
+ROOT = Path(__file__).parents[2]
 HOUR = 3600
 NOW = 1_700_000_000
 OK, WARNING, PROBLEM, UNCHECKED = Status
@@ -247,12 +248,26 @@ def test_a_check_that_fails_is_no_finding() -> None:
     assert could_not("x", KeyError("surprise")).status is UNCHECKED
 
 
-def test_an_installation_without_the_fast_path_is_told_what_to_install() -> None:
+@pytest.mark.parametrize("part", installation.PARTS, ids=lambda part: part.name)
+def test_an_installation_without_a_compiled_part_is_told_which_and_what_to_install(part: installation.Part) -> None:
     """It is slow in silence."""
-    assert installation.judge(compiled=True).status is OK
-    found = installation.judge(compiled=False)
+    parts = [each._replace(in_use=True) for each in installation.PARTS]
+    assert installation.judge(parts).status is OK
+    found = installation.judge([each._replace(in_use=each.name != part.name) for each in parts])
     assert found.status is WARNING
+    assert part.name in found.said
+    assert found.facts == {"missing": [part.name]}
     assert "gcc python3-dev" in found.remedy
+
+
+def test_no_compiled_part_is_unknown_to_the_doctor() -> None:
+    """One that nobody looks at is slow in silence."""
+    sources = [
+        path.relative_to(ROOT) for root in ("change_history", "watcher") for path in ROOT.glob(f"{root}/**/*.pyx")
+    ]
+    assert sorted(part.name for part in installation.PARTS) == sorted(
+        ".".join(path.with_suffix("").parts) for path in sources
+    )
 
 
 def standing(last: Sealed | None, age_s: float = 20, notes: int = 0, **said: bool) -> seals.Standing:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NamespaceInterval(NamedTuple):
-    """A stretch of history.
+    """An interval of the history of a namespace.
 
     Attributes:
         namespace: `db.coll`.
@@ -38,14 +38,14 @@ class NamespaceInterval(NamedTuple):
 
 
 def intervals_of(database: Database[Any], namespace: str) -> list[NamespaceInterval]:
-    """All of a namespace, and the stretches under other names that renames have joined to it."""
+    """All of a namespace, and the intervals under other names that renames have joined to it."""
     others = (each for each in joined_incarnations(database, namespace) if each.namespace != namespace)
     found = (NamespaceInterval(each.namespace, each.since, each.until.cluster_time) for each in others)
     return [NamespaceInterval(namespace), *found]
 
 
 def joined_incarnations(database: Database[Any], namespace: str) -> list[Incarnation]:
-    """Every stretch between which documents ended or were brought: of a namespace, and of what renames joined to it.
+    """Every incarnation of a namespace, and of the others that renames have joined to it.
 
     Former names count whether or not a stream watches them still: what was recorded under them is there.
     """
@@ -64,9 +64,14 @@ def joined_incarnations(database: Database[Any], namespace: str) -> list[Incarna
     return list(found)
 
 
-def _later(database: Database[Any], place: Incarnation) -> Iterator[Incarnation]:
-    """The stretches under the names that what lies in a place was given."""
-    query = {"namespace": place.namespace, "operation": "rename", "document_id": {"$exists": False}, "_id": place.ids()}
+def _later(database: Database[Any], former: Incarnation) -> Iterator[Incarnation]:
+    """The incarnations that renames have made of one."""
+    query = {
+        "namespace": former.namespace,
+        "operation": "rename",
+        "document_id": {"$exists": False},
+        "_id": former.ids(),
+    }
     for rename in database[HISTORY].find(query, {"description.to": 1}, sort=[("_id", 1)]):
         to = rename.get("description", {}).get("to", {})
         name, since = f"{to.get('db')}.{to.get('coll')}", ClusterTime.from_id(rename["_id"])

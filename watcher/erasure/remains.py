@@ -12,7 +12,7 @@ from pymongo import UpdateOne
 from change_history.bson import raw
 from change_history.bson.values import to_raw
 from change_history.stored.chunks import MissingChunkError
-from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
+from change_history.stored.order import IMPORTED_ORDER_BYTES, identity
 from change_history.stored.rejected import is_entry, kept
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def kept_whole(database: Database[Any], stored: RawBSONDocument) -> bytes:
 
 def telling_nothing(name: bytes) -> raw.Value:
     """An `_id` for an imported entry of which values were erased: in its place, and no digest of the values."""
-    return to_raw(Binary(name[:IMPORTED_PLACE_BYTES] + secrets.token_bytes(len(name) - IMPORTED_PLACE_BYTES)))
+    return to_raw(Binary(name[:IMPORTED_ORDER_BYTES] + secrets.token_bytes(len(name) - IMPORTED_ORDER_BYTES)))
 
 
 def without_event(

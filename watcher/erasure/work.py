@@ -126,13 +126,13 @@ class Work:
         """
         erasure = self._erasure
         found = intervals_of(self._database, erasure.namespace) if erasure.namespace else []
-        for place in found:
-            with self._undisturbed(place.namespace) as renew:
+        for interval in found:
+            with self._undisturbed(interval.namespace) as renew:
                 for document_id in erasure.documents:
-                    self._document(place, document_id)
+                    self._document(interval, document_id)
                     renew()
         ids = {key_of(document_id) for document_id in erasure.documents}
-        names = {place.namespace for place in found}
+        names = {interval.namespace for interval in found}
         if self._finder is not None:
             self._values(self._finder)
         self._beside(names, ids)
@@ -143,18 +143,18 @@ class Work:
     def _undisturbed(self, namespace: str) -> _Undisturbed:
         return _Undisturbed(self._database, namespace, needed=not self._dry_run)
 
-    def _document(self, place: NamespaceInterval, document_id: raw.Value) -> None:
+    def _document(self, interval: NamespaceInterval, document_id: raw.Value) -> None:
         """Remove one document's values from history, or its entries."""
-        with self._history.find(place.of(document_id), hint=DOCUMENT_TIMELINE) as cursor:
+        with self._history.find(interval.of(document_id), hint=DOCUMENT_TIMELINE) as cursor:
             if self._erasure.trail is Trail.NOTHING:
-                self._delete(place.namespace, (identity(raw.fields(bytes(each.raw))) for each in cursor))
+                self._delete(interval.namespace, (identity(raw.fields(bytes(each.raw))) for each in cursor))
             else:
                 self._rewrite(cursor, lambda entry: self._fields.erased(entry, self._erasure.trail))
-        query = {"namespace": place.namespace, "document_id": is_id(document_id)}
+        query = {"namespace": interval.namespace, "document_id": is_id(document_id)}
         self._remove("snapshots", SNAPSHOTS, query)
         if self._erasure.trail is Trail.NOTHING:
             self._remove("imported", IMPORTED, query)
-            self._named(place.namespace, document_id)
+            self._named(interval.namespace, document_id)
         else:
             self._imported(query, lambda entry: self._fields.erased(entry, self._erasure.trail))
 
@@ -210,7 +210,7 @@ class Work:
         finder: Finder | None = None,
         renew: Callable[[], None] = lambda: None,
     ) -> None:
-        """Put entries without the values in place of those with them."""
+        """Put entries without the values instead of those with them."""
         changed: list[tuple[bytes, bytes, bool]] = []
         size = looked_at = 0
         for each in stored:
@@ -279,7 +279,7 @@ class Work:
                     self._rename(imported, before, after)
 
     def _rename(self, imported: Collection[RawBSONDocument], before: bytes, after: bytes) -> None:
-        """Put an entry in the place of another, under an `_id` that says no more than when it was.
+        """Put an entry instead of another, under an `_id` that says no more than when it was.
 
         The former one ends in a digest of the values: whoever guesses them could see that he is right.
         """

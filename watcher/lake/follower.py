@@ -138,7 +138,7 @@ class Follower:
         identity = self._feed.identity()
         found = self._table.open()
         if found is not None and found.collection != identity:
-            raise LakeError(f"{self._table.uri} holds another history than this one. Name another place.")
+            raise LakeError(f"{self._table.uri} holds another history than this one. Name another table.")
         if found is not None:
             try:
                 self._feed.open(found.token)

@@ -40,7 +40,7 @@ _CONFIGURATION = {
     "delta.checkpointInterval": "100",
     "delta.logRetentionDuration": "interval 30 days",
 }
-_DAY = next(place for place, column in enumerate(tables.CHANGES.columns) if column.name == "day")
+_DAY = next(index for index, column in enumerate(tables.CHANGES.columns) if column.name == "day")
 
 
 class LakeError(HistoryError):
@@ -119,7 +119,7 @@ class Table:
             found = {field.name for field in self._table.schema().fields}
             if missing := [name for name in ("day", "event", "ordinal", "entry") if name not in found]:
                 raise LakeError(
-                    f"{self.uri} is a table of something else: it has no column {missing[0]}. Name another place."
+                    f"{self.uri} is a table of something else: it has no column {missing[0]}. Name another table."
                 )
             return self._position()
 

@@ -27,7 +27,7 @@ from change_history.reconstruct.reads import in_ids
 from change_history.stored import exact
 from change_history.stored.changes import Change
 from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
-from change_history.stored.order import IMPORTED_PLACE_BYTES, identity
+from change_history.stored.order import IMPORTED_ORDER_BYTES, identity
 from change_history.stored.reading import RAW
 from watcher.erasure.remains import telling_nothing
 
@@ -216,7 +216,7 @@ class Import:
         standing = self._standing([told for told, _ in found.values()])
         new = []
         for told, entry in found.values():
-            for each in standing.get(_place(told), ()):
+            for each in standing.get(_key(told), ()):
                 name = identity(each)
                 if name not in self._taken and self._is_same(each, told) and name not in self._ids:
                     self._taken.add(name)
@@ -227,21 +227,21 @@ class Import:
 
     def _standing(self, entries: Sequence[Fields]) -> dict[tuple[Any, ...], list[Fields]]:
         """What is stored where entries would stand."""
-        places = {_place(fields) for fields in entries}
-        times = [place[0] for place in places]
+        keys = {_key(fields) for fields in entries}
+        times = [key[0] for key in keys]
         query = {
             "namespace": self._namespace,
             "document_id": in_ids(list({fields[b"document_id"] for fields in entries})),
             "_id": {
-                "$gte": Binary(min(times) + b"\0" * IMPORTED_PLACE_BYTES),
-                "$lte": Binary(max(times) + b"\xff" * IMPORTED_PLACE_BYTES),
+                "$gte": Binary(min(times) + b"\0" * IMPORTED_ORDER_BYTES),
+                "$lte": Binary(max(times) + b"\xff" * IMPORTED_ORDER_BYTES),
             },
         }
         found: dict[tuple[Any, ...], list[Fields]] = defaultdict(list)
         for stored in self._history.get_collection(IMPORTED, codec_options=RAW).find(query).sort("_id", 1):
             fields = raw.fields(bytes(stored.raw))
-            if (place := _place(fields)) in places:
-                found[place].append(fields)
+            if (key := _key(fields)) in keys:
+                found[key].append(fields)
         return found
 
     @cached_property
@@ -362,9 +362,9 @@ def _recorded(change: dict[str, Any]) -> Change:
     return Change(encoded(read_text(change["field"])), old, new)
 
 
-def _place(fields: Fields) -> tuple[Any, ...]:
+def _key(fields: Fields) -> tuple[Any, ...]:
     """What two entries of one item have in common under any rules."""
-    return identity(fields)[:IMPORTED_PLACE_BYTES], fields[b"document_id"], fields[b"source"]
+    return identity(fields)[:IMPORTED_ORDER_BYTES], fields[b"document_id"], fields[b"source"]
 
 
 def _are_same(before: Sequence[Change], after: Iterable[Change]) -> bool:

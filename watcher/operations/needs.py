@@ -246,7 +246,7 @@ def sealing(database: str, *, leads: bool = False) -> tuple[Need, ...]:
     """
     seals, leaves, notes = (Resource(database, name) for name in (SEALS, SEAL_LEAVES, AMENDMENTS))
     return (
-        *(Need(place, "createIndex", "make the indexes of the seals") for place in (seals, leaves)),
+        *(Need(resource, "createIndex", "make the indexes of the seals") for resource in (seals, leaves)),
         Need(seals, "insert", "put a seal after the last one"),
         *(Need(leaves, action, "keep what seals were made of, and forget salts") for action in ("insert", "update")),
         *([Need(leaves, "remove", "put right what was sealed in part")] if leads else []),
@@ -306,10 +306,10 @@ def excess(granted: Sequence[Mapping[str, Any]], needs: Sequence[Need], database
     """
     needed = [{"resource": need.resource.document(), "actions": [need.action]} for need in needs]
     return tuple(
-        Need(place, action, "")
-        for place in (Resource(database, name) for name in _COLLECTIONS)
+        Need(resource, action, "")
+        for resource in (Resource(database, name) for name in _COLLECTIONS)
         for action in ("insert", "update", "remove", "collMod", "dropCollection")
-        if missing(needed, [Need(place, action, "")]) and not missing(granted, [Need(place, action, "")])
+        if missing(needed, [Need(resource, action, "")]) and not missing(granted, [Need(resource, action, "")])
     )
 
 

@@ -145,10 +145,10 @@ class Layout:
         self._terms.update_one({"_id": self._id}, said, upsert=True, session=session)
 
     def check(self, partition: Partition | None) -> None:
-        """See whether a daemon of this partition, or of the whole, has a place in it.
+        """See whether a daemon of this partition, or of the whole, is one of those that there are.
 
         Raises:
-            watcher.errors.PositionRefusedError: it has not.
+            watcher.errors.PositionRefusedError: it is not.
         """
         total = self.partitions()
         wanted = partition.total if partition is not None else 1
@@ -272,7 +272,7 @@ class Repartition:
         return target
 
     def _write(self, checkpoints: list[dict[str, Any]], former: dict[str, Fence]) -> None:
-        """Put new checkpoints in the place of the former ones.
+        """Replace the former checkpoints by new ones.
 
         The leases of these are renewed meanwhile, which conflicts with it now and then.
         """

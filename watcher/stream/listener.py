@@ -237,12 +237,12 @@ class Listener:
         if self._left_out_until is not None and batch.position.cluster_time > ClusterTime.of(self._left_out_until):
             self._left_out_until = None
             self.close()
-        form = self._portion.projection
+        projection = self._portion.projection
         if self._portion.served(len(batch.events)):
             self.close()
             log.warning(
                 "an event too large to be delivered whole is recorded without the values that cannot be had",
-                form=form.name.lower(),
+                projection=projection.name.lower(),
                 cluster_time=str(batch.position.cluster_time.timestamp),
             )
 

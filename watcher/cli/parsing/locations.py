@@ -9,19 +9,19 @@ import click
 
 from watcher.cli.parsing.arguments import Type
 
-_PLACE = re.compile(r"(file|s3|s3a|gs|az|azure|abfs|abfss|adl)://.+|[^:]+")
+_LOCATION = re.compile(r"(file|s3|s3a|gs|az|azure|abfs|abfss|adl)://.+|[^:]+")
 _OPTION = re.compile(r"[A-Za-z0-9_]+=.*")
 
 
 class TableLocation(Type[str]):
     """Where a table is: a folder, or a URI of an object store."""
 
-    name = "place"
+    name = "location"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse what is none."""
-        if not isinstance(value, str) or _PLACE.fullmatch(value) is None:
-            self.fail(f"{value!r} is no place; write a folder, file:///path or s3://bucket/path", param, ctx)
+        if not isinstance(value, str) or _LOCATION.fullmatch(value) is None:
+            self.fail(f"{value!r} is no location; write a folder, file:///path or s3://bucket/path", param, ctx)
         return value
 
 

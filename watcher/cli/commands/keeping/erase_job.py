@@ -102,7 +102,7 @@ def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
             _say(outcome, as_json=as_json, done=False)
             return
         _may_erase(database)
-        names = [place.namespace for place in intervals_of(database, wish.namespace)] if wish.namespace else []
+        names = [interval.namespace for interval in intervals_of(database, wish.namespace)] if wish.namespace else []
         erasure = erasures.begin(
             wish.namespace,
             documents,
@@ -207,8 +207,8 @@ def _is_there(database: Database[Any], namespace: str, documents: list[raw.Value
     """Whether anything is recorded of the documents: then what is recorded later is to be erased too."""
     history = database[HISTORY]
     return any(
-        history.find_one(place.of(document_id), {"_id": 1}) is not None
-        for place in intervals_of(database, namespace)
+        history.find_one(interval.of(document_id), {"_id": 1}) is not None
+        for interval in intervals_of(database, namespace)
         for document_id in documents
     )
 

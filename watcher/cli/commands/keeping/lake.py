@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from watcher.cli.session import Context
 
 _SHORTEST_S, _LONGEST_S = 1, 3600
-place_option = click.option(
-    "--to", "place", metavar="PLACE", type=TableLocation(), required=True, help="Folder or s3://… of it."
+location_option = click.option(
+    "--to", "location", metavar="LOCATION", type=TableLocation(), required=True, help="Folder or s3://… of it."
 )
 _STATUS = (
     "2 wrong usage or settings, or deltalake is not installed, 3 there is no history, 4 the deployment or the store "
@@ -42,24 +42,24 @@ def lake() -> None:
 
     The table has a row for each change, as `watcher export` writes them, partitioned by day. It says itself how far it
     is, so an exporter can be killed and started anywhere. What is erased from history is erased from it; what expires
-    stays, and `watcher show NS ID --at TIME --lake PLACE` tells a document from it.
+    stays, and `watcher show NS ID --at TIME --lake LOCATION` tells a document from it.
     """
 
 
 @lake.command(epilog=f"Exit status: 0 done, {_STATUS}")
-@place_option
+@location_option
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="What was done as one line of JSON.")
 @click.pass_obj
-def once(context: Context, *, place: str, store: dict[str, str], as_json: bool) -> None:
+def once(context: Context, *, location: str, store: dict[str, str], as_json: bool) -> None:
     """Append what is there now, and end."""
     from watcher.cli.commands.keeping import lake_job
 
-    lake_job.once(context, place, store, as_json=as_json)
+    lake_job.once(context, location, store, as_json=as_json)
 
 
 @lake.command(epilog=f"Exit status: 0 stopped by a signal, {_STATUS}")
-@place_option
+@location_option
 @store_option
 @click.option(
     "--interval",
@@ -71,11 +71,11 @@ def once(context: Context, *, place: str, store: dict[str, str], as_json: bool) 
     help="Between two commits.",
 )
 @click.pass_obj
-def run(context: Context, *, place: str, store: dict[str, str], interval_s: int) -> None:
+def run(context: Context, *, location: str, store: dict[str, str], interval_s: int) -> None:
     """Append what is there and what comes, until stopped."""
     from watcher.cli.commands.keeping import lake_job
 
-    lake_job.run(context, place, store, interval_s)
+    lake_job.run(context, location, store, interval_s)
 
 
 @lake.command(
@@ -85,7 +85,7 @@ def run(context: Context, *, place: str, store: dict[str, str], interval_s: int)
 )
 @argument("namespace", metavar="[NS]", type=Namespace(), required=False)
 @argument("document_id", metavar="[ID]", type=DocumentId(), required=False)
-@place_option
+@location_option
 @store_option
 @option("--field", "fields", metavar="PATH", type=Field(), multiple=True, help="Only this field and what is below it.")
 @option("--value", "values", metavar="VALUE", type=Value(), multiple=True, help="This value, wherever it stands.")
@@ -103,7 +103,7 @@ def erase(
     *,
     namespace: str | None,
     document_id: Any,
-    place: str,
+    location: str,
     store: dict[str, str],
     fields: tuple[str, ...],
     values: tuple[Any, ...],
@@ -119,15 +119,15 @@ def erase(
 
     named = is_given("document_id")
     what = lake_job.What(namespace, document_id if named else None, fields, values, trail)
-    lake_job.erase(context, place, store, what, do_it=yes)
+    lake_job.erase(context, location, store, what, do_it=yes)
 
 
 @lake.command(epilog=f"Exit status: 0 shown, {_STATUS}")
-@place_option
+@location_option
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="As one line of JSON.")
-def status(*, place: str, store: dict[str, str], as_json: bool) -> None:
+def status(*, location: str, store: dict[str, str], as_json: bool) -> None:
     """Show how far a table is, and how large."""
     from watcher.cli.commands.keeping import lake_job
 
-    lake_job.status(place, store, as_json=as_json)
+    lake_job.status(location, store, as_json=as_json)

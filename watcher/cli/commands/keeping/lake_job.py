@@ -41,11 +41,11 @@ log = structlog.get_logger(__name__)
 _INTERVAL_OF_ONCE_S = 30
 
 
-def once(context: Context, place: str, store: dict[str, str], *, as_json: bool) -> None:
+def once(context: Context, location: str, store: dict[str, str], *, as_json: bool) -> None:
     """Append what is there now."""
     stop = threading.Event()
     with _errors(), _feed(context) as feed, stop_signals(lambda _: stop.set()), terminal.step_by_step() as tell:
-        table = Table(place, store)
+        table = Table(location, store)
 
         def shown(progress: Progress) -> None:
             tell(f"{progress.events:,} events, {progress.rows:,} rows")
@@ -57,23 +57,23 @@ def once(context: Context, place: str, store: dict[str, str], *, as_json: bool) 
         click.echo(json.dumps(about))
     else:
         more = f", {done.changed:,} written anew" if done.changed else ""
-        click.echo(f"{done.events:,} events appended, {done.rows:,} rows{more}; version {version} of {place}")
+        click.echo(f"{done.events:,} events appended, {done.rows:,} rows{more}; version {version} of {location}")
     if stop.is_set():
         raise CommandError("stopped; the same command goes on where it was.", exit_codes.ABORTED)
 
 
-def run(context: Context, place: str, store: dict[str, str], interval_s: float) -> None:
+def run(context: Context, location: str, store: dict[str, str], interval_s: float) -> None:
     """Append what is there and what is new until told to stop."""
     settings = context.settings()
     start(settings.log_level, settings.log_format)
     stop = threading.Event()
     with _errors(), _feed(context) as feed, stop_signals(lambda _: stop.set()):
-        table = Table(place, store)
+        table = Table(location, store)
 
         def shown(progress: Progress) -> None:
             log.info("appended", events=progress.events, rows=progress.rows, version=table.version)
 
-        log.info("appending history to a table", place=place)
+        log.info("appending history to a table", location=location)
         done = Follower(feed, table, stop, interval_s, shown)
         done.run()
         log.info("stopped", events=done.progress.events, rows=done.progress.rows)
@@ -89,15 +89,15 @@ class What(NamedTuple):
     trail: str
 
 
-def erase(context: Context, place: str, store: dict[str, str], what: What, *, do_it: bool) -> None:
+def erase(context: Context, location: str, store: dict[str, str], what: What, *, do_it: bool) -> None:
     """Erase in a table."""
     where = context.connection()
     with _errors(), open_client(history_uri(where)) as client:
-        table = Table(place, store)
+        table = Table(location, store)
         position = table.open()
         if position is None:
             raise CommandError(
-                f"{place} holds no history; `watcher lake once --to {place}` makes a table.", exit_codes.NOT_FOUND
+                f"{location} holds no history; `watcher lake once --to {location}` makes a table.", exit_codes.NOT_FOUND
             )
         found: list[erasing.Changes] = []
         if what.namespace is not None:
@@ -109,19 +109,19 @@ def erase(context: Context, place: str, store: dict[str, str], what: What, *, do
             found.append(erasing.of_values(table, Finder(map(to_raw, what.values), key)))
         if do_it:
             count = sum(erasing.apply(table, changes, position) for changes in found)
-            click.echo(f"{count:,} events erased in {place}")
+            click.echo(f"{count:,} events erased in {location}")
         else:
             count = sum(len(some) for changes in found for some in changes)
-            click.echo(f"{count:,} events would be erased in {place}; --yes does it.")
+            click.echo(f"{count:,} events would be erased in {location}; --yes does it.")
 
 
-def status(place: str, store: dict[str, str], *, as_json: bool) -> None:
+def status(location: str, store: dict[str, str], *, as_json: bool) -> None:
     """Show how far a table is, and how large."""
     with _errors():
-        table = Table(place, store)
+        table = Table(location, store)
         position = table.open()
         if not table.exists:
-            advice = f"there is no table in {place}; `watcher lake once --to {place}` makes one."
+            advice = f"there is no table in {location}; `watcher lake once --to {location}` makes one."
             raise CommandError(advice, exit_codes.NOT_FOUND)
         (counted,) = table.select(["count(*) AS rows", "count(DISTINCT event) AS events"])
         files, size = table.files()
@@ -134,16 +134,16 @@ def status(place: str, store: dict[str, str], *, as_json: bool) -> None:
     click.echo(f"up to {_reaches(position)}")
 
 
-def document(place: str, store: dict[str, str], namespace: str, document_id: Any, at: Instant | None) -> bytes:
+def document(location: str, store: dict[str, str], namespace: str, document_id: Any, at: Instant | None) -> bytes:
     """What a document was, from a table."""
     from watcher.lake.as_of import reconstruct
 
     with _errors():
-        table = Table(place, store)
+        table = Table(location, store)
         table.open()
         found = reconstruct(table, namespace, document_id, at)
     if found is None:
-        raise CommandError(f"the table has nothing of this document up to then: {place}", exit_codes.NOT_FOUND)
+        raise CommandError(f"the table has nothing of this document up to then: {location}", exit_codes.NOT_FOUND)
     if isinstance(found.document, Unknown):
         raise CommandError(f"the table cannot tell it: {found.document.reason}", exit_codes.UNKNOWN)
     if found.document is None:
@@ -181,7 +181,7 @@ def _errors() -> Iterator[None]:
         raise CommandError(str(error), exit_codes.FATAL) from error
     except StoreError as error:
         reason = f"the store does not answer, or refuses: {error}"
-        advice = "Is the place right, and do --store or AWS_… name the endpoint and the keys?"
+        advice = "Is the location right, and do --store or AWS_… name the endpoint and the keys?"
         raise CommandError(f"{reason}\n{advice}", exit_codes.UNREACHABLE) from error
     except AbortedError as error:
         raise CommandError("ended at once; the same command goes on where it was.", exit_codes.ABORTED) from error

@@ -138,13 +138,13 @@ def _row(stored: Any, zone: Any) -> tuple[str, ...]:
     from watcher.words.value_text import printable, text_of
 
     found = document_to_python(bytes(stored.raw))
-    when, place, size = found.get("rejected_at"), found.get("cluster_time"), found.get("bytes")
+    when, position, size = found.get("rejected_at"), found.get("cluster_time"), found.get("bytes")
     return (
         bytes(found["_id"]).hex(),
         when.astimezone(zone).isoformat(" ", "seconds") if isinstance(when, datetime) else "",
         printable(str(found.get("namespace", ""))),
         text_of(found["document_id"], _ID_WIDTH) if "document_id" in found else "",
-        times.exact(place) if place is not None else "",
+        times.exact(position) if position is not None else "",
         str(size) if size is not None else "over 4 MB",
         printable(str(found.get("error", ""))),
     )

@@ -170,8 +170,8 @@ def _live(settings: Settings, report: Report, stack: ExitStack) -> Callable[[str
 
     def live(namespace: str, document_id: raw.Value) -> bytes | None:
         name, _, collection = namespace.partition(".")
-        place = watched[name].get_collection(collection, codec_options=RAW, read_preference=ReadPreference.PRIMARY)
-        for found in place.find({"_id": is_document(to_python(document_id))}):
+        documents = watched[name].get_collection(collection, codec_options=RAW, read_preference=ReadPreference.PRIMARY)
+        for found in documents.find({"_id": is_document(to_python(document_id))}):
             document = bytes(found.raw)
             if key_of(raw.fields(document)[b"_id"]) == key_of(document_id):
                 return document

@@ -172,7 +172,7 @@ def log(
     # Imported here, not above: `--help` and a mistyped option shall not wait for the driver.
     from change_history import Selection
     from change_history.bson.values import ABSENT
-    from watcher.cli.rendering import log_forms
+    from watcher.cli.rendering import log_formats
 
     def given(name: str, value: Any) -> Any:
         return value if is_given(name) else ABSENT
@@ -194,17 +194,19 @@ def log(
         )
         if selection.field is not None and selection.document_id is not ABSENT:
             selection = history.resolve(selection)
-        form = log_forms.choose(selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, zone=zone)
+        log_format = log_formats.choose(
+            selection, history.reverts, as_json=as_json, oneline=oneline, stat=stat, zone=zone
+        )
         if imported:
             entries = history.imported(namespace or "", selection.document_id, limit=limit, newest_first=reverse)
-            if not log_forms.print_all(entries, form, endless=False):
+            if not log_formats.print_all(entries, log_format, endless=False):
                 advice = "nothing was imported of it; `watcher import` brings an application's own list in."
                 raise CommandError(advice, exit_codes.NOT_FOUND)
             return
         default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
-        answer = log_forms.Answer(history, selection, newest_first=reverse)
+        answer = log_formats.Answer(history, selection, newest_first=reverse)
         events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
-        found = log_forms.print_all(events, form, endless=follow)
+        found = log_formats.print_all(events, log_format, endless=follow)
         answer.say_what_is_unknown()
         if not found and not follow:
             from watcher.cli.rendering.not_found import message

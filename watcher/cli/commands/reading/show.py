@@ -68,7 +68,7 @@ def _check(given: Mapping[str, Any]) -> Iterator[str]:
 )
 @option(
     "--lake",
-    metavar="PLACE",
+    metavar="LOCATION",
     type=TableLocation(),
     help="Ask the Delta Lake table there, which keeps what has expired.",
 )

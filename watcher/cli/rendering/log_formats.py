@@ -1,4 +1,4 @@
-"""The answer of `watcher log`: its events, and the forms in which they are printed: text, a line each, JSON, counts."""
+"""The answer of `watcher log`: its events, and the formats that it is printed in: text, a line each, JSON, counts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LogFormat:
 def choose(
     selection: Selection, reverts: Reverts, *, as_json: bool, oneline: bool, stat: bool, zone: tzinfo | None
 ) -> LogFormat:
-    """The form that is asked for. Standard output is made ready for it."""
+    """The format that is asked for. Standard output is made ready for it."""
     session.prepare_output(as_json=as_json)
     if stat:
         return _Counted(selection, as_json=as_json, zone=zone)
@@ -58,25 +58,25 @@ _WAITS_S = 0.1
 """So long, in seconds, a line may wait for others to be written with."""
 
 
-def print_all(events: Iterator[RawBSONDocument], form: LogFormat, *, endless: bool) -> bool:
+def print_all(events: Iterator[RawBSONDocument], log_format: LogFormat, *, endless: bool) -> bool:
     """Print events as they come; whether there were any. A reader that closes the pipe has seen enough.
 
     Args:
         events: what is printed.
-        form: prints it.
+        log_format: prints it.
         endless: events go on coming; whoever reads sees each as soon as it is there.
     """
     found = False
     due = monotonic()
     try:
-        for stored in form.watched(events):
+        for stored in log_format.watched(events):
             found = True
-            form.event(stored)
+            log_format.event(stored)
             if endless or monotonic() > due:
                 sys.stdout.flush()
                 due = monotonic() + _WAITS_S
         if found:
-            form.end()
+            log_format.end()
         sys.stdout.flush()
     except BrokenPipeError:
         session.let_go()
