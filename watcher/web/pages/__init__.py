@@ -14,7 +14,20 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from watcher.web.access import COOKIE
-from watcher.web.pages import compare, document, links, lists, parts, references, rejected, render, seals, search, start
+from watcher.web.pages import (
+    blame,
+    compare,
+    document,
+    links,
+    lists,
+    parts,
+    references,
+    rejected,
+    render,
+    seals,
+    search,
+    start,
+)
 from watcher.web.pages.look import Elsewhere, Look, Page, Plain
 
 if TYPE_CHECKING:
@@ -54,7 +67,7 @@ def routes() -> list[Route]:
         "/collection/deleted": lists.deleted,
         "/document": document.page,
         "/document/part": parts.part,
-        "/document/blame": document.blame,
+        "/document/blame": blame.cards,
         "/document/raw": parts.whole,
         "/document/compare": compare.page,
         "/across": search.across,

@@ -9,7 +9,7 @@ from change_history.bson.paths import decoded, encoded
 from change_history.bson.values import Missing, to_python
 from watcher.web import problems
 from watcher.web.pages import links, said
-from watcher.web.pages.document import LARGEST_NUMBER, known
+from watcher.web.pages.chosen import LARGEST_NUMBER, known
 from watcher.web.pages.look import Page, Plain
 from watcher.web.pages.tree import Tree
 
