@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 # Most tests wait for servers and daemons most of the time.
-WORKERS ?= 3
+WORKERS ?= 4
 MINUTES ?= 5
 SEED   ?=
 
@@ -20,7 +20,7 @@ help: ## this list
 run: $(VENV)/.installed ## the daemon, on an embedded replica set unless WATCHER_MONGODB_URI names a deployment
 	@exec $(BIN)/watcher run $(ARGS)
 
-test: $(VENV)/.installed-tools ## all tests, in three processes; WORKERS=0: in one
+test: $(VENV)/.installed-tools ## all tests, in four processes; WORKERS=0: in one
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 test-clock: $(VENV)/.installed-tools ## some tests again, late in the evening, at the end of a year, on 29 February, on days that clocks change
