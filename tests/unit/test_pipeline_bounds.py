@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,8 +45,18 @@ def test_idle_positions_are_saved_in_the_end(run: Callable[..., Running], monkey
 
 def test_history_is_written_while_a_position_is_saved(run: Callable[..., Running]) -> None:
     """Each second, whatever comes just then would wait for a majority twice; and the newest position is saved next."""
-    go = threading.Event()
-    stages = Stages([1] * 9, on_save=wait_for(go))
+    go, begun = threading.Event(), threading.Event()
+    writes = count()
+
+    def save() -> None:
+        begun.set()
+        wait_for(go)()
+
+    def write() -> None:
+        if next(writes):  # all but the first come while the position after that is saved
+            wait_for(begun)()
+
+    stages = Stages([1] * 9, on_save=save, on_write=write)
     running = run(stages, batch_size=1)
     running.written(9)
     assert stages.of("save") == []
