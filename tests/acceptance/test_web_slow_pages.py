@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from tests.support.browser import ESCAPE, Reader
 from tests.support.daemon import eventually
@@ -26,11 +29,30 @@ class Slow(NamedTuple):
     """A server that can be made slow, and who serves its history."""
 
     client: MongoClient[Any]
+    uri: str
     served: Served
 
-    def stick(self, mode: str) -> None:
-        """Let queries take long (`alwaysOn`), or no longer (`off`)."""
-        self.client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": STUCK})
+    def stick(self) -> None:
+        """Let queries take long."""
+        self.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": STUCK})
+
+    @contextmanager
+    def sticking_no_more(self) -> Iterator[None]:
+        """Let new queries through; those that are stuck stay so. The command itself returns when they have ended."""
+        command = {"configureFailPoint": "failCommand", "mode": "off"}
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(self.client.admin.command, command)
+            eventually(self._answers, "new queries to be let through")
+            yield
+            done.result()
+
+    def _answers(self) -> bool:
+        with MongoClient[Any](self.uri, appname=APP_NAME, timeoutMS=1000) as client:
+            try:
+                client.slow.orders.find_one()
+            except PyMongoError:
+                return False
+        return True
 
     def running(self) -> list[Any]:
         """The queries of `watcher serve` that the server is at."""
@@ -53,7 +75,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slow]:
         client.slow.orders.update_one({"_id": 1}, {"$set": {"status": "paid"}})
         recording.catch_up()
         with Served(folder / "log", uri=mongod.uri, history_database=recording.history.name) as served:
-            yield Slow(client, served)
+            yield Slow(client, mongod.uri, served)
 
 
 def test_blame_that_takes_long_says_so_and_ends_when_one_goes_elsewhere(slow: Slow, driver: Any) -> None:
@@ -61,7 +83,7 @@ def test_blame_that_takes_long_says_so_and_ends_when_one_goes_elsewhere(slow: Sl
     reader = Reader(driver, slow.served.url)
     reader.emulate()
     reader.open("document", ns="slow.orders", id="1")
-    slow.stick("alwaysOn")
+    slow.stick()
     reader.find(".state .leaf").click()
     eventually(lambda: "Reading who set it" in reader.text("#card"), "who set it to be under way", 60)
     eventually(slow.running, "the query to run")
@@ -72,17 +94,19 @@ def test_blame_that_takes_long_says_so_and_ends_when_one_goes_elsewhere(slow: Sl
     eventually(lambda: "Reading history" in reader.text("#busy"), "the table to be under way", 60)
     assert reader.find("#swap").get_attribute("aria-busy") is not None
     eventually(slow.running, "the query to run")
-    slow.stick("off")
-    reader.find(".tabs a[href*='view=changes']").click()
-    reader.find(".diff")
-    assert reader.text("#busy") == ""
-    eventually(lambda: not slow.running(), "the query to end", 30)
+    with slow.sticking_no_more():
+        assert slow.running()
+        reader.find(".tabs a[href*='view=changes']").click()
+        reader.find(".diff")
+        assert reader.text("#busy") == ""
+        eventually(lambda: not slow.running(), "the query to end", 30)
 
-    slow.stick("alwaysOn")
+    slow.stick()
     reader.find(".tabs a[href*='view=blame']").click()
     eventually(slow.running, "the query to run")
-    slow.stick("off")
-    reader.follow_link("Gaps")
-    reader.find("h1")
-    eventually(lambda: not slow.running(), "the query to end", 30)
+    with slow.sticking_no_more():
+        assert slow.running()
+        reader.follow_link("Gaps")
+        reader.find("h1")
+        eventually(lambda: not slow.running(), "the query to end", 30)
     assert "Traceback" not in slow.served.log()

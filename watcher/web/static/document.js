@@ -7,6 +7,14 @@ export function documentPage({ times, copying, fetched }) {
   let leave = () => {}; // lets go of what was asked about the version that is shown
   if (document.getElementById("swap")) { ready(document); reveal(document.querySelector(".left")); }
   else parts(document);
+  // A browser may keep a page that is left, with all that it still asks for, for when one comes back.
+  addEventListener("pagehide", () => {
+    const asked = step;
+    step = null;
+    asked?.aborting.abort();
+    if (asked) busy("");
+    leave();
+  });
 
   async function go(address, focus, push = true) {
     if (step?.address === address) return; // a key that is held down goes as fast as answers come
