@@ -469,10 +469,14 @@ def test_an_answer_that_takes_too_long_is_given_up(stuck: tuple[MongoClient[Any]
                 request, lambda history: list(history.stats("slow.orders").by_collection())
             )
 
-        client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": STUCK})
+        data = {**STUCK, "blockTimeMS": 3000}  # more than it may take; what blocks it does not mind its time limit
+        client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
         with pytest.raises(PyMongoError) as caught:
             asyncio.run(ask())
+        limits = [query["command"]["maxTimeMS"] for query in running(client)]
 
     assert problems.of(caught.value, 0.5).kind == "too-costly"
+    assert limits
+    assert max(limits) <= 500
     eventually(lambda: not running(client), "the query to end")
     client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
