@@ -66,6 +66,19 @@ class LateWriter:
         return self._writer.write(Recorded(entries, batch.rejected, NOWHERE))
 
 
+def erased_meanwhile(history: Database[Any], namespace: str) -> tuple[Active, LateWriter]:
+    """A writing stage before which document 1 is erased, and what is known of erasures by then: nothing."""
+    now = [1000.0]
+    active = Active(history, lambda: now[0])
+    active.refresh()
+
+    def meanwhile() -> None:
+        erase(history, namespace, [1])
+        now[0] += LASTS_S + 1
+
+    return active, LateWriter(history, meanwhile)
+
+
 def event_of(database: Database[Any], document_id: Any, **more: Any) -> bytes:
     """An event that lacks a resume token, so that it has no identity."""
     names = {"db": database.name, "coll": "users"}
@@ -103,15 +116,7 @@ def test_chunks_of_what_was_erased_while_it_was_written_go_too(
     recording.catch_up()
     (entry,) = history.get_collection(HISTORY, codec_options=RAW).find()
     history[HISTORY].delete_many({})
-    now = [1000.0]
-    active = Active(history, lambda: now[0])
-    active.refresh()
-
-    def meanwhile() -> None:
-        erase(history, namespace, [1])
-        now[0] += LASTS_S + 1
-
-    late = LateWriter(history, meanwhile)
+    active, late = erased_meanwhile(history, namespace)
     document = bytes(entry.raw)
     if killed:
         late.write(recorded([document]))
@@ -132,16 +137,9 @@ def test_what_was_set_aside_while_it_was_erased_keeps_no_value(
     """It is no history, and is looked at again all the same."""
     database["users"].insert_one({"_id": 1, "name": MARK})
     (entry,) = recorded_only(recording)
-    now = [1000.0]
-    active = Active(history, lambda: now[0])
-    active.refresh()
-
-    def meanwhile() -> None:
-        erase(history, namespace, [1])
-        now[0] += LASTS_S + 1
-
+    active, late = erased_meanwhile(history, namespace)
     rejected = [Rejected(b"", "TooLarge", entry), Rejected(event_of(database, 1, fullDocument={"name": MARK}), "Odd")]
-    Erasing(history, LateWriter(history, meanwhile), active).write(Recorded([], rejected, NOWHERE))
+    Erasing(history, late, active).write(Recorded([], rejected, NOWHERE))
 
     assert history[REJECTED].count_documents({"erased": True}) == 2
     assert holding(history, MARK) == []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from pymongo.errors import PyMongoError
 from change_history import History
 from change_history.bson.cluster_time import ClusterTime
 from tests.support import load, oracle
+from tests.support.background import running
 from tests.support.daemon import eventually
 from watcher.backfill.entry_store import EntryStore
 from watcher.cli import exit_codes
@@ -25,7 +25,8 @@ from watcher.stream.writer import Writer
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import threading
+    from contextlib import AbstractContextManager
 
     from pymongo.database import Database
 
@@ -138,25 +139,14 @@ def write(database: Database[Any], turn: int) -> None:
         database[f"moved{(turn + 1) % 3}"].drop()
 
 
-@contextmanager
-def writing(database: Database[Any], turns: int) -> Iterator[None]:
+def writing(database: Database[Any], turns: int) -> AbstractContextManager[None]:
     """Write in the background, and to the end."""
-    failures: list[Exception] = []
 
-    def run() -> None:
-        try:
-            for turn in range(turns):
-                write(database, turn)
-        except Exception as error:  # noqa: BLE001 - raised below
-            failures.append(error)
+    def run(_: threading.Event) -> None:
+        for turn in range(turns):
+            write(database, turn)
 
-    writer = threading.Thread(target=run)
-    writer.start()
-    try:
-        yield
-    finally:
-        writer.join()
-    assert not failures, failures
+    return running(run)
 
 
 def agree(daemon: Daemon, plain: oracle.PlainStream, database: Database[Any]) -> list[bytes]:
