@@ -116,9 +116,7 @@ class Claim:
             try:
                 self._session.with_transaction(write, write_concern=WriteConcern(1))
             except OperationFailure as error:
-                if error.code != _NO_TRANSACTIONS:
-                    raise
-                self._transactions = False
+                self._go_without(error)
             else:
                 return
         write(None)
@@ -136,11 +134,15 @@ class Claim:
         try:
             self.renew(session)
         except OperationFailure as error:
-            if error.code != _NO_TRANSACTIONS:
-                raise
-            self._transactions = False
+            self._go_without(error)
             session.abort_transaction()
         return self._transactions
+
+    def _go_without(self, error: OperationFailure) -> None:
+        """From now on, use no transactions, if it is for them that the server has refused something."""
+        if error.code != _NO_TRANSACTIONS:
+            raise error
+        self._transactions = False
 
     def _set(
         self, values: dict[str, Any], more: dict[str, int] | None = None, session: ClientSession | None = None

@@ -40,7 +40,7 @@ def page(look: Look) -> Answer:
     if look.get("field") is not None:
         return _of_field(look, namespace, document_id, total)
     if not total and look.get("at") is None:
-        return _notaddress_of(look, namespace, document_id)
+        return _not_here(look, namespace, document_id)
     chosen = choose(look, namespace, document_id, total)
     view = look.get("view") or _VIEWS[0]
     view = view if view in _VIEWS else _VIEWS[0]
@@ -94,7 +94,7 @@ def _at(where: Mapping[str, Any], number: int, view: str) -> str:
     return links.address("document", **where, at=number, view=view if view != _VIEWS[0] else None)
 
 
-def _notaddress_of(look: Look, namespace: str, document_id: Any) -> Page:
+def _not_here(look: Look, namespace: str, document_id: Any) -> Page:
     """A document of which nothing is recorded under this name: it may have another one."""
     state = look.history.state(namespace, document_id, None)
     if state.entry is None:
