@@ -21,7 +21,7 @@ from change_history.stored.names import REJECTED
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from pymongo.database import Database
 
@@ -115,10 +115,16 @@ def kept(database: Database[Any], entry: Mapping[str, Any]) -> bytes:
     Raises:
         change_history.stored.chunks.MissingChunkError: a chunk is missing.
     """
-    parts = entry.get("parts") or entry.get("entry_parts")
+    parts = chunks_of(entry)
     if parts:
         return chunks.read(database, parts)
     return bytes(entry.get("entry") or entry.get("event") or b"")
+
+
+def chunks_of(entry: Mapping[str, Any]) -> Sequence[Any]:
+    """The ids of the chunks in which an entry keeps what is too large for it, in order."""
+    found: Sequence[Any] = entry.get("parts") or entry.get("entry_parts") or ()
+    return found
 
 
 def is_entry(entry: Mapping[str, Any]) -> bool:

@@ -25,8 +25,8 @@ from change_history.stored.chunks import MissingChunkError, whole
 from change_history.stored.names import HISTORY, PARTS, REJECTED
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
-from change_history.stored.rejected import concern, told_by_entry, told_by_event
-from watcher.erasure.remains import stub, update_of, without_event
+from change_history.stored.rejected import chunks_of, concern, told_by_entry, told_by_event
+from watcher.erasure.remains import kept_whole, stub, update_of, without_event
 from watcher.erasure.requests import Erasures, digest
 from watcher.erasure.values import Fields, Trail
 from watcher.errors import NOT_ALLOWED
@@ -128,11 +128,15 @@ class Active:
         if raw.text_of(fields[b"operation"]) != b"rename" or b"description" not in fields:
             return
         to = raw.fields(fields[b"description"][1]).get(b"to")
-        if to is not None and b"namespace" in fields:
+        if to is not None and b"namespace" in fields and self._knows(raw.text_of(fields[b"namespace"])):
             name = b".".join(map(raw.text_of, raw.fields(to[1]).values())).decode("utf-8", "replace")
             former = raw.text_of(fields[b"namespace"]).decode("utf-8", "replace")
             self._renames.add((former, name, ClusterTime.from_id(identity(fields)).seconds))
             self._load()
+
+    def _knows(self, namespace: bytes) -> bool:
+        """Whether an erasure stands of any document of a namespace: `$out` renames other collections all the time."""
+        return any(name == namespace for name, _ in self._found)
 
     def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[Standing]:
         return self._found.get((namespace, digest(self._key, document_id)), ())
@@ -263,8 +267,10 @@ class Erasing:
     def _put_rejected_right(self) -> None:
         for stored in self._rejected.find({"erased": {"$exists": False}}):
             if self._active.concerns_rejected(bytes(stored.raw)):
-                self._rejected.update_one({"_id": stored["_id"]}, without_event(self._database, stored))
-                self._forget_chunks(set(stored.get("parts") or stored.get("entry_parts") or ()))
+                self._rejected.update_one(
+                    {"_id": stored["_id"]}, without_event(stored, kept_whole(self._database, stored))
+                )
+                self._forget_chunks(set(chunks_of(stored)))
 
     def _forget_chunks(self, chunks: set[bytes]) -> None:
         if not chunks:

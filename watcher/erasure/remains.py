@@ -54,18 +54,17 @@ def telling_nothing(name: bytes) -> raw.Value:
     return to_raw(Binary(name[:IMPORTED_ORDER_BYTES] + secrets.token_bytes(len(name) - IMPORTED_ORDER_BYTES)))
 
 
-def without_event(
-    database: Database[Any], stored: RawBSONDocument, actor: RawBSONDocument | None = None
-) -> dict[str, Any]:
+def without_event(stored: RawBSONDocument, whole: bytes, actor: RawBSONDocument | None = None) -> dict[str, Any]:
     """What makes an entry of `rejected` one that keeps no value: an event that says what happened to what.
 
     Args:
+        whole: what it keeps (`kept_whole`).
         actor: what is left of its actor, if that changes.
     """
     gone = {"parts": "", "entry_parts": "", "entry": "", "event": ""}
     put: dict[str, Any] = {"erased": True, "error": "its values were erased on request"}
     if not is_entry(stored):
-        put["event"] = Binary(stub(kept_whole(database, stored)))
+        put["event"] = Binary(stub(whole))
         del gone["event"]
     if actor is not None:
         put["actor"] = actor
@@ -78,9 +77,14 @@ def stub(event: bytes) -> bytes:
     return raw.from_fields([(name, found[name]) for name in _LEFT_OF_EVENT if name in found])
 
 
+def under(document: bytes, another: raw.Value) -> bytes:
+    """A document with another `_id`."""
+    return raw.from_fields((raw.fields(document) | {b"_id": another}).items())
+
+
 def put_instead(collection: Collection[RawBSONDocument], stored: RawBSONDocument, another: raw.Value) -> None:
     """Put a document under another `_id`, in a transaction."""
-    renamed = raw.from_fields((raw.fields(bytes(stored.raw)) | {b"_id": another}).items())
+    renamed = under(bytes(stored.raw), another)
     with collection.database.client.start_session() as session, session.start_transaction():
         collection.delete_one({"_id": stored["_id"]}, session=session)
         collection.insert_one(RawBSONDocument(renamed), session=session)

@@ -39,7 +39,7 @@ from change_history.stored.names import (
 )
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
-from change_history.stored.rejected import concern
+from change_history.stored.rejected import chunks_of, concern
 from watcher.erasure.intervals import NamespaceInterval, intervals_of
 from watcher.erasure.remains import kept_whole, may_be_of, put_instead, telling_nothing, update_of, without_event
 from watcher.erasure.values import Fields, Finder, Trail
@@ -293,8 +293,8 @@ class Work:
             about = concern(self._database, data)
             mine = about.document_id is not None and key_of(about.document_id) in ids
             mine = mine and (about.namespace or b"").decode("utf-8", "surrogateescape") in names
-            data_kept = kept_whole(self._database, stored)
-            if not mine and not self._holds_value(data, data_kept):
+            whole = kept_whole(self._database, stored)
+            if not mine and not self._holds_value(data, whole):
                 self.outcome.vague += b"erased" not in raw.fields(data) and may_be_of(about, names)
                 continue
             goes = mine and self._erasure.trail is Trail.NOTHING
@@ -309,8 +309,8 @@ class Work:
             if goes:
                 rejected.delete_one({"_id": stored["_id"]})
             else:
-                self._blank(rejected, stored, without_event(self._database, stored, actor), data_kept)
-            for chunk in stored.get("parts") or stored.get("entry_parts") or ():
+                self._blank(rejected, stored, whole, actor)
+            for chunk in chunks_of(stored):
                 self._database.get_collection(PARTS, write_concern=_MAJORITY).delete_one({"_id": Binary(chunk)})
 
     def _actor_left(self, stored: bytes) -> RawBSONDocument | None:
@@ -325,15 +325,15 @@ class Work:
         self,
         rejected: Collection[RawBSONDocument],
         stored: RawBSONDocument,
-        update: dict[str, Any],
-        kept_whole: bytes,
+        whole: bytes,
+        actor: RawBSONDocument | None,
     ) -> None:
         """Remove the values from an entry of `rejected`, and its `_id` where that digests what had no other identity.
 
         Whoever guesses the values could see by the digest that he is right.
         """
-        rejected.update_one({"_id": stored["_id"]}, update)
-        if bytes(stored["_id"]) == digest_of(kept_whole):
+        rejected.update_one({"_id": stored["_id"]}, without_event(stored, whole, actor))
+        if bytes(stored["_id"]) == digest_of(whole):
             left = rejected.find_one({"_id": stored["_id"]})
             if left is not None:
                 another = to_raw(Binary(secrets.token_bytes(amendments.ID_BYTES)))

@@ -15,7 +15,7 @@ from change_history.stored import actor, chunks
 from change_history.stored.amendments import Kind, note
 from change_history.stored.names import PARTS, REJECTED
 from change_history.stored.order import identity
-from change_history.stored.rejected import is_entry, kept
+from change_history.stored.rejected import chunks_of, is_entry, kept
 from watcher.events import record
 from watcher.stream.batch import Entry, Position, Recorded, Rejected
 from watcher.stream.writer import Writer
@@ -90,8 +90,7 @@ class RejectedEvents:
         error = self._try(item)
         if error is None:
             self._rejected.delete_one({"_id": item["_id"]})
-            parts = item.get("parts") or item.get("entry_parts")
-            if parts:
+            if parts := chunks_of(item):
                 self._parts.delete_many({"_id": {"$in": parts}})
         elif error != item.get("error"):
             self._rejected.update_one({"_id": item["_id"]}, {"$set": {"error": error}})

@@ -29,7 +29,7 @@ from change_history.stored.changes import Change
 from change_history.stored.names import DOCUMENT_TIMELINE, IMPORTED
 from change_history.stored.order import IMPORTED_ORDER_BYTES, identity
 from change_history.stored.reading import RAW
-from watcher.erasure.remains import telling_nothing
+from watcher.erasure.remains import telling_nothing, under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -202,8 +202,7 @@ class Import:
         left = self._erased(entry)
         if left is None or left == entry:
             return left
-        fields = raw.fields(left)
-        return raw.from_fields((fields | {b"_id": telling_nothing(identity(fields))}).items())
+        return under(left, telling_nothing(identity(raw.fields(left))))
 
     def _new(self, entries: Sequence[bytes]) -> list[bytes]:
         """Those that are not there, neither under their `_id` nor as other rules have stored them."""
