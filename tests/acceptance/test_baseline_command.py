@@ -58,6 +58,31 @@ def test_removed_history_is_noticed_and_a_baseline_tells_the_documents_again(
     assert watcher(daemon, "baseline", "not.watched").returncode == 3
 
 
+def test_a_baseline_of_one_document_tells_nothing_that_the_rules_withhold(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
+) -> None:
+    """Neither where history knows the document nor where it has to be recorded whole."""
+    rule = f"{database.name}.*:email=drop"
+    daemon = make_daemon(replica_set_uri, database.name, redact=rule).start().ready()
+    users, namespace = database["users"], f"{database.name}.users"
+    users.insert_many([{"_id": n, "email": f"secret{n}@x", "n": n} for n in range(3)])
+    for n in range(3):
+        daemon.recorded(namespace, n)
+    daemon.database["history"].delete_many({"document_id": 1})
+    apply_one = {"op": "u", "ns": namespace, "o2": {"_id": 2}, "o": {"_id": 2, "email": "secret9@x", "n": 9}}
+    database.client.admin.command("applyOps", [apply_one])
+
+    for n in range(3):
+        assert watcher(daemon, "baseline", namespace, str(n)).returncode == 0
+
+    with Reader(daemon.client, daemon.database.name) as history:
+        told = [history.as_of(namespace, n, None) for n in range(3)]
+    assert [document and document["n"] for document in told] == [0, 1, 9]
+    assert [document and type(document["email"]).__name__ for document in told] == ["Redacted"] * 3
+    for name in daemon.database.list_collection_names():
+        assert b"secret" not in b"".join(daemon.database[name].find_raw_batches({})), name
+
+
 def test_a_baseline_tells_what_apply_ops_wrote_without_an_event(database: Database[Any], daemon: Daemon) -> None:
     """The command's writes come to no change stream: history would differ from the collection until somebody looks."""
     users = database["users"]

@@ -58,7 +58,7 @@ def _collection_event(history: Database[Any], operation: str, seconds: int, **mo
 
 def _written(history: Database[Any], kind: str, found: bytes | None = FOUND) -> tuple[list[tuple[str, int]], bool]:
     """Operation and second of what is written, and whether it is to be read again."""
-    stated = Entries(history, KINDS[kind]).about({ID: found}, SINCE, UNTIL)
+    stated = Entries(history, KINDS[kind], None, None).about({ID: found}, SINCE, UNTIL)
     entries = [oracle.entry(entry) for entry in stated.entries]
     assert stated.later or all(entry["cluster_time"] == AT for entry in entries)
     return [(entry["operation"], entry["cluster_time"].time) for entry in entries], bool(stated.unsure)
@@ -86,7 +86,7 @@ def test_what_history_says_already_is_not_said_again(history: Database[Any], kin
     _told(history, FOUND, 15)
 
     assert _written(history, kind) == ([], False)
-    assert Entries(history, KINDS[kind]).about({ID: FOUND}, SINCE, UNTIL).later
+    assert Entries(history, KINDS[kind], None, None).about({ID: FOUND}, SINCE, UNTIL).later
 
 
 @pytest.mark.parametrize("kind", KINDS)

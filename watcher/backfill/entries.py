@@ -66,14 +66,11 @@ class Entries:
     Args:
         plan: what is read.
         partition: only the documents of this partition of the stream; None: all.
+        redaction: withholds values of what is read; None: nothing is withheld.
     """
 
     def __init__(
-        self,
-        history: Database[Any],
-        plan: Plan,
-        partition: Partition | None = None,
-        redaction: Redaction | None = None,
+        self, history: Database[Any], plan: Plan, partition: Partition | None, redaction: Redaction | None
     ) -> None:
         self._part = partition
         self._database = history

@@ -118,7 +118,7 @@ class Scanner:
         self.recorded_up_to(plan.at)
         for as_it_is in (False, True):
             reader = self._reader(plan, kind_of(self.client, plan.namespaces[0]), as_it_is=as_it_is)
-            entries = Entries(self.history, plan, self.partition)
+            entries = Entries(self.history, plan, self.partition, self.redaction)
             try:
                 reading = reader.these([document_id], only_ids=isinstance(reader, AbsentReader))
             except OperationFailure as error:
