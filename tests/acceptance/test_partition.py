@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from change_history import History
 from change_history.partition import Partition
 from tests.support import load, oracle
 from tests.support.daemon import eventually, watcher
@@ -138,6 +139,30 @@ def test_documents_that_were_there_before_are_recorded_once(
     assert len(history.distinct("cluster_time", {"operation": "baseline"})) <= 1
     assert oracle.folded(oracle.history(daemons[0].database, {})) == oracle.live(database)
     stopped(daemons)
+
+
+def test_a_baseline_that_was_asked_of_parts_that_are_no_more_is_taken_by_the_new_ones(
+    database: Database[Any], parts: Callable[..., list[Daemon]]
+) -> None:
+    """Disaster: it was promised as soon as a daemon runs, and waits for ever for one that can no longer be started."""
+    database.a.insert_many([{"_id": number} for number in range(60)])
+    daemons = started(parts(2))
+    kept = daemons[0].database
+    eventually(lambda: kept.history.count_documents({"operation": "baseline"}) == 60, "the baseline")
+    eventually(lambda: not kept.checkpoints.count_documents({"survey": {"$exists": True}}), "its end")
+    stopped(daemons)
+    kept.history.delete_many({"document_id": {"$exists": True}})
+    for arguments in ((), ("7",)):
+        assert "as soon as it runs" in watcher(daemons[0], "baseline", f"{database.name}.a", *arguments).stdout
+    for number in (3, 1):
+        done = watcher(daemons[0], "partition", str(number), "--yes")
+        assert done.returncode == exit_codes.OK, done.stderr
+    whole = started(parts(1))
+
+    eventually(lambda: not kept.baselines.count_documents({}), "what was asked for")
+
+    assert len(list(History(whole[0].client, kept.name).collection_as_of(f"{database.name}.a", None))) == 60
+    stopped(whole)
 
 
 def test_a_gap_of_one_part_is_made_good_for_its_own_documents_only(

@@ -31,9 +31,10 @@ from watcher.steps import Step
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
     from watcher.backfill.runner import Backfill
@@ -110,6 +111,16 @@ class Requests:
     def begun(self, request: Request, stream: str, at: Timestamp) -> None:
         """Note as of when a stream carries out a request."""
         self._kept.update_one({"_id": request.id, "streams.stream": stream}, {"$set": {"streams.$.at": at}})
+
+    def hand_over(self, former: Collection[str], new: Collection[str], session: ClientSession) -> None:
+        """Ask other streams for what some have not carried out: a stream that is split anew has other partitions.
+
+        What has been begun is begun again, and tells nothing twice.
+        """
+        for stored in self._kept.find({"streams.stream": {"$in": [*former]}}, session=session):
+            others = [each for each in stored["streams"] if each["stream"] not in former]
+            streams = [*others, *({"stream": name} for name in new)]
+            self._kept.update_one({"_id": stored["_id"]}, {"$set": {"streams": streams}}, session=session)
 
     def done(self, request: Request, stream: str) -> None:
         """Note that a stream has carried out a request. The last removes it."""

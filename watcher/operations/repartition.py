@@ -22,6 +22,7 @@ from change_history.stored.names import CHECKPOINTS, TERMS
 from watcher.backfill import plan_store
 from watcher.backfill.planner import Planner
 from watcher.backfill.queue import BASELINE, enqueue
+from watcher.backfill.requests import Requests
 from watcher.errors import FatalError, PositionLostError, PositionRefusedError, Verdict, classify, name_of
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError, leader, taken
@@ -289,6 +290,7 @@ class Repartition:
             self.layout.change(len(checkpoints), session)
             for checkpoint in checkpoints:
                 self._checkpoints.replace_one({"_id": checkpoint["_id"]}, checkpoint, upsert=True, session=session)
+            Requests(self._history).hand_over(former.keys(), [each["_id"] for each in checkpoints], session)
 
         for left in reversed(range(_ATTEMPTS)):
             try:
