@@ -108,6 +108,54 @@ def test_a_list_comes_in_once_in_the_order_of_its_times_and_no_past_is_worked_ou
     assert watcher(daemon, "log", f"{namespace}s", "--imported").returncode == exit_codes.NOT_FOUND
 
 
+def test_a_list_that_was_cut_and_differences_that_were_removed_bring_nothing_in_twice(
+    database: Database[Any], daemon: Daemon, tmp_path: Path
+) -> None:
+    """One save changes three fields at once, and `$slice` keeps the last two: they were taken for new ones."""
+    once = [change(1, "a", new_value=1), change(1, "b", new_value=1), change(1, "b", new_value=1)]
+    database.users.insert_one({"_id": 1, "history": {"changes": once}})
+    for number, item in enumerate(once):
+        database.versions.insert_one({"_id": number, "document_id": 2, **item})
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text(f'from = "{database.name}.versions"\n')
+    of_list = ("--field", "history.changes")
+
+    def imported(*arguments: str, rules: str = "") -> tuple[int, int]:
+        settings = {"WATCHER_REDACT": rules} if rules else {}
+        done = watcher(daemon, "import", f"{database.name}.users", *arguments, "--yes", "--json", **settings)
+        told = json.loads(done.stdout)
+        return told["imported"], told["known"]
+
+    assert imported(*of_list) == (3, 0)
+    more = [change(1, "b", new_value=1), change(1, "c", new_value=1), change(2, "a", new_value=2)]
+    database.users.update_one({"_id": 1}, {"$push": {"history.changes": {"$each": more, "$slice": -5}}})
+    assert imported(*of_list) == (3, 2)
+    assert imported(*of_list) == (0, 5)
+    database.users.update_one({"_id": 1}, {"$push": {"history.changes": {"$each": [], "$slice": -3}}})
+    assert imported(*of_list) == (0, 3)
+    assert imported(*of_list, rules="*.users:b=drop") == (0, 3)
+    assert sorted(entry.changes[0].field for entry in imported_entries(daemon, database, 1)) == [
+        "a",
+        "a",
+        "b",
+        "b",
+        "b",
+        "c",
+    ]
+
+    assert imported("--mapping", str(mapping)) == (3, 0)
+    database.versions.delete_one({"_id": 0})
+    database.versions.insert_one({"_id": -1, "document_id": 2, **change(1, "z", new_value=1)})
+    assert imported("--mapping", str(mapping)) == (1, 2)
+    assert imported("--mapping", str(mapping)) == (0, 3)
+    assert sorted(entry.changes[0].field for entry in imported_entries(daemon, database, 2)) == ["a", "b", "b", "z"]
+
+
+def imported_entries(daemon: Daemon, database: Database[Any], document_id: Any) -> list[imported.ImportedEntry]:
+    """What was brought in of a document, in order."""
+    return list(imported.read(daemon.database, f"{database.name}.users", document_id))
+
+
 RULES = ["*.users:email=drop,*.users:card=mask", "*.users:email=mask,*.users:address=drop,*.users:card=drop", ""]
 
 

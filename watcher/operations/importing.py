@@ -2,8 +2,9 @@
 
 Each item becomes an entry of the collection `imported` of the history database; an item that is there already is left
 as it is, so all of it can be done again. The `_id` of an entry digests what is stored, never a value that was withheld:
-under other rules of redaction the same item would get another one. So an entry with the same time, rank, document and
-source counts as the same item if the two say the same under the present rules. What does not fit is told, and left out.
+under other rules of redaction the same item would get another one, and so would one that has become the first of its
+time, since a list is cut to a length. So an entry with the same time, document and source counts as the same item if
+the two say the same under the present rules. What does not fit is told, and left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary, ObjectId, Timestamp
@@ -46,6 +47,7 @@ _AT_ONCE = 1000
 _DUPLICATE_KEY = 11000
 _LAST_SECOND = 2**32 - 1
 _MOST_AT_ONE_TIME = 10**6
+_MILLISECONDS = 1000
 _PAIR = 2
 
 
@@ -213,34 +215,38 @@ class Import:
         if not found:
             return []
         standing = self._standing([told for told, _ in found.values()])
-        new = []
-        for told, entry in found.values():
-            for each in standing.get(_key(told), ()):
-                name = identity(each)
-                if name not in self._taken and self._is_same(each, told) and name not in self._ids:
-                    self._taken.add(name)
-                    break
-            else:
-                new.append(entry)
-        return new
+        return [entry for told, entry in found.values() if not self._takes(told, standing)]
+
+    def _takes(self, told: Fields, standing: dict[tuple[Any, ...], list[Fields]]) -> bool:
+        """Whether an item is one that is there, and no other one has been taken for that."""
+        alike = standing.get((*_key(told), *_said(told)), ())
+        perhaps = (each for each in standing.get(_key(told), ()) if self._is_same(each, told))
+        for each in chain(alike, perhaps):
+            name = identity(each)
+            if name not in self._taken and name not in self._ids:
+                self._taken.add(name)
+                return True
+        return False
 
     def _standing(self, entries: Sequence[Fields]) -> dict[tuple[Any, ...], list[Fields]]:
-        """What is stored where entries would stand."""
+        """What is stored of the times of entries: by `_key` and what it says, and by `_key` alone what is vague."""
         keys = {_key(fields) for fields in entries}
         times = [key[0] for key in keys]
         query = {
             "namespace": self._namespace,
             "document_id": in_ids(list({fields[b"document_id"] for fields in entries})),
             "_id": {
-                "$gte": Binary(min(times) + b"\0" * IMPORTED_ORDER_BYTES),
-                "$lte": Binary(max(times) + b"\xff" * IMPORTED_ORDER_BYTES),
+                "$gte": Binary(_position(min(times), 0) + b"\0" * IMPORTED_ORDER_BYTES),
+                "$lte": Binary(_position(max(times), _MOST_AT_ONE_TIME - 1) + b"\xff" * IMPORTED_ORDER_BYTES),
             },
         }
         found: dict[tuple[Any, ...], list[Fields]] = defaultdict(list)
         for stored in self._history.get_collection(IMPORTED, codec_options=RAW).find(query).sort("_id", 1):
             fields = raw.fields(bytes(stored.raw))
             if (key := _key(fields)) in keys:
-                found[key].append(fields)
+                found[*key, *_said(fields)].append(fields)
+                if self._redactor is not None or _is_vague(fields):
+                    found[key].append(fields)
         return found
 
     @cached_property
@@ -255,10 +261,9 @@ class Import:
             return False
         if one is not None and other is not None and redacted.adopt(one, other) != one:
             return False
-        changes = to_python(known[b"changes"])
-        if any(change.get("path") == [] for change in changes):  # erased, but for when it was
+        if _is_erased(known):
             return True
-        before = list(map(_recorded, changes))
+        before = list(map(_recorded, to_python(known[b"changes"])))
         if self._redactor is not None:
             before = self._redactor.changes(before)
         return _are_same(before, list(map(_recorded, to_python(found[b"changes"]))))
@@ -361,9 +366,32 @@ def _recorded(change: dict[str, Any]) -> Change:
     return Change(encoded(read_text(change["field"])), old, new)
 
 
+def _position(millisecond: int, rank: int) -> bytes:
+    """The beginning of the `_id` of an entry, by which they are in order."""
+    seconds, within = divmod(millisecond, _MILLISECONDS)
+    return seconds.to_bytes(4, "big") + (within * _MOST_AT_ONE_TIME + rank).to_bytes(4, "big")
+
+
 def _key(fields: Fields) -> tuple[Any, ...]:
-    """What two entries of one item have in common under any rules."""
-    return identity(fields)[:IMPORTED_ORDER_BYTES], fields[b"document_id"], fields[b"source"]
+    """What two entries of one item have in common under any rules, whatever else the list has by now."""
+    name = identity(fields)
+    within = int.from_bytes(name[4:IMPORTED_ORDER_BYTES], "big") // _MOST_AT_ONE_TIME
+    millisecond = int.from_bytes(name[:4], "big") * _MILLISECONDS + within
+    return millisecond, fields[b"document_id"], fields[b"source"]
+
+
+def _said(fields: Fields) -> tuple[Any, ...]:
+    return fields[b"changes"], fields.get(b"user")
+
+
+def _is_vague(fields: Fields) -> bool:
+    """Whether an entry that is there may be an item that says something else, since values of it are withheld."""
+    return any(redacted.MAGIC in value for _, value in fields.values()) or _is_erased(fields)
+
+
+def _is_erased(fields: Fields) -> bool:
+    """Whether nothing is left of an entry but when it was."""
+    return any(change.get("path") == [] for change in to_python(fields[b"changes"]))
 
 
 def _are_same(before: Sequence[Change], after: Iterable[Change]) -> bool:
@@ -441,8 +469,8 @@ def _entry(namespace: str, item: _Item, rank: int) -> bytes:
     }
     apart = item.origin or b"%d" % rank
     digest = blake2b(to_raw(told)[1] + apart, digest_size=8).digest()
-    within = item.when.microsecond // 1000 * _MOST_AT_ONE_TIME + min(rank, _MOST_AT_ONE_TIME - 1)
-    position = int(item.when.timestamp()).to_bytes(4, "big") + within.to_bytes(4, "big")
+    millisecond = int(item.when.timestamp()) * _MILLISECONDS + item.when.microsecond // 1000
+    position = _position(millisecond, min(rank, _MOST_AT_ONE_TIME - 1))
     return to_raw({"_id": Binary(position + digest), **told})[1]
 
 
