@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Binary
 
-from change_history import globs
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.reconstruct import trust
 from change_history.reconstruct.reads import Read, read_together
+from change_history.reconstruct.scopes import was_watched
 from change_history.reconstruct.trust import Unknown
 from change_history.stored.event import to_event
-from change_history.stored.names import CHECKPOINTS, DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, NAMESPACE_TIMELINE
 from change_history.stored.order import END, HistoryPosition, after, before, identity, position_at
 from change_history.stored.reading import RAW
 
@@ -87,7 +87,7 @@ def lineage_of(
     """Where the documents that a namespace has at a position lie in history, newest first.
 
     Args:
-        follow: whether what lies under a former name may be relied upon; by default, whether a stream watches it.
+        follow: whether what lies under a former name may be relied upon; by default, whether a stream watched it then.
         asked: what `last_boundary` has said of the position already.
     """
     name: str | None = namespace
@@ -102,7 +102,9 @@ def lineage_of(
             yield Incarnation(source, BEGINNING_OF_TIME, until)
             name = name if _was_created(database, source) else None
         else:
-            followed = source is not None and (follow(source) if follow is not None else _is_watched(database, source))
+            followed = source is not None and (
+                follow(source) if follow is not None else was_watched(database, source, name, since)
+            )
             name = source if followed else None
 
 
@@ -148,13 +150,6 @@ def boundary_reads(namespace: str, until: HistoryPosition) -> tuple[Read, Read]:
 def boundary_of(found: Iterable[RawBSONDocument], namespace: str) -> Boundary | None:
     """The later of what was found for `boundary_reads`."""
     return max((_boundary(event, namespace) for event in found), default=None)
-
-
-def _is_watched(database: Database[Any], namespace: str) -> bool:
-    """Whether a stream covers a namespace: else writes under that name are not in history. True where none is known."""
-    kept = database[CHECKPOINTS].find({"options": {"$exists": True}}, {"options": 1})
-    scopes = [checkpoint["options"] for checkpoint in kept]
-    return not scopes or any(globs.covers(said["include"], said["exclude"], namespace) for said in scopes)
 
 
 def _was_created(database: Database[Any], namespace: str) -> bool:

@@ -229,10 +229,16 @@ def _reached(database: Database[Any], namespace: str | None) -> Iterator[Reached
     checkpoints = database.get_collection(CHECKPOINTS, codec_options=CODEC)
     wanted = {"options": 1, "cluster_time": 1, "token": 1}
     for found in checkpoints.find({"token": {"$exists": True}}, wanted):
-        time, options = found.get("cluster_time"), found["options"]
+        time, options = recorded_to(found), found["options"]
         covers = namespace is None or globs.covers(options["include"], options["exclude"], namespace)
-        if covers and isinstance(time, Timestamp):
-            yield Reached(str(found["_id"]), min(time, _time_of(found) or time))
+        if covers and time is not None:
+            yield Reached(str(found["_id"]), time)
+
+
+def recorded_to(checkpoint: Mapping[str, Any]) -> Timestamp | None:
+    """The cluster time up to which the stream of a checkpoint is recorded; None: it does not say."""
+    time = checkpoint.get("cluster_time")
+    return min(time, _time_of(checkpoint) or time) if isinstance(time, Timestamp) else None
 
 
 def _time_of(found: Mapping[str, Any]) -> Timestamp | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from change_history import History
 from tests.support.backfill import backfilled, entries, settled
 from tests.support.daemon import eventually, watcher
+from tests.support.several_daemons import started, stopped
 from watcher.cli import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bson import Timestamp
     from pymongo.database import Database
 
     from tests.support.daemon import Daemon
@@ -140,6 +145,51 @@ def test_what_comes_under_watch_by_other_options_begins_with_what_is_there(
     assert updated["changes"] == [{"field": "n", "old_value": 0, "new_value": 1, "old_value_from": "history"}]
     assert gone["document_id"] == 2
     assert daemon.stop() == exit_codes.OK
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_documents_that_a_rename_brought_stay_when_the_former_name_is_watched_no_more_or_again(
+    database: Database[Any], parts: Callable[..., list[Daemon]], number: int
+) -> None:
+    """By the options of today, all of a collection vanished from history, and what was deleted unseen came back."""
+    every, but_loads = f"{database.name}.*", ",".join(f"{database.name}.{name}" for name in ("a", "b", "end"))
+    daemons = started(parts(number))
+    kept, name = daemons[0].database, database.name
+    history = History(daemons[0].client, kept.name)
+
+    def told(collection: str, at: Timestamp | None = None) -> list[Any]:
+        return [each["_id"] for each in history.collection_as_of(f"{name}.{collection}", at)]
+
+    def change_to(include: str) -> None:
+        stopped(daemons)
+        for daemon in daemons:
+            daemon._environment["WATCHER_INCLUDE"] = include
+            done = watcher(daemon, "checkpoint", "set", "--adopt-options", "--yes")
+            assert done.returncode == exit_codes.OK, done.stderr
+        started(daemons)
+        eventually(lambda: not kept.checkpoints.count_documents({"survey": {"$exists": True}}), "the backfill")
+
+    database.load.insert_many([{"_id": each} for each in range(4)])
+    database.load.rename("a")
+    database.load.insert_many([{"_id": each} for each in range(4)])
+    database.end.insert_one({"_id": "end"})
+    then = daemons[0].recorded(f"{name}.end", "end")
+    eventually(lambda: kept.history.count_documents({"operation": {"$in": ["insert", "rename"]}}) == 10, "all of it")
+    assert told("a") == [0, 1, 2, 3]
+
+    change_to(but_loads)
+    assert told("a") == told("a", then["cluster_time"]) == [0, 1, 2, 3]
+    database.load.delete_one({"_id": 1})
+    database.load.rename("b")
+    eventually(lambda: told("b") == [0, 2, 3], "what the rename brought")
+
+    change_to(every)
+    if number == 2:
+        stopped(daemons)
+        assert watcher(daemons[0], "partition", "1", "--yes").returncode == exit_codes.OK
+    assert told("b") == [0, 2, 3]
+    assert history.as_of(f"{name}.b", 1, None) is None
+    assert told("a") == told("a", then["cluster_time"]) == [0, 1, 2, 3]
 
 
 def _adopt(daemon: Daemon, include: str) -> None:

@@ -276,7 +276,7 @@ class Relocation:
             forget_since(self._history, move.target.cluster_time)  # events may come that were lost until now
         checkpointer = self._context.checkpointer(term=fence.term)
         if self.changed_options():  # what is covered now was not covered before
-            checkpointer.begin(move.target)
+            checkpointer.begin(move.target, self.stored_options())
             if self._context.baseline:
                 for plan in self._planner.after_adoption(move.target, self._former_scope()):
                     plans.add(plan)

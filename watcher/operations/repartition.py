@@ -306,11 +306,19 @@ class Repartition:
     ) -> list[dict[str, Any]]:
         backfill = {"survey": [plan_store.document(plan) for plan in queue]} if queue else {}
         checkpoints = []
+        covered = self._covered_before()
         for partition in all_of(partitions):
             name = checkpoint_of(self._stream, partition)
             said = self._checkpointer(partition, name).said(target, 0)
-            checkpoints.append({"_id": name, **said, "begun": begun.timestamp, **backfill})
+            checkpoints.append({"_id": name, **said, "begun": begun.timestamp, **covered, **backfill})
         return checkpoints
+
+    def _covered_before(self) -> dict[str, Any]:
+        """What the former partitions covered before their options were changed, each up to a time of its own."""
+        stored = self._checkpoints.find({"_id": {"$in": [*self.layout.checkpoints()]}}, {"formerly": 1})
+        found = [each for checkpoint in stored for each in checkpoint.get("formerly", ())]
+        once = [each for number, each in enumerate(found) if each not in found[:number]]
+        return {"formerly": once} if once else {}
 
     def _waiting(self, target: Position, fences: Iterable[Fence]) -> tuple[Plan, ...]:
         """The baseline that is not done yet: begun again by each new partition, whose documents are others."""

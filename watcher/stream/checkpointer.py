@@ -17,6 +17,7 @@ from pymongo import ReadPreference, WriteConcern
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
+from change_history.reconstruct import scopes
 from change_history.stored.names import CHECKPOINTS
 from watcher.errors import PositionRefusedError
 from watcher.stream import damage
@@ -129,13 +130,18 @@ class Checkpointer:
             "events": events,
         }
 
-    def begin(self, position: Position) -> None:
+    def begin(self, position: Position, options: dict[str, Any] | None = None) -> None:
         """Note that the stream covers what it covers only from here on. Safe to repeat.
+
+        Args:
+            options: those that it had before; None: it begins.
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
         """
-        self._update({"$set": {"begun": position.cluster_time.timestamp}})
+        since = position.cluster_time.timestamp
+        kept = {"$addToSet": {"formerly": scopes.former(options, since)}} if options is not None else {}
+        self._update({"$set": {"begun": since}, **kept})
 
     def _update(self, update: dict[str, Any]) -> None:
         if self._term is None:

@@ -1,0 +1,79 @@
+"""What the streams have covered, and when: whether history has what was written under a name up to a rename.
+
+A checkpoint says what its stream covers. Where an operator has changed that, it says in `formerly` what it covered up
+to which cluster time: what was recorded then stays, and what was not is not made up for by watching it today.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from change_history import globs
+from change_history.bson.values import CODEC
+from change_history.reconstruct.trust import recorded_to
+from change_history.stored.names import CHECKPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bson import Timestamp
+    from pymongo.database import Database
+
+    from change_history.bson.cluster_time import ClusterTime
+
+
+class _Scope(NamedTuple):
+    """What a stream covered at a moment.
+
+    Attributes:
+        recorded: whether it is known to have recorded that moment.
+    """
+
+    include: Sequence[str]
+    exclude: Sequence[str]
+    recorded: bool
+
+    def covers(self, namespace: str) -> bool:
+        return globs.covers(self.include, self.exclude, namespace)
+
+
+def was_watched(database: Database[Any], source: str, target: str, moment: ClusterTime) -> bool:
+    """Whether what a rename took from one name to another is in history under the former one.
+
+    A stream that has recorded the rename and covered the new name only has recorded the documents anew, whatever
+    another one says that covered the former name once. True where nobody knows.
+
+    Args:
+        moment: cluster time of the rename.
+    """
+    at = moment.timestamp
+    kept = database.get_collection(CHECKPOINTS, codec_options=CODEC).find(
+        {"options": {"$exists": True}}, {"options": 1, "formerly": 1, "begun": 1, "cluster_time": 1, "token": 1}
+    )
+    scopes = [_scope(checkpoint, at) for checkpoint in kept]
+    witnesses = [each for each in scopes if each.recorded and (each.covers(source) or each.covers(target))]
+    asked = witnesses or scopes
+    return not asked or any(each.covers(source) for each in asked)
+
+
+def former(found: Mapping[str, Any], until: Timestamp) -> dict[str, Any]:
+    """What a checkpoint is to say in `formerly` of the options that it had.
+
+    Args:
+        found: these options.
+        until: cluster time up to which they held.
+    """
+    return {"include": found["include"], "exclude": found["exclude"], "until": until}
+
+
+def _scope(checkpoint: Mapping[str, Any], at: Timestamp) -> _Scope:
+    said = next((each for each in _formerly(checkpoint) if at <= each["until"]), None)
+    if said is not None:
+        return _Scope(said["include"], said["exclude"], recorded=True)
+    options, reached, begun = checkpoint["options"], recorded_to(checkpoint), checkpoint.get("begun")
+    recorded = reached is not None and at <= reached and (begun is None or begun <= at)
+    return _Scope(options["include"], options["exclude"], recorded)
+
+
+def _formerly(checkpoint: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from sorted(checkpoint.get("formerly", ()), key=lambda each: each["until"])
