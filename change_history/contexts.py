@@ -115,7 +115,20 @@ def require(name: str, value: Any) -> None:
         raise ValueError(f"{name} is binary data of the subtype {value.subtype}, which is kept of nobody")
 
 
-_current: ContextVar[Acting | None] = ContextVar("change_history_acting", default=None)
+@dataclass(slots=True, eq=False)
+class _Block:
+    """An `acting` block.
+
+    Blocks need not end in the order in which they began: generators, and the ends of web requests, take turns. So none
+    puts back what it found; each only ends itself.
+    """
+
+    acting: Acting
+    around: _Block | None
+    ended: bool = False
+
+
+_current: ContextVar[_Block | None] = ContextVar("change_history_acting", default=None)
 
 
 @contextmanager
@@ -123,7 +136,8 @@ def acting(actor: Identity, *, reason: str | None = None, request: Identity | No
     """Say who acts in this thread or asyncio task, until the end of the block.
 
     `recorded` takes it from here, and so do the stamps of `change_history.mongoengine`. A thread that is started in the
-    block knows nothing of it, a task does. It writes nothing by itself.
+    block knows nothing of it; a task does, until the block ends, also where the task goes on. It writes nothing by
+    itself.
 
     Args:
         actor: who, as the application knows them: a string of at most 4096 bytes, an integer, an `ObjectId`
@@ -133,18 +147,26 @@ def acting(actor: Identity, *, reason: str | None = None, request: Identity | No
         ValueError: one of them is empty or too long.
         TypeError: one of them is of another type.
     """
-    before = _current.get()
-    now = Acting(actor=actor, reason=reason, request=request)
-    _current.set(now)
+    block = _Block(Acting(actor=actor, reason=reason, request=request), _open_block())
+    _current.set(block)
     try:
-        yield now
+        yield block.acting
     finally:
-        _current.set(before)  # not by token: a web framework may end the block in another context
+        block.ended = True
+        _current.set(_open_block())  # not by token: a web framework may end the block in another context
 
 
 def who_acts() -> Acting | None:
-    """Who acts here and now, by the innermost `acting` block; None: nobody said."""
-    return _current.get()
+    """Who acts here and now, by the innermost `acting` block that has not ended; None: nobody said."""
+    block = _open_block()
+    return block.acting if block is not None else None
+
+
+def _open_block() -> _Block | None:
+    block = _current.get()
+    while block is not None and block.ended:
+        block = block.around
+    return block
 
 
 def saying(actor: Identity | None, reason: str | None, request: Identity | None) -> Acting | None:
@@ -181,7 +203,7 @@ def recorded(
     block raises. Either way only writes with `session=session` belong to it.
 
     The actor is that of the whole transaction, also of what it wrote before the block. A second block counts for what
-    follows it; after a block within a block, the outer one counts again.
+    follows it; after a block within a block, the outer one counts again, also if the inner one raises.
 
     With an asynchronous session write `async with`.
 
@@ -270,8 +292,8 @@ class Recorded(Generic[Session]):
         if not self._session.in_transaction:
             return
         if not self._owns:
-            if outer is not None and kind is None:
-                outer._insert()  # noqa: SLF001 - of the same class
+            if outer is not None and not _is_over(error):
+                outer._insert_again(error)  # noqa: SLF001 - of the same class
             return
         if kind is not None:
             self._session.abort_transaction()
@@ -314,8 +336,8 @@ class Recorded(Generic[Session]):
         if not self._session.in_transaction:
             return
         if not self._owns:
-            if outer is not None and kind is None:
-                await outer._insert_async()  # noqa: SLF001 - of the same class
+            if outer is not None and not _is_over(error):
+                await outer._insert_again_async(error)  # noqa: SLF001 - of the same class
             return
         if kind is not None:
             await self._session.abort_transaction()
@@ -344,9 +366,29 @@ class Recorded(Generic[Session]):
         for name in self._databases:
             self._session.client[name][self._collection].insert_one(self._said.document(), session=self._session)
 
+    def _insert_again(self, error: BaseException | None) -> None:
+        """Insert it after an inner block, which may have ended with an error."""
+        try:
+            self._insert()
+        except OperationFailure:
+            if error is None:
+                raise  # else the transaction is over, and what the block has raised says more
+
     async def _insert_async(self) -> None:
         for name in self._databases:
             await self._session.client[name][self._collection].insert_one(self._said.document(), session=self._session)
+
+    async def _insert_again_async(self, error: BaseException | None) -> None:
+        try:
+            await self._insert_async()
+        except OperationFailure:
+            if error is None:
+                raise
+
+
+def _is_over(error: BaseException | None) -> bool:
+    """Whether a block has ended with an error after which nothing more can be written in the transaction."""
+    return isinstance(error, PyMongoError) and error.has_error_label(_ABORTED)
 
 
 def _again(error: BaseException, label: str, until: float) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from change_history import ContextRefusedError, acting, expire_contexts, recorded
 from change_history.contexts import Acting, who_acts
@@ -18,6 +19,7 @@ from tests.support.actors import CONTEXTS, said
 from tests.support.servers import Standalone
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from pymongo.client_session import ClientSession
@@ -89,6 +91,25 @@ def test_the_outer_block_counts_again_after_an_inner_one(client: MongoClient[Any
     assert [actor for actor, *_ in said(database)] == ["alice", "bob", "alice"]
 
 
+def test_what_follows_an_inner_block_that_raised_is_not_told_of_its_actor(
+    client: MongoClient[Any], database: Database[Any]
+) -> None:
+    """Somebody catches the error and goes on in the same transaction: the outer block counts for that."""
+    with client.start_session() as session, recorded(session, actor="alice", database=database):
+        with suppress(ZeroDivisionError), recorded(session, actor="bob", database=database):
+            raise ZeroDivisionError
+        database.a.insert_one({"_id": 1}, session=session)
+    assert [actor for actor, *_ in said(database)] == ["alice", "bob", "alice"]
+
+    def write(session: ClientSession) -> None:
+        with recorded(session, actor="carol", database=database), recorded(session, actor="dave", database=database):
+            database.a.insert_one({"_id": 1}, session=session)
+
+    with client.start_session() as session, pytest.raises(DuplicateKeyError):
+        session.with_transaction(write)  # the error of the block itself, not that its transaction is over
+    assert len(said(database)) == 3
+
+
 def test_one_context_document_is_enough_for_two_databases(client: MongoClient[Any], database: Database[Any]) -> None:
     """One that is watched: all events of the transaction carry one session and number."""
     other = client[f"{database.name}_other"]
@@ -120,6 +141,42 @@ def test_who_acts_is_known_to_the_thread_that_said_it_only(client: MongoClient[A
     assert said(database) == [("alice", "ticket 7", "r2")]
 
 
+def test_blocks_that_end_out_of_turn_leave_nobody_behind() -> None:
+    """A generator, or the end of a web request, outlasts another's: what is written later would be told of either."""
+
+    def rows(name: str) -> Generator[str]:
+        with acting(name):
+            yield name
+
+    first, second = rows("alice"), rows("bob")
+    next(first)
+    next(second)
+    first.close()
+    assert who_acts() == Acting(actor="bob")
+    second.close()
+    assert who_acts() is None
+
+
+def test_a_task_that_outlasts_its_block_acts_for_nobody() -> None:
+    """A worker that the first request happened to start would do the work of all others in its name."""
+
+    async def begin() -> list[Acting | None]:
+        ended = asyncio.Event()
+
+        async def work() -> list[Acting | None]:
+            seen = [who_acts()]
+            await ended.wait()
+            return [*seen, who_acts()]
+
+        with acting("alice"):
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0)
+        ended.set()
+        return await task
+
+    assert asyncio.run(begin()) == [Acting(actor="alice"), None]
+
+
 def test_tasks_that_run_at_the_same_time_do_not_mix_up_who_acts() -> None:
     """Each keeps its own, however they take turns."""
 
@@ -149,6 +206,9 @@ def test_an_asynchronous_session_takes_the_same_block(
                 await there.a.insert_one({"_id": 1}, session=session)
                 async with recorded(session, actor="bob", database=there):
                     await there.a.insert_one({"_id": 2}, session=session)
+                with suppress(ZeroDivisionError):
+                    async with recorded(session, actor="eve", database=there):
+                        raise ZeroDivisionError
             with pytest.raises(ZeroDivisionError):
                 async with recorded(session, actor="carol", database=there):
                     raise ZeroDivisionError
@@ -156,7 +216,7 @@ def test_an_asynchronous_session_takes_the_same_block(
                 pass
 
     asyncio.run(write())
-    assert [actor for actor, *_ in said(database)] == ["alice", "bob", "alice"]
+    assert [actor for actor, *_ in said(database)] == ["alice", "bob", "alice", "eve", "alice"]
     assert database.a.count_documents({}) == 2
 
 
