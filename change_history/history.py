@@ -146,7 +146,7 @@ class History(Reverting):
             reverse: newest first.
 
         Raises:
-            ValueError: a document without a namespace, or a negative limit.
+            ValueError: a document without a namespace, no such operation, or a negative limit.
         """
         only = (operation,) if operation is not None else ()
         selection = Selection(

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from bson import Timestamp
 
-from change_history.bson import extended_json, raw
-from change_history.bson.values import ABSENT, to_raw
+from change_history.bson.values import ABSENT
 from change_history.diff.collections import Changed
 from change_history.errors import HistoryError
 from change_history.http import wire
 from change_history.http.connection import Connection, HttpError
 from change_history.http.feed import Feed, each_once
 from change_history.query import transactions
-from change_history.query.actors import Author, Authors
+from change_history.query.actors import MOST_KINDS, Author, Authors, Unknown
 from change_history.query.selection import Selection
 from change_history.query.stats import Numbers
 from change_history.reconstruct.point_in_time import NoSuchVersionError, require_aware
@@ -41,6 +40,8 @@ _NOT_FOUND = "not-found"
 _NUMBER = re.compile(r"-?[0-9]+")
 _MOST_ID = 8192
 _UUID_DIGITS = 32
+_LAST = wire.cluster_time(Timestamp(2**32 - 1, 2**32 - 1))
+"""A time that includes everything, where one has to be named."""
 
 
 class NotOverHttpError(HistoryError, NotImplementedError):
@@ -80,7 +81,8 @@ class HttpHistory:
         limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Event]:
-        Selection(namespace, document_id, field, since, until)  # what is wrong with these, it says
+        only = (operation,) if operation is not None else ()
+        Selection(namespace, document_id, field, since, until, only)  # what is wrong with these, it says
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, it is {limit}")
         newest_first = reverse or limit is not None
@@ -202,13 +204,12 @@ class HttpHistory:
         self, namespace: str, a: Instant | None, b: Instant | None = None
     ) -> Iterator[Changed]:
         require_namespace(namespace)
-        query = {"from": _moment(a) if a is not None else "now", "to": _moment(b)}
+        query = {"from": _moment(a) if a is not None else _LAST, "to": _moment(b)}
         for each in self._listed(["collections", namespace, "diff"], query, namespace):
             before, after = (
-                to_raw(wire.value_from(each[side]))[1] if each[side] is not None else None
-                for side in ("before", "after")
+                wire.raw_from(each[side])[1] if each[side] is not None else None for side in ("before", "after")
             )
-            yield Changed(to_raw(wire.value_from(each["document_id"])), before, after, each.get("unknown"))
+            yield Changed(wire.raw_from(each["document_id"]), before, after, each.get("unknown"))
 
     def blame(  # noqa: D102 - as in `History`
         self, namespace: str, document_id: Any, at: PointInTime | None = None
@@ -233,21 +234,21 @@ class HttpHistory:
         raise _to_type("--transaction", name)
 
     def _diff(self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None) -> Any:
-        query = {"from": _point(a) if a is not None else "-1", "to": _point(b)}
+        query = {"from": _point(a) if a is not None else _LAST, "to": _point(b)}
         return self._of_document(namespace, document_id, ("diff",), query)
 
     def _of_document(self, namespace: str, document_id: Any, parts: Sequence[str], query: Mapping[str, Any]) -> Any:
         require_namespace(namespace)
+        asked = [int(said) for said in query.values() if said is not None and _NUMBER.fullmatch(said)]
         try:
             return self._connection.get([*_place(namespace, document_id), *parts], query)
         except HttpError as error:
-            if error.kind == _NOT_FOUND:
-                return None
-            if error.kind == "no-such-version":
+            if error.kind == "no-such-version" or (error.kind == _NOT_FOUND and asked):
                 count = int(error.said.get("versions", 0))
-                asked = [int(said) for said in query.values() if said is not None and _NUMBER.fullmatch(said)]
                 number = next((each for each in asked if not each or abs(each) > count), 0)
                 raise NoSuchVersionError(number, count) from error
+            if error.kind == _NOT_FOUND:
+                return None
             raise _in_words_of_history(error, namespace, document_id) from error
 
     def _listed(self, parts: Sequence[str], query: Mapping[str, Any], namespace: str = "") -> Iterator[Any]:
@@ -286,17 +287,18 @@ class HttpStats:
         return ((each["namespace"], each["field"], each["changes"]) for each in self._of("fields", top=top))
 
     def by_actor(self) -> Authors:
-        """Who did how much; of those whose work is not known, only the sum."""
-        found = self._of("actors", top=100)
+        """Who did how much, and of which events nobody knows it."""
+        found = self._of("actors", top=MOST_KINDS)
         busiest = [Author(wire.value_from(each["id"]), each["provenance"], each["events"]) for each in found["busiest"]]
-        return Authors(found["events"], found["unknown"], busiest, [])
+        nobodys = [Unknown(each["namespace"], each["operation"], each["events"]) for each in found["unknown_by"]]
+        return Authors(found["events"], found["unknown"], busiest, nobodys)
 
     def _of(self, what: str, **more: Any) -> Any:
         try:
             return self._connection.get(["stats"], {**self._asked, "of": what, **more})[what]
         except HttpError as error:
             if error.kind == _NOT_FOUND:
-                return [] if what != "actors" else {"events": 0, "unknown": 0, "busiest": []}
+                return [] if what != "actors" else {"events": 0, "unknown": 0, "busiest": [], "unknown_by": []}
             raise _in_words_of_history(error, "", None) from error
 
 
@@ -327,11 +329,7 @@ def _id(document_id: Any) -> str:
 
 
 def _value(value: Any) -> str | None:
-    if value is ABSENT:
-        return None
-    if not extended_json.reads_back(raw.from_fields([(b"v", to_raw(value))])):
-        raise ValueError("Extended JSON cannot say this value, so it cannot be asked for over HTTP")
-    return extended_json.dumps(value)
+    return wire.dumps(wire.of(value), canonical=True) if value is not ABSENT else None
 
 
 def _moment(moment: Instant | None) -> str | None:

@@ -3,8 +3,9 @@
 A tree is made of what JSON has; wherever a value of a document stands, it is a `Value` of this module, which is written
 as Extended JSON, relaxed or canonical. Absent is left out; unknown is named: `"unknown": ["old_value"]`.
 
-Extended JSON cannot tell a sub-document such as `{"$oid": "…"}` from the type that is written so. The canonical form
-writes such a value as `{"$bson": "…"}`, BSON of a document that has it as its only field, in base64.
+Extended JSON cannot tell a sub-document such as `{"$oid": "…"}` from the type that is written so, nor one NaN from
+another; and a reader of JSON keeps one of two equal keys. The canonical form writes a value that would not come back as
+it is as `{"$bson": "…"}`, BSON of a document that has it as its only field, in base64.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
+import struct
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bson import Timestamp
+from bson.errors import BSONError
 
 from change_history.bson import extended_json, raw
 from change_history.bson.cluster_time import ClusterTime
@@ -66,12 +70,57 @@ def _write(tree: Any, value: Callable[[raw.Value], str]) -> str:
 
 
 def _canonical(value: raw.Value) -> str:
+    text = extended_json.dumps_raw(value)
+    if _is_plain(value) or _comes_back(text, value):
+        return text
+    return json.dumps({_BSON: base64.b64encode(raw.from_fields([(b"v", value)])).decode()})
+
+
+def _is_plain(value: raw.Value) -> bool:
+    """Whether a value comes back from Extended JSON for sure; else it is to be tried."""
     kind, payload = value
-    if kind in {raw.DOCUMENT, raw.ARRAY} and b"$" in payload:
-        alone = raw.from_fields([(b"v", value)])
-        if b"$bson" in payload or not extended_json.reads_back(alone):
-            return json.dumps({_BSON: base64.b64encode(alone).decode()})
-    return extended_json.dumps_raw(value)
+    if kind == raw.DOCUMENT:
+        found = raw.elements(payload)
+        return len({key for key, _, _ in found}) == len(found) and all(
+            key[:1] != b"$" and (inner not in _TO_LOOK_AT or _is_plain((inner, held))) for key, inner, held in found
+        )
+    if kind == raw.ARRAY:
+        return all(
+            key == b"%d" % index and (inner not in _TO_LOOK_AT or _is_plain((inner, held)))
+            for index, (key, inner, held) in enumerate(raw.elements(payload))
+        )
+    if kind == raw.DOUBLE:
+        return math.isfinite(_read_double(payload)[0])
+    if kind == raw.DECIMAL128:
+        return _is_usual(payload)
+    return kind not in _TO_LOOK_AT
+
+
+def _is_usual(decimal: bytes) -> bool:
+    """Whether a Decimal128 is a number of less than 34 digits for sure: the others may have more forms than texts."""
+    top = int.from_bytes(decimal[13:], "little")
+    return top & _FORM != _FORM and top & _DIGITS < _MANY_DIGITS
+
+
+_read_double = struct.Struct("<d").unpack
+_FORM, _DIGITS, _MANY_DIGITS = 0x600000, 0x1FF, 0x1ED
+
+
+_TO_LOOK_AT = frozenset(
+    {raw.DOCUMENT, raw.ARRAY, raw.DOUBLE, raw.DECIMAL128, raw.REGEX, raw.CODE, raw.CODE_WITH_SCOPE, raw.SYMBOL}
+)
+
+
+def _comes_back(text: str, value: raw.Value) -> bool:
+    try:
+        return raw_from(json.loads(text)) == value
+    except (ValueError, BSONError, OverflowError):
+        return False
+
+
+def raw_from(read: Any) -> raw.Value:
+    """The BSON value of one that was written in the canonical form and read by `json`. Raises as `value_from`."""
+    return _whole(read) or to_raw(extended_json.loads(json.dumps(read)))
 
 
 def value_from(read: Any) -> Any:
@@ -80,13 +129,19 @@ def value_from(read: Any) -> Any:
     Raises:
         ValueError: it is none.
     """
-    if isinstance(read, dict) and read.keys() == {_BSON}:
-        try:
-            (_, found), *_ = raw.fields(base64.b64decode(read[_BSON], validate=True)).items()
-        except (binascii.Error, TypeError) as error:
-            raise ValueError("it is no BSON") from error
-        return to_python(found)
-    return extended_json.loads(json.dumps(read))
+    found = _whole(read)
+    return to_python(found) if found is not None else extended_json.loads(json.dumps(read))
+
+
+def _whole(read: Any) -> raw.Value | None:
+    """The value that is written as BSON; None: it is written as Extended JSON."""
+    if not isinstance(read, dict) or read.keys() != {_BSON}:
+        return None
+    try:
+        ((_, found),) = raw.fields(base64.b64decode(read[_BSON], validate=True)).items()
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise ValueError("it is no BSON") from error
+    return found
 
 
 def event_tree(event: Event) -> dict[str, Any]:
@@ -220,7 +275,7 @@ def state_from(tree: Mapping[str, Any]) -> State:
         position=HistoryPosition(
             ClusterTime.of(cluster_time_from(place["cluster_time"])), bytes.fromhex(place["token"])
         ),
-        data=to_raw(value_from(document))[1] if document is not None else None,
+        data=raw_from(document)[1] if document is not None else None,
         unknown=tree.get("unknown"),
         entry=event_from(entry) if entry is not None else None,
         version=tree.get("version"),
@@ -255,7 +310,7 @@ def difference_from(tree: Mapping[str, Any]) -> Difference:
     def side(name: str) -> Side:
         if name in tree.get("unknown", ()):
             return UNKNOWN
-        return to_raw(value_from(tree[name])) if name in tree else ABSENT
+        return raw_from(tree[name]) if name in tree else ABSENT
 
     path: TextPath = tuple(tree["path"])
     found = tree.get("identities") or [None] * len(path)
@@ -265,7 +320,7 @@ def difference_from(tree: Mapping[str, Any]) -> Difference:
         encoded(tuple(tree.get("old_path", path))),
         side("old"),
         side("new"),
-        tuple(to_raw(value_from(each["_id"])) if each is not None else None for each in found),
+        tuple(raw_from(each["_id"]) if each is not None else None for each in found),
     )
 
 
@@ -282,8 +337,8 @@ def time_from(read: Any) -> Any:
 
 
 def cluster_time(point: Timestamp) -> str:
-    """A cluster time as it can be asked for, `seconds:increment`."""
-    return f"{point.time}:{point.inc}"
+    """A cluster time as it can be asked for, `seconds:increment`; fewer digits before the colon would be an hour."""
+    return f"{point.time:03}:{point.inc}"
 
 
 def cluster_time_from(text: str) -> Timestamp:

@@ -54,7 +54,7 @@ class Selection:
         former_names: namespaces under which the document's collection has such events.
 
     Raises:
-        ValueError: no such namespace, a time without a zone, or a document of no collection.
+        ValueError: no such namespace, no such operation, a time without a zone, or a document of no collection.
     """
 
     namespace: str | None
@@ -78,6 +78,9 @@ class Selection:
         point_in_time.require_aware(self.until)
         if self.namespace is None and self.document_id is not ABSENT:
             raise ValueError("a document's id means something only within a namespace")
+        for name in self.operations:
+            if name not in operations.ALL:
+                raise ValueError(f"{name!r} is no operation; there are: {', '.join(operations.ALL)}")
 
     @property
     def index(self) -> list[tuple[str, int]]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 import pytest
-from bson import Binary, Decimal128, Int64, ObjectId
+from bson import Binary, Decimal128, Int64, ObjectId, Timestamp
+from bson.raw_bson import RawBSONDocument
 
 from change_history import History, HttpError, NoSuchVersionError, UnknownTransactionError
-from change_history.bson.values import to_raw
+from change_history.bson import raw
+from change_history.bson.values import to_python, to_raw
 from change_history.http.history import NotOverHttpError
 from tests.support.daemon import eventually
 from tests.support.recording import Recording
@@ -105,6 +107,54 @@ def test_states_are_the_same(both: Both) -> None:
     assert list(both.http.collection_as_of(orders, at)) == list(both.direct.collection_as_of(orders, at))
 
 
+def test_values_that_json_changes_are_the_same(both: Both, client: MongoClient[Any]) -> None:
+    """A NaN of its own bits, a Decimal128 that no text says, a key twice: as stored, in states and differences."""
+    nan, odd = (raw.DOUBLE, bytes.fromhex("341200000000f8ff")), (raw.DECIMAL128, bytes(15) + b"\x7e")
+    twice = raw.DOCUMENT, raw.from_fields([(b"a", to_raw(1)), (b"a", nan)])
+    exact, values = client[both.name].exact, {b"nan": nan, b"odd": odd, b"twice": twice}
+    exact.insert_one({"_id": 1})
+    exact.replace_one({"_id": 1}, RawBSONDocument(raw.from_fields([(b"_id", to_raw(1)), *values.items()])))
+    like = {"$oid": "66f2a1c0e4b0d52a3c9f1e77"}
+    exact.update_one({"_id": 1}, [{"$set": {"like": {"$literal": like}}}])
+    both.recording.catch_up()
+    name = f"{both.name}.exact"
+    first = next(both.direct.log(name))
+
+    assert all(raw.element(key, value) in (both.http.state(name, 1).data or b"") for key, value in values.items())
+    assert both.http.state(name, 1).data == both.direct.state(name, 1).data
+    assert both.http.differences(name, 1, 1, 3) == both.direct.differences(name, 1, 1, 3)
+    changed = list(both.direct.collection_diff(name, first.cluster_time))
+    assert list(both.http.collection_diff(name, first.cluster_time)) == changed
+    (event,) = both.http.log(name, changed_to=like)
+    assert [event] == list(both.direct.log(name, changed_to=like))
+    assert len(list(both.http.log(name, changed_to=to_python(odd)))) == 1
+
+
+def test_now_is_the_end_of_what_is_recorded(both: Both, client: MongoClient[Any]) -> None:
+    """Of a document whose collection was dropped, the last version is something else."""
+    client[both.name].dropped.insert_one({"_id": 1, "a": 1})
+    client[both.name].dropped.drop()
+    both.recording.catch_up()
+    name = f"{both.name}.dropped"
+
+    assert [change.field for change in both.http.diff(name, 1, None, 1)] == ["_id", "a"]
+    for points in ((None, 1), (1, None), (None, -1), (None, None), (None, Timestamp(1, 1))):
+        assert both.http.diff(name, 1, *points) == both.direct.diff(name, 1, *points), points
+    for moment in (None, Timestamp(1, 1), Timestamp(2**32 - 1, 2**32 - 1)):
+        assert list(both.http.collection_diff(name, moment)) == list(both.direct.collection_diff(name, moment))
+
+
+def test_what_was_never_recorded_has_no_versions(both: Both) -> None:
+    """No difference between two of them either; and what is no operation finds nothing anywhere."""
+    orders = f"{both.name}.orders"
+    for history in (both.http, both.direct):
+        for ask in (history.as_of, history.diff, history.blame):
+            with pytest.raises(NoSuchVersionError, match="no version of it is recorded"):
+                ask(orders, "never", 1)
+        with pytest.raises(ValueError, match="'UPDATE' is no operation"):
+            history.log(orders, operation="UPDATE")
+
+
 def test_differences_and_blame_are_the_same(both: Both) -> None:
     """Of a document and of a collection."""
     orders = f"{both.name}.orders"
@@ -125,7 +175,8 @@ def test_counts_are_the_same(both: Both) -> None:
     over, direct = both.http.stats(), both.direct.stats()
     assert list(over.by_collection()) == list(direct.by_collection())
     assert list(over.by_day("UTC")) == list(direct.by_day("UTC"))
-    assert over.by_actor().events == direct.by_actor().events
+    assert over.by_actor() == direct.by_actor()
+    assert over.by_actor().unknown_by
     assert list(both.http.gaps()) == list(both.direct.gaps())
     assert both.http.actors() == both.direct.actors()
 
@@ -199,6 +250,8 @@ FILTERS: list[dict[str, Any]] = [
     {"tags": {"$regex": "^B", "$options": "i", "$nin": ["c"]}},
     {"tags": {"$not": {"$regex": "^b"}}},
     {"x": {"$eq": {"y": 1}}},
+    {"x": {"$ref": "users", "$id": 1, "$db": "shop"}},
+    {"x": {"$in": [{"$ref": "users", "$id": 1}]}},
 ]
 
 

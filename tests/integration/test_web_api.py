@@ -246,6 +246,25 @@ def test_a_collection_is_read_as_it_was_page_by_page_and_line_by_line(world: Wor
     assert found == expected
 
 
+def test_a_page_whose_beginning_is_gone_is_not_taken_for_the_last(world: World, client: MongoClient[Any]) -> None:
+    """A document was deleted between two pages: without a word, all those behind it would be missing."""
+    products = world.collection("products")
+    client[world.name].products.insert_many([{"_id": f"gone {number}"} for number in range(3)])
+    world.recording.catch_up()
+    page = world.get("collections", products, "documents", query="?limit=1").json
+    client[world.name].products.delete_one({"_id": page["items"][0]["document_id"]})
+    world.recording.catch_up()
+    for accept in ("application/json", "application/x-ndjson"):
+        reply = world.get("collections", products, "documents", query=f"?limit=1&cursor={page['next']}", accept=accept)
+        assert (reply.status, reply.json["type"].rpartition(":")[2]) == (410, "cursor-gone")
+
+
+def test_a_name_that_is_no_utf_8_is_a_mistake_and_no_fault_of_ours(world: World) -> None:
+    """No server has such a namespace."""
+    for path in ("", "/events", "/documents", "/documents/17", "/documents/17/blame"):
+        assert world.served.get(f"/api/v1/collections/%ff.orders{path}").status == 400, path
+
+
 def test_what_the_client_has_is_not_sent_again(world: World) -> None:
     """Until something is recorded."""
     parts = ("collections", world.collection("orders"), "documents", "17")

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Timestamp
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,6 +94,42 @@ def test_an_event_comes_over_whole(old: Any, new: Any, document_id: Any) -> None
         event.transaction,
         event.resume_token,
     )
+
+
+def number(bits: int) -> raw.Value:
+    """A double of just these bits."""
+    return raw.DOUBLE, bits.to_bytes(8, "little")
+
+
+ONE, TWO = to_raw(1), to_raw(2)
+LOST_IN_JSON: list[raw.Value] = [
+    number(0x7FF8_0000_0000_1234),
+    number(0xFFF8_0000_0000_0000),
+    number(0x7FF0_0000_0000_0001),
+    (raw.DECIMAL128, bytes(15) + b"\x7e"),
+    (raw.DECIMAL128, bytes(15) + b"\xfc"),
+    (raw.DECIMAL128, b"\x05" + bytes(14) + b"\x7c"),
+    (raw.DECIMAL128, b"\x01" + bytes(14) + b"\x60"),
+    (raw.DOCUMENT, raw.from_fields([(b"a", ONE), (b"a", TWO)])),
+    (raw.DOCUMENT, raw.from_fields([(b"$bson", to_raw("AAAA"))])),
+    (raw.ARRAY, raw.from_fields([(b"0", ONE), (b"7", TWO), (b"x", ONE)])),
+    (raw.REGEX, b"a\x00xi\x00"),
+    (raw.CODE_WITH_SCOPE, to_raw(Code("x", {"a": 1}))[1].replace(b"\x10a\x00", b"\x10$\x00")),
+]
+
+
+@given(
+    st.sampled_from(LOST_IN_JSON)
+    | st.binary(min_size=8, max_size=8).map(lambda found: (raw.DOUBLE, found))
+    | st.binary(min_size=16, max_size=16).map(lambda found: (raw.DECIMAL128, found))
+)
+def test_a_value_that_json_would_change_comes_over_to_the_byte(value: raw.Value) -> None:
+    """One NaN is not another, and of two equal keys none is lost; within documents and arrays, too."""
+    document = raw.DOCUMENT, raw.from_fields([(b"v", value), (b"w", ONE)])
+    array = raw.ARRAY, raw.from_items([document, value])
+
+    for each in (value, document, array):
+        assert wire.raw_from(over(wire.Value(each))) == each
 
 
 def _sides(event: Event, back: Event) -> list[tuple[Any, Any]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from watcher.web import problems
 from watcher.web.api import cursors
 from watcher.web.api import parameters as p
 
@@ -81,7 +83,12 @@ def key_after(asked: Asked) -> bytes | None:
 
 
 def from_cursor(asked: Asked, found: Iterable[T], raw_id: Callable[[T], raw.Value]) -> Iterator[tuple[T, str]]:
-    """What a page and those after it show of an answer that is read from its beginning, each with its cursor."""
+    """What a page and those after it show of an answer that is read from its beginning, each with its cursor.
+
+    Raises:
+        watcher.web.problems.Problem: the item that the page begins after is not there any more: without it, the rest
+            would be missing, and the answer would seem to be whole.
+    """
     after = key_after(asked)
     for each in found:
         key = key_of(raw_id(each))
@@ -89,3 +96,10 @@ def from_cursor(asked: Asked, found: Iterable[T], raw_id: Callable[[T], raw.Valu
             yield each, cursors.after_key(key, asked.check)
         elif key == after:
             after = None
+    if after is not None:
+        raise problems.Problem(
+            HTTPStatus.GONE,
+            "cursor-gone",
+            "the item after which this page begins is not there any more; begin with the first page (at a fixed `at` "
+            "a collection stands still), or read it line by line",
+        )

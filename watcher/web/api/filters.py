@@ -60,6 +60,8 @@ FILTER_ALLOWED = (
     'a filter of MongoDB in Extended JSON, {"total": {"$gte": 100}}, with no other operators than '
     + ", ".join(OPERATORS)
 )
+_OF_A_REFERENCE = ("$ref", "$id", "$db")
+"""What a DBRef is written with: the server takes it for a value."""
 _MOST_CONDITIONS = 1000
 _REGEX_KEYS = {"$regex", "$options"}
 
@@ -101,7 +103,7 @@ def _look_through(part: Any, depth: int) -> int:
         raise ValueError(f"it is nested more than {_MOST_DEPTH} deep")
     if isinstance(part, dict):
         for key in part:
-            if key.startswith("$") and key not in OPERATORS:
+            if key.startswith("$") and key not in OPERATORS and key not in _OF_A_REFERENCE:
                 raise ValueError(f"{key[:_LONGEST_SHOWN]} may not be said")
         return 1 + sum(_look_through(each, depth + 1) for each in part.values())
     if isinstance(part, list):

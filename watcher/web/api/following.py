@@ -37,7 +37,7 @@ from watcher.web.access import Holding
 from watcher.web.api import parameters as p
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.requests import Request
 
@@ -143,10 +143,13 @@ class Follower:
 
     Attributes:
         selection: what they follow.
+        may_read: whether they may read a namespace. What they may not read does not come near them: that something came
+            would tell of it.
         queue: what waits for them: events, `BEAT` now and then, None at the end.
     """
 
     selection: Selection
+    may_read: Callable[[str], bool]
     queue: asyncio.Queue[Sent | Beat | None] = field(default_factory=asyncio.Queue)
     _key: Any = None
     _who: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +167,7 @@ class Follower:
             return False
         if gaps.is_operation(event.operation):
             return wanted.namespace is None or gaps.concerns_namespace(gaps.view(event), wanted.namespace)
-        if wanted.namespace is not None and event.namespace != wanted.namespace:
+        if event.namespace != wanted.namespace and (wanted.namespace is not None or not self.may_read(event.namespace)):
             return False
         if wanted.operations and event.operation not in wanted.operations:
             return False
@@ -322,7 +325,7 @@ async def follow(request: Request) -> Response:
         await asker.ask(request, choose)
         return Response(media_type=MEDIA_TYPE, headers=_HEADERS)
     last = _last_event_id(request.headers.get("last-event-id", ""))
-    follower = Follower(await asker.ask(request, choose))
+    follower = Follower(await asker.ask(request, choose), request.state.visitor.may_read)
     known = await hub.join(follower, last[1:] if last is not None and last[0] == hub.name else None)
     canonical = given.get("mode") == "canonical"
     feed = _Feed(request, hub, follower, canonical=canonical)
@@ -360,15 +363,19 @@ class _Feed:
                 if (told := await self._told(sent)) is not None:
                     yield told
             had = frozenset(seen)
-            async for some in self._new():
+            async for some, is_quiet in self._new():
                 new = self._as_they_are([each for each in some if each.event.id not in had])
                 messages = [told async for each in new if (told := await self._told(each)) is not None]
-                yield b"".join(messages) if messages else b":\n\n"
+                if messages or is_quiet:
+                    yield b"".join(messages) if messages else b":\n\n"
         finally:
             self._hub.leave(self._follower)
 
-    async def _new(self) -> AsyncIterator[list[Sent]]:
-        """What is handed out; nothing now and then; ends when the follower is let go, or may not read any more."""
+    async def _new(self) -> AsyncIterator[tuple[list[Sent], bool]]:
+        """What is handed out, and whether it is time to say that the connection still stands.
+
+        Ends when the follower is let go, or may not read any more.
+        """
         queue = self._follower.queue
         while True:
             waiting = [await queue.get()]
@@ -376,7 +383,7 @@ class _Feed:
                 waiting.append(queue.get_nowait())
             if not self._access.holds():
                 return
-            yield [each for each in waiting if isinstance(each, Sent)]
+            yield [each for each in waiting if isinstance(each, Sent)], Beat.BEAT in waiting
             if None in waiting:
                 return
 

@@ -208,11 +208,19 @@ SCHEMAS: dict[str, Any] = {
         days=_list(_object(("day", *_NUMBERS), day=_TIME, **_NUMBERS)),
         documents=_list(_object(("document_id", *_NUMBERS), document_id=_ANY, **_NUMBERS)),
         actors=_object(
-            ("events", "unknown", "busiest"),
+            ("events", "unknown", "busiest", "unknown_by"),
             events=_COUNT,
             unknown=_COUNT,
             busiest=_list(
                 _object(("id", "provenance", "events"), id=_ANY, provenance={"type": "string"}, events=_COUNT)
+            ),
+            unknown_by=_list(
+                _object(
+                    ("namespace", "operation", "events"),
+                    namespace={"type": "string"},
+                    operation={"type": "string"},
+                    events=_COUNT,
+                )
             ),
         ),
         fields=_list(
@@ -233,6 +241,7 @@ _PROBLEMS = {
     "404": "Nothing is recorded of this, or you may not read it.",
     "406": "None of what is accepted can be given.",
     "409": "History cannot tell.",
+    "410": "The item after which this page begins is not there any more.",
     "414": "The URL is too long.",
     "421": "This host name is not served.",
     "503": "The history does not answer, the answer takes too long, or there are too many requests.",

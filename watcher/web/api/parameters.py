@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from bson.errors import BSONError
 
 from change_history.bson.values import to_raw
+from change_history.http import wire
 from change_history.query import transactions
 from change_history.stored.operations import ALL
 from watcher.web import problems
@@ -145,8 +146,16 @@ def _shown(text: str) -> str:
 def _namespace(text: str) -> str:
     if not all(text.partition(".")) or "\0" in text:
         raise ValueError
-    to_raw(text)
+    _utf8(text)
     return text
+
+
+def _utf8(text: str) -> None:
+    """Refuse what no name of the server can be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it is not UTF-8") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,16 @@ class OfEvent:
 def _document_id(text: str) -> Any:
     if text.startswith("~"):
         return OfEvent(_event_id(text[1:]))
-    return literals.document_id(text)
+    return _as_bson(text, literals.document_id)
+
+
+def _value(text: str) -> Any:
+    return _as_bson(text, literals.value)
+
+
+def _as_bson(text: str, otherwise: Callable[[str], Any]) -> Any:
+    """Read a value that may be `{"$bson": "…"}`, as the canonical form has what Extended JSON cannot say."""
+    return wire.value_from(json.loads(text)) if text.startswith('{"$bson":') else otherwise(text)
 
 
 def _event_id(text: str) -> bytes:
@@ -301,24 +319,24 @@ TRANSACTION = Parameter(
 CHANGED_FROM = Parameter(
     "changed_from",
     "Only events in which the field, or any, had this value before; written as an id is.",
-    literals.value,
+    _value,
     "a value",
 )
 CHANGED_TO = Parameter(
     "changed_to",
     "Only events in which the field, or any, got this value; written as an id is.",
-    literals.value,
+    _value,
     "a value",
 )
 ACTOR = Parameter(
     "actor",
     "Only events of which it is known that this one did them; written as an id is.",
-    literals.value,
+    _value,
     "an actor's id",
 )
 REASON = Parameter("reason", "Only events that were done for this reason.", str, "text")
 REQUEST = Parameter(
-    "request", "Only events that were done in the course of this request; written as an id is.", literals.value, "an id"
+    "request", "Only events that were done in the course of this request; written as an id is.", _value, "an id"
 )
 ORDER = Parameter(
     "order",
@@ -341,9 +359,9 @@ ZONE = Parameter(
 TOP = Parameter(
     "top",
     "So many of the busiest.",
-    whole(1, 100),
-    "a number from 1 to 100",
-    {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
+    whole(1, 1000),
+    "a number from 1 to 1000",
+    {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
 )
 OF = Parameter(
     "of",

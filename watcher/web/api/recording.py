@@ -120,15 +120,22 @@ def stats(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
 def _actors(found: list[Authors], top: int) -> dict[str, Any]:
     """Who did how much, over several collections."""
     events: Counter[tuple[raw.Value, str]] = Counter()
+    unknown: Counter[tuple[str, str]] = Counter()
     for each in found:
         for author in each.actors:
             events[to_raw(author.actor), author.provenance] += author.events
+        for kind in each.unknown_by:
+            unknown[kind.namespace, kind.operation] += kind.events
     return {
         "events": sum(each.events for each in found),
         "unknown": sum(each.unknown for each in found),
         "busiest": [
             {"id": wire.Value(actor), "provenance": provenance, "events": count}
             for (actor, provenance), count in events.most_common(top)
+        ],
+        "unknown_by": [
+            {"namespace": namespace, "operation": operation, "events": count}
+            for (namespace, operation), count in sorted(unknown.items(), key=lambda one: (-one[1], one[0]))[:top]
         ],
     }
 
