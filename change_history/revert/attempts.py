@@ -17,10 +17,11 @@ from change_history.reconstruct.trust import recorded_until
 from change_history.revert import withheld
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
-from change_history.revert.live import Live, LostRaceError, RefusedWriteError, Write
+from change_history.revert.live import Live, LostRaceError, RefusedWriteError, TakenValueError
 from change_history.revert.merge import plan
 from change_history.revert.outcome import Lag, Revert, Reverted
 from change_history.revert.saying import UnsaidError, say
+from change_history.revert.writes import Write
 from change_history.stored.event import Transaction
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from change_history.revert.intents import Purpose
     from change_history.revert.live import Key
     from change_history.revert.saying import Saying
+    from change_history.revert.writes import Pattern
 
 PATIENCE_S = 15.0
 """How long others may come in between before it is given up."""
@@ -85,6 +87,7 @@ class Attempts:
         self._unsaid: str | None = None
         self._refused: dict[Key, str] = {}
         self._closed: dict[str, str] = {}
+        self._unique: dict[str, list[Pattern]] = {}
 
     def run(self) -> Revert:
         """Do it.
@@ -100,11 +103,8 @@ class Attempts:
             while True:
                 try:
                     return self._attempt(session)
-                except UnsaidError as error:
-                    self._saying, self._unsaid = None, str(error)
-                    continue
-                except RefusedWriteError as error:
-                    self._refused[error.document] = str(error)  # so the next attempt leaves this document out
+                except (UnsaidError, RefusedWriteError, TakenValueError) as error:
+                    self._mind(error)
                     continue
                 except LostRaceError as error:
                     if (other := Live(self._watched, session).taken_by(error.document)) is not None:
@@ -125,13 +125,22 @@ class Attempts:
                     raise ContendedError(_contended(trouble)) from trouble
                 time.sleep(random.uniform(0, _LONGEST_WAIT_S))  # noqa: S311 - spreads load, guards nothing
 
+    def _mind(self, error: UnsaidError | RefusedWriteError | TakenValueError) -> None:
+        """Let the next attempt not come to the same end."""
+        if isinstance(error, UnsaidError):
+            self._saying, self._unsaid = None, str(error)
+        elif isinstance(error, TakenValueError):
+            self._unique.setdefault(error.namespace, []).append(error.pattern)
+        else:
+            self._refused[error.document] = str(error)  # it is left out
+
     def _attempt(self, session: ClientSession) -> Revert:
         session.start_transaction(
             ReadConcern("snapshot"), WriteConcern("majority"), ReadPreference.PRIMARY, max_commit_time_ms=_COMMIT_MS
         )
         transaction: Transaction | None = None
         try:
-            live = Live(self._watched, session)
+            live = Live(self._watched, session, self._unique)
             try:
                 found = live.read(
                     (goal.namespace, goal.raw_id) for goal in self._goals if goal.namespace not in self._closed

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from change_history.contexts import Acting
     from change_history.reconstruct.point_in_time import PointInTime
-    from change_history.revert.live import Write
+    from change_history.revert.writes import Write
     from change_history.stored.event import Event
 
 LIFETIME_S = 60

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
@@ -14,6 +14,7 @@ from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.redacted import MAGIC
 from change_history.errors import HistoryError
+from change_history.revert.writes import in_order
 from change_history.stored.reading import RAW
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
+
+    from change_history.revert.writes import Pattern, Write
 
     Operation: TypeAlias = InsertOne[RawBSONDocument] | DeleteOne | UpdateOne | ReplaceOne[RawBSONDocument]
 
@@ -42,21 +45,21 @@ _NO_TIME = bytes(8)
 _EXACT = Collation("simple")
 
 
-class Write(NamedTuple):
-    """A document before and after; None: it is not there."""
-
-    namespace: str
-    raw_id: raw.Value
-    before: bytes | None
-    after: bytes | None
-
-
 class RefusedWriteError(HistoryError):
     """The server does not store a document as it is to be, and will not the next time; the message says why."""
 
     def __init__(self, document: Key, reason: str) -> None:
         super().__init__(reason)
         self.document = document
+
+
+class TakenValueError(HistoryError):
+    """A document was to get a value of a unique index that another one had, which may be one that is to lose it."""
+
+    def __init__(self, namespace: str, pattern: Pattern) -> None:
+        super().__init__(f"another document of {namespace} has the same {', '.join(pattern)}")
+        self.namespace = namespace
+        self.pattern = pattern
 
 
 class LostRaceError(HistoryError):
@@ -68,11 +71,18 @@ class LostRaceError(HistoryError):
 
 
 class Live:
-    """Documents as a transaction sees them."""
+    """Documents as a transaction sees them.
 
-    def __init__(self, client: MongoClient[Any], session: ClientSession) -> None:
+    Args:
+        unique: by namespace, the unique indexes that were in the way of an earlier attempt.
+    """
+
+    def __init__(
+        self, client: MongoClient[Any], session: ClientSession, unique: Mapping[str, Sequence[Pattern]] | None = None
+    ) -> None:
         self._client = client
         self._session = session
+        self._unique = unique or {}
 
     def read(self, documents: Iterable[tuple[str, raw.Value]]) -> dict[Key, bytes]:
         """The documents of some namespaces and ids, whole; what is not there is missing."""
@@ -99,6 +109,7 @@ class Live:
 
         Raises:
             LostRaceError: there is a document by now where there was none.
+            TakenValueError: a unique index is in the way, and was not minded yet.
             RefusedWriteError: the server refuses one, or stores it otherwise; or one holds what history withholds.
             pymongo.errors.PyMongoError: another writer came first, or the deployment does not answer.
         """
@@ -106,11 +117,11 @@ class Live:
             if write.after is not None and MAGIC in write.after and MAGIC not in (write.before or b""):
                 raise RefusedWriteError(_key(write), "history withholds values of it, which cannot be put back")
         for namespace, some in groupby(writes, key=lambda write: write.namespace):
-            group = list(some)
+            group = in_order(some, unique := self._unique.get(namespace, ()))
             try:
                 self._collection(namespace).bulk_write([_operation(write) for write in group], session=self._session)
             except BulkWriteError as error:
-                _judge(error, group)
+                _judge(error, group, unique)
             except OperationFailure as error:
                 if error.code not in _NEVER:
                     raise
@@ -158,17 +169,20 @@ def _has_time_of_zero(document: bytes) -> bool:
     return any(kind == raw.TIMESTAMP and payload == _NO_TIME for _, kind, payload in raw.elements(document))
 
 
-def _judge(error: BulkWriteError, writes: Sequence[Write]) -> None:
+def _judge(error: BulkWriteError, writes: Sequence[Write], unique: Sequence[Pattern]) -> None:
     """Tell what the server refuses for good from what another attempt may bring.
 
     Raises:
-        LostRaceError, RefusedWriteError, BulkWriteError: always one of them.
+        LostRaceError, TakenValueError, RefusedWriteError, BulkWriteError: always one of them.
     """
     if not error.details["writeErrors"]:
         raise error
     first = error.details["writeErrors"][0]
     if first["code"] == _DUPLICATE_KEY and list(first.get("keyPattern", {})) == ["_id"]:
         raise LostRaceError(writes[first["index"]]) from error
+    pattern = tuple(first.get("keyPattern", ()))
+    if first["code"] == _DUPLICATE_KEY and pattern and pattern not in unique and len(writes) > 1:
+        raise TakenValueError(writes[first["index"]].namespace, pattern) from error
     hint = _HINTS.get(first["code"], "")
     raise RefusedWriteError(_key(writes[first["index"]]), f"the server refuses it: {_said(first)}{hint}") from error
 

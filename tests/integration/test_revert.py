@@ -243,6 +243,77 @@ def _put_gap(recording: Recording, database: str, since: Timestamp, until: Times
     recording.put(gap.document(gap.Gap("test", b"token", *bounds, "test", (f"{database}.*",), ()), bytes(8)))
 
 
+def _handed_on(database: Database[Any], session: Any) -> None:
+    """A value goes from one document to another, and with a document that goes, to one that comes."""
+    database.a.update_one({"_id": 1}, {"$unset": {"email": 1, "tags": 1}}, session=session)
+    database.a.delete_one({"_id": 2}, session=session)
+    database.a.update_one({"_id": 3}, {"$set": {"email": "1", "tags": ["1"]}}, session=session)
+    database.a.insert_one({"_id": 9, "email": "2", "tags": ["2", "x"]}, session=session)
+
+
+def _swapped(database: Database[Any], session: Any) -> None:
+    """Two documents exchange their values, and the others hand theirs on in a ring."""
+    for each in range(6):
+        database.a.update_one({"_id": each}, {"$set": {"email": f"t{each}"}, "$unset": {"tags": 1}}, session=session)
+    for each, to in ((0, 1), (1, 0), (2, 3), (3, 4), (4, 5), (5, 2)):
+        database.a.update_one({"_id": each}, {"$set": {"email": f"{to}", "tags": [f"{to}"]}}, session=session)
+
+
+def _moved_up(database: Database[Any], session: Any) -> None:
+    """The places of a list: a new first, so that each of the others is one further."""
+    for each in reversed(range(6)):
+        database.a.update_one({"_id": each}, {"$inc": {"place.of": 1}}, session=session)
+    database.a.insert_one({"_id": 9, "place": {"of": 0}}, session=session)
+
+
+@pytest.mark.parametrize("work", [_handed_on, _swapped, _moved_up])
+def test_a_transaction_that_handed_unique_values_on_is_undone_as_a_whole(
+    database: Database[Any], recording: Recording, history: History, transact: Transact, work: Callable[..., None]
+) -> None:
+    """The server refused a value that another document gives up in the same revert; then nothing was undone."""
+    for keys in ([("email", 1)], [("tags", 1)], [("place.of", 1), ("list", 1)]):
+        database.a.create_index(keys, unique=True, sparse=True)
+    database.a.insert_many(
+        [{"_id": each, "email": f"{each}", "tags": [f"{each}"], "place": {"of": each}} for each in range(6)]
+    )
+    before = list(database.a.find().sort("_id"))
+    name = transact(lambda session: work(database, session))
+    after = list(database.a.find().sort("_id"))
+
+    found = history.revert_transaction(name)
+
+    assert [document.refused for document in found.documents if document.refused] == []
+    assert list(database.a.find().sort("_id")) == before
+    recording.catch_up()
+    assert list(history.collection_as_of(f"{database.name}.a", None)) == before
+    assert found.transaction is not None
+    assert history.revert_transaction(name_of(found.transaction)).complete
+    assert list(database.a.find().sort("_id")) == after
+
+
+def test_a_unique_value_that_somebody_else_has_by_now_stops_the_undoing_of_a_transaction(
+    database: Database[Any], history: History, transact: Transact
+) -> None:
+    """Nothing is undone, and it says of which document; with `partial`, the others are."""
+    database.a.create_index("email", unique=True)
+    database.a.insert_many([{"_id": each, "email": f"{each}"} for each in range(3)])
+
+    def work(session: Any) -> None:
+        for each in range(3):
+            database.a.update_one({"_id": each}, {"$set": {"email": f"new {each}"}}, session=session)
+
+    name = transact(work)
+    database.a.insert_one({"_id": 9, "email": "1"})
+
+    found = history.revert_transaction(name)
+
+    assert not found.applied
+    assert [document.document_id for document in found.documents if document.refused] == [1]
+    assert "change or revert that one first" in str(next(d.refused for d in found.documents if d.refused))
+    assert history.revert_transaction(name, partial=True).applied
+    assert [each["email"] for each in database.a.find()] == ["0", "new 1", "2", "1"]
+
+
 REFUSING: dict[str, dict[str, Any]] = {
     "capped": {"capped": True, "size": 1_000_000},
     "collated": {"collation": {"locale": "en", "strength": 1}},
