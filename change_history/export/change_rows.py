@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from datetime import date, timedelta
 from functools import lru_cache
@@ -36,7 +37,10 @@ def _as_number(value: Value) -> float | None:
         return float(int.from_bytes(payload, "little", signed=True))
     if kind == raw.DOUBLE:
         return float(_read_double(payload)[0])
-    return float(to_python(value).to_decimal()) if kind == raw.DECIMAL128 else None
+    if kind == raw.DECIMAL128:
+        number = to_python(value).to_decimal()
+        return math.nan if number.is_nan() else float(number)  # Python refuses a signalling NaN
+    return None
 
 
 def _as_text(value: Value) -> str | None:

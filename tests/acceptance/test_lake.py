@@ -21,9 +21,13 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pytest
-from bson import Binary
+from bson import Binary, Decimal128, Int64
+from bson.raw_bson import RawBSONDocument
 from deltalake import DeltaTable
 
+from change_history.bson import raw
+from change_history.bson.equality import key_of
+from change_history.bson.values import to_raw
 from change_history.stored.reading import RAW
 from tests.chaos.proxy import Proxies
 from tests.support.daemon import eventually
@@ -31,6 +35,8 @@ from tests.support.export_command import START, numbered_event
 from tests.support.recording import make_indexes
 from tests.support.servers import free_port
 from watcher.cli import exit_codes
+from watcher.lake import erasing
+from watcher.lake.as_of import reconstruct
 from watcher.lake.table import Table, rows_of
 
 if TYPE_CHECKING:
@@ -265,6 +271,42 @@ def test_a_document_is_told_from_the_table_after_it_expired(
     assert show().returncode == exit_codes.NOT_FOUND
     assert show("--at", "2020-01-01").returncode == exit_codes.NOT_FOUND
     assert show("--at", "-1").returncode == exit_codes.USAGE
+
+
+def test_an_id_that_json_would_change_is_found_in_it_and_erased(lake: Lake, kept: Database[Any]) -> None:
+    """17 as a double or a decimal is 17, and a key that an `_id` has twice is there twice: no erasure passes it by."""
+    one, two = (b"a", to_raw(1)), (b"a", to_raw(2))
+    ids: list[Any] = [17.0, Decimal128("18.00"), {"n": 19.0}, RawBSONDocument(raw.from_fields([one, two]))]
+    for number, document_id in enumerate(ids, 60):
+        event = numbered_event(number, document_id=0, operation="insert")
+        event["changes"] = [{"field": "_id", "new_value": document_id}, {"field": "a", "new_value": f"secret {number}"}]
+        kept.history.insert_one({**event, "document_id": document_id})
+    lake.once()
+    kept.history.delete_many({"_id": {"$gte": numbered_event(60)["_id"]}})
+    table = Table(lake.location, {})
+    table.open()
+
+    for number, asked in enumerate((17, Int64(18), {"n": 19}), 60):
+        found = reconstruct(table, "shop.users", asked, None)
+        assert found is not None
+        assert isinstance(found.document, bytes)
+        assert f"secret {number}".encode() in found.document
+    assert reconstruct(table, "shop.users", 16, None) is None
+    wanted = {key_of(to_raw(each)) for each in ids}
+    erased = erasing.of_documents(table, "shop.users", lambda each: key_of(each) in wanted, lambda _: None)
+    assert sum(map(len, erased)) == len(ids)
+
+
+def test_a_number_that_python_refuses_does_not_stop_the_exporter(lake: Lake, kept: Database[Any]) -> None:
+    """One signalling NaN in a million documents, and nothing would ever be appended again."""
+    event = numbered_event(60)
+    event["changes"][0]["new_value"] = Decimal128.from_bid(bytes(15) + b"\x7e")
+    kept.history.insert_one(event)
+    lake.once()
+
+    (row,) = (row for row in lake.rows() if row["new_value"] == '{"$numberDecimal": "NaN"}')
+    assert math.isnan(row["new_number"])
+    assert lake.entries() == stored(kept)
 
 
 def test_readers_of_delta_tables_read_it(lake: Lake, kept: Database[Any]) -> None:

@@ -11,9 +11,9 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.bson.values import to_raw
-from change_history.export import tables
 from change_history.reconstruct.entries import follow
 from change_history.stored.order import position_of
+from watcher.lake import ids
 from watcher.lake.table import LakeError, quoted
 
 if TYPE_CHECKING:
@@ -36,16 +36,19 @@ def reconstruct(table: Table, namespace: str, document_id: Any, at: Instant | No
     """
     if not table.exists:
         raise LakeError(f"there is no table in {table.uri}; `watcher lake once --to {table.uri}` makes one.")
-    wanted = to_raw(document_id)
+    raw_id = to_raw(document_id)
+    wanted = key_of(raw_id)
+    among = ids.texts(table, namespace, lambda each: key_of(each) == wanted, ids.may_equal(raw_id))
+    if not among:
+        return None
     conditions = [
         "ordinal = 0 AND entry IS NOT NULL",
         f"namespace = {quoted(namespace)}",
-        f"document_key = {quoted(tables.plain(wanted))}",
+        f"document_id IN ({', '.join(map(quoted, among))})",
         *_until(at),
     ]
     found = [raw.fields(row["entry"]) for row in table.select(["entry"], " AND ".join(conditions))]
-    entries = [fields for fields in found if key_of(fields[b"document_id"]) == key_of(wanted)]
-    return follow(sorted(entries, key=position_of)) if entries else None
+    return follow(sorted(found, key=position_of)) if found else None
 
 
 def _until(at: Instant | None) -> list[str]:

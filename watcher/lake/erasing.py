@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from change_history.bson import extended_json
-from change_history.bson.values import to_raw
+from watcher.lake import ids
 from watcher.lake.table import quoted
 
 if TYPE_CHECKING:
@@ -31,12 +30,10 @@ def of_documents(
         is_wanted: whether a document is one of them, by its `_id`.
         left: makes of a history document what is left of it; None: nothing.
     """
-    of_namespace = f"namespace = {quoted(namespace)}"
-    every = table.select(["DISTINCT document_id"], f"{of_namespace} AND document_id IS NOT NULL")
-    ids = [row["document_id"] for row in every if is_wanted(to_raw(extended_json.loads(row["document_id"])))]
-    for start in range(0, len(ids), _AT_ONCE):
-        among = ", ".join(map(quoted, ids[start : start + _AT_ONCE]))
-        yield from _changed(table, f"{of_namespace} AND document_id IN ({among})", left)
+    wanted = ids.texts(table, namespace, is_wanted)
+    for start in range(0, len(wanted), _AT_ONCE):
+        among = ", ".join(map(quoted, wanted[start : start + _AT_ONCE]))
+        yield from _changed(table, f"namespace = {quoted(namespace)} AND document_id IN ({among})", left)
 
 
 def of_values(table: Table, finder: Finder) -> Changes:
