@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
-from pymongo.collation import Collation
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from change_history.bson import raw
@@ -41,8 +40,7 @@ _HINTS = {
 """What can be done, by the server's code."""
 _AT_ONCE = 100
 _NO_TIME = bytes(8)
-# A collection's own collation may take "a" and "A" for one id; history does not.
-_EXACT = Collation("simple")
+_NO_DOCUMENT = (b"$nor", (raw.ARRAY, raw.from_items([(raw.DOCUMENT, raw.EMPTY_DOCUMENT)])))
 
 
 class RefusedWriteError(HistoryError):
@@ -85,13 +83,17 @@ class Live:
         self._unique = unique or {}
 
     def read(self, documents: Iterable[tuple[str, raw.Value]]) -> dict[Key, bytes]:
-        """The documents of some namespaces and ids, whole; what is not there is missing."""
+        """The documents of some namespaces and ids, whole; what is not there is missing.
+
+        A collection's own collation may take "a" and "A" for one id. History does not, so one can be found for the
+        other, under its own key. Not even a server that is told `simple` tells them apart in every collection.
+        """
         found: dict[Key, bytes] = {}
         for namespace, ids in _by_namespace(documents):
             for start in range(0, len(ids), _AT_ONCE):
                 wanted = raw.from_items(ids[start : start + _AT_ONCE])
                 query = {"_id": RawBSONDocument(raw.from_fields([(b"$in", (raw.ARRAY, wanted))]))}
-                with self._collection(namespace).find(query, session=self._session, collation=_EXACT) as cursor:
+                with self._collection(namespace).find(query, session=self._session) as cursor:
                     for stored in cursor:
                         data = bytes(stored.raw)
                         found[namespace, key_of(raw.fields(data)[b"_id"])] = data
@@ -139,22 +141,26 @@ class Live:
 def _operation(write: Write) -> Operation:
     """How the server is made to store exactly these bytes.
 
+    What has been read is found again by its `_id`, whatever else a collation takes for that; what is to be put where
+    nothing was must not replace such a one.
+
     A replacement sets a timestamp of zero to the present and refuses keys that begin with a dollar; `$literal` does
     neither, and only what differs gets into the oplog. But a key that comes twice makes a server of 6.0 fall over it,
     while it replaces such documents as they are.
     """
-    of = {"_id": RawBSONDocument(raw.from_fields([(b"$eq", write.raw_id)]))}
+    condition = (b"_id", (raw.DOCUMENT, raw.from_fields([(b"$eq", write.raw_id)])))
+    of = RawBSONDocument(raw.from_fields([condition, *([_NO_DOCUMENT] if write.before is None else [])]))
     if write.after is None:
-        return DeleteOne(of, collation=_EXACT)
+        return DeleteOne(of)
     document = RawBSONDocument(write.after)
     repeats = any(side is not None and repeats_keys(side) for side in (write.before, write.after))
     if write.before is None and (repeats or not _has_time_of_zero(write.after)):
         return InsertOne(document)
     if repeats:
-        return ReplaceOne(of, document, collation=_EXACT)
+        return ReplaceOne(of, document)
     literal = raw.from_fields([(b"$literal", (raw.DOCUMENT, write.after))])
     stage = RawBSONDocument(raw.from_fields([(b"$replaceWith", (raw.DOCUMENT, literal))]))
-    return UpdateOne(of, [stage], upsert=write.before is None, collation=_EXACT)
+    return UpdateOne(of, [stage], upsert=write.before is None)
 
 
 def repeats_keys(document: bytes) -> bool:
