@@ -9,7 +9,7 @@ from http.client import HTTPConnection, IncompleteRead
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bson import json_util
+from bson import Binary, json_util
 
 from tests.support.daemon import eventually
 from tests.support.recording import Recording
@@ -180,6 +180,25 @@ def test_search_and_references_stay_within_what_may_be_read(served: Served) -> N
     assert served.get(f"{API}/events?changed_to=%224111%22", **bearer(CARDS)).json["items"]
 
 
+def test_why_a_document_is_unknown_names_no_event_of_another_s(client: MongoClient[Any], served: Served) -> None:
+    """An event that cannot be read may be anybody's: neither its id nor its time is told, wherever it matters."""
+    identity = bytes(range(16))
+    rejected = client[f"{served.watched}_history"].rejected
+    rejected.insert_one({"_id": Binary(identity), "event": Binary(b"none"), "error": "none", "stream": "default"})
+    ns = f"{served.watched}.orders"
+    below = f"{API}/collections/{ns}"
+    paths = [f"{below}{path}" for path in ("/documents", "/diff?from=2020-01-01", "/documents/1", "/documents/1/blame")]
+    paths += [f"/history/document{view}ns={ns}&id=1" for view in ("?", "?view=blame&", "/blame?", "/compare?")]
+    try:
+        found = [served.get(path, **bearer(ORDERS)) for path in paths]
+    finally:
+        rejected.delete_one({"_id": Binary(identity)})
+    assert sum(b"an event is missing" in reply.body for reply in found) >= 6
+    for path, reply in zip(paths, found, strict=True):
+        assert identity.hex().encode() not in reply.body, path
+        assert reply.status < 500, path
+
+
 def test_who_follows_hears_nothing_when_another_s_is_written(client: MongoClient[Any], served: Served) -> None:
     """An empty line for each event that is left out would count them, and tell when they were."""
     connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
@@ -264,6 +283,16 @@ def test_a_document_of_16_mb_is_answered_and_breaks_nothing(client: MongoClient[
     page = served.get(f"/history/document?ns={large}&id=1", **bearer(ORDERS))
     assert page.status == 200
     assert len(page.body) < 1_000_000
+
+
+def test_who_set_what_of_a_deleted_document_is_nothing_and_no_fault_of_ours(
+    client: MongoClient[Any], served: Served
+) -> None:
+    """A page that was open when the document went asks for it."""
+    client[served.watched].orders.insert_one({"_id": "gone"})
+    client[served.watched].orders.delete_one({"_id": "gone"})
+    served.recording.catch_up()  # type: ignore[attr-defined]
+    assert served.get(f"/history/document/blame?ns={served.watched}.orders&id=gone", **bearer(ORDERS)).status == 200
 
 
 def test_a_token_that_is_taken_back_ends_a_long_answer(client: MongoClient[Any], served: Served, tokens: Path) -> None:

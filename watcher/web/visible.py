@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query import gaps as stored_gaps
 from change_history.query import transactions
+from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.event import to_event
 from change_history.stored.order import rank
 from watcher.web import problems
@@ -203,7 +204,12 @@ class VisibleHistory:
 
     def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> list[tuple[Leaf, Event | None]]:
         """The leaves of a document, each with the event that set it; None: one that is not visible."""
-        leaves = self._reader.blame_leaves(self.require(namespace), document_id, at)
+        self.require(namespace)
+        try:
+            leaves = self._reader.blame_leaves(namespace, document_id, at)
+        except UnknownStateError as error:
+            error.reason = self.reason(error.reason)
+            raise
         self.take(namespace, document_id)
         return [(leaf, self.shown(leaf.event)) for leaf in leaves]
 
@@ -230,13 +236,13 @@ class VisibleHistory:
         self.require(collection.namespace)
         for document in self._question.each(collection.documents(query)):
             self.take(document.namespace, document.document_id)
-            yield document
+            yield document._replace(unknown=self.reason(document.unknown)) if document.unknown else document
 
     def collection_diff(self, namespace: str, a: Instant | None, b: Instant | None) -> Iterator[Changed]:
         """The documents of a collection that are different at two points in time."""
         for changed in self._question.each(self._reader.collection_diff(self.require(namespace), a, b)):
             self.take(namespace, changed.document_id)
-            yield changed
+            yield changed._replace(unknown=self.reason(changed.unknown)) if changed.unknown else changed
 
     def verify(self) -> Report:
         """Whether history is still what was sealed, over everything (see `change_history.seals.verification`).

@@ -96,7 +96,7 @@ def cards(look: Look) -> Answer:
     total = look.history.versions(namespace, document_id)
     chosen = choose(look, namespace, document_id, total)
     if chosen.state.data is None or len(chosen.state.data) > MOST_BLAMED:
-        return Page("blame_card.html", {"cards": {}})
+        return Page("blame_card.html", {"cards": [], "leaves": []})
     try:
         setters = _setters(look, chosen)
     except UnknownStateError:
