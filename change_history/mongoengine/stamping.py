@@ -66,7 +66,9 @@ def stamp(model: type, *, field: str = "updated_by", at: str | None = None) -> N
             raise TypeError(f"{model.__name__} has no {usual} {name!r} to stamp. Add it: {name} = {usual}()")
     _stamps[model] = _Stamp(field, at)
     signals.pre_save.connect(_before_save, weak=False)  # connected once, however often that is said
+    signals.post_save.connect(_after_save, weak=False)
     signals.pre_bulk_insert.connect(_before_insert, weak=False)
+    signals.post_bulk_insert.connect(_after_insert, weak=False)
 
 
 def stamps(model: type) -> dict[str, Any]:
@@ -91,18 +93,63 @@ def _before_save(_: Any, document: Any, **__: Any) -> None:
         _put(document)
 
 
+def _after_save(_: Any, document: Any, **__: Any) -> None:
+    document.__dict__.pop(_UNWRITTEN, None)
+
+
 def _before_insert(_: Any, documents: Iterable[Any], **__: Any) -> None:
     for document in documents:
         _put(document)
 
 
+def _after_insert(_: Any, documents: Iterable[Any], **__: Any) -> None:
+    for document in documents:
+        document.__dict__.pop(_UNWRITTEN, None)
+
+
+_UNWRITTEN = "_change_history_unwritten"
+"""Attribute of a document: of each field that was stamped for a save that has not succeeded yet, what it held before,
+and the stamp."""
+
+
 def _put(document: Any) -> None:
     found, acts = _stamp_of(type(document)), who_acts()
-    if found is None or acts is None:
+    if found is None:
         return
-    setattr(document, found.field, acts.actor)
+    _take_back(document)
+    if acts is None:
+        return
+    stamp: dict[str, Any] = {found.field: acts.actor}
     if found.at is not None:
-        setattr(document, found.at, _later(document, getattr(document, found.at)))
+        stamp[found.at] = _later(document, getattr(document, found.at))
+    unchanged = {
+        name: getattr(document, name) for name in stamp if _stored_name(document, name) not in _changed(document)
+    }
+    for name, value in stamp.items():
+        setattr(document, name, value)
+    document.__dict__[_UNWRITTEN] = {name: (before, getattr(document, name)) for name, before in unchanged.items()}
+
+
+def _take_back(document: Any) -> None:
+    """Take back the stamp of a save that failed: whoever saves the document next need not be the same.
+
+    The fields do not count as changed any more, so nothing is written to them: the server may have the stamp, if only
+    its answer was lost.
+    """
+    for name, (before, put) in document.__dict__.pop(_UNWRITTEN, {}).items():
+        if getattr(document, name) == put:
+            setattr(document, name, before)
+            _changed(document)[:] = [each for each in _changed(document) if each != _stored_name(document, name)]
+
+
+def _changed(document: Any) -> list[str]:
+    """The stored names of the fields that changed; a document that was never saved may have no such list."""
+    found: list[str] = getattr(document, "_changed_fields", [])
+    return found
+
+
+def _stored_name(document: Any, name: str) -> str:
+    return str(document._fields[name].db_field)
 
 
 def _later(document: Any, before: Any) -> datetime:

@@ -86,6 +86,35 @@ def test_a_save_of_nobody_or_without_changes_writes_no_stamp(kept: Database[Any]
     assert after == before | {"name": "Bob"}
 
 
+def test_the_stamp_of_a_save_that_failed_is_not_written_by_another_one(kept: Database[Any]) -> None:
+    """Whoever saves the object next would do it in the name of the one whose save was refused."""
+    kept.create_collection("stamped")
+    with acting("carol"):
+        user, new = Stamped(name="Ada").save(), Stamped(name="New")
+    for document in (user, new):
+        document.name = 5
+        with acting("alice"), pytest.raises(me.ValidationError):
+            document.save()
+        document.name = "Bob"
+    with kept.stamped.watch() as stream:
+        user.save()
+        new.save()
+        user.name = "Eve"
+        with acting("dave"):
+            user.save()
+        update, insert, later = (stream.next() for _ in range(3))
+
+    assert set(update["updateDescription"]["updatedFields"]) == {"name"}
+    assert not insert["fullDocument"].keys() & {"by", "at"}
+    assert later["updateDescription"]["updatedFields"]["by"] == "dave"
+    user.name, user.updated_by = 5, "zoe"
+    with acting("alice"), pytest.raises(me.ValidationError):
+        user.save()
+    user.name = "own"
+    user.save()
+    assert user.updated_by == "alice", "what the application had set itself is its own affair"
+
+
 def test_inserts_in_bulk_and_updates_are_stamped(kept: Database[Any]) -> None:
     """The ways that are not `save`."""
     with acting("alice"):

@@ -298,6 +298,16 @@ def test_the_browser_keeps_a_token_that_scripts_cannot_read(served: Served) -> N
     assert served.send("POST", "/login", b"token=wrong").status == 401
 
 
+def test_another_site_logs_nobody_in_or_out(served: Served) -> None:
+    """Its form would be sent by the browser as if by its user, who then reads as somebody else."""
+    for path in ("/login", "/logout"):
+        for site in ("cross-site", "same-site"):
+            reply = served.send("POST", path, f"token={ORDERS}".encode(), sec_fetch_site=site)
+            assert (reply.status, "set-cookie" in reply.headers) == (403, False)
+        own = served.send("POST", path, f"token={ORDERS}".encode(), sec_fetch_site="same-origin")
+        assert (own.status, "set-cookie" in own.headers) == (303, True)
+
+
 def test_off_loopback_nothing_starts_without_authentication(tmp_path: Path) -> None:
     """History is for those who may read it."""
     ended = subprocess.run(

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from watcher.web import problems
 from watcher.web.access import COOKIE
 from watcher.web.pages import (
     blame,
@@ -142,6 +143,7 @@ async def login(request: Request) -> Response:
     root = request.scope.get("root_path", "")
     wrong = False
     if request.method == "POST":
+        _require_own_form(request)
         body = b""
         async for piece in request.stream():
             body += piece
@@ -162,8 +164,19 @@ async def login(request: Request) -> Response:
     return HTMLResponse(render.html(Page("login.html", {"wrong": wrong})), status)
 
 
+def _require_own_form(request: Request) -> None:
+    """Refuse a form that a browser sends for another site: it would log in somebody as another, or out.
+
+    Raises:
+        watcher.web.problems.Problem: it is one.
+    """
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise problems.Problem(HTTPStatus.FORBIDDEN, "not-allowed", "this form is not of these pages; open them first")
+
+
 async def logout(request: Request) -> Response:
     """Forget the token."""
+    _require_own_form(request)
     root = request.scope.get("root_path", "")
     answer = RedirectResponse(f"{root}/login", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(COOKIE, path=root or "/")
