@@ -83,6 +83,24 @@ def test_a_baseline_of_one_document_tells_nothing_that_the_rules_withhold(
         assert b"secret" not in b"".join(daemon.database[name].find_raw_batches({})), name
 
 
+def test_a_baseline_of_one_document_is_not_about_what_a_collation_takes_for_it(
+    database: Database[Any], daemon: Daemon
+) -> None:
+    """The document is gone, and another whose `_id` counts as the same is there: history went on telling both."""
+    names = database.create_collection("names", collation={"locale": "en", "strength": 1})
+    names.insert_one({"_id": "ann", "n": 1})
+    namespace = f"{database.name}.names"
+    daemon.recorded(namespace, "ann")
+    operations = [{"op": "d", "ns": namespace, "o": {"_id": "ann"}}, {"op": "i", "ns": namespace, "o": {"_id": "Ann"}}]
+    for operation in operations:
+        database.client.admin.command("applyOps", [operation])
+
+    assert watcher(daemon, "baseline", namespace, '"ann"').returncode == 0
+
+    with Reader(daemon.client, daemon.database.name) as history:
+        assert list(history.collection_as_of(namespace, None)) == list(names.find()) == [{"_id": "Ann"}]
+
+
 def test_a_baseline_tells_what_apply_ops_wrote_without_an_event(database: Database[Any], daemon: Daemon) -> None:
     """The command's writes come to no change stream: history would differ from the collection until somebody looks."""
     users = database["users"]

@@ -125,7 +125,7 @@ class Scanner:
                 if error.code not in SNAPSHOT_GONE or as_it_is:
                     raise
                 continue
-            found = _by_id(reading.documents) or {document_id: None}
+            found = _by_id(reading.documents) | dict.fromkeys(_missing([document_id], reading.documents))
             self._record_some(plan, entries, reader, reading, found)
             return
 
