@@ -35,6 +35,11 @@ def fits_database(globs: Iterable[str], database: str) -> bool:
     return any(_compiled(glob)[0].match(database) for glob in globs)
 
 
+def exactly(namespace: str) -> str:
+    """The glob that only one namespace matches."""
+    return re.sub(r"[*?[]", r"[\g<0>]", namespace)
+
+
 def split(namespace: str) -> tuple[str, str]:
     """A namespace, or a glob, as database and collection."""
     database, _, collection = namespace.partition(".")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from change_history import globs
+from change_history import globs, partition
 from change_history.bson.values import CODEC
 from change_history.reconstruct.trust import recorded_to
 from change_history.stored.names import CHECKPOINTS
@@ -54,6 +54,29 @@ def was_watched(database: Database[Any], source: str, target: str, moment: Clust
     witnesses = [each for each in scopes if each.recorded and (each.covers(source) or each.covers(target))]
     asked = witnesses or scopes
     return not asked or any(each.covers(source) for each in asked)
+
+
+def left_off(database: Database[Any], checkpoint: str, namespace: str) -> Timestamp | None:
+    """The cluster time up to which a stream covered a namespace that it does not cover at present.
+
+    Args:
+        checkpoint: name of the stream's checkpoint.
+
+    Returns:
+        None: nobody knows, or another stream covers it meanwhile.
+    """
+    kept = database.get_collection(CHECKPOINTS, codec_options=CODEC)
+    stream, _ = partition.read(checkpoint)
+    until = None
+    for found in kept.find({"options": {"$exists": True}}, {"options": 1, "formerly": 1}):
+        if found["_id"] == checkpoint:
+            before = (each for each in _formerly(found) if globs.covers(each["include"], each["exclude"], namespace))
+            until = max((each["until"] for each in before), default=None)
+        elif partition.read(str(found["_id"]))[0] != stream:
+            said = found["options"]
+            if globs.covers(said["include"], said["exclude"], namespace):
+                return None
+    return until
 
 
 def former(found: Mapping[str, Any], until: Timestamp) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_what_comes_under_watch_by_other_options_begins_with_what_is_there(
     database.b.delete_one({"_id": 2})
     database.c.insert_one({"_id": "unseen"})
     database.a.insert_one({"_id": "seen"})
-    daemon.recorded(f"{name}.a", "seen")
+    unwatched = daemon.recorded(f"{name}.a", "seen")["cluster_time"]
     assert daemon.stop() == exit_codes.OK
     _adopt(daemon, f"{name}.a,{name}.b,{name}.c")
     database.c.insert_one({"_id": "seen"})
@@ -144,6 +144,16 @@ def test_what_comes_under_watch_by_other_options_begins_with_what_is_there(
     updated, gone = sorted(found, key=lambda entry: str(entry["document_id"]))
     assert updated["changes"] == [{"field": "n", "old_value": 0, "new_value": 1, "old_value_from": "history"}]
     assert gone["document_id"] == 2
+    eventually(lambda: daemon.database.history.find_one({"operation": "gap", "description.level": True}), "its end")
+    history = History(daemon.client, daemon.database.name)
+    for document_id in (0, 1, 2):
+        told = history.state(f"{name}.b", document_id, unwatched)
+        assert [gap.description["cause"] for gap in told.gaps] == ["not watched"], "it may have been another one then"
+        assert history.state(f"{name}.b", document_id, None).gaps == ()
+    assert history.state(f"{name}.a", 0, unwatched).gaps == ()
+    (gap,) = history.gaps()
+    assert gap.description["include"] == [f"{name}.b"]
+    assert not history.revert(f"{name}.b", 1, to=unwatched, dry_run=True).complete
     assert daemon.stop() == exit_codes.OK
 
 

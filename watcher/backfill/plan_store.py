@@ -18,6 +18,7 @@ from change_history.bson.values import to_python
 from change_history.stored.amendments import Kind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
 from watcher.backfill.queue import BASELINE, RECONCILE, Plan, enqueue
+from watcher.gaps.gap import NOT_WATCHED
 from watcher.stream.damage import refusal
 
 if TYPE_CHECKING:
@@ -79,13 +80,17 @@ class PlanStore:
             raise refusal(self._stream, "`survey` cannot be read") from error
 
     def close_gaps(self, plan: Plan) -> None:
-        """Note in the gaps before a reconciliation that they are reconciled. Safe to repeat; raises as `save`."""
+        """Note in the gaps before a reconciliation that they are reconciled. Safe to repeat; raises as `save`.
+
+        One that is about some collections only does that for the gap in which these were not watched.
+        """
         mine = {
             "operation": "gap",
             "_id": {"$lte": Binary(ClusterTime.of(plan.at).last_id)},
             "description.stream": self._stream,
             "description.level": {"$ne": True},
             "description.late": {"$ne": True},
+            **({} if plan.closes_gaps else {"description.cause": NOT_WATCHED, "description.to": plan.at}),
         }
         said = {"description.level": True, "description.level_at": plan.reconciled_at}
 

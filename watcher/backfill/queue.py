@@ -90,12 +90,12 @@ def finish(queue: Sequence[Plan], done: Plan) -> tuple[tuple[Plan, ...], Plan | 
     """Take a plan that is carried out from the queue.
 
     Returns:
-        What remains, and the plan by which the gaps are reconciled. None if they are not, or not yet: a reconciliation
-        that waits takes over what there is to say.
+        What remains, and the plan by which gaps are reconciled. None if none is, or not yet: a reconciliation that
+        waits takes over what there is to say.
     """
     waiting = [plan for plan in queue if plan.identity != done.identity]
     if not done.closes_gaps:
-        return tuple(waiting), None
+        return tuple(waiting), done if done.kind == RECONCILE and done.whole else None
     for index, plan in enumerate(waiting):
         if plan.closes_gaps:
             latest = max(done.reconciled_at, plan.reconciled_at)

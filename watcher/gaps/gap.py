@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+NOT_WATCHED = "not watched"
+"""The cause of a gap that is no loss: options left some collections out for a while."""
+
 _DIGEST_BYTES = 8
 _MAJORITY = WriteConcern("majority")
 _MILLISECONDS = 1000

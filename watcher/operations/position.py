@@ -9,20 +9,24 @@ What asks a deployment raises `PyMongoError` if that does not answer, or refuses
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bson
 from pymongo.errors import PyMongoError
 
+from change_history import globs
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.resume_token import token_bytes
 from change_history.bson.values import CODEC
+from change_history.reconstruct.scopes import left_off
 from change_history.reconstruct.snapshots import forget_since
 from change_history.stored.names import CHECKPOINTS
 from watcher.backfill.plan_store import PlanStore
 from watcher.backfill.planner import Planner
+from watcher.backfill.queue import RECONCILE
 from watcher.errors import FatalError, PositionDoubtedError, PositionLostError, Verdict, classify, name_of
-from watcher.gaps.gap import Gaps
+from watcher.gaps.gap import NOT_WATCHED, Gaps
 from watcher.leadership.lease import TTL_S
 from watcher.leadership.takeover import leader, taken
 from watcher.stream.batch import Lost, Position
@@ -30,11 +34,12 @@ from watcher.stream.listener import Listener
 from watcher.targets.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bson import Timestamp
     from pymongo import MongoClient
 
+    from watcher.backfill.queue import Plan
     from watcher.leadership.fence import Fence
     from watcher.leadership.lease import Holder
     from watcher.operations.context import StreamContext
@@ -276,11 +281,23 @@ class Relocation:
             forget_since(self._history, move.target.cluster_time)  # events may come that were lost until now
         checkpointer = self._context.checkpointer(term=fence.term)
         if self.changed_options():  # what is covered now was not covered before
+            adopted = self._planner.after_adoption(move.target, self._former_scope())
+            self._note_unwatched(adopted, move.target, fence)
             checkpointer.begin(move.target, self.stored_options())
-            if self._context.baseline:
-                for plan in self._planner.after_adoption(move.target, self._former_scope()):
-                    plans.add(plan)
+            for plan in adopted if self._context.baseline else ():
+                plans.add(plan)
         checkpointer.save(move.target, move.stored.events)
+
+    def _note_unwatched(self, adopted: Sequence[Plan], target: Position, fence: Fence) -> None:
+        """Record since when what is watched again has not been watched: what history says of that time may be wrong."""
+        left: dict[ClusterTime, list[str]] = {}
+        for namespace in (name for plan in adopted if plan.kind == RECONCILE for name in plan.namespaces):
+            if (until := left_off(self._history, self._stream, namespace)) is not None:
+                left.setdefault(ClusterTime.of(until), []).append(namespace)
+        for since, namespaces in left.items():
+            unwatched = replace(self._scope, include=tuple(map(globs.exactly, namespaces)), exclude=())
+            lost = Lost(Position("\n".join(namespaces).encode("utf-8", "surrogateescape"), since), NOT_WATCHED)
+            Gaps(self._history, fence, unwatched).write(lost, target)
 
     def _former_scope(self) -> Scope:
         return Scope.described(self.stored_options())
