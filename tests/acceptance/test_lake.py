@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
@@ -295,6 +296,29 @@ def test_an_id_that_json_would_change_is_found_in_it_and_erased(lake: Lake, kept
     wanted = {key_of(to_raw(each)) for each in ids}
     erased = erasing.of_documents(table, "shop.users", lambda each: key_of(each) in wanted, lambda _: None)
     assert sum(map(len, erased)) == len(ids)
+
+
+def test_what_is_recorded_again_after_it_expired_is_not_appended_again(lake: Lake, kept: Database[Any]) -> None:
+    """The position was set back beyond the retention: what the table has kept would be counted twice."""
+    lake.once()
+    before = stored(kept)
+    history = kept.get_collection("history", codec_options=RAW)
+    some = list(history.find(sort=[("_id", -1)], limit=3))
+    history.delete_many({"_id": {"$in": [each["_id"] for each in some]}})
+    lake.once()
+    history.insert_many(some)
+    lake.once()
+    assert lake.entries() == before == stored(kept)
+
+    table = Table(lake.location, {})
+    position = table.open()
+    assert position is not None
+    table.append((), replace(position, newest=""))  # as an exporter of before wrote it
+    history.delete_one({"_id": some[0]["_id"]})
+    history.insert_one(some[0])
+    kept.history.insert_one(numbered_event(70))
+    lake.once()
+    assert lake.entries() == stored(kept)
 
 
 def test_a_number_that_python_refuses_does_not_stop_the_exporter(lake: Lake, kept: Database[Any]) -> None:

@@ -146,7 +146,8 @@ class Follower:
                 log.warning("the history's stream cannot go on; all of it is compared with the table", error=str(error))
             else:
                 return found
-        position = Position(identity, self._feed.open(None), again=self._table.exists)
+        newest = found.newest if found is not None else ""
+        position = Position(identity, self._feed.open(None), again=self._table.exists, newest=newest)
         if self._table.exists:
             self._table.append((), position)
         else:
@@ -164,14 +165,15 @@ class Follower:
                 known = self._table.entries(list(found))
                 self._replace({each: found[each] for each in known if known[each] != found[each]}, position)
                 found = {each: document for each, document in found.items() if each not in known}
-            position = position.scanned_to(batch[-1][0])
-            self._append(found, position)
+            position = self._append(found, position.scanned_to(batch[-1][0]))
         position = position.scanned_whole(self._feed.now())
         self._table.append((), position)
         return position
 
     def _tail(self, position: Position, is_enough: Callable[[], bool]) -> None:
         self._written_at = self._flushed_at = time.monotonic()
+        if not position.newest:
+            position = position.holding(self._table.newest())
         while not self._stop.is_set():
             try:
                 news = self._feed.next()
@@ -179,7 +181,7 @@ class Follower:
                 log.warning("the history's stream broke off; the table is read again", error=str(error))
                 raise StoreError(str(error)) from error
             if news is not None:
-                self._take(news, position.doubtful)
+                self._take(news, position)
             waited = time.monotonic() - self._flushed_at
             is_full = len(self._pending) >= MOST_EVENTS or self._bytes >= MOST_BYTES
             enough = news is None and is_enough()
@@ -189,14 +191,15 @@ class Follower:
                 return
         self._flush(position)
 
-    def _take(self, news: News, doubtful: int) -> None:
+    def _take(self, news: News, position: Position) -> None:
         each, document = news.entry, news.document
         if document is None:
             return  # it expired, and stays; or it was erased, see `_erase`
         if news.what is What.ENTERED or each in self._pending:
             self._pending[each] = document
             self._bytes += len(document)
-            if news.what is What.ENTERED and int(news.time) <= doubtful:
+            is_late = int(news.time) <= position.doubtful or each.hex() <= position.newest
+            if news.what is What.ENTERED and is_late:
                 self._doubted.add(each)
         else:
             self._changed[each] = document
@@ -212,7 +215,7 @@ class Follower:
         self._replace(changed, position)
         is_due = time.monotonic() - self._written_at >= _KEEP_ALIVE_S
         if pending or changed or (is_due and reached != position):
-            self._append(pending, reached)
+            reached = self._append(pending, reached)
             self._written_at = time.monotonic()
         else:
             reached = position
@@ -222,11 +225,13 @@ class Follower:
         self._keep_tidy(reached)
         return reached
 
-    def _append(self, found: dict[bytes, bytes], position: Position) -> None:
+    def _append(self, found: dict[bytes, bytes], position: Position) -> Position:
+        position = position.holding(max(found, default=b""))
         self.progress.rows += self._table.append(_in_order(found.values()), position)
         self.progress.events += len(found)
         self._commits += 1
         self._on_progress(self.progress)
+        return position
 
     def _notice(self, applied: Sequence[str] = ()) -> list[Standing]:
         """The erasures that the table does not know yet; from when on they have been known here is kept."""

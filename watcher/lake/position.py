@@ -22,6 +22,8 @@ class Position:
         again: the scan goes over a table that has rows already, so each entry is compared with it.
         doubtful: cluster time up to which the stream may tell of entries that the scan has found, too.
         erasures: ids of the erasures that have been carried out here.
+        newest: greatest `_id` of an entry that the table has or had, in hexadecimal digits; empty: not known. What
+            enters beyond it is new. What enters before it may be here: recorded again, after it expired.
     """
 
     collection: str
@@ -30,6 +32,7 @@ class Position:
     again: bool = False
     doubtful: int = 0
     erasures: tuple[str, ...] = ()
+    newest: str = ""
 
     def dump(self) -> str:
         """As one line of JSON."""
@@ -42,6 +45,10 @@ class Position:
     def scanned_to(self, identity: bytes) -> Position:
         """The same, further on in the scan."""
         return replace(self, scanned=identity.hex())
+
+    def holding(self, identity: bytes) -> Position:
+        """The same, of a table that has an entry."""
+        return replace(self, newest=max(self.newest, identity.hex()))
 
     def without(self, erasure: str) -> Position:
         """The same after an erasure."""

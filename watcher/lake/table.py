@@ -184,6 +184,11 @@ class Table:
             found |= {row["event"]: row["entry"] for row in rows}
         return found
 
+    def newest(self) -> bytes:
+        """The greatest `_id` of an event that it has; empty: it has none."""
+        (row,) = self.select(["max(event) AS newest"])
+        return bytes(row["newest"] or b"")
+
     def select(self, columns: Sequence[str], condition: str = "TRUE") -> list[dict[str, Any]]:
         """Ask it in SQL.
 
