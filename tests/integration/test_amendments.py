@@ -62,7 +62,7 @@ def test_a_rejected_event_that_is_brought_in_is_noted(database: Database[Any]) -
     """It comes after all that has happened since."""
     event = an_event("insert", documentKey={"_id": 1}, fullDocument={"_id": 1})
     database.rejected.insert_one({"_id": Binary(b"r" * 16), "event": Binary(event), "error": "it was too early"})
-    rejected = RejectedEvents(database)
+    rejected = RejectedEvents(database, None)
     (outcome,) = rejected.retry(rejected.ids())
 
     assert outcome.error is None

@@ -351,7 +351,7 @@ def test_an_event_that_was_rejected_comes_into_history_with_its_actor(
         daemon.until("all")
         assert daemon.events("docs") == []
         history[HISTORY].drop_index("document_id_1")
-        tried = RejectedEvents(history)
+        tried = RejectedEvents(history, None)
         assert [outcome.error for outcome in tried.retry(tried.ids())] == [None]
         (event,) = daemon.events("docs")
     assert event.actor == Actor(id=7, provenance="context", reason="a test")

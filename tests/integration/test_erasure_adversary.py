@@ -242,7 +242,8 @@ def test_what_is_imported_of_an_erased_document_comes_in_without_values_and_once
     erase(history, namespace, [1], trail=trail)
 
     outcomes = [
-        Import(client, history, namespace, "history", Mapping(), erased=Active(history).entry).run() for _ in range(2)
+        Import(client, history, namespace, "history", Mapping(), None, erased=Active(history).entry).run()
+        for _ in range(2)
     ]
 
     assert holding(history, MARK) == []

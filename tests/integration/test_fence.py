@@ -181,9 +181,9 @@ def test_a_refused_baseline_keeps_what_it_is_about_and_can_be_tried_again(databa
         refused,
         "DocumentValidationFailure (121)",
     )
-    assert [found.error for found in RejectedEvents(database).retry([kept["_id"]])] == [kept["error"]]
+    assert [found.error for found in RejectedEvents(database, None).retry([kept["_id"]])] == [kept["error"]]
     database.command({"collMod": "history", "validator": {}})
-    assert [outcome.error for outcome in RejectedEvents(database).retry([kept["_id"]])] == [None]
+    assert [outcome.error for outcome in RejectedEvents(database, None).retry([kept["_id"]])] == [None]
     assert database.rejected.count_documents({}) == 0
     assert database.history.find_one({"_id": kept["_id"]})["document_id"] == Timestamp(0, 0)  # type: ignore[index]
 

@@ -74,7 +74,9 @@ class Track:
         retry = Retry(threading.Event(), lambda *_: None, lambda *_: None)
         self._stored = 0
         self._recorder = Recorder(
-            PreImageCache(PreImagesFromHistory(self._history, "default", self._scope, self._begun, Standing(), retry))
+            PreImageCache(
+                PreImagesFromHistory(self._history, "default", self._scope, self._begun, Standing(), retry, None)
+            )
         )
 
     def record(self, events: list[bytes], lost: Lost | None = None) -> None:

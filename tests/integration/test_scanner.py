@@ -49,7 +49,7 @@ def make(database: Database[Any], history: Database[Any]) -> Make:
             after_store()
 
         retry = Retry(stop, lambda _doing, _error: None, lambda _doing: None)
-        return Scanner(database.client, history, store, recorded, lambda: None, retry, stop)
+        return Scanner(database.client, history, store, recorded, lambda: None, retry, stop, None)
 
     return made
 

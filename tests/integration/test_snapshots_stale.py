@@ -163,7 +163,7 @@ def test_a_retried_event_removes_the_snapshots_after_it(recording: Remembering, 
     event = next(event for event in recording.events if record.record(event) == late)
     recording.history[REJECTED].insert_one({"_id": identity, "namespace": namespace, "event": Binary(event)})
 
-    (outcome,) = RejectedEvents(recording.history).retry([identity])
+    (outcome,) = RejectedEvents(recording.history, None).retry([identity])
 
     assert outcome.error is None
     assert len(check(recording.history, namespace, 1)) == 1

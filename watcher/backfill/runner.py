@@ -82,7 +82,7 @@ class Backfill:
         standing: Standing,
         baseline: bool,
         reconcile: bool,
-        redaction: Redaction | None = None,
+        redaction: Redaction | None,
     ) -> None:
         self._planner = Planner(client, history, scope)
         self._fence = fence
@@ -100,9 +100,9 @@ class Backfill:
             self._kept.nudge,
             retry,
             stop,
+            redaction,
             scope.partition,
             self._others_past,
-            redaction,
         )
         self._queue: tuple[Plan, ...] = ()
         self._given_up: tuple[Plan, ...] = ()

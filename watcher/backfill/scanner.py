@@ -47,6 +47,7 @@ class Scanner:
         store: stores history documents; returns when a majority has them.
         recorded: the cluster time that the stream is durably recorded up to; None: not known yet.
         nudge: writes something into the history database.
+        redaction: withholds values; None: nothing is withheld.
         partition: only the documents of this partition of the stream; None: all.
         others: whether the other partitions are recorded up to a cluster time.
     """
@@ -58,9 +59,9 @@ class Scanner:
     nudge: Callable[[], None]
     retry: Retry
     stop: threading.Event
+    redaction: Redaction | None
     partition: Partition | None = None
     others: Callable[[Timestamp], bool] = lambda _: True
-    redaction: Redaction | None = None
     _absent: dict[str, tuple[Timestamp, Timestamp]] = field(default_factory=dict)
 
     def steps(self, plan: Plan, *, as_it_is: bool) -> Iterator[Plan]:

@@ -61,8 +61,8 @@ class RejectedEvents:
     def __init__(
         self,
         database: Database[Any],
+        redaction: Redaction | None,
         erased: Callable[[bytes], bytes | None] = lambda entry: entry,
-        redaction: Redaction | None = None,
     ) -> None:
         self._database = database
         self._erased = erased

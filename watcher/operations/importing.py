@@ -157,7 +157,7 @@ class Import:
         namespace: str,
         path: str | None,
         mapping: Mapping,
-        redaction: Redaction | None = None,
+        redaction: Redaction | None,
         erased: Callable[[bytes], bytes | None] = lambda entry: entry,
     ) -> None:
         self._watched = watched

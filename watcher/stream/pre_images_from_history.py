@@ -58,7 +58,7 @@ class PreImagesFromHistory:
         begun: ClusterTime,
         standing: Standing,
         retry: Retry,
-        redaction: Redaction | None = None,
+        redaction: Redaction | None,
     ) -> None:
         self._in_flight = InFlight()
         self._database = database

@@ -96,7 +96,7 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
     with open_client(history_uri(settings.connection)) as client:
         database = client[settings.history_database]
         redaction = fast_path.redaction(settings.redact, settings.hash_key)
-        chance = RejectedEvents(database, Active(database).entry, redaction)
+        chance = RejectedEvents(database, redaction, Active(database).entry)
         outcomes = list(_tried(chance, wanted if ids else chance.ids()))
     missing = [] if everything else sorted(set(wanted) - {outcome.id for outcome in outcomes})
     remaining = [outcome for outcome in outcomes if outcome.error is not None]
