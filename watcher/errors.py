@@ -182,16 +182,29 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
         return Verdict.FATAL
     if isinstance(error, ConnectionFailure | AutoReconnect | WTimeoutError | NotInitiatedError):
         return Verdict.TRANSIENT
-    if isinstance(error, OperationFailure) and error.code in {*TRANSIENT_CODES, DUPLICATE_KEY}:
+    return _classify_code(error.code) if isinstance(error, OperationFailure) else Verdict.FATAL
+
+
+def _classify_code(code: int | None) -> Verdict:
+    if code in {*TRANSIENT_CODES, DUPLICATE_KEY}:
         return Verdict.TRANSIENT
-    return Verdict.FATAL
+    return Verdict.REJECT if rejection(code) is not None else Verdict.FATAL
 
 
 def _classify_bulk(error: BulkWriteError) -> Verdict:
-    """Judge a bulk write by the errors inside; its own code says only that there are some."""
+    """Judge a bulk write by the errors inside; its own code says only that there are some.
+
+    Which documents are to be set aside, `rejection` says of each; what else there is decides.
+    """
     inside = (*error.details["writeErrors"], *error.details["writeConcernErrors"])
     codes = {each["code"] for each in inside} - {DUPLICATE_KEY, *REJECT_CODES}
     return Verdict.TRANSIENT if codes and codes <= TRANSIENT_CODES.keys() else Verdict.FATAL
+
+
+def rejection(code: int | None) -> str | None:
+    """Why a document cannot be stored, by the code with which a server refuses it; None: the document is not why."""
+    name = REJECT_CODES.get(code) if code is not None else None
+    return f"{name} ({code})" if name is not None else None
 
 
 def is_bad_token(code: int | None) -> bool:

@@ -35,7 +35,7 @@ from watcher.stream.listener import NoPositionError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-T, L, F = Verdict.TRANSIENT, Verdict.POSITION_LOST, Verdict.FATAL
+T, R, L, F = Verdict.TRANSIENT, Verdict.REJECT, Verdict.POSITION_LOST, Verdict.FATAL
 
 
 def failure(code: int | None, *labels: str) -> OperationFailure:
@@ -85,6 +85,10 @@ def bulk(*codes: int, concerns: tuple[int, ...] = ()) -> BulkWriteError:
         (NotInitiatedError("not yet"), T),
         (DuplicateKeyError("two upserts met", 11000), T),
         (PositionDoubtedError("once", 286), T),
+        # A document that cannot be stored, whatever is tried.
+        *[(failure(code), R) for code in errors.REJECT_CODES],
+        (WriteError("refused", 121), R),
+        (failure(121, "TransientTransactionError"), T),
         # Only the operator can help.
         (failure(13), F),
         (failure(18), F),
@@ -92,7 +96,6 @@ def bulk(*codes: int, concerns: tuple[int, ...] = ()) -> BulkWriteError:
         (failure(None), F),
         (failure(0), F),
         (failure(9), F),
-        (WriteError("refused", 121), F),
         (InvalidURI("nonsense"), F),
         (ConfigurationError("nonsense"), F),
         (InvalidOperation("Cannot use MongoClient after close"), F),

@@ -15,7 +15,7 @@ from change_history.stored import chunks, exact
 from change_history.stored.amendments import Kind, note
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
-from watcher.errors import REJECT_CODES, TOO_DEEP
+from watcher.errors import TOO_DEEP, rejection
 from watcher.stream.batch import Position, Recorded, Rejected
 from watcher.stream.large_documents import LargeDocuments
 
@@ -62,7 +62,7 @@ class EntryStore:
         try:
             self._fence.run(lambda session: self._insert(documents, session))
         except OperationFailure as error:
-            refused = [code for code in _codes(error) if code in REJECT_CODES]
+            refused = {code: reason for code in _codes(error) if (reason := rejection(code)) is not None}
             if not refused:
                 raise
             if len(documents) > 1:  # which of them it was, the end of a transaction does not tell
@@ -73,7 +73,7 @@ class EntryStore:
             if TOO_DEEP in refused and b"parts" not in raw.fields(document):
                 self._store([self._large.in_parts(document)])
                 return
-            reason = f"{REJECT_CODES[refused[0]]} ({refused[0]})"
+            reason = next(iter(refused.values()))
             self._writer.write(Recorded([], [Rejected(b"", reason, document)], _NO_POSITION))
 
     def _insert(self, documents: list[bytes], session: ClientSession | None) -> None:

@@ -17,7 +17,7 @@ from change_history.stored.chunks import MissingChunkError, whole
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
 from watcher.erasure.requests import Erasures
-from watcher.errors import POSITION_LOST_CODES, REJECT_CODES
+from watcher.errors import Verdict, classify
 from watcher.lake.table import LakeError
 
 if TYPE_CHECKING:
@@ -169,6 +169,6 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except OperationFailure as error:
-        if error.code in POSITION_LOST_CODES or error.code in REJECT_CODES:
+        if classify(error) in {Verdict.POSITION_LOST, Verdict.REJECT}:  # the next event is too large, or deep
             raise LostError(str(error)) from error
         raise

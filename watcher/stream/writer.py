@@ -22,7 +22,7 @@ from change_history.stored import actor, chunks, exact
 from change_history.stored.names import HISTORY, REJECTED
 from change_history.stored.order import identity as identity_of
 from change_history.stored.rejected import Told, told_by_entry, told_by_event
-from watcher.errors import DUPLICATE_KEY, REJECT_CODES, TOO_DEEP
+from watcher.errors import DUPLICATE_KEY, TOO_DEEP, Verdict, classify, rejection
 from watcher.events import event
 from watcher.stream.actors.completion import Completions
 from watcher.stream.batch import Entry, Rejected
@@ -126,7 +126,7 @@ class Writer:
         try:
             self._keep(identity, fields)
         except OperationFailure as error:
-            if error.code not in REJECT_CODES:
+            if classify(error) is not Verdict.REJECT:
                 raise
             self._keep(identity, [field for field in fields if field[0] != b"document_id"])  # it is in what is kept
         namespace = told.namespace.decode("utf-8", "replace") if told.namespace is not None else None
@@ -188,10 +188,10 @@ def _refused(error: BulkWriteError) -> tuple[dict[int, tuple[int, str]], set[int
             again.add(failure["index"])
             continue
         # Any other unique index is somebody else's, and the event is not there.
-        name = "DuplicateKey" if code == DUPLICATE_KEY else REJECT_CODES.get(code)
-        if name is None:
+        reason = f"DuplicateKey ({code})" if code == DUPLICATE_KEY else rejection(code)
+        if reason is None:
             raise error
-        refused[failure["index"]] = (code, f"{name} ({code})")
+        refused[failure["index"]] = (code, reason)
     for concern in error.details["writeConcernErrors"]:
         raise WriteConcernError(concern.get("errmsg", ""), concern.get("code"), concern)
     return refused, again

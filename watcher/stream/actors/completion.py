@@ -19,7 +19,7 @@ from change_history.stored.amendments import Kind, note
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
-from watcher.errors import REJECT_CODES, name_of
+from watcher.errors import Verdict, classify, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -92,7 +92,7 @@ class Completions:
             try:
                 self._history.update_many(query, {"$set": values})
             except OperationFailure as error:
-                if error.code not in REJECT_CODES:
+                if classify(error) is not Verdict.REJECT:
                     raise
                 for each in some:
                     self._give_one(each, values, only)
@@ -106,7 +106,7 @@ class Completions:
         try:
             self._history.update_one({"_id": Binary(each), **only}, {"$set": values})
         except OperationFailure as error:
-            if error.code not in REJECT_CODES:
+            if classify(error) is not Verdict.REJECT:
                 raise
             log.warning("an event is too large to be given its actor", id=each.hex(), error=name_of(error))
 
