@@ -218,6 +218,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     retry.call(Step.RECORD_REDACTION, partial(say_rules, start))
     from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry, redaction)
+    # From the outside in: snapshots hear of what is stored (`_snapshots`), only a daemon that leads writes (`Assured`),
+    # earlier batches are given their actors (`Completed`), and what is erased stays away (`Erasing`, for all).
     writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
     beside = seals.beside(stored.position.cluster_time if stored is not None else begun)
     writes = _snapshots(ground, writes, beside, progress, retry, stop)

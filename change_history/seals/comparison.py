@@ -16,7 +16,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.seals import records
 from change_history.seals.amended import judged, others, rights
 from change_history.seals.finding import about
-from change_history.seals.records import GAP, NO_SALT, NOTHING, Record, split
+from change_history.seals.records import GAP, ID, NO_SALT, NOTHING, Record, split
 from change_history.stored.amendments import Kind, notes_of, read_note
 from change_history.stored.names import HISTORY, PARTS
 from change_history.stored.reading import documents_in
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2000
 _PARTS = b"\x04parts\x00"
+# In a record as `_until` gives it: with the number of its seal behind its id, those of one entry sort as sealed.
+_KIND, _COMMITMENT, _SALT = slice(20, 21), slice(21, 53), slice(53, None)
 _MOVES = 100
 """Of so many events that are gone, and so many that are too many, it is tried whether one is the other."""
 
@@ -97,12 +99,12 @@ class Comparison:
         found = [entry for entry in entries if records.has_id(entry)] if odd else entries
         if not found:
             return
-        sealed = self._until(found[-1][14:30] + b"\xff")
-        if len(sealed) == len(found) and [entry[14:30] for entry in found] == [record[:16] for record in sealed]:
+        sealed = self._until(found[-1][ID] + b"\xff")
+        if len(sealed) == len(found) and [entry[ID] for entry in found] == [record[:16] for record in sealed]:
             doubtful = self._doubtful
             for entry, record in zip(found, sealed, strict=True):
-                if sha256(record[53:] + entry).digest() != record[21:53]:
-                    doubtful.add(entry[14:30])
+                if sha256(record[_SALT] + entry).digest() != record[_COMMITMENT]:
+                    doubtful.add(entry[ID])
         else:
             self._compare_singly(found, sealed)
         for entry in found:
@@ -116,14 +118,14 @@ class Comparison:
         for record in sealed:
             by_id[record[:16]].append(record)
         for entry in entries:
-            entry_id = entry[14:30]
+            entry_id = entry[ID]
             mine = by_id.pop(entry_id, None)
             if mine is None and ClusterTime.from_id(entry_id) >= self._bound:
                 self._report.not_sealed(entry_id)
                 self._on_unsealed(entry)
             elif mine is None or not _is_last(mine, entry):
                 self._doubtful.add(entry_id)
-        self._doubtful.update(entry_id for entry_id, mine in by_id.items() if mine[-1][21:53] != NOTHING)
+        self._doubtful.update(entry_id for entry_id, mine in by_id.items() if mine[-1][_COMMITMENT] != NOTHING)
 
     def _until(self, end: bytes) -> list[bytes]:
         """The records up to an id."""
@@ -147,7 +149,7 @@ class Comparison:
         entries: dict[bytes, bytes] = {}
         with self._history.find_raw_batches(wanted) as cursor:
             for batch in cursor:
-                entries |= {entry[14:30]: entry for entry in documents_in(batch)}
+                entries |= {entry[ID]: entry for entry in documents_in(batch)}
         notes = self._noted(set(ids))
         sealed = self._store.records_of(ids)
         for entry_id in ids:
@@ -227,8 +229,8 @@ class Comparison:
 def _is_last(sealed: list[bytes], entry: bytes) -> bool:
     """Whether an entry is what was last sealed of it, and all before that has no salt any more."""
     last = sealed[-1]
-    same = sha256(last[53:] + entry).digest() == last[21:53]
-    return same and last[20:21] != GAP and all(record[53:] == NO_SALT for record in sealed[:-1])
+    same = sha256(last[_SALT] + entry).digest() == last[_COMMITMENT]
+    return same and last[_KIND] != GAP and all(record[_SALT] == NO_SALT for record in sealed[:-1])
 
 
 def _chunk_digest(number: int, data: bytes) -> bytes:

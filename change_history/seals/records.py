@@ -33,6 +33,8 @@ removed from it; it was removed by age."""
 
 _ID = b"\x05_id\x00\x10\x00\x00\x00\x00"
 _ID_AT, _ID_END = 4 + len(_ID), 4 + len(_ID) + 16
+ID = slice(_ID_AT, _ID_END)
+"""Where the `_id` lies in an entry that has one of an event (`has_id`)."""
 _GAP = b"\x02operation\x00\x04\x00\x00\x00gap\x00"
 _IN_TREE = 49
 

@@ -432,9 +432,9 @@ def test_usual_documents_are_followed_quickly_also_from_their_bases_on(
     slowly: list[int] = []
     followed = Expiry._followed
 
-    def counted(self: Expiry, incarnation: Any, ids: Any, documents: Any) -> Any:
+    def counted(self: Expiry, incarnation: Any, ids: Any, *others: Any) -> Any:
         slowly.append(len(ids))
-        return followed(self, incarnation, ids, documents)
+        return followed(self, incarnation, ids, *others)
 
     monkeypatch.setattr(Expiry, "_followed", counted)
     times = written(

@@ -13,6 +13,7 @@ The compiled counterpart is `_redaction.pxd`, used by `watcher.events.fast_path`
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,13 +48,10 @@ _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
 _DAMAGED = (ValueError, KeyError, IndexError)
 
 
-class _Unknown(NamedTuple):
+class _Unknown(Enum):
     """What a replacement replaced, if its event does not tell."""
 
-    is_unknown: bool = True
-
-
-_UNKNOWN = _Unknown()
+    UNKNOWN = "unknown"
 
 
 class Redaction:
@@ -189,7 +187,7 @@ class Redactor:
         before = told.get(_BEFORE)
         was: bytes | _Unknown | None = None
         if operation is not None and raw.text_of(operation) == b"replace" and not redacted.says_changed(data):
-            was = before[1] if before is not None and before[0] == raw.DOCUMENT else _UNKNOWN
+            was = before[1] if before is not None and before[0] == raw.DOCUMENT else _Unknown.UNKNOWN
         return raw.from_fields([(name, self._part(name, value, told, was)) for name, value in found])
 
     def _part(self, name: bytes, value: Value, told: dict[bytes, Value], was: bytes | _Unknown | None) -> Value:
@@ -250,13 +248,16 @@ class Redactor:
         """
         paths = self.paths
         step = paths.index if array else paths.key
-        before = raw.fields(was) if isinstance(was, bytes) and was != container else {}
         unknown = was if isinstance(was, _Unknown) else None
+        before = raw.fields(was) if isinstance(was, bytes) and was != container else {}
         return raw.from_fields(
             [
                 (key, (kind, payload))
                 if top and key == _ID
-                else (key, self._value((kind, payload), step(state, key), unknown or before.get(key)))
+                else (
+                    key,
+                    self._value((kind, payload), step(state, key), unknown or before.get(key)),
+                )
                 for key, kind, payload in raw.elements(container)
             ]
         )

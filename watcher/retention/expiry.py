@@ -42,7 +42,7 @@ from change_history.stored.names import (
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW, documents_in
 from change_history.stored.rejected import FIELDS, concern
-from watcher.retention.following import AT_ONCE, Document, Horizon, Told, quickly
+from watcher.retention.following import AT_ONCE, Document, Expired, Horizon, quickly
 from watcher.retention.stretches import STAYS, stretches
 from watcher.stream.large_documents import LargeDocuments
 
@@ -138,7 +138,6 @@ class Expiry:
         self._pace = pace
         self._namespace = claim.namespace
         self._name = claim.namespace.encode("utf-8", "surrogateescape")
-        self._at = claim.horizon
 
     def run(self, horizon: ClusterTime, *, from_beginning: bool = False) -> Iterator[int]:
         """Expire everything up to a horizon; safe to repeat.
@@ -160,7 +159,6 @@ class Expiry:
         events = 0
         self._claim.announce(horizon)
         for stretch in stretches(self._database, self._namespace, done, horizon):
-            self._at = stretch.until
             for removed in self._stretch(stretch, max(stretch.since, done)):
                 events += removed
                 yield removed
@@ -224,11 +222,11 @@ class Expiry:
         bases: list[bytes] = []
         gone: list[bytes] = []
         size = 0
-        for told in self._told(stretch, ids) if stretch.lineage else self._all_of(stretch, ids):
-            if told.base is not None:
-                bases.append(told.base)
-                size += len(told.base)
-            gone += told.gone
+        for expired in self._expired(stretch, ids) if stretch.lineage else self._all_of(stretch, ids):
+            if expired.base is not None:
+                bases.append(expired.base)
+                size += len(expired.base)
+            gone += expired.gone
             if len(gone) >= _MOST_ENTRIES or len(bases) >= _MOST_BASES or size >= _MOST_BYTES:
                 self._store(bases)
                 yield self._remove(gone)
@@ -236,7 +234,7 @@ class Expiry:
         self._store(bases)
         yield self._remove(gone)
 
-    def _told(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Told]:
+    def _expired(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Expired]:
         lineage = stretch.lineage
         names = [each.namespace for each in lineage]
         horizon = Horizon(self._name, stretch.until, trust.rejected(self._database, names))
@@ -244,34 +242,38 @@ class Expiry:
             odd: list[raw.Value] = []
             yield from quickly(self._database, lineage[0], ids, horizon, odd)
             documents: dict[Hashable, Document] = {}
-            for key, document in self._followed(lineage[0], odd, documents) if odd else ():
-                yield document.told(horizon, key)
+            for key, document in self._followed(lineage[0], odd, horizon, documents) if odd else ():
+                yield document.expired(horizon, key)
                 documents.clear()
             return
         for start in range(0, len(ids), _TOGETHER):
             documents = {}
             for incarnation in reversed(lineage):
-                for _ in self._followed(incarnation, ids[start : start + _TOGETHER], documents):
+                for _ in self._followed(incarnation, ids[start : start + _TOGETHER], horizon, documents):
                     pass
             for key, document in documents.items():
-                yield document.told(horizon, key)
+                yield document.expired(horizon, key)
 
     def _followed(
-        self, incarnation: Incarnation, ids: Sequence[raw.Value], documents: dict[Hashable, Document]
+        self,
+        incarnation: Incarnation,
+        ids: Sequence[raw.Value],
+        horizon: Horizon,
+        documents: dict[Hashable, Document],
     ) -> Iterator[tuple[Hashable, Document]]:
         for document_id, entries in timelines(self._database, incarnation, ids):
             key = key_of(document_id)
             document = documents.setdefault(key, Document(document_id))
             for fields in entries:
-                document.add(fields, self._at, mine=incarnation.namespace == self._namespace)
+                document.add(fields, horizon.at, mine=incarnation.namespace == self._namespace)
             yield key, document
 
-    def _all_of(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Told]:
+    def _all_of(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Expired]:
         """Documents of which nothing has to stay."""
         within = {"$gte": Binary(stretch.since.first_id), "$lte": Binary(stretch.until.last_id)}
         query = {"namespace": self._namespace, "document_id": in_ids(ids), "_id": within}
         for stored in self._history.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE):
-            yield Told(None, [identity(raw.fields(bytes(stored.raw)))])
+            yield Expired(None, [identity(raw.fields(bytes(stored.raw)))])
 
     def _store(self, bases: list[bytes]) -> None:
         if not bases:

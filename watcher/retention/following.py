@@ -32,7 +32,7 @@ AT_ONCE = 250
 meanwhile."""
 
 
-class Told(NamedTuple):
+class Expired(NamedTuple):
     """A document whose history up to a horizon is to go.
 
     Attributes:
@@ -57,9 +57,9 @@ class Horizon(NamedTuple):
     at: ClusterTime
     rejected: trust.Rejected
 
-    def told(
+    def expired(
         self, document_id: raw.Value, key: Hashable, reconstructed: Reconstructed, wall: int, gone: list[bytes]
-    ) -> Told:
+    ) -> Expired:
         """What stands for a document.
 
         Args:
@@ -69,10 +69,10 @@ class Horizon(NamedTuple):
         """
         found = unless_rejected(self.rejected, key, self.at, reconstructed)
         if found.document is None:
-            return Told(None, gone)
+            return Expired(None, gone)
         wall = max(wall, horizons.wall_ms(self.at))
         base = horizons.base(self.namespace, document_id, found.document, self.at, relies_on=found.base, wall=wall)
-        return Told(base, gone)
+        return Expired(base, gone)
 
 
 class Document:
@@ -84,7 +84,7 @@ class Document:
         self._ids: list[bytes] = []
         self._wall = 0
         self._stands: bytes | None = None
-        self._alone: bytes | None = None
+        self._only_baseline: bytes | None = None
 
     def add(self, fields: Fields, at: ClusterTime, *, mine: bool) -> None:
         """Take the next entry.
@@ -98,23 +98,23 @@ class Document:
         entry = identity(fields)
         if mine:
             self._ids.append(entry)
-            self._alone = entry if _is_baseline(fields) and len(self._ids) == 1 else None
+            self._only_baseline = entry if _is_baseline(fields) and len(self._ids) == 1 else None
             if entry.startswith(at.prefix) and horizons.is_base(fields):
                 self._stands = entry
         else:
-            self._alone = None
+            self._only_baseline = None
 
-    def told(self, horizon: Horizon, key: Hashable) -> Told:
+    def expired(self, horizon: Horizon, key: Hashable) -> Expired:
         """What is to stand for the document, and what goes."""
-        stays = self._stands or (self._alone if len(self._ids) == 1 else None)
+        stays = self._stands or (self._only_baseline if len(self._ids) == 1 else None)
         if stays is not None:
-            return Told(None, [each for each in self._ids if each != stays])
-        return horizon.told(self._id, key, self._following.reconstructed(), self._wall, self._ids)
+            return Expired(None, [each for each in self._ids if each != stays])
+        return horizon.expired(self._id, key, self._following.reconstructed(), self._wall, self._ids)
 
 
 def quickly(
     database: Database[Any], incarnation: Incarnation, ids: Sequence[raw.Value], horizon: Horizon, odd: list[raw.Value]
-) -> Iterator[Told]:
+) -> Iterator[Expired]:
     """Follow the documents of which all entries are usual ones, in some twentieth of the time.
 
     Args:
@@ -138,11 +138,11 @@ def quickly(
                 one.folded.is_odd = True
                 continue
             if one is not None:
-                yield from one.told(horizon, odd)
+                yield from one.expired(horizon, odd)
             one = _One(folding.COMPILED.Folded(before), fields[b"document_id"], key, is_told=_is_baseline(fields))
             one.folded.take(entry)
     if one is not None:
-        yield from one.told(horizon, odd)
+        yield from one.expired(horizon, odd)
 
 
 class _One:
@@ -156,14 +156,14 @@ class _One:
         self.folded, self.id, self.key = folded, document_id, key
         self._is_told = is_told
 
-    def told(self, horizon: Horizon, odd: list[raw.Value]) -> Iterator[Told]:
+    def expired(self, horizon: Horizon, odd: list[raw.Value]) -> Iterator[Expired]:
         """What stands for it; nothing where it is odd."""
         found, ids = self.folded, self.folded.ids
         if found.is_odd or (len(ids) == 1 and self._is_told):
             odd.append(self.id)
             return
         reconstructed = Reconstructed(found.document(), found.base, ids[-1], len(ids))
-        yield horizon.told(self.id, self.key, reconstructed, found.wall, ids)
+        yield horizon.expired(self.id, self.key, reconstructed, found.wall, ids)
 
 
 def _is_baseline(fields: Fields) -> bool:

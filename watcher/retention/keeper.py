@@ -118,7 +118,7 @@ class Keeper:
     def size(self, namespace: str, since: ClusterTime | None, until: ClusterTime | None) -> Size:
         """How much history lies between two cluster times; None: from the beginning, or to the end."""
         ids = {
-            "$gt": Binary((since or BEGINNING_OF_TIME).last_id if since else BEGINNING_OF_TIME.first_id),
+            "$gt": Binary(since.last_id if since is not None else BEGINNING_OF_TIME.first_id),
             "$lte": Binary((until or _NEVER).last_id),
         }
         stages: list[dict[str, Any]] = [

@@ -14,7 +14,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.read_concern import ReadConcern
 
 from change_history.seals.amended import Outcome, judged, rights
-from change_history.seals.records import ERASED, EXPIRED
+from change_history.seals.records import ERASED, EXPIRED, ID
 from change_history.stored.amendments import Kind, notes_of, read_note
 from change_history.stored.names import HISTORY, SEAL_LEAVES, SEALS
 from change_history.stored.reading import RAW
@@ -111,7 +111,7 @@ class Notes:
         wanted = {"_id": {"$in": [Binary(each) for each in ids]}}
         with self._history.find(wanted, None if whole else {"_id": 1}) as cursor:
             stored = [bytes(found.raw) for found in cursor]
-        return {entry[14:30]: entry for entry in stored}
+        return {entry[ID]: entry for entry in stored}
 
     def _claimed(self) -> list[Note]:
         now = dt.datetime.now(dt.UTC)

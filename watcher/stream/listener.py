@@ -118,24 +118,37 @@ class Listener:
         Raises:
             pymongo.errors.PyMongoError: the stream broke. The next call opens it anew.
         """
-        try:
-            batch = self._open() if self._cursor is None else self._next()
-            self._served(batch)
-        except PyMongoError as error:
-            self.close()
-            if self._is_too_large(error):
-                if not self._portion.refused():
-                    self._leave_out()
-                return self.next_batch()
-            judged = self._judged(error)
-            lost = self._position
-            if not self._skip_what_is_lost or lost is None or classify(judged) is not Verdict.POSITION_LOST:
-                raise judged from error.__cause__
-            log.warning("position lost: going on from now", cause=name_of(judged))
-            self._position, self._lost = None, Lost(lost, name_of(judged))
-            self._portion.as_usual()
-            return self.next_batch()
-        return batch
+        while True:
+            try:
+                batch = self._open() if self._cursor is None else self._next()
+                self._served(batch)
+            except PyMongoError as error:
+                self.close()
+                self._go_another_way(error)
+            else:
+                return batch
+
+    def _go_another_way(self, error: PyMongoError) -> None:
+        """After a failure, ask for less, or go on from now, if that is what helps.
+
+        Raises:
+            pymongo.errors.PyMongoError: it does not; the error, as it is to be judged.
+        """
+        if isinstance(error, OperationFailure):
+            too_large = error.code == TOO_LARGE
+        else:
+            too_large = isinstance(error, AutoReconnect) and self._broke_by_size()
+        if too_large:
+            if not self._portion.refused():
+                self._leave_out()
+            return
+        judged = self._judged(error)
+        lost = self._position
+        if not self._skip_what_is_lost or lost is None or classify(judged) is not Verdict.POSITION_LOST:
+            raise judged from error.__cause__
+        log.warning("position lost: going on from now", cause=name_of(judged))
+        self._position, self._lost = None, Lost(lost, name_of(judged))
+        self._portion.as_usual()
 
     def _next(self) -> Batch:
         self._reading = True
@@ -145,24 +158,17 @@ class Listener:
             self._breaks = 0
         return batch
 
-    def _is_too_large(self, error: PyMongoError) -> bool:
-        """Whether what the server failed to deliver was too large.
+    def _broke_by_size(self) -> bool:
+        """Count a break of the connection; whether an event that is too large is the reason of so many.
 
-        Where the event would fit and the answer does not, it closes the connection. So does a server that goes away; it
-        is asked, after some of these, whether such an event follows.
+        Where the event would fit and the answer does not, a server closes the connection. So does one that goes away;
+        it is asked, after some of these, whether such an event follows.
         """
-        if isinstance(error, OperationFailure):
-            return error.code == TOO_LARGE
-        if not isinstance(error, AutoReconnect) or self._position is None or not self._reading:
+        if self._position is None or not self._reading:
             return False
         self._breaks += 1
-        if self._breaks < BREAKS:
-            return False
-        if (
-            self._breaks == BREAKS
-            and self._portion.projection is Projection.WHOLE
-            and not self._breaks_on_heavy_events()
-        ):
+        asks = self._breaks == BREAKS and self._portion.projection is Projection.WHOLE
+        if asks and not self._breaks_on_heavy_events():
             self._breaks = 0
         return self._breaks >= BREAKS
 
