@@ -113,6 +113,12 @@ class Entries:
     def about(self, found: dict[raw.Value, bytes | None], since: Timestamp, until: Timestamp) -> Found:
         """What to write of documents that were read.
 
+            plan.since ──── plan.at ──── since ──── until
+                            wanted         while read
+                                         ├─────────┤       something happened to it: unsure, to be read again
+            ├────────────────────────────┤                 something did: it is told as of the reading
+            ├──────────────────────────────────────┤       nothing did: it is told as of the cluster time wanted
+
         Args:
             found: them by `_id`, as they were at some cluster time from `since` to `until`; None: not there.
             since: the first cluster time.

@@ -36,6 +36,10 @@ _UNREADABLE = (ValueError, KeyError, IndexError)  # those of `events` and `chang
 class Recorder:
     """Turns batches of events into batches of history; what an event means is in `watcher.events.record`.
 
+    Events go the first of three ways that fits: a batch as a whole (`_quiet`), where none of them concerns another; the
+    usual ones of a batch in rows (`fast_path.record_some`), with the documents that are known; each of the others by
+    itself (`_record_one`). All three write the same bytes.
+
     Args:
         pre_images: the documents before events that come without a pre-image; redacted by the same rules.
         contexts: who wrote, as applications say it in a transaction; by default nobody asks.
@@ -89,9 +93,9 @@ class Recorder:
         number = 0
         while number < len(events):
             if not self._stamps and not self._contexts.within:
-                row = fast_path.record_some(events, number, documents, followed, marked, Entry)
-                recorded.extend(*row)
-                number += len(row[0])
+                entries, counts, size = fast_path.record_some(events, number, documents, followed, marked, Entry)
+                recorded.extend(entries, counts, size)
+                number += len(entries)
             if number < len(events):
                 self._record_one(given[number], events[number], number, recorded, marked=number in marked)
             number += 1
@@ -144,9 +148,10 @@ class Recorder:
         if not self._pre_images.follows_none or self._stamps or self._contexts.known:
             return None
         quiet = fast_path.quiet(events, Entry)
-        if quiet is None or any(self._contexts.collect(namespace) for namespace, _ in quiet[1]):
+        if quiet is None:
             return None
-        return quiet
+        _, counts, _, _ = quiet
+        return None if any(self._contexts.collect(namespace) for namespace, _ in counts) else quiet
 
     def _history(self, data: bytes, happened: Readable, recorded: Recorded, *, marked: bool) -> bytes:
         known = None
