@@ -243,6 +243,45 @@ def watched(recording: Recording) -> Any:
     return database["users"]
 
 
+@pytest.mark.parametrize("order", [("users", "people"), ("people", "users")])
+@pytest.mark.parametrize("between", ["converted", "renamed"])
+def test_documents_outlive_the_history_of_every_name_that_they_had(
+    recording: Recording, between: str, order: tuple[str, ...]
+) -> None:
+    """They are told by what lies under a name that they had before the last one, and by which nothing happened."""
+    database = watched(recording).database
+    admin = database.client.admin
+
+    def renamed(source: str, target: str) -> None:
+        admin.command("renameCollection", f"{database.name}.{source}", to=f"{database.name}.{target}")
+
+    times = written(recording, lambda users: users.insert_many([{"_id": n, "n": 0} for n in (1, 2)]))
+    if between == "converted":
+        database.command("convertToCapped", "users", size=1_000_000)
+    else:
+        renamed("users", "people")
+        renamed("people", "users")
+    times += written(recording, lambda users: users.update_one({"_id": 2}, {"$set": {"n": 5}}))
+    renamed("users", "people")
+    renamed("people", "staff")
+    database["users"].insert_one({"_id": 3})
+    times += [position_of(raw.fields(entry)).cluster_time for entry in recording.catch_up()]
+
+    for name in order:
+        expire(recording.history, f"{database.name}.{name}", times[-1])
+
+    with Reader(recording._client, recording.history.name) as history:
+        told = history.collection(f"{database.name}.staff", None)
+        assert told.unknown is None
+        assert [each.unknown for each in told.documents() if each.unknown] == []
+        assert [bson.decode(each.data) for each in told.documents() if each.data] == [
+            {"_id": 1, "n": 0},
+            {"_id": 2, "n": 5},
+        ]
+        assert history.as_of(f"{database.name}.staff", 1, None) == {"_id": 1, "n": 0}
+        assert history.as_of(f"{database.name}.users", 3, None) == {"_id": 3}
+
+
 def test_a_document_in_chunks_keeps_its_state_and_loses_its_chunks(recording: Recording) -> None:
     """Chunks of expired events would lie there for ever."""
     times = written(

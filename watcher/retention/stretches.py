@@ -1,7 +1,8 @@
 """Which stretches of a namespace's history may go up to a horizon, and what each has to leave behind.
 
 The documents of a collection that was dropped go whole. Of those that live on, be it under another name after a rename,
-the state at the end of the stretch stays, as long as anybody asks for it.
+the state at the end of the stretch stays, as long as anybody asks for it. That holds of all that it had, those too that
+an earlier rename brought: what lies under the name before that one then stands for nobody, and may go.
 """
 
 from __future__ import annotations
@@ -48,22 +49,30 @@ def stretches(database: Database[Any], namespace: str, done: ClusterTime, horizo
     """
     current = tuple(lineage_of(database, namespace, after(horizon)))
     mine = {each.since for each in current if each.namespace == namespace}
+    kept: set[ClusterTime] = set()
     found: list[Stretch] = []
-    for incarnation in incarnations_of(database, namespace):
+    for incarnation in reversed(incarnations_of(database, namespace)):
         if incarnation.since > horizon:
-            break
+            continue
         end = incarnation.until.cluster_time.just_before
         if incarnation.since in mine:
-            brought = tuple(each for each in current if each.namespace != namespace and each.until.cluster_time > done)
             newest = incarnation.since == current[0].since
-            found.append(Stretch(incarnation.since, min(end, horizon), current, brought if newest else ()))
+            brought = _brought(namespace, current, done) if newest else ()
+            found.append(Stretch(incarnation.since, min(end, horizon), current, brought))
             continue
-        lives_on = _needed(database, namespace, incarnation)
-        if lives_on and end <= done:
-            continue  # nothing has entered it since
-        lineage = tuple(lineage_of(database, namespace, after(end))) if lives_on else ()
-        found.append(Stretch(incarnation.since, end, lineage))
-    return found
+        lineage: tuple[Incarnation, ...] = ()
+        # It lives on under another name, or a later one does that came of it, as when it was made capped.
+        if incarnation.since in kept or _needed(database, namespace, incarnation):
+            lineage = tuple(lineage_of(database, namespace, after(end)))
+            kept.update(each.since for each in lineage if each.namespace == namespace)
+            if end <= done:
+                continue  # nothing has entered it since
+        found.append(Stretch(incarnation.since, end, lineage, _brought(namespace, lineage, done)))
+    return found[::-1]
+
+
+def _brought(namespace: str, lineage: tuple[Incarnation, ...], done: ClusterTime) -> tuple[Incarnation, ...]:
+    return tuple(each for each in lineage if each.namespace != namespace and each.until.cluster_time > done)
 
 
 def namespaces(database: Database[Any]) -> list[str]:
