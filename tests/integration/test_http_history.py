@@ -175,6 +175,9 @@ def test_counts_are_the_same(both: Both) -> None:
     over, direct = both.http.stats(), both.direct.stats()
     assert list(over.by_collection()) == list(direct.by_collection())
     assert list(over.by_day("UTC")) == list(direct.by_day("UTC"))
+    for top in (1, 2, 500):
+        assert list(over.busiest_documents(top)) == list(direct.busiest_documents(top))
+        assert list(over.busiest_fields(top)) == list(direct.busiest_fields(top))
     assert over.by_actor() == direct.by_actor()
     assert over.by_actor().unknown_by
     assert list(both.http.gaps()) == list(both.direct.gaps())

@@ -104,7 +104,7 @@ def stats(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
             for each, of in counting
             for _, document_id, numbers in of.busiest_documents(top)
         ]
-        found["documents"] = sorted(busiest, key=lambda one: one["events"], reverse=True)[:top]
+        found["documents"] = sorted(busiest, key=lambda one: (one["events"], one["changes"]), reverse=True)[:top]
     if "fields" in wanted:
         fields: list[dict[str, Any]] = [
             {"namespace": each, "field": field, "changes": int(count)}
