@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from change_history.bson.values import ABSENT
 from change_history.errors import HistoryError
 
 if TYPE_CHECKING:
@@ -16,10 +17,18 @@ class NothingRecordedError(HistoryError, LookupError):
 
 
 class CollectionEndedError(HistoryError, LookupError):
-    """The document is not deleted: it went with its collection."""
+    """The document is not deleted: it went with its collection, or was deleted while that had another name.
+
+    Attributes:
+        event: what ended it; with a `document_id`, its own deletion under the former name.
+    """
 
     def __init__(self, event: Event) -> None:
-        super().__init__(f"the document went with its collection: {event.operation} of {event.namespace}")
+        super().__init__(
+            f"the document went with its collection: {event.operation} of {event.namespace}"
+            if event.document_id is ABSENT
+            else f"the document was deleted before the collection got this name, from {event.namespace}"
+        )
         self.event = event
 
 

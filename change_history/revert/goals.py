@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bson import Binary
+
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.equality import key_of
 from change_history.bson.redacted import MAGIC
-from change_history.bson.values import ABSENT, to_python, to_raw
+from change_history.bson.values import ABSENT, CODEC, to_python, to_raw
 from change_history.query.selection import Selection
 from change_history.reconstruct import point_in_time
 from change_history.reconstruct.document import reconstruct_one
@@ -28,7 +30,7 @@ from change_history.revert.errors import (
 )
 from change_history.revert.merge import InsideArrayError, paths_of
 from change_history.revert.withheld import changed_between, changed_by
-from change_history.stored.names import HISTORY
+from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY
 from change_history.stored.order import position_at, position_of
 from change_history.stored.reading import RAW
 
@@ -277,7 +279,33 @@ def of_transaction(
 
     In memory are all of the documents, before and after.
     """
-    return [_goal(database, transaction, document, force=force) for document in documents]
+    moved: dict[str, str | None] = {}
+    goals = []
+    for document in documents:
+        if document.namespace not in moved:
+            moved[document.namespace] = _moved_since(database, document)
+        goal = _goal(database, transaction, document, force=force)
+        goals.append(goal._replace(refused=goal.refused or moved[document.namespace]))
+    return goals
+
+
+def _moved_since(database: Database[Any], document: Touched) -> str | None:
+    """Where a rename has taken the documents of a collection after a transaction, so that they are no longer there."""
+    query = {
+        "namespace": document.namespace,
+        "document_id": {"$exists": False},
+        "operation": "rename",
+        "_id": {"$gt": Binary(document.last.last_id)},
+    }
+    history = database.get_collection(HISTORY, codec_options=CODEC)
+    found = history.find_one(query, {"description.to": 1}, sort=[("_id", 1)], hint=DOCUMENT_TIMELINE)
+    if found is None:
+        return None
+    to = found["description"]["to"]
+    return (
+        f"the collection was renamed to {to['db']}.{to['coll']} since, and took the documents along: put them back "
+        "there, one by one (--to)"
+    )
 
 
 def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:

@@ -126,6 +126,22 @@ def test_the_later_events_are_listed_before_and_after(shop: str, database: Datab
     assert "nothing to put back: the document is what it was at version 4." in nothing.stderr
 
 
+def test_what_was_deleted_under_a_former_name_is_told_there(shop: str, database: Database[Any], daemon: Daemon) -> None:
+    """It was said to have gone with its collection, with a command that brought nothing back."""
+    database.customers.insert_one({"_id": "eve"})
+    database.customers.rename("clients")
+    database.clients.insert_one({"_id": "bob"})
+    daemon.recorded(f"{database.name}.clients", "bob")
+
+    refused = watcher(daemon, "revert", f"{database.name}.clients", "ann", "--undelete", "--yes")
+
+    assert refused.returncode == exit_codes.NOT_FOUND
+    assert "was deleted before the collection got this name" in refused.stderr
+    told = watcher(daemon, *shlex.split(refused.stderr.split("then: watcher ")[1].strip()), "--json")
+    assert json_util.loads(told.stdout) == WAS
+    assert "--undelete" not in watcher(daemon, "show", f"{database.name}.clients", "ann").stderr
+
+
 def test_what_cannot_be_is_answered_with_what_to_type(shop: str, database: Database[Any], daemon: Daemon) -> None:
     """As `log` and `show` do."""
     database.orders.insert_one({"_id": 17, "lines": [{"_id": 2, "qty": 1}]})

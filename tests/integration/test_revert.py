@@ -240,6 +240,33 @@ def test_a_transaction_is_undone_as_a_whole_or_not_at_all(
     assert list(database.a.find()) == [{"_id": 1, "n": 100}, {"_id": 2, "n": 35}]
 
 
+def test_a_transaction_whose_collection_was_renamed_since_is_not_said_to_be_undone(
+    database: Database[Any], recording: Recording, history: History, transact: Transact
+) -> None:
+    """What it inserted is gone from the former name, and lives on under the new one."""
+    database.b.insert_one({"_id": 0, "n": 0})
+
+    def work(session: Any) -> None:
+        database.a.insert_one({"_id": 1}, session=session)
+        database.b.update_one({"_id": 0}, {"$set": {"n": 1}}, session=session)
+
+    name = transact(work)
+    database.a.rename("z")
+    database.a.insert_one({"_id": 1, "another": True})
+    database.drop_collection("a")
+    recording.catch_up()
+
+    found = history.revert_transaction(name)
+
+    assert (found.applied, found.complete) == (False, False)
+    said = [document.refused for document in found.documents if document.refused]
+    assert len(said) == 1
+    assert f"renamed to {database.name}.z since" in said[0]
+    assert history.revert_transaction(name, partial=True).applied
+    assert database.b.find_one() == {"_id": 0, "n": 0}
+    assert database.z.find_one() == {"_id": 1}
+
+
 def _put_gap(recording: Recording, database: str, since: Timestamp, until: Timestamp) -> None:
     bounds = (ClusterTime.of(since), ClusterTime.of(until))
     recording.put(gap.document(gap.Gap("test", b"token", *bounds, "test", (f"{database}.*",), ()), bytes(8)))

@@ -136,6 +136,21 @@ def test_a_document_deleted_before_its_collection_was_dropped_comes_back(
     assert database.a.find_one() == WAS
 
 
+def test_a_document_deleted_before_its_collection_was_renamed_is_not_said_to_have_gone_with_it(
+    database: Database[Any], recording: Recording, history: History
+) -> None:
+    """The error tells the former name, under which its versions are."""
+    database.a.insert_one({"_id": 2})
+    database.a.rename("z")
+    recording.catch_up()
+
+    with pytest.raises(CollectionEndedError, match=rf"deleted before .* from {database.name}\.a") as refused:
+        history.undelete(f"{database.name}.z", 1)
+
+    assert (refused.value.event.operation, refused.value.event.document_id) == ("delete", 1)
+    assert history.as_of(f"{database.name}.a", 1, -2) == WAS
+
+
 def test_the_later_events_are_told_before_they_are_undone(
     database: Database[Any], recording: Recording, history: History, namespace: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from change_history import Selection
+from change_history.bson.values import ABSENT
 from change_history.contexts import Acting
 from change_history.query.transactions import AmbiguousTransactionError, UnknownTransactionError
 from change_history.reader import Reader
@@ -216,6 +217,12 @@ def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
 def _with_its_collection(wish: Wish, event: Event, zone: tzinfo | None) -> str:
     of = states.named(wish.namespace, wish.document_id)
     before = states.just_before(event.cluster_time)
+    if event.document_id is not ABSENT:
+        former = states.command(event.namespace, meanings.argument(wish.document_id))
+        return (
+            f"{of} was deleted before the collection got this name: {states.of_event(event, zone)}.\n"
+            f"What it was then: watcher show {former} --at {times.exact(before)}"
+        )
     subject = states.command(wish.namespace, meanings.argument(wish.document_id))
     return (
         f"{of} was not deleted: it went with its collection, {states.of_event(event, zone)}.\n"
