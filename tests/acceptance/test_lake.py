@@ -292,7 +292,8 @@ def test_an_id_that_json_would_change_is_found_in_it_and_erased(lake: Lake, kept
         assert found is not None
         assert isinstance(found.document, bytes)
         assert f"secret {number}".encode() in found.document
-    assert reconstruct(table, "shop.users", 16, None) is None
+    for other in (16, 16.5, math.nan, {"n": 18}, "17", Decimal128("1E+6000"), -0.0):
+        assert reconstruct(table, "shop.users", other, None) is None, other
     wanted = {key_of(to_raw(each)) for each in ids}
     erased = erasing.of_documents(table, "shop.users", lambda each: key_of(each) in wanted, lambda _: None)
     assert sum(map(len, erased)) == len(ids)

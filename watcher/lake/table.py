@@ -195,11 +195,15 @@ class Table:
         Args:
             condition: of which rows; values in it are quoted already.
         """
+        return list(self.rows(columns, condition))
+
+    def rows(self, columns: Sequence[str], condition: str = "TRUE") -> Iterator[dict[str, Any]]:
+        """Ask it as `select` does, and hold only some of the rows at a time."""
         with self._store():
             builder = self._deltalake.QueryBuilder().register("lake", self._opened)
             reader = builder.execute(f"SELECT {', '.join(columns)} FROM lake WHERE {condition}")  # noqa: S608 - see Args
-            rows: list[dict[str, Any]] = self._pa.table(reader).to_pylist()
-            return rows
+            for batch in self._pa.RecordBatchReader.from_stream(reader):
+                yield from batch.to_pylist()
 
     def compact(self, position: Position) -> int:
         """Put small files together; how many became fewer. Rows keep their order."""
