@@ -16,8 +16,12 @@ from change_history.stored import actor, chunks
 from change_history.stored.event import to_event
 from models import HistoryModel
 from tests.support.handmade_events import an_event
+from tests.support.pipeline_stages import FixedHistory
 from watcher.events import record
-from watcher.stream.batch import Entry, Position, Recorded
+from watcher.stream.actors.contexts import Contexts
+from watcher.stream.batch import Batch, Entry, Position, Recorded
+from watcher.stream.pre_image_cache import PreImageCache
+from watcher.stream.recorder import Recorder
 
 OBJECT_ID = ObjectId("65f0c0ffee65f0c0ffee65f0")
 HISTORY = record.record(an_event("insert", fullDocument={"_id": 7, "actor": {"id": "a field of the document"}}))
@@ -80,3 +84,20 @@ def test_the_checkpoint_of_joined_batches_stays_before_a_transaction_that_is_not
     assert (whole.safe, whole.unsafe, len(whole)) == (Position(b"", ClusterTime(2)), 8, 12)
     whole.join(batch(4, 1))
     assert (whole.safe, whole.unsafe) == (Position(b"", ClusterTime(4)), 0)
+
+
+@pytest.mark.parametrize("damaged", [b"\x05\x00\x00\x00\x00", raw.from_fields([(b"_id", (raw.BOOLEAN, b"\x01"))])])
+def test_a_damaged_event_before_a_transaction_does_not_end_the_daemon(damaged: bytes) -> None:
+    """No position is to be had from it: whoever goes on goes on behind the batch before."""
+    within = {"lsid": {"id": 1}, "txnNumber": Int64(1)}
+    context = an_event(
+        "insert", ns={"db": "shop", "coll": "contexts"}, fullDocument={"_id": 1, "actor": "Ann"}, **within
+    )
+    recorder = Recorder(PreImageCache(FixedHistory()), Contexts("contexts"))
+
+    recorded = recorder.record(
+        Batch([damaged, context, an_event("insert", fullDocument={"_id": 7}, **within)], Position(b"", ClusterTime(0)))
+    )
+
+    assert (len(recorded.rejected), len(recorded.entries)) == (1, 1)
+    assert (recorded.safe, recorded.unsafe) == (None, 2)

@@ -163,8 +163,11 @@ class Contexts:
         """The position right before the transaction at hand; None: that of the batch before."""
         if self._index == 0 or len(events[self._index - 1]) > _LARGEST_PLACE:
             return None
-        event = raw.fields(events[self._index - 1])
-        return Position(event[b"_id"][1], ClusterTime.from_payload(event[b"clusterTime"][1]))
+        event = raw.readable(events[self._index - 1])
+        token, time = event.get(b"_id"), event.get(b"clusterTime")
+        if token is None or token[0] != raw.DOCUMENT or time is None or time[0] != raw.TIMESTAMP:
+            return None  # an event that is damaged
+        return Position(token[1], ClusterTime.from_payload(time[1]))
 
     def _actor_of(self, context: dict[bytes, raw.Value]) -> bytes | None:
         """The actor that a context document names, as it is stored; None: it names nobody."""
