@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import random
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +190,28 @@ class _Life:
         (chosen,) = self.dice.choices(list(choices), list(choices.values()))
         self.steps.append(chosen.__name__)
         chosen()
+
+
+def test_what_expires_before_the_first_seal_was_not_removed_by_anybody_else(replica_set_uri: str) -> None:
+    """The sealer has committed to it already, though nothing of that is in the database."""
+    with MongoClient[dict[str, Any]](replica_set_uri) as client:
+        life = _Life(client, random.Random(7))
+        with life.recording:
+            life.record()
+            life.recording.sealer._take()
+            time.sleep(1.1)  # history expires up to the end of a second
+            life.record()
+            last = ClusterTime.from_id(identity(raw.fields(life.last[-1])))
+            with Claim(life.history, f"{life.name}.a") as claim:
+                expiry = Expiry(life.history, claim, Pace(1_000_000_000, lambda _: False))
+                assert sum(expiry.run(ClusterTime.end_of(last.seconds - 1)))
+            for _ in range(2):
+                life.record()
+                life.seal()
+            report = verify(life.history)
+        client.drop_database(life.name)
+    assert report.findings == []
+    assert (report.unsealed, report.amended) == (0, 0)
 
 
 @pytest.mark.parametrize("number", range(HISTORIES))

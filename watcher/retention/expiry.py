@@ -308,8 +308,12 @@ class Expiry:
         self._soon.delete_many({"_id": {"$in": ids}}, session=session)
 
     def _note(self, kind: amendments.Kind, ids: list[bytes]) -> None:
-        """Leave word of what is done to entries, where anything is sealed: else nobody would ever take it away."""
-        if any(self._database[name].find_one({}, {"_id": 1}) is not None for name in (SEALS, SEAL_LEAVES)):
+        """Leave word of what is done to entries, once anybody has begun to seal: else nobody would ever take it away.
+
+        A sealer that has sealed nothing yet may have committed to these entries all the same.
+        """
+        sealing = {"name": {"$in": [SEALS, SEAL_LEAVES]}}
+        if self._database.list_collection_names(filter=sealing, authorizedCollections=True):
             amendments.note(self._database, kind, ids)
 
     def _beside(self, horizon: ClusterTime) -> int:

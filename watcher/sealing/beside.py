@@ -90,7 +90,7 @@ class Seals:
         """What works beside the stages, which hand over all that is recorded after a cluster time."""
         if self._sealer is None:
             return {"notes": partial(self._retry.keep_up, Step.SEAL, self._forget_notes)}
-        self._sealer.begin(begins)
+        self._retry.call(Step.SEAL, partial(self._sealer.begin, begins))
         return {"seals": partial(self._retry.keep_up, Step.SEAL, self._sealer.run)}
 
     def _forget_notes(self) -> None:

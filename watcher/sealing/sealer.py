@@ -117,7 +117,11 @@ class Sealer:
         self._work = Lock()
 
     def begin(self, after: ClusterTime) -> None:
-        """Say after which cluster time the stream hands over all that it records. Call it before `run`."""
+        """Say after which cluster time the stream hands over all that it records. Call it before anything is recorded.
+
+        From here on whoever changes history leaves notes for the sealer: its collections are there.
+        """
+        self._store.prepare()
         self._begins = after
 
     def stored(self, documents: Sequence[bytes], again: Sequence[bytes]) -> None:
@@ -192,7 +196,6 @@ class Sealer:
     def _prepare(self) -> None:
         """Find out what was acknowledged and not sealed before this daemon began."""
         if not self._prepared:
-            self._store.prepare()
             if self._leads:
                 self._store.discard(self._stream)
             self._reached = self._since(self._store.last())
