@@ -1,8 +1,8 @@
 """Every error judged once: what is to be done about it.
 
-Error labels come first, then named codes, never message text. Codes and names are those of the server
-(src/mongo/base/error_codes.yml); the resumable ones follow the change streams specification, section
-"Resumable Error".
+Error labels come first, then named codes, never message text, but for one error of the driver. Codes and names are
+those of the server (src/mongo/base/error_codes.yml); the resumable ones follow the change streams specification,
+section "Resumable Error".
 """
 
 from __future__ import annotations
@@ -179,10 +179,19 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
     if isinstance(error, BulkWriteError):
         return _classify_bulk(error)
     if isinstance(error, ConfigurationError):
-        return Verdict.FATAL
+        return _classify_configuration(error)
     if isinstance(error, ConnectionFailure | AutoReconnect | WTimeoutError | NotInitiatedError):
         return Verdict.TRANSIENT
     return _classify_code(error.code) if isinstance(error, OperationFailure) else Verdict.FATAL
+
+
+def _classify_configuration(error: ConfigurationError) -> Verdict:
+    """Judge what the driver calls a wrong configuration, though it may be a server that has only just come back.
+
+    It chooses among servers by their round trip times, and raises this where one was not measured yet. There is neither
+    label nor code to tell that by, so this is the one exception to the rule on texts.
+    """
+    return Verdict.TRANSIENT if str(error).startswith("round_trip_time for server ") else Verdict.FATAL
 
 
 def _classify_code(code: int | None) -> Verdict:

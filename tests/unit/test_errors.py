@@ -85,6 +85,10 @@ def bulk(*codes: int, concerns: tuple[int, ...] = ()) -> BulkWriteError:
         (NotInitiatedError("not yet"), T),
         (DuplicateKeyError("two upserts met", 11000), T),
         (PositionDoubtedError("once", 286), T),
+        (
+            ConfigurationError("round_trip_time for server ('db1', 27017) is unexpectedly None: <TopologyDescription>"),
+            T,
+        ),
         # A document that cannot be stored, whatever is tried.
         *[(failure(code), R) for code in errors.REJECT_CODES],
         (WriteError("refused", 121), R),
