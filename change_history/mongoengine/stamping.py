@@ -94,7 +94,7 @@ def _before_save(_: Any, document: Any, **__: Any) -> None:
 
 
 def _after_save(_: Any, document: Any, **__: Any) -> None:
-    document.__dict__.pop(_UNWRITTEN, None)
+    _let_stand(document)
 
 
 def _before_insert(_: Any, documents: Iterable[Any], **__: Any) -> None:
@@ -104,7 +104,7 @@ def _before_insert(_: Any, documents: Iterable[Any], **__: Any) -> None:
 
 def _after_insert(_: Any, documents: Iterable[Any], **__: Any) -> None:
     for document in documents:
-        document.__dict__.pop(_UNWRITTEN, None)
+        _let_stand(document)
 
 
 _UNWRITTEN = "_change_history_unwritten"
@@ -128,6 +128,11 @@ def _put(document: Any) -> None:
     for name, value in stamp.items():
         setattr(document, name, value)
     document.__dict__[_UNWRITTEN] = {name: (before, getattr(document, name)) for name, before in unchanged.items()}
+
+
+def _let_stand(document: Any) -> None:
+    """Leave the stamp of a save that succeeded."""
+    document.__dict__.pop(_UNWRITTEN, None)
 
 
 def _take_back(document: Any) -> None:

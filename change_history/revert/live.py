@@ -184,13 +184,14 @@ def _judge(error: BulkWriteError, writes: Sequence[Write], unique: Sequence[Patt
     if not error.details["writeErrors"]:
         raise error
     first = error.details["writeErrors"][0]
-    if first["code"] == _DUPLICATE_KEY and list(first.get("keyPattern", {})) == ["_id"]:
-        raise LostRaceError(writes[first["index"]]) from error
-    pattern = tuple(first.get("keyPattern", ()))
-    if first["code"] == _DUPLICATE_KEY and pattern and pattern not in unique and len(writes) > 1:
-        raise TakenValueError(writes[first["index"]].namespace, pattern) from error
+    write = writes[first["index"]]
+    pattern = tuple(first.get("keyPattern", ())) if first["code"] == _DUPLICATE_KEY else ()
+    if pattern == ("_id",):
+        raise LostRaceError(write) from error
+    if pattern and pattern not in unique and len(writes) > 1:
+        raise TakenValueError(write.namespace, pattern) from error
     hint = _HINTS.get(first["code"], "")
-    raise RefusedWriteError(_key(writes[first["index"]]), f"the server refuses it: {_said(first)}{hint}") from error
+    raise RefusedWriteError(_key(write), f"the server refuses it: {_said(first)}{hint}") from error
 
 
 def _said(failure: Mapping[str, Any] | None) -> str:

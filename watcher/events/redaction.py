@@ -248,16 +248,13 @@ class Redactor:
         """
         paths = self.paths
         step = paths.index if array else paths.key
-        unknown = was if isinstance(was, _Unknown) else None
         before = raw.fields(was) if isinstance(was, bytes) and was != container else {}
+        unknown = was if isinstance(was, _Unknown) else None
         return raw.from_fields(
             [
                 (key, (kind, payload))
                 if top and key == _ID
-                else (
-                    key,
-                    self._value((kind, payload), step(state, key), unknown or before.get(key)),
-                )
+                else (key, self._value((kind, payload), step(state, key), unknown or before.get(key)))
                 for key, kind, payload in raw.elements(container)
             ]
         )
