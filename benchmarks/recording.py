@@ -124,7 +124,7 @@ def main() -> None:
     print(f"{'microseconds an event':28} {'compiled':>9} {'recorder':>9} {'without image':>14} {'readable':>9}")
     for name, data in kinds().items():
         read = fast_path.read(data)
-        note = "" if not isinstance(read, event.Event) and read.history() is not None else "  declined"
+        note = "" if not isinstance(read, event.StreamEvent) and read.history() is not None else "  declined"
         recorder = Recorder(PreImageCache(_NoHistory()))
         blind = Recorder(PreImageCache(_NoHistory()))
         bare = without_image(data)

@@ -50,7 +50,7 @@ from watcher.stream.actors.contexts import Contexts
 from watcher.stream.actors.sessions import Sessions
 from watcher.stream.actors.stamps import Stamps
 from watcher.stream.actors.users import Users
-from watcher.stream.batch import Standing
+from watcher.stream.batch import SharedProgress
 from watcher.stream.listener import Listener
 from watcher.stream.pipeline import Pipeline
 from watcher.stream.pre_image_cache import PreImageCache
@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     from watcher.events.redaction import Redaction
     from watcher.health.progress import Progress
     from watcher.leadership.lead import Leadership
-    from watcher.stream.batch import Lost, Position
+    from watcher.stream.batch import Lost, Position, Renamed
+    from watcher.stream.checkpointer import Checkpointer
     from watcher.stream.pipeline import Writes
     from watcher.targets.scope import Scope
 
@@ -165,9 +166,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     fence = Fence(history, settings.checkpoint, leading.term)
     checkpointer = ground.checkpointer(term=leading.term)
     stored = retry.call(Step.LOAD_CHECKPOINT, checkpointer.load)
-    images = PreImages(watched, scope)
-    enable_images = settings.pre_images is PreImagesMode.ENABLE
-    if enable_images:
+    images = PreImages(watched, scope) if settings.pre_images is PreImagesMode.ENABLE else None
+    if images is not None:
         retry.call(Step.ENABLE_PRE_IMAGES, images.enable_existing)
     listener = Listener(
         watched,
@@ -179,8 +179,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
     redaction, say_rules = _redaction(ground, fence)
-    standing = Standing()
-    seals = Seals(settings, history, fence, standing, retry, stop)
+    shared = SharedProgress()
+    seals = Seals(settings, history, fence, shared, retry, stop)
     writer = Erasing(history, Writer(history, settings.checkpoint, seals.stored), Active(history))
     backfill = Backfill(
         watched,
@@ -193,23 +193,13 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         baseline=ground.baseline,
         reconcile=ground.reconciles,
         redaction=redaction,
-        standing=standing,
+        shared=shared,
     )
     gaps = Gaps(history, fence, scope)
-
-    def on_lost(lost: Lost, now: Position) -> None:
-        gaps.write(lost, now)
-        if enable_images:
-            images.enable_existing()  # of what was created in the gap no event says so
-        backfill.after_gap(lost, now)
-
     if stored is None:
-        start = retry.call(Step.OPEN_STREAM, listener.next_batch).position
-        retry.call(Step.PLAN_BACKFILL, partial(backfill.begin, start))
+        start = _begin(listener, backfill, checkpointer, retry)
         begun = start.cluster_time
-        retry.call(Step.SAVE_CHECKPOINT, partial(checkpointer.begin, start))
-        retry.call(Step.SAVE_CHECKPOINT, partial(checkpointer.save, start, 0))
-        if enable_images:
+        if images is not None:
             retry.call(Step.ENABLE_PRE_IMAGES, images.enable_existing)  # created while the stream was opened
     else:
         progress.starts_with(stored.events)
@@ -217,7 +207,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         start, begun = stored.position, stored.begun
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     retry.call(Step.RECORD_REDACTION, partial(say_rules, start))
-    from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, standing, retry, redaction)
+    from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, shared, retry, redaction)
     # From the outside in: snapshots hear of what is stored (`_snapshots`), only a daemon that leads writes (`Assured`),
     # earlier batches are given their actors (`Completed`), and what is erased stays away (`Erasing`, for all).
     writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
@@ -233,22 +223,53 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         ),
         writes,
         checkpointer,
-        on_new_collection=images.enable if enable_images else _nothing,
-        on_renamed=backfill.after_rename,
-        on_lost=on_lost,
-        standing=standing,
+        _Reactions(images, gaps, backfill),
+        shared=shared,
         recorded_before=stored.events if stored is not None else 0,
         observer=progress,
         stop=stop,
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
-    beside |= _retention(ground, progress, stop, retry) | _sessions(ground, progress, standing, stop, retry)
+    beside |= _retention(ground, progress, stop, retry) | _sessions(ground, progress, shared, stop, retry)
     beside |= _baselines(ground, backfill, stop, retry)
     beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
-    if enable_images:
+    if images is not None:
         beside["pre-images"] = partial(retry.keep_up, Step.ENABLE_PRE_IMAGES, partial(images.look_again, stop, retry))
     return Composed(pipeline, beside, seals.finish)
+
+
+def _begin(listener: Listener, backfill: Backfill, checkpointer: Checkpointer, retry: Retry) -> Position:
+    """Begin a stream: what is to be read, and its first position, are kept before its first event is read."""
+    start = retry.call(Step.OPEN_STREAM, listener.next_batch).position
+    retry.call(Step.PLAN_BACKFILL, partial(backfill.begin, start))
+    retry.call(Step.SAVE_CHECKPOINT, partial(checkpointer.begin, start))
+    retry.call(Step.SAVE_CHECKPOINT, partial(checkpointer.save, start, 0))
+    return start
+
+
+class _Reactions(NamedTuple):
+    """What is done at events that concern a whole collection, or the stream; as `watcher.stream.pipeline.Reacts`.
+
+    `images`: switched on for new collections; None: they are left as they are.
+    """
+
+    images: PreImages | None
+    gaps: Gaps
+    backfill: Backfill
+
+    def appeared(self, namespace: str) -> None:
+        if self.images is not None:
+            self.images.enable(namespace)
+
+    def renamed(self, renamed: Renamed) -> None:
+        self.backfill.after_rename(renamed)
+
+    def lost(self, lost: Lost, now: Position) -> None:
+        self.gaps.write(lost, now)
+        if self.images is not None:
+            self.images.enable_existing()  # of what was created in the gap no event says so
+        self.backfill.after_gap(lost, now)
 
 
 def _baselines(ground: Ground, backfill: Backfill, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
@@ -286,7 +307,7 @@ def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) ->
 
 
 def _sessions(
-    ground: Ground, progress: Progress, standing: Standing, stop: Event, retry: Retry
+    ground: Ground, progress: Progress, shared: SharedProgress, stop: Event, retry: Retry
 ) -> dict[str, Callable[[], None]]:
     """Telling who wrote by the sessions of the database's users, if that is wanted."""
     if ground.settings.actor_sessions is ActorSessions.OFF:
@@ -299,7 +320,7 @@ def _sessions(
         ground.scope,
         Users(ground.watched, ground.history),
         Completions(ground.history),
-        standing,
+        shared,
         lambda: behind() or (progress.lag_s or 0) > _CATCHING_UP_S,
         stop,
     )
@@ -350,7 +371,3 @@ def make_collection(history: Database[Any]) -> None:
 
 _COMPRESSED = {"wiredTiger": {"configString": "block_compressor=zstd"}}
 _EXISTS = 48
-
-
-def _nothing(_namespace: str) -> None:
-    """Pre-images are left as they are."""

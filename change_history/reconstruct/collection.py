@@ -252,7 +252,7 @@ def _follow_apart(following: list[Following | None], concerned: Sequence[int], f
 
 
 def _judged(
-    rejected: trust.Rejected,
+    rejected: trust.RejectedConcerns,
     key: Hashable,
     cuts: Sequence[Sequence[Incarnation]],
     moments: Sequence[ClusterTime],

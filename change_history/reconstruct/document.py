@@ -70,7 +70,7 @@ class Ahead(NamedTuple):
     entries: list[RawBSONDocument]
     complete: bool
     snapshot: snapshots.Snapshot | None
-    rejected: trust.Rejected
+    rejected: trust.RejectedConcerns
     horizon: Horizon | None = None
     gaps: list[RawBSONDocument] | None = None
 
@@ -166,7 +166,7 @@ def reconstruct_one(
         ahead: what has been read already for the newest of the incarnations.
     """
     entries: list[Fields] = []
-    rejected: list[trust.Rejected] = []
+    rejected: list[trust.RejectedConcerns] = []
     start: snapshots.Snapshot | None = None
     since = BEGINNING_OF_TIME
     for incarnation in incarnations:

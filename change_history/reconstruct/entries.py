@@ -217,7 +217,7 @@ def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
 
 
 def unless_rejected(
-    rejected: trust.Rejected, document: Hashable, moment: ClusterTime, reconstructed: Reconstructed
+    rejected: trust.RejectedConcerns, document: Hashable, moment: ClusterTime, reconstructed: Reconstructed
 ) -> Reconstructed:
     """What was reconstructed up to a cluster time, or `Unknown` if an event since its base was rejected."""
     since = reconstructed.base_time or BEGINNING_OF_TIME
@@ -226,7 +226,7 @@ def unless_rejected(
 
 
 def only_rejected(
-    rejected: trust.Rejected, document: Hashable, since: ClusterTime, moment: ClusterTime
+    rejected: trust.RejectedConcerns, document: Hashable, since: ClusterTime, moment: ClusterTime
 ) -> Reconstructed | None:
     """A document of which history has no entry between two cluster times; None where no event of it was rejected."""
     concern = rejected.concerning(document, since, moment)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.document import From
     from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.snapshots import Snapshot
-    from change_history.reconstruct.trust import Gap
+    from change_history.reconstruct.trust import GapBounds
     from change_history.stored.order import HistoryPosition
 
     Fields = dict[bytes, raw.Value]
@@ -94,7 +94,7 @@ class SnapshotMaker:
         Yields:
             After each step, whether a snapshot stands there now.
         """
-        gaps: dict[str, list[Gap]] = {}
+        gaps: dict[str, list[GapBounds]] = {}
         since, step = self._last(namespace, document_id, until) if onwards else (_BEGINNING, SPACING)
         in_vain = 0
         while (entry := self.due(namespace, document_id, since, until, step << in_vain)) is not None:
@@ -142,7 +142,7 @@ class SnapshotMaker:
             return bytes(found["_id"]), _spacing(found["size"])
         return self._oldest().first_id, SPACING
 
-    def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[Gap]]) -> _Made | None:
+    def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[GapBounds]]) -> _Made | None:
         """Make one snapshot; None if there can be none.
 
         None of a document whose `_id` is an empty timestamp: the server would put its own time there.
@@ -195,7 +195,7 @@ def _spacing(size: int) -> int:
     return max(SPACING, size // SHARE)
 
 
-def _trusted(reconstructed: Reconstructed | None, entry: bytes, gaps: list[Gap]) -> tuple[bytes, bytes] | None:
+def _trusted(reconstructed: Reconstructed | None, entry: bytes, gaps: list[GapBounds]) -> tuple[bytes, bytes] | None:
     """The state after an entry and what it is based on, if it can be relied upon and is no larger than it may be."""
     if reconstructed is None or reconstructed.last != entry or not isinstance(reconstructed.document, bytes):
         return None

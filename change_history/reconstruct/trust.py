@@ -40,7 +40,7 @@ class Unknown(NamedTuple):
     reason: str
 
 
-class Gap(NamedTuple):
+class GapBounds(NamedTuple):
     """An interval of which events were lost.
 
     Attributes:
@@ -56,7 +56,7 @@ class Gap(NamedTuple):
     checkpoint: str = ""
 
 
-def trusted_since(moment: ClusterTime, begun: ClusterTime, gaps: Iterable[Gap]) -> ClusterTime:
+def trusted_since(moment: ClusterTime, begun: ClusterTime, gaps: Iterable[GapBounds]) -> ClusterTime:
     """The cluster time from which on the history before a moment is whole.
 
     Args:
@@ -74,7 +74,7 @@ _MANY = 1000
 """So many rejected events are read together with other things; where there are more, all are read again."""
 
 
-class Rejected:
+class RejectedConcerns:
     """The events of some namespaces, and those of which nobody knows what they are about, that are only in `rejected`.
 
     Each concerns its own document. One of a collection, such as a drop, concerns all of it, and one that cannot be read
@@ -123,7 +123,7 @@ class Rejected:
 
 
 def rejected_read(namespaces: Sequence[str], document_id: raw.Value | None = None) -> Read:
-    """What is to be read for `Rejected`: of some namespaces, or only of one document and what concerns all."""
+    """What is to be read for `RejectedConcerns`: of some namespaces, or only of one document and what concerns all."""
     names = _names(namespaces)
     concerned: dict[str, Any] = {"$or": [{"namespace": {"$in": names}}, {"namespace": {"$exists": False}}]}
     if document_id is not None:
@@ -139,7 +139,7 @@ def _names(namespaces: Sequence[str]) -> list[str]:
 
 def rejected_of(
     database: Database[Any], namespaces: Sequence[str], read: Read, found: Sequence[RawBSONDocument] | None = None
-) -> Rejected:
+) -> RejectedConcerns:
     """The rejected events that a read is about.
 
     Args:
@@ -148,16 +148,18 @@ def rejected_of(
     """
     if found is None or len(found) == read.limit:
         stored = database.get_collection(REJECTED, codec_options=RAW)
-        return Rejected(database, stored.find(read.query, read.fields, sort=[*read.order.items()]), namespaces)
-    return Rejected(database, found, namespaces)
+        return RejectedConcerns(database, stored.find(read.query, read.fields, sort=[*read.order.items()]), namespaces)
+    return RejectedConcerns(database, found, namespaces)
 
 
-def rejected(database: Database[Any], namespaces: Sequence[str], document_id: raw.Value | None = None) -> Rejected:
+def rejected(
+    database: Database[Any], namespaces: Sequence[str], document_id: raw.Value | None = None
+) -> RejectedConcerns:
     """Read which events of some namespaces, `db.coll` each, or of one document there, are only in `rejected`."""
     return rejected_of(database, namespaces, rejected_read(namespaces, document_id))
 
 
-def gaps(database: Database[Any], namespace: str | None = None, stream: str | None = None) -> list[Gap]:
+def gaps(database: Database[Any], namespace: str | None = None, stream: str | None = None) -> list[GapBounds]:
     """The intervals of which events were lost, oldest first.
 
     Args:
@@ -178,11 +180,11 @@ def find(database: Database[Any], hint: str | None = None) -> Cursor[RawBSONDocu
     return history.find({"operation": "gap"}, sort=[("_id", 1)], hint=hint)
 
 
-def read(gap: RawBSONDocument) -> Gap:
+def read(gap: RawBSONDocument) -> GapBounds:
     """The interval that a gap's history document tells of."""
     said = gap["description"]
     level_at = said.get("level_at") if said.get("level") else None
-    return Gap(
+    return GapBounds(
         ClusterTime.of(said["from"]),
         ClusterTime.of(said["to"]),
         ClusterTime.of(level_at) if level_at is not None else None,

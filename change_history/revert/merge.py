@@ -40,7 +40,7 @@ class Conflict(NamedTuple):
     target: Side
 
 
-class Plan(NamedTuple):
+class Merged(NamedTuple):
     """What a document becomes.
 
     Attributes:
@@ -70,7 +70,7 @@ def plan(
     only: Iterable[Path] | None = None,
     undo: bool = False,
     force: bool = False,
-) -> Plan:
+) -> Merged:
     """Merge.
 
     A document that is wholly what history says becomes the target, byte for byte, the order of its keys too. Otherwise
@@ -102,14 +102,14 @@ def plan(
         if force and not undo:
             merged = sides.target
     elif not (chosen := _tree(only)):
-        return Plan(actual, (), ())
+        return Merged(actual, (), ())
     elif actual is not None:
         merged = merge.part((), sides, chosen)
     else:
-        return Plan(None, () if target is None else (_conflict((), sides),), ())
+        return Merged(None, () if target is None else (_conflict((), sides),), ())
     found, left = tuple(merge.conflicts), tuple(merge.left)
     document = merged[1] if merged is not None else None
-    return Plan(document, left, found) if force else Plan(document, (*found, *left), ())
+    return Merged(document, left, found) if force else Merged(document, (*found, *left), ())
 
 
 def paths_of(field: bytes, documents: Iterable[bytes | None]) -> set[Path]:

@@ -30,7 +30,7 @@ _ERASED = tuple(MAGIC + changed + b"e" for changed in (b"\x00", b"\x01"))
 """What stands in an entry from which values were erased; the head of one in chunks has no values."""
 
 
-class Outcome(Enum):
+class NoteOutcome(Enum):
     """What a note means, if it is not a new record."""
 
     WAIT = "what it announces has not happened yet, as far as can be seen"
@@ -59,7 +59,7 @@ def rights(database: Database[Any]) -> Rights:
 
 def judged(
     note: Note, entry_id: bytes, entry: bytes | None, sealed: Sequence[Record], allowed: Rights
-) -> bytes | Outcome:
+) -> bytes | NoteOutcome:
     """Judge what has become of an entry by a note of it.
 
     Args:
@@ -74,11 +74,11 @@ def judged(
     if kind is Kind.LATE:
         return _late(entry, last)
     if last is None and kind is not Kind.GAP:
-        return Outcome.WAIT  # it is to be sealed as it was, or as it is, before
+        return NoteOutcome.WAIT  # it is to be sealed as it was, or as it is, before
     if entry is None:
         return _gone(note, entry_id, last, allowed)
     if kind is Kind.EXPIRED or (last is not None and last.is_of(entry) and not others(entry, sealed)):
-        return Outcome.WAIT
+        return NoteOutcome.WAIT
     return _changed(note, entry_id, entry, sealed, allowed)
 
 
@@ -97,7 +97,9 @@ def others(entry: bytes, sealed: Sequence[Record]) -> list[Record]:
     return found
 
 
-def _changed(note: Note, entry_id: bytes, entry: bytes, sealed: Sequence[Record], allowed: Rights) -> bytes | Outcome:
+def _changed(
+    note: Note, entry_id: bytes, entry: bytes, sealed: Sequence[Record], allowed: Rights
+) -> bytes | NoteOutcome:
     last = sealed[-1] if sealed else None
     if note.kind is Kind.ACTOR:
         before = others(entry, sealed) or list(sealed[-1:])
@@ -105,41 +107,41 @@ def _changed(note: Note, entry_id: bytes, entry: bytes, sealed: Sequence[Record]
     if note.kind is Kind.GAP:
         return _gap(entry, last)
     if note.kind is not Kind.ERASED:
-        return Outcome.DONE
+        return NoteOutcome.DONE
     erased = allowed.erasures and (_PARTS in entry or any(each in entry for each in _ERASED))
-    return records.commit([entry], ERASED)[0] if erased else Outcome.REFUSED
+    return records.commit([entry], ERASED)[0] if erased else NoteOutcome.REFUSED
 
 
-def _late(entry: bytes | None, last: Record | None) -> bytes | Outcome:
+def _late(entry: bytes | None, last: Record | None) -> bytes | NoteOutcome:
     if entry is None:
-        return Outcome.WAIT
+        return NoteOutcome.WAIT
     if last is None:
         return records.commit([entry], GAP if records.is_gap(entry) else LATE)[0]
-    return Outcome.DONE if last.salt == NO_SALT or last.is_of(entry) else Outcome.REFUSED
+    return NoteOutcome.DONE if last.salt == NO_SALT or last.is_of(entry) else NoteOutcome.REFUSED
 
 
-def _gone(note: Note, entry_id: bytes, last: Record | None, allowed: Rights) -> bytes | Outcome:
+def _gone(note: Note, entry_id: bytes, last: Record | None, allowed: Rights) -> bytes | NoteOutcome:
     if last is None or last.commitment == NOTHING:
-        return Outcome.DONE
+        return NoteOutcome.DONE
     if note.kind is Kind.EXPIRED:
         passed = ClusterTime.from_id(entry_id) <= allowed.horizon
-        return records.gone(entry_id, EXPIRED) if passed else Outcome.REFUSED
+        return records.gone(entry_id, EXPIRED) if passed else NoteOutcome.REFUSED
     if note.kind is not Kind.ERASED:
-        return Outcome.WAIT
-    return records.gone(entry_id, ERASED) if allowed.erasures else Outcome.REFUSED
+        return NoteOutcome.WAIT
+    return records.gone(entry_id, ERASED) if allowed.erasures else NoteOutcome.REFUSED
 
 
-def _gap(entry: bytes, last: Record | None) -> bytes | Outcome:
+def _gap(entry: bytes, last: Record | None) -> bytes | NoteOutcome:
     if not records.is_gap(entry) or (last is not None and last.kind != GAP):
-        return Outcome.REFUSED
+        return NoteOutcome.REFUSED
     return records.commit([entry], GAP)[0]
 
 
-def _actor(entry: bytes, before: Sequence[Record], had: bytes | None) -> bytes | Outcome:
+def _actor(entry: bytes, before: Sequence[Record], had: bytes | None) -> bytes | NoteOutcome:
     """Judge an entry that was given an actor: otherwise it must be what was sealed, without one or with the former."""
     if any(record.salt == NO_SALT for record in before):
-        return Outcome.WAIT
+        return NoteOutcome.WAIT
     bare = records.without_actor(entry)
     former = [bare] if had is None else [bare, records.with_actor(bare, had)]
     explained = all(any(map(record.is_of, former)) for record in before)
-    return records.commit([entry], ACTOR)[0] if explained else Outcome.REFUSED
+    return records.commit([entry], ACTOR)[0] if explained else NoteOutcome.REFUSED

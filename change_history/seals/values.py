@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.reconstruct.fold import Entry
-    from change_history.reconstruct.trust import Rejected
+    from change_history.reconstruct.trust import RejectedConcerns
     from change_history.seals.finding import Report
 
     Fields = dict[bytes, raw.Value]
@@ -122,7 +122,7 @@ class _Breaks:
 
     def __init__(self, database: Database[Any], namespace: str, begun: Sequence[ClusterTime]) -> None:
         self._gaps = trust.gaps(database, namespace)
-        self._rejected: Rejected = trust.rejected(database, [namespace])
+        self._rejected: RejectedConcerns = trust.rejected(database, [namespace])
         self._begun = begun
 
     def between(self, key: Any, since: ClusterTime, until: ClusterTime) -> bool:

@@ -15,7 +15,7 @@ from change_history.stored.order import identity
 from tests.support.handmade_events import an_event
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
 from watcher.backfill.plan_store import PlanStore
-from watcher.backfill.queue import RECONCILE, Plan
+from watcher.backfill.queue import RECONCILE, BackfillPlan
 from watcher.gaps.gap import Gaps
 from watcher.gaps.rejected import RejectedEvents
 from watcher.sealing.notes import forget_unasked
@@ -49,7 +49,7 @@ def test_whatever_becomes_of_a_gap_is_noted(database: Database[Any]) -> None:
     mine = fence(database)
     gaps = Gaps(database, mine, SCOPE)
     gaps.write(Lost(position(3), "around"), position(9))
-    PlanStore(database, mine).close_gaps(Plan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True))
+    PlanStore(database, mine).close_gaps(BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True))
     late = raw.from_fields([(b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + (7).to_bytes(4, "big") + bytes(12)))])
     gaps.distrust(Recorded([Entry(late, b"")], [], position(7)))
 

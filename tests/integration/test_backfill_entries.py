@@ -15,7 +15,7 @@ from change_history.bson.cluster_time import ClusterTime
 from tests.support import oracle
 from tests.support.backfill import history_database
 from watcher.backfill.entries import Entries
-from watcher.backfill.queue import BASELINE, RECONCILE, Plan
+from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan
 from watcher.events import baseline
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ FOUND = bson.encode({"_id": 1, "n": 2})
 OTHER = bson.encode({"_id": 1, "n": 1})
 
 KINDS = {
-    BASELINE: Plan(BASELINE, AT, ("shop.a",)),
-    RECONCILE: Plan(RECONCILE, AT, ("shop.a",), since=Timestamp(5, 0), closes_gaps=True),
+    BASELINE: BackfillPlan(BASELINE, AT, ("shop.a",)),
+    RECONCILE: BackfillPlan(RECONCILE, AT, ("shop.a",), since=Timestamp(5, 0), closes_gaps=True),
 }
 
 

@@ -27,7 +27,7 @@ from watcher.erasure.matching import ever_matched
 from watcher.erasure.requests import DONE, ENDED, STANDING, WORKING, Erasures
 from watcher.erasure.values import Trail
 from watcher.erasure.work import Work
-from watcher.stream.batch import Entry, Position, Recorded, Rejected
+from watcher.stream.batch import Entry, Position, Recorded, RejectedEvent
 from watcher.stream.large_documents import LargeDocuments
 from watcher.stream.writer import Writer
 
@@ -323,7 +323,7 @@ def test_what_arrives_later_is_erased_too_until_the_end(database: Database[Any],
 
     slow.meanwhile = None
     history[HISTORY].delete_many({})
-    rejected = Rejected(b"", "TooLarge", entry)
+    rejected = RejectedEvent(b"", "TooLarge", entry)
     writer.write(Recorded([Entry(entry, b"event")], [rejected], _NOWHERE))
     assert history[REJECTED].count_documents({}) == 1
     assert holding(history, MARK) == []

@@ -20,7 +20,7 @@ from watcher.erasure.intervals import intervals_of
 from watcher.erasure.matching import ever_matched
 from watcher.erasure.values import Trail
 from watcher.operations.importing import Import, Mapping
-from watcher.stream.batch import Entry, Recorded, Rejected
+from watcher.stream.batch import Entry, Recorded, RejectedEvent
 from watcher.stream.large_documents import LargeDocuments
 from watcher.stream.writer import Writer
 
@@ -138,7 +138,10 @@ def test_what_was_set_aside_while_it_was_erased_keeps_no_value(
     database["users"].insert_one({"_id": 1, "name": MARK})
     (entry,) = recorded_only(recording)
     active, late = erased_meanwhile(history, namespace)
-    rejected = [Rejected(b"", "TooLarge", entry), Rejected(event_of(database, 1, fullDocument={"name": MARK}), "Odd")]
+    rejected = [
+        RejectedEvent(b"", "TooLarge", entry),
+        RejectedEvent(event_of(database, 1, fullDocument={"name": MARK}), "Odd"),
+    ]
     Erasing(history, late, active).write(Recorded([], rejected, NOWHERE))
 
     assert history[REJECTED].count_documents({"erased": True}) == 2
@@ -171,7 +174,9 @@ def test_what_was_set_aside_loses_a_value_in_its_actor_and_tells_of_one_in_its_i
     recording.catch_up()
     who = bson.encode({"id": "eve", "reason": f"for {MARK}"})
     writer = Writer(history, "test")
-    writer.write(Recorded([], [Rejected(event_of(database, 1, fullDocument={"pin": MARK}), "Odd", actor=who)], NOWHERE))
+    writer.write(
+        Recorded([], [RejectedEvent(event_of(database, 1, fullDocument={"pin": MARK}), "Odd", actor=who)], NOWHERE)
+    )
     guessed = next(history[REJECTED].find())["_id"]
 
     assert erase(history, "", values=[MARK]).in_ids == []
@@ -180,7 +185,7 @@ def test_what_was_set_aside_loses_a_value_in_its_actor_and_tells_of_one_in_its_i
     (left,) = history[REJECTED].find()
     assert (left["erased"], left["actor"]["id"]) == (True, "eve")
     assert left["_id"] != guessed
-    writer.write(Recorded([], [Rejected(event_of(database, MARK), "Odd")], NOWHERE))
+    writer.write(Recorded([], [RejectedEvent(event_of(database, MARK), "Odd")], NOWHERE))
     for _ in range(2):
         assert erase(history, "", values=[MARK]).in_ids == [(namespace, to_raw(MARK))]
 
@@ -192,7 +197,7 @@ def test_rejected_events_that_cannot_be_read_are_counted(
     database["users"].insert_one({"_id": 1})
     recording.catch_up()
     damaged = event_of(database, 1, fullDocument={"name": MARK, "more": "x" * 100})[4:-30]
-    Writer(history, "test").write(Recorded([], [Rejected(damaged, "Unreadable")], NOWHERE))
+    Writer(history, "test").write(Recorded([], [RejectedEvent(damaged, "Unreadable")], NOWHERE))
 
     assert erase(history, namespace, [1]).vague == 1
     assert erase(history, namespace, [1], values=[MARK]).vague == 0

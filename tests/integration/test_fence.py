@@ -19,7 +19,7 @@ from change_history.stored.chunks import whole
 from tests.support.daemon import eventually
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
 from watcher.backfill.plan_store import PlanStore
-from watcher.backfill.queue import BASELINE, RECONCILE, Plan
+from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan
 from watcher.embedded.mongod import find_mongod
 from watcher.events import baseline
 from watcher.gaps.gap import Gaps
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 AT = Timestamp(7, 1)
-PLAN = Plan(BASELINE, AT, ("shop.a",))
+PLAN = BackfillPlan(BASELINE, AT, ("shop.a",))
 
 
 def everything(database: Database[Any]) -> dict[str, list[Any]]:
@@ -62,7 +62,7 @@ def late(database: Database[Any]) -> Iterator[Callable[[], object]]:
     yield lambda: plans.save([PLAN])
     yield lambda: plans.save([])
     yield plans.nudge
-    yield lambda: plans.close_gaps(Plan(RECONCILE, AT, (), closes_gaps=True))
+    yield lambda: plans.close_gaps(BackfillPlan(RECONCILE, AT, (), closes_gaps=True))
     yield lambda: first.store([entry(2)])
     yield lambda: first.store([entry(1), entry(3)])
     yield lambda: Gaps(database, old, SCOPE).write(Lost(position(1), "another"), position(9))
@@ -93,7 +93,7 @@ def test_a_leader_writes_under_its_own_term(database: Database[Any]) -> None:
     store.store([entry(2), entry(3)])
     PlanStore(database, mine).save([PLAN])
     Gaps(database, mine, SCOPE).write(Lost(position(1), "cause"), position(2))
-    PlanStore(database, mine).close_gaps(Plan(RECONCILE, AT, (), closes_gaps=True))
+    PlanStore(database, mine).close_gaps(BackfillPlan(RECONCILE, AT, (), closes_gaps=True))
 
     assert database.history.count_documents({"operation": "baseline"}) == 3
     assert database.history.count_documents({"operation": "gap", "description.level": True}) == 1

@@ -11,7 +11,7 @@ from change_history.bson import raw
 from tests.support.daemon import eventually
 from tests.support.several_daemons import SCOPE, entry, fence, position
 from watcher.backfill.plan_store import PlanStore
-from watcher.backfill.queue import RECONCILE, Plan
+from watcher.backfill.queue import RECONCILE, BackfillPlan
 from watcher.gaps.gap import Gaps
 from watcher.health.progress import Progress
 from watcher.leadership.lead import Assured, Leadership, clock
@@ -124,7 +124,7 @@ def test_a_gap_is_not_level_once_events_were_stored_in_it_too_late(database: Dat
     gaps, plans = Gaps(database, new, SCOPE), PlanStore(database, new)
     gaps.write(Lost(position(3), "around"), position(9))
     gaps.write(Lost(position(20), "elsewhere"), position(30))
-    plan = Plan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True)
+    plan = BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True)
     plans.close_gaps(plan)
     document = raw.from_fields([(b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + (7).to_bytes(4, "big") + bytes(12)))])
 

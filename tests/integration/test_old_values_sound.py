@@ -25,7 +25,7 @@ from tests.support.generated.collections import RandomWrites
 from watcher.events import event, record
 from watcher.gaps import gap
 from watcher.retry import Retry
-from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Standing
+from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, SharedProgress
 from watcher.stream.listener import Listener
 from watcher.stream.pre_image_cache import PreImageCache
 from watcher.stream.pre_images_from_history import PreImagesFromHistory
@@ -75,7 +75,7 @@ class Track:
         self._stored = 0
         self._recorder = Recorder(
             PreImageCache(
-                PreImagesFromHistory(self._history, "default", self._scope, self._begun, Standing(), retry, None)
+                PreImagesFromHistory(self._history, "default", self._scope, self._begun, SharedProgress(), retry, None)
             )
         )
 

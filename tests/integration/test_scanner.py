@@ -12,7 +12,7 @@ from bson import MaxKey, Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from tests.support.backfill import history_database
-from watcher.backfill.queue import BASELINE, RECONCILE, Plan
+from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan
 from watcher.backfill.readers import MajorityReader, now
 from watcher.backfill.scanner import Scanner
 from watcher.retry import Retry
@@ -63,7 +63,7 @@ def test_nothing_is_said_of_a_name_that_is_gone_before_the_stream_has_come_there
     def recorded() -> Timestamp | None:
         return answers.pop(0) if answers else now(database.client)
 
-    plan = Plan(BASELINE, now(database.client), (f"{database.name}.a", f"{database.name}.b"))
+    plan = BackfillPlan(BASELINE, now(database.client), (f"{database.name}.a", f"{database.name}.b"))
     scanner = make(recorded)
     assert list(scanner.steps(plan, as_it_is=False)) == []
     assert answers == []
@@ -79,9 +79,9 @@ def test_a_collection_that_goes_while_it_is_compared_is_not_recorded_as_emptied(
     """The server finds nothing under the name, at whatever moment, and every document would be told as deleted."""
     database.a.insert_many([{"_id": number} for number in range(10)])
     before = now(database.client)
-    list(make().steps(Plan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
+    list(make().steps(BackfillPlan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
     database.a.update_one({"_id": 1}, {"$set": {"n": 1}})
-    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, closes_gaps=True)
+    plan = BackfillPlan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, closes_gaps=True)
 
     with pytest.raises(MovedError):
         list(make(after_store=lambda: database.a.rename("b")).steps(plan, as_it_is=False))
@@ -99,10 +99,10 @@ def test_an_id_that_has_only_changed_its_type_is_neither_gone_nor_the_same(
     """3 and 3.0 are one id to the server; recorded as gone, after the new one, the document would be missing."""
     database.a.insert_many([{"_id": 3, "n": 1}, {"_id": 4, "n": 1}])
     before = now(database.client)
-    list(make().steps(Plan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
+    list(make().steps(BackfillPlan(BASELINE, before, (f"{database.name}.a",)), as_it_is=False))
     database.a.delete_one({"_id": 3})
     database.a.insert_one({"_id": 3.0, "n": 1})
-    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, closes_gaps=True)
+    plan = BackfillPlan(RECONCILE, now(database.client), (f"{database.name}.a",), since=before, closes_gaps=True)
 
     list(make().steps(plan, as_it_is=as_it_is))
 
@@ -115,7 +115,9 @@ def test_reading_again_says_nothing_twice(database: Database[Any], history: Data
     """After a kill the last batch is read again; what is known by then has to be left alone."""
     database.create_collection("a", capped=True, size=100_000)
     database.a.insert_many([{"_id": number} for number in range(5)])
-    plan = Plan(RECONCILE, now(database.client), (f"{database.name}.a",), since=Timestamp(1, 1), closes_gaps=True)
+    plan = BackfillPlan(
+        RECONCILE, now(database.client), (f"{database.name}.a",), since=Timestamp(1, 1), closes_gaps=True
+    )
 
     for _ in range(2):
         list(make().steps(plan, as_it_is=False))

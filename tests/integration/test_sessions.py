@@ -15,7 +15,7 @@ from tests.support.servers import PASSWORD, Secured
 from watcher.stream.actors.completion import Completions
 from watcher.stream.actors.sessions import REACHED, Sessions
 from watcher.stream.actors.users import Users, digest_of
-from watcher.stream.batch import Standing
+from watcher.stream.batch import SharedProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ class Told:
         self.daemon = daemon
         self.root = root
         self.name = daemon.watched
-        self.standing = Standing()
+        self.shared = SharedProgress()
         self.sessions = self.anew()
 
     def anew(self) -> Sessions:
@@ -64,7 +64,7 @@ class Told:
             self.daemon.scope,
             Users(self.root, history),
             Completions(history),
-            self.standing,
+            self.shared,
             lambda: False,
             threading.Event(),
         )
@@ -76,7 +76,7 @@ class Told:
         self.root[self.name].end.insert_one({"_id": f"after {mark}"})  # only what lies before the position is looked at
         while self.daemon.step():
             pass
-        self.standing.recorded = self.daemon.safe
+        self.shared.recorded = self.daemon.safe
         while self.sessions.step():
             pass
         return {
@@ -187,12 +187,12 @@ def test_without_the_privileges_what_can_be_told_is_told_and_the_stream_goes_on(
             told.daemon.scope,
             Users(poor, told.daemon.history),
             Completions(told.daemon.history),
-            told.standing,
+            told.shared,
             lambda: False,
             threading.Event(),
         )
         told.daemon.until("a")
-        told.standing.recorded = None
+        told.shared.recorded = None
         assert not told.sessions.step()
         told.sessions._reached = bytes(16)
         found = told.catch_up("all")
@@ -264,7 +264,7 @@ def test_each_partition_tells_the_users_of_its_own_documents(
         counts = []
         for daemon in (one, other):
             told = Told(deployment.root, daemon)
-            told.standing.recorded = daemon.safe
+            told.shared.recorded = daemon.safe
             while told.sessions.step():
                 pass
             counts.append(sum(event.actor is not None for event in daemon.events("docs")))

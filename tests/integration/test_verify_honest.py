@@ -29,7 +29,7 @@ from change_history.stored.reading import RAW
 from tests.support.sealing import SealedRecording, a_sealer
 from tests.support.several_daemons import SCOPE, entry, fence, own, position
 from watcher.backfill.plan_store import PlanStore
-from watcher.backfill.queue import RECONCILE, Plan
+from watcher.backfill.queue import RECONCILE, BackfillPlan
 from watcher.gaps.gap import Gaps
 from watcher.retention.claim import Claim
 from watcher.retention.expiry import Expiry, Pace
@@ -122,7 +122,7 @@ class _Life:
         gaps.write(Lost(position(self.dice.randrange(1, 5)), "a cause"), position(9))
 
     def reconcile(self) -> None:
-        PlanStore(self.history, self.fence).close_gaps(Plan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True))
+        PlanStore(self.history, self.fence).close_gaps(BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True))
 
     def doubt_a_gap(self) -> None:
         """Events of a former leader come too late; nobody delivers them again."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from tests.support.recording import Recording
-    from watcher.erasure.work import Outcome
+    from watcher.erasure.work import ErasureReport
 
 MARK = "m4rk"
 """Stands in what is to be erased, and nowhere else."""
@@ -54,7 +54,7 @@ def asked(
     )
 
 
-def erase(history: Database[Any], namespace: str, documents: Iterable[Any] = (), **more: Any) -> Outcome:
+def erase(history: Database[Any], namespace: str, documents: Iterable[Any] = (), **more: Any) -> ErasureReport:
     """Erase, to the end."""
     erasure = asked(history, namespace, documents, **more)
     erasures = Erasures(history)

@@ -11,7 +11,7 @@ import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from change_history.bson.cluster_time import ClusterTime
-from watcher.stream.batch import Batch, Entry, Position, Recorded, Rejected
+from watcher.stream.batch import Batch, Entry, Position, Recorded, RejectedEvent
 
 if TYPE_CHECKING:
     from watcher.health.http import HealthServer
@@ -32,7 +32,7 @@ def hear(progress: Progress, events: int) -> None:
 def write(progress: Progress, counts: dict[tuple[str, str], int], rejected: int = 0) -> None:
     """Let a batch be listened to, recorded, written, and passed by the checkpoint."""
     entries = [Entry(b"", b"0123456789")] * sum(counts.values())
-    recorded = Recorded(entries, [Rejected(b"0123456789", "")] * rejected, POSITION, counts)
+    recorded = Recorded(entries, [RejectedEvent(b"0123456789", "")] * rejected, POSITION, counts)
     hear(progress, len(recorded))
     progress.turned(recorded)
     progress.written(recorded, rejected)

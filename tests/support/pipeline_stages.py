@@ -13,7 +13,7 @@ from bson import Timestamp
 from change_history.bson.cluster_time import ClusterTime
 from tests.support.daemon import eventually
 from watcher.health.progress import Progress
-from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Renamed, Standing
+from watcher.stream.batch import Batch, Entry, Lost, Position, Recorded, Renamed, SharedProgress
 from watcher.stream.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -214,10 +214,8 @@ class Running:
             stages,
             stages,
             stages,
-            on_new_collection=stages.appeared,
-            on_renamed=stages.renamed,
-            on_lost=stages.lost,
-            standing=Standing(),
+            stages,
+            shared=SharedProgress(),
             recorded_before=100,
             observer=self.progress,
             stop=self.stop,

@@ -8,7 +8,7 @@ from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from change_history.bson import raw
-from watcher.backfill.queue import BASELINE, RECONCILE, Plan, enqueue, finish
+from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan, enqueue, finish
 
 _DONE = RawBSONDocument(raw.from_fields([(b"_id", (raw.INT32, raw.int32(1)))]))
 
@@ -17,11 +17,11 @@ def _at(seconds: int) -> Timestamp:
     return Timestamp(seconds, 0)
 
 
-def _after_gap(since: int, until: int, *namespaces: str) -> Plan:
-    return Plan(RECONCILE, _at(until), namespaces, since=_at(since), closes_gaps=True)
+def _after_gap(since: int, until: int, *namespaces: str) -> BackfillPlan:
+    return BackfillPlan(RECONCILE, _at(until), namespaces, since=_at(since), closes_gaps=True)
 
 
-BEGUN = Plan(BASELINE, _at(1), ("db.b", "db.c"), after=_DONE, documents=7)
+BEGUN = BackfillPlan(BASELINE, _at(1), ("db.b", "db.c"), after=_DONE, documents=7)
 
 
 def test_a_gap_does_not_cost_the_rest_of_the_baseline() -> None:
@@ -45,7 +45,7 @@ def test_a_second_gap_moves_what_the_first_left_over() -> None:
 
 def test_a_plan_made_again_is_the_same_plan() -> None:
     """An event that is read again after a kill, a call that is tried again, a gap that is found again later."""
-    renamed = Plan(BASELINE, _at(3), ("db.n",))
+    renamed = BackfillPlan(BASELINE, _at(3), ("db.n",))
     once = enqueue((BEGUN,), renamed)
     found_again = _after_gap(5, 11, "db.a", "db.new")
 

@@ -270,9 +270,9 @@ def test_no_compiled_part_is_unknown_to_the_doctor() -> None:
     )
 
 
-def standing(last: Sealed | None, age_s: float = 20, notes: int = 0, **said: bool) -> seals.Standing:
+def standing(last: Sealed | None, age_s: float = 20, notes: int = 0, **said: bool) -> seals.SealingState:
     """How sealing stands: by default on, without a key, and with something to seal."""
-    return seals.Standing(
+    return seals.SealingState(
         said.get("sealing", True), said.get("signs", False), last, age_s, said.get("unsealed", True), notes
     )
 
@@ -298,7 +298,9 @@ def a_seal(**said: Any) -> Sealed:
         (standing(a_seal(key="ab"), signs=True), [OK], "signed"),
     ],
 )
-def test_sealing_that_has_stopped_does_not_go_unnoticed(how: seals.Standing, statuses: list[Status], word: str) -> None:
+def test_sealing_that_has_stopped_does_not_go_unnoticed(
+    how: seals.SealingState, statuses: list[Status], word: str
+) -> None:
     """Nobody looks at seals until they are needed."""
     found = list(seals.judge(how))
     assert [each.status for each in found] == statuses

@@ -24,7 +24,7 @@ def test_the_id_of_the_document_is_what_its_key_says(key: dict[str, Any], named:
     fields = {"_id": next(iter(key.values())), **key} if named and key else key
     data = raw.from_fields([(name.encode(), to_raw(value)) for name, value in fields.items()])
     for contents in (data, data[: max(5, len(data) - cut)]):
-        happened = event.Event({b"documentKey": (raw.DOCUMENT, contents)}, b"", b"", BEGINNING_OF_TIME, b"")
+        happened = event.StreamEvent({b"documentKey": (raw.DOCUMENT, contents)}, b"", b"", BEGINNING_OF_TIME, b"")
         try:
             expected = raw.fields(contents).get(b"_id")
         except raw.MalformedBSON:

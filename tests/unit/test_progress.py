@@ -12,7 +12,7 @@ from change_history.bson.cluster_time import ClusterTime
 from watcher.health import progress as module
 from watcher.health.progress import Progress
 from watcher.steps import Deployment, Step
-from watcher.stream.batch import Batch, Entry, Position, Recorded, Rejected
+from watcher.stream.batch import Batch, Entry, Position, Recorded, RejectedEvent
 
 
 class Clock:
@@ -48,7 +48,7 @@ def recorded(events: int, seconds: int, rejected: int = 0) -> Recorded:
     """The history of a batch."""
     counts = {("shop.users", "update"): events - rejected}
     entries = [Entry(b"", b"0123456789")] * (events - rejected)
-    return Recorded(entries, [Rejected(b"0123456789", "")] * rejected, position=at(seconds), counts=counts)
+    return Recorded(entries, [RejectedEvent(b"0123456789", "")] * rejected, position=at(seconds), counts=counts)
 
 
 def well(progress: Progress) -> Progress:

@@ -17,7 +17,7 @@ from tests.support.generated.raw_values import edited, pairs
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path
-    from change_history.revert.merge import Plan
+    from change_history.revert.merge import Merged
     from tests.support.generated.documents import Draw
 
 
@@ -122,7 +122,7 @@ def doc(**fields: Any) -> bytes:
     return to_raw(fields)[1]
 
 
-def shown(found: Plan) -> tuple[Any, list[str]]:
+def shown(found: Merged) -> tuple[Any, list[str]]:
     """The document, and where the conflicts are."""
     document = to_python((raw.DOCUMENT, found.document)) if found.document is not None else None
     return document, [b".".join(c.path).decode() for c in found.conflicts]  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from change_history.partition import Partition
     from change_history.reconstruct.lineage import Incarnation
-    from watcher.backfill.queue import Plan
+    from watcher.backfill.queue import BackfillPlan
     from watcher.events.redaction import Redaction
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -70,7 +70,7 @@ class Entries:
     """
 
     def __init__(
-        self, history: Database[Any], plan: Plan, partition: Partition | None, redaction: Redaction | None
+        self, history: Database[Any], plan: BackfillPlan, partition: Partition | None, redaction: Redaction | None
     ) -> None:
         self._part = partition
         self._database = history

@@ -16,7 +16,7 @@ from change_history.stored.amendments import Kind, note
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
 from watcher.errors import TOO_DEEP, rejection
-from watcher.stream.batch import Position, Recorded, Rejected
+from watcher.stream.batch import Position, Recorded, RejectedEvent
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class EntryStore:
                 self._store([self._large.in_parts(document)])
                 return
             reason = next(iter(refused.values()))
-            self._writer.write(Recorded([], [Rejected(b"", reason, document)], _NO_POSITION))
+            self._writer.write(Recorded([], [RejectedEvent(b"", reason, document)], _NO_POSITION))
 
     def _insert(self, documents: list[bytes], session: ClientSession | None) -> None:
         """Insert what is not there; within a transaction, a duplicate key would be the end of it."""

@@ -1,7 +1,7 @@
 """Where plans of the backfill are kept: in the checkpoint of their stream, so that they outlive the daemon.
 
 Only the leader of the stream keeps any: every write names its term. The names in the database are older than the words
-of the code: the queue is the field `survey`, `Plan.closes_gaps` is `levels`, and a reconciled gap is `level`.
+of the code: the queue is the field `survey`, `BackfillPlan.closes_gaps` is `levels`, and a reconciled gap is `level`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
 from change_history.stored.amendments import Kind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
-from watcher.backfill.queue import BASELINE, RECONCILE, Plan, enqueue
+from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan, enqueue
 from watcher.gaps.gap import NOT_WATCHED
 from watcher.stream.damage import refusal
 
@@ -47,7 +47,7 @@ class PlanStore:
         self._stream = fence.stream
         self._fence = fence
 
-    def save(self, queue: Sequence[Plan]) -> None:
+    def save(self, queue: Sequence[BackfillPlan]) -> None:
         """Keep the plans that remain, instead of those that were kept. Returns once a majority has them.
 
         Raises:
@@ -59,11 +59,11 @@ class PlanStore:
         """Write something that changes nothing. Raises as `save` does."""
         self._update({"$currentDate": {"surveyed_at": True}})
 
-    def add(self, plan: Plan) -> None:
+    def add(self, plan: BackfillPlan) -> None:
         """Put a plan behind those that are kept, while no backfill is at work on them. Raises as `save` does."""
         self.save(enqueue(self.load(), plan))
 
-    def load(self) -> tuple[Plan, ...]:
+    def load(self) -> tuple[BackfillPlan, ...]:
         """The plans that were not carried out when the daemon ended, in their order.
 
         Raises:
@@ -79,7 +79,7 @@ class PlanStore:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise refusal(self._stream, "`survey` cannot be read") from error
 
-    def close_gaps(self, plan: Plan) -> None:
+    def close_gaps(self, plan: BackfillPlan) -> None:
         """Note in the gaps before a reconciliation that they are reconciled. Safe to repeat; raises as `save`.
 
         One that is about some collections only does that for the gap in which these were not watched.
@@ -110,7 +110,7 @@ class PlanStore:
         term.require(self._checkpoints.update_one(term.of(self._stream), update))
 
 
-def document(plan: Plan) -> dict[str, Any]:
+def document(plan: BackfillPlan) -> dict[str, Any]:
     """A plan as it is kept in a checkpoint."""
     return {
         "kind": plan.kind,
@@ -124,7 +124,7 @@ def document(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _sound(plan: Plan) -> Plan:
+def _sound(plan: BackfillPlan) -> BackfillPlan:
     """The plan, if it can be carried out; else TypeError."""
     times = [plan.at, *(each for each in (plan.since, plan.read_at, plan.latest) if each is not None)]
     if plan.kind not in {BASELINE, RECONCILE} or not all(isinstance(each, Timestamp) for each in times):
@@ -134,11 +134,11 @@ def _sound(plan: Plan) -> Plan:
     return plan
 
 
-def _plan(kept: dict[bytes, raw.Value]) -> Plan:
+def _plan(kept: dict[bytes, raw.Value]) -> BackfillPlan:
     known = {key.decode(): value for key, value in kept.items()}
     after = known.pop("after", None)
     values = {name: to_python(value) for name, value in known.items()}
-    return Plan(
+    return BackfillPlan(
         values["kind"],
         values["at"],
         tuple(values["namespaces"]),

@@ -8,7 +8,7 @@ import structlog
 from pymongo.errors import OperationFailure
 
 from change_history.stored.names import HISTORY
-from watcher.backfill.queue import BASELINE, RECONCILE, Plan
+from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan
 from watcher.errors import Verdict, classify, name_of
 from watcher.targets.namespaces import COLLECTION
 
@@ -32,17 +32,19 @@ class Planner:
         self._history = history.get_collection(HISTORY)
         self._scope = scope
 
-    def baseline(self, start: Position) -> Plan:
+    def baseline(self, start: Position) -> BackfillPlan:
         """The plan for a stream that begins: every watched document as it was just before the stream's first event."""
-        return Plan(BASELINE, start.cluster_time.just_before.timestamp, self._live_namespaces())
+        return BackfillPlan(BASELINE, start.cluster_time.just_before.timestamp, self._live_namespaces())
 
-    def reconcile(self, lost: Lost, now: Position) -> Plan:
+    def reconcile(self, lost: Lost, now: Position) -> BackfillPlan:
         """The plan after a gap: also what history knows of and no longer exists."""
         namespaces = tuple(sorted(self._known_namespaces().union(self._live_namespaces())))
         since = lost.position.cluster_time.timestamp
-        return Plan(RECONCILE, now.cluster_time.just_before.timestamp, namespaces, since=since, closes_gaps=True)
+        return BackfillPlan(
+            RECONCILE, now.cluster_time.just_before.timestamp, namespaces, since=since, closes_gaps=True
+        )
 
-    def after_rename(self, renamed: Renamed, waiting: Iterable[Plan]) -> Plan | None:
+    def after_rename(self, renamed: Renamed, waiting: Iterable[BackfillPlan]) -> BackfillPlan | None:
         """The plan for a collection that was given a watched name; None if history knows its documents already.
 
         Args:
@@ -53,12 +55,12 @@ class Planner:
         at = renamed.cluster_time.timestamp
         kinds = {plan.kind for plan in waiting if renamed.source in plan.namespaces}
         if RECONCILE in kinds:
-            return Plan(RECONCILE, at, (renamed.target,), since=at)
+            return BackfillPlan(RECONCILE, at, (renamed.target,), since=at)
         if BASELINE in kinds or not self._covers(renamed.source):
-            return Plan(BASELINE, at, (renamed.target,))
+            return BackfillPlan(BASELINE, at, (renamed.target,))
         return None
 
-    def after_adoption(self, position: Position, former: Scope) -> list[Plan]:
+    def after_adoption(self, position: Position, former: Scope) -> list[BackfillPlan]:
         """The plans for what a stream covers from a position on, and did not before.
 
         Of what history knows from an earlier time, also what is gone since then.
@@ -66,8 +68,8 @@ class Planner:
         at = position.cluster_time.timestamp
         new = {name for name in self._live_namespaces() if not former.covers(*name.split(".", 1))}
         known = {name for name in self._known_namespaces() if not former.covers(*name.split(".", 1))}
-        plans = [Plan(BASELINE, at, tuple(sorted(new - known)))]
-        plans.append(Plan(RECONCILE, at, tuple(sorted(known)), since=at))
+        plans = [BackfillPlan(BASELINE, at, tuple(sorted(new - known)))]
+        plans.append(BackfillPlan(RECONCILE, at, tuple(sorted(known)), since=at))
         return [plan for plan in plans if plan.namespaces]
 
     def _covers(self, namespace: str) -> bool:

@@ -15,7 +15,7 @@ BASELINE, RECONCILE = "baseline", "reconcile"
 
 
 @dataclass(frozen=True)
-class Plan:
+class BackfillPlan:
     """What is to be read, and how far it is.
 
     Attributes:
@@ -54,16 +54,16 @@ class Plan:
         """The cluster time from which on history can be relied upon, once the plan is carried out."""
         return max(self.at, self.latest) if self.latest is not None else self.at
 
-    def from_the_beginning(self) -> Plan:
+    def from_the_beginning(self) -> BackfillPlan:
         """The plan as if nothing of what it has left had been read yet."""
         return replace(self, after=None, read_at=None, documents=0, entries=0)
 
-    def next_namespace(self) -> Plan:
+    def next_namespace(self) -> BackfillPlan:
         """The plan once its first namespace is done."""
         return replace(self, namespaces=self.namespaces[1:], after=None, read_at=None)
 
 
-def enqueue(queue: Sequence[Plan], plan: Plan) -> tuple[Plan, ...]:
+def enqueue(queue: Sequence[BackfillPlan], plan: BackfillPlan) -> tuple[BackfillPlan, ...]:
     """Put a plan behind those that wait. Safe to repeat.
 
     Plans are carried out in their order, so nothing of a baseline is lost to a reconciliation. What an earlier
@@ -86,7 +86,7 @@ def enqueue(queue: Sequence[Plan], plan: Plan) -> tuple[Plan, ...]:
     return (*waiting, plan)
 
 
-def finish(queue: Sequence[Plan], done: Plan) -> tuple[tuple[Plan, ...], Plan | None]:
+def finish(queue: Sequence[BackfillPlan], done: BackfillPlan) -> tuple[tuple[BackfillPlan, ...], BackfillPlan | None]:
     """Take a plan that is carried out from the queue.
 
     Returns:

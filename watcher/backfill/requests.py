@@ -22,7 +22,7 @@ from change_history.bson import raw
 from change_history.bson.values import CODEC
 from change_history.stored.names import BASELINES, CHECKPOINTS
 from change_history.stored.reading import RAW
-from watcher.backfill.queue import RECONCILE, Plan
+from watcher.backfill.queue import RECONCILE, BackfillPlan
 from watcher.backfill.readers import now
 from watcher.errors import name_of
 from watcher.leadership.lease import DeposedError
@@ -154,7 +154,7 @@ class Taking:
         self._scanner = scanner
         self._retry = retry
         self._stop = stop
-        self._assigned: dict[ObjectId, Plan] = {}
+        self._assigned: dict[ObjectId, BackfillPlan] = {}
 
     def run(self) -> None:
         """Take what is asked for, until the daemon stops or is deposed."""
@@ -174,7 +174,7 @@ class Taking:
             if at is None:
                 at = self._retry.call(Step.READ_DOCUMENTS, partial(now, self._client))
                 self._requests.begun(request, self._stream, at)
-            plan = Plan(RECONCILE, at, (request.namespace,), since=at)
+            plan = BackfillPlan(RECONCILE, at, (request.namespace,), since=at)
             if request.document_id is not None:
                 self._scanner().one(plan, request.document_id)
                 self._requests.done(request, self._stream)

@@ -28,7 +28,7 @@ from change_history.partition import read
 from change_history.reconstruct.trust import parts_before
 from watcher.backfill.plan_store import PlanStore
 from watcher.backfill.planner import Planner
-from watcher.backfill.queue import RECONCILE, Plan, enqueue, finish
+from watcher.backfill.queue import RECONCILE, BackfillPlan, enqueue, finish
 from watcher.backfill.readers import SNAPSHOT_GONE
 from watcher.backfill.scanner import Scanner
 from watcher.errors import name_of
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from watcher.events.redaction import Redaction
     from watcher.leadership.fence import Fence
     from watcher.retry import Retry
-    from watcher.stream.batch import Lost, Position, Renamed, Standing
+    from watcher.stream.batch import Lost, Position, Renamed, SharedProgress
     from watcher.targets.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class Backfill:
 
     Args:
         store: stores history documents; returns when a majority has them.
-        standing: says how far everything is recorded, and is told of every plan that is carried out.
+        shared: says how far everything is recorded, and is told of every plan that is carried out.
         baseline: whether the state of documents is recorded that were there before the stream.
         reconcile: whether history is reconciled with the documents after a gap.
     """
@@ -79,7 +79,7 @@ class Backfill:
         retry: Retry,
         stop: threading.Event,
         *,
-        standing: Standing,
+        shared: SharedProgress,
         baseline: bool,
         reconcile: bool,
         redaction: Redaction | None,
@@ -91,7 +91,7 @@ class Backfill:
         self._stop = stop
         self._kept = PlanStore(history, fence)
         self._baseline, self._reconcile = baseline, reconcile
-        self._standing = standing
+        self._shared = shared
         self._scanner = Scanner(
             client,
             history,
@@ -104,8 +104,8 @@ class Backfill:
             scope.partition,
             self._others_past,
         )
-        self._queue: tuple[Plan, ...] = ()
-        self._given_up: tuple[Plan, ...] = ()
+        self._queue: tuple[BackfillPlan, ...] = ()
+        self._given_up: tuple[BackfillPlan, ...] = ()
         self._wake = threading.Condition()
         self._logged_at = 0.0
 
@@ -131,11 +131,11 @@ class Backfill:
         if plan is not None and self._is_wanted(plan):
             self._assign(plan)
 
-    def anew(self, plan: Plan) -> None:
+    def anew(self, plan: BackfillPlan) -> None:
         """Carry out a plan that an operator has asked for, whatever the settings say."""
         self._assign(plan)
 
-    def has(self, plan: Plan) -> bool:
+    def has(self, plan: BackfillPlan) -> bool:
         """Whether a plan waits, is under way, or was given up until the next start."""
         with self._wake:
             return any(other.identity == plan.identity for other in self._queue + self._given_up)
@@ -179,20 +179,20 @@ class Backfill:
                 )
                 self._give_up(plan)
 
-    def _assign(self, plan: Plan) -> None:
+    def _assign(self, plan: BackfillPlan) -> None:
         """Carry out a plan after those that wait. When it returns, a majority has it."""
         with self._wake:
             self._keep(enqueue(self._queue, plan))
             self._wake.notify_all()
 
-    def _is_wanted(self, plan: Plan) -> bool:
+    def _is_wanted(self, plan: BackfillPlan) -> bool:
         if plan.closes_gaps:
             return self._reconcile
         return self._baseline or (plan.kind == RECONCILE and self._reconcile)
 
     def _recorded(self) -> Timestamp | None:
         """The last cluster time of which nothing can follow."""
-        position = self._standing.recorded
+        position = self._shared.recorded
         reached = token_time(position.token) if position is not None else None
         return reached.just_before.timestamp if reached is not None else None
 
@@ -202,7 +202,7 @@ class Backfill:
         behind = (each.checkpoint for each in parts_before(self._history, wanted))
         return not any(name != mine and read(name)[0] == read(mine)[0] for name in behind)
 
-    def _carry_out(self, plan: Plan) -> None:
+    def _carry_out(self, plan: BackfillPlan) -> None:
         if plan.namespaces:
             log.info(
                 "backfill of existing documents", kind=plan.kind, at=str(plan.at), collections=len(plan.namespaces)
@@ -229,7 +229,7 @@ class Backfill:
         log.info("backfill done", kind=plan.kind, documents=plan.documents, entries=plan.entries)
         self._retry.call(Step.FINISH_BACKFILL, partial(self._finish, plan))
 
-    def _collection(self, plan: Plan) -> Plan | None:
+    def _collection(self, plan: BackfillPlan) -> BackfillPlan | None:
         """Read the first collection of a plan; the plan after it, or None if there is no more need.
 
         What fails for passing reasons goes on where it was. A cluster time that can no longer be read gives way to a
@@ -269,11 +269,11 @@ class Backfill:
                     error=name_of(error),
                 )
 
-    def _keep(self, queue: tuple[Plan, ...]) -> None:
+    def _keep(self, queue: tuple[BackfillPlan, ...]) -> None:
         self._kept.save(queue + self._given_up)
         self._queue = queue
 
-    def _note(self, step: Plan, *, next_namespace: bool = False) -> Plan | None:
+    def _note(self, step: BackfillPlan, *, next_namespace: bool = False) -> BackfillPlan | None:
         """Keep how far the first plan is. None: it is not wanted any more as it was begun."""
         with self._wake:
             if not self._queue or self._queue[0].identity != step.identity:
@@ -284,23 +284,23 @@ class Backfill:
             self._keep((noted, *self._queue[1:]))
             return noted
 
-    def _finish(self, plan: Plan) -> None:
+    def _finish(self, plan: BackfillPlan) -> None:
         with self._wake:
             if self._queue[0] != plan:  # more was added meanwhile
                 return
             queue, closing = finish(self._queue, plan)
             if closing is not None:
                 self._kept.close_gaps(closing)
-            self._standing.backfills += 1
+            self._shared.backfills += 1
             self._keep(queue)
 
-    def _give_up(self, plan: Plan) -> None:
+    def _give_up(self, plan: BackfillPlan) -> None:
         """Leave a plan to the next start: it stays in the checkpoint."""
         with self._wake:
             self._given_up += tuple(other for other in self._queue if other.identity == plan.identity)
             self._queue = tuple(other for other in self._queue if other.identity != plan.identity)
 
-    def _log(self, plan: Plan) -> None:
+    def _log(self, plan: BackfillPlan) -> None:
         if time.monotonic() - self._logged_at > _LOG_EVERY_S:
             self._logged_at = time.monotonic()
             log.info(

@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from watcher.backfill.entries import MOST_BYTES, Entries
-from watcher.backfill.queue import RECONCILE, Plan
+from watcher.backfill.queue import RECONCILE, BackfillPlan
 from watcher.backfill.readers import SNAPSHOT_GONE, AbsentReader, MajorityReader, Reading, SnapshotReader, last_id, now
 from watcher.retry import Retry, StoppedError
 from watcher.steps import Step
@@ -64,7 +64,7 @@ class Scanner:
     others: Callable[[Timestamp], bool] = lambda _: True
     _absent: dict[str, tuple[Timestamp, Timestamp]] = field(default_factory=dict)
 
-    def steps(self, plan: Plan, *, as_it_is: bool) -> Iterator[Plan]:
+    def steps(self, plan: BackfillPlan, *, as_it_is: bool) -> Iterator[BackfillPlan]:
         """Read the first collection of a plan.
 
         Args:
@@ -109,7 +109,7 @@ class Scanner:
                 plan = self._record(plan, entries, reader, reading._replace(documents=[]), missing)
                 yield plan
 
-    def one(self, plan: Plan, document_id: raw.Value) -> None:
+    def one(self, plan: BackfillPlan, document_id: raw.Value) -> None:
         """Read a single document of a plan's collection, and record its state if history does not tell it.
 
         Raises:
@@ -163,7 +163,7 @@ class Scanner:
             if self.stop.wait(_LOOK_EVERY_S):
                 raise StoppedError(Step.AWAIT_PARTITIONS)
 
-    def _reader(self, plan: Plan, found: Kind | None, *, as_it_is: bool) -> MajorityReader:
+    def _reader(self, plan: BackfillPlan, found: Kind | None, *, as_it_is: bool) -> MajorityReader:
         namespace = plan.namespaces[0]
         if found is None or found.type != COLLECTION:
             known = namespace in self._absent
@@ -173,7 +173,7 @@ class Scanner:
             return MajorityReader(self.client, namespace, self.partition)
         return SnapshotReader(self.client, namespace, plan.read_at or plan.at, self.partition)
 
-    def _look_for_absent(self, plan: Plan) -> tuple[Timestamp, Timestamp]:
+    def _look_for_absent(self, plan: BackfillPlan) -> tuple[Timestamp, Timestamp]:
         """Between which cluster times the first collection of a plan is not there; others are noted by the way.
 
         After each such look the stream has to come up to it, so there should not be one for every collection.
@@ -195,12 +195,12 @@ class Scanner:
 
     def _record(
         self,
-        plan: Plan,
+        plan: BackfillPlan,
         entries: Entries,
         reader: MajorityReader,
         reading: Reading,
         missing: Iterable[raw.Value] = (),
-    ) -> Plan:
+    ) -> BackfillPlan:
         found = _by_id(reading.documents) | dict.fromkeys(missing)
         for some in _portions(found):
             plan = self._record_some(plan, entries, reader, reading, some)
@@ -208,12 +208,12 @@ class Scanner:
 
     def _record_some(
         self,
-        plan: Plan,
+        plan: BackfillPlan,
         entries: Entries,
         reader: MajorityReader,
         reading: Reading,
         found: dict[raw.Value, bytes | None],
-    ) -> Plan:
+    ) -> BackfillPlan:
         for _ in range(ATTEMPTS):
             if reading.until > plan.at and plan.read_at != reading.until:
                 self.recorded_up_to(reading.until)

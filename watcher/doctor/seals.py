@@ -33,7 +33,7 @@ _ON = "Set WATCHER_SEAL=on for every daemon that records into this history."
 _LOG = "See in the daemon's log what keeps it from sealing; `watcher seal` makes a seal now."
 
 
-class Standing(NamedTuple):
+class SealingState(NamedTuple):
     """How sealing stands.
 
     Attributes:
@@ -73,7 +73,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     # The daemon forgets notes of more than a day where nothing was ever sealed.
     since = {"at": {"$lt": dt.datetime.now(dt.UTC) - _FORGOTTEN_AFTER}} if last is None and not sealing else {}
     notes = subject.history[AMENDMENTS].count_documents(since, limit=_MOST_NOTES)
-    yield from judge(Standing(sealing, file is not None, last, age_s, _unsealed(subject, store, last), notes))
+    yield from judge(SealingState(sealing, file is not None, last, age_s, _unsealed(subject, store, last), notes))
 
 
 def _unsealed(subject: Subject, store: Store, last: Sealed | None) -> bool:
@@ -100,7 +100,7 @@ def judge_key(file: Path) -> Finding | None:
     )
 
 
-def judge(standing: Standing) -> Iterator[Finding]:
+def judge(standing: SealingState) -> Iterator[Finding]:
     """Judge how sealing stands; nothing, where it never was on and nothing comes of that."""
     last, facts = standing.last, {"notes": standing.notes}
     if last is not None:

@@ -30,7 +30,7 @@ from watcher.erasure.remains import kept_whole, stub, update_of, without_event
 from watcher.erasure.requests import Erasures, digest
 from watcher.erasure.values import Fields, Trail
 from watcher.errors import NOT_ALLOWED
-from watcher.stream.batch import Entry, Rejected
+from watcher.stream.batch import Entry, RejectedEvent
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from watcher.erasure.requests import Standing
+    from watcher.erasure.requests import ErasureInForce
     from watcher.stream.batch import Recorded
     from watcher.stream.pipeline import Writes
 
@@ -62,7 +62,7 @@ class Active:
         self._clock = clock
         self._loaded_at: float | None = None
         self._key = b""
-        self._found: dict[tuple[bytes, bytes], list[Standing]] = {}
+        self._found: dict[tuple[bytes, bytes], list[ErasureInForce]] = {}
         self._renames: set[tuple[str, str, int]] = set()
 
     @property
@@ -92,7 +92,7 @@ class Active:
             document = left
         return left
 
-    def rejected(self, item: Rejected) -> Rejected | None:
+    def rejected(self, item: RejectedEvent) -> RejectedEvent | None:
         """What is set aside, without what is erased of it; None: nothing is to be kept."""
         told = told_by_entry(item.entry) if item.entry else told_by_event(item.event)
         if told.namespace is None or told.document_id is None:
@@ -105,9 +105,9 @@ class Active:
             return item._replace(entry=document) if document is not None else None
         if any(standing.trail is Trail.NOTHING for standing in found):
             return None
-        return Rejected(stub(item.event), item.error)
+        return RejectedEvent(stub(item.event), item.error)
 
-    def of_entry(self, entry: bytes) -> Sequence[Standing]:
+    def of_entry(self, entry: bytes) -> Sequence[ErasureInForce]:
         """The erasures that stand of the document that an entry is about. A rename is taken note of."""
         about = _about(entry)
         if about is None:
@@ -138,11 +138,11 @@ class Active:
         """Whether an erasure stands of any document of a namespace: `$out` renames other collections all the time."""
         return any(name == namespace for name, _ in self._found)
 
-    def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[Standing]:
+    def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[ErasureInForce]:
         return self._found.get((namespace, digest(self._key, document_id)), ())
 
     def _load(self) -> None:
-        found: dict[tuple[bytes, bytes], list[Standing]] = {}
+        found: dict[tuple[bytes, bytes], list[ErasureInForce]] = {}
         for standing in self._erasures.standing():
             for namespace, documents in standing.documents.items():
                 for name in self._later_names(namespace, standing.asked_at.timestamp()):

@@ -126,11 +126,11 @@ class Erasures:
         found = self._kept.find({"_id": {"$ne": _KEY}, **(query or {})}, sort=[("_id", 1)])
         return [_read(bytes(each.raw)) for each in found]
 
-    def standing(self) -> list[Standing]:
+    def standing(self) -> list[ErasureInForce]:
         """Those that later events of their documents are erased by, oldest first."""
         found = self._plain.find({"state": {"$in": list(ACTIVE)}, "targets": {"$ne": []}}, sort=[("_id", 1)])
         return [
-            Standing(
+            ErasureInForce(
                 each["_id"],
                 each["asked_at"],
                 {one["namespace"]: set(map(bytes, one["documents"])) for one in each.get("targets", ())},
@@ -163,7 +163,7 @@ class Erasures:
         return len(found)
 
 
-class Standing(NamedTuple):
+class ErasureInForce(NamedTuple):
     """What is erased of documents for as long as an erasure stands.
 
     Attributes:

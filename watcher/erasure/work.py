@@ -65,7 +65,7 @@ _BINARY_HEAD = 5
 
 
 @dataclass
-class Outcome:
+class ErasureReport:
     """What an erasure has removed, or would.
 
     Attributes:
@@ -116,9 +116,9 @@ class Work:
         self._large = LargeDocuments(database)
         self._dry_run = dry_run
         self._advance = advance
-        self.outcome = Outcome()
+        self.outcome = ErasureReport()
 
-    def run(self) -> Outcome:
+    def run(self) -> ErasureReport:
         """Go through everything once.
 
         Raises:

@@ -70,7 +70,7 @@ _fields = Fields(NULL, 0, 0, 0)
 
 
 cdef class Usual:
-    """An event of a document, read. Of `watcher.events.event.Event` it has what the recording stage asks for.
+    """An event of a document, read. Of `watcher.events.event.StreamEvent` it has what the recording stage asks for.
 
     Attributes:
         data: the event as the server sent it, BSON.

@@ -58,7 +58,7 @@ class Key(NamedTuple):
     document: Hashable
 
 
-class Event(NamedTuple):
+class StreamEvent(NamedTuple):
     """One change event.
 
     Attributes:
@@ -135,7 +135,7 @@ class Event(NamedTuple):
         return found
 
 
-def parse(data: bytes) -> Event:
+def parse(data: bytes) -> StreamEvent:
     """Take a change event apart.
 
     Raises:
@@ -154,7 +154,7 @@ def parse(data: bytes) -> Event:
     names = found.get(b"ns")
     namespace = namespace_of(names[1]) if names is not None else b""
     without_values = found.pop(_WITHOUT_VALUES, None) is not None
-    return Event(found, operation, namespace, cluster_time, token, without_values)
+    return StreamEvent(found, operation, namespace, cluster_time, token, without_values)
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ from change_history.bson import raw, redacted
 from change_history.redaction_rules import ANY_DEPTH, is_glob
 from watcher.events import record
 from watcher.events._sources import digest
-from watcher.events.event import Event, parse
+from watcher.events.event import StreamEvent, parse
 from watcher.events.redaction import Redaction, Redactor
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if _compiled is not None and (sources := digest(Path(__file__).parent)) and sour
 COMPILED = _compiled is not None
 
 
-def read(data: bytes) -> Event | Usual:
+def read(data: bytes) -> StreamEvent | Usual:
     """Read an event.
 
     Args:
@@ -119,16 +119,16 @@ def record_some(
     return found
 
 
-def history(happened: Event | Usual, known: bytes | None = None) -> bytes:
+def history(happened: StreamEvent | Usual, known: bytes | None = None) -> bytes:
     """The history document of an event; `watcher.events.record.document` says what it is, and what is raised."""
-    if isinstance(happened, Event):
+    if isinstance(happened, StreamEvent):
         return record.document(happened, known)
     return happened.history(known) or record.document(parse(happened.data), known)
 
 
-def followed(happened: Event | Usual, known: bytes | None) -> tuple[bytes, bytes | None]:
+def followed(happened: StreamEvent | Usual, known: bytes | None) -> tuple[bytes, bytes | None]:
     """The history document of an event, and the document after it: `watcher.events.record.followed`."""
-    if isinstance(happened, Event):
+    if isinstance(happened, StreamEvent):
         return record.followed(happened, known)
     return happened.followed(known) or record.followed(parse(happened.data), known)
 

@@ -19,7 +19,7 @@ from watcher.events.ambiguous import resolve
 
 if TYPE_CHECKING:
     from change_history.bson.cluster_time import ClusterTime
-    from watcher.events.event import Event
+    from watcher.events.event import StreamEvent
 
 _ID = b"\x05_id\x00" + raw.int32(16) + b"\x00"
 _MILLISECONDS = 1000
@@ -44,7 +44,7 @@ def record(data: bytes, known: bytes | None = None) -> bytes:
     return document(event.parse(data), known)
 
 
-def document(happened: Event, known: bytes | None = None) -> bytes:
+def document(happened: StreamEvent, known: bytes | None = None) -> bytes:
     """Turn one parsed change event into its history document. Arguments and errors are those of `record`."""
     fields, operation, namespace, cluster_time, token, _ = happened
     parts = [_ID, happened.id]
@@ -77,7 +77,7 @@ def document(happened: Event, known: bytes | None = None) -> bytes:
     return raw.document(parts)
 
 
-def followed(happened: Event, known: bytes | None = None) -> tuple[bytes, bytes | None]:
+def followed(happened: StreamEvent, known: bytes | None = None) -> tuple[bytes, bytes | None]:
     """The history of an event, and the document after it; None: unknown, or there is none.
 
     An event that cannot have happened to the document that history tells shows a gap that nobody knew of. Then the old
@@ -103,21 +103,21 @@ def _date_of(cluster_time: ClusterTime) -> bytes:
     return (cluster_time.seconds * _MILLISECONDS).to_bytes(8, "little")
 
 
-def _insert(happened: Event, _known: bytes | None) -> tuple[list[Change], None]:
+def _insert(happened: StreamEvent, _known: bytes | None) -> tuple[list[Change], None]:
     inserted = happened.document(b"fullDocument")
     if inserted is None:
         raise event.UnreadableEventError("an insert without its document")
     return [Change((key,), None, (kind, payload)) for key, kind, payload in raw.elements(_as_stored(inserted))], None
 
 
-def _delete(happened: Event, known: bytes | None) -> tuple[list[Change], None]:
+def _delete(happened: StreamEvent, known: bytes | None) -> tuple[list[Change], None]:
     before, old_from = _before(happened, known)
     if before is None:
         return [Change((), None, None, changes.UNKNOWN)], None
     return [Change((key,), (kind, payload), None, old_from) for key, kind, payload in raw.elements(before)], None
 
 
-def _replace(happened: Event, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
+def _replace(happened: StreamEvent, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
     before, old_from = _before(happened, known)
     after = happened.document(b"fullDocument")
     if after is None:
@@ -129,7 +129,7 @@ def _replace(happened: Event, known: bytes | None) -> tuple[list[Change], list[b
     return [change._replace(old_from=old_from) for change in found] if old_from else found, key_order
 
 
-def _update(happened: Event, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
+def _update(happened: StreamEvent, known: bytes | None) -> tuple[list[Change], list[bytes] | None]:
     image, old_from = _before(happened, known)
     before = Image(image) if image is not None else None
     delta = happened.document(b"rawUpdateDescription")
@@ -166,7 +166,7 @@ def each_key_once(document: bytes) -> bytes:
     return raw.from_fields(contents.items())
 
 
-def _before(happened: Event, known: bytes | None) -> tuple[bytes | None, bytes | None]:
+def _before(happened: StreamEvent, known: bytes | None) -> tuple[bytes | None, bytes | None]:
     """The document before the event, and where it is from if not the server's pre-image."""
     image = happened.document(b"fullDocumentBeforeChange")
     return (image, None) if image is not None else (known, changes.HISTORY if known is not None else None)

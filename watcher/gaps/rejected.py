@@ -17,7 +17,7 @@ from change_history.stored.names import PARTS, REJECTED
 from change_history.stored.order import identity
 from change_history.stored.rejected import chunks_of, is_entry, kept
 from watcher.events import record
-from watcher.stream.batch import Entry, Position, Recorded, Rejected
+from watcher.stream.batch import Entry, Position, Recorded, RejectedEvent
 from watcher.stream.writer import Writer
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _NOTHING_KEPT = (
 _NO_POSITION = Position(b"", BEGINNING_OF_TIME)
 
 
-class Outcome(NamedTuple):
+class RetryOutcome(NamedTuple):
     """What became of one rejected event.
 
     Attributes:
@@ -75,7 +75,7 @@ class RejectedEvents:
         """All rejected events, oldest first."""
         return [item["_id"] for item in self._rejected.find({}, {"_id": 1}, sort=[("_id", 1)])]
 
-    def retry(self, ids: Sequence[bytes]) -> Iterator[Outcome]:
+    def retry(self, ids: Sequence[bytes]) -> Iterator[RetryOutcome]:
         """Try events again, one after the other. Those that are no longer there are passed over.
 
         Raises:
@@ -86,7 +86,7 @@ class RejectedEvents:
             if item is not None:
                 yield self._retry(item)
 
-    def _retry(self, item: dict[str, Any]) -> Outcome:
+    def _retry(self, item: dict[str, Any]) -> RetryOutcome:
         error = self._try(item)
         if error is None:
             self._rejected.delete_one({"_id": item["_id"]})
@@ -94,7 +94,7 @@ class RejectedEvents:
                 self._parts.delete_many({"_id": {"$in": parts}})
         elif error != item.get("error"):
             self._rejected.update_one({"_id": item["_id"]}, {"$set": {"error": error}})
-        return Outcome(bytes(item["_id"]), error)
+        return RetryOutcome(bytes(item["_id"]), error)
 
     def _try(self, item: dict[str, Any]) -> str | None:
         """Why the event still cannot be stored, or None once a majority has its history."""
@@ -133,5 +133,5 @@ class _Judge(Writer):
         self.write(Recorded([entry], [], _NO_POSITION))
         return self._verdict
 
-    def _set_aside(self, item: Rejected) -> None:
+    def _set_aside(self, item: RejectedEvent) -> None:
         self._verdict = item.error

@@ -101,7 +101,7 @@ class HealthServer:
         self.close()
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An answer, ready to be sent."""
 
     status: HTTPStatus
@@ -123,7 +123,7 @@ class Answers:
         self._metrics = Metrics(progress, stream)
         self._paths = {"/live": self._live, "/ready": self._ready, "/metrics": self._exposition}
 
-    def to(self, target: str, accept: str) -> Answer:
+    def to(self, target: str, accept: str) -> Response:
         """Answer a request.
 
         Args:
@@ -136,11 +136,11 @@ class Answers:
         found = self._paths.get(urlsplit(target).path)
         return found(accept) if found else _json(HTTPStatus.NOT_FOUND, error="not found", paths=list(self._paths))
 
-    def _live(self, _accept: str) -> Answer:
+    def _live(self, _accept: str) -> Response:
         live, reasons = self._progress.judgement()
         return _json(_status(fine=live), live=live, **({} if live else {"reasons": reasons}))
 
-    def _ready(self, _accept: str) -> Answer:
+    def _ready(self, _accept: str) -> Response:
         progress = self._progress
         judgement = progress.judgement()
         return _json(
@@ -156,9 +156,9 @@ class Answers:
             checkpoint_age_seconds=progress.checkpoint_age_s,
         )
 
-    def _exposition(self, accept: str) -> Answer:
+    def _exposition(self, accept: str) -> Response:
         body, content_type = self._metrics.exposition(accept)
-        return Answer(HTTPStatus.OK, content_type, body)
+        return Response(HTTPStatus.OK, content_type, body)
 
 
 class Server(ThreadingHTTPServer):
@@ -224,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
         self._send(_json(status, error=status.phrase.lower()))
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Response) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -243,8 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a line for every probe would bury the log."""
 
 
-def _json(status: HTTPStatus, **facts: Any) -> Answer:
-    return Answer(status, "application/json", json.dumps(facts).encode() + b"\n")
+def _json(status: HTTPStatus, **facts: Any) -> Response:
+    return Response(status, "application/json", json.dumps(facts).encode() + b"\n")
 
 
 def _status(*, fine: bool) -> HTTPStatus:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bson import ObjectId
 
     from change_history.bson.cluster_time import ClusterTime
-    from watcher.erasure.requests import Standing
+    from watcher.erasure.requests import ErasureInForce
     from watcher.lake.feed import News
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class Progress:
     changed: int = 0
 
 
-class Follower:
+class LakeFollower:
     """Appends a history to a table, each entry once.
 
     It holds nothing that is not in the table: after whatever fails, it reads the table's position and goes on there.
@@ -233,7 +233,7 @@ class Follower:
         self._on_progress(self.progress)
         return position
 
-    def _notice(self, applied: Sequence[str] = ()) -> list[Standing]:
+    def _notice(self, applied: Sequence[str] = ()) -> list[ErasureInForce]:
         """The erasures that the table does not know yet; from when on they have been known here is kept."""
         found = [each for each in self._feed.erasures.standing() if str(each.id) not in applied]
         for each in found:
@@ -253,7 +253,7 @@ class Follower:
                 log.info("erased", erasure=str(standing.id), entries=count)
         return position
 
-    def _erased(self, standing: Standing) -> Iterator[erasing.Changes]:
+    def _erased(self, standing: ErasureInForce) -> Iterator[erasing.Changes]:
         key = self._feed.erasures.key()
         for namespace, digests in standing.documents.items():
             wanted = partial(_is_among, digests, key)

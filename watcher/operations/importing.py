@@ -106,7 +106,7 @@ def read_mapping(path: Path) -> Mapping:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ImportReport:
     """What became of the items.
 
     Attributes:
@@ -169,13 +169,13 @@ class Import:
         self._redactor = redaction.of(namespace.encode("utf-8", "surrogateescape")) if redaction is not None else None
         self._taken: set[bytes] = set()
 
-    def run(self, *, rehearsal: bool = False) -> Outcome:
+    def run(self, *, rehearsal: bool = False) -> ImportReport:
         """Bring it in.
 
         Args:
             rehearsal: only find out what fits.
         """
-        outcome = Outcome()
+        outcome = ImportReport()
         entries = self._entries(outcome)
         if not rehearsal:
             self._history[IMPORTED].create_index(DOCUMENT_TIMELINE, name="document")
@@ -252,7 +252,7 @@ class Import:
     @cached_property
     def _ids(self) -> frozenset[bytes]:
         """Of all items, as entries: what is stored under one of them is that item, and no other."""
-        return frozenset(identity(raw.fields(entry)) for entry in self._entries(Outcome()))
+        return frozenset(identity(raw.fields(entry)) for entry in self._entries(ImportReport()))
 
     def _is_same(self, known: Fields, found: Fields) -> bool:
         """Whether an entry that is there says what another says, as the present rules would keep it."""
@@ -268,7 +268,7 @@ class Import:
             before = self._redactor.changes(before)
         return _are_same(before, list(map(_recorded, to_python(found[b"changes"]))))
 
-    def _entries(self, outcome: Outcome) -> Iterator[bytes]:
+    def _entries(self, outcome: ImportReport) -> Iterator[bytes]:
         found = self._of_documents(outcome) if self._path is not None else self._of_differences(outcome)
         ranks: Counter[tuple[bytes, datetime]] = Counter()
         document: bytes | None = None
@@ -281,7 +281,7 @@ class Import:
             outcome.items += 1
             yield _entry(self._namespace, item, ranks[key, item.when] - 1)
 
-    def _of_documents(self, outcome: Outcome) -> Iterator[_Item]:
+    def _of_documents(self, outcome: ImportReport) -> Iterator[_Item]:
         path = self._path or ""
         source = f"{self._namespace}:{path}"
         for stored in self._read(self._namespace, {path: {"$exists": True}}, {path: 1}):
@@ -299,7 +299,7 @@ class Import:
                 except MisfitError as error:
                     outcome.leave_out(f"{where}, {path}.{number}", str(error))
 
-    def _of_differences(self, outcome: Outcome) -> Iterator[_Item]:
+    def _of_differences(self, outcome: ImportReport) -> Iterator[_Item]:
         source = self._mapping.source or ""
         seen: set[bytes] = set()
         for stored in self._read(source, {}, None):
@@ -474,7 +474,7 @@ def _entry(namespace: str, item: _Item, rank: int) -> bytes:
     return to_raw({"_id": Binary(position + digest), **told})[1]
 
 
-def told_of(outcome: Outcome) -> Iterable[tuple[str, int]]:
+def told_of(outcome: ImportReport) -> Iterable[tuple[str, int]]:
     """The numbers of an outcome, for people and programs."""
     return (
         ("documents", outcome.documents),

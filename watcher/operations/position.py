@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bson import Timestamp
     from pymongo import MongoClient
 
-    from watcher.backfill.queue import Plan
+    from watcher.backfill.queue import BackfillPlan
     from watcher.leadership.fence import Fence
     from watcher.leadership.lease import Holder
     from watcher.operations.context import StreamContext
@@ -288,7 +288,7 @@ class Relocation:
                 plans.add(plan)
         checkpointer.save(move.target, move.stored.events)
 
-    def _note_unwatched(self, adopted: Sequence[Plan], target: Position, fence: Fence) -> None:
+    def _note_unwatched(self, adopted: Sequence[BackfillPlan], target: Position, fence: Fence) -> None:
         """Record since when what is watched again has not been watched: what history says of that time may be wrong."""
         left: dict[ClusterTime, list[str]] = {}
         for namespace in (name for plan in adopted if plan.kind == RECONCILE for name in plan.namespaces):

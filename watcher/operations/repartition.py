@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.bson.cluster_time import ClusterTime
-    from change_history.reconstruct.trust import Gap
-    from watcher.backfill.queue import Plan
+    from change_history.reconstruct.trust import GapBounds
+    from watcher.backfill.queue import BackfillPlan
     from watcher.leadership.fence import Fence
     from watcher.leadership.lease import Holder
     from watcher.operations.context import StreamContext
@@ -61,7 +61,7 @@ class Division(NamedTuple):
     """
 
     positions: dict[str, StoredPosition | None]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[GapBounds, ...]
 
     @property
     def begun(self) -> dict[str, StoredPosition]:
@@ -238,7 +238,7 @@ class Repartition:
             fence = mine.fences[self._stream]
             fence.hold()
             now = self._probe(None).now()
-            queue: tuple[Plan, ...] = ()
+            queue: tuple[BackfillPlan, ...] = ()
             if self._context.baseline:
                 queue = (Planner(self._context.watched, self._history, self._context.scope_of(None)).baseline(now),)
             self._write(self._checkpoints_at(now, now.cluster_time, queue, partitions), mine.fences)
@@ -302,7 +302,7 @@ class Repartition:
                 return
 
     def _checkpoints_at(
-        self, target: Position, begun: ClusterTime, queue: tuple[Plan, ...], partitions: int
+        self, target: Position, begun: ClusterTime, queue: tuple[BackfillPlan, ...], partitions: int
     ) -> list[dict[str, Any]]:
         backfill = {"survey": [plan_store.document(plan) for plan in queue]} if queue else {}
         checkpoints = []
@@ -320,9 +320,9 @@ class Repartition:
         once = [each for number, each in enumerate(found) if each not in found[:number]]
         return {"formerly": once} if once else {}
 
-    def _waiting(self, target: Position, fences: Iterable[Fence]) -> tuple[Plan, ...]:
+    def _waiting(self, target: Position, fences: Iterable[Fence]) -> tuple[BackfillPlan, ...]:
         """The baseline that is not done yet: begun again by each new partition, whose documents are others."""
-        queue: tuple[Plan, ...] = ()
+        queue: tuple[BackfillPlan, ...] = ()
         for fence in fences:
             for plan in plan_store.PlanStore(self._history, fence).load():
                 if plan.kind != BASELINE or plan.at > target.cluster_time.timestamp:

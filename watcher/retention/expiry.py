@@ -42,7 +42,7 @@ from change_history.stored.names import (
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW, documents_in
 from change_history.stored.rejected import FIELDS, concern
-from watcher.retention.following import AT_ONCE, Document, Expired, Horizon, quickly
+from watcher.retention.following import AT_ONCE, Expired, ExpiringDocument, Horizon, quickly
 from watcher.retention.stretches import STAYS, stretches
 from watcher.stream.large_documents import LargeDocuments
 
@@ -241,7 +241,7 @@ class Expiry:
         if len(lineage) == 1:
             odd: list[raw.Value] = []
             yield from quickly(self._database, lineage[0], ids, horizon, odd)
-            documents: dict[Hashable, Document] = {}
+            documents: dict[Hashable, ExpiringDocument] = {}
             for key, document in self._followed(lineage[0], odd, horizon, documents) if odd else ():
                 yield document.expired(horizon, key)
                 documents.clear()
@@ -259,11 +259,11 @@ class Expiry:
         incarnation: Incarnation,
         ids: Sequence[raw.Value],
         horizon: Horizon,
-        documents: dict[Hashable, Document],
-    ) -> Iterator[tuple[Hashable, Document]]:
+        documents: dict[Hashable, ExpiringDocument],
+    ) -> Iterator[tuple[Hashable, ExpiringDocument]]:
         for document_id, entries in timelines(self._database, incarnation, ids):
             key = key_of(document_id)
-            document = documents.setdefault(key, Document(document_id))
+            document = documents.setdefault(key, ExpiringDocument(document_id))
             for fields in entries:
                 document.add(fields, horizon.at, mine=incarnation.namespace == self._namespace)
             yield key, document

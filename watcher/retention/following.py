@@ -55,7 +55,7 @@ class Horizon(NamedTuple):
 
     namespace: bytes
     at: ClusterTime
-    rejected: trust.Rejected
+    rejected: trust.RejectedConcerns
 
     def expired(
         self, document_id: raw.Value, key: Hashable, reconstructed: Reconstructed, wall: int, gone: list[bytes]
@@ -75,7 +75,7 @@ class Horizon(NamedTuple):
         return Expired(base, gone)
 
 
-class Document:
+class ExpiringDocument:
     """A document that is followed up to the horizon, entry by entry, whatever they are."""
 
     def __init__(self, document_id: raw.Value) -> None:
@@ -119,7 +119,7 @@ def quickly(
 
     Args:
         incarnation: where all their entries lie.
-        odd: is given the `_id`s of the others, to be followed by `Document`.
+        odd: is given the `_id`s of the others, to be followed by `ExpiringDocument`.
     """
     if folding.COMPILED is None or incarnation.until.cluster_time < horizon.at:
         odd.extend(ids)

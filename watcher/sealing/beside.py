@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from watcher.leadership.fence import Fence
     from watcher.retry import Retry
-    from watcher.stream.batch import Standing
+    from watcher.stream.batch import SharedProgress
     from watcher.stream.writer import Stored
 
 log = structlog.get_logger(__name__)
@@ -74,12 +74,18 @@ class Seals:
     """The sealer of a stream, or nothing."""
 
     def __init__(
-        self, settings: Settings, history: Database[Any], fence: Fence, standing: Standing, retry: Retry, stop: Event
+        self,
+        settings: Settings,
+        history: Database[Any],
+        fence: Fence,
+        shared: SharedProgress,
+        retry: Retry,
+        stop: Event,
     ) -> None:
         self._sealer: Sealer | None = None
         self._retry, self._history, self._stop = retry, history, stop
         if settings.seal is Seal.ON:
-            self._sealer = Sealer(history, fence.stream, terms_of(settings), standing.recorded_until, fence.run, stop)
+            self._sealer = Sealer(history, fence.stream, terms_of(settings), shared.recorded_until, fence.run, stop)
 
     @property
     def stored(self) -> Stored | None:

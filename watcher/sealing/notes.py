@@ -13,7 +13,7 @@ from bson import Binary
 from pymongo import ReadPreference, WriteConcern
 from pymongo.read_concern import ReadConcern
 
-from change_history.seals.amended import Outcome, judged, rights
+from change_history.seals.amended import NoteOutcome, judged, rights
 from change_history.seals.records import ERASED, EXPIRED, ID
 from change_history.stored.amendments import Kind, notes_of, read_note
 from change_history.stored.names import HISTORY, SEAL_LEAVES, SEALS
@@ -144,9 +144,9 @@ class Notes:
                 continue
             records = sealed.get(entry_id, [])
             outcome = judged(note, entry_id, entries.get(entry_id), [record for _, record in records], allowed)
-            if outcome is Outcome.WAIT:
+            if outcome is NoteOutcome.WAIT:
                 remaining.append(entry_id)
-            elif outcome is Outcome.REFUSED:
+            elif outcome is NoteOutcome.REFUSED:
                 log.error("an entry of history is not what was sealed, nor what a note says", id=entry_id.hex())
             elif isinstance(outcome, bytes):
                 if entry_id in entries and records and records[-1][1].is_of(entries[entry_id]):

@@ -61,7 +61,7 @@ class Batch:
     lost: Lost | None = None
 
 
-class Standing:
+class SharedProgress:
     """What the stream and the backfill beside it tell each other; each attribute is written by one thread.
 
     Attributes:
@@ -78,7 +78,7 @@ class Standing:
         return self.recorded.cluster_time if self.recorded is not None else None
 
 
-class Rejected(NamedTuple):
+class RejectedEvent(NamedTuple):
     """An event that cannot be turned into history, and why; or, of what no event has made, a history document.
 
     `actor`: who it was, as far as that is known, BSON.
@@ -133,7 +133,7 @@ class Recorded:
     """
 
     entries: list[Entry]
-    rejected: list[Rejected]
+    rejected: list[RejectedEvent]
     position: Position
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     """Number of events by namespace and operation."""

@@ -16,7 +16,7 @@ from change_history.stored.names import PARTS
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from watcher.stream.batch import Rejected
+    from watcher.stream.batch import RejectedEvent
 
 MAJORITY = WriteConcern("majority")
 _BINARY_HEADER = 5
@@ -45,7 +45,7 @@ class LargeDocuments:
         head = chunks.head(document, pieces)
         return head if who is None else actor.added(head, who)
 
-    def kept(self, identity: bytes, item: Rejected) -> dict[str, Any]:
+    def kept(self, identity: bytes, item: RejectedEvent) -> dict[str, Any]:
         """What is rejected as a field of its document: the event as `event`, or `parts`: chunks, once they are stored.
 
         A history document that no event has made is kept as `entry`, or `entry_parts`.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from contextlib import AbstractContextManager
 
-    from watcher.stream.batch import Batch, Lost, Position, Recorded, Renamed, Standing
+    from watcher.stream.batch import Batch, Lost, Position, Recorded, Renamed, SharedProgress
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -71,6 +71,19 @@ class Checkpoints(Protocol):
     def save(self, position: Position, events: int) -> None: ...  # noqa: D102
 
 
+class Reacts(Protocol):
+    """Does what must be done at an event before the stream goes past it; may be asked again."""
+
+    def appeared(self, namespace: str) -> None:
+        """There is a new collection, `db.coll`."""
+
+    def renamed(self, renamed: Renamed) -> None:
+        """A collection has another name: its history is written, and the checkpoint not yet past it."""
+
+    def lost(self, lost: Lost, now: Position) -> None:
+        """Events were lost; the stream goes on at `now`, and nothing that follows is written yet."""
+
+
 class Observes(Protocol):
     """Is told what happens, from any thread, for the log, `/ready` and metrics."""
 
@@ -89,11 +102,8 @@ class Pipeline:
 
     Args:
         listener, recorder, writer, checkpointer: the stages.
-        on_new_collection: called with the namespace of a collection that has appeared.
-        on_renamed: called with a collection that was given another name, after that is written and before the
-            checkpoint moves past it.
-        on_lost: called with what was lost and the position where the stream goes on, before what follows is written.
-        standing: is told how far everything is recorded.
+        reactions: what is done at events that concern a whole collection, or the stream.
+        shared: is told how far everything is recorded.
         recorded_before: number of events that the stream had recorded when the daemon started.
         stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
         batch_size: at most so many events in one write.
@@ -106,11 +116,9 @@ class Pipeline:
         recorder: Records,
         writer: Writes,
         checkpointer: Checkpoints,
+        reactions: Reacts,
         *,
-        on_new_collection: Callable[[str], None],
-        on_renamed: Callable[[Renamed], None],
-        on_lost: Callable[[Lost, Position], None],
-        standing: Standing,
+        shared: SharedProgress,
         recorded_before: int = 0,
         observer: Observes,
         stop: threading.Event,
@@ -118,10 +126,8 @@ class Pipeline:
         flush_interval_s: float,
     ) -> None:
         self._listener, self._recorder, self._writer, self._checkpointer = listener, recorder, writer, checkpointer
-        self._on_new_collection = on_new_collection
-        self._on_renamed = on_renamed
-        self._on_lost = on_lost
-        self._standing = standing
+        self._reactions = reactions
+        self._shared = shared
         self._recorded_before = recorded_before
         self._observer = observer
         self._batch_size = batch_size
@@ -197,7 +203,7 @@ class Pipeline:
                         recorded = self._recorder.record(batch, self._stored)
                     self._observer.turned(recorded)
                     for namespace in sorted(recorded.appeared):
-                        self._call(Step.ENABLE_PRE_IMAGES, partial(self._on_new_collection, namespace))
+                        self._call(Step.ENABLE_PRE_IMAGES, partial(self._reactions.appeared, namespace))
                     self._recorded.put(recorded)
         finally:
             self._recorded.put(None)
@@ -218,7 +224,7 @@ class Pipeline:
             for batch in batches:
                 if batch.lost is not None:
                     resumed = batch.lost.resumed or batch.position
-                    self._call(Step.RECORD_GAP, partial(self._on_lost, batch.lost, resumed))
+                    self._call(Step.RECORD_GAP, partial(self._reactions.lost, batch.lost, resumed))
                     self._observer.gap()
                     dirty = True
                 rejected = 0
@@ -229,9 +235,9 @@ class Pipeline:
                 self._observer.written(batch, rejected)
                 self._stored = batch.number
                 for renamed in batch.renamed:
-                    self._call(Step.PLAN_BACKFILL, partial(self._on_renamed, renamed))
+                    self._call(Step.PLAN_BACKFILL, partial(self._reactions.renamed, renamed))
                 if batch.safe is not None:
-                    self._standing.recorded = reached = batch.safe
+                    self._shared.recorded = reached = batch.safe
                     reached_events = events - batch.unsafe
                 wait = CHECKPOINT_EVERY_S if dirty else IDLE_CHECKPOINT_EVERY_S
                 if reached is not None and reached != saved and time.monotonic() - saved_at >= wait:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
     from watcher.events._fast_path import Usual
-    from watcher.events.event import Event, Key
+    from watcher.events.event import Key, StreamEvent
     from watcher.stream.batch import Recorded
 
 ROOM = 32 * 1024 * 1024
@@ -53,9 +53,9 @@ class Lacking:
 
     documents: dict[Key, Value] = field(default_factory=dict)
     namespaces: set[bytes] = field(default_factory=set)
-    first: Event | Usual | None = None
+    first: StreamEvent | Usual | None = None
 
-    def add(self, event: Event | Usual) -> None:
+    def add(self, event: StreamEvent | Usual) -> None:
         """Note an event that lacks its pre-image.
 
         Raises:
@@ -125,7 +125,7 @@ class PreImageCache:
         """Whether no document is kept up to date here, of whatever collection."""
         return not self._all_lack and not self._followed
 
-    def before(self, event: Event | Usual) -> bytes | None:
+    def before(self, event: StreamEvent | Usual) -> bytes | None:
         """The document before an event that lacks its pre-image, or None if it is unknown."""
         key = event.key()
         if key is None:
@@ -137,7 +137,7 @@ class PreImageCache:
             self._reconstruct({key: event.document_id() or raw.NULL_VALUE}, event.position)
         return self.documents.known.get(key)
 
-    def keep(self, event: Event | Usual, after: bytes | None) -> None:
+    def keep(self, event: StreamEvent | Usual, after: bytes | None) -> None:
         """Keep the document after an event; None: unknown, or there is none.
 
         Only documents that are known already, or appear, are kept: most never need it.

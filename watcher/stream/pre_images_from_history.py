@@ -11,7 +11,7 @@ from change_history.bson.equality import key_of
 from change_history.reconstruct import trust
 from change_history.reconstruct.entries import Reconstructed, follow, reconstruct_many
 from change_history.reconstruct.lineage import ENDS, lineage_of
-from change_history.reconstruct.trust import Gap, Unknown, trusted_since
+from change_history.reconstruct.trust import GapBounds, Unknown, trusted_since
 from change_history.stored.order import position_of
 from change_history.stored.rejected import told_by_event
 from watcher.events.event import DOCUMENT_OPERATIONS, Key
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from change_history.stored.order import HistoryPosition
     from watcher.events.redaction import Redaction
     from watcher.retry import Retry
-    from watcher.stream.batch import Recorded, Rejected, Standing
+    from watcher.stream.batch import Recorded, RejectedEvent, SharedProgress
     from watcher.targets.scope import Scope
 
     Fields = dict[bytes, raw.Value]
@@ -46,7 +46,7 @@ class PreImagesFromHistory:
     Args:
         scope: what the stream covers.
         begun: since when it has covered that.
-        standing: says how many backfills are done.
+        shared: says how many backfills are done.
         redaction: withholds values, also those that were recorded before there was a rule; None: nothing is withheld.
     """
 
@@ -56,7 +56,7 @@ class PreImagesFromHistory:
         stream: str,
         scope: Scope,
         begun: ClusterTime,
-        standing: Standing,
+        shared: SharedProgress,
         retry: Retry,
         redaction: Redaction | None,
     ) -> None:
@@ -65,11 +65,11 @@ class PreImagesFromHistory:
         self._stream = stream
         self._scope = scope
         self._begun = begun
-        self._standing = standing
-        self._backfills = standing.backfills
+        self._shared = shared
+        self._backfills = shared.backfills
         self._retry = retry
         self._redaction = redaction
-        self._gaps: dict[tuple[str, ClusterTime], Gap] = {}
+        self._gaps: dict[tuple[str, ClusterTime], GapBounds] = {}
         self._changed = True
         self._load_gaps()
 
@@ -84,12 +84,12 @@ class PreImagesFromHistory:
             self._changed = True
         if recorded.lost is not None:  # the gap may not stand in history yet
             resumed = recorded.lost.resumed or recorded.position
-            gap = Gap(recorded.lost.position.cluster_time, resumed.cluster_time, None, self._stream)
+            gap = GapBounds(recorded.lost.position.cluster_time, resumed.cluster_time, None, self._stream)
             self._gaps[gap.checkpoint, gap.since] = gap
 
     def learned(self) -> bool:
         """Whether more can be reconstructed than when this was last asked."""
-        backfills = self._standing.backfills
+        backfills = self._shared.backfills
         changed = self._changed or backfills != self._backfills
         self._changed, self._backfills = False, backfills
         if changed:
@@ -224,7 +224,7 @@ class _Indexed:
         self._looked_through = len(entries)
 
 
-def document_of(rejected: Rejected) -> Key | None:
+def document_of(rejected: RejectedEvent) -> Key | None:
     """The only document that a rejected event can have changed; None: it is not known, or it is about a collection."""
     told = told_by_event(rejected.event)
     if told.namespace is None or told.document_id is None or told.operation not in DOCUMENT_OPERATIONS:

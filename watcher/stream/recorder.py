@@ -14,7 +14,7 @@ from change_history.stored import actor
 from watcher.events import event, fast_path
 from watcher.stream.actors.contexts import Contexts
 from watcher.stream.actors.stamps import Stamps
-from watcher.stream.batch import Entry, Recorded, Rejected, Renamed
+from watcher.stream.batch import Entry, Recorded, RejectedEvent, Renamed
 from watcher.stream.pre_image_cache import Lacking
 from watcher.stream.pre_images_from_history import document_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from watcher.stream.batch import Batch
     from watcher.stream.pre_image_cache import PreImageCache
 
-    Readable: TypeAlias = event.Event | Usual
+    Readable: TypeAlias = event.StreamEvent | Usual
     _Quiet: TypeAlias = tuple[list[Entry], dict[tuple[bytes, bytes], int], int, int]
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
@@ -111,7 +111,7 @@ class Recorder:
             self._contexts.pass_by(fast_path.read(events[begun]), begun)
 
     def _record_one(
-        self, data: bytes, happened: Readable | Rejected, number: int, recorded: Recorded, *, marked: bool
+        self, data: bytes, happened: Readable | RejectedEvent, number: int, recorded: Recorded, *, marked: bool
     ) -> None:
         """Append the history of an event, whatever it is.
 
@@ -123,7 +123,7 @@ class Recorder:
             marked: whether a value is marked in it, as it is withheld.
         """
         contexts = self._contexts
-        if isinstance(happened, Rejected):
+        if isinstance(happened, RejectedEvent):
             self._reject(happened, recorded)
             return
         if happened.in_transaction or contexts.within:
@@ -137,7 +137,7 @@ class Recorder:
             self._reject(_rejected(data, error), recorded)
             return
         recorded.add(Entry(history, data), happened.namespace, happened.operation)
-        if isinstance(happened, event.Event):
+        if isinstance(happened, event.StreamEvent):
             self._notice(happened, recorded)
 
     def _quiet(self, events: list[bytes]) -> _Quiet | None:
@@ -169,13 +169,13 @@ class Recorder:
             who = self._contexts.assigned(recorded, who)
         return history if who is None else actor.added(history, who)
 
-    def _read(self, batch: list[bytes]) -> tuple[list[Readable | Rejected], set[bytes]]:
+    def _read(self, batch: list[bytes]) -> tuple[list[Readable | RejectedEvent], set[bytes]]:
         """Take events apart, and recall the documents that they lack.
 
         Returns:
             The events; the namespaces of those of documents, without those of context documents.
         """
-        events: list[Readable | Rejected] = []
+        events: list[Readable | RejectedEvent] = []
         lacking = Lacking()
         namespaces: set[bytes] = set()
         while len(events) < len(batch):
@@ -189,11 +189,11 @@ class Recorder:
             lacking.documents |= documents
             if len(events) < len(batch):
                 events.append(self._read_one(batch[len(events)], lacking))
-        lacking.first = next((happened for happened in events if not isinstance(happened, Rejected)), None)
+        lacking.first = next((happened for happened in events if not isinstance(happened, RejectedEvent)), None)
         self._pre_images.recall(lacking)
         return events, namespaces
 
-    def _read_one(self, data: bytes, lacking: Lacking) -> Readable | Rejected:
+    def _read_one(self, data: bytes, lacking: Lacking) -> Readable | RejectedEvent:
         """Take an event apart, whatever it is, and note the document that it lacks."""
         try:
             happened = fast_path.read(data)
@@ -204,7 +204,7 @@ class Recorder:
             return _rejected(kept, error)
         return happened
 
-    def _notice(self, happened: event.Event, recorded: Recorded) -> None:
+    def _notice(self, happened: event.StreamEvent, recorded: Recorded) -> None:
         """What an event does to whole collections."""
         if happened.operation in _APPEARING:
             recorded.appeared.add(_new_name(happened).decode("utf-8", "replace"))
@@ -215,7 +215,7 @@ class Recorder:
         if happened.operation in _ENDING:
             self._pre_images.end_collections({happened.namespace, _new_name(happened)})
 
-    def _reject(self, rejected: Rejected, recorded: Recorded) -> None:
+    def _reject(self, rejected: RejectedEvent, recorded: Recorded) -> None:
         recorded.rejected.append(rejected)
         key = document_of(rejected)
         if key is None:
@@ -224,11 +224,11 @@ class Recorder:
             self._pre_images.forget(key)
 
 
-def _rejected(data: bytes, error: Exception) -> Rejected:
-    return Rejected(data, f"{type(error).__name__}: {error}")
+def _rejected(data: bytes, error: Exception) -> RejectedEvent:
+    return RejectedEvent(data, f"{type(error).__name__}: {error}")
 
 
-def _new_name(happened: event.Event) -> bytes:
+def _new_name(happened: event.StreamEvent) -> bytes:
     """The namespace that now exists: of a rename the new name, else the event's own."""
     target = happened.document(b"to")
     return event.namespace_of(target) if target is not None else happened.namespace

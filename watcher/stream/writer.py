@@ -25,7 +25,7 @@ from change_history.stored.rejected import Told, told_by_entry, told_by_event
 from watcher.errors import DUPLICATE_KEY, TOO_DEEP, Verdict, classify, rejection
 from watcher.events import event
 from watcher.stream.actors.completion import Completions
-from watcher.stream.batch import Entry, Rejected
+from watcher.stream.batch import Entry, RejectedEvent
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Writer:
             self._set_aside(item)
         return len(rejected)
 
-    def _insert(self, entries: Sequence[Entry]) -> list[Rejected]:
+    def _insert(self, entries: Sequence[Entry]) -> list[RejectedEvent]:
         """Insert history documents; those nested too deep go into parts, and what is refused then is returned."""
         refused = self._try_to_insert(entries)
         deep = [entries[index] for index, (code, _) in refused.items() if code == TOO_DEEP]
@@ -116,7 +116,7 @@ class Writer:
             self._on_stored(fresh, [documents[index] for index in again - refused.keys()])
         return refused
 
-    def _set_aside(self, item: Rejected) -> None:
+    def _set_aside(self, item: RejectedEvent) -> None:
         identity, told = _position(item)
         fields = [(b"stream", (raw.STRING, raw.string(self._stream.encode()))), *_fields(told)]
         fields += [*raw.fields(bson.encode(self._large.kept(identity, item))).items()]
@@ -139,13 +139,13 @@ class Writer:
         self._rejected.update_one({"_id": Binary(identity)}, update, upsert=True)
 
 
-def _rejected(entry: Entry, error: str) -> Rejected:
+def _rejected(entry: Entry, error: str) -> RejectedEvent:
     if not entry.event:
-        return Rejected(entry.event, error, entry.document)
-    return Rejected(entry.event, error, actor=actor.split(entry.document)[1] or b"")
+        return RejectedEvent(entry.event, error, entry.document)
+    return RejectedEvent(entry.event, error, actor=actor.split(entry.document)[1] or b"")
 
 
-def _position(item: Rejected) -> tuple[bytes, Told]:
+def _position(item: RejectedEvent) -> tuple[bytes, Told]:
     """Identity of what is rejected, and what it is about; what has no identity is known by its bytes alone."""
     if item.entry:
         return identity_of(raw.fields(item.entry)), told_by_entry(item.entry)

@@ -168,7 +168,7 @@ class _Counted(LogFormat):
             counts.summary_tables(self._summary, whole=not sys.stdout.isatty())
 
 
-class Answer:
+class EventsAndGaps:
     """The events of a log, with the gaps among them."""
 
     def __init__(self, history: Reader, selection: Selection, *, newest_first: bool) -> None:

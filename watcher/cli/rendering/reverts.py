@@ -43,7 +43,7 @@ _IDLE_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RevertOptions:
     """What is to be put back: one of `to`, `undelete`, `transaction`. The names are those of the command's options."""
 
     namespace: str
@@ -122,7 +122,7 @@ def done(found: Revert) -> str:
     return f"Done.{rest} Once it is recorded: watcher log --transaction {name}"
 
 
-def nothing(found: Revert, wish: Wish, zone: tzinfo | None) -> str:
+def nothing(found: Revert, wish: RevertOptions, zone: tzinfo | None) -> str:
     """That there is nothing to put back, and why."""
     if found.to is None:
         why = "what the transaction changed is what it was before" if found.documents else "it wrote to no document"
@@ -138,7 +138,7 @@ def nothing(found: Revert, wish: Wish, zone: tzinfo | None) -> str:
     return f"There is nothing to put back: {why}."
 
 
-def command(wish: Wish, found: Revert) -> str:
+def command(wish: RevertOptions, found: Revert) -> str:
     """What to type to do just what was shown."""
     if wish.transaction is not None:
         name = wish.transaction
@@ -157,7 +157,7 @@ def command(wish: Wish, found: Revert) -> str:
     return " ".join(["watcher revert", *words, *_options(wish), "--yes"])
 
 
-def _options(wish: Wish) -> list[str]:
+def _options(wish: RevertOptions) -> list[str]:
     return [*(["--force"] if wish.force else []), *(["--keep-withheld"] if wish.keep_withheld else [])]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from watcher.events._fast_path import Usual
-    from watcher.events.event import Event
+    from watcher.events.event import StreamEvent
     from watcher.stream.batch import Batch, Recorded
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class Contexts:
         self._index: int = 0
         self._counted: int = 0
 
-    def concern(self, happened: Event | Usual) -> bool:
+    def concern(self, happened: StreamEvent | Usual) -> bool:
         """Whether an event is of a collection of context documents, and so is no history."""
         return self.collect(happened.namespace) and happened.operation != b"rename"
 
@@ -74,7 +74,7 @@ class Contexts:
         self._waiting.clear()
         self._index = self._counted = 0
 
-    def enter(self, happened: Event | Usual, index: int, recorded: int) -> None:
+    def enter(self, happened: StreamEvent | Usual, index: int, recorded: int) -> None:
         """Come to the next event that is in a transaction, or that follows one.
 
         Args:
@@ -90,7 +90,7 @@ class Contexts:
         self._waiting.clear()
         self._index, self._counted = index, recorded
 
-    def pass_by(self, happened: Event | Usual, index: int) -> None:
+    def pass_by(self, happened: StreamEvent | Usual, index: int) -> None:
         """Come to the end of a batch in which nobody is named, neither by it nor by one before.
 
         Args:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from watcher.stream.actors.completion import Completions
     from watcher.stream.actors.users import Users
-    from watcher.stream.batch import Standing
+    from watcher.stream.batch import SharedProgress
     from watcher.targets.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -96,7 +96,7 @@ class Sessions:
         scope: what the stream covers.
         users: names of digests.
         completions: changes what is stored.
-        standing: says how far everything is recorded.
+        shared: says how far everything is recorded.
         behind: tells whether the stream has more to do than it can at the moment.
     """
 
@@ -108,7 +108,7 @@ class Sessions:
         scope: Scope,
         users: Users,
         completions: Completions,
-        standing: Standing,
+        shared: SharedProgress,
         behind: Callable[[], bool],
         stop: Event,
     ) -> None:
@@ -119,7 +119,7 @@ class Sessions:
         self._scope = scope
         self._users = users
         self._completions = completions
-        self._standing = standing
+        self._shared = shared
         self._behind = behind
         self._stop = stop
         self._reads_oplog = True
@@ -149,7 +149,7 @@ class Sessions:
 
     def step(self) -> bool:
         """Look up the next page of events that lack something; whether there was one."""
-        recorded = self._standing.recorded
+        recorded = self._shared.recorded
         if recorded is None:
             return False
         if self._reached is None:

@@ -25,7 +25,7 @@ _FIELDS = {**rejected.FIELDS, "error": 1, "stream": 1, "resume_token": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedRow:
     """An event that is kept aside, whole.
 
     Attributes:
@@ -45,12 +45,12 @@ class Rejected:
     error: str
 
 
-def found(look: Look, most: int) -> list[Rejected]:
+def found(look: Look, most: int) -> list[RejectedRow]:
     """The newest ones that the visitor may know of."""
     return list(islice(_all(look), most))
 
 
-def _all(look: Look) -> Iterator[Rejected]:
+def _all(look: Look) -> Iterator[RejectedRow]:
     database = look.reader.database_of_history
     stored: Any = database.get_collection(REJECTED, codec_options=RAW).find({}, _FIELDS).sort("_id", -1)
     for each in stored:
@@ -68,7 +68,7 @@ def _all(look: Look) -> Iterator[Rejected]:
             written = links.id_text(document_id)
             address = links.address("document", ns=namespace, id=written) if written is not None else None
         when = datetime.fromtimestamp(concern.until.seconds, UTC)
-        yield Rejected(namespace, document_id, address, when, _text(says, b"operation"), _text(says, b"error"))
+        yield RejectedRow(namespace, document_id, address, when, _text(says, b"operation"), _text(says, b"error"))
 
 
 def _text(says: dict[bytes, raw.Value], name: bytes) -> str:

@@ -81,7 +81,7 @@ class Row:
     more: int = 0
     number: int = 0
     link: str | None = None
-    gap: Gap | None = None
+    gap: GapRow | None = None
     in_parts: bool = False
 
     @property
@@ -113,7 +113,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class GapRow:
     """An interval of which events were lost for good."""
 
     since: datetime
@@ -125,12 +125,12 @@ class Gap:
     reconciled: bool
 
 
-def gap_of(event: Event) -> Gap:
+def gap_of(event: Event) -> GapRow:
     """What a gap says."""
     found = gaps.view(event)
     but = "".join(f" but not {glob}" for glob in found.exclude)
     said: Any = event.description if isinstance(event.description, dict) else {}
-    return Gap(
+    return GapRow(
         moment(found.since),
         moment(found.until),
         times.span(found.until.time - found.since.time),

@@ -28,7 +28,7 @@ _LATE_S = 180
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SealingView:
     """How history is sealed.
 
     Attributes:
@@ -58,7 +58,7 @@ def page(look: Look) -> Answer:
     return Page("seals.html", {"standing": _standing(look.reader.database_of_history)})
 
 
-def _standing(database: Database[Any]) -> Standing:
+def _standing(database: Database[Any]) -> SealingView:
     store = Store(database)
     last, wrong = None, None
     try:
@@ -68,7 +68,7 @@ def _standing(database: Database[Any]) -> Standing:
     made = _made(last.seal) if last is not None else None
     age_s = max((datetime.now(UTC) - made).total_seconds(), 0) if made is not None else None
     unsealed, more = _unsealed(database, store, last.seal if last is not None else None)
-    return Standing(
+    return SealingView(
         last,
         wrong,
         made,

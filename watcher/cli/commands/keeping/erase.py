@@ -126,7 +126,7 @@ def erase(
     elif end:
         erase_job.end(settings, namespace or "", document_id, yes=yes)
     else:
-        wish = erase_job.Wish(
+        wish = erase_job.EraseOptions(
             namespace or "",
             [document_id] if is_given("document_id") else [],
             where,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from change_history.bson import raw
     from config.settings import Settings
-    from watcher.erasure.work import Outcome
+    from watcher.erasure.work import ErasureReport
 
 _MOST_DOCUMENTS = 100_000
 _MOST_NAMED = 5
@@ -54,7 +54,7 @@ _UNREACHED = (
 )
 
 
-class Wish(NamedTuple):
+class EraseOptions(NamedTuple):
     """What is to be erased.
 
     Attributes:
@@ -73,7 +73,7 @@ class Wish(NamedTuple):
     reason: str | None
 
 
-def run(settings: Settings, wish: Wish, *, yes: bool, as_json: bool) -> None:
+def run(settings: Settings, wish: EraseOptions, *, yes: bool, as_json: bool) -> None:
     """Erase, or show what would go.
 
     Raises:
@@ -159,7 +159,7 @@ def show(settings: Settings, *, as_json: bool, zone: tzinfo | None) -> None:
         click.echo("Nothing was erased.")
 
 
-def _nothing(database: Database[Any], wish: Wish) -> str:
+def _nothing(database: Database[Any], wish: EraseOptions) -> str:
     """Why there is nothing to erase, and what may have been meant."""
     said = "nothing is recorded that holds it, or nothing is left of it."
     if not wish.namespace:
@@ -174,7 +174,7 @@ def _nothing(database: Database[Any], wish: Wish) -> str:
     return said
 
 
-def _documents(database: Database[Any], wish: Wish) -> tuple[list[raw.Value], list[raw.Value]]:
+def _documents(database: Database[Any], wish: EraseOptions) -> tuple[list[raw.Value], list[raw.Value]]:
     """The documents that are meant, and those of which history cannot tell whether they are."""
     if wish.where is None:
         return [to_raw(each) for each in wish.documents], []
@@ -218,7 +218,7 @@ def _may_erase(database: Database[Any]) -> None:
     database[HISTORY].delete_one({"_id": "nothing has this id"})
 
 
-def _carried_out(database: Database[Any], erasures: Erasures, erasure: Erasure) -> Outcome:
+def _carried_out(database: Database[Any], erasures: Erasures, erasure: Erasure) -> ErasureReport:
     with terminal.working("waiting until every daemon knows"):
         time.sleep(SETTLED_AFTER_S)
     outcome = _done(database, erasure, erasures.key(), dry_run=False)
@@ -226,7 +226,7 @@ def _carried_out(database: Database[Any], erasures: Erasures, erasure: Erasure) 
     return outcome
 
 
-def _done(database: Database[Any], erasure: Erasure, key: bytes, *, dry_run: bool) -> Outcome:
+def _done(database: Database[Any], erasure: Erasure, key: bytes, *, dry_run: bool) -> ErasureReport:
     total = database[HISTORY].estimated_document_count() if erasure.values else 0
     doing = "looking" if dry_run else "erasing"
     try:
@@ -239,7 +239,7 @@ def _done(database: Database[Any], erasure: Erasure, key: bytes, *, dry_run: boo
         ) from error
 
 
-def _say(outcome: Outcome, *, as_json: bool, done: bool) -> None:
+def _say(outcome: ErasureReport, *, as_json: bool, done: bool) -> None:
     if as_json:
         document = {
             **{name: Int64(count) for name, count in outcome.counts.items()},

@@ -24,7 +24,7 @@ from watcher.erasure.requests import Erasures
 from watcher.erasure.values import Fields, Finder, Trail
 from watcher.lake import erasing
 from watcher.lake.feed import Feed
-from watcher.lake.follower import Follower
+from watcher.lake.follower import LakeFollower
 from watcher.lake.table import LakeError, NoDeltaError, OtherWriterError, StoreError, Table
 from watcher.signals import AbortedError, stop_signals
 from watcher.words import times
@@ -50,7 +50,7 @@ def once(context: Context, location: str, store: dict[str, str], *, as_json: boo
         def shown(progress: Progress) -> None:
             tell(f"{progress.events:,} events, {progress.rows:,} rows")
 
-        done = Follower(feed, table, stop, _INTERVAL_OF_ONCE_S, shown).once()
+        done = LakeFollower(feed, table, stop, _INTERVAL_OF_ONCE_S, shown).once()
         version = table.version if table.exists else None
     if as_json:
         about = {"events": done.events, "rows": done.rows, "changed": done.changed, "version": version}
@@ -74,7 +74,7 @@ def run(context: Context, location: str, store: dict[str, str], interval_s: floa
             log.info("appended", events=progress.events, rows=progress.rows, version=table.version)
 
         log.info("appending history to a table", location=location)
-        done = Follower(feed, table, stop, interval_s, shown)
+        done = LakeFollower(feed, table, stop, interval_s, shown)
         done.run()
         log.info("stopped", events=done.progress.events, rows=done.progress.rows)
 

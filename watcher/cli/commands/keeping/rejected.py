@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bson import Binary
 
     from watcher.cli.session import Context
-    from watcher.gaps.rejected import Outcome, RejectedEvents
+    from watcher.gaps.rejected import RejectedEvents, RetryOutcome
 
 _COLUMNS = ("id", "rejected", "namespace", "document", "cluster time", "bytes", "error")
 _ID_BYTES = 16
@@ -109,7 +109,7 @@ def retry(context: Context, *, ids: tuple[str, ...], everything: bool) -> None:
         raise SystemExit(exit_codes.REMAINING)
 
 
-def _tried(chance: RejectedEvents, ids: Sequence[Binary | bytes]) -> Iterator[Outcome]:
+def _tried(chance: RejectedEvents, ids: Sequence[Binary | bytes]) -> Iterator[RetryOutcome]:
     """Try events again, with a progress bar if they are many and somebody watches."""
     if len(ids) < _MANY:
         yield from chance.retry(ids)

@@ -102,5 +102,5 @@ def set_(
         raise click.UsageError("say where to: one of --now, --at TIME, --token TOKEN and --adopt-options")
     from watcher.cli.commands.operating import checkpoint_job
 
-    wish = checkpoint_job.Wish(to_now=to_now, point=point, token=token)
+    wish = checkpoint_job.MoveOptions(to_now=to_now, point=point, token=token)
     checkpoint_job.run(context.settings(stream=stream, partition=partition), wish, yes=yes, force=force, zone=zone)

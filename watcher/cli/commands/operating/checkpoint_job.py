@@ -100,7 +100,7 @@ def _leader(lease: dict[str, Any], now: datetime) -> str:
     return f"{holder}, {term}, for {holder.left_s:.1f} s if not renewed" if holder is not None else f"nobody, {term}"
 
 
-class Wish(NamedTuple):
+class MoveOptions(NamedTuple):
     """Where to. Nothing of it: stay, and take over the options of the settings."""
 
     to_now: bool = False
@@ -113,7 +113,7 @@ class Wish(NamedTuple):
         return not self.to_now and self.point is None and self.token is None
 
 
-def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, zone: tzinfo | None) -> None:
+def run(settings: Settings, wish: MoveOptions, *, yes: bool, force: bool, zone: tzinfo | None) -> None:
     """Show a move, and carry it out if `yes`."""
     logs.start("critical", settings.log_format)  # the command itself says what is the matter
     with in_words(), ExitStack() as stack:
@@ -134,13 +134,13 @@ def run(settings: Settings, wish: Wish, *, yes: bool, force: bool, zone: tzinfo 
         click.echo("Nothing was changed. To do it, add --yes.")
 
 
-def _move(relocation: Relocation, wish: Wish) -> Move:
+def _move(relocation: Relocation, wish: MoveOptions) -> Move:
     stored = relocation.stored(whatever_options=wish.stays)
     target = relocation.at_token(stored.position) if wish.stays else _target(relocation, wish)
     return Move(stored, target)
 
 
-def _target(relocation: Relocation, wish: Wish) -> Position:
+def _target(relocation: Relocation, wish: MoveOptions) -> Position:
     if wish.to_now:
         return relocation.now()
     if wish.point is not None:

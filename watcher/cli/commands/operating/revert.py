@@ -144,7 +144,7 @@ def revert(
     from watcher.cli.commands.operating import revert_job
     from watcher.cli.rendering import reverts
 
-    wish = reverts.Wish(
+    wish = reverts.RevertOptions(
         namespace or "",
         document_id,
         to,

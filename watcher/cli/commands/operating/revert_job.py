@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from change_history.revert.outcome import Revert
     from change_history.stored.event import Event
     from config.settings import Settings
-    from watcher.cli.rendering.reverts import Wish
+    from watcher.cli.rendering.reverts import RevertOptions
 
 
-def run(settings: Settings, wish: Wish, *, as_json: bool, zone: tzinfo | None) -> None:
+def run(settings: Settings, wish: RevertOptions, *, as_json: bool, zone: tzinfo | None) -> None:
     """Put back, or show what that would do.
 
     Raises:
@@ -84,7 +84,7 @@ def _watched_uri(settings: Settings) -> str:
     return running
 
 
-def _outcome(history: Reader, wish: Wish, zone: tzinfo | None) -> Revert:
+def _outcome(history: Reader, wish: RevertOptions, zone: tzinfo | None) -> Revert:
     dry_run = not wish.yes
     if wish.transaction is not None:
         transaction = history.transaction(wish.transaction)
@@ -99,14 +99,14 @@ def _outcome(history: Reader, wish: Wish, zone: tzinfo | None) -> Revert:
         return _put_back(history, wish, dry_run=dry_run)
 
 
-def _put_back(history: Reader, wish: Wish, *, dry_run: bool) -> Revert:
+def _put_back(history: Reader, wish: RevertOptions, *, dry_run: bool) -> Revert:
     to: Any = wish.to  # the command has seen to it that it is there
     return history.revert(
         wish.namespace, wish.document_id, to=to, fields=wish.fields, seen=wish.seen, dry_run=dry_run, **_manner(wish)
     )
 
 
-def _manner(wish: Wish) -> dict[str, Any]:
+def _manner(wish: RevertOptions) -> dict[str, Any]:
     return {
         "force": wish.force,
         "keep_withheld": wish.keep_withheld,
@@ -123,7 +123,7 @@ def _user(reason: str | None) -> Acting | None:
         return None
 
 
-def _say(found: Revert, wish: Wish, zone: tzinfo | None) -> None:
+def _say(found: Revert, wish: RevertOptions, zone: tzinfo | None) -> None:
     for line in reverts.remarks(found, zone):
         say(line)
     if found.applied:
@@ -174,7 +174,7 @@ def in_words() -> Iterator[None]:
 
 
 @contextmanager
-def of_document(history: Reader, wish: Wish, zone: tzinfo | None) -> Iterator[None]:
+def of_document(history: Reader, wish: RevertOptions, zone: tzinfo | None) -> Iterator[None]:
     """Turn what can be in the way of putting back one document into advice.
 
     Raises:
@@ -197,7 +197,7 @@ def of_document(history: Reader, wish: Wish, zone: tzinfo | None) -> Iterator[No
         raise CommandError(_with_its_collection(wish, error.event, zone), exit_codes.NOT_FOUND) from error
 
 
-def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
+def refuse_to_delete(found: Revert, wish: RevertOptions, command: str) -> None:
     """Refuse to delete by a number that means another version after each recorded event.
 
     `found` is what a dry run found, `command` what to type to do it even so.
@@ -214,7 +214,7 @@ def refuse_to_delete(found: Revert, wish: Wish, command: str) -> None:
     )
 
 
-def _with_its_collection(wish: Wish, event: Event, zone: tzinfo | None) -> str:
+def _with_its_collection(wish: RevertOptions, event: Event, zone: tzinfo | None) -> str:
     of = states.named(wish.namespace, wish.document_id)
     before = states.just_before(event.cluster_time)
     if event.document_id is not ABSENT:

@@ -204,7 +204,7 @@ def log(
                 raise CommandError(advice, exit_codes.NOT_FOUND)
             return
         default = None if as_json or stat or not sys.stdout.isatty() else NEWEST_ON_TERMINAL
-        answer = log_formats.Answer(history, selection, newest_first=reverse)
+        answer = log_formats.EventsAndGaps(history, selection, newest_first=reverse)
         events = answer.followed(limit or default) if follow else answer.recorded(limit, default)
         found = log_formats.print_all(events, log_format, endless=follow)
         answer.say_what_is_unknown()
