@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from benchmarks.servers import Servers
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
-    from watcher.events.event import Key
+    from watcher.events.event import DocumentKey
     from watcher.stream.batch import Batch, Recorded
 
 HISTORY = "bench_budget"
@@ -75,7 +75,9 @@ def main() -> None:
 class _NoHistory:
     """A history that is never asked: every event has its pre-image."""
 
-    def documents(self, keys: Mapping[Key, Value], _place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(
+        self, keys: Mapping[DocumentKey, Value], _place: HistoryPosition
+    ) -> Iterator[tuple[DocumentKey, bytes | None]]:
         """Every document is unknown."""
         yield from dict.fromkeys(keys).items()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
-    from watcher.events.event import Key
+    from watcher.events.event import DocumentKey
     from watcher.stream.batch import Recorded
 
 _TIMES = 20_000
@@ -113,7 +113,9 @@ class _NoHistory:
         """There are no news."""
         return False
 
-    def documents(self, keys: Mapping[Key, Value], _position: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(
+        self, keys: Mapping[DocumentKey, Value], _position: HistoryPosition
+    ) -> Iterator[tuple[DocumentKey, bytes | None]]:
         """All are the same."""
         yield from dict.fromkeys(keys, bson.encode(document())).items()
 

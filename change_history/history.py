@@ -9,7 +9,7 @@ from pymongo import MongoClient
 
 from change_history.bson.values import ABSENT, document_to_python
 from change_history.query import gaps, timeline, transactions
-from change_history.query.selection import Question, Selection
+from change_history.query.selection import Selection, StatsQuestion
 from change_history.reconstruct.collection import CollectionDocument, CollectionState
 from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from change_history.revert.api import Reverting
@@ -222,7 +222,7 @@ class History(Reverting):
         """
         from change_history.query.stats import Stats
 
-        return Stats(self._collection, Question(namespace, since, until))
+        return Stats(self._collection, StatsQuestion(namespace, since, until))
 
     def namespaces(self) -> list[str]:
         """Every namespace that has history, sorted; the server hops from one to the next through an index."""

@@ -328,7 +328,7 @@ def _key_problems(file: Path) -> list[str]:
     return []
 
 
-class Described(NamedTuple):
+class DescribedSetting(NamedTuple):
     """One setting as shown to the operator."""
 
     name: str  # as in the environment, for example WATCHER_BATCH_SIZE
@@ -336,14 +336,14 @@ class Described(NamedTuple):
     source: str  # for example `environment` or `default`
 
 
-def describe(settings: Settings) -> list[Described]:
+def describe(settings: Settings) -> list[DescribedSetting]:
     """List every setting with its value, secrets masked, and its source.
 
     Returns:
         In the order in which the settings are declared.
     """
     return [
-        Described(sources.PREFIX + name.upper(), _shown(name, getattr(settings, name)), settings.origin(name))
+        DescribedSetting(sources.PREFIX + name.upper(), _shown(name, getattr(settings, name)), settings.origin(name))
         for name in Settings.model_fields
     ]
 

@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from change_history.bson.values import CODEC
 from change_history.redaction_rules import Rule, fingerprint
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
 from change_history.stored.operations import REDACTION
 from watcher.errors import Verdict, classify
@@ -99,7 +99,7 @@ class Redactions:
             return
         entries = list(self._entries(former, position))
         if entries:
-            note(self._database, Kind.LATE, [entry["_id"] for entry in entries])
+            note(self._database, AmendmentKind.LATE, [entry["_id"] for entry in entries])
             self._fence.run(lambda session: self._store(entries, session))
         said = {"rules": list(self._rules.texts), "fingerprint": self._rules.fingerprint}
         self._fence.term.require(

@@ -34,7 +34,7 @@ Side: TypeAlias = "Value | Missing"
 """What one of the two documents has at a path: a value, `ABSENT`, or `UNKNOWN` where nobody can tell."""
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """What happened to a path."""
 
     ADDED = "added"
@@ -59,7 +59,7 @@ class Difference(NamedTuple):
             element or elements are not told apart by `_id`s there.
     """
 
-    kind: Kind
+    kind: DifferenceKind
     path: Path
     old_path: Path
     old: Side
@@ -82,7 +82,7 @@ class PathPair(NamedTuple):
         """The place of an element of the array here."""
         return self._into(old_index, index, identity)
 
-    def difference(self, kind: Kind, old: Side, new: Side) -> Difference:
+    def difference(self, kind: DifferenceKind, old: Side, new: Side) -> Difference:
         """A difference here."""
         return Difference(kind, self.path, self.old_path, old, new, self.identities)
 
@@ -135,7 +135,7 @@ def array_differences(path: Path, old: Value, new: Value) -> list[Difference]:
     """Compare the elements of the array at a path, given as BSON. The answer is that of `element_differences`."""
     depth, found = len(path), list[Difference]()
     _values(PathPair(path, path, (None,) * depth), old, new, found)
-    ends = {Kind.CHANGED, Kind.REMOVED}
+    ends = {DifferenceKind.CHANGED, DifferenceKind.REMOVED}
     ended = {one.old_path[depth] for one in found if len(one.path) == depth + 1 and one.kind in ends}
     whole = any(len(one.path) == depth for one in found)
     return found if not whole and len(ended) < len(raw.items(old[1])) else []
@@ -143,8 +143,8 @@ def array_differences(path: Path, old: Value, new: Value) -> list[Difference]:
 
 def _only(place: PathPair, old: bytes | None, new: bytes | None) -> Difference:
     if old is not None:
-        return place.difference(Kind.REMOVED, (raw.DOCUMENT, old), ABSENT)
-    return place.difference(Kind.ADDED, ABSENT, (raw.DOCUMENT, new or raw.EMPTY_DOCUMENT))
+        return place.difference(DifferenceKind.REMOVED, (raw.DOCUMENT, old), ABSENT)
+    return place.difference(DifferenceKind.ADDED, ABSENT, (raw.DOCUMENT, new or raw.EMPTY_DOCUMENT))
 
 
 def _values(place: PathPair, old: Value, new: Value, found: list[Difference]) -> None:
@@ -160,7 +160,7 @@ def _values(place: PathPair, old: Value, new: Value, found: list[Difference]) ->
         if items is not None and other_items is not None:
             _arrays(place, items, other_items, found)
             return
-    found.append(place.difference(Kind.CHANGED, old, new))
+    found.append(place.difference(DifferenceKind.CHANGED, old, new))
 
 
 def _fields(document: bytes) -> dict[bytes, Value] | None:
@@ -189,17 +189,17 @@ def _is_closed(container: bytes) -> bool:
 def _documents(place: PathPair, old: dict[bytes, Value], new: dict[bytes, Value], found: list[Difference]) -> None:
     for key, value in old.items():
         if key not in new:
-            found.append(place.field(key).difference(Kind.REMOVED, value, ABSENT))
+            found.append(place.field(key).difference(DifferenceKind.REMOVED, value, ABSENT))
     for key, value in new.items():
         if key not in old:
-            found.append(place.field(key).difference(Kind.ADDED, ABSENT, value))
+            found.append(place.field(key).difference(DifferenceKind.ADDED, ABSENT, value))
         elif old[key] != value:  # most are equal, and need no place
             _values(place.field(key), old[key], value, found)
     if list(old) != list(new) and [
         *(key for key in old if key in new),
         *(key for key in new if key not in old),
     ] != list(new):
-        found.append(place.difference(Kind.REORDERED, _keys(old), _keys(new)))
+        found.append(place.difference(DifferenceKind.REORDERED, _keys(old), _keys(new)))
 
 
 def _keys(fields: Iterable[bytes]) -> Value:
@@ -236,7 +236,7 @@ def _by_identity(
     for key, index in before.items():
         if key not in after:
             gone = place.element(index, index, _id_of(old[index][1]))
-            found.append(gone.difference(Kind.REMOVED, old[index], ABSENT))
+            found.append(gone.difference(DifferenceKind.REMOVED, old[index], ABSENT))
     stayed = set(longest_rise(before[key] for key in after if key in before))
     for key, index in after.items():
         was = before.get(key)
@@ -244,10 +244,10 @@ def _by_identity(
             continue
         here = place.element(index if was is None else was, index, _id_of(new[index][1]))
         if was is None:
-            found.append(here.difference(Kind.ADDED, ABSENT, new[index]))
+            found.append(here.difference(DifferenceKind.ADDED, ABSENT, new[index]))
             continue
         if was not in stayed:
-            found.append(here.difference(Kind.MOVED, _index(was), _index(index)))
+            found.append(here.difference(DifferenceKind.MOVED, _index(was), _index(index)))
         _values(here, old[was], new[index], found)
 
 
@@ -260,8 +260,8 @@ def _by_order(place: PathPair, old: list[Value], new: list[Value], found: list[D
         for step in range(paired):
             _values(place.element(at_old + step, at_new + step), old[at_old + step], new[at_new + step], there)
         left, more = range(at_old + paired, one), range(at_new + paired, other)
-        gone += [place.element(index, index).difference(Kind.REMOVED, old[index], ABSENT) for index in left]
-        there += [place.element(index, index).difference(Kind.ADDED, ABSENT, new[index]) for index in more]
+        gone += [place.element(index, index).difference(DifferenceKind.REMOVED, old[index], ABSENT) for index in left]
+        there += [place.element(index, index).difference(DifferenceKind.ADDED, ABSENT, new[index]) for index in more]
         at_old, at_new = one + 1, other + 1
     found += [*gone, *there]
 

@@ -17,7 +17,7 @@ from change_history.bson import raw
 from change_history.bson.extended_json import dumps_document
 from change_history.bson.image import Image
 from change_history.bson.values import Missing
-from change_history.diff.compare import Kind, compare
+from change_history.diff.compare import DifferenceKind, compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,7 +78,7 @@ def _members(operation: Operation) -> Iterator[tuple[bytes, Value]]:
         yield b"value", operation.value
 
 
-_OPS = {Kind.ADDED: "add", Kind.REMOVED: "remove", Kind.CHANGED: "replace"}
+_OPS = {DifferenceKind.ADDED: "add", DifferenceKind.REMOVED: "remove", DifferenceKind.CHANGED: "replace"}
 
 
 def _operation(difference: Difference) -> Operation:
@@ -95,7 +95,7 @@ def _inside(differences: list[Difference], depth: int, new: Image) -> Iterator[O
     Indexes are as they are when an operation's turn comes: elements go from the last to the first, then they move, then
     others come from the first to the last; from then on they are those of the new document.
     """
-    own: dict[Kind, list[Difference]] = defaultdict(list)
+    own: dict[DifferenceKind, list[Difference]] = defaultdict(list)
     inner: dict[Key, list[Difference]] = defaultdict(list)
     for difference in differences:
         if len(difference.path) == depth + 1:
@@ -103,28 +103,30 @@ def _inside(differences: list[Difference], depth: int, new: Image) -> Iterator[O
         elif len(difference.path) > depth:
             inner[difference.path[depth]].append(difference)
     moves: list[Operation] = []
-    if own[Kind.MOVED]:
-        path = own[Kind.MOVED][0].path[:-1]
+    if own[DifferenceKind.MOVED]:
+        path = own[DifferenceKind.MOVED][0].path[:-1]
         steps = list(islice(_moves(path, own), MOST_MOVES + 1))
         if len(steps) > MOST_MOVES:
             yield Operation("replace", pointer(path), new.get(path))
             return
         moves = steps
-    yield from (_operation(difference) for difference in reversed(own[Kind.REMOVED]))
+    yield from (_operation(difference) for difference in reversed(own[DifferenceKind.REMOVED]))
     yield from moves
-    yield from (_operation(difference) for kind in (Kind.ADDED, Kind.CHANGED) for difference in own[kind])
+    yield from (
+        _operation(difference) for kind in (DifferenceKind.ADDED, DifferenceKind.CHANGED) for difference in own[kind]
+    )
     for deeper in inner.values():
         yield from _inside(deeper, depth + 1, new)
 
 
-def _moves(array: Path, own: dict[Kind, list[Difference]]) -> Iterator[Operation]:
+def _moves(array: Path, own: dict[DifferenceKind, list[Difference]]) -> Iterator[Operation]:
     """The moves in one array, done when what was removed is gone and what was added is not yet there.
 
     Each element goes right behind the one that it follows in the new document.
     """
-    moved = {_index(difference.path): _index(difference.old_path) for difference in own[Kind.MOVED]}
-    removed = {_index(difference.old_path) for difference in own[Kind.REMOVED]}
-    added = {_index(difference.path) for difference in own[Kind.ADDED]}
+    moved = {_index(difference.path): _index(difference.old_path) for difference in own[DifferenceKind.MOVED]}
+    removed = {_index(difference.old_path) for difference in own[DifferenceKind.REMOVED]}
+    added = {_index(difference.path) for difference in own[DifferenceKind.ADDED]}
     last = max(moved)
     # How long the array is does not matter: what lies further behind stays where it is.
     size = max(last, *moved.values(), *removed) + len(moved) + len(removed) + 1

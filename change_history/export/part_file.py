@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from change_history.export.tables import Format, Table
+    from change_history.export.tables import ExportTable, Format
 
 
 class BusyError(HistoryError, OSError):
@@ -109,7 +109,7 @@ class ResumePoint(NamedTuple):
     event: bytes | None
 
 
-def resume_point(file: BinaryIO, chosen: Format, table: Table) -> ResumePoint:
+def resume_point(file: BinaryIO, chosen: Format, table: ExportTable) -> ResumePoint:
     """Find the last event that has a complete row. Its rows are dropped, since some may be missing, and come again.
 
     The file is read from its beginning to its end, without being held in memory.
@@ -144,7 +144,7 @@ def _ndjson_rows(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         start += len(line)
 
 
-def _csv_rows(file: BinaryIO, table: Table) -> Iterator[tuple[int, bytes]]:
+def _csv_rows(file: BinaryIO, table: ExportTable) -> Iterator[tuple[int, bytes]]:
     """Where each complete row begins, and the `_id` of its event; a cell may hold line ends."""
     csv.field_size_limit(sys.maxsize)  # a value may have sixteen megabytes
     lines = _Lines(file)

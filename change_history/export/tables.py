@@ -68,7 +68,7 @@ class Column(NamedTuple):
     type: ColumnType
 
 
-class Table(NamedTuple):
+class ExportTable(NamedTuple):
     """A kind of row.
 
     Attributes:
@@ -100,7 +100,7 @@ _ACTOR = (
     Column("database_user", ColumnType.TEXT),
 )
 
-EVENTS = Table(
+EVENTS = ExportTable(
     (
         Column("_id", ColumnType.BYTES),
         *_WHAT,
@@ -113,7 +113,7 @@ EVENTS = Table(
         OTHER,
     )
 )
-CHANGES = Table(
+CHANGES = ExportTable(
     (
         Column("event", ColumnType.BYTES),
         *_WHAT,
@@ -141,12 +141,12 @@ CHANGES = Table(
     ),
     left_out=("resume_token", "version"),
 )
-DOCUMENTS = Table(
+DOCUMENTS = ExportTable(
     (Column("_id", ColumnType.VALUE), Column("document", ColumnType.VALUE), Column("unknown", ColumnType.TEXT))
 )
 
 
-def row_of(table: Table, document: bytes) -> list[Any]:
+def row_of(table: ExportTable, document: bytes) -> list[Any]:
     """The cells of a document, each as `native` gives it; None: absent.
 
     Raises:
@@ -252,7 +252,7 @@ NATIVES: dict[ColumnType, Callable[[Value], Any]] = {
 }
 
 
-def loss(chosen: Format, table: Table) -> str | None:
+def loss(chosen: Format, table: ExportTable) -> str | None:
     """What a file does not say as history does, in one line; None: nothing."""
     said = []
     if chosen is not Format.NDJSON:

@@ -49,7 +49,7 @@ class _Misfit(Exception):  # noqa: N818 - no error: the value goes to the column
     """A value that the type of a column does not hold."""
 
 
-class Row:
+class TypedRow:
     """What is written of a document into typed columns, and what did not fit.
 
     Args:
@@ -258,7 +258,7 @@ class TypedParquetWriter:
         NoParquetError: `pyarrow` is not installed.
     """
 
-    def __init__(self, file: BinaryIO, row: Row, *, others: bool = True) -> None:
+    def __init__(self, file: BinaryIO, row: TypedRow, *, others: bool = True) -> None:
         pa, _ = arrow()
         self._row, self._others = row, others
         columns = []
@@ -322,7 +322,7 @@ class TypedCsvWriter:
         raw_cells: leave a text as it is that a spreadsheet would take for a formula.
     """
 
-    def __init__(self, file: BinaryIO, row: Row, *, others: bool = True, raw_cells: bool = False) -> None:
+    def __init__(self, file: BinaryIO, row: TypedRow, *, others: bool = True, raw_cells: bool = False) -> None:
         self._row, self._others = row, others
         self._guard: Callable[[str], str] = str if raw_cells else harmless
         self._rows = CsvRows(file)

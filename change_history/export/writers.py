@@ -16,7 +16,7 @@ from change_history.export import change_rows, tables
 from change_history.export.tables import ColumnType, Format
 
 if TYPE_CHECKING:
-    from change_history.export.tables import Table
+    from change_history.export.tables import ExportTable
 
 
 class Writer(Protocol):
@@ -36,7 +36,7 @@ class Writer(Protocol):
 class NdjsonWriter:
     """One canonical Extended JSON document a line."""
 
-    def __init__(self, file: BinaryIO, table: Table) -> None:
+    def __init__(self, file: BinaryIO, table: ExportTable) -> None:
         self._file = file
         self._table = table
 
@@ -59,7 +59,7 @@ class CsvWriter:
         raw_cells: leave a text as it is that a spreadsheet would take for a formula.
     """
 
-    def __init__(self, file: BinaryIO, table: Table, *, header: bool = True, raw_cells: bool = False) -> None:
+    def __init__(self, file: BinaryIO, table: ExportTable, *, header: bool = True, raw_cells: bool = False) -> None:
         self._table = table
         self._rows = CsvRows(file)
         self._may_be_formula = [column.type is ColumnType.TEXT and not raw_cells for column in table.columns]
@@ -93,7 +93,7 @@ def harmless(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _rows_of(table: Table, source: bytes) -> list[list[Any]]:
+def _rows_of(table: ExportTable, source: bytes) -> list[list[Any]]:
     return change_rows.rows(source) if table is tables.CHANGES else [tables.row_of(table, source)]
 
 
@@ -118,7 +118,9 @@ class _Utf8:
         return self._file.write(text.encode())
 
 
-def writer_of(chosen: Format, file: BinaryIO, table: Table, *, begun: bool = False, raw_cells: bool = False) -> Writer:
+def writer_of(
+    chosen: Format, file: BinaryIO, table: ExportTable, *, begun: bool = False, raw_cells: bool = False
+) -> Writer:
     """The writer of a format.
 
     Args:
@@ -160,7 +162,7 @@ def arrow() -> tuple[Any, Any]:
     return pa, parquet
 
 
-def schema_of(table: Table) -> Any:
+def schema_of(table: ExportTable) -> Any:
     """The Arrow schema of a table.
 
     Raises:
@@ -243,7 +245,7 @@ class ParquetWriter:
         NoParquetError: `pyarrow` is not installed.
     """
 
-    def __init__(self, file: BinaryIO, table: Table) -> None:
+    def __init__(self, file: BinaryIO, table: ExportTable) -> None:
         self._table = table
         self._columns = ColumnWriter(file, schema_of(table))
         self.close = self._columns.close

@@ -25,7 +25,7 @@ from change_history.bson import extended_json, raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.paths import decoded, encoded
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_python, to_raw
-from change_history.diff.compare import Difference, Kind
+from change_history.diff.compare import Difference, DifferenceKind
 from change_history.query import transactions
 from change_history.reconstruct.state import State
 from change_history.stored.actor import Actor
@@ -315,7 +315,7 @@ def difference_from(tree: Mapping[str, Any]) -> Difference:
     path: TextPath = tuple(tree["path"])
     found = tree.get("identities") or [None] * len(path)
     return Difference(
-        Kind(tree["kind"]),
+        DifferenceKind(tree["kind"]),
         encoded(path),
         encoded(tuple(tree.get("old_path", path))),
         side("old"),

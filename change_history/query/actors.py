@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.collection import Collection
 
-    from change_history.query.selection import Question
+    from change_history.query.selection import StatsQuestion
     from change_history.stored.order import HistoryPosition
 
 MOST_KINDS = 1000
@@ -64,7 +64,7 @@ class Authors(NamedTuple):
     unknown_by: list[Unknown]
 
 
-def count(collection: Collection[RawBSONDocument], question: Question) -> Authors:
+def count(collection: Collection[RawBSONDocument], question: StatsQuestion) -> Authors:
     """Count events by actor and provenance, in one pass over them."""
     nobodys = {"$eq": [{"$type": "$actor.id"}, "missing"]}
     about: dict[str, Any] = {"actor": "$actor.id", "provenance": "$actor.provenance"}

@@ -175,7 +175,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StatsQuestion:
     """What is counted; the conditions are those of `Selection`.
 
     Raises:

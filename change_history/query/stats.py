@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from change_history.query.actors import Authors
-    from change_history.query.selection import Question
+    from change_history.query.selection import StatsQuestion
 
 Pipeline: TypeAlias = list[dict[str, Any]]
 
@@ -69,7 +69,7 @@ class Stats:
     Every method raises `pymongo.errors.PyMongoError` if the deployment does not answer, or refuses.
     """
 
-    def __init__(self, collection: Collection[RawBSONDocument], question: Question) -> None:
+    def __init__(self, collection: Collection[RawBSONDocument], question: StatsQuestion) -> None:
         self._collection = collection
         self._question = question
         self._with_parts = collection.database.get_collection(PARTS).find_one({}, {"_id": 1}) is not None

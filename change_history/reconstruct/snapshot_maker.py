@@ -217,7 +217,7 @@ class Document(NamedTuple):
     entries: int
 
 
-class Difference(NamedTuple):
+class WrongSnapshot(NamedTuple):
     """A snapshot that does not say what history says.
 
     Attributes:
@@ -280,7 +280,7 @@ class Snapshots:
         """The documents of a namespace that have snapshots."""
         return _counted(self._snapshots, namespace, None, 1)
 
-    def verify(self, document: Document) -> Iterator[Difference]:
+    def verify(self, document: Document) -> Iterator[WrongSnapshot]:
         """Compare the snapshots of a document, byte for byte, with the folding of its whole history."""
         query = {"namespace": document.namespace, "document_id": is_id(document.id)}
         found = self._snapshots.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE)
@@ -292,11 +292,11 @@ class Snapshots:
         for snapshot in sorted(left):
             yield from self._judged(document, snapshot, None)
 
-    def remove(self, difference: Difference) -> None:
+    def remove(self, difference: WrongSnapshot) -> None:
         """Throw away a snapshot that says something wrong."""
         self._snapshots.delete_one({"_id": Binary(difference.snapshot)})
 
-    def _judged(self, document: Document, snapshot: bytes, step: Reconstructed | None) -> Iterator[Difference]:
+    def _judged(self, document: Document, snapshot: bytes, step: Reconstructed | None) -> Iterator[WrongSnapshot]:
         start = self._read(snapshot)
         if start is None or (_wrong(start, step) or self._wrongly_changed(document, start)) is None:
             return
@@ -309,7 +309,7 @@ class Snapshots:
         said = _wrong(start, again if again is not None and again.last == snapshot else None)
         said = said or self._wrongly_changed(document, start)
         if said is not None:
-            yield Difference(document, snapshot, said)
+            yield WrongSnapshot(document, snapshot, said)
 
     def _wrongly_changed(self, document: Document, start: Snapshot) -> str | None:
         """What is wrong with the paths that a snapshot tells; None: nothing, or what they are of has expired."""

@@ -70,7 +70,7 @@ class Goal(NamedTuple):
     changed: frozenset[Path] | None = None
 
 
-class Wanted(NamedTuple):
+class TimedGoal(NamedTuple):
     """What is asked for.
 
     Attributes:
@@ -143,7 +143,7 @@ def to_moment(
     fields: Sequence[str] = (),
     seen: PointInTime | None = None,
     force: bool = False,
-) -> Wanted:
+) -> TimedGoal:
     """One document as it was.
 
     Args:
@@ -185,7 +185,7 @@ def to_moment(
     if _withholds(expected, target):
         changed = changed_between(database, namespace, document_id, then.position, now.position)
     goal = Goal(namespace, raw_id, expected, target, only, refused=refused, gaps=gaps, changed=_frozen(changed))
-    return Wanted(goal, then.position, now.moment())
+    return TimedGoal(goal, then.position, now.moment())
 
 
 def _withholds(*documents: bytes | None) -> bool:

@@ -27,7 +27,7 @@ class InsideArrayError(HistoryError, ValueError):
     """A field within an array was named; arrays are put back as wholes."""
 
 
-class Conflict(NamedTuple):
+class MergeConflict(NamedTuple):
     """A path at which the document is neither what history says it is, nor what it is to become.
 
     Attributes:
@@ -50,8 +50,8 @@ class Merged(NamedTuple):
     """
 
     document: bytes | None
-    conflicts: tuple[Conflict, ...]
-    overwritten: tuple[Conflict, ...]
+    conflicts: tuple[MergeConflict, ...]
+    overwritten: tuple[MergeConflict, ...]
 
 
 class Sides(NamedTuple):
@@ -142,8 +142,8 @@ class _Merge:
     def __init__(self, *, undo: bool, force: bool) -> None:
         self._undo = undo
         self._force = force
-        self.conflicts: list[Conflict] = []
-        self.left: list[Conflict] = []
+        self.conflicts: list[MergeConflict] = []
+        self.left: list[MergeConflict] = []
         """What cannot be put back even if forced, since a field next to it would be lost."""
 
     def decide(self, path: Path, sides: Sides) -> Value | None:
@@ -199,9 +199,9 @@ def _put(fields: dict[bytes, Value], key: bytes, value: Value | None) -> None:
         fields.pop(key, None)
 
 
-def _conflict(path: Path, sides: Sides) -> Conflict:
+def _conflict(path: Path, sides: Sides) -> MergeConflict:
     actual, expected, target = (side if side is not None else ABSENT for side in sides)
-    return Conflict(path, expected, actual, target)
+    return MergeConflict(path, expected, actual, target)
 
 
 def _fields(value: Value) -> dict[bytes, Value] | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.diff.compare import Difference, Side
     from change_history.reconstruct.point_in_time import PointInTime
-    from change_history.revert.merge import Conflict as RawConflict
+    from change_history.revert.merge import MergeConflict as RawConflict
     from change_history.stored.event import Change, Event, Transaction
     from change_history.stored.order import HistoryPosition
 
@@ -115,7 +115,7 @@ def _newest_first(
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class MergeConflict:
     """A path at which the document is neither what history says it is, nor what it is to become.
 
     Attributes:
@@ -181,12 +181,12 @@ class Reverted:
         return images.read(images.changes(self.before, self.after))
 
     @property
-    def conflicts(self) -> list[Conflict]:
+    def conflicts(self) -> list[MergeConflict]:
         """What stays as it is, because it is not what history says it is."""
         return list(map(_conflict, self.raw_conflicts))
 
     @property
-    def overwritten(self) -> list[Conflict]:
+    def overwritten(self) -> list[MergeConflict]:
         """Conflicts that were forced."""
         return list(map(_conflict, self.raw_overwritten))
 
@@ -233,13 +233,13 @@ class Revert:
         return [change for document in self.documents for change in document.changes]
 
     @property
-    def conflicts(self) -> list[Conflict]:
+    def conflicts(self) -> list[MergeConflict]:
         """What stays as it is, because it is not what history says it is."""
         return [conflict for document in self.documents for conflict in document.conflicts]
 
 
-def _conflict(found: RawConflict) -> Conflict:
-    return Conflict(decoded(found.path), *map(_python, found[1:]))
+def _conflict(found: RawConflict) -> MergeConflict:
+    return MergeConflict(decoded(found.path), *map(_python, found[1:]))
 
 
 def _python(side: Side) -> Any:

@@ -31,7 +31,7 @@ _MOST_NAMED = 20
 _CONTAINERS = (raw.DOCUMENT, raw.ARRAY)
 
 
-class Sides(NamedTuple):
+class RestorableStates(NamedTuple):
     """Two states of a document without what is withheld of them.
 
     Attributes:
@@ -50,7 +50,7 @@ def settle(
     *,
     changed: Iterable[Path] | None,
     only: Iterable[Path] | None,
-) -> Sides:
+) -> RestorableStates:
     """Put what is there in place of what is withheld.
 
     Args:
@@ -58,7 +58,7 @@ def settle(
         only: the paths that are to be put back; None: all.
     """
     if not any(side is not None and MAGIC in side for side in (expected, target)):
-        return Sides(expected, target, ())
+        return RestorableStates(expected, target, ())
     paths = {path for side in (expected, target) for path in _withheld_paths(side)}
     if only is not None:
         paths = {path for path in paths if _overlaps(path, only)}
@@ -69,14 +69,14 @@ def settle(
         if changed is None or _overlaps(path, changed) or _at(before, path) != _at(after, path)
     )
     if actual is None:
-        return Sides(_without(expected), _without(target), lost)
+        return RestorableStates(_without(expected), _without(target), lost)
     tree: _Tree = {}
     for path in paths:
         node = tree
         for key in path:
             node = node.setdefault(key, {})
     expected, target = (_with(side, actual, tree) for side in (expected, target))
-    return Sides(expected, target, lost)
+    return RestorableStates(expected, target, lost)
 
 
 def refusal(lost: Iterable[Path]) -> str:

@@ -13,7 +13,7 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.redacted import MAGIC
 from change_history.seals import records
 from change_history.seals.records import ACTOR, ERASED, EXPIRED, GAP, LATE, NEW, NO_SALT, NOTHING
-from change_history.stored.amendments import Kind
+from change_history.stored.amendments import AmendmentKind
 from change_history.stored.names import ERASURES, HORIZONS
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def judged(
         The record that is to be sealed, or what stands against one.
     """
     last, kind = sealed[-1] if sealed else None, note.kind
-    if kind is Kind.LATE:
+    if kind is AmendmentKind.LATE:
         return _late(entry, last)
-    if last is None and kind is not Kind.GAP:
+    if last is None and kind is not AmendmentKind.GAP:
         return NoteOutcome.WAIT  # it is to be sealed as it was, or as it is, before
     if entry is None:
         return _gone(note, entry_id, last, allowed)
-    if kind is Kind.EXPIRED or (last is not None and last.is_of(entry) and not others(entry, sealed)):
+    if kind is AmendmentKind.EXPIRED or (last is not None and last.is_of(entry) and not others(entry, sealed)):
         return NoteOutcome.WAIT
     return _changed(note, entry_id, entry, sealed, allowed)
 
@@ -101,12 +101,12 @@ def _changed(
     note: Note, entry_id: bytes, entry: bytes, sealed: Sequence[Record], allowed: Rights
 ) -> bytes | NoteOutcome:
     last = sealed[-1] if sealed else None
-    if note.kind is Kind.ACTOR:
+    if note.kind is AmendmentKind.ACTOR:
         before = others(entry, sealed) or list(sealed[-1:])
         return _actor(entry, before, note.actors.get(entry_id))
-    if note.kind is Kind.GAP:
+    if note.kind is AmendmentKind.GAP:
         return _gap(entry, last)
-    if note.kind is not Kind.ERASED:
+    if note.kind is not AmendmentKind.ERASED:
         return NoteOutcome.DONE
     erased = allowed.erasures and (_PARTS in entry or any(each in entry for each in _ERASED))
     return records.commit([entry], ERASED)[0] if erased else NoteOutcome.REFUSED
@@ -123,10 +123,10 @@ def _late(entry: bytes | None, last: Record | None) -> bytes | NoteOutcome:
 def _gone(note: Note, entry_id: bytes, last: Record | None, allowed: Rights) -> bytes | NoteOutcome:
     if last is None or last.commitment == NOTHING:
         return NoteOutcome.DONE
-    if note.kind is Kind.EXPIRED:
+    if note.kind is AmendmentKind.EXPIRED:
         passed = ClusterTime.from_id(entry_id) <= allowed.horizon
         return records.gone(entry_id, EXPIRED) if passed else NoteOutcome.REFUSED
-    if note.kind is not Kind.ERASED:
+    if note.kind is not AmendmentKind.ERASED:
         return NoteOutcome.WAIT
     return records.gone(entry_id, ERASED) if allowed.erasures else NoteOutcome.REFUSED
 

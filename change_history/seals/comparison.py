@@ -17,7 +17,7 @@ from change_history.seals import records
 from change_history.seals.amended import judged, others, rights
 from change_history.seals.finding import about
 from change_history.seals.records import GAP, ID, NO_SALT, NOTHING, Record, split
-from change_history.stored.amendments import Kind, notes_of, read_note
+from change_history.stored.amendments import AmendmentKind, notes_of, read_note
 from change_history.stored.names import HISTORY, PARTS
 from change_history.stored.reading import documents_in
 
@@ -180,14 +180,17 @@ class Comparison:
         if entry is None:
             self._missing[entry_id] = sealed
             kinds = {note.kind for note in notes}
-            beyond = Kind.EXPIRED in kinds and ", and no horizon has passed it, though a note says that it has expired"
+            beyond = (
+                AmendmentKind.EXPIRED in kinds
+                and ", and no horizon has passed it, though a note says that it has expired"
+            )
             return about("removed", f"it was sealed, and is not there any more{beyond or ''}", entry_id, None)
         return about("changed", wrong or _difference(entry, last), entry_id, entry)
 
     def _unknown(self, entry_id: bytes, entry: bytes, notes: list[Note]) -> Finding | None:
         """Judge an entry of which no seal knows."""
         kinds = {note.kind for note in notes}
-        noted = Kind.LATE in kinds or (Kind.GAP in kinds and records.is_gap(entry))
+        noted = AmendmentKind.LATE in kinds or (AmendmentKind.GAP in kinds and records.is_gap(entry))
         if noted or ClusterTime.from_id(entry_id) >= self._bound:
             self._report.not_sealed(entry_id)
             self._on_unsealed(entry)

@@ -121,7 +121,7 @@ def read_line(line: str) -> Sealed:
         raise ValueError(f"no seal: {error!r}") from error
 
 
-class Key:
+class SigningKey:
     """A private key to sign with. Its file stays where it is; only the public half is ever written down."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
@@ -133,7 +133,7 @@ class Key:
         return self._private.sign(bytes.fromhex(digest)).hex()
 
 
-def load_key(file: Path) -> Key:
+def load_key(file: Path) -> SigningKey:
     """Read a private key: Ed25519, PEM, not encrypted.
 
     Raises:
@@ -148,7 +148,7 @@ def load_key(file: Path) -> Key:
         raise SealKeyError(f"{file} is no private key in PEM without a password; {_MAKE}") from error
     if not isinstance(private, ed25519.Ed25519PrivateKey):
         raise SealKeyError(f"{file} is no Ed25519 key; {_MAKE}")
-    return Key(private)
+    return SigningKey(private)
 
 
 def load_public(file: Path) -> str:

@@ -35,7 +35,7 @@ _NUMBER_BYTES = 4
 _NAME_BYTES = 16
 
 
-class Chunk(NamedTuple):
+class RecordChunk(NamedTuple):
     """Some records of a seal, in their order."""
 
     id: bytes
@@ -142,13 +142,13 @@ class Store:
         self._leaves.replace_one({"_id": chunk_id}, document, upsert=True)
         return top
 
-    def chunks(self, name: bytes) -> Iterator[Chunk]:
+    def chunks(self, name: bytes) -> Iterator[RecordChunk]:
         """The chunks of a seal, in their order."""
         with self._leaves.find(_of(name), sort=[("_id", 1)]) as cursor:
             for found in cursor:
                 yield _chunk(found)
 
-    def chunk(self, chunk_id: bytes) -> Chunk | None:
+    def chunk(self, chunk_id: bytes) -> RecordChunk | None:
         """One chunk."""
         found = self._leaves.find_one({"_id": Binary(chunk_id)})
         return _chunk(found) if found is not None else None
@@ -243,10 +243,10 @@ def _sealed(found: dict[str, Any]) -> Sealed:
         raise ValueError(f"no seal: {error!r}") from error
 
 
-def _chunk(found: dict[str, Any]) -> Chunk:
+def _chunk(found: dict[str, Any]) -> RecordChunk:
     records, root = found.get("records", b""), found.get("root", b"")
     whole = isinstance(records, bytes) and isinstance(root, bytes)
-    return Chunk(bytes(found["_id"]), bytes(records) if whole else b"", bytes(root) if whole else b"")
+    return RecordChunk(bytes(found["_id"]), bytes(records) if whole else b"", bytes(root) if whole else b"")
 
 
 def _of(name: bytes) -> dict[str, Any]:

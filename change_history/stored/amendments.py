@@ -32,7 +32,7 @@ _IN_ONE_NOTE = 50_000
 _CODEC: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
 
 
-class Kind(StrEnum):
+class AmendmentKind(StrEnum):
     """What is about to be done to entries."""
 
     LATE = "late"
@@ -49,7 +49,7 @@ class Kind(StrEnum):
 
 def note(
     database: Database[Any],
-    kind: Kind,
+    kind: AmendmentKind,
     ids: Iterable[bytes],
     session: ClientSession | None = None,
     actors: Mapping[bytes, bytes] | None = None,
@@ -93,7 +93,7 @@ class Note(NamedTuple):
     """
 
     id: Any
-    kind: Kind | None
+    kind: AmendmentKind | None
     ids: list[bytes]
     at: dt.datetime
     actors: dict[bytes, bytes]
@@ -109,10 +109,10 @@ def read_note(found: RawBSONDocument) -> Note:
     stored = dict(found)
     packed, at = stored.get("ids"), stored.get("at")
     whole = isinstance(packed, bytes) and not len(packed) % ID_BYTES and isinstance(at, dt.datetime)
-    kind = Kind(stored["kind"]) if whole and stored.get("kind") in set(Kind) else None
+    kind = AmendmentKind(stored["kind"]) if whole and stored.get("kind") in set(AmendmentKind) else None
     ids = [packed[start : start + ID_BYTES] for start in range(0, len(packed), ID_BYTES)] if packed and whole else []
     written = at.replace(tzinfo=at.tzinfo or dt.UTC) if isinstance(at, dt.datetime) else dt.datetime.now(dt.UTC)
-    had = stored.get("had") if kind is Kind.ACTOR else None
+    had = stored.get("had") if kind is AmendmentKind.ACTOR else None
     try:
         actors = {bytes(each["id"]): bytes(each["actor"].raw) for each in had or ()}
     except (TypeError, KeyError, AttributeError):

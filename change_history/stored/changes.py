@@ -43,7 +43,7 @@ class Change(NamedTuple):
     at_end: bool = False
 
 
-class Step(NamedTuple):
+class UpdateStep(NamedTuple):
     """One step of an update, as the server describes it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Step(NamedTuple):
     at_end: bool = False
 
 
-def of_steps(steps: Iterable[Step], before: Image | None, old_from: bytes | None = None) -> list[Change]:
+def of_steps(steps: Iterable[UpdateStep], before: Image | None, old_from: bytes | None = None) -> list[Change]:
     """Add old values to the steps of an update, from the document before it; without that they are unknown.
 
     Args:

@@ -38,7 +38,7 @@ from tests.support.servers import free_port
 from watcher.cli import exit_codes
 from watcher.lake import erasing
 from watcher.lake.as_of import reconstruct
-from watcher.lake.table import Table, rows_of
+from watcher.lake.table import LakeTable, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +234,7 @@ def test_what_is_erased_leaves_the_table_and_its_files_and_what_expires_stays(
 def test_a_table_whose_place_in_the_history_is_lost_is_compared_with_it(lake: Lake, kept: Database[Any]) -> None:
     """The exporter was away for longer than the oplog reaches back: nothing twice, nothing missing, changes too."""
     lake.once()
-    table = Table(lake.location, {})
+    table = LakeTable(lake.location, {})
     position = table.open()
     assert position is not None
     table.append((), position.at("82" + "00" * 8 + position.token[18:]))
@@ -284,7 +284,7 @@ def test_an_id_that_json_would_change_is_found_in_it_and_erased(lake: Lake, kept
         kept.history.insert_one({**event, "document_id": document_id})
     lake.once()
     kept.history.delete_many({"_id": {"$gte": numbered_event(60)["_id"]}})
-    table = Table(lake.location, {})
+    table = LakeTable(lake.location, {})
     table.open()
 
     for number, asked in enumerate((17, Int64(18), {"n": 19}), 60):
@@ -311,7 +311,7 @@ def test_what_is_recorded_again_after_it_expired_is_not_appended_again(lake: Lak
     lake.once()
     assert lake.entries() == before == stored(kept)
 
-    table = Table(lake.location, {})
+    table = LakeTable(lake.location, {})
     position = table.open()
     assert position is not None
     table.append((), replace(position, newest=""))  # as an exporter of before wrote it
@@ -359,7 +359,7 @@ def test_nan_is_found_in_it_by_a_condition(lake: Lake, kept: Database[Any]) -> N
     lake.once()
     kept.history.insert_one(second)
     lake.once()
-    table = Table(lake.location, {})
+    table = LakeTable(lake.location, {})
     position = table.open()
     assert position is not None
 

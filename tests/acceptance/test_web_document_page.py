@@ -11,7 +11,7 @@ import pytest
 
 from change_history.bson import extended_json
 from change_history.bson.cluster_time import ClusterTime
-from change_history.diff.compare import Kind
+from change_history.diff.compare import DifferenceKind
 from change_history.stored.order import before
 from tests.support.browser import DOWN, END, ENTER, ESCAPE, HOME, LEFT, RIGHT, Reader
 from tests.support.daemon import eventually
@@ -168,7 +168,7 @@ def test_what_changed_is_marked_in_its_place(told: Told, reader: Reader) -> None
     assert any('status: "new" → "paid"' in each for each in shown)
     assert any("qty: 2 → 3" in each for each in shown)
     assert any("removed" in each and "note: null" in each for each in shown)
-    assert {one.kind for one in differences} == {Kind.CHANGED, Kind.REMOVED}
+    assert {one.kind for one in differences} == {DifferenceKind.CHANGED, DifferenceKind.REMOVED}
     first = reader.find(".leaf[tabindex='0']")
     reader.driver.execute_script("arguments[0].focus()", first)
     reader.type(DOWN, DOWN)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from change_history.bson.cluster_time import ClusterTime
 from change_history.query.transactions import name_of
 from change_history.seals import records
-from change_history.seals.seal import Key, Seal, Sealed, digest_of, read
+from change_history.seals.seal import Seal, Sealed, SigningKey, digest_of, read
 from change_history.seals.store import Store
 from change_history.stored.reading import RAW
 from tests.support.daemon import eventually
@@ -160,7 +160,7 @@ def test_the_page_of_seals_claims_no_more_than_it_knows(told: Told, reader: Read
     store.prepare()
     packed = records.committed(some)
     root = store.put(name, 0, packed, "a test").hex()
-    key = Key(Ed25519PrivateKey.generate())
+    key = SigningKey(Ed25519PrivateKey.generate())
     text = Seal(
         1,
         "",

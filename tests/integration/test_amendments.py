@@ -9,7 +9,7 @@ import pytest
 from bson import Binary, Timestamp
 
 from change_history.bson import raw
-from change_history.stored.amendments import Kind, note, notes_of, read_note
+from change_history.stored.amendments import AmendmentKind, note, notes_of, read_note
 from change_history.stored.names import AMENDMENTS, SEAL_LEAVES, SEALS
 from change_history.stored.order import identity
 from tests.support.handmade_events import an_event
@@ -73,7 +73,7 @@ def test_a_rejected_event_that_is_brought_in_is_noted(database: Database[Any]) -
 def test_a_note_about_what_is_no_entry_is_refused(database: Database[Any]) -> None:
     """Ids lie packed in it: one of another length would shift all that follow."""
     with pytest.raises(ValueError, match="16 bytes"):
-        note(database, Kind.ERASED, [b"a" * 16, b"b" * 12])
+        note(database, AmendmentKind.ERASED, [b"a" * 16, b"b" * 12])
     assert noted(database) == []
 
 
@@ -85,7 +85,7 @@ def test_notes_that_nobody_will_ask_for_are_forgotten(database: Database[Any]) -
     def leave() -> None:
         notes.delete_many({})
         for each in (1, 2):
-            note(database, Kind.ACTOR, [bytes([each]) * 16])
+            note(database, AmendmentKind.ACTOR, [bytes([each]) * 16])
         notes.update_one({"ids": Binary(bytes([1]) * 16)}, {"$set": {"at": long_ago}})
 
     for place in (SEALS, SEAL_LEAVES):

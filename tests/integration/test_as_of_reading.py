@@ -15,7 +15,7 @@ from change_history.bson.values import to_raw
 from change_history.reader import Reader
 from tests.support.handmade_events import at, cluster, gap, inserted, of_collection, updated
 from tests.support.recording import make_indexes
-from watcher.events.baseline import Snapshot, baseline
+from watcher.events.baseline import SnapshotRead, baseline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def test_what_changed_in_a_window_is_found_by_the_window(history: Reader, databa
 def test_a_large_collection_is_told_in_little_memory(database: Database[Any], replica_set_uri: str) -> None:
     """Forty megabytes of documents, brought by a rename, and chosen by a filter."""
     make_indexes(database)
-    moment = Snapshot(ClusterTime.of(Timestamp(1_700_000_000, 1)), to_raw(at(0))[1])
+    moment = SnapshotRead(ClusterTime.of(Timestamp(1_700_000_000, 1)), to_raw(at(0))[1])
     pad = "x" * SIZE
     for start in range(0, DOCUMENTS, 10_000):
         documents = [

@@ -45,7 +45,7 @@ def history(replica_set_uri: str) -> Iterator[Database[Any]]:
 
 def _told(history: Database[Any], document: bytes, seconds: int) -> None:
     """Make history tell of a document."""
-    moment = baseline.Snapshot(ClusterTime.start_of(seconds), bytes(8))
+    moment = baseline.SnapshotRead(ClusterTime.start_of(seconds), bytes(8))
     history.history.insert_one(RawBSONDocument(baseline.baseline(b"shop.a", document, moment)))
 
 

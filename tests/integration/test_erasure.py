@@ -26,7 +26,7 @@ from watcher.erasure.active import LASTS_S, Active, Erasing
 from watcher.erasure.matching import ever_matched
 from watcher.erasure.requests import DONE, ENDED, STANDING, WORKING, Erasures
 from watcher.erasure.values import Trail
-from watcher.erasure.work import Work
+from watcher.erasure.work import ErasureWork
 from watcher.stream.batch import Entry, Position, Recorded, RejectedEvent
 from watcher.stream.large_documents import LargeDocuments
 from watcher.stream.writer import Writer
@@ -180,7 +180,7 @@ def test_of_one_among_thousands_no_byte_is_left(
             with pytest.raises(UnknownStateError, match="erased"):
                 reader.as_of(namespace, 7, None)
             assert not any("address" in change.field for each in left for change in each.changes)
-        again = Work(history, asked(history, namespace, [7], values=[MARK], trail=trail), bytes(32)).run()
+        again = ErasureWork(history, asked(history, namespace, [7], values=[MARK], trail=trail), bytes(32)).run()
         assert not +again.counts, "what is erased already was written again"
 
 
@@ -281,11 +281,11 @@ def test_killed_in_the_middle_it_goes_on(database: Database[Any], recording: Rec
         raise KilledError
 
     with pytest.raises(KilledError):
-        Work(history, erasure, Erasures(history).key(), advance=killed).run()
+        ErasureWork(history, erasure, Erasures(history).key(), advance=killed).run()
     assert holding(history, MARK)
     (left,) = Erasures(history).all({"state": WORKING})
 
-    outcome = Work(history, left, Erasures(history).key()).run()
+    outcome = ErasureWork(history, left, Erasures(history).key()).run()
     Erasures(history).finish(left, dict(outcome.counts))
 
     assert holding(history, MARK) == []

@@ -153,7 +153,7 @@ def test_what_nests_too_deep_goes_into_chunks_and_the_rest_is_stored(database: D
     for _ in range(177):
         deep = raw.from_fields([(b"a", (raw.DOCUMENT, deep))])
     document = raw.from_fields([(b"_id", (raw.DOCUMENT, bson.encode({"n": 1}))), (b"deep", (raw.DOCUMENT, deep))])
-    refused = baseline.baseline(b"shop.a", document, baseline.Snapshot(ClusterTime(7), bytes(8)))
+    refused = baseline.baseline(b"shop.a", document, baseline.SnapshotRead(ClusterTime(7), bytes(8)))
 
     own(database, fence(database)).store([entry(1), refused, entry(2)])
 
@@ -170,7 +170,7 @@ def test_a_refused_baseline_keeps_what_it_is_about_and_can_be_tried_again(databa
     """It was kept without namespace, id and content, and made every document of every database unknown."""
     database.create_collection("history", validator={"document_id": {"$ne": Timestamp(0, 0)}})
     document = bson.encode({"_id": Timestamp(0, 0), "n": 1})
-    refused = baseline.baseline(b"shop.a", document, baseline.Snapshot(ClusterTime(7), bytes(8)))
+    refused = baseline.baseline(b"shop.a", document, baseline.SnapshotRead(ClusterTime(7), bytes(8)))
 
     own(database, fence(database)).store([entry(1), refused, entry(2)])
 

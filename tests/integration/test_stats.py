@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from change_history import History
 from change_history.bson.paths import dotted_text, is_ambiguous, pattern
 from change_history.query import stats
-from change_history.query.selection import Question
+from change_history.query.selection import StatsQuestion
 from change_history.query.stats import Numbers
 from change_history.stored import chunks
 from change_history.stored.event import path_of, to_event
@@ -151,7 +151,7 @@ def test_more_days_than_one_document_holds_are_counted_one_after_the_other(
     database.history.insert_many(rows)
     counting = history.stats()
     with pytest.raises(OperationFailure) as refused:
-        list(counting._rows(stats.everything_pipeline(Question().match(), "UTC", 2)))
+        list(counting._rows(stats.everything_pipeline(StatsQuestion().match(), "UTC", 2)))
     assert refused.value.code == stats._TOO_LARGE
     found = counting.everything("UTC", 2)
 
@@ -192,16 +192,16 @@ def test_a_document_in_parts_counts_with_all_its_parts(history: History, databas
 
 
 QUESTIONS = [
-    ("_id_", Question()),
-    ("_id_", Question(since=datetime(2023, 10, 23, tzinfo=UTC), until=Timestamp(1_698_100_000, 0))),
-    ("namespace_timeline", Question("shop.a")),
-    ("namespace_timeline", Question("shop.a", since=datetime(2023, 10, 23, tzinfo=UTC))),
+    ("_id_", StatsQuestion()),
+    ("_id_", StatsQuestion(since=datetime(2023, 10, 23, tzinfo=UTC), until=Timestamp(1_698_100_000, 0))),
+    ("namespace_timeline", StatsQuestion("shop.a")),
+    ("namespace_timeline", StatsQuestion("shop.a", since=datetime(2023, 10, 23, tzinfo=UTC))),
 ]
 
 
 @pytest.mark.parametrize(("index", "question"), QUESTIONS)
 def test_every_count_is_one_walk_along_an_index(
-    history: History, database: Database[Any], index: str, question: Question
+    history: History, database: Database[Any], index: str, question: StatsQuestion
 ) -> None:
     """Of the events that are asked for, and of no others."""
     counted_events = stats.events_pipeline(question.match(), with_parts=False)

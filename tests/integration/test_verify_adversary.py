@@ -18,7 +18,7 @@ from change_history.seals.records import RECORD_BYTES
 from change_history.seals.seal import digest_of
 from change_history.seals.store import Store
 from change_history.seals.verification import verify
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.reading import RAW
 from tests.support import several_daemons
 from tests.support.sealing import Original, SealedRecording, a_key, a_sealer, tampered
@@ -238,7 +238,7 @@ def _relabelled(database: Database[Any]) -> None:
     database.seal_leaves.update_one({"_id": chunk["_id"]}, {"$set": {"records": Binary(forged)}})
 
 
-def _noted(kind: Kind, change: dict[str, Any]) -> Callable[[Database[Any]], bytes]:
+def _noted(kind: AmendmentKind, change: dict[str, Any]) -> Callable[[Database[Any]], bytes]:
     """Change an event with a note that says something harmless of it."""
 
     def attack(database: Database[Any]) -> bytes:
@@ -249,7 +249,7 @@ def _noted(kind: Kind, change: dict[str, Any]) -> Callable[[Database[Any]], byte
     return attack
 
 
-def _noted_and_sealed(kind: Kind, change: dict[str, Any]) -> Callable[[Database[Any]], bytes]:
+def _noted_and_sealed(kind: AmendmentKind, change: dict[str, Any]) -> Callable[[Database[Any]], bytes]:
     """The same, and the daemon goes on sealing."""
 
     def attack(database: Database[Any]) -> bytes:
@@ -260,7 +260,9 @@ def _noted_and_sealed(kind: Kind, change: dict[str, Any]) -> Callable[[Database[
     return attack
 
 
-def _removed_and_noted(database: Database[Any], kind: Kind = Kind.EXPIRED, *, sealed: bool = False) -> bytes:
+def _removed_and_noted(
+    database: Database[Any], kind: AmendmentKind = AmendmentKind.EXPIRED, *, sealed: bool = False
+) -> bytes:
     """Remove an event, and say that it has expired, or was erased, where nothing was."""
     entry_id = _delete(database)
     note(database, kind, [entry_id])
@@ -400,21 +402,29 @@ ATTACKS: dict[str, Callable[[Database[Any]], bytes | None]] = {
     "a salt removed": lambda database: _salt(database, bytes(16)),
     "a salt removed and the event changed": lambda database: _salt(database, bytes(16), changed=True),
     "a record that says that an event has expired": _relabelled,
-    "a value, noted as an actor": _noted(Kind.ACTOR, {"$set": {"changes.0.new_value": 99}}),
+    "a value, noted as an actor": _noted(AmendmentKind.ACTOR, {"$set": {"changes.0.new_value": 99}}),
     "a value and an actor, noted as an actor": _noted(
-        Kind.ACTOR, {"$set": {"changes.0.new_value": 99, "actor": {"id": "x"}}}
+        AmendmentKind.ACTOR, {"$set": {"changes.0.new_value": 99, "actor": {"id": "x"}}}
     ),
-    "a value, noted as an actor, and sealed on": _noted_and_sealed(Kind.ACTOR, {"$set": {"changes.0.new_value": 99}}),
-    "a value, noted as late": _noted(Kind.LATE, {"$set": {"changes.0.new_value": 99}}),
-    "a value, noted as late, and sealed on": _noted_and_sealed(Kind.LATE, {"$set": {"changes.0.new_value": 99}}),
-    "a value, noted as a gap": _noted(Kind.GAP, {"$set": {"changes.0.new_value": 99}}),
-    "a value, noted as a gap, and sealed on": _noted_and_sealed(Kind.GAP, {"$set": {"changes.0.new_value": 99}}),
+    "a value, noted as an actor, and sealed on": _noted_and_sealed(
+        AmendmentKind.ACTOR, {"$set": {"changes.0.new_value": 99}}
+    ),
+    "a value, noted as late": _noted(AmendmentKind.LATE, {"$set": {"changes.0.new_value": 99}}),
+    "a value, noted as late, and sealed on": _noted_and_sealed(
+        AmendmentKind.LATE, {"$set": {"changes.0.new_value": 99}}
+    ),
+    "a value, noted as a gap": _noted(AmendmentKind.GAP, {"$set": {"changes.0.new_value": 99}}),
+    "a value, noted as a gap, and sealed on": _noted_and_sealed(
+        AmendmentKind.GAP, {"$set": {"changes.0.new_value": 99}}
+    ),
     "an event removed, noted as expired": _removed_and_noted,
     "an event removed, noted as expired, and sealed on": lambda database: _removed_and_noted(database, sealed=True),
-    "a value, noted as erased": _noted(Kind.ERASED, {"$set": {"changes.0.new_value": 99}}),
-    "a value, noted as erased, and sealed on": _noted_and_sealed(Kind.ERASED, {"$set": {"changes.0.new_value": 99}}),
-    "an event removed, noted as erased": lambda database: _removed_and_noted(database, Kind.ERASED),
-    "an event made a gap, and noted": _noted(Kind.GAP, {"$set": {"operation": "gap"}}),
+    "a value, noted as erased": _noted(AmendmentKind.ERASED, {"$set": {"changes.0.new_value": 99}}),
+    "a value, noted as erased, and sealed on": _noted_and_sealed(
+        AmendmentKind.ERASED, {"$set": {"changes.0.new_value": 99}}
+    ),
+    "an event removed, noted as erased": lambda database: _removed_and_noted(database, AmendmentKind.ERASED),
+    "an event made a gap, and noted": _noted(AmendmentKind.GAP, {"$set": {"operation": "gap"}}),
 }
 """Each changes the database, and gives the event that is to be named; None: a seal is named instead."""
 

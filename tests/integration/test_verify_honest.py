@@ -23,7 +23,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.redacted import ERASED as ERASED_VALUE
 from change_history.seals.verification import verify
 from change_history.stored import actor
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
 from tests.support.sealing import SealedRecording, a_sealer
@@ -138,7 +138,7 @@ class _Life:
 
     def erase(self) -> None:
         ids = self._some(3)
-        note(self.history, Kind.ERASED, ids)
+        note(self.history, AmendmentKind.ERASED, ids)
         kind, payload = ERASED_VALUE
         erased = Binary(payload[5:], payload[4])
         assert kind == raw.BINARY
@@ -150,7 +150,7 @@ class _Life:
 
     def erase_whole(self) -> None:
         ids = self._some(2)
-        note(self.history, Kind.ERASED, ids)
+        note(self.history, AmendmentKind.ERASED, ids)
         self.history.history.delete_many({"_id": {"$in": [Binary(each) for each in ids]}})
 
     def expire(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
-    from watcher.events.event import Key
+    from watcher.events.event import DocumentKey
     from watcher.stream.batch import Position, Recorded
 
 CONTEXTS = "watcher_context"
@@ -51,7 +51,9 @@ class NoHistory:
         """Never."""
         return False
 
-    def documents(self, keys: Mapping[Key, Value], _position: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(
+        self, keys: Mapping[DocumentKey, Value], _position: HistoryPosition
+    ) -> Iterator[tuple[DocumentKey, bytes | None]]:
         """None is known."""
         return ((key, None) for key in keys)
 

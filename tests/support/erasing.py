@@ -15,7 +15,7 @@ from change_history.stored.reading import RAW
 from watcher.erasure.intervals import intervals_of
 from watcher.erasure.requests import Erasure, Erasures
 from watcher.erasure.values import Trail
-from watcher.erasure.work import Work
+from watcher.erasure.work import ErasureWork
 from watcher.stream.batch import Entry, Position, Recorded
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def erase(history: Database[Any], namespace: str, documents: Iterable[Any] = (),
     """Erase, to the end."""
     erasure = asked(history, namespace, documents, **more)
     erasures = Erasures(history)
-    outcome = Work(history, erasure, erasures.key()).run()
+    outcome = ErasureWork(history, erasure, erasures.key()).run()
     erasures.finish(erasure, dict(outcome.counts))
     return outcome
 

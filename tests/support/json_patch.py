@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from change_history.bson import raw
 from change_history.bson.values import ABSENT, Missing
-from change_history.diff.compare import Kind
+from change_history.diff.compare import DifferenceKind
 from change_history.reconstruct.fold import DoesNotApplyError
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def patched(document: bytes | None, differences: Iterable[Difference]) -> bytes 
     found = list(differences)
     if not found:
         return document
-    if found[0].path or found[0].kind == Kind.REORDERED:
+    if found[0].path or found[0].kind == DifferenceKind.REORDERED:
         if document is None:
             raise DoesNotApplyError("differences within a document that is not there")
         return _rebuilt((raw.DOCUMENT, document), found, 0)[1]
     whole = found[0]
     _require((raw.DOCUMENT, document) if document is not None else None, whole)
-    return None if whole.kind == Kind.REMOVED else _known(whole.new)[1]
+    return None if whole.kind == DifferenceKind.REMOVED else _known(whole.new)[1]
 
 
 def _rebuilt(value: Value, differences: list[Difference], depth: int) -> Value:
@@ -62,12 +62,14 @@ def _rebuilt(value: Value, differences: list[Difference], depth: int) -> Value:
         return _array(raw.items(value[1]), own, inner, depth)
     if value[0] != raw.DOCUMENT:
         raise DoesNotApplyError("a path leads through a value that is neither document nor array")
-    order = next((d for d in differences if len(d.path) == depth and d.kind == Kind.REORDERED), None)
+    order = next((d for d in differences if len(d.path) == depth and d.kind == DifferenceKind.REORDERED), None)
     return _document(raw.fields(value[1]), own, inner, depth, order)
 
 
 def _leads_on(difference: Difference, depth: int) -> bool:
-    return len(difference.path) > depth or (len(difference.path) == depth and difference.kind == Kind.REORDERED)
+    return len(difference.path) > depth or (
+        len(difference.path) == depth and difference.kind == DifferenceKind.REORDERED
+    )
 
 
 def _document(
@@ -75,10 +77,10 @@ def _document(
 ) -> Value:
     for difference in own:
         key = _key(difference.path[depth])
-        if difference.kind == Kind.REORDERED:
+        if difference.kind == DifferenceKind.REORDERED:
             continue
         _require(fields.get(key), difference)
-        if difference.kind == Kind.REMOVED:
+        if difference.kind == DifferenceKind.REMOVED:
             del fields[key]
         else:
             fields[key] = _known(difference.new)
@@ -100,15 +102,15 @@ def _array(items: list[Value], own: list[Difference], inner: Inner, depth: int) 
     for difference in own:
         old_index, index = _index(difference.old_path[depth]), _index(difference.path[depth])
         was = items[old_index] if old_index < len(items) else None
-        if difference.kind == Kind.ADDED:
+        if difference.kind == DifferenceKind.ADDED:
             arrived[index] = _known(difference.new)
-        elif difference.kind == Kind.MOVED:
+        elif difference.kind == DifferenceKind.MOVED:
             arrived[index] = _present(was)
-        elif difference.kind != Kind.REORDERED:
+        elif difference.kind != DifferenceKind.REORDERED:
             _require(was, difference)
-        if difference.kind in {Kind.REMOVED, Kind.MOVED}:
+        if difference.kind in {DifferenceKind.REMOVED, DifferenceKind.MOVED}:
             left.add(old_index)
-        elif difference.kind == Kind.CHANGED:
+        elif difference.kind == DifferenceKind.CHANGED:
             changed[index] = _known(difference.new)
     stayed = iter([item for index, item in enumerate(items) if index not in left])
     size = len(items) - len(left) + len(arrived)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
-    from watcher.events.event import Key
+    from watcher.events.event import DocumentKey
 
 PATIENCE_S = 60.0
 
@@ -250,11 +250,13 @@ class FixedHistory:
     """
 
     told: bytes | None = None
-    asked: list[tuple[Key, ...]] = field(default_factory=list)
+    asked: list[tuple[DocumentKey, ...]] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     news: bool = False
 
-    def documents(self, keys: Mapping[Key, Value], _place: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(
+        self, keys: Mapping[DocumentKey, Value], _place: HistoryPosition
+    ) -> Iterator[tuple[DocumentKey, bytes | None]]:
         """Tells what the test has put in."""
         self.asked.append(tuple(keys))
         yield from dict.fromkeys(keys, self.told).items()

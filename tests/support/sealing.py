@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
-from change_history.seals.seal import Key
+from change_history.seals.seal import SigningKey
 from change_history.seals.store import Store
 from change_history.stored.names import CHECKPOINTS
 from change_history.stored.order import identity
@@ -42,7 +42,7 @@ class SealedRecording(Recording):
     """
 
     def __init__(
-        self, client: MongoClient[Any], watched: str, *, key: Key | None = None, outlet: Outlet | None = None
+        self, client: MongoClient[Any], watched: str, *, key: SigningKey | None = None, outlet: Outlet | None = None
     ) -> None:
         super().__init__(client, watched)
         self.reached = BEGINNING_OF_TIME
@@ -89,9 +89,9 @@ def a_sealer(database: Database[Any], stream: str, terms: Terms, recorded: Any, 
     return sealer
 
 
-def a_key() -> Key:
+def a_key() -> SigningKey:
     """A key to sign with."""
-    return Key(Ed25519PrivateKey.generate())
+    return SigningKey(Ed25519PrivateKey.generate())
 
 
 class Original:

@@ -82,7 +82,7 @@ def position(number: int) -> Position:
 def entry(number: int) -> bytes:
     """What a backfill records of a document."""
     document = bson.encode({"_id": number, "n": number})
-    return baseline.baseline(b"shop.a", document, baseline.Snapshot(ClusterTime(7), bytes(8)))
+    return baseline.baseline(b"shop.a", document, baseline.SnapshotRead(ClusterTime(7), bytes(8)))
 
 
 def term(database: Database[Any]) -> Term:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from change_history.bson import raw
 from change_history.bson.values import ABSENT, UNKNOWN, Missing, to_python, to_raw
-from change_history.diff.compare import Difference, Kind, compare
+from change_history.diff.compare import Difference, DifferenceKind, compare
 from change_history.reconstruct.fold import DoesNotApplyError
 from tests.support.generated.documents import every_type
 from tests.support.generated.raw_values import pairs
@@ -60,12 +60,12 @@ def test_each_difference_tells_what_the_documents_have_there(both: tuple[bytes, 
     for found in compare(old, new):
         assert len(found.path) == len(found.old_path) == len(found.identities)
         assert not isinstance(found.old, Missing) or found.old is ABSENT
-        if found.kind in {Kind.REMOVED, Kind.CHANGED}:
+        if found.kind in {DifferenceKind.REMOVED, DifferenceKind.CHANGED}:
             assert value_at(old, found.old_path) == found.old
-        if found.kind in {Kind.ADDED, Kind.CHANGED}:
+        if found.kind in {DifferenceKind.ADDED, DifferenceKind.CHANGED}:
             assert value_at(new, found.path) == found.new
         for depth, identity in enumerate(found.identities):
-            if identity is not None and not (found.kind == Kind.REMOVED and depth == len(found.path) - 1):
+            if identity is not None and not (found.kind == DifferenceKind.REMOVED and depth == len(found.path) - 1):
                 element = value_at(new, found.path[: depth + 1])
                 assert element is not None
                 assert raw.fields(element[1])[b"_id"] == identity
@@ -151,8 +151,8 @@ def test_a_document_that_came_or_went_is_one_difference() -> None:
 
     (added,) = compare(None, document)
     (removed,) = compare(document, None)
-    assert added == Difference(Kind.ADDED, (), (), ABSENT, (raw.DOCUMENT, document), ())
-    assert removed == Difference(Kind.REMOVED, (), (), (raw.DOCUMENT, document), ABSENT, ())
+    assert added == Difference(DifferenceKind.ADDED, (), (), ABSENT, (raw.DOCUMENT, document), ())
+    assert removed == Difference(DifferenceKind.REMOVED, (), (), (raw.DOCUMENT, document), ABSENT, ())
     assert patched(None, [added]) == document
     assert patched(document, [removed]) is None
     assert compare(None, None) == []
@@ -175,4 +175,4 @@ def test_differences_are_refused_by_any_other_document() -> None:
     with pytest.raises(DoesNotApplyError):
         patched(None, found)
     with pytest.raises(DoesNotApplyError, match="not known"):
-        patched(written({"a": 1}), [Difference(Kind.CHANGED, (b"a",), (b"a",), UNKNOWN, to_raw(1), (None,))])
+        patched(written({"a": 1}), [Difference(DifferenceKind.CHANGED, (b"a",), (b"a",), UNKNOWN, to_raw(1), (None,))])

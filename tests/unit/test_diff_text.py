@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from change_history.bson import extended_json, raw
 from change_history.bson.values import ABSENT, UNKNOWN, Undefined, to_raw
-from change_history.diff.compare import Difference, Kind, Side, compare
+from change_history.diff.compare import Difference, DifferenceKind, Side, compare
 from tests.support.generated.raw_values import pairs
 from watcher.cli.rendering import diffs
 from watcher.cli.rendering.lines import Drawn
@@ -77,7 +77,7 @@ def test_elements_are_named_by_their_ids_else_by_their_indexes() -> None:
 def test_absent_unknown_null_and_their_names_are_all_told_apart() -> None:
     """Law 4."""
     sides: list[Side] = [ABSENT, UNKNOWN, *map(to_raw, [None, "(unknown)", "null", Undefined()])]
-    found = [shown([Difference(Kind.CHANGED, (b"a",), (b"a",), side, to_raw(1), (None,))]) for side in sides]
+    found = [shown([Difference(DifferenceKind.CHANGED, (b"a",), (b"a",), side, to_raw(1), (None,))]) for side in sides]
 
     assert found[:3] == [["+ a: 1"], ["- a: (unknown)", "+ a: 1"], ["- a: null", "+ a: 1"]]
     assert len({tuple(lines) for lines in found}) == len(sides)
@@ -99,7 +99,7 @@ def test_a_document_that_came_or_went_is_shown_field_by_field() -> None:
     assert shown(differences(None, {"_id": 1, "a": {"b": 2}})) == ["+ _id: 1", "+ a: {b: 2}"]
     assert shown(differences({"_id": 1}, None)) == ["- _id: 1"]
     assert shown(differences(None, {})) == ["+ {}"]
-    unknown = Difference(Kind.CHANGED, (), (), UNKNOWN, to_raw({"a": 1}), ())
+    unknown = Difference(DifferenceKind.CHANGED, (), (), UNKNOWN, to_raw({"a": 1}), ())
     assert shown([unknown]) == ["- what the document was is not known", "+ a: 1"]
 
 
@@ -172,7 +172,7 @@ def test_json_names_elements_and_what_nobody_knows() -> None:
     }
     assert changed["old_path"] == ["a", 1, "n"]
     assert (changed["old_value"], changed["new_value"]) == (1, None)
-    unknown = diffs.json_line(Difference(Kind.CHANGED, (), (), UNKNOWN, (raw.NULL, b""), ()))
+    unknown = diffs.json_line(Difference(DifferenceKind.CHANGED, (), (), UNKNOWN, (raw.NULL, b""), ()))
     assert json_util.loads(unknown)["old_value_from"] == "unknown"
     assert "old_value" not in json_util.loads(unknown)
 

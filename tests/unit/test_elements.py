@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from change_history.bson import raw
 from change_history.bson.paths import decoded, dotted_text
 from change_history.bson.values import Missing, to_python, to_raw
-from change_history.diff.compare import Difference, Kind, compare, element_differences
+from change_history.diff.compare import Difference, DifferenceKind, compare, element_differences
 from change_history.stored.event import Change, Event
 from models import ABSENT, UNKNOWN
 from tests.support.generated.raw_values import pairs
@@ -77,7 +77,7 @@ def test_moving_one_element_to_the_front_moves_only_that_one() -> None:
     a, b, c = ({"_id": i} for i in "abc")
 
     (moved,) = differences([a, b, c], [c, a, b])
-    assert (moved.kind, moved.old_path, moved.path) == (Kind.MOVED, (b"a", 2), (b"a", 0))
+    assert (moved.kind, moved.old_path, moved.path) == (DifferenceKind.MOVED, (b"a", 2), (b"a", 0))
 
 
 def test_repeated_ids_identify_nothing() -> None:
@@ -114,14 +114,14 @@ def test_the_elements_lead_from_the_old_array_to_the_new_one(old: list[int], new
     if not found:
         assert not old or not set(old) & set(new) or old == new
         return
-    removed = {one.path[1] for one in found if one.kind == Kind.REMOVED}
+    removed = {one.path[1] for one in found if one.kind == DifferenceKind.REMOVED}
     result = [item for index, item in enumerate(old) if index not in removed]
     for one in found:
         index = one.path[1]
         assert isinstance(index, int)
-        if one.kind == Kind.ADDED:
+        if one.kind == DifferenceKind.ADDED:
             result.insert(index, python(one.new))
-        elif one.kind == Kind.CHANGED:
+        elif one.kind == DifferenceKind.CHANGED:
             assert to_raw(result[index]) == one.old
             result[index] = python(one.new)
 

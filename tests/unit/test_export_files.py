@@ -18,7 +18,7 @@ from change_history.bson import extended_json, raw
 from change_history.bson.values import document_to_python, to_raw
 from change_history.export import part_file, tables
 from change_history.export import writers as parquet_file
-from change_history.export.tables import CHANGES, DOCUMENTS, EVENTS, Format, Table
+from change_history.export.tables import CHANGES, DOCUMENTS, EVENTS, ExportTable, Format
 from change_history.export.writers import writer_of
 from tests.support.generated.documents import every_type
 
@@ -49,7 +49,7 @@ def change(field: str, **values: Any) -> dict[str, Any]:
     return {"field": field, **values}
 
 
-def written(chosen: Format, table: Table, found: list[bytes], begun: bytes = b"") -> bytes:
+def written(chosen: Format, table: ExportTable, found: list[bytes], begun: bytes = b"") -> bytes:
     """A file with these rows, behind what it begins with."""
     file = io.BytesIO()
     file.write(begun)
@@ -202,7 +202,7 @@ def histories(draw: Any) -> list[bytes]:
 @settings(max_examples=20)
 @given(histories(), st.sampled_from([Format.NDJSON, Format.CSV]), st.sampled_from([EVENTS, CHANGES]))
 def test_cut_off_at_any_byte_and_gone_on_with_the_file_is_the_same(
-    history: list[bytes], chosen: Format, table: Table
+    history: list[bytes], chosen: Format, table: ExportTable
 ) -> None:
     """No row twice, none missing, none torn; also where the cut is within a cell, a character or a line end."""
     whole = written(chosen, table, history)

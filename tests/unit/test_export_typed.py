@@ -39,13 +39,13 @@ def as_bytes(document: dict[str, Any] | bytes) -> bytes:
     return document if isinstance(document, bytes) else to_raw(document)[1]
 
 
-def table(found: Sequence[dict[str, Any] | bytes], *, flat: bool = False) -> tuple[bytes, typed.Row]:
+def table(found: Sequence[dict[str, Any] | bytes], *, flat: bool = False) -> tuple[bytes, typed.TypedRow]:
     """The documents as a Parquet file, and what is known of its columns."""
     every = [as_bytes(each) for each in found]
     shape = Shape()
     for document in every:
         shape.observe_document(document)
-    row = typed.Row(shape.fields(flat=flat), flat=flat)
+    row = typed.TypedRow(shape.fields(flat=flat), flat=flat)
     file = io.BytesIO()
     writer = typed.TypedParquetWriter(file, row, others=shape.has_others)
     for document in every:
@@ -303,7 +303,7 @@ def test_a_schema_is_read_as_it_is_written_and_all_its_faults_are_told() -> None
     assert json.loads(text) == {"a": "int32", "b": {"c": "decimal(2,1)"}, "l": [{"x": "string"}], "n": "string"}
     assert typed.dump_schema(typed.load_schema(text)) == text
 
-    row = typed.Row(typed.load_schema(text))
+    row = typed.TypedRow(typed.load_schema(text))
     file = io.BytesIO()
     writer = typed.TypedParquetWriter(file, row)
     writer.write(raw.NULL_VALUE, to_raw({"a": "x", "z": 1, "b": {"c": 1, "more": 2}})[1], None)
@@ -329,7 +329,7 @@ def csv_of(found: list[dict[str, Any]], **options: bool) -> list[dict[str, str]]
     for document in found:
         shape.observe_document(to_raw(document)[1])
     file = io.BytesIO()
-    row = typed.Row(shape.fields(flat=True, csv=True), flat=True)
+    row = typed.TypedRow(shape.fields(flat=True, csv=True), flat=True)
     writer = typed.TypedCsvWriter(file, row, others=shape.has_others, **options)
     for document in found:
         writer.write(raw.NULL_VALUE, to_raw(document)[1], None)

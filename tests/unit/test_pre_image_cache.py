@@ -14,7 +14,7 @@ from change_history.bson.equality import key_of
 from change_history.bson.values import document_to_python, to_raw
 from tests.support.handmade_events import an_event
 from tests.support.pipeline_stages import FixedHistory
-from watcher.events.event import Key
+from watcher.events.event import DocumentKey
 from watcher.stream import pre_image_cache
 from watcher.stream.batch import Batch, Lost, Position
 from watcher.stream.pre_image_cache import ROOM, PreImageCache
@@ -22,7 +22,7 @@ from watcher.stream.recorder import Recorder
 
 AT = Position(b"", BEGINNING_OF_TIME)
 UNKNOWN = {"field": "n", "new_value": 3, "old_value_from": "unknown"}
-SEVEN = Key(b"shop.users", key_of(to_raw(7)))
+SEVEN = DocumentKey(b"shop.users", key_of(to_raw(7)))
 
 
 def _told(recorder: Recorder, *events: bytes, lost: Lost | None = None) -> list[dict[str, Any]]:

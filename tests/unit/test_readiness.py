@@ -8,7 +8,7 @@ import pytest
 from pymongo import MongoClient
 
 from watcher import clients
-from watcher.health.readiness import Bounds, Facts, Judgement, Retried, Work, judge
+from watcher.health.readiness import Bounds, Facts, Judgement, Retried, StageWork, judge
 from watcher.steps import Step
 
 BOUNDS = Bounds(30, 180, 1800)
@@ -37,7 +37,7 @@ def test_a_quiet_evening_is_no_failure() -> None:
 )
 def test_a_stage_that_hangs_is_named_with_its_deployment_then_restarted(step: Step, deployment: str) -> None:
     """Ready for ever while nothing moves is what others' users complain of."""
-    work = (Work(step, 0),)
+    work = (StageWork(step, 0),)
 
     assert after(30, works=work) == Judgement(live=True, reasons=[])
     assert after(31, works=work) == Judgement(
@@ -48,7 +48,7 @@ def test_a_stage_that_hangs_is_named_with_its_deployment_then_restarted(step: St
 
 def test_a_checkpoint_that_stands_still_is_stuck_though_all_stages_work() -> None:
     """Durable progress is what counts. Whatever the cause, known to us or not."""
-    busy = (Work(Step.LISTEN, 180.9),)
+    busy = (StageWork(Step.LISTEN, 180.9),)
 
     assert after(30, unsaved_since=0.0).ready
     assert after(31, unsaved_since=0.0, works=busy, waiting=7) == Judgement(

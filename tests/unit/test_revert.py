@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from change_history.bson import raw
 from change_history.bson.image import Image
 from change_history.bson.values import ABSENT, Missing, to_python, to_raw
-from change_history.diff.compare import Kind, compare
+from change_history.diff.compare import DifferenceKind, compare
 from change_history.revert.merge import InsideArrayError, paths_of, plan
 from tests.support.generated.raw_values import edited, pairs
 
@@ -45,7 +45,7 @@ def changed(old: bytes, new: bytes) -> set[Path]:
     return {
         keys_of(found.path)
         for found in compare(old, new)
-        if found.kind != Kind.REORDERED or keys_of(found.path) != found.path
+        if found.kind != DifferenceKind.REORDERED or keys_of(found.path) != found.path
     }
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
-    from watcher.events.event import Key
+    from watcher.events.event import DocumentKey
     from watcher.stream.batch import Recorded
 
 BATCHES = int(os.environ.get("WATCHER_TEST_ROWS", "20"))
@@ -52,9 +52,9 @@ class Stream:
     def __init__(self, dice: random.Random, odd: float) -> None:
         self._dice = dice
         self._events = Events(dice, odd)
-        self._states: dict[Key, bytes | None] = {}
+        self._states: dict[DocumentKey, bytes | None] = {}
         self._number = 0
-        self.before: dict[bytes, dict[Key, bytes | None]] = {}
+        self.before: dict[bytes, dict[DocumentKey, bytes | None]] = {}
         """What the documents were before an event, by its token."""
 
     def batch(self) -> Batch:
@@ -119,7 +119,7 @@ class Told:
         self._stream = stream
         self._seed = seed
         self._begun = 0
-        self.asked: list[tuple[tuple[Key, ...], HistoryPosition]] = []
+        self.asked: list[tuple[tuple[DocumentKey, ...], HistoryPosition]] = []
 
     def begin(self, _recorded: Recorded, _stored: int) -> None:
         """Nothing is kept in sight."""
@@ -129,7 +129,9 @@ class Told:
         """Now and then."""
         return self._begun % 7 == 0
 
-    def documents(self, keys: Mapping[Key, Value], position: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(
+        self, keys: Mapping[DocumentKey, Value], position: HistoryPosition
+    ) -> Iterator[tuple[DocumentKey, bytes | None]]:
         """What they were before an event."""
         self.asked.append((tuple(keys), position))
         for key in keys:

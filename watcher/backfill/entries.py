@@ -47,7 +47,7 @@ _MILLISECONDS = 1000
 _NOTHING_KNOWN = Unknown("history has no entry of it")
 
 
-class Found(NamedTuple):
+class EntriesToWrite(NamedTuple):
     """What is to be written about some documents.
 
     Attributes:
@@ -110,7 +110,7 @@ class Entries:
         """Whether the collection that was read up to a cluster time is not the one that there was at the plan's."""
         return self._turned(self._plan.at, until)
 
-    def about(self, found: dict[raw.Value, bytes | None], since: Timestamp, until: Timestamp) -> Found:
+    def about(self, found: dict[raw.Value, bytes | None], since: Timestamp, until: Timestamp) -> EntriesToWrite:
         """What to write of documents that were read.
 
             plan.since ──── plan.at ──── since ──── until
@@ -130,7 +130,7 @@ class Entries:
         changed = self._touched(ids, plan.since or plan.at, until, gaps_since=plan.at) - unsure
         entries = self._as_of_plan({key: found[key] for key in ids if key not in changed and key not in unsure})
         entries += self._as_of_reading({key: found[key] for key in ids if key in changed}, until)
-        return Found(entries, [key for key in ids if key in unsure], bool(changed) and until > plan.at)
+        return EntriesToWrite(entries, [key for key in ids if key in unsure], bool(changed) and until > plan.at)
 
     def _touched(
         self, ids: list[raw.Value], since: Timestamp, until: Timestamp, *, gaps_since: Timestamp
@@ -241,6 +241,6 @@ def _are_same(was: bytes | Unknown | None, found: bytes | None) -> bool:
     return not isinstance(was, Unknown) and was == found
 
 
-def _snapshot(at: Timestamp) -> baseline.Snapshot:
+def _snapshot(at: Timestamp) -> baseline.SnapshotRead:
     read_at = at.time * _MILLISECONDS
-    return baseline.Snapshot(ClusterTime.of(at), read_at.to_bytes(8, "little", signed=True))
+    return baseline.SnapshotRead(ClusterTime.of(at), read_at.to_bytes(8, "little", signed=True))

@@ -12,7 +12,7 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.reconstruct.snapshots import forget
 from change_history.stored import chunks, exact
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
 from watcher.errors import TOO_DEEP, rejection
@@ -83,7 +83,7 @@ class EntryStore:
         for found in self._history.find(among, {"_id": 1}, session=session):
             del new[bytes(found["_id"])]
         if new:
-            note(self._database, Kind.LATE, new, session)
+            note(self._database, AmendmentKind.LATE, new, session)
             exact.insert(self._history, list(new.values()), session)
 
 

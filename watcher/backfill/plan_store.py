@@ -15,7 +15,7 @@ from pymongo import WriteConcern
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
 from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan, enqueue
 from watcher.gaps.gap import NOT_WATCHED
@@ -97,7 +97,7 @@ class PlanStore:
         def close(session: ClientSession | None) -> None:
             note(
                 self._database,
-                Kind.GAP,
+                AmendmentKind.GAP,
                 [gap["_id"] for gap in self._history.find(mine, {"_id": 1}, session=session)],
                 session,
             )

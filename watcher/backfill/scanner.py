@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from change_history.partition import Partition
     from watcher.events.redaction import Redaction
-    from watcher.targets.namespaces import Kind
+    from watcher.targets.namespaces import NamespaceKind
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +163,7 @@ class Scanner:
             if self.stop.wait(_LOOK_EVERY_S):
                 raise StoppedError(Step.AWAIT_PARTITIONS)
 
-    def _reader(self, plan: BackfillPlan, found: Kind | None, *, as_it_is: bool) -> MajorityReader:
+    def _reader(self, plan: BackfillPlan, found: NamespaceKind | None, *, as_it_is: bool) -> MajorityReader:
         namespace = plan.namespaces[0]
         if found is None or found.type != COLLECTION:
             known = namespace in self._absent
@@ -187,7 +187,7 @@ class Scanner:
             raise MovedError(plan.namespaces[0])
         return bounds
 
-    def _unless_moved(self, namespace: str, found: Kind | None) -> None:
+    def _unless_moved(self, namespace: str, found: NamespaceKind | None) -> None:
         """Of what is not there, the server reads nothing, without an error, at whatever cluster time."""
         now = kind_of(self.client, namespace)
         if (now and now.uuid) != (found and found.uuid):

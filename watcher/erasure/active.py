@@ -257,7 +257,7 @@ class Erasing:
             after = self._active.erased(before)
             if after == before:
                 continue
-            amendments.note(self._database, amendments.Kind.ERASED, [entry])
+            amendments.note(self._database, amendments.AmendmentKind.ERASED, [entry])
             if after is None:
                 after = Fields().erased(before, Trail.TIMES)
             fitted = self._large.fitted(after)

@@ -88,7 +88,7 @@ class ErasureReport:
     left: Counter[str] = field(default_factory=Counter)
 
 
-class Work:
+class ErasureWork:
     """Carries one erasure out, or says what it would do.
 
     Args:
@@ -241,7 +241,9 @@ class Work:
     def _write(self, changed: list[tuple[bytes, bytes, bool]]) -> None:
         if self._dry_run or not changed:
             return
-        amendments.note(self._database, amendments.Kind.ERASED, [identity(raw.fields(head)) for head, _, _ in changed])
+        amendments.note(
+            self._database, amendments.AmendmentKind.ERASED, [identity(raw.fields(head)) for head, _, _ in changed]
+        )
         plain = [update_of(head, after) for head, after, in_chunks in changed if not in_chunks]
         if plain:
             self._history.bulk_write(plain, ordered=False)
@@ -263,7 +265,7 @@ class Work:
             some = found[start : start + _AT_ONCE]
             self._advance(len(some))
             if not self._dry_run:
-                amendments.note(self._database, amendments.Kind.ERASED, some)
+                amendments.note(self._database, amendments.AmendmentKind.ERASED, some)
                 self._history.delete_many({"_id": {"$in": [Binary(each) for each in some]}})
                 for each in some:
                     self._chunks_of(each)

@@ -41,7 +41,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.equality import key_of
 from change_history.stored.order import HistoryPosition
 from watcher.events.documents import weight
-from watcher.events.event import Key, namespace_of
+from watcher.events.event import DocumentKey, namespace_of
 
 cdef enum:
     KEPT_BYTES = 1024 * 1024  # of room that is kept from event to event
@@ -102,7 +102,7 @@ cdef class Usual:
             change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
         """
         if self.known_key is None:
-            self.known_key = tuple.__new__(Key, (self.namespace, document_key(self)))
+            self.known_key = tuple.__new__(DocumentKey, (self.namespace, document_key(self)))
         return self.known_key
 
     def transaction(self):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from change_history.bson import raw
 from change_history.bson.image import RepeatedKeyError
 from change_history.bson.paths import is_index, read_dotted
-from change_history.stored.changes import Step
+from change_history.stored.changes import UpdateStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from watcher.events.update import Described
 
 
-def resolve(described: Described, before: Image | None, after: Image | None) -> list[Step]:
+def resolve(described: Described, before: Image | None, after: Image | None) -> list[UpdateStep]:
     """Turn an ordinary `updateDescription` into steps, by the images where the paths are ambiguous.
 
     With both images the caller checks the result (`record` compares the folded document), so the first possible
@@ -31,11 +31,12 @@ def resolve(described: Described, before: Image | None, after: Image | None) -> 
     """
     known = described.disambiguated
     steps = [
-        Step(known.get(field) or _where(field, before, after, None), None, size) for field, size in described.truncated
+        UpdateStep(known.get(field) or _where(field, before, after, None), None, size)
+        for field, size in described.truncated
     ]
-    steps.extend(Step(known.get(field) or _removed(field, before, after), None) for field in described.removed)
+    steps.extend(UpdateStep(known.get(field) or _removed(field, before, after), None) for field in described.removed)
     steps.extend(
-        Step(known.get(field) or _where(field, before, after, value), value) for field, value in described.updated
+        UpdateStep(known.get(field) or _where(field, before, after, value), value) for field, value in described.updated
     )
     return steps
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from change_history.bson.cluster_time import ClusterTime
 
 
-class Snapshot(NamedTuple):
+class SnapshotRead(NamedTuple):
     """When a snapshot read was made.
 
     Attributes:
@@ -29,7 +29,7 @@ class Snapshot(NamedTuple):
     read_at: bytes
 
 
-def baseline(namespace: bytes, document: bytes, snapshot: Snapshot) -> bytes:
+def baseline(namespace: bytes, document: bytes, snapshot: SnapshotRead) -> bytes:
     """The history document of a document that existed when watching began.
 
     Raises:
@@ -40,7 +40,7 @@ def baseline(namespace: bytes, document: bytes, snapshot: Snapshot) -> bytes:
 
 
 def reconcile(
-    namespace: bytes, document_id: raw.Value, known: bytes | None, found: bytes | None, snapshot: Snapshot
+    namespace: bytes, document_id: raw.Value, known: bytes | None, found: bytes | None, snapshot: SnapshotRead
 ) -> bytes | None:
     """The history document that reconciles history with what was found after a gap.
 
@@ -67,7 +67,7 @@ def reconcile(
     return _entry(b"reconcile", namespace, document_id, changed, order, snapshot)
 
 
-def replaced(namespace: bytes, document_id: raw.Value, found: bytes | None, snapshot: Snapshot) -> bytes:
+def replaced(namespace: bytes, document_id: raw.Value, found: bytes | None, snapshot: SnapshotRead) -> bytes:
     """The history document for a document that history does not know well enough to compare; old values are unknown."""
     document = found if found is not None else raw.from_fields([(b"_id", document_id)])
     changed = [
@@ -83,7 +83,7 @@ def _entry(
     document_id: raw.Value,
     changed: list[Change],
     key_order: list[bytes] | None,
-    snapshot: Snapshot,
+    snapshot: SnapshotRead,
 ) -> bytes:
     identity = entry_id(snapshot.cluster_time, operation, namespace, document_id)
     contents = [

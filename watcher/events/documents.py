@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from watcher.events.event import Key
+    from watcher.events.event import DocumentKey
 
 _OVERHEAD = 300  # bytes of one document: keys, objects
 
@@ -25,11 +25,11 @@ class Documents:
     """
 
     def __init__(self, room: int) -> None:
-        self.known: OrderedDict[Key, bytes | None] = OrderedDict()
+        self.known: OrderedDict[DocumentKey, bytes | None] = OrderedDict()
         self.size = 0
         self.room = room
 
-    def keep(self, key: Key, document: bytes | None) -> None:
+    def keep(self, key: DocumentKey, document: bytes | None) -> None:
         """Keep what a document is now; None: it is unknown, or gone."""
         if key in self.known:
             self.size += len(document or b"") - len(self.known[key] or b"")
@@ -41,7 +41,7 @@ class Documents:
         while self.size > self.room and len(self.known) > 1:
             self.size -= weight(*self.known.popitem(last=False))
 
-    def forget(self, keys: Iterable[Key]) -> None:
+    def forget(self, keys: Iterable[DocumentKey]) -> None:
         """Forget documents that are kept."""
         for key in list(keys):
             self.size -= weight(key, self.known.pop(key))
@@ -52,6 +52,6 @@ class Documents:
         self.size = 0
 
 
-def weight(key: Key, document: bytes | None) -> int:
+def weight(key: DocumentKey, document: bytes | None) -> int:
     """What keeping a document takes, in bytes."""
     return _OVERHEAD + len(key.namespace) + len(str(key.document)) + len(document or b"")

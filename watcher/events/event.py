@@ -51,7 +51,7 @@ class UnreadableEventError(ValueError):
     """The event lacks something without which it has no place in history."""
 
 
-class Key(NamedTuple):
+class DocumentKey(NamedTuple):
     """One document: its namespace, and its `_id` as the server compares it."""
 
     namespace: bytes
@@ -116,14 +116,14 @@ class StreamEvent(NamedTuple):
         """Whether it comes without the pre-image that an event of its operation should have."""
         return self.operation in _OF_A_DOCUMENT_THAT_WAS and self.document(b"fullDocumentBeforeChange") is None
 
-    def key(self) -> Key | None:
+    def key(self) -> DocumentKey | None:
         """Which document it is about; None: it is about a collection, a database or the stream.
 
         Raises:
             change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
         """
         document_id = self.document_id()
-        return Key(self.namespace, key_of(document_id)) if document_id is not None else None
+        return DocumentKey(self.namespace, key_of(document_id)) if document_id is not None else None
 
     def description(self) -> dict[bytes, Value]:
         """What the event says beyond its envelope: `operationDescription` laid open, then the rest by name."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from change_history.redaction_rules import Paths, Rule
     from watcher.events._fast_path import Usual, Withholding
     from watcher.events.documents import Documents
-    from watcher.events.event import Key
+    from watcher.events.event import DocumentKey
 
 PairT = TypeVar("PairT", bound=tuple[bytes, bytes])
 
@@ -72,8 +72,8 @@ def quiet(
 
 
 def read_some(
-    events: list[bytes], start: int, known: Container[Key]
-) -> tuple[list[Usual], dict[Key, Value], dict[bytes, bool]]:
+    events: list[bytes], start: int, known: Container[DocumentKey]
+) -> tuple[list[Usual], dict[DocumentKey, Value], dict[bytes, bool]]:
     """Read events from one on, up to the first that is not a usual one of a document.
 
     Args:

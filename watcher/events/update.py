@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from change_history.bson import raw
-from change_history.stored.changes import Step
+from change_history.stored.changes import UpdateStep
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path
@@ -29,7 +29,7 @@ class UnknownUpdateFormatError(ValueError):
     """The server describes the update in a way this version does not know."""
 
 
-def from_raw(description: bytes) -> list[Step]:
+def from_raw(description: bytes) -> list[UpdateStep]:
     """Read `rawUpdateDescription`.
 
     Raises:
@@ -39,34 +39,34 @@ def from_raw(description: bytes) -> list[Step]:
     delta = contents.get(b"diff")
     if delta is None:
         raise UnknownUpdateFormatError("the raw update description is not a version 2 delta")
-    steps: list[Step] = []
+    steps: list[UpdateStep] = []
     _read_document(delta[1], (), steps)
     # A pipeline may move `_id`; the server stores it first and unchanged all the same.
     return [step for step in steps if step.path != _ID_PATH] if b"_id\x00" in delta[1] else steps
 
 
-def _read_document(delta: bytes, prefix: Path, steps: list[Step]) -> None:
+def _read_document(delta: bytes, prefix: Path, steps: list[UpdateStep]) -> None:
     for section, _, payload in raw.elements(delta):
         if section == b"u":
             for key, kind, value in raw.elements(payload):
-                steps.append(Step((*prefix, key), (kind, value)))
+                steps.append(UpdateStep((*prefix, key), (kind, value)))
         elif section == b"i":
             for key, kind, value in raw.elements(payload):
-                steps.append(Step((*prefix, key), (kind, value), None, True))  # noqa: FBT003
+                steps.append(UpdateStep((*prefix, key), (kind, value), None, True))  # noqa: FBT003
         elif section == b"d":
-            steps.extend(Step((*prefix, key), None) for key, _, _ in raw.elements(payload))
+            steps.extend(UpdateStep((*prefix, key), None) for key, _, _ in raw.elements(payload))
         elif section[:1] == b"s":
             _read_inner(payload, (*prefix, section[1:]), steps)
         else:
             raise UnknownUpdateFormatError(f"unknown section {section!r} in the update of a document")
 
 
-def _read_array(delta: bytes, prefix: Path, steps: list[Step]) -> None:
+def _read_array(delta: bytes, prefix: Path, steps: list[UpdateStep]) -> None:
     for section, kind, payload in raw.elements(delta)[1:]:
         if section == b"l":
-            steps.append(Step(prefix, None, _length(kind, payload)))
+            steps.append(UpdateStep(prefix, None, _length(kind, payload)))
         elif section[:1] == b"u":
-            steps.append(Step((*prefix, _index(section[1:])), (kind, payload)))
+            steps.append(UpdateStep((*prefix, _index(section[1:])), (kind, payload)))
         elif section[:1] == b"s":
             _read_inner(payload, (*prefix, _index(section[1:])), steps)
         else:
@@ -87,7 +87,7 @@ def _index(text: bytes) -> int:
     return index
 
 
-def _read_inner(delta: bytes, prefix: Path, steps: list[Step]) -> None:
+def _read_inner(delta: bytes, prefix: Path, steps: list[UpdateStep]) -> None:
     elements = raw.elements(delta)
     if elements and elements[0][:2] == (b"a", raw.BOOLEAN):
         _read_array(delta, prefix, steps)

@@ -12,7 +12,7 @@ from pymongo import WriteConcern
 from change_history.bson import raw
 from change_history.partition import share
 from change_history.reconstruct.snapshots import forget
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity, position_of
 
@@ -125,7 +125,7 @@ class Gaps:
         mine = {"_id": stored["_id"]}
 
         def write(session: ClientSession | None) -> None:
-            note(self._database, Kind.GAP, [gap_id(found)], session)
+            note(self._database, AmendmentKind.GAP, [gap_id(found)], session)
             self._history.replace_one(mine, stored, upsert=True, session=session)
 
         self._fence.run(write)
@@ -149,7 +149,9 @@ class Gaps:
         times = [position_of(raw.fields(document)).cluster_time for document in documents]
         if not times:
             return
-        note(self._database, Kind.LATE, [identity(raw.fields(document)) for document in documents])  # nobody seals them
+        note(
+            self._database, AmendmentKind.LATE, [identity(raw.fields(document)) for document in documents]
+        )  # nobody seals them
         first, last = min(times).timestamp, max(times).timestamp
         mine = self._fence.stream
         concerned = [name for name in self._history.distinct("description.stream", _GAP) if share(mine, name)]
@@ -160,7 +162,7 @@ class Gaps:
             "description.to": {"$gte": first},
         }
         reconciled = {"description.level": "", "description.level_at": ""}
-        note(self._database, Kind.GAP, self._history.distinct("_id", around))
+        note(self._database, AmendmentKind.GAP, self._history.distinct("_id", around))
         found = self._history.update_many(around, {"$set": {"description.late": True}, "$unset": reconciled})
         if found.matched_count:
             forget(self._database, documents)

@@ -12,7 +12,7 @@ from change_history.bson.cluster_time import BEGINNING_OF_TIME
 from change_history.bson.values import CODEC
 from change_history.reconstruct.snapshots import forget
 from change_history.stored import actor, chunks
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import PARTS, REJECTED
 from change_history.stored.order import identity
 from change_history.stored.rejected import chunks_of, is_entry, kept
@@ -111,7 +111,7 @@ class RejectedEvents:
                     document = actor.added(document, bson.encode(item["actor"]))
         except (ValueError, KeyError, IndexError, chunks.MissingChunkError) as error:
             return f"{type(error).__name__}: {error}"
-        note(self._database, Kind.LATE, [identity(raw.fields(document))])
+        note(self._database, AmendmentKind.LATE, [identity(raw.fields(document))])
         entry = self._erased(document)
         if entry is None:
             return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from watcher.errors import name_of
-from watcher.health.readiness import Bounds, Facts, Judgement, Retried, Work, judge
+from watcher.health.readiness import Bounds, Facts, Judgement, Retried, StageWork, judge
 from watcher.steps import Deployment
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Progress:
     _unsaved_since: float | None = None
     _under_way: deque[tuple[int, float]] = field(default_factory=deque)
     _retried: dict[Step, str] = field(default_factory=dict)
-    _works: dict[int, Work] = field(default_factory=dict)
+    _works: dict[int, StageWork] = field(default_factory=dict)
     _sign: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -153,7 +153,7 @@ class Progress:
         """A stage does something that must come to an end; in the meantime, retries of its thread are of this work."""
         me = threading.get_ident()
         with self._lock:
-            self._works[me] = Work(step, time.monotonic())
+            self._works[me] = StageWork(step, time.monotonic())
         try:
             yield
         finally:

@@ -30,7 +30,7 @@ class Bounds(NamedTuple):
     opening_s: float = 1800.0
 
 
-class Work(NamedTuple):
+class StageWork(NamedTuple):
     """What a stage is doing, and since when, or when it was last retried; by the monotonic clock."""
 
     step: Step
@@ -62,7 +62,7 @@ class Facts:
     leader: bool
     opened: bool
     sign: float
-    works: tuple[Work, ...] = ()
+    works: tuple[StageWork, ...] = ()
     retried: tuple[Retried, ...] = ()
     unsaved_since: float | None = None
     waiting: int = 0

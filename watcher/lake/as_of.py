@@ -19,10 +19,10 @@ from watcher.lake.table import LakeError, quoted
 if TYPE_CHECKING:
     from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.point_in_time import Instant
-    from watcher.lake.table import Table
+    from watcher.lake.table import LakeTable
 
 
-def reconstruct(table: Table, namespace: str, document_id: Any, at: Instant | None) -> Reconstructed | None:
+def reconstruct(table: LakeTable, namespace: str, document_id: Any, at: Instant | None) -> Reconstructed | None:
     """What a document was; None: the table has nothing of it up to then.
 
     Only entries under this very namespace are looked at: not those from before a rename.

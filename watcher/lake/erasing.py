@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from change_history.bson import raw
     from watcher.erasure.values import Finder
-    from watcher.lake.position import Position
-    from watcher.lake.table import Table
+    from watcher.lake.position import LakePosition
+    from watcher.lake.table import LakeTable
 
     Changes = Iterator[dict[bytes, bytes | None]]
     """History documents as they are to be, by `_id`, some at a time; None: not to be there."""
@@ -22,7 +22,7 @@ _AT_ONCE = 500
 
 
 def of_documents(
-    table: Table, namespace: str, is_wanted: Callable[[raw.Value], bool], left: Callable[[bytes], bytes | None]
+    table: LakeTable, namespace: str, is_wanted: Callable[[raw.Value], bool], left: Callable[[bytes], bytes | None]
 ) -> Changes:
     """What the erasure of documents changes in a table.
 
@@ -36,13 +36,13 @@ def of_documents(
         yield from _changed(table, f"namespace = {quoted(namespace)} AND document_id IN ({among})", left)
 
 
-def of_values(table: Table, finder: Finder) -> Changes:
+def of_values(table: LakeTable, finder: Finder) -> Changes:
     """What the erasure of values changes in a table, day by day."""
     for row in table.select(["DISTINCT day"]):
         yield from _changed(table, f"day = '{row['day']}'", finder.erased)
 
 
-def apply(table: Table, changes: Iterable[dict[bytes, bytes | None]], position: Position) -> int:
+def apply(table: LakeTable, changes: Iterable[dict[bytes, bytes | None]], position: LakePosition) -> int:
     """Write changed entries anew, and remove the files that still have them as they were; how many entries."""
     count = 0
     for some in changes:
@@ -53,7 +53,7 @@ def apply(table: Table, changes: Iterable[dict[bytes, bytes | None]], position: 
     return count
 
 
-def _changed(table: Table, condition: str, left: Callable[[bytes], bytes | None]) -> Changes:
+def _changed(table: LakeTable, condition: str, left: Callable[[bytes], bytes | None]) -> Changes:
     found: dict[bytes, bytes | None] = {}
     for row in table.select(["event", "entry"], f"ordinal = 0 AND entry IS NOT NULL AND {condition}"):
         after = left(row["entry"])

@@ -35,7 +35,7 @@ class LostError(Exception):
     """The stream of the history cannot go on from where we were: all of it is to be looked at again."""
 
 
-class What(Enum):
+class Fate(Enum):
     """What became of an entry."""
 
     ENTERED = "entered"
@@ -54,13 +54,13 @@ class News(NamedTuple):
     """
 
     entry: bytes
-    what: What
+    what: Fate
     document: bytes | None
     token: str
     time: ClusterTime
 
 
-class Feed:
+class LakeFeed:
     """Reads a history. Only what a majority has: nothing that a failover takes back."""
 
     def __init__(self, database: Database[Any]) -> None:
@@ -160,7 +160,7 @@ class Feed:
             return bytes(stored.raw)
 
 
-_WHATS = {"insert": What.ENTERED, "update": What.CHANGED, "replace": What.CHANGED, "delete": What.GONE}
+_WHATS = {"insert": Fate.ENTERED, "update": Fate.CHANGED, "replace": Fate.CHANGED, "delete": Fate.GONE}
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from change_history.stored.order import position_of
 from watcher.erasure.requests import digest
 from watcher.errors import Verdict, classify, words_of
 from watcher.lake import erasing
-from watcher.lake.feed import Feed, LostError, What
-from watcher.lake.position import Position
-from watcher.lake.table import LakeError, StoreError, Table
+from watcher.lake.feed import Fate, LakeFeed, LostError
+from watcher.lake.position import LakePosition
+from watcher.lake.table import LakeError, LakeTable, StoreError
 
 if TYPE_CHECKING:
     import threading
@@ -47,7 +47,7 @@ _ERASED = ERASED[1]
 
 
 @dataclass(slots=True)
-class Progress:
+class LakeProgress:
     """What was done.
 
     Attributes:
@@ -73,16 +73,16 @@ class LakeFollower:
 
     def __init__(
         self,
-        feed: Feed,
-        table: Table,
+        feed: LakeFeed,
+        table: LakeTable,
         stop: threading.Event,
         interval_s: float,
-        on_progress: Callable[[Progress], None] = lambda _: None,
+        on_progress: Callable[[LakeProgress], None] = lambda _: None,
     ) -> None:
         self._feed, self._table, self._stop = feed, table, stop
         self._interval_s = interval_s
         self._on_progress = on_progress
-        self.progress = Progress()
+        self.progress = LakeProgress()
         self._pending: dict[bytes, bytes] = {}
         self._doubted: set[bytes] = set()
         self._noticed: dict[ObjectId, ClusterTime] = {}
@@ -91,7 +91,7 @@ class LakeFollower:
         self._commits = 0
         self._written_at = self._flushed_at = 0.0
 
-    def once(self) -> Progress:
+    def once(self) -> LakeProgress:
         """Append what is there now.
 
         Raises:
@@ -133,7 +133,7 @@ class LakeFollower:
         if not self._stop.is_set():
             self._tail(position, is_enough)
 
-    def _begin(self) -> Position:
+    def _begin(self) -> LakePosition:
         """Find out where to go on, and open the stream there."""
         identity = self._feed.identity()
         found = self._table.open()
@@ -147,14 +147,14 @@ class LakeFollower:
             else:
                 return found
         newest = found.newest if found is not None else ""
-        position = Position(identity, self._feed.open(None), again=self._table.exists, newest=newest)
+        position = LakePosition(identity, self._feed.open(None), again=self._table.exists, newest=newest)
         if self._table.exists:
             self._table.append((), position)
         else:
             self._table.create(position)
         return position
 
-    def _scan(self, position: Position) -> Position:
+    def _scan(self, position: LakePosition) -> LakePosition:
         """Append all that is there already; compared with the table where that has some of it."""
         entries = self._feed.scan(bytes.fromhex(position.scanned or ""))
         while batch := list(islice(_limited(entries), MOST_EVENTS)):
@@ -170,7 +170,7 @@ class LakeFollower:
         self._table.append((), position)
         return position
 
-    def _tail(self, position: Position, is_enough: Callable[[], bool]) -> None:
+    def _tail(self, position: LakePosition, is_enough: Callable[[], bool]) -> None:
         self._written_at = self._flushed_at = time.monotonic()
         if not position.newest:
             position = position.holding(self._table.newest())
@@ -191,21 +191,21 @@ class LakeFollower:
                 return
         self._flush(position)
 
-    def _take(self, news: News, position: Position) -> None:
+    def _take(self, news: News, position: LakePosition) -> None:
         each, document = news.entry, news.document
         if document is None:
             return  # it expired, and stays; or it was erased, see `_erase`
-        if news.what is What.ENTERED or each in self._pending:
+        if news.what is Fate.ENTERED or each in self._pending:
             self._pending[each] = document
             self._bytes += len(document)
             is_late = int(news.time) <= position.doubtful or each.hex() <= position.newest
-            if news.what is What.ENTERED and is_late:
+            if news.what is Fate.ENTERED and is_late:
                 self._doubted.add(each)
         else:
             self._changed[each] = document
             self._bytes += len(document)
 
-    def _flush(self, position: Position) -> Position:
+    def _flush(self, position: LakePosition) -> LakePosition:
         reached = position.at(self._feed.token)
         changed, pending = dict(self._changed), self._pending
         if self._doubted:
@@ -225,7 +225,7 @@ class LakeFollower:
         self._keep_tidy(reached)
         return reached
 
-    def _append(self, found: dict[bytes, bytes], position: Position) -> Position:
+    def _append(self, found: dict[bytes, bytes], position: LakePosition) -> LakePosition:
         position = position.holding(max(found, default=b""))
         self.progress.rows += self._table.append(_in_order(found.values()), position)
         self.progress.events += len(found)
@@ -240,7 +240,7 @@ class LakeFollower:
             self._noticed.setdefault(each.id, self._feed.now())
         return found
 
-    def _erase(self, position: Position) -> Position:
+    def _erase(self, position: LakePosition) -> LakePosition:
         """Carry out the erasures that the table does not know yet, once all that was recorded before them is in it."""
         for standing in self._notice(position.erasures):
             if self._feed.time < self._noticed[standing.id]:
@@ -259,7 +259,7 @@ class LakeFollower:
             wanted = partial(_is_among, digests, key)
             yield erasing.of_documents(self._table, namespace, wanted, standing.left)
 
-    def _replace(self, changed: Mapping[bytes, bytes], position: Position) -> None:
+    def _replace(self, changed: Mapping[bytes, bytes], position: LakePosition) -> None:
         if not changed:
             return
         self._table.replace(changed, position)
@@ -268,7 +268,7 @@ class LakeFollower:
         if any(_ERASED in document for document in changed.values()):
             self._table.vacuum(0)  # the files of before still have what was erased
 
-    def _keep_tidy(self, position: Position) -> None:
+    def _keep_tidy(self, position: LakePosition) -> None:
         if self._commits < _COMMITS_UNTIL_COMPACT:
             return
         self._commits = 0

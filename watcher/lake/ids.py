@@ -16,11 +16,11 @@ from watcher.lake.table import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from watcher.lake.table import Table
+    from watcher.lake.table import LakeTable
 
 
 def texts(
-    table: Table, namespace: str, is_wanted: Callable[[raw.Value], bool], among: str = "document_id IS NOT NULL"
+    table: LakeTable, namespace: str, is_wanted: Callable[[raw.Value], bool], among: str = "document_id IS NOT NULL"
 ) -> list[str]:
     """The `_id`s of the wanted documents of a namespace, as the column `document_id` has them.
 
@@ -69,7 +69,7 @@ def _same_numbers(document_id: raw.Value) -> list[raw.Value]:
     return [each for each in found if key_of(each) == key]
 
 
-def _id_of(table: Table, namespace: str, text: str) -> raw.Value:
+def _id_of(table: LakeTable, namespace: str, text: str) -> raw.Value:
     """The `_id` that a text means; of one that JSON would change, as one of two equal keys, an entry has it."""
     try:
         read = to_raw(extended_json.loads(text))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class LakePosition:
     """How far a table reaches in a history.
 
     Attributes:
@@ -38,35 +38,35 @@ class Position:
         """As one line of JSON."""
         return json.dumps(asdict(self))
 
-    def at(self, token: str) -> Position:
+    def at(self, token: str) -> LakePosition:
         """The same, further on in the stream."""
         return replace(self, token=token)
 
-    def scanned_to(self, identity: bytes) -> Position:
+    def scanned_to(self, identity: bytes) -> LakePosition:
         """The same, further on in the scan."""
         return replace(self, scanned=identity.hex())
 
-    def holding(self, identity: bytes) -> Position:
+    def holding(self, identity: bytes) -> LakePosition:
         """The same, of a table that has an entry."""
         return replace(self, newest=max(self.newest, identity.hex()))
 
-    def without(self, erasure: str) -> Position:
+    def without(self, erasure: str) -> LakePosition:
         """The same after an erasure."""
         return replace(self, erasures=(*self.erasures, erasure))
 
-    def scanned_whole(self, moment: ClusterTime) -> Position:
+    def scanned_whole(self, moment: ClusterTime) -> LakePosition:
         """The same at the end of the scan, which was at a cluster time."""
         return replace(self, scanned=None, again=False, doubtful=int(moment))
 
 
-def load(text: str) -> Position:
-    """Read what `Position.dump` has written.
+def load(text: str) -> LakePosition:
+    """Read what `LakePosition.dump` has written.
 
     Raises:
         ValueError: it is none.
     """
     try:
         found = json.loads(text)
-        return Position(**found | {"erasures": tuple(found.get("erasures", ()))})
+        return LakePosition(**found | {"erasures": tuple(found.get("erasures", ()))})
     except TypeError as error:
         raise ValueError(f"no position: {error}") from error

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from deltalake import CommitProperties, DeltaTable
 
-    from watcher.lake.position import Position
+    from watcher.lake.position import LakePosition
 
 _POSITION, _WRITER = "watcher.position", "watcher.writer"
 _LOOKED_BACK = (20, 1000, None)
@@ -69,7 +69,7 @@ def rows_of(stored: bytes) -> list[list[Any]]:
     return [[*row, number, stored if number == 0 else None] for number, row in enumerate(rows)]
 
 
-class Table:
+class LakeTable:
     """A table that one exporter appends to.
 
     Every method raises `StoreError` if the store does not answer, and `OtherWriterError` if another exporter writes.
@@ -104,7 +104,7 @@ class Table:
         self._wrote = False
         self._conflicts = 0
 
-    def open(self) -> Position | None:
+    def open(self) -> LakePosition | None:
         """Read how far it is; None: nothing says so, or there is no table yet, which `create` makes.
 
         Raises:
@@ -133,7 +133,7 @@ class Table:
         """Its version, as of the last commit of ours."""
         return int(self._opened.version())
 
-    def create(self, position: Position) -> None:
+    def create(self, position: LakePosition) -> None:
         """Make the table."""
         with self._store():
             self._table = self._deltalake.DeltaTable.create(
@@ -145,7 +145,7 @@ class Table:
                 commit_properties=self._properties(position),
             )
 
-    def append(self, stored: Iterable[bytes], position: Position) -> int:
+    def append(self, stored: Iterable[bytes], position: LakePosition) -> int:
         """Append the rows of history documents, and with them the position that they reach.
 
         Returns:
@@ -159,7 +159,7 @@ class Table:
         self._commit(lambda table, how: self._write(table, data, how), position)
         return int(data.num_rows)
 
-    def replace(self, documents: Mapping[bytes, bytes | None], position: Position) -> None:
+    def replace(self, documents: Mapping[bytes, bytes | None], position: LakePosition) -> None:
         """Write the rows of events anew, those of None not at all. Doing it twice does no harm.
 
         Args:
@@ -205,7 +205,7 @@ class Table:
             for batch in self._pa.RecordBatchReader.from_stream(reader):
                 yield from batch.to_pylist()
 
-    def compact(self, position: Position) -> int:
+    def compact(self, position: LakePosition) -> int:
         """Put small files together; how many became fewer. Rows keep their order."""
         counts: list[int] = []
 
@@ -236,14 +236,14 @@ class Table:
             raise LakeError(f"{self.uri} has no table yet; `watcher lake once --to {self.uri}` makes it.")
         return self._table
 
-    def _position(self) -> Position | None:
+    def _position(self) -> LakePosition | None:
         for limit in _LOOKED_BACK:
             for commit in self._opened.history(limit):
                 if text := commit.get(_POSITION):
                     return positions.load(text)
         return None
 
-    def _commit(self, change: Callable[[DeltaTable, CommitProperties], None], position: Position) -> None:
+    def _commit(self, change: Callable[[DeltaTable, CommitProperties], None], position: LakePosition) -> None:
         with self._store():
             change(self._opened, self._properties(position))
             self._wrote = True
@@ -269,7 +269,7 @@ class Table:
         except (self._deltalake.exceptions.DeltaError, OSError):
             return False
 
-    def _properties(self, position: Position) -> CommitProperties:
+    def _properties(self, position: LakePosition) -> CommitProperties:
         # Without retries: a commit is made on the version that was read, or it fails.
         about = {_POSITION: position.dump(), _WRITER: self._writer}
         return self._deltalake.CommitProperties(custom_metadata=about, max_commit_retries=0)

@@ -42,7 +42,7 @@ from change_history.stored.names import (
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW, documents_in
 from change_history.stored.rejected import FIELDS, concern
-from watcher.retention.following import AT_ONCE, Expired, ExpiringDocument, Horizon, quickly
+from watcher.retention.following import AT_ONCE, Expired, ExpiringDocument, ExpiryHorizon, quickly
 from watcher.retention.stretches import STAYS, stretches
 from watcher.stream.large_documents import LargeDocuments
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from change_history.bson.cluster_time import ClusterTime
     from change_history.reconstruct.lineage import Incarnation
     from watcher.retention.claim import Claim
-    from watcher.retention.stretches import Stretch
+    from watcher.retention.stretches import ExpiringStretch
 
     Fields = dict[bytes, raw.Value]
 
@@ -166,7 +166,7 @@ class Expiry:
         yield others
         self._claim.finish(events)
 
-    def _stretch(self, stretch: Stretch, since: ClusterTime) -> Iterator[int]:
+    def _stretch(self, stretch: ExpiringStretch, since: ClusterTime) -> Iterator[int]:
         for ids in self._brought(stretch):
             yield from self._documents(stretch, ids)
         for ids, others in self._walk(since, stretch.until):
@@ -199,7 +199,7 @@ class Expiry:
                 return
             last = (int.from_bytes(last, "big") + 1).to_bytes(16, "big")
 
-    def _brought(self, stretch: Stretch) -> Iterator[list[raw.Value]]:
+    def _brought(self, stretch: ExpiringStretch) -> Iterator[list[raw.Value]]:
         """The documents that a rename has brought from another name: from here on they are told by this one."""
         for incarnation in stretch.brought:
             query = {
@@ -217,7 +217,7 @@ class Expiry:
                 while some := list(islice(ids, _WALKED)):
                     yield some
 
-    def _documents(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[int]:
+    def _documents(self, stretch: ExpiringStretch, ids: Sequence[raw.Value]) -> Iterator[int]:
         """Give documents what stands for their history, and remove that."""
         bases: list[bytes] = []
         gone: list[bytes] = []
@@ -234,10 +234,10 @@ class Expiry:
         self._store(bases)
         yield self._remove(gone)
 
-    def _expired(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Expired]:
+    def _expired(self, stretch: ExpiringStretch, ids: Sequence[raw.Value]) -> Iterator[Expired]:
         lineage = stretch.lineage
         names = [each.namespace for each in lineage]
-        horizon = Horizon(self._name, stretch.until, trust.rejected(self._database, names))
+        horizon = ExpiryHorizon(self._name, stretch.until, trust.rejected(self._database, names))
         if len(lineage) == 1:
             odd: list[raw.Value] = []
             yield from quickly(self._database, lineage[0], ids, horizon, odd)
@@ -258,7 +258,7 @@ class Expiry:
         self,
         incarnation: Incarnation,
         ids: Sequence[raw.Value],
-        horizon: Horizon,
+        horizon: ExpiryHorizon,
         documents: dict[Hashable, ExpiringDocument],
     ) -> Iterator[tuple[Hashable, ExpiringDocument]]:
         for document_id, entries in timelines(self._database, incarnation, ids):
@@ -268,7 +268,7 @@ class Expiry:
                 document.add(fields, horizon.at, mine=incarnation.namespace == self._namespace)
             yield key, document
 
-    def _all_of(self, stretch: Stretch, ids: Sequence[raw.Value]) -> Iterator[Expired]:
+    def _all_of(self, stretch: ExpiringStretch, ids: Sequence[raw.Value]) -> Iterator[Expired]:
         """Documents of which nothing has to stay."""
         within = {"$gte": Binary(stretch.since.first_id), "$lte": Binary(stretch.until.last_id)}
         query = {"namespace": self._namespace, "document_id": in_ids(ids), "_id": within}
@@ -279,7 +279,7 @@ class Expiry:
         if not bases:
             return
         documents = {identity(raw.fields(each)): self._large.fitted(each) for each in bases}
-        self._note(amendments.Kind.LATE, list(documents))
+        self._note(amendments.AmendmentKind.LATE, list(documents))
 
         def insert(session: ClientSession | None) -> None:
             new = dict(documents)
@@ -297,7 +297,7 @@ class Expiry:
             if time.monotonic() - self._renewed > _RENEW_EVERY_S:
                 self._claim.renew()
                 self._renewed = time.monotonic()
-            self._note(amendments.Kind.EXPIRED, ids)
+            self._note(amendments.AmendmentKind.EXPIRED, ids)
             for start in range(0, len(ids), _SLICE):
                 some = [Binary(each) for each in ids[start : start + _SLICE]]
                 self._claim.together(partial(self._gone, some))
@@ -307,7 +307,7 @@ class Expiry:
     def _gone(self, ids: list[Binary], session: ClientSession | None) -> None:
         self._soon.delete_many({"_id": {"$in": ids}}, session=session)
 
-    def _note(self, kind: amendments.Kind, ids: list[bytes]) -> None:
+    def _note(self, kind: amendments.AmendmentKind, ids: list[bytes]) -> None:
         """Leave word of what is done to entries, once anybody has begun to seal: else nobody would ever take it away.
 
         A sealer that has sealed nothing yet may have committed to these entries all the same.

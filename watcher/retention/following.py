@@ -44,7 +44,7 @@ class Expired(NamedTuple):
     gone: list[bytes]
 
 
-class Horizon(NamedTuple):
+class ExpiryHorizon(NamedTuple):
     """Where documents are told.
 
     Attributes:
@@ -104,7 +104,7 @@ class ExpiringDocument:
         else:
             self._only_baseline = None
 
-    def expired(self, horizon: Horizon, key: Hashable) -> Expired:
+    def expired(self, horizon: ExpiryHorizon, key: Hashable) -> Expired:
         """What is to stand for the document, and what goes."""
         stays = self._stands or (self._only_baseline if len(self._ids) == 1 else None)
         if stays is not None:
@@ -113,7 +113,11 @@ class ExpiringDocument:
 
 
 def quickly(
-    database: Database[Any], incarnation: Incarnation, ids: Sequence[raw.Value], horizon: Horizon, odd: list[raw.Value]
+    database: Database[Any],
+    incarnation: Incarnation,
+    ids: Sequence[raw.Value],
+    horizon: ExpiryHorizon,
+    odd: list[raw.Value],
 ) -> Iterator[Expired]:
     """Follow the documents of which all entries are usual ones, in some twentieth of the time.
 
@@ -156,7 +160,7 @@ class _One:
         self.folded, self.id, self.key = folded, document_id, key
         self._is_told = is_told
 
-    def expired(self, horizon: Horizon, odd: list[raw.Value]) -> Iterator[Expired]:
+    def expired(self, horizon: ExpiryHorizon, odd: list[raw.Value]) -> Iterator[Expired]:
         """What stands for it; nothing where it is odd."""
         found, ids = self.folded, self.folded.ids
         if found.is_odd or (len(ids) == 1 and self._is_told):

@@ -25,7 +25,7 @@ STAYS = ("drop", "dropDatabase", "rename", "create", "gap")
 """What is not of a document, and stays: it says which documents a name stood for."""
 
 
-class Stretch(NamedTuple):
+class ExpiringStretch(NamedTuple):
     """Entries that lie under the namespace.
 
     Attributes:
@@ -40,7 +40,9 @@ class Stretch(NamedTuple):
     brought: tuple[Incarnation, ...] = ()
 
 
-def stretches(database: Database[Any], namespace: str, done: ClusterTime, horizon: ClusterTime) -> list[Stretch]:
+def stretches(
+    database: Database[Any], namespace: str, done: ClusterTime, horizon: ClusterTime
+) -> list[ExpiringStretch]:
     """What is to be looked at, oldest first.
 
     Args:
@@ -50,7 +52,7 @@ def stretches(database: Database[Any], namespace: str, done: ClusterTime, horizo
     current = tuple(lineage_of(database, namespace, after(horizon)))
     mine = {each.since for each in current if each.namespace == namespace}
     kept: set[ClusterTime] = set()
-    found: list[Stretch] = []
+    found: list[ExpiringStretch] = []
     for incarnation in reversed(incarnations_of(database, namespace)):
         if incarnation.since > horizon:
             continue
@@ -58,7 +60,7 @@ def stretches(database: Database[Any], namespace: str, done: ClusterTime, horizo
         if incarnation.since in mine:
             newest = incarnation.since == current[0].since
             brought = _brought(namespace, current, done) if newest else ()
-            found.append(Stretch(incarnation.since, min(end, horizon), current, brought))
+            found.append(ExpiringStretch(incarnation.since, min(end, horizon), current, brought))
             continue
         lineage: tuple[Incarnation, ...] = ()
         # It lives on under another name, or a later one does that came of it, as when it was made capped.
@@ -67,7 +69,7 @@ def stretches(database: Database[Any], namespace: str, done: ClusterTime, horizo
             kept.update(each.since for each in lineage if each.namespace == namespace)
             if end <= done:
                 continue  # nothing has entered it since
-        found.append(Stretch(incarnation.since, end, lineage, _brought(namespace, lineage, done)))
+        found.append(ExpiringStretch(incarnation.since, end, lineage, _brought(namespace, lineage, done)))
     return found[::-1]
 
 

@@ -15,7 +15,7 @@ from pymongo.read_concern import ReadConcern
 
 from change_history.seals.amended import NoteOutcome, judged, rights
 from change_history.seals.records import ERASED, EXPIRED, ID
-from change_history.stored.amendments import Kind, notes_of, read_note
+from change_history.stored.amendments import AmendmentKind, notes_of, read_note
 from change_history.stored.names import HISTORY, SEAL_LEAVES, SEALS
 from change_history.stored.reading import RAW
 
@@ -35,7 +35,7 @@ _IN_VAIN_AFTER = dt.timedelta(days=1)
 _AT_ONCE = 2000
 _AT_MOST = 500_000
 """Ids that are judged at once."""
-_FIRST = (Kind.ERASED, Kind.EXPIRED)
+_FIRST = (AmendmentKind.ERASED, AmendmentKind.EXPIRED)
 """What has become of an entry that was erased too is not to be judged by its other notes."""
 
 
@@ -135,7 +135,7 @@ class Notes:
         self, note: Note, ids: Sequence[bytes], allowed: Rights, handled: set[bytes], found: Amended
     ) -> list[bytes]:
         """Judge some of the entries of a note; those that it remains open for."""
-        entries = self.entries(ids, whole=note.kind is not Kind.EXPIRED)
+        entries = self.entries(ids, whole=note.kind is not AmendmentKind.EXPIRED)
         sealed = self._store.records_of(ids)
         remaining = []
         for entry_id in ids:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
-    from change_history.seals.seal import Key
+    from change_history.seals.seal import SigningKey
     from watcher.sealing.notes import Amended
     from watcher.sealing.outlet import Outlet
 
@@ -66,7 +66,7 @@ class Terms(NamedTuple):
     """
 
     interval_s: float
-    key: Key | None = None
+    key: SigningKey | None = None
     outlet: Outlet | None = None
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
     from change_history.stored.order import HistoryPosition
     from watcher.events._fast_path import Usual
-    from watcher.events.event import Key, StreamEvent
+    from watcher.events.event import DocumentKey, StreamEvent
     from watcher.stream.batch import Recorded
 
 ROOM = 32 * 1024 * 1024
@@ -37,7 +37,9 @@ class Reconstructs(Protocol):
     def learned(self) -> bool:
         """Whether more can be reconstructed than when this was last asked."""
 
-    def documents(self, keys: Mapping[Key, Value], position: HistoryPosition, /) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(
+        self, keys: Mapping[DocumentKey, Value], position: HistoryPosition, /
+    ) -> Iterator[tuple[DocumentKey, bytes | None]]:
         """What documents of one collection were before a position; None: unknown."""
 
 
@@ -51,7 +53,7 @@ class Lacking:
         first: the first event of the batch.
     """
 
-    documents: dict[Key, Value] = field(default_factory=dict)
+    documents: dict[DocumentKey, Value] = field(default_factory=dict)
     namespaces: set[bytes] = field(default_factory=set)
     first: StreamEvent | Usual | None = None
 
@@ -108,7 +110,7 @@ class PreImageCache:
         """
         for namespace in lacking.namespaces:
             self._followed[namespace] = self._batches
-        wanted: dict[bytes, dict[Key, Value]] = {}
+        wanted: dict[bytes, dict[DocumentKey, Value]] = {}
         for key, document_id in lacking.documents.items():
             if key not in self.documents.known:
                 wanted.setdefault(key.namespace, {})[key] = document_id
@@ -155,7 +157,7 @@ class PreImageCache:
                 if key.namespace in names or key.namespace.partition(b".")[0] in names
             )
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: DocumentKey) -> None:
         """Forget a document: an event of it could not be recorded."""
         if key in self.documents.known:
             self.documents.forget([key])
@@ -171,7 +173,7 @@ class PreImageCache:
             self._followed = {name: last for name, last in self._followed.items() if name not in given_up}
             self.documents.forget(key for key in self.documents.known if key.namespace in given_up)
 
-    def _reconstruct(self, keys: Mapping[Key, Value], position: HistoryPosition) -> None:
+    def _reconstruct(self, keys: Mapping[DocumentKey, Value], position: HistoryPosition) -> None:
         """Reconstruct documents of one collection as they were at a position, as many as there is room for."""
         for key, document in self._history.documents(keys, position):
             if len(keys) > 1 and self.documents.size + len(document or b"") > self.documents.room:

@@ -14,7 +14,7 @@ from change_history.reconstruct.lineage import ENDS, lineage_of
 from change_history.reconstruct.trust import GapBounds, Unknown, trusted_since
 from change_history.stored.order import position_of
 from change_history.stored.rejected import told_by_event
-from watcher.events.event import DOCUMENT_OPERATIONS, Key
+from watcher.events.event import DOCUMENT_OPERATIONS, DocumentKey
 from watcher.steps import Step
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class PreImagesFromHistory:
             self._load_gaps()
         return changed
 
-    def documents(self, keys: Mapping[Key, Value], position: HistoryPosition) -> Iterator[tuple[Key, bytes | None]]:
+    def documents(
+        self, keys: Mapping[DocumentKey, Value], position: HistoryPosition
+    ) -> Iterator[tuple[DocumentKey, bytes | None]]:
         """What documents of one collection were before a position; None: unknown.
 
         Raises:
@@ -126,11 +128,13 @@ class PreImagesFromHistory:
                 yield key, document
             at_once = _AT_MOST if weight < _LIGHT_BYTES * len(some) else _AT_FIRST
 
-    def _reconstructed(self, incarnations: list[Incarnation], keys: Mapping[Key, Value]) -> dict[Key, Reconstructed]:
+    def _reconstructed(
+        self, incarnations: list[Incarnation], keys: Mapping[DocumentKey, Value]
+    ) -> dict[DocumentKey, Reconstructed]:
         found = self._ask(lambda: reconstruct_many(self._database, incarnations, list(keys.values())))
         return {key: found[key.document] for key in keys if key.document in found}
 
-    def _followed(self, key: Key, reconstructed: Reconstructed | None) -> Reconstructed | None:
+    def _followed(self, key: DocumentKey, reconstructed: Reconstructed | None) -> Reconstructed | None:
         for entry in self._in_flight.of(key):
             reconstructed = follow([entry], reconstructed) if entry is not None else None
         return reconstructed
@@ -177,7 +181,7 @@ class InFlight:
         """Where the first of these batches begins; None: there is no history in flight."""
         return next((position for batch in self._batches if (position := batch.start()) is not None), None)
 
-    def of(self, key: Key) -> Iterator[Fields | None]:
+    def of(self, key: DocumentKey) -> Iterator[Fields | None]:
         """What is in flight of one document, oldest first; None where its collection or an event was lost to it."""
         for batch in self._batches:
             yield from batch.of(key)
@@ -189,7 +193,7 @@ class _Indexed:
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
         self._looked_through = 0
-        self._documents: dict[Key, list[tuple[int, Fields]]] = {}
+        self._documents: dict[DocumentKey, list[tuple[int, Fields]]] = {}
         self._breaks: list[tuple[int, frozenset[bytes]]] = []
 
     def start(self) -> HistoryPosition | None:
@@ -199,7 +203,7 @@ class _Indexed:
     def breaks(self) -> bool:
         return bool(self.recorded.rejected) or any(operation in ENDS for _, operation in self.recorded.counts)
 
-    def of(self, key: Key) -> Iterator[Fields | None]:
+    def of(self, key: DocumentKey) -> Iterator[Fields | None]:
         self._look_through()
         database = key.namespace.partition(b".")[0]
         steps: list[tuple[int, Fields | None]] = list(self._documents.get(key, ()))
@@ -218,18 +222,18 @@ class _Indexed:
             document_id = fields.get(b"document_id")
             namespace = raw.text_of(fields[b"namespace"]) if b"namespace" in fields else b""
             if document_id is not None:
-                self._documents.setdefault(Key(namespace, key_of(document_id)), []).append((number, fields))
+                self._documents.setdefault(DocumentKey(namespace, key_of(document_id)), []).append((number, fields))
             elif raw.text_of(fields[b"operation"]) in _ENDS:
                 self._breaks.append((number, frozenset((namespace, _target(fields)))))
         self._looked_through = len(entries)
 
 
-def document_of(rejected: RejectedEvent) -> Key | None:
+def document_of(rejected: RejectedEvent) -> DocumentKey | None:
     """The only document that a rejected event can have changed; None: it is not known, or it is about a collection."""
     told = told_by_event(rejected.event)
     if told.namespace is None or told.document_id is None or told.operation not in DOCUMENT_OPERATIONS:
         return None
-    return Key(told.namespace, key_of(told.document_id))
+    return DocumentKey(told.namespace, key_of(told.document_id))
 
 
 def _target(fields: Fields) -> bytes:

@@ -33,7 +33,7 @@ class MovedError(Exception):
     """A collection was dropped, renamed or replaced while it was read."""
 
 
-class Kind(NamedTuple):
+class NamespaceKind(NamedTuple):
     """What there is under a name.
 
     Attributes:
@@ -49,12 +49,12 @@ class Kind(NamedTuple):
     source: str | None
 
 
-def kind_of(client: MongoClient[Any], namespace: str) -> Kind | None:
+def kind_of(client: MongoClient[Any], namespace: str) -> NamespaceKind | None:
     """What there is under a name; None: nothing."""
     database, _, collection = namespace.partition(".")
     for info in client[database].list_collections(filter={"name": collection}):
         options, uuid = info.get("options", {}), info.get("info", {}).get("uuid")
-        return Kind(
+        return NamespaceKind(
             info["type"], bytes(uuid) if uuid is not None else None, bool(options.get("capped")), options.get("viewOn")
         )
     return None
@@ -150,7 +150,7 @@ def problem_of(client: MongoClient[Any], scope: Scope, namespace: str) -> tuple[
     return _problem(client, namespace, found) if found is not None else None
 
 
-def _problem(client: MongoClient[Any], namespace: str, found: Kind) -> tuple[str, str] | None:
+def _problem(client: MongoClient[Any], namespace: str, found: NamespaceKind) -> tuple[str, str] | None:
     """Why nothing of a name can be recorded, and what to do; None: it can be."""
     if found.type == COLLECTION:
         return None
@@ -166,10 +166,10 @@ def _problem(client: MongoClient[Any], namespace: str, found: Kind) -> tuple[str
     )
 
 
-def _shown(client: MongoClient[Any], namespace: str, found: Kind) -> str:
+def _shown(client: MongoClient[Any], namespace: str, found: NamespaceKind) -> str:
     """The collection at the bottom of a view; views of views are at most 20 deep."""
     database = namespace.partition(".")[0]
-    below: Kind | None = found
+    below: NamespaceKind | None = found
     while below is not None and below.type == VIEW:
         namespace = f"{database}.{below.source}"
         below = kind_of(client, namespace)

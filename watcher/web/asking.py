@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 
 from change_history.reconstruct.state import UnknownStateError
 from watcher.web import problems
-from watcher.web.counts import Counts
+from watcher.web.counts import EventCounter
 from watcher.web.question import ClientGoneError, Question
 from watcher.web.visible import VisibleHistory
 
@@ -112,7 +112,7 @@ class Asker:
         self._access_log = access_log
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="ask")
         self._killer = ThreadPoolExecutor(2, thread_name_prefix="stop")
-        self._counts = Counts(reader)
+        self._counts = EventCounter(reader)
         self._rounds: dict[Hashable, list[asyncio.Future[Any]]] = {}
         self._under_way = 0
         self._stopping: set[asyncio.Task[None]] = set()

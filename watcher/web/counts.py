@@ -27,7 +27,7 @@ _AT_ONCE_S = 1.0
 _BACKGROUND_S = 300.0
 
 
-class Count(NamedTuple):
+class NamespaceCount(NamedTuple):
     """What is recorded of a namespace.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Known(NamedTuple):
         return now - self.counted_at < max(_FRESH_S, _FRESH_TIMES * self.took)
 
 
-class Counts:
+class EventCounter:
     """Counts the events of namespaces, for all requests together. Safe to use from several threads."""
 
     def __init__(self, reader: Reader) -> None:
@@ -61,10 +61,10 @@ class Counts:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="count")
 
-    def of(self, namespaces: Iterable[str]) -> dict[str, Count]:
+    def of(self, namespaces: Iterable[str]) -> dict[str, NamespaceCount]:
         """Count the events of some namespaces, in about a second altogether."""
         deadline = time.monotonic() + _AT_ONCE_S
-        return {name: Count(self._events(name, deadline), *self._ends_of(name)) for name in namespaces}
+        return {name: NamespaceCount(self._events(name, deadline), *self._ends_of(name)) for name in namespaces}
 
     def _ends_of(self, namespace: str) -> tuple[Event | None, Event | None]:
         now, known = time.monotonic(), self._ends.get(namespace)

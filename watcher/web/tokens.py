@@ -67,7 +67,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
+class TokenGrants:
     """All that a file says."""
 
     tokens: dict[str, Grant]
@@ -95,7 +95,7 @@ class TokensFile:
         self._path = path
         self._lock = Lock()
         self._stamp = self._stamped()
-        self._grants: Grants | None = load(path)
+        self._grants: TokenGrants | None = load(path)
 
     def of_token(self, token: str) -> Visitor | None:
         """Who shows a token; None: nobody who may read."""
@@ -112,7 +112,7 @@ class TokensFile:
                 return Visitor(name, grant.visitor.read, grant.visitor.besides) if grant.holds(now) else None
         return None
 
-    def _current(self) -> Grants | None:
+    def _current(self) -> TokenGrants | None:
         stamp = self._stamped()
         with self._lock:
             if stamp != self._stamp:
@@ -133,7 +133,7 @@ class TokensFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def load(path: Path) -> Grants:
+def load(path: Path) -> TokenGrants:
     """Read the file.
 
     Raises:
@@ -158,7 +158,7 @@ def load(path: Path) -> Grants:
         faults.append("two tokens have the same hash")
     if faults:
         raise TokensError("\n".join(f"{path}: {fault}" for fault in faults))
-    return Grants(tokens, tuple(found["user"]))
+    return TokenGrants(tokens, tuple(found["user"]))
 
 
 def _grant(kind: str, entry: Any, where: str, faults: list[str]) -> list[Grant]:

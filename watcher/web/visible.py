@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from change_history.seals.finding import Report
     from change_history.stored.event import Change, Event, Transaction
     from change_history.stored.order import HistoryPosition
-    from watcher.web.counts import Count, Counts
+    from watcher.web.counts import EventCounter, NamespaceCount
     from watcher.web.question import Question
     from watcher.web.visitors import Visitor
 
@@ -61,7 +61,7 @@ class VisibleHistory:
         counts: what has been counted for anybody.
     """
 
-    def __init__(self, reader: Reader, visitor: Visitor, question: Question, counts: Counts) -> None:
+    def __init__(self, reader: Reader, visitor: Visitor, question: Question, counts: EventCounter) -> None:
         self._reader = reader
         self._visitor = visitor
         self._question = question
@@ -108,7 +108,7 @@ class VisibleHistory:
         """Every visible namespace that has history, sorted."""
         return [name for name in self._reader.namespaces() if self._visitor.may_read(name)]
 
-    def counts(self, *namespaces: str) -> dict[str, Count]:
+    def counts(self, *namespaces: str) -> dict[str, NamespaceCount]:
         """How many events each of these namespaces has, or each that is visible, and the first and last of them."""
         names = [self.require(name) for name in namespaces] if namespaces else self.namespaces()
         return self._counts.of(names)

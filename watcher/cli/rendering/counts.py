@@ -74,7 +74,7 @@ def stats_tables(found: Everything, zone: tzinfo | None, *, with_namespaces: boo
         columns = [*about, "document", *_NUMBERS[1:]]
         terminal.show_bars("Busiest documents", columns, [row._replace(numbers=row.numbers[1:]) for row in documents])
     fields = [
-        terminal.Row(labels(name, printable(field) or "(whole document)"), [number(changes)], changes)
+        terminal.BarRow(labels(name, printable(field) or "(whole document)"), [number(changes)], changes)
         for name, field, changes in found.fields
     ]
     if fields:
@@ -84,20 +84,20 @@ def stats_tables(found: Everything, zone: tzinfo | None, *, with_namespaces: boo
     click.echo(f"{', '.join(said)}, {words(total.changes, 'change')}, {terminal.size(total.bytes)}")
 
 
-def _show(title: str, labels: list[str], rows: list[terminal.Row], *, whole: bool) -> None:
+def _show(title: str, labels: list[str], rows: list[terminal.BarRow], *, whole: bool) -> None:
     shown = rows if whole else rows[:_MOST_ROWS]
     rest = f"  … and {len(rows) - len(shown):,} more; a pipe to `less` shows all" if len(shown) < len(rows) else ""
     terminal.show_bars(title, [*labels, *_NUMBERS], shown, rest=rest)
 
 
-def _days(found: Everything, zone: tzinfo | None) -> Iterator[terminal.Row]:
+def _days(found: Everything, zone: tzinfo | None) -> Iterator[terminal.BarRow]:
     """A row for each day; days without events too, so that the bars stand in their places, but no long pauses."""
     last: date | None = None
     for start, of_day in groupby(found.days, key=lambda item: item[0]):
         # Noon is in the same day, also where midnight is skipped or comes twice.
         day = (start + timedelta(hours=12)).astimezone(zone).date()
         if last is not None and day - last > _LONGEST_PAUSE:
-            yield terminal.Row(["…"], [""] * len(_NUMBERS), 0)
+            yield terminal.BarRow(["…"], [""] * len(_NUMBERS), 0)
         elif last is not None:
             for number in range(1, (day - last).days):
                 yield _row([(last + timedelta(days=number)).isoformat()], _NOTHING)
@@ -105,9 +105,9 @@ def _days(found: Everything, zone: tzinfo | None) -> Iterator[terminal.Row]:
         last = day
 
 
-def _row(labels: list[str], numbers: Numbers) -> terminal.Row:
+def _row(labels: list[str], numbers: Numbers) -> terminal.BarRow:
     *small, size = numbers
-    return terminal.Row(labels, [*map(number, small), terminal.size(size)], numbers.events)
+    return terminal.BarRow(labels, [*map(number, small), terminal.size(size)], numbers.events)
 
 
 def _total(found: Everything) -> Numbers:
@@ -139,7 +139,7 @@ def actors_tables(found: Authors) -> None:
     """Print who did how much, of what nobody knows it, and the share of both."""
     whole = not sys.stdout.isatty()
     by_actor = [
-        terminal.Row(
+        terminal.BarRow(
             [actors.named(one.actor, _CELLS), printable(one.provenance)],
             _with_share(one.events, found.events),
             one.events,
@@ -147,10 +147,10 @@ def actors_tables(found: Authors) -> None:
         for one in found.actors
     ]
     if found.unknown:
-        by_actor.append(terminal.Row([actors.UNKNOWN, ""], _with_share(found.unknown, found.events), found.unknown))
+        by_actor.append(terminal.BarRow([actors.UNKNOWN, ""], _with_share(found.unknown, found.events), found.unknown))
     _show_shares("By actor", ["actor", "provenance"], by_actor, whole=whole)
     of_nobody = [
-        terminal.Row(
+        terminal.BarRow(
             [printable(one.namespace), printable(one.operation)], _with_share(one.events, found.unknown), one.events
         )
         for one in found.unknown_by
@@ -164,7 +164,7 @@ def actors_tables(found: Authors) -> None:
     )
 
 
-def _show_shares(title: str, labels: list[str], rows: list[terminal.Row], *, whole: bool) -> None:
+def _show_shares(title: str, labels: list[str], rows: list[terminal.BarRow], *, whole: bool) -> None:
     shown = rows if whole else rows[:_MOST_ROWS]
     rest = f"  … and {len(rows) - len(shown):,} more; a pipe to `less` shows all" if len(shown) < len(rows) else ""
     terminal.show_bars(title, [*labels, "events", "share"], shown, rest=rest)
@@ -210,15 +210,15 @@ def summary_json(summary: Summary) -> None:
 def summary_tables(summary: Summary, *, whole: bool) -> None:
     """Print a few tables and a total, of at least one event; all rows if `whole`, else as many as suit a terminal."""
     fields = [
-        terminal.Row([printable(name) or _WHOLE], [number(count)], count)
+        terminal.BarRow([printable(name) or _WHOLE], [number(count)], count)
         for name, count in summary.fields.most_common()
     ]
     if summary.other_fields:
-        fields.append(terminal.Row(["(others)"], [number(summary.other_fields)], summary.other_fields))
+        fields.append(terminal.BarRow(["(others)"], [number(summary.other_fields)], summary.other_fields))
     hours = [_summary_row(_hour_text(hour, summary), count) for hour, count in _hours(summary)]
     collections = [_summary_row(printable(name), count) for name, count in sorted(summary.collections.items())]
     by_actor = [
-        terminal.Row([actors.named(actor, _CELLS) if actor is not None else actors.UNKNOWN], [number(count)], count)
+        terminal.BarRow([actors.named(actor, _CELLS) if actor is not None else actors.UNKNOWN], [number(count)], count)
         for actor, count in _actors(summary)
     ]
     for title, columns, rows in (
@@ -252,8 +252,8 @@ def _hour_text(hour: datetime | None, summary: Summary) -> str:
     return hour.astimezone(summary.zone).isoformat(" ", "minutes") if hour is not None else _NO_TIME
 
 
-def _summary_row(label: str, count: Count) -> terminal.Row:
-    return terminal.Row([label], [number(count.events), number(count.changes)], count.changes)
+def _summary_row(label: str, count: Count) -> terminal.BarRow:
+    return terminal.BarRow([label], [number(count.events), number(count.changes)], count.changes)
 
 
 def _both(count: Count) -> dict[str, Int64]:

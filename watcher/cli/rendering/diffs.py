@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from change_history.bson import extended_json, raw
 from change_history.bson.paths import dotted
 from change_history.bson.values import Missing, to_python
-from change_history.diff.compare import Kind
+from change_history.diff.compare import DifferenceKind
 from watcher.cli.rendering.lines import Line
 from watcher.words import value_text
 
@@ -43,11 +43,11 @@ def show(output: Output, differences: Iterable[Difference]) -> None:
 def lines(differences: Iterable[Difference], *, width: int | None = None) -> Iterator[Line]:
     """Differences as lines, each marked by its first character: - old, + new, ~ only in another place."""
     found = list(differences)
-    moved = Counter(one.path[:-1] for one in found if one.kind == Kind.MOVED)
+    moved = Counter(one.path[:-1] for one in found if one.kind == DifferenceKind.MOVED)
     told: set[Path] = set()
     for one in found:
         array = one.path[:-1]
-        if one.kind != Kind.MOVED or width is None or moved[array] <= MOST_MOVED:
+        if one.kind != DifferenceKind.MOVED or width is None or moved[array] <= MOST_MOVED:
             yield from _lines(one, width)
         elif array not in told:
             told.add(array)
@@ -71,9 +71,9 @@ def where(path: Path, identities: tuple[Value | None, ...]) -> str:
 
 def _lines(one: Difference, width: int | None) -> Iterator[Line]:
     name = where(one.path, one.identities)
-    if one.kind == Kind.MOVED:
+    if one.kind == DifferenceKind.MOVED:
         yield _other(name, f"moved from [{one.old_path[-1]!r}] to [{one.path[-1]!r}]", width)
-    elif one.kind == Kind.REORDERED and not isinstance(one.new, Missing):
+    elif one.kind == DifferenceKind.REORDERED and not isinstance(one.new, Missing):
         keys = ", ".join(_key(raw.text_of(key)) for key in raw.items(one.new[1]))
         yield _other(name, f"keys in another order: {keys}", width)
     elif not one.path:

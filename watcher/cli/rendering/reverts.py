@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.intents import RecordedRevert, Unsettled
-    from change_history.revert.merge import Conflict
+    from change_history.revert.merge import MergeConflict
     from change_history.revert.outcome import Later, Revert, Reverted
     from watcher.cli.rendering.lines import Output
 
@@ -267,7 +267,7 @@ def _document(output: Output, document: Reverted, *, undo: bool) -> None:
         _conflict(output, conflict, "is overwritten", undo=undo)
 
 
-def _conflict(output: Output, conflict: Conflict, fate: str, *, undo: bool) -> None:
+def _conflict(output: Output, conflict: MergeConflict, fate: str, *, undo: bool) -> None:
     path, expected, actual, target = conflict
     if path:
         name = diffs.where(path, (None,) * len(path))
@@ -320,7 +320,7 @@ def _members(found: Revert, document: Reverted) -> Iterator[tuple[bytes, raw.Val
         yield b"seen", to_raw(found.seen)
 
 
-def _conflict_document(conflict: Conflict) -> bytes:
+def _conflict_document(conflict: MergeConflict) -> bytes:
     members: list[tuple[bytes, Any]] = [
         (b"field", (raw.STRING, raw.string(dotted(conflict.path)))),
         (

@@ -74,7 +74,7 @@ def _widths(rows: Sequence[Sequence[str]], room: int) -> Sequence[int | None]:
 _BAR_CELLS = 24
 
 
-class Row(NamedTuple):
+class BarRow(NamedTuple):
     """One row: what is counted, the numbers as they are shown, and how long its bar is."""
 
     labels: Sequence[str]
@@ -87,7 +87,7 @@ def size(count: int) -> str:
     return decimal(count)
 
 
-def show_bars(title: str, columns: Sequence[str], rows: Sequence[Row], *, rest: str = "") -> None:
+def show_bars(title: str, columns: Sequence[str], rows: Sequence[BarRow], *, rest: str = "") -> None:
     """Print a table with bars on standard output, its title above, and below what is not in it.
 
     The columns are of the labels, then of the numbers; there is at least one row.

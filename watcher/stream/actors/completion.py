@@ -15,7 +15,7 @@ from pymongo.errors import OperationFailure
 
 from change_history.bson import raw
 from change_history.stored import actor
-from change_history.stored.amendments import Kind, note
+from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import HISTORY
 from change_history.stored.order import identity
 from change_history.stored.reading import RAW
@@ -87,7 +87,7 @@ class Completions:
             only: what must hold of a document for it to be changed.
         """
         for some in (ids[start : start + _IN_ONE_UPDATE] for start in range(0, len(ids), _IN_ONE_UPDATE)):
-            note(self._database, Kind.ACTOR, some, actors=self._given(some))
+            note(self._database, AmendmentKind.ACTOR, some, actors=self._given(some))
             query = {"_id": {"$in": list(map(Binary, some))}, **only}
             try:
                 self._history.update_many(query, {"$set": values})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watcher.web.api.endpoint import Asked
-    from watcher.web.counts import Count
+    from watcher.web.counts import NamespaceCount
     from watcher.web.visible import VisibleHistory
 
 
@@ -47,7 +47,7 @@ def collection(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
     return _collection(name, count)
 
 
-def _collection(name: str, count: Count) -> dict[str, Any]:
+def _collection(name: str, count: NamespaceCount) -> dict[str, Any]:
     tree: dict[str, Any] = {"namespace": name, "events": count.events}
     for key, event in (("first", count.first), ("last", count.last)):
         if event is not None:

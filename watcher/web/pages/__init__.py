@@ -56,7 +56,7 @@ _NOT_FOUND = "Or you may not read it. Look at the collections for what there is.
 
 def routes() -> list[Route]:
     """The routes of the pages."""
-    counts = start.Counts()
+    counts = start.CollectionActivity()
 
     def first(look: Look) -> Answer:
         return start.page(look, counts)

@@ -34,10 +34,10 @@ class Setter:
 
     event: Event | None
     number: int
-    row: said.Row | None
+    row: said.EventRow | None
     link: str | None
     field: str | None
-    line: said.Line | None = None
+    line: said.FieldLine | None = None
 
 
 def _setters(look: Look, chosen: Chosen) -> dict[TextPath, Setter]:
@@ -55,12 +55,12 @@ def _setters(look: Look, chosen: Chosen) -> dict[TextPath, Setter]:
         number = numbers[bytes(event.id)]
         field = pattern(leaf.path) if all(isinstance(key, str) for key in leaf.path) else None
         plain = field if field is not None and field == leaf.field else None
-        row = said.Row(event, number=number)
+        row = said.EventRow(event, number=number)
         found[leaf.path] = Setter(event, number, row, links.document(event, number), plain, _line_of(event, leaf.path))
     return found
 
 
-def _line_of(event: Event, path: TextPath) -> said.Line | None:
+def _line_of(event: Event, path: TextPath) -> said.FieldLine | None:
     """What an event made of a field, if it says so."""
     if len(event.changes) > said.MOST_LINES:
         return None

@@ -9,7 +9,7 @@ from change_history.bson.equality import key_of
 from change_history.bson.paths import encoded
 from change_history.bson.redacted import Redacted
 from change_history.bson.values import ABSENT, to_raw
-from change_history.diff.compare import Difference, Kind
+from change_history.diff.compare import Difference, DifferenceKind
 from change_history.query import briefs
 from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.stored.event import path_of
@@ -71,7 +71,7 @@ def unseen_changes(event: Event) -> list[Difference]:
         if isinstance(value, Redacted) and not value.digest and change.old_value == value:
             path = encoded(path_of(change))
             unnamed = (None,) * len(path)
-            found.append(Difference(Kind.CHANGED, path, path, value.raw, value.raw, unnamed))
+            found.append(Difference(DifferenceKind.CHANGED, path, path, value.raw, value.raw, unnamed))
     return found
 
 

@@ -83,11 +83,11 @@ _NOTHING_SHOWN: dict[str, Any] = {
 }
 
 
-def _row(chosen: Chosen) -> said.Row | None:
+def _row(chosen: Chosen) -> said.EventRow | None:
     event = chosen.event
     if event is None:
         return None
-    return said.Row(event, number=chosen.number)
+    return said.EventRow(event, number=chosen.number)
 
 
 def _at(where: Mapping[str, Any], number: int, view: str) -> str:
@@ -169,7 +169,7 @@ class Timeline:
         last: number of the newest here.
     """
 
-    rows: Sequence[said.Row]
+    rows: Sequence[said.EventRow]
     newer: str | None
     older: str | None
     first: int
@@ -242,7 +242,7 @@ def _no_repeated(data: bytes) -> bool:
     return len(set(keys)) == len(keys)
 
 
-def _change_lines(chosen: Chosen) -> list[said.Line]:
+def _change_lines(chosen: Chosen) -> list[said.FieldLine]:
     """What the chosen version changed, down to the leaves where both states are known."""
     event = chosen.event
     if event is None:
@@ -260,11 +260,11 @@ def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answe
     selection = Selection(namespace, document_id, field)
     selection = look.reader.resolve(selection)
     found = list(look.history.events(selection, newest_first=True, limit=VERSIONS_ON_A_PAGE + 1))
-    rows: list[said.Row] = []
+    rows: list[said.EventRow] = []
     for event in found[:VERSIONS_ON_A_PAGE]:
         concerned = list(islice(selection.changes_of(event), said.MOST_LINES))
         lines = [said.line(change, event, most=values.LONG) for change in concerned]
-        rows.append(said.Row(event, lines, 0, look.reader.version_of(event), links.permalink(event)))
+        rows.append(said.EventRow(event, lines, 0, look.reader.version_of(event), links.permalink(event)))
     cut = len(found) > VERSIONS_ON_A_PAGE
     oldest = rows[-1].event if cut else _first_version(look, namespace, document_id, total)
     last = rows[0].number if rows else 0
@@ -297,7 +297,7 @@ def event(look: Look) -> Answer:
         return Elsewhere("gaps")
     shown = {
         "event": found,
-        "row": said.Row(found, link=links.document(found) if found.document_id is not ABSENT else None),
+        "row": said.EventRow(found, link=links.document(found) if found.document_id is not ABSENT else None),
         "lines": said.event_lines(found),
         "left": max(len(found.changes) - said.MOST_LINES, 0),
         "name": event_name(found.id),

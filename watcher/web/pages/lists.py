@@ -179,7 +179,7 @@ def _none() -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class DeletedRow:
     """A document that is not there any more.
 
     Attributes:
@@ -189,7 +189,7 @@ class Deleted:
         erased: its values were erased, so there is nothing to bring back.
     """
 
-    row: said.Row
+    row: said.EventRow
     command: str | None
     last: str | None
     erased: bool = False
@@ -209,7 +209,7 @@ def deleted(look: Look) -> Answer:
     for brief in visible(look, found.briefs):
         event = brief.event
         if isinstance(event.document_id, briefs.LeftOut):
-            gone.append(Deleted(said.row(brief), None, links.permalink(event)))
+            gone.append(DeletedRow(said.row(brief), None, links.permalink(event)))
             continue
         query = {"namespace": namespace, "document_id": is_id(to_raw(event.document_id))}
         newest_ = briefs.read(collection_, query, DOCUMENT_TIMELINE, 1)
@@ -217,7 +217,7 @@ def deleted(look: Look) -> Answer:
             old = [change.old_value for change in newest_[0].event.changes if change.field != "_id"]
             erased = all_erased(old)
             command = None if erased else undelete_command(namespace, event.document_id)
-            gone.append(Deleted(said.row(brief), command, links.permalink(event), erased))
+            gone.append(DeletedRow(said.row(brief), command, links.permalink(event), erased))
     if not gone and not found.briefs and found.reached is None and before is None:
         look.history.require(namespace)
         if namespace not in look.history.namespaces():

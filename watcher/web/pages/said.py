@@ -12,7 +12,7 @@ from markupsafe import Markup
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.paths import decoded, dotted_text
 from change_history.bson.values import ABSENT, UNKNOWN, Missing
-from change_history.diff.compare import Kind, element_differences
+from change_history.diff.compare import DifferenceKind, element_differences
 from change_history.query import gaps
 from change_history.stored.event import path_of
 from watcher.web.pages import links, values
@@ -42,7 +42,7 @@ SIGNS = {"insert": "+", "update": "~", "replace": "~", "delete": "\N{MINUS SIGN}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FieldLine:
     """What became of one field, for a list.
 
     Attributes:
@@ -63,7 +63,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EventRow:
     """An event, or a gap, in a list.
 
     Attributes:
@@ -77,7 +77,7 @@ class Row:
     """
 
     event: Event
-    lines: Sequence[Line] = ()
+    lines: Sequence[FieldLine] = ()
     more: int = 0
     number: int = 0
     link: str | None = None
@@ -146,7 +146,7 @@ def moment(timestamp: Timestamp) -> datetime:
     return datetime.fromtimestamp(timestamp.time, UTC)
 
 
-def line(change: Change, event: Event, index: int | None = None, most: int = values.SHORT) -> Line:
+def line(change: Change, event: Event, index: int | None = None, most: int = values.SHORT) -> FieldLine:
     """What became of one field.
 
     Args:
@@ -165,7 +165,7 @@ def line(change: Change, event: Event, index: int | None = None, most: int = val
         new = Markup("cut to {} elements").format(change.truncated_to)
     mark = "add" if old is None else "del" if new is None else "chg"
     field_ = change.field if change.path is ABSENT and change.field and len(change.field) <= links.LONGEST_ID else None
-    return Line(mark, named, old, new, field_)
+    return FieldLine(mark, named, old, new, field_)
 
 
 def where(path: Sequence[str | int], identities: Sequence[Any] = ()) -> Markup:
@@ -182,9 +182,9 @@ def where(path: Sequence[str | int], identities: Sequence[Any] = ()) -> Markup:
     return said
 
 
-def event_lines(event: Event, most: int = MOST_LINES) -> list[Line]:
+def event_lines(event: Event, most: int = MOST_LINES) -> list[FieldLine]:
     """What became of the fields of an event; arrays that it tells whole are taken apart."""
-    lines: list[Line] = []
+    lines: list[FieldLine] = []
     for index, change in enumerate(islice(event.changes, most)):
         inside = element_differences(change)
         if inside and len(inside) < MOST_LINES:
@@ -194,17 +194,23 @@ def event_lines(event: Event, most: int = MOST_LINES) -> list[Line]:
     return lines
 
 
-_MARKS = {Kind.ADDED: "add", Kind.REMOVED: "del", Kind.CHANGED: "chg", Kind.MOVED: "mov", Kind.REORDERED: "mov"}
+_MARKS = {
+    DifferenceKind.ADDED: "add",
+    DifferenceKind.REMOVED: "del",
+    DifferenceKind.CHANGED: "chg",
+    DifferenceKind.MOVED: "mov",
+    DifferenceKind.REORDERED: "mov",
+}
 
 
-def difference_line(one: Difference) -> Line:
+def difference_line(one: Difference) -> FieldLine:
     """A difference as a line."""
-    path = one.old_path if one.kind == Kind.REMOVED else one.path
+    path = one.old_path if one.kind == DifferenceKind.REMOVED else one.path
     named = where(decoded(path), one.identities) if path else values.text("the document")
-    if one.kind == Kind.MOVED:
-        return Line("mov", named, values.text(f"element {one.old_path[-1]!r}"), values.text(f"{one.path[-1]!r}"))
-    if one.kind == Kind.REORDERED:
-        return Line("mov", named, None, values.text("keys in another order"))
+    if one.kind == DifferenceKind.MOVED:
+        return FieldLine("mov", named, values.text(f"element {one.old_path[-1]!r}"), values.text(f"{one.path[-1]!r}"))
+    if one.kind == DifferenceKind.REORDERED:
+        return FieldLine("mov", named, None, values.text("keys in another order"))
     old, new = (
         None
         if side is ABSENT
@@ -213,10 +219,10 @@ def difference_line(one: Difference) -> Line:
         else values.raw_value(side, values.LONG)
         for side in (one.old, one.new)
     )
-    return Line(_MARKS[one.kind], named, old, new)
+    return FieldLine(_MARKS[one.kind], named, old, new)
 
 
-def _lines_of(change: Change, event: Event) -> list[Line]:
+def _lines_of(change: Change, event: Event) -> list[FieldLine]:
     """A change for a list: an array by what became of its first elements that changed."""
     if not (isinstance(change.old_value, list) and isinstance(change.new_value, list)):
         return [line(change, event)]
@@ -230,20 +236,20 @@ def _lines_of(change: Change, event: Event) -> list[Line]:
     return lines
 
 
-def row(brief: Brief, *, few: int = FEW) -> Row:
+def row(brief: Brief, *, few: int = FEW) -> EventRow:
     """An event for a list."""
     event = brief.event
     changes = event.changes[:few]
     lines = [each for change in changes for each in _lines_of(change, event)]
     link = links.document(event, brief.number) if event.document_id is not ABSENT else None
     if brief.in_parts:
-        return Row(event, (), brief.count, brief.number, link, in_parts=True)
-    return Row(event, lines, max(brief.count - len(changes), 0), brief.number, link)
+        return EventRow(event, (), brief.count, brief.number, link, in_parts=True)
+    return EventRow(event, lines, max(brief.count - len(changes), 0), brief.number, link)
 
 
 def rows(
     look: Look, namespace: str | None, found: Iterable[Brief], *, newest_first: bool = True, end: bool = True
-) -> list[Row]:
+) -> list[EventRow]:
     """Events for a list, newest first unless told, with the gaps that they reach across.
 
     Args:
@@ -260,15 +266,15 @@ def rows(
 def among_gaps(
     look: Look,
     namespace: str | None,
-    shown: Sequence[Row],
+    shown: Sequence[EventRow],
     *,
     since: Timestamp,
     until: Timestamp | None = None,
     newest_first: bool = True,
-) -> list[Row]:
+) -> list[EventRow]:
     """Events with the gaps between two cluster times put where they belong; without an end, all later ones."""
     lost = look.history.gaps(namespace, since=since, until=until)
-    with_gaps = [*shown] + [Row(each, gap=gap_of(each)) for each in lost]
+    with_gaps = [*shown] + [EventRow(each, gap=gap_of(each)) for each in lost]
     # A gap begins after all events of its cluster time.
     order = {id(each): number for number, each in enumerate(shown)}
     with_gaps.sort(

@@ -45,7 +45,7 @@ class Hit:
     namespace: str
     document_id: Any
     address: str
-    row: said.Row
+    row: said.EventRow
 
 
 def page(look: Look) -> Answer:

@@ -47,7 +47,7 @@ class Busy:
         return sum(self.counts)
 
 
-class Counts:
+class CollectionActivity:
     """How busy the collections were: counted in the background, at most every half minute, for all visitors.
 
     A page waits for it no longer than a moment, and then shows what was counted before.
@@ -107,7 +107,7 @@ class Stream:
 _LATE_S = 60
 
 
-def page(look: Look, counts: Counts) -> Answer:
+def page(look: Look, counts: CollectionActivity) -> Answer:
     """The first page."""
     busy = counts.read(look.reader)
     names = look.history.namespaces()

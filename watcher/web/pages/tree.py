@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from change_history.bson import raw
 from change_history.bson.paths import decoded
 from change_history.bson.values import Missing
-from change_history.diff.compare import Kind, compare
+from change_history.diff.compare import DifferenceKind, compare
 from watcher.web.pages import values
 from watcher.words.value_text import ELLIPSIS
 
@@ -101,7 +101,7 @@ class Marks:
         self.count = 0
         for one in differences:
             self.count += 1
-            if one.kind == Kind.REMOVED and one.path:
+            if one.kind == DifferenceKind.REMOVED and one.path:
                 self.gone.setdefault(one.path[:-1], []).append(one)
             else:
                 self.at.setdefault(one.path, []).append(one)
@@ -168,13 +168,13 @@ class Tree:
         kind, payload = value
         node = Node(decoded(path), key if isinstance(key, int) else key.decode("utf-8", "surrogateescape"))
         for one in self._marks.at.get(path, ()):
-            if one.kind == Kind.MOVED:
+            if one.kind == DifferenceKind.MOVED:
                 node.mark, node.note = node.mark or "mov", f"was element {one.old_path[-1]!r}"
-            elif one.kind == Kind.REORDERED:
+            elif one.kind == DifferenceKind.REORDERED:
                 node.note = "keys in another order"
             else:
-                node.mark = "add" if one.kind == Kind.ADDED else "chg"
-                if one.kind == Kind.CHANGED and not isinstance(one.old, Missing):
+                node.mark = "add" if one.kind == DifferenceKind.ADDED else "chg"
+                if one.kind == DifferenceKind.CHANGED and not isinstance(one.old, Missing):
                     node.old = values.raw_value(one.old, values.LONG)
         node.touched = path in self._marks.touched
         if kind in _CONTAINERS:

@@ -24,7 +24,7 @@ from watcher.erasure.intervals import intervals_of
 from watcher.erasure.matching import ever_matched
 from watcher.erasure.requests import WORKING, Erasure, Erasures
 from watcher.erasure.values import Trail
-from watcher.erasure.work import Work
+from watcher.erasure.work import ErasureWork
 from watcher.retention.claim import ClaimedError
 from watcher.words.value_text import printable, text_of, words
 
@@ -231,7 +231,7 @@ def _done(database: Database[Any], erasure: Erasure, key: bytes, *, dry_run: boo
     doing = "looking" if dry_run else "erasing"
     try:
         with terminal.bar(doing, total) as advance:
-            return Work(database, erasure, key, dry_run=dry_run, advance=advance).run()
+            return ErasureWork(database, erasure, key, dry_run=dry_run, advance=advance).run()
     except ClaimedError as error:
         raise CommandError(
             f"the history of {error} expires at the moment; go on later with `watcher erase --continue`.",

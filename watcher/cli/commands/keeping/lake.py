@@ -118,7 +118,7 @@ def erase(
     from watcher.cli.commands.keeping import lake_job
 
     named = is_given("document_id")
-    what = lake_job.What(namespace, document_id if named else None, fields, values, trail)
+    what = lake_job.LakeEraseOptions(namespace, document_id if named else None, fields, values, trail)
     lake_job.erase(context, location, store, what, do_it=yes)
 
 

@@ -23,9 +23,9 @@ from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.erasure.requests import Erasures
 from watcher.erasure.values import Fields, Finder, Trail
 from watcher.lake import erasing
-from watcher.lake.feed import Feed
+from watcher.lake.feed import LakeFeed
 from watcher.lake.follower import LakeFollower
-from watcher.lake.table import LakeError, NoDeltaError, OtherWriterError, StoreError, Table
+from watcher.lake.table import LakeError, LakeTable, NoDeltaError, OtherWriterError, StoreError
 from watcher.signals import AbortedError, stop_signals
 from watcher.words import times
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from change_history.reconstruct.point_in_time import Instant
     from watcher.cli.session import Context
-    from watcher.lake.follower import Progress
-    from watcher.lake.position import Position
+    from watcher.lake.follower import LakeProgress
+    from watcher.lake.position import LakePosition
 
 log = structlog.get_logger(__name__)
 _INTERVAL_OF_ONCE_S = 30
@@ -45,9 +45,9 @@ def once(context: Context, location: str, store: dict[str, str], *, as_json: boo
     """Append what is there now."""
     stop = threading.Event()
     with _errors(), _feed(context) as feed, stop_signals(lambda _: stop.set()), terminal.step_by_step() as tell:
-        table = Table(location, store)
+        table = LakeTable(location, store)
 
-        def shown(progress: Progress) -> None:
+        def shown(progress: LakeProgress) -> None:
             tell(f"{progress.events:,} events, {progress.rows:,} rows")
 
         done = LakeFollower(feed, table, stop, _INTERVAL_OF_ONCE_S, shown).once()
@@ -68,9 +68,9 @@ def run(context: Context, location: str, store: dict[str, str], interval_s: floa
     start(settings.log_level, settings.log_format)
     stop = threading.Event()
     with _errors(), _feed(context) as feed, stop_signals(lambda _: stop.set()):
-        table = Table(location, store)
+        table = LakeTable(location, store)
 
-        def shown(progress: Progress) -> None:
+        def shown(progress: LakeProgress) -> None:
             log.info("appended", events=progress.events, rows=progress.rows, version=table.version)
 
         log.info("appending history to a table", location=location)
@@ -79,7 +79,7 @@ def run(context: Context, location: str, store: dict[str, str], interval_s: floa
         log.info("stopped", events=done.progress.events, rows=done.progress.rows)
 
 
-class What(NamedTuple):
+class LakeEraseOptions(NamedTuple):
     """What is to be erased: a document, some of its fields, or values wherever they stand."""
 
     namespace: str | None
@@ -89,11 +89,11 @@ class What(NamedTuple):
     trail: str
 
 
-def erase(context: Context, location: str, store: dict[str, str], what: What, *, do_it: bool) -> None:
+def erase(context: Context, location: str, store: dict[str, str], what: LakeEraseOptions, *, do_it: bool) -> None:
     """Erase in a table."""
     where = context.connection()
     with _errors(), open_client(history_uri(where)) as client:
-        table = Table(location, store)
+        table = LakeTable(location, store)
         position = table.open()
         if position is None:
             raise CommandError(
@@ -118,7 +118,7 @@ def erase(context: Context, location: str, store: dict[str, str], what: What, *,
 def status(location: str, store: dict[str, str], *, as_json: bool) -> None:
     """Show how far a table is, and how large."""
     with _errors():
-        table = Table(location, store)
+        table = LakeTable(location, store)
         position = table.open()
         if not table.exists:
             advice = f"there is no table in {location}; `watcher lake once --to {location}` makes one."
@@ -139,7 +139,7 @@ def document(location: str, store: dict[str, str], namespace: str, document_id: 
     from watcher.lake.as_of import reconstruct
 
     with _errors():
-        table = Table(location, store)
+        table = LakeTable(location, store)
         table.open()
         found = reconstruct(table, namespace, document_id, at)
     if found is None:
@@ -151,7 +151,7 @@ def document(location: str, store: dict[str, str], namespace: str, document_id: 
     return found.document
 
 
-def _reaches(position: Position | None) -> str:
+def _reaches(position: LakePosition | None) -> str:
     if position is None:
         return "unknown; the next exporter compares all of it with the history"
     if position.scanned is not None:
@@ -161,10 +161,10 @@ def _reaches(position: Position | None) -> str:
 
 
 @contextmanager
-def _feed(context: Context) -> Iterator[Feed]:
+def _feed(context: Context) -> Iterator[LakeFeed]:
     where = context.connection()
     with open_client(history_uri(where)) as client:
-        yield Feed(client[where.history_database])
+        yield LakeFeed(client[where.history_database])
 
 
 @contextmanager

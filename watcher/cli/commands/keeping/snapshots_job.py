@@ -13,7 +13,7 @@ from change_history import Selection
 from change_history.bson import extended_json
 from change_history.bson.values import to_python, to_raw
 from change_history.reader import Reader
-from change_history.reconstruct.snapshot_maker import SPACING, Difference, Document, Snapshots
+from change_history.reconstruct.snapshot_maker import SPACING, Document, Snapshots, WrongSnapshot
 from watcher.cli import exit_codes, session
 from watcher.cli.rendering import not_found, terminal
 from watcher.cli.session import CommandError, history_uri, open_client
@@ -64,7 +64,7 @@ def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: 
         SystemExit: some are wrong, and were not repaired.
     """
     count = 0
-    wrong: list[Difference] = []
+    wrong: list[WrongSnapshot] = []
     with _opened(settings) as (history, kept):
         names = [namespace] if namespace is not None else kept.namespaces()
         documents = [document for name in names for document in kept.documents(name)]
@@ -91,7 +91,7 @@ def verify(settings: Settings, namespace: str | None, *, repair: bool, as_json: 
         raise SystemExit(exit_codes.DIFFERENT)
 
 
-def _repair(kept: Snapshots, document: Document, wrong: Sequence[Difference]) -> None:
+def _repair(kept: Snapshots, document: Document, wrong: Sequence[WrongSnapshot]) -> None:
     for difference in wrong:
         kept.remove(difference)
     for _ in kept.fill(document):
@@ -116,7 +116,7 @@ def _line(document: Document, **more: Any) -> str:
     return extended_json.dumps(named | more)
 
 
-def _difference_line(difference: Difference, *, repaired: bool) -> str:
+def _difference_line(difference: WrongSnapshot, *, repaired: bool) -> str:
     return _line(
         difference.document,
         snapshot=Binary(difference.snapshot),
@@ -126,7 +126,7 @@ def _difference_line(difference: Difference, *, repaired: bool) -> str:
     )
 
 
-def _row(difference: Difference) -> tuple[str, ...]:
+def _row(difference: WrongSnapshot) -> tuple[str, ...]:
     name = f"{difference.document.namespace} {extended_json.dumps_raw(difference.document.id)}"
     return (
         printable(name),

@@ -69,7 +69,7 @@ def verify(
 
     from watcher.cli.commands.keeping import verify_job
 
-    wanted = verify_job.Wanted(
+    wanted = verify_job.VerifyOptions(
         namespace,
         Path(against) if against is not None else None,
         tuple(map(Path, key_files)),

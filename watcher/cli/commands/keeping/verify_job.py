@@ -45,7 +45,7 @@ _MOST_UNSEALED = 100_000
 """Of more entries than this that no seal covers, all documents are compared."""
 
 
-class Wanted(NamedTuple):
+class VerifyOptions(NamedTuple):
     """What is to be verified.
 
     Attributes:
@@ -69,7 +69,7 @@ def _warn_of_private(files: Sequence[Path]) -> None:
             session.say(f"{file} is the private key: who verifies needs only the public one, and should not have this.")
 
 
-def verify(settings: Settings, wanted: Wanted, *, as_json: bool, zone: tzinfo | None) -> None:
+def verify(settings: Settings, wanted: VerifyOptions, *, as_json: bool, zone: tzinfo | None) -> None:
     """Verify, and say what was found.
 
     Raises:
@@ -129,7 +129,7 @@ def _kept(file: Path) -> tuple[dict[int, Sealed], int]:
 def _documents(
     database: Database[Any],
     settings: Settings,
-    wanted: Wanted,
+    wanted: VerifyOptions,
     unsealed: list[bytes],
     report: Report,
     stack: ExitStack,
@@ -208,7 +208,7 @@ def _summary(report: Report) -> dict[str, Any]:
     }
 
 
-def _say(report: Report, wanted: Wanted, zone: tzinfo | None) -> None:
+def _say(report: Report, wanted: VerifyOptions, zone: tzinfo | None) -> None:
     if report.findings:
         found = report.findings[:_SHOWN]
         terminal.show_table(_COLUMNS, [_row(finding, zone) for finding in found])
@@ -226,7 +226,7 @@ def _say(report: Report, wanted: Wanted, zone: tzinfo | None) -> None:
         click.echo("nothing is wrong")
 
 
-def _lines(report: Report, wanted: Wanted, zone: tzinfo | None) -> list[tuple[str, str]]:
+def _lines(report: Report, wanted: VerifyOptions, zone: tzinfo | None) -> list[tuple[str, str]]:
     last = report.last
     lines = []
     if last is None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from change_history import Selection
     from change_history.bson.raw import Value
-    from change_history.export.tables import Table
+    from change_history.export.tables import ExportTable
     from change_history.reader import Reader
     from change_history.reconstruct.point_in_time import Instant
     from watcher.cli.session import Context
@@ -71,7 +71,7 @@ class Job:
     schema: str | None = None
     write_schema: Path | None = None
     raw_cells: bool = False
-    typed: typed.Row | None = None
+    typed: typed.TypedRow | None = None
 
     @property
     def is_typed(self) -> bool:
@@ -79,7 +79,7 @@ class Job:
         return self.at is not None and self.format in {Format.CSV, Format.PARQUET}
 
     @property
-    def table(self) -> Table:
+    def table(self) -> ExportTable:
         """The columns of its rows."""
         if self.at is not None:
             return tables.DOCUMENTS
@@ -232,7 +232,7 @@ def _write_typed(job: Job, history: Reader, file: BinaryIO) -> int:
             return 0
         if job.write_schema is not None:
             job.write_schema.write_text(typed.dump_schema(fields), "utf-8", "surrogateescape")
-        row = job.typed = typed.Row(fields, flat=job.flatten or is_csv)
+        row = job.typed = typed.TypedRow(fields, flat=job.flatten or is_csv)
         writer = (
             typed.TypedCsvWriter(file, row, others=others, raw_cells=job.raw_cells)
             if is_csv
