@@ -25,6 +25,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
+from change_history import server_codes
 from change_history.errors import HistoryError
 from change_history.stored.actor import LONGEST, PLAIN_SUBTYPES
 from change_history.stored.names import CONTEXT_COLLECTION
@@ -42,7 +43,7 @@ PATIENCE_S = 15.0
 _WHEN = "at"
 _ABORTED = "TransientTransactionError"
 _UNSURE = "UnknownTransactionCommitResult"
-_UNAUTHORIZED, _ILLEGAL_OPERATION, _OPTIONS_CONFLICT = 13, 20, 85
+_OPTIONS_CONFLICT = 85
 _LONGEST_WAIT_S = 0.05
 
 Identity: TypeAlias = "str | int | ObjectId | UUID | Binary"
@@ -408,12 +409,12 @@ def _explain(error: BaseException, databases: tuple[str, ...], collection: str) 
     if not isinstance(error, OperationFailure):
         return
     where = " and ".join(f"{name}.{collection}" for name in databases)
-    if error.code == _UNAUTHORIZED:
+    if error.code == server_codes.UNAUTHORIZED:
         raise ContextRefusedError(
             f"this user may not insert into {where}, so who writes cannot be recorded. Grant it `insert` there; "
             "readWrite on the database has it"
         ) from error
-    if error.code == _ILLEGAL_OPERATION:
+    if error.code == server_codes.ILLEGAL_OPERATION:
         raise ContextRefusedError(
             "the server has no transactions, so who writes cannot be recorded: it is no replica set. Start mongod with "
             "--replSet rs0 and run rs.initiate() once in mongosh; a single node will do"

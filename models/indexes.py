@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from models.history import HistoryModel
 from models.snapshot import SnapshotModel
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-_UNAUTHORIZED = 13
 _MODELS = (HistoryModel, SnapshotModel)
 METAS: tuple[dict[str, Any], ...] = tuple(model._meta for model in _MODELS)  # noqa: SLF001 - where mongoengine keeps them
 """What each model says of its collection and its indexes, in mongoengine's form."""
@@ -36,7 +36,7 @@ def ensure(database: Database[Any]) -> None:
         if not wrong(database):
             return
     except OperationFailure as error:
-        if error.code != _UNAUTHORIZED:  # who may not look makes them
+        if error.code != server_codes.UNAUTHORIZED:  # who may not look makes them
             raise
     for model in _MODELS:
         model.ensure_indexes()

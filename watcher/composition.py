@@ -16,6 +16,7 @@ import structlog
 from pymongo import ReadPreference
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from change_history.stored.names import HISTORY
 from config.ages import FOREVER, Rule
 from config.settings import ActorSessions, OnGap, RetentionBy, Snapshots
@@ -25,13 +26,13 @@ from watcher import views
 from watcher.backfill.entry_store import EntryStore
 from watcher.backfill.requests import Requests, Taking
 from watcher.backfill.runner import Backfill
-from watcher.erasure.active import Active, Erasing
+from watcher.erasure.active import Active, ErasingWriter
 from watcher.errors import Verdict, classify, name_of
 from watcher.events import fast_path
 from watcher.gaps.gap import Gaps
 from watcher.health.oplog_window import OplogWindow
 from watcher.leadership.fence import Fence
-from watcher.leadership.lead import Assured
+from watcher.leadership.lead import LeadersWriter
 from watcher.leadership.lease import DeposedError
 from watcher.leadership.takeover import LedError
 from watcher.operations import granted
@@ -39,13 +40,13 @@ from watcher.operations.context import StreamContext
 from watcher.operations.repartition import Layout, Repartition
 from watcher.redaction_changes import Redactions, Rules
 from watcher.retention.expiry import Pace
-from watcher.retention.keeper import Keeper
+from watcher.retention.runner import RetentionRunner
 from watcher.retry import Retry
 from watcher.sealing import beside as sealing
 from watcher.sealing.beside import Seals
-from watcher.snapshotter import Noticed, Snapshotter
+from watcher.snapshotter import NoticedWriter, Snapshotter
 from watcher.steps import Step
-from watcher.stream.actors.completion import Completed, Completions
+from watcher.stream.actors.completion import CompletingWriter, Completions
 from watcher.stream.actors.contexts import Contexts
 from watcher.stream.actors.sessions import Sessions
 from watcher.stream.actors.stamps import Stamps
@@ -104,14 +105,14 @@ class Ground(StreamContext):
 
 
 def prepare(
-    settings: Settings, scope: Scope, watched: MongoClient[Any], keeper: MongoClient[Any], retry: Retry
+    settings: Settings, scope: Scope, watched: MongoClient[Any], history_client: MongoClient[Any], retry: Retry
 ) -> Ground:
     """Do everything that does not need the lead, so that it can be taken at once, or is known to be out of question.
 
     A stream that begins in partitions gets its beginning here, under the lead of the whole.
 
     Args:
-        keeper: client of the deployment that keeps the history; the models are connected to it.
+        history_client: client of the deployment that keeps the history; the models are connected to it.
 
     Raises:
         watcher.errors.FatalError: only the operator can help; says how.
@@ -122,7 +123,7 @@ def prepare(
     retry.call(Step.CHECK_SCOPE, partial(namespaces.check, watched, scope))
     retry.call(Step.CHECK_SCOPE, partial(namespaces.warn_of_paths, watched, scope))
     # A secondary may lag, and an old checkpoint, or none, would be believed.
-    history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
+    history = history_client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     retry.call(Step.CHECK_PRIVILEGES, partial(granted.check, settings, history))
     retry.call(Step.MAKE_INDEXES, partial(make_collection, history))
     retry.call(Step.MAKE_INDEXES, partial(indexes.ensure, history))
@@ -181,7 +182,7 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     redaction, say_rules = _redaction(ground, fence)
     shared = SharedProgress()
     seals = Seals(settings, history, fence, shared, retry, stop)
-    writer = Erasing(history, Writer(history, settings.checkpoint, seals.stored), Active(history))
+    writer = ErasingWriter(history, Writer(history, settings.checkpoint, seals.stored), Active(history))
     backfill = Backfill(
         watched,
         history,
@@ -208,9 +209,10 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     retry.call(Step.RECORD_REDACTION, partial(say_rules, start))
     from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, shared, retry, redaction)
-    # From the outside in: snapshots hear of what is stored (`_snapshots`), only a daemon that leads writes (`Assured`),
-    # earlier batches are given their actors (`Completed`), and what is erased stays away (`Erasing`, for all).
-    writes: Writes = Assured(Completed(writer, Completions(history)), leading.assure, gaps.distrust)
+    # From the outside in: the snapshotter hears of what is stored (`_snapshots`); only a daemon that leads writes
+    # (`LeadersWriter`); earlier batches get their actors (`CompletingWriter`); what was erased stays out
+    # (`ErasingWriter`).
+    writes: Writes = LeadersWriter(CompletingWriter(writer, Completions(history)), leading.assure, gaps.distrust)
     beside = seals.beside(stored.position.cluster_time if stored is not None else begun)
     writes = _snapshots(ground, writes, beside, progress, retry, stop)
     pipeline = Pipeline(
@@ -289,7 +291,7 @@ def _snapshots(
     age = ground.settings.snapshot_retention or FOREVER
     snapshotter = Snapshotter(ground.history, _behind(ground, progress), stop, age_s=Rule("*.*", age).seconds)
     beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
-    return Noticed(writes, snapshotter)
+    return NoticedWriter(writes, snapshotter)
 
 
 def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
@@ -297,13 +299,13 @@ def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) ->
     settings = ground.settings
     if settings.retention_by is not RetentionBy.DAEMON or (settings.partition or (1,))[0] != 1:
         return {}
-    keeper = Keeper(ground.history, settings.retention, settings.snapshot_retention)
+    runner = RetentionRunner(ground.history, settings.retention, settings.snapshot_retention)
     for rule in settings.retention:
         if rule.seconds is not None:
             age = timedelta(seconds=rule.seconds)
             log.info("history expires by age, for good", collections=rule.glob, after=str(age))
     pace = Pace(settings.retention_rate, stop.wait, _behind(ground, progress), lambda: progress.delay_s)
-    return {"retention": partial(retry.keep_up, Step.EXPIRE, partial(keeper.run, pace, stop))}
+    return {"retention": partial(retry.keep_up, Step.EXPIRE, partial(runner.run, pace, stop))}
 
 
 def _sessions(
@@ -365,9 +367,8 @@ def make_collection(history: Database[Any]) -> None:
     except OperationFailure as error:
         if classify(error) is Verdict.TRANSIENT:
             raise
-        if error.code != _EXISTS:
+        if error.code != server_codes.NAMESPACE_EXISTS:
             log.debug("history is compressed as the server does it by default", error=name_of(error))
 
 
 _COMPRESSED = {"wiredTiger": {"configString": "block_compressor=zstd"}}
-_EXISTS = 48

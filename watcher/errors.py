@@ -20,6 +20,8 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
+from change_history import server_codes
+
 _TOPOLOGY = re.compile(r" \(configured timeouts|, Timeout: |, Topology Description: ")
 _LONGEST_REASON = 300
 
@@ -58,7 +60,7 @@ TRANSIENT_CODES = {
     89: "NetworkTimeout",
     91: "ShutdownInProgress",
     100: "UnsatisfiableWriteConcern",
-    112: "WriteConflict",
+    server_codes.WRITE_CONFLICT: "WriteConflict",
     117: "ConflictingOperationInProgress",
     133: "FailedToSatisfyReadPreference",
     134: "ReadConcernMajorityNotAvailableYet",
@@ -99,15 +101,17 @@ REJECT_CODES = {
     57: "DottedFieldName",
     121: "DocumentValidationFailure",
     388: "TransactionTooLargeForCache",
-    10334: "BSONObjectTooLarge",
+    server_codes.OBJECT_TOO_LARGE: "BSONObjectTooLarge",
     17280: "KeyTooLong",
 }
 DOUBTED_CODES = {136, 280, 286}
 """Lost positions that may be a passing word: of a cursor that the oplog has overtaken, of a member that is behind."""
-NOT_ALLOWED = 13
-UNAUTHORIZED = {11: "UserNotFound", NOT_ALLOWED: "Unauthorized", 18: "AuthenticationFailed", 8000: "AtlasError"}
-DUPLICATE_KEY = 11000
-"""Within a bulk write no error at all; of a whole command it means that two upserts met: transient."""
+UNAUTHORIZED = {
+    11: "UserNotFound",
+    server_codes.UNAUTHORIZED: "Unauthorized",
+    18: "AuthenticationFailed",
+    8000: "AtlasError",
+}
 UNKNOWN_OPTION = {40415: "IDLUnknownField", 323: "APIStrictError"}
 BAD_TOKEN = {
     9: "FailedToParse",
@@ -195,7 +199,10 @@ def _classify_configuration(error: ConfigurationError) -> Verdict:
 
 
 def _classify_code(code: int | None) -> Verdict:
-    if code in {*TRANSIENT_CODES, DUPLICATE_KEY}:
+    if code in {
+        *TRANSIENT_CODES,
+        server_codes.DUPLICATE_KEY,
+    }:  # of a whole command the latter means that two upserts met
         return Verdict.TRANSIENT
     return Verdict.REJECT if rejection(code) is not None else Verdict.FATAL
 
@@ -206,7 +213,7 @@ def _classify_bulk(error: BulkWriteError) -> Verdict:
     Which documents are to be set aside, `rejection` says of each; what else there is decides.
     """
     inside = (*error.details["writeErrors"], *error.details["writeConcernErrors"])
-    codes = {each["code"] for each in inside} - {DUPLICATE_KEY, *REJECT_CODES}
+    codes = {each["code"] for each in inside} - {server_codes.DUPLICATE_KEY, *REJECT_CODES}
     return Verdict.TRANSIENT if codes and codes <= TRANSIENT_CODES.keys() else Verdict.FATAL
 
 

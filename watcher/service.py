@@ -16,10 +16,10 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 import models
+from change_history import server_codes
 from watcher import clients, garbage
 from watcher.composition import compose, prepare
 from watcher.errors import (
-    NOT_ALLOWED,
     DeploymentRefusedError,
     PositionLostError,
     UndeliverableError,
@@ -87,14 +87,14 @@ class Service:
         watched: MongoClient[Any] = stack.enter_context(
             clients.closing_soon(MongoClient(self._watched_uri, **clients.options(self._watched_uri)))
         )
-        keeper = models.connect(
+        history_client = models.connect(
             self._history_uri, self._settings.history_database, **clients.options(self._history_uri)
         )
         stack.callback(models.disconnect)
-        stack.enter_context(clients.closing_soon(keeper))
+        stack.enter_context(clients.closing_soon(history_client))
         retry = Retry(self._stop, self._progress.retrying, self._progress.recovered)
-        self._deployments = watched, keeper
-        ground = prepare(self._settings, self._scope, watched, keeper, retry)
+        self._deployments = watched, history_client
+        ground = prepare(self._settings, self._scope, watched, history_client, retry)
         lease = Lease(ground.history, self._settings.checkpoint)
         standby = Standby(lease, ground.check, self._progress, self._stop)
         reporter = Reporter(self._progress, self._settings.report_interval_s)
@@ -159,10 +159,16 @@ class Service:
 
     def _missing(self, error: PyMongoError) -> DeploymentRefusedError | None:
         """The privilege that is missing, by name, if that is the matter."""
-        if not isinstance(error, OperationFailure) or error.code != NOT_ALLOWED or self._deployments is None:
+        if (
+            not isinstance(error, OperationFailure)
+            or error.code != server_codes.UNAUTHORIZED
+            or self._deployments is None
+        ):
             return None
-        watched, keeper = self._deployments
+        watched, history_client = self._deployments
         try:
-            return granted.explained(self._settings, self._scope, watched, keeper[self._settings.history_database])
+            return granted.explained(
+                self._settings, self._scope, watched, history_client[self._settings.history_database]
+            )
         except PyMongoError:  # who may not even ask that is told in general
             return None

@@ -87,7 +87,7 @@ class Snapshotter:
         room: int = ROOM,
         age_s: int | None = None,
     ) -> None:
-        self._keeper = SnapshotMaker(database, lambda: ClusterTime.start_of(int(time.time()) - age_s if age_s else 0))
+        self._maker = SnapshotMaker(database, lambda: ClusterTime.start_of(int(time.time()) - age_s if age_s else 0))
         self._behind = behind
         self._stop = stop
         self._room = room
@@ -139,7 +139,7 @@ class Snapshotter:
         if began < self._in_vain.get(key, 0.0):
             return
         made = tried = 0
-        for kept in self._keeper.fill(waiting.namespace, waiting.document_id, waiting.until, onwards=True):
+        for kept in self._maker.fill(waiting.namespace, waiting.document_id, waiting.until, onwards=True):
             made, tried = made + kept, tried + 1
             self._give_way(time.monotonic() - worked_since)
             if self._stop.is_set():
@@ -157,7 +157,7 @@ class Snapshotter:
             self._stop.wait(_PAUSE_S)
 
 
-class Noticed:
+class NoticedWriter:
     """A writing stage whose acknowledged history is offered to a snapshotter."""
 
     def __init__(self, writer: Writes, snapshotter: Snapshotter) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from change_history.stored.names import HISTORY
 from models.changes_view import NAME, PIPELINE
 from watcher.errors import UNAUTHORIZED, Verdict, classify, name_of
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 log = structlog.get_logger(__name__)
-
-_EXISTS = {48: "NamespaceExists"}
 
 
 def ensure(database: Database[Any]) -> None:
@@ -47,7 +46,7 @@ def _create(database: Database[Any]) -> None:
     try:
         database.command("create", NAME, viewOn=HISTORY, pipeline=PIPELINE)
     except OperationFailure as error:
-        if error.code not in _EXISTS:  # another daemon, just now
+        if error.code != server_codes.NAMESPACE_EXISTS:  # another daemon, just now
             raise
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from change_history.bson.values import document_to_python
 from change_history.stored.names import HISTORY, PARTS
 from change_history.stored.reading import as_query
@@ -31,7 +32,6 @@ _SUMS = {name: {"$sum": f"${name}"} for name in ("events", "changes", "bytes")}
 _DOCUMENTS = {"$sum": {"$cond": [{"$eq": [{"$type": "$_id.id"}, "missing"]}, 0, 1]}}
 _ABOUT = {"_id": 0, "namespace": 1, "document_id": 1, "when": {"$ifNull": ["$timestamp", "$cluster_time"]}}
 _ALL = 1_000_000
-_TOO_LARGE = 10334
 
 
 class Numbers(NamedTuple):
@@ -80,7 +80,9 @@ class Stats:
             try:
                 (found,) = self._rows(everything_pipeline(self._question.match(), zone, top))
             except OperationFailure as error:
-                if error.code != _TOO_LARGE:  # as one document; there are very many days of collections
+                if (
+                    error.code != server_codes.OBJECT_TOO_LARGE
+                ):  # as one document; there are very many days of collections
                     raise
             else:
                 return Everything(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.errors import HistoryError
@@ -30,7 +31,6 @@ MOST_BYTES = 4 * 1024 * 1024
 """So many documents, and bytes of them, are handed over at once; one may be larger."""
 
 _NOT_ABOUT_THE_FILTER = frozenset({13, 18, 8000})  # not authorized, authentication failed, Atlas' own for both
-_UNKNOWN_STAGE = 40324
 
 
 class FilterError(HistoryError, ValueError):
@@ -102,6 +102,6 @@ def _id_of(document: bytes) -> Hashable:
 
 def _explained(error: OperationFailure) -> str:
     said = str((error.details or {}).get("errmsg", error))
-    if error.code == _UNKNOWN_STAGE and "$documents" in said:
+    if error.code == server_codes.UNKNOWN_STAGE and "$documents" in said:
         return "filtering documents as they were needs MongoDB 5.1 or newer where the history is kept"
     return f"the server refuses the filter: {said}"

@@ -246,7 +246,7 @@ class Snapshots:
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
         self._snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
-        self._keeper = SnapshotMaker(database)
+        self._maker = SnapshotMaker(database)
 
     def namespaces(self) -> list[str]:
         """Every namespace that has history or snapshots, sorted."""
@@ -274,7 +274,7 @@ class Snapshots:
             After each step, whether a snapshot stands there now.
         """
         until = _recorded_until(self._database, document.namespace)
-        return self._keeper.fill(document.namespace, document.id, until=until)
+        return self._maker.fill(document.namespace, document.id, until=until)
 
     def documents(self, namespace: str) -> Iterator[Document]:
         """The documents of a namespace that have snapshots."""

@@ -11,6 +11,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from change_history import server_codes
 from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
 from change_history.reconstruct.trust import recorded_until
@@ -42,8 +43,6 @@ PATIENCE_S = 15.0
 
 _LONGEST_WAIT_S = 0.05
 _COMMIT_MS = 10_000
-_UNAUTHORIZED = 13
-_WRITE_CONFLICT = 112
 _ABORTED = "TransientTransactionError"
 _UNSURE = "UnknownTransactionCommitResult"
 
@@ -154,7 +153,7 @@ class Attempts:
                     say(self._saying, self._watched, session, sorted({_database(write) for write in writes}))
                 live.write(writes)
             except OperationFailure as error:
-                if error.code == _UNAUTHORIZED:
+                if error.code == server_codes.UNAUTHORIZED:
                     raise self._not_allowed(error) from error
                 raise
             transaction = _identity(session)
@@ -241,7 +240,7 @@ def _database(write: Write) -> str:
 def _contended(trouble: Exception) -> str:
     """Why it was given up."""
     code = trouble.code if isinstance(trouble, OperationFailure) else None
-    if code is None or code == _WRITE_CONFLICT:
+    if code is None or code == server_codes.WRITE_CONFLICT:
         return "others write to it all the time; nothing was changed"
     details = trouble.details or {} if isinstance(trouble, OperationFailure) else {}
     name = details.get("codeName", "error")

@@ -15,6 +15,7 @@ from bson import Binary, Int64, Timestamp
 from pymongo import WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
 
+from change_history import server_codes
 from change_history.bson import raw
 from change_history.bson.values import ABSENT, document_to_python, to_python
 from change_history.query import transactions
@@ -41,7 +42,6 @@ LIFETIME_S = 60
 
 _MOST_NAMED = 1000
 _UUID_BYTES = 16
-_UNAUTHORIZED = 13
 
 
 class Purpose(NamedTuple):
@@ -164,7 +164,7 @@ class Intents:
         try:
             self._reverts.insert_one(as_query(found))
         except OperationFailure as error:
-            if error.code != _UNAUTHORIZED:
+            if error.code != server_codes.UNAUTHORIZED:
                 raise
             name = self._database.name
             raise NotAllowedError(

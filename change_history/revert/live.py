@@ -9,6 +9,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
+from change_history import server_codes
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.redacted import MAGIC
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 Key: TypeAlias = "tuple[str, Hashable]"
 """Namespace and `_id`, as `change_history.bson.equality.key_of` has it."""
 
-_DUPLICATE_KEY = 11000
-_NEVER = {20: "IllegalOperation", 166: "CommandNotSupportedOnView", 263: "OperationNotSupportedInTransaction"}
+_NEVER = {
+    server_codes.ILLEGAL_OPERATION: "IllegalOperation",
+    166: "CommandNotSupportedOnView",
+    263: "OperationNotSupportedInTransaction",
+}
 _HINTS = {
-    _DUPLICATE_KEY: "; another document has that value now: change or revert that one first",
+    server_codes.DUPLICATE_KEY: "; another document has that value now: change or revert that one first",
     121: "; the collection's validator does not allow what it was: change that (`collMod`), or put back single fields "
     "(--field)",
 }
@@ -185,7 +189,7 @@ def _judge(error: BulkWriteError, writes: Sequence[Write], unique: Sequence[Patt
         raise error
     first = error.details["writeErrors"][0]
     write = writes[first["index"]]
-    pattern = tuple(first.get("keyPattern", ())) if first["code"] == _DUPLICATE_KEY else ()
+    pattern = tuple(first.get("keyPattern", ())) if first["code"] == server_codes.DUPLICATE_KEY else ()
     if pattern == ("_id",):
         raise LostRaceError(write) from error
     if pattern and pattern not in unique and len(writes) > 1:

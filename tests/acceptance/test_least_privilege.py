@@ -10,11 +10,12 @@ from bson import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from config.settings import Settings
 from tests.support.daemon import eventually, watcher
 from tests.support.servers import KEPT, clean, daemon_of, give, live, secured
 from watcher.cli import exit_codes
-from watcher.errors import NOT_ALLOWED, DeploymentRefusedError
+from watcher.errors import DeploymentRefusedError
 from watcher.operations import granted, privileges
 from watcher.targets.scope import Scope
 
@@ -201,7 +202,7 @@ def is_refused(database: Database[Any], command: dict[str, Any]) -> bool:
     """Whether the server does not allow a command; it fails if it was let through."""
     with pytest.raises(OperationFailure) as refused:
         database.command(command)
-    return refused.value.code == NOT_ALLOWED
+    return refused.value.code == server_codes.UNAUTHORIZED
 
 
 def test_what_is_printed_suffices_to_seal_to_expire_and_to_name_users(one: Secured, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.support.daemon import FULL_SIZE
 from tests.support.erasing import MARK, asked, erase, holding, recorded, recorded_only
 from tests.support.recording import Recording, fill, make_index
 from tests.support.recording import stored as stored_snapshots
-from watcher.erasure.active import LASTS_S, Active, Erasing
+from watcher.erasure.active import LASTS_S, Active, ErasingWriter
 from watcher.erasure.matching import ever_matched
 from watcher.erasure.requests import DONE, ENDED, STANDING, WORKING, Erasures
 from watcher.erasure.values import Trail
@@ -307,7 +307,7 @@ def test_what_arrives_later_is_erased_too_until_the_end(database: Database[Any],
     now = [1000.0]
     active = Active(history, lambda: now[0])
     slow = Slow(Writer(history, "test"))
-    writer = Erasing(history, slow, active)
+    writer = ErasingWriter(history, slow, active)
     writer.write(recorded([entries[0]]))  # it is there already; the erasures are read
 
     users.update_one({"_id": 1}, {"$set": {"name": MARK + "2"}})

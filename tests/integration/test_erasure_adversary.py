@@ -15,7 +15,7 @@ from change_history.stored.order import position_of
 from change_history.stored.reading import RAW
 from tests.support.erasing import MARK, NOWHERE, erase, holding, recorded, recorded_only
 from tests.support.recording import Recording
-from watcher.erasure.active import LASTS_S, Active, Erasing
+from watcher.erasure.active import LASTS_S, Active, ErasingWriter
 from watcher.erasure.intervals import intervals_of
 from watcher.erasure.matching import ever_matched
 from watcher.erasure.values import Trail
@@ -93,7 +93,7 @@ def test_an_erased_document_under_a_new_name_is_erased_from_its_first_event_on(
     database["users"].insert_one({"_id": 1, "name": "x"})
     recording.catch_up()
     erase(history, namespace, [1])
-    writer = Erasing(history, Writer(history, "test"), Active(history, lambda: 1000.0))
+    writer = ErasingWriter(history, Writer(history, "test"), Active(history, lambda: 1000.0))
     writer.write(recorded([]))
 
     database["users"].rename("people")
@@ -121,9 +121,9 @@ def test_chunks_of_what_was_erased_while_it_was_written_go_too(
     if killed:
         late.write(recorded([document]))
         assert holding(history, MARK)
-        Erasing(history, late, active).start(position_of(raw.fields(document)).cluster_time)
+        ErasingWriter(history, late, active).start(position_of(raw.fields(document)).cluster_time)
     else:
-        Erasing(history, late, active).write(recorded([document]))
+        ErasingWriter(history, late, active).write(recorded([document]))
 
     assert holding(history, MARK) == []
     (left,) = history[HISTORY].find()
@@ -142,7 +142,7 @@ def test_what_was_set_aside_while_it_was_erased_keeps_no_value(
         RejectedEvent(b"", "TooLarge", entry),
         RejectedEvent(event_of(database, 1, fullDocument={"name": MARK}), "Odd"),
     ]
-    Erasing(history, late, active).write(Recorded([], rejected, NOWHERE))
+    ErasingWriter(history, late, active).write(Recorded([], rejected, NOWHERE))
 
     assert history[REJECTED].count_documents({"erased": True}) == 2
     assert holding(history, MARK) == []
@@ -160,7 +160,7 @@ def test_an_event_that_is_refused_keeps_no_field_that_is_erased(
     history[HISTORY].create_index([("namespace", 1), ("document_id", 1)], unique=True)  # somebody's own
 
     event = event_of(database, 1, fullDocumentBeforeChange={"name": MARK})
-    Erasing(history, Writer(history, "test"), Active(history)).write(Recorded([Entry(entry, event)], [], NOWHERE))
+    ErasingWriter(history, Writer(history, "test"), Active(history)).write(Recorded([Entry(entry, event)], [], NOWHERE))
 
     assert history[REJECTED].count_documents({}) == 1
     assert holding(history, MARK) == []

@@ -14,7 +14,7 @@ from watcher.backfill.plan_store import PlanStore
 from watcher.backfill.queue import RECONCILE, BackfillPlan
 from watcher.gaps.gap import Gaps
 from watcher.health.progress import Progress
-from watcher.leadership.lead import Assured, Leadership, clock
+from watcher.leadership.lead import Leadership, LeadersWriter, clock
 from watcher.leadership.lease import DeposedError, Lease
 from watcher.signals import AbortedError
 from watcher.stream.batch import Entry, Lost, Recorded
@@ -93,7 +93,7 @@ def test_nothing_is_written_after_a_freeze_before_the_lease_is_known_to_be_held(
     """Nobody has taken it: it is renewed first. Somebody has: the batch is not handed on."""
     lease, leading = leadership(database, 0.05)  # not entered: nothing renews it, as if the process were frozen
     sink = Sink()
-    writes = Assured(sink, leading.assure, lambda _: pytest.fail("it was in time"))
+    writes = LeadersWriter(sink, leading.assure, lambda _: pytest.fail("it was in time"))
     eventually(lambda: lease.holder() is None, "the end of the lease")
     writes.write(BATCH)
     assert sink.writes == 1
@@ -109,7 +109,7 @@ def test_what_was_written_too_late_is_told(database: Database[Any]) -> None:
     _, leading = leadership(database, 0.05)
     leading.assure()
     late: list[Recorded] = []
-    writes = Assured(
+    writes = LeadersWriter(
         Sink(lambda: eventually(Lease(database, "default").acquire, "another leader")), leading.assure, late.append
     )
     with pytest.raises(DeposedError):

@@ -39,7 +39,7 @@ from watcher.gaps.gap import Gap
 from watcher.gaps.gap import document as gap_document
 from watcher.retention.claim import Claim, ClaimedError
 from watcher.retention.expiry import Expiry, Pace
-from watcher.retention.keeper import Keeper
+from watcher.retention.runner import RetentionRunner
 from watcher.stream.large_documents import LargeDocuments
 
 if TYPE_CHECKING:
@@ -445,7 +445,7 @@ def test_old_snapshots_go_and_are_not_made_again(recording: Recording) -> None:
     assert fill(history, namespace, 1) == 2
 
     time.sleep(2)
-    assert Keeper(history, (), "1s").drop_snapshots(FAST) == 2
+    assert RetentionRunner(history, (), "1s").drop_snapshots(FAST) == 2
 
     maker = SnapshotMaker(history, lambda: times[-1])
     assert list(maker.fill(namespace, to_raw(1), onwards=True)) == []

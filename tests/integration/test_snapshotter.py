@@ -89,7 +89,7 @@ def test_a_document_that_history_does_not_tell_is_let_alone_for_a_while(
         waiting = snapshotter._next()
         assert waiting is not None
         snapshotter._attend(waiting)
-        monkeypatch.setattr(snapshotter._keeper, "fill", None)  # were it called, it would fail
+        monkeypatch.setattr(snapshotter._maker, "fill", None)  # were it called, it would fail
 
     assert stored(recording.history) == []
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
 
-from change_history import History
+from change_history import History, server_codes
 from change_history.bson.paths import dotted_text, is_ambiguous, pattern
 from change_history.query import stats
 from change_history.query.selection import StatsQuestion
@@ -152,7 +152,7 @@ def test_more_days_than_one_document_holds_are_counted_one_after_the_other(
     counting = history.stats()
     with pytest.raises(OperationFailure) as refused:
         list(counting._rows(stats.everything_pipeline(StatsQuestion().match(), "UTC", 2)))
-    assert refused.value.code == stats._TOO_LARGE
+    assert refused.value.code == server_codes.OBJECT_TOO_LARGE
     found = counting.everything("UTC", 2)
 
     assert len(found.days) >= len(rows)

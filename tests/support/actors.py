@@ -9,7 +9,7 @@ from change_history.stored.event import Event, to_event
 from change_history.stored.names import HISTORY
 from change_history.stored.reading import RAW
 from tests.support.recording import make_indexes
-from watcher.stream.actors.completion import Completed, Completions
+from watcher.stream.actors.completion import CompletingWriter, Completions
 from watcher.stream.actors.contexts import Contexts
 from watcher.stream.actors.stamps import Stamps
 from watcher.stream.listener import Listener
@@ -91,7 +91,7 @@ class Daemon:
         share = Partition.parse(partition) if partition else None
         self.scope = Scope(globs, (), self.history.name, share, CONTEXTS)
         self.safe: Position | None = None
-        self.writes = Completed(Writer(self.history, "test"), Completions(self.history))
+        self.writes = CompletingWriter(Writer(self.history, "test"), Completions(self.history))
         make_indexes(self.history)
         self.start()
         self.step()

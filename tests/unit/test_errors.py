@@ -28,6 +28,7 @@ from pymongo.errors import (
     _OperationCancelled,
 )
 
+from change_history import server_codes
 from watcher import errors
 from watcher.errors import FatalError, NotInitiatedError, PositionDoubtedError, UnusablePositionError, Verdict, classify
 from watcher.stream.listener import NoPositionError
@@ -203,4 +204,4 @@ def test_no_code_is_in_two_tables() -> None:
     codes = [code for table in tables for code in table]
 
     assert len(codes) == len(set(codes))
-    assert errors.DUPLICATE_KEY not in codes
+    assert server_codes.DUPLICATE_KEY not in codes

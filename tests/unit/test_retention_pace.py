@@ -8,7 +8,7 @@ import pytest
 
 from watcher.retention import expiry as module
 from watcher.retention.expiry import EndedError, Pace
-from watcher.retention.keeper import short_turns
+from watcher.retention.runner import short_turns
 
 
 class Clock:

@@ -18,7 +18,7 @@ from change_history.reconstruct.snapshots import read, written
 from models import SnapshotModel
 from tests.support.handmade_events import TOKEN, an_event
 from watcher.events import record
-from watcher.snapshotter import LARGEST_ID, Noticed, Snapshotter, is_candidate
+from watcher.snapshotter import LARGEST_ID, NoticedWriter, Snapshotter, is_candidate
 from watcher.stream.batch import Entry, Position, Recorded
 
 PATIENCE_S = 60
@@ -138,10 +138,10 @@ def test_what_was_not_acknowledged_is_not_noticed(snapshotter: Snapshotter) -> N
 
     batch = Recorded([an_update()], [], Position(b"", BEGINNING_OF_TIME))
     with pytest.raises(OSError, match="1"):
-        Noticed(Broken(), snapshotter).write(batch)
+        NoticedWriter(Broken(), snapshotter).write(batch)
     assert waiting(snapshotter) == []
 
-    assert Noticed(Works(), snapshotter).write(batch) == 2
+    assert NoticedWriter(Works(), snapshotter).write(batch) == 2
     assert waiting(snapshotter) == [7]
 
 

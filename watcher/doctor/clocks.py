@@ -43,7 +43,7 @@ def watched(subject: Subject) -> Iterator[Finding]:
 
 def history(subject: Subject) -> Iterator[Finding]:
     """The history deployment's clock."""
-    yield judge("clock of the history deployment", *_measured(subject.keeper))
+    yield judge("clock of the history deployment", *_measured(subject.history_client))
 
 
 def _measured(client: MongoClient[Any]) -> tuple[float, float]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Int64
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from config.settings import PreImages
 from watcher.doctor.finding import ok, problem, warning
 from watcher.errors import UNKNOWN_OPTION
 from watcher.stream.fragments import SPLIT_STAGE
-from watcher.stream.listener import IMAGES_WIRE_VERSION, UNKNOWN_STAGE
+from watcher.stream.listener import IMAGES_WIRE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +81,7 @@ def _opens(subject: Subject, options: dict[str, Any], *stages: dict[str, Any]) -
     try:
         cursor = database.command(command)["cursor"]
     except OperationFailure as error:
-        if error.code == UNKNOWN_STAGE or error.code in UNKNOWN_OPTION:
+        if error.code == server_codes.UNKNOWN_STAGE or error.code in UNKNOWN_OPTION:
             return False
         raise
     database.command({"killCursors": cursor["ns"].partition(".")[2], "cursors": [Int64(cursor["id"])]})

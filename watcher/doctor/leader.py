@@ -23,7 +23,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """The lease in the checkpoint, if there is one."""
     lease = (subject.checkpoint or {}).get("lease")
     if isinstance(lease, dict):
-        yield judge(lease, subject.keeper.admin.command("hello")["localTime"])
+        yield judge(lease, subject.history_client.admin.command("hello")["localTime"])
     if subject.settings.recorded_partition is None:
         return
     for name in Layout(subject.history, subject.settings.stream).checkpoints():

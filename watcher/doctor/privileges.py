@@ -26,7 +26,7 @@ def watched(subject: Subject) -> Iterator[Finding]:
 
 def history(subject: Subject) -> Iterator[Finding]:
     """What is missing on the deployment that keeps the history."""
-    person = granted.whoami(subject.keeper)
+    person = granted.whoami(subject.history_client)
     wanted = granted.kept(subject.settings, subject.history)
     found = list(judge(HISTORY, person, wanted, granted.KEEPERS))
     everything = needs.keeping(subject.settings)

@@ -79,14 +79,14 @@ class Subject:
         return self.client(self.watched_uri)
 
     @property
-    def keeper(self) -> MongoClient[Any]:
+    def history_client(self) -> MongoClient[Any]:
         """Client of the deployment that keeps the history."""
         return self.client(self.history_uri)
 
     @property
     def history(self) -> Database[Any]:
         """The history database."""
-        return self.keeper.get_database(
+        return self.history_client.get_database(
             self.settings.history_database, codec_options=CODEC, read_preference=ReadPreference.PRIMARY
         )
 

@@ -17,6 +17,7 @@ from bson import Binary
 from pymongo import WriteConcern
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct import skim
@@ -29,7 +30,6 @@ from change_history.stored.rejected import chunks_of, concern, told_by_entry, to
 from watcher.erasure.remains import kept_whole, stub, update_of, without_event
 from watcher.erasure.requests import Erasures, digest
 from watcher.erasure.values import Fields, Trail
-from watcher.errors import NOT_ALLOWED
 from watcher.stream.batch import Entry, RejectedEvent
 from watcher.stream.large_documents import LargeDocuments
 
@@ -173,7 +173,7 @@ class Active:
         return names
 
 
-class Erasing:
+class ErasingWriter:
     """A writing stage that stores nothing that is erased.
 
     Args:
@@ -278,7 +278,7 @@ class Erasing:
         try:
             self._parts.delete_many({"_id": {"$in": list(map(Binary, chunks))}})
         except OperationFailure as error:  # the privilege can be left out; who erases removes them
-            if error.code != NOT_ALLOWED:
+            if error.code != server_codes.UNAUTHORIZED:
                 raise
             log.warning("chunks of what was erased meanwhile cannot be removed", chunks=len(chunks))
 

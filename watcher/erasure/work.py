@@ -19,6 +19,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 from pymongo.errors import OperationFailure
 
+from change_history import server_codes
 from change_history.bson import raw
 from change_history.bson.equality import key_of
 from change_history.bson.redacted import ERASED, SUBTYPE
@@ -43,7 +44,6 @@ from change_history.stored.rejected import chunks_of, concern
 from watcher.erasure.intervals import NamespaceInterval, intervals_of
 from watcher.erasure.remains import kept_whole, may_be_of, put_instead, telling_nothing, update_of, without_event
 from watcher.erasure.values import Fields, Finder, Trail
-from watcher.errors import NOT_ALLOWED
 from watcher.retention.claim import Claim, ClaimedError
 from watcher.stream.large_documents import LargeDocuments
 from watcher.stream.writer import digest_of
@@ -170,7 +170,7 @@ class ErasureWork:
             try:
                 reverts.update_many(query, put, array_filters=these)
             except OperationFailure as error:  # a role of an earlier version may not
-                if error.code != NOT_ALLOWED:
+                if error.code != server_codes.UNAUTHORIZED:
                     raise
                 self.outcome.left[REVERTS] += count
                 count = 0
@@ -180,7 +180,7 @@ class ErasureWork:
             try:
                 self._remove("baselines", BASELINES, asked)
             except OperationFailure as error:
-                if error.code != NOT_ALLOWED:
+                if error.code != server_codes.UNAUTHORIZED:
                     raise
                 self.outcome.left[BASELINES] += 1
 

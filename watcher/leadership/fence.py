@@ -18,6 +18,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
+from change_history import server_codes
 from change_history.stored.names import TERMS
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAJORITY = WriteConcern("majority")
-_NO_TRANSACTIONS = {20: "IllegalOperation"}
-"""Code of a standalone server, which may keep history. Nobody can take over from it anyway while it is away."""
 
 
 class Fence:
@@ -82,7 +81,7 @@ class Fence:
         try:
             self._touch(session)
         except OperationFailure as error:
-            if error.code not in _NO_TRANSACTIONS:
+            if error.code != server_codes.ILLEGAL_OPERATION:  # a standalone server, which may keep history, has none
                 raise
             self._transactions = False
             session.abort_transaction()

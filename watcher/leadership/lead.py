@@ -114,7 +114,7 @@ class Leadership:
         self._until = asked + self._lease.ttl_s
 
 
-class Assured:
+class LeadersWriter:
     """A writing stage that hands nothing on without the lease.
 
     Args:

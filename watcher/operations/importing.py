@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Binary, ObjectId, Timestamp
 from pymongo.errors import BulkWriteError
 
+from change_history import server_codes
 from change_history.bson import raw, redacted
 from change_history.bson.paths import decoded, dotted_text, encoded, read_text
 from change_history.bson.values import ABSENT, document_to_python, to_python, to_raw
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     Fields = dict[bytes, raw.Value]
 
 _AT_ONCE = 1000
-_DUPLICATE_KEY = 11000
 _LAST_SECOND = 2**32 - 1
 _MOST_AT_ONE_TIME = 10**6
 _MILLISECONDS = 1000
@@ -194,7 +194,9 @@ class Import:
             exact.insert(self._history[IMPORTED], new)
         except BulkWriteError as error:
             failed = error.details["writeErrors"]
-            if any(one["code"] != _DUPLICATE_KEY for one in failed) or error.details.get("writeConcernErrors"):
+            if any(one["code"] != server_codes.DUPLICATE_KEY for one in failed) or error.details.get(
+                "writeConcernErrors"
+            ):
                 raise
             return len(entries) - len(new) + len(failed)
         return len(entries) - len(new)

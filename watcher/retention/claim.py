@@ -15,6 +15,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
+from change_history import server_codes
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.stored.names import HORIZONS
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _MAJORITY = WriteConcern("majority")
-_NO_TRANSACTIONS = 20
 _LASTS_MS = 30_000
 
 
@@ -140,7 +140,7 @@ class Claim:
 
     def _go_without(self, error: OperationFailure) -> None:
         """From now on, use no transactions, if it is for them that the server has refused something."""
-        if error.code != _NO_TRANSACTIONS:
+        if error.code != server_codes.ILLEGAL_OPERATION:
             raise error
         self._transactions = False
 

@@ -32,9 +32,6 @@ from watcher.events.event import WITHOUT_VALUES
 if TYPE_CHECKING:
     from bson import Timestamp
 
-TOO_LARGE = 10334
-"""BSONObjectTooLarge."""
-
 LIGHT_BYTES = 2 * 1024 * 1024
 """So many bytes of events are asked for at a time: a batch is held several times over, in every stage and queue, and a
 server by itself would fill 16 MB."""

@@ -16,6 +16,7 @@ from bson import CodecOptions, Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
+from change_history import server_codes
 from change_history.bson import raw
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.bson.resume_token import ends_stream, token_time
@@ -35,7 +36,7 @@ from watcher.events import fast_path
 from watcher.stream import damage
 from watcher.stream.batch import Batch, Lost, Position
 from watcher.stream.fragments import SPLIT_STAGE, BrokenFragmentsError, Fragments
-from watcher.stream.large_events import LARGEST_ID, TOO_LARGE, Portion, Projection, leave_out, only_heavy
+from watcher.stream.large_events import LARGEST_ID, Portion, Projection, leave_out, only_heavy
 
 if TYPE_CHECKING:
     from bson import Timestamp
@@ -51,9 +52,6 @@ AWAIT_MS = 500
 
 IMAGES_WIRE_VERSION = 17
 """`maxWireVersion` of MongoDB 6.0, the first with pre-images, expanded events and the raw update description."""
-
-UNKNOWN_STAGE = 40324
-"""Code of a server without `$changeStreamSplitLargeEvent`."""
 
 DOUBTS = 5
 """A position is believed to be lost when the stream, opened anew at it, was refused so often in a row."""
@@ -135,7 +133,7 @@ class Listener:
             pymongo.errors.PyMongoError: it does not; the error, as it is to be judged.
         """
         if isinstance(error, OperationFailure):
-            too_large = error.code == TOO_LARGE
+            too_large = error.code == server_codes.OBJECT_TOO_LARGE
         else:
             too_large = isinstance(error, AutoReconnect) and self._broke_by_size()
         if too_large:
@@ -192,7 +190,7 @@ class Listener:
             except AutoReconnect:
                 return True
             except OperationFailure as error:
-                return error.code == TOO_LARGE
+                return error.code == server_codes.OBJECT_TOO_LARGE
             reached = token_time(bytes(cursor["postBatchResumeToken"].raw))
             if len(cursor["nextBatch"]) or reached is None or reached >= ClusterTime.of(until):
                 self._database.command({"killCursors": name, "cursors": [Int64(cursor["id"])]})
@@ -312,7 +310,7 @@ class Listener:
                 remedy="grant changeStream and find on the database (`watcher roles` says how), "
                 "or set WATCHER_CONTEXT_COLLECTION to nothing",
             )
-        elif (code == UNKNOWN_STAGE or code in UNKNOWN_OPTION) and self._splits:
+        elif (code == server_codes.UNKNOWN_STAGE or code in UNKNOWN_OPTION) and self._splits:
             self._splits = False
             log.debug("the server does not split large events; those beyond 16 MB lack their old values", code=code)
         else:

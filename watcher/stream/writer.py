@@ -16,13 +16,14 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 
+from change_history import server_codes
 from change_history.bson import raw
 from change_history.bson.resume_token import token_bytes
 from change_history.stored import actor, chunks, exact
 from change_history.stored.names import HISTORY, REJECTED
 from change_history.stored.order import identity as identity_of
 from change_history.stored.rejected import Told, told_by_entry, told_by_event
-from watcher.errors import DUPLICATE_KEY, TOO_DEEP, Verdict, classify, rejection
+from watcher.errors import TOO_DEEP, Verdict, classify, rejection
 from watcher.events import event
 from watcher.stream.actors.completion import Completions
 from watcher.stream.batch import Entry, RejectedEvent
@@ -184,11 +185,11 @@ def _refused(error: BulkWriteError) -> tuple[dict[int, tuple[int, str]], set[int
     refused, again = {}, set()
     for failure in error.details["writeErrors"]:
         code = failure["code"]
-        if code == DUPLICATE_KEY and failure.get("keyPattern", _BY_ID) == _BY_ID:
+        if code == server_codes.DUPLICATE_KEY and failure.get("keyPattern", _BY_ID) == _BY_ID:
             again.add(failure["index"])
             continue
         # Any other unique index is somebody else's, and the event is not there.
-        reason = f"DuplicateKey ({code})" if code == DUPLICATE_KEY else rejection(code)
+        reason = f"DuplicateKey ({code})" if code == server_codes.DUPLICATE_KEY else rejection(code)
         if reason is None:
             raise error
         refused[failure["index"]] = (code, reason)

@@ -111,7 +111,7 @@ class Completions:
             log.warning("an event is too large to be given its actor", id=each.hex(), error=name_of(error))
 
 
-class Completed:
+class CompletingWriter:
     """A writing stage that also completes what was written in earlier batches."""
 
     def __init__(self, writer: Writes, completions: Completions) -> None:

@@ -16,7 +16,7 @@ from watcher.cli.rendering import terminal
 from watcher.cli.session import CommandError, history_uri, open_client
 from watcher.retention.claim import ClaimedError
 from watcher.retention.expiry import Pace
-from watcher.retention.keeper import Due, Keeper
+from watcher.retention.runner import Due, RetentionRunner
 from watcher.words import times
 from watcher.words.value_text import number, printable
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from change_history.bson.cluster_time import ClusterTime
     from config.settings import Settings
-    from watcher.retention.keeper import Size
+    from watcher.retention.runner import Size
 
 _COLUMNS = ("namespace", "rule", "history before has expired", "events", "bytes", "due", "bytes due")
 _NO_RULES = "No rules: everything is kept for ever. Set WATCHER_RETENTION, for example shop.sessions=30d,shop.*=2y."
@@ -34,8 +34,8 @@ _NO_RULES = "No rules: everything is kept for ever. Set WATCHER_RETENTION, for e
 
 def show(settings: Settings, *, as_json: bool, zone: tzinfo | None) -> None:
     """Print what the rules say of each namespace, and how much there is."""
-    with _keeper(settings) as keeper:
-        found = _sized(keeper, keeper.due())
+    with _runner(settings) as runner:
+        found = _sized(runner, runner.due())
     session.prepare_output(as_json=as_json)
     _print(found, as_json=as_json, zone=zone)
     if as_json:
@@ -50,11 +50,11 @@ def show(settings: Settings, *, as_json: bool, zone: tzinfo | None) -> None:
 
 def run(settings: Settings, namespace: str | None, *, yes: bool, as_json: bool, zone: tzinfo | None) -> None:
     """Expire what is due, or with `yes` unset print what would go."""
-    with _keeper(settings) as keeper:
-        found = [due for due in keeper.due() if namespace in {None, due.namespace}]
+    with _runner(settings) as runner:
+        found = [due for due in runner.due() if namespace in {None, due.namespace}]
         if not found:
             _refuse(settings, namespace)
-        sized = _sized(keeper, found)
+        sized = _sized(runner, found)
         session.prepare_output(as_json=as_json)
         if not yes:
             _print(sized, as_json=as_json, zone=zone)
@@ -64,18 +64,18 @@ def run(settings: Settings, namespace: str | None, *, yes: bool, as_json: bool, 
         total = sum(gone.events for _, _, gone in sized)
         with terminal.bar("expiring history", total) as advance:
             for due, _, _ in sized:
-                removed = _expire(keeper, due, settings.retention_rate, advance)
+                removed = _expire(runner, due, settings.retention_rate, advance)
                 if as_json:
                     click.echo(extended_json.dumps({"namespace": due.namespace, "removed": Int64(removed)}))
                 else:
                     click.echo(f"{printable(due.namespace)}: {number(removed)} events have expired")
-            keeper.drop_snapshots(_pace(settings.retention_rate))
+            runner.drop_snapshots(_pace(settings.retention_rate))
 
 
-def _expire(keeper: Keeper, due: Due, rate: int, advance: Any) -> int:
+def _expire(runner: RetentionRunner, due: Due, rate: int, advance: Any) -> int:
     removed = 0
     try:
-        for portion in keeper.expire(due, _pace(rate)):
+        for portion in runner.expire(due, _pace(rate)):
             removed += portion
             advance(portion)
     except ClaimedError:
@@ -108,24 +108,24 @@ def _refuse(settings: Settings, namespace: str | None) -> None:
 
 
 @contextmanager
-def _keeper(settings: Settings) -> Iterator[Keeper]:
+def _runner(settings: Settings) -> Iterator[RetentionRunner]:
     with open_client(history_uri(settings.connection)) as client:
         database = client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
-        yield Keeper(database, settings.retention, settings.snapshot_retention)
+        yield RetentionRunner(database, settings.retention, settings.snapshot_retention)
 
 
 Sized = tuple[Due, "Size", "Size"]
 
 
-def _sized(keeper: Keeper, found: list[Due]) -> list[Sized]:
+def _sized(runner: RetentionRunner, found: list[Due]) -> list[Sized]:
     with terminal.working("measuring history"):
         return [
             (
                 due,
-                keeper.size(due.namespace, None, None),
-                keeper.size(due.namespace, due.horizon if due.is_complete else None, due.due)
+                runner.size(due.namespace, None, None),
+                runner.size(due.namespace, due.horizon if due.is_complete else None, due.due)
                 if due.due is not None
-                else keeper.size(due.namespace, due.horizon, due.horizon),
+                else runner.size(due.namespace, due.horizon, due.horizon),
             )
             for due in found
         ]

@@ -24,14 +24,21 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from config.settings import Settings
+    from watcher.health.http import PortInUseError
 
 
-_EXIT_CODES: dict[type[FatalError], int] = {
+_EXIT_CODES: dict[type[Exception], int] = {
     NoCheckpointError: exit_codes.NOT_FOUND,
     PositionRefusedError: exit_codes.POSITION_REFUSED,
     PositionLostError: exit_codes.POSITION_LOST,
     LedError: exit_codes.BUSY,
 }
+"""Of every other error that only the operator can help with, it is `FATAL`."""
+
+
+def exit_code_of(error: FatalError | MongodError | PortInUseError) -> int:
+    """The exit status of a daemon, or of a command, that such an error ends."""
+    return _EXIT_CODES.get(type(error), exit_codes.FATAL)
 
 
 def reach(settings: Settings, stack: ExitStack) -> StreamContext:
@@ -50,9 +57,9 @@ def reach(settings: Settings, stack: ExitStack) -> StreamContext:
         )
     watched = stack.enter_context(open_client(uri))
     replica_set = identify(watched)  # before there is another deployment that an error could be of
-    keeper = stack.enter_context(open_client(history_uri(settings.connection)))
+    history_client = stack.enter_context(open_client(history_uri(settings.connection)))
     # A secondary may lag, and what an old checkpoint says be acted upon.
-    history = keeper.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
+    history = history_client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     return StreamContext(settings, Scope.of(settings), watched, history, replica_set)
 
 
@@ -61,10 +68,8 @@ def in_words() -> Iterator[None]:
     """Say what has gone wrong, and what to type next."""
     try:
         yield
-    except FatalError as error:
-        raise CommandError(str(error), _EXIT_CODES.get(type(error), exit_codes.FATAL)) from error
-    except MongodError as error:
-        raise CommandError(str(error), exit_codes.FATAL) from error
+    except (FatalError, MongodError) as error:
+        raise CommandError(str(error), exit_code_of(error)) from error
     except DeposedError as error:
         raise CommandError(
             "somebody else has taken the lead of this stream meanwhile.\n"

@@ -53,9 +53,9 @@ def run(settings: Settings, wish: RevertOptions, *, as_json: bool, zone: tzinfo 
         stack.enter_context(in_words())
         watched = stack.enter_context(open_client(_watched_uri(settings)))
         watched.admin.command("ping")  # before there is another deployment that an error could be of
-        keeper = stack.enter_context(open_client(history_uri(settings.connection)))
+        history_client = stack.enter_context(open_client(history_uri(settings.connection)))
         history = Reader(
-            keeper,
+            history_client,
             settings.history_database,
             watched=watched,
             context_collection=settings.context_collection,

@@ -15,10 +15,11 @@ import structlog
 from config import log as logs
 from config import uri as uris
 from watcher.cli import exit_codes
+from watcher.cli.commands.operating.deployments import exit_code_of
 from watcher.cli.commands.operating.serving import Serving
 from watcher.embedded.errors import MongodError
 from watcher.embedded.server import EmbeddedServer
-from watcher.errors import FatalError, PositionLostError, PositionRefusedError
+from watcher.errors import FatalError
 from watcher.health.http import HealthServer, PortInUseError
 from watcher.health.progress import Progress
 from watcher.service import Service
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-_EXIT_CODES: dict[type[Exception], int] = {
-    PositionRefusedError: exit_codes.POSITION_REFUSED,
-    PositionLostError: exit_codes.POSITION_LOST,
-}
 
 
 class Deployments(NamedTuple):
@@ -77,7 +73,7 @@ def run(
         else:
             reason, *advice = (line.strip() for line in str(error).splitlines() if line.strip())
             log.error("cannot go on", reason=reason, advice=advice)  # noqa: TRY400 - the message is the whole story
-        ctx.exit(_EXIT_CODES.get(type(error), exit_codes.FATAL))
+        ctx.exit(exit_code_of(error))
 
 
 def _run(settings: Settings, config_file: Path | None, *, served: bool) -> None:

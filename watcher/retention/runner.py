@@ -77,7 +77,7 @@ class Size(NamedTuple):
     bytes: int
 
 
-class Keeper:
+class RetentionRunner:
     """Keeps history for as long as the rules say.
 
     Args:
