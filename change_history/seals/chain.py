@@ -121,9 +121,11 @@ class Chain:
             sound = sound and bool(size) and count == number * CHUNK
             if not size or odd:
                 continue
-            roots.append(root(chunk.records))
+            top, (first, last) = root(chunk.records), bounds(chunk.records)
+            sound = sound and chunk.root == top and chunk.bounds == (first, last)
+            roots.append(top)
             count += size
-            self.ranges.append(Range(*bounds(chunk.records), seal.number, chunk.id))
+            self.ranges.append(Range(first, last, seal.number, chunk.id))
             self._report.count(chunk.records)
             self._advance(size)
         if not sound or count != seal.count or tree.root(roots).hex() != seal.root:

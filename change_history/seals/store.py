@@ -33,14 +33,22 @@ _MAJORITY = WriteConcern("majority")
 _COMMITTED = ReadConcern("majority")
 _NUMBER_BYTES = 4
 _NAME_BYTES = 16
+_NAMED = {"_id": {"$type": "binData"}}
+"""What has another `_id` is no chunk, whoever put it there."""
 
 
 class RecordChunk(NamedTuple):
-    """Some records of a seal, in their order."""
+    """Some records of a seal, in their order.
+
+    Attributes:
+        root: root of the hash tree over them, as it is stored.
+        bounds: the least and the greatest id in them, as they are stored: by these an entry's records are found.
+    """
 
     id: bytes
     records: bytes
     root: bytes
+    bounds: tuple[Any, Any]
 
 
 class Store:
@@ -63,10 +71,9 @@ class Store:
 
     def discard(self, by: str) -> None:
         """Throw away what somebody has put since their last seal and not sealed, because they were ended before."""
-        with self._leaves.find({"by": by}, {"_id": 1}, sort=[("by", -1), ("at", -1)], hint="by") as cursor:
+        with self._leaves.find({"by": by, **_NAMED}, {"_id": 1}, sort=[("by", -1), ("at", -1)], hint="by") as cursor:
             for found in cursor:
-                name = bytes(found["_id"])[:_NAME_BYTES]
-                if self._numbers([name]):
+                if self._numbers([found["_id"][:_NAME_BYTES]]):
                     return
                 self._leaves.delete_one({"_id": found["_id"]})
 
@@ -153,11 +160,15 @@ class Store:
         found = self._leaves.find_one({"_id": Binary(chunk_id)})
         return _chunk(found) if found is not None else None
 
-    def records_of(self, ids: Iterable[bytes]) -> dict[bytes, list[tuple[int, Record]]]:
-        """What is sealed of entries: of each, the numbers of the seals and the records, oldest first."""
+    def records_of(self, ids: Iterable[bytes], also: Iterable[bytes] = ()) -> dict[bytes, list[tuple[int, Record]]]:
+        """What is sealed of entries: of each, the numbers of the seals and the records, oldest first.
+
+        Args:
+            also: names of chunks to look into, whatever their stored bounds say.
+        """
         found: dict[bytes, list[tuple[int, Record]]] = {}
         wanted = sorted(set(ids))
-        concerned = [chunk_id for chunk_id, _ in self._concerned(wanted)]
+        concerned = {*(chunk_id for chunk_id, _ in self._concerned(wanted)), *also}
         numbers = self._numbers({chunk_id[:_NAME_BYTES] for chunk_id in concerned})
         among = set(wanted)
         for chunk_id in concerned:
@@ -211,16 +222,20 @@ class Store:
         """The chunks that may have records of some ids, given in order, and of how many of them."""
         if not wanted:
             return
-        query = {"last": {"$gte": Binary(wanted[0])}, "first": {"$lte": Binary(wanted[-1])}}
+        query = {"last": {"$gte": Binary(wanted[0])}, "first": {"$lte": Binary(wanted[-1])}, **_NAMED}
         with self._leaves.find(query, {"first": 1, "last": 1}, hint="range") as cursor:
             for found in cursor:
-                among = bisect_right(wanted, bytes(found["last"])) - bisect_left(wanted, bytes(found["first"]))
+                first, last = found["first"], found["last"]
+                if not isinstance(first, bytes) or not isinstance(last, bytes):
+                    continue  # an array, made by somebody else, in which the server finds what it compares with
+                among = bisect_right(wanted, bytes(last)) - bisect_left(wanted, bytes(first))
                 if among > 0:
                     yield bytes(found["_id"]), among
 
     def _numbers(self, names: Iterable[bytes]) -> dict[bytes, int]:
         """By the names of records the numbers of the seals that bear them."""
-        query = {"leaves": {"$in": [Binary(name) for name in names]}}
+        wanted = {"$in": [Binary(name) for name in names], "$not": {"$type": "array"}}
+        query = {"leaves": wanted, "_id": {"$type": "number"}}
         return {bytes(found["leaves"]): found["_id"] for found in self._seals.find(query, {"leaves": 1})}
 
 
@@ -238,15 +253,17 @@ def _sealed(found: dict[str, Any]) -> Sealed:
         text, digest, signature = found["seal"], found["digest"], found.get("signature", "")
         if not all(isinstance(each, str) for each in (text, digest, signature)):
             raise ValueError("no seal: its text is no string")
-        return Sealed(read(text), text, digest, signature, bytes(found.get("leaves", b"")))
+        leaves = found.get("leaves", b"")
+        if not isinstance(leaves, bytes):
+            raise ValueError("no seal: the name of its records is no binary")  # noqa: TRY004 - a ValueError for all
+        return Sealed(read(text), text, digest, signature, bytes(leaves))
     except (KeyError, TypeError) as error:
         raise ValueError(f"no seal: {error!r}") from error
 
 
 def _chunk(found: dict[str, Any]) -> RecordChunk:
-    records, root = found.get("records", b""), found.get("root", b"")
-    whole = isinstance(records, bytes) and isinstance(root, bytes)
-    return RecordChunk(bytes(found["_id"]), bytes(records) if whole else b"", bytes(root) if whole else b"")
+    records, root = (bytes(each) if isinstance(each, bytes) else b"" for each in map(found.get, ("records", "root")))
+    return RecordChunk(bytes(found["_id"]), records, root, (found.get("first"), found.get("last")))
 
 
 def _of(name: bytes) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Values:
         self._advance = advance
         self._begun = sorted(
             ClusterTime.of(found["begun"])
-            for found in database[CHECKPOINTS].find({"begun": {"$exists": True}}, {"begun": 1})
+            for found in database[CHECKPOINTS].find({"begun": {"$type": "timestamp"}}, {"begun": 1})
         )
 
     def namespaces(self) -> list[str]:

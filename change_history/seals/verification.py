@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+from bson import Timestamp
+
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, END_OF_TIME, ClusterTime
 from change_history.seals.chain import Chain
 from change_history.seals.comparison import Comparison
@@ -65,7 +67,7 @@ def _bound(database: Database[Any], report: Report) -> ClusterTime:
     now = dt.datetime.now(dt.UTC)
     open_: list[ClusterTime] = []
     closed = [BEGINNING_OF_TIME]
-    checkpoints = {found["_id"]: found for found in database[CHECKPOINTS].find({}, _WANTED)}
+    checkpoints = {found["_id"]: found for found in database[CHECKPOINTS].find({"_id": {"$type": "string"}}, _WANTED)}
     for stream, text in report.last.streams.items():
         try:
             seconds, _, increment = text.partition(":")
@@ -74,6 +76,12 @@ def _bound(database: Database[Any], report: Report) -> ClusterTime:
             report.findings.append(Finding("seal", f"the last seal names no position of {stream!r}", None))
             continue
         found = checkpoints.get(stream, {})
+        if any(not isinstance(found[name], kind) for name, kind in _KINDS.items() if name in found):
+            report.remarks.append(
+                f"the checkpoint of {stream!r} cannot be read, so what it has recorded last may follow"
+            )
+            open_.append(sealed)
+            continue
         moved = max((found[name] for name in ("updated_at", "expires_at") if name in found), default=None)
         resting = moved is None or moved.replace(tzinfo=dt.UTC) < now - _AT_WORK
         behind = "cluster_time" in found and ClusterTime.of(found["cluster_time"]) > sealed
@@ -81,4 +89,5 @@ def _bound(database: Database[Any], report: Report) -> ClusterTime:
     return min(open_) if open_ else min(max(closed), END_OF_TIME)
 
 
-_WANTED = {"cluster_time": 1, "updated_at": 1, "expires_at": 1}
+_KINDS = {"cluster_time": Timestamp, "updated_at": dt.datetime, "expires_at": dt.datetime}
+_WANTED = dict.fromkeys(_KINDS, 1)

@@ -109,7 +109,7 @@ def read_note(found: RawBSONDocument) -> Note:
     stored = dict(found)
     packed, at = stored.get("ids"), stored.get("at")
     whole = isinstance(packed, bytes) and not len(packed) % ID_BYTES and isinstance(at, dt.datetime)
-    kind = AmendmentKind(stored["kind"]) if whole and stored.get("kind") in set(AmendmentKind) else None
+    kind = AmendmentKind(stored["kind"]) if whole and stored.get("kind") in list(AmendmentKind) else None
     ids = [packed[start : start + ID_BYTES] for start in range(0, len(packed), ID_BYTES)] if packed and whole else []
     written = at.replace(tzinfo=at.tzinfo or dt.UTC) if isinstance(at, dt.datetime) else dt.datetime.now(dt.UTC)
     had = stored.get("had") if kind is AmendmentKind.ACTOR else None

@@ -17,6 +17,7 @@ from change_history.seals import records, tree
 from change_history.seals.records import RECORD_BYTES
 from change_history.seals.seal import digest_of
 from change_history.seals.store import Store
+from change_history.seals.values import Values
 from change_history.seals.verification import verify
 from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.reading import RAW
@@ -343,7 +344,41 @@ def _lagging(database: Database[Any]) -> bytes:
     return _copy(database)
 
 
+def _hide(database: Database[Any], entry_id: bytes, **stored: bytes) -> None:
+    """Let the record of an event not be found by the bounds that are stored beside it, which nothing signs."""
+    chunk, _ = _leaf(database, entry_id)
+    hidden = {name: Binary(value) for name, value in (stored or {"last": bytes(16)}).items()}
+    database.seal_leaves.update_one({"_id": chunk["_id"]}, {"$set": hidden})
+
+
+def _removed_and_hidden(database: Database[Any]) -> bytes:
+    entry_id = _delete(database)
+    _hide(database, entry_id)
+    return entry_id
+
+
+def _changed_and_hidden(database: Database[Any]) -> bytes:
+    """Change an event, hide its record, and say that it came late."""
+    entry_id = _noted(AmendmentKind.LATE, {"$set": {"changes.0.new_value": 99}})(database)
+    _hide(database, entry_id, first=b"\xff" * 16)
+    return entry_id
+
+
+def _bounds_alone(database: Database[Any]) -> None:
+    """Whoever erases would not find the salts that are to be removed."""
+    _hide(database, bytes(_update(database)["_id"]))
+
+
+def _stored_root(database: Database[Any]) -> None:
+    """Proofs would be made with it."""
+    _hide(database, bytes(_update(database)["_id"]), root=bytes(32))
+
+
 ATTACKS: dict[str, Callable[[Database[Any]], bytes | None]] = {
+    "an event removed, and its record hidden": _removed_and_hidden,
+    "a value, its record hidden, noted as late": _changed_and_hidden,
+    "where a record is found": _bounds_alone,
+    "the stored root of a chunk": _stored_root,
     "a new value": _change({"$set": {"changes.0.new_value": 99}}),
     "an old value": _change({"$set": {"changes.0.old_value": 99}}),
     "an old value taken away": _change({"$unset": {"changes.0.old_value": ""}}),
@@ -452,3 +487,37 @@ def test_a_change_of_history_is_found_and_named(base: tuple[Database[Any], Origi
     if target is not None:
         innocent = {found.id for found in report.findings if found.id is not None} - {target}
         assert len(innocent) <= 5, (attack, report.findings)
+
+
+NONSENSE: list[Any] = [None, 500, 2**40, 1.5, "x", b"x", [b"x"], {}, dt.datetime(9999, 1, 1, tzinfo=dt.UTC)]
+PLACES = [
+    *[("checkpoints", field) for field in ("_id", "cluster_time", "updated_at", "expires_at", "begun")],
+    *[("seals", field) for field in ("_id", "seal", "digest", "signature", "leaves", "at")],
+    *[("seal_leaves", field) for field in ("_id", "first", "last", "root", "records", "by", "at")],
+    *[("amendments", field) for field in ("_id", "kind", "ids", "at", "had")],
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=".".join)
+def test_nonsense_beside_history_does_not_stop_whoever_verifies(
+    base: tuple[Database[Any], Original], place: tuple[str, str]
+) -> None:
+    """A checkpoint with a word for a time ended `verify` in a traceback, before it could name what was removed."""
+    database, original = base
+    name, field = place
+    for nonsense in NONSENSE:
+        if field == "_id" and isinstance(nonsense, list):
+            continue
+        with tampered(original):
+            entry_id = _delete(database)
+            note(database, AmendmentKind.GAP, [bytes(16)])
+            stored = database[name].find_one(sort=[("_id", -1)])
+            assert stored is not None
+            database[name].delete_one({"_id": {"$eq": stored["_id"]}})
+            database[name].insert_one({**stored, field: nonsense})
+            report = verify(database, keys=[KEY.public])
+            Values(database, report).compare(f"{database.name.removesuffix('_history')}.a")
+        named = entry_id in {found.id for found in report.findings}
+        # Its own record may be what is nonsense now; then the seal is named.
+        told = named or (name == "seal_leaves" and any(found.seal for found in report.findings))
+        assert told, (place, nonsense, report.findings)
