@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from change_history.query.transactions import Name
     from change_history.reconstruct.point_in_time import Instant, PointInTime
     from change_history.reconstruct.state import State
+    from change_history.revert.attribution import Attribution
     from change_history.revert.intents import Unsettled
-    from change_history.revert.saying import Saying
     from change_history.seals.finding import Report
     from change_history.stored.event import Event, Transaction
     from change_history.stored.order import HistoryPosition
@@ -57,7 +57,7 @@ class Reader(History):
         *,
         limit: int | None = None,
         newest_first: bool = False,
-        on_unknown: Callable[[], object] = timeline.nothing,
+        on_unknown: Callable[[], object] = timeline.ignore,
     ) -> Iterator[RawBSONDocument]:
         """Read the history documents themselves, every byte as recorded (see `change_history.query.timeline.read`)."""
         return timeline.read(self._collection, selection, limit=limit, newest_first=newest_first, on_unknown=on_unknown)
@@ -94,7 +94,7 @@ class Reader(History):
         *,
         stop: threading.Event,
         limit: int | None = None,
-        on_unknown: Callable[[], object] = timeline.nothing,
+        on_unknown: Callable[[], object] = timeline.ignore,
     ) -> Iterator[RawBSONDocument]:
         """Read recorded history documents, then new ones as they are recorded, gaps too (see `query.timeline`)."""
         return timeline.follow(self._collection, selection, stop=stop, limit=limit, on_unknown=on_unknown)
@@ -207,12 +207,12 @@ class Reader(History):
         """Say who reverts by this reader. Where that cannot be written, it is done even so, and the outcome tells."""
         self._reverter = acting
 
-    def _saying(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Saying | None:
+    def _attribution(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Attribution | None:
         if actor is None and self._reverter is not None:
-            from change_history.revert.saying import Saying
+            from change_history.revert.attribution import Attribution
 
-            return Saying(self._reverter, self._context_collection, needed=False)
-        return super()._saying(actor, reason, request)
+            return Attribution(self._reverter, self._context_collection, needed=False)
+        return super()._attribution(actor, reason, request)
 
     @property
     def collection_of_history(self) -> Collection[RawBSONDocument]:

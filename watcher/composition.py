@@ -42,8 +42,8 @@ from watcher.redaction_changes import Redactions, Rules
 from watcher.retention.expiry import Pace
 from watcher.retention.runner import RetentionRunner
 from watcher.retry import Retry
-from watcher.sealing import beside as sealing
-from watcher.sealing.beside import Seals
+from watcher.sealing import supervised as sealing
+from watcher.sealing.supervised import Seals
 from watcher.snapshotter import NoticedWriter, Snapshotter
 from watcher.steps import Step
 from watcher.stream.actors.completion import CompletingWriter, Completions
@@ -86,7 +86,7 @@ _BEHIND_AT_MOST = 1000
 """So many events under way mean that the stream needs all there is."""
 
 
-class Ground(StreamContext):
+class DaemonContext(StreamContext):
     """What every daemon of a stream stands on, whether it leads or not."""
 
     def check(self) -> None:
@@ -106,7 +106,7 @@ class Ground(StreamContext):
 
 def prepare(
     settings: Settings, scope: Scope, watched: MongoClient[Any], history_client: MongoClient[Any], retry: Retry
-) -> Ground:
+) -> DaemonContext:
     """Do everything that does not need the lead, so that it can be taken at once, or is known to be out of question.
 
     A stream that begins in partitions gets its beginning here, under the lead of the whole.
@@ -129,11 +129,11 @@ def prepare(
     retry.call(Step.MAKE_INDEXES, partial(indexes.ensure, history))
     retry.call(Step.MAKE_VIEW, partial(views.ensure, history))
     retry.call(Step.SEAL, partial(sealing.look, settings, history))
-    ground = Ground(settings, scope, watched, history, replica_set)
+    context = DaemonContext(settings, scope, watched, history, replica_set)
     if settings.recorded_partition is not None:
-        _split_if_new(ground, settings.recorded_partition.total, retry)
-    retry.call(Step.LOAD_CHECKPOINT, ground.check)
-    return ground
+        _split_if_new(context, settings.recorded_partition.total, retry)
+    retry.call(Step.LOAD_CHECKPOINT, context.check)
+    return context
 
 
 class Composed(NamedTuple):
@@ -149,7 +149,7 @@ class Composed(NamedTuple):
     finish: Callable[[], None]
 
 
-def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed:
+def compose(context: DaemonContext, leading: Leadership, progress: Progress) -> Composed:
     """Put the daemon together that leads, up to the point where its threads can start.
 
     Args:
@@ -160,12 +160,12 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         watcher.leadership.lease.DeposedError: another daemon leads by now.
         watcher.retry.StoppedError: a stop was asked for meanwhile.
     """
-    settings, scope, watched, history = ground.settings, ground.scope, ground.watched, ground.history
+    settings, scope, watched, history = context.settings, context.scope, context.watched, context.history
     stop = leading.stop
     retry = Retry(stop, progress.retrying, progress.recovered)
-    retry.call(Step.CHECK_LAYOUT, ground.check_layout)  # none may change it from here on
+    retry.call(Step.CHECK_LAYOUT, context.check_layout)  # none may change it from here on
     fence = Fence(history, settings.checkpoint, leading.term)
-    checkpointer = ground.checkpointer(term=leading.term)
+    checkpointer = context.checkpointer(term=leading.term)
     stored = retry.call(Step.LOAD_CHECKPOINT, checkpointer.load)
     images = PreImages(watched, scope) if settings.pre_images is PreImagesMode.ENABLE else None
     if images is not None:
@@ -175,11 +175,11 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         scope,
         settings.batch_size,
         stored.position if stored is not None else None,
-        pre_images=ground.pre_images,
+        pre_images=context.pre_images,
         intact=stored is None or stored.intact,
         skip_what_is_lost=settings.on_gap is not OnGap.STOP,
     )
-    redaction, say_rules = _redaction(ground, fence)
+    redaction, say_rules = _redaction(context, fence)
     shared = SharedProgress()
     seals = Seals(settings, history, fence, shared, retry, stop)
     writer = ErasingWriter(history, Writer(history, settings.checkpoint, seals.stored), Active(history))
@@ -191,8 +191,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         writer.storing(EntryStore(history, fence, writer).store),
         retry,
         stop,
-        baseline=ground.baseline,
-        reconcile=ground.reconciles,
+        baseline=context.baseline,
+        reconcile=context.reconciles,
         redaction=redaction,
         shared=shared,
     )
@@ -214,11 +214,11 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
     # (`ErasingWriter`).
     writes: Writes = LeadersWriter(CompletingWriter(writer, Completions(history)), leading.assure, gaps.distrust)
     beside = seals.beside(stored.position.cluster_time if stored is not None else begun)
-    writes = _snapshots(ground, writes, beside, progress, retry, stop)
+    writes = _snapshots(context, writes, beside, progress, retry, stop)
     pipeline = Pipeline(
         listener,
         Recorder(
-            PreImageCache(from_history, all_lack=not ground.pre_images),
+            PreImageCache(from_history, all_lack=not context.pre_images),
             Contexts(settings.context_collection),
             Stamps(settings.actor_fields),
             redaction,
@@ -233,8 +233,8 @@ def compose(ground: Ground, leading: Leadership, progress: Progress) -> Composed
         batch_size=settings.batch_size,
         flush_interval_s=settings.flush_interval_ms / 1000,
     )
-    beside |= _retention(ground, progress, stop, retry) | _sessions(ground, progress, shared, stop, retry)
-    beside |= _baselines(ground, backfill, stop, retry)
+    beside |= _retention(context, progress, stop, retry) | _sessions(context, progress, shared, stop, retry)
+    beside |= _baselines(context, backfill, stop, retry)
     beside["oplog"] = partial(retry.keep_up, Step.MEASURE_OPLOG, OplogWindow(watched, progress, stop).run)
     if images is not None:
         beside["pre-images"] = partial(retry.keep_up, Step.ENABLE_PRE_IMAGES, partial(images.look_again, stop, retry))
@@ -274,54 +274,59 @@ class _Reactions(NamedTuple):
         self.backfill.after_gap(lost, now)
 
 
-def _baselines(ground: Ground, backfill: Backfill, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
+def _baselines(context: DaemonContext, backfill: Backfill, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
     """The backfill, and taking the baselines that operators ask for."""
-    requests, stream = Requests(ground.history), ground.settings.checkpoint
-    asked = Taking(ground.watched, requests, stream, backfill, backfill.scanner, retry, stop)
+    requests, stream = Requests(context.history), context.settings.checkpoint
+    asked = Taking(context.watched, requests, stream, backfill, backfill.scanner, retry, stop)
     work = {"baselines": asked.run, "backfill": backfill.run}
     return {name: partial(retry.keep_up, Step.BACKFILL, run) for name, run in work.items()}
 
 
 def _snapshots(
-    ground: Ground, writes: Writes, beside: dict[str, Callable[[], None]], progress: Progress, retry: Retry, stop: Event
+    context: DaemonContext,
+    writes: Writes,
+    beside: dict[str, Callable[[], None]],
+    progress: Progress,
+    retry: Retry,
+    stop: Event,
 ) -> Writes:
     """Making snapshots, if they are wanted: what is written is noticed then."""
-    if ground.settings.snapshots is not Snapshots.ON:
+    if context.settings.snapshots is not Snapshots.ON:
         return writes
-    age = ground.settings.snapshot_retention or FOREVER
-    snapshotter = Snapshotter(ground.history, _behind(ground, progress), stop, age_s=Rule("*.*", age).seconds)
+    age = context.settings.snapshot_retention or FOREVER
+    snapshotter = Snapshotter(context.history, _behind(context, progress), stop, age_s=Rule("*.*", age).seconds)
     beside["snapshots"] = partial(retry.keep_up, Step.MAKE_SNAPSHOTS, snapshotter.run)
     return NoticedWriter(writes, snapshotter)
 
 
-def _retention(ground: Ground, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
+def _retention(context: DaemonContext, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
     """Expiring history by age, if this daemon is to do so: of several partitions, the first does."""
-    settings = ground.settings
+    settings = context.settings
     if settings.retention_by is not RetentionBy.DAEMON or (settings.partition or (1,))[0] != 1:
         return {}
-    runner = RetentionRunner(ground.history, settings.retention, settings.snapshot_retention)
+    runner = RetentionRunner(context.history, settings.retention, settings.snapshot_retention)
     for rule in settings.retention:
         if rule.seconds is not None:
             age = timedelta(seconds=rule.seconds)
             log.info("history expires by age, for good", collections=rule.glob, after=str(age))
-    pace = Pace(settings.retention_rate, stop.wait, _behind(ground, progress), lambda: progress.delay_s)
+    pace = Pace(settings.retention_rate, stop.wait, _behind(context, progress), lambda: progress.delay_s)
     return {"retention": partial(retry.keep_up, Step.EXPIRE, partial(runner.run, pace, stop))}
 
 
 def _sessions(
-    ground: Ground, progress: Progress, shared: SharedProgress, stop: Event, retry: Retry
+    context: DaemonContext, progress: Progress, shared: SharedProgress, stop: Event, retry: Retry
 ) -> dict[str, Callable[[], None]]:
     """Telling who wrote by the sessions of the database's users, if that is wanted."""
-    if ground.settings.actor_sessions is ActorSessions.OFF:
+    if context.settings.actor_sessions is ActorSessions.OFF:
         return {}
-    behind = _behind(ground, progress)
+    behind = _behind(context, progress)
     sessions = Sessions(
-        ground.watched,
-        ground.history,
-        ground.settings.checkpoint,
-        ground.scope,
-        Users(ground.watched, ground.history),
-        Completions(ground.history),
+        context.watched,
+        context.history,
+        context.settings.checkpoint,
+        context.scope,
+        Users(context.watched, context.history),
+        Completions(context.history),
         shared,
         lambda: behind() or (progress.lag_s or 0) > _CATCHING_UP_S,
         stop,
@@ -329,26 +334,26 @@ def _sessions(
     return {"sessions": partial(retry.keep_up, Step.TELL_USERS, sessions.run)}
 
 
-def _behind(ground: Ground, progress: Progress) -> Callable[[], bool]:
+def _behind(context: DaemonContext, progress: Progress) -> Callable[[], bool]:
     """What tells whether the stream has more to do than it can at the moment."""
-    most = min(ground.settings.batch_size, _BEHIND_AT_MOST)
+    most = min(context.settings.batch_size, _BEHIND_AT_MOST)
     return lambda: progress.waiting >= most
 
 
-def _redaction(ground: Ground, fence: Fence) -> tuple[Redaction | None, Callable[[Position], None]]:
+def _redaction(context: DaemonContext, fence: Fence) -> tuple[Redaction | None, Callable[[Position], None]]:
     """What withholds values, and what says in history from which position on it does."""
-    rules, key = ground.settings.redact, ground.settings.hash_key
-    said = Redactions(ground.watched, ground.history, fence, ground.scope, Rules.of(rules, key))
+    rules, key = context.settings.redact, context.settings.hash_key
+    said = Redactions(context.watched, context.history, fence, context.scope, Rules.of(rules, key))
     return fast_path.redaction(rules, key), said.say
 
 
-def _split_if_new(ground: Ground, partitions: int, retry: Retry) -> None:
+def _split_if_new(context: DaemonContext, partitions: int, retry: Retry) -> None:
     """The partition whose daemon comes first to a stream that has not begun gives all of them the same beginning."""
-    repartition = Repartition(ground)
+    repartition = Repartition(context)
     if not retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         return
-    if ground.settings.pre_images is PreImagesMode.ENABLE:
-        retry.call(Step.ENABLE_PRE_IMAGES, PreImages(ground.watched, ground.scope).enable_existing)
+    if context.settings.pre_images is PreImagesMode.ENABLE:
+        retry.call(Step.ENABLE_PRE_IMAGES, PreImages(context.watched, context.scope).enable_existing)
     while retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         try:
             retry.call(Step.SPLIT, partial(repartition.begin, partitions))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import signal
 
     from config.settings import Settings
-    from watcher.composition import Ground
+    from watcher.composition import DaemonContext
     from watcher.health.progress import Progress
     from watcher.leadership.lead import Leadership
 
@@ -94,22 +94,22 @@ class Service:
         stack.enter_context(clients.closing_soon(history_client))
         retry = Retry(self._stop, self._progress.retrying, self._progress.recovered)
         self._deployments = watched, history_client
-        ground = prepare(self._settings, self._scope, watched, history_client, retry)
-        lease = Lease(ground.history, self._settings.checkpoint)
-        standby = Standby(lease, ground.check, self._progress, self._stop)
+        context = prepare(self._settings, self._scope, watched, history_client, retry)
+        lease = Lease(context.history, self._settings.checkpoint)
+        standby = Standby(lease, context.check, self._progress, self._stop)
         reporter = Reporter(self._progress, self._settings.report_interval_s)
         while (leading := standby.until_leading()) is not None:
             self._leading = leading
             if self._stop.is_set():
                 leading.stop.set()  # it was asked for just before there was something to be stopped
             with leading, suppress(DeposedError):
-                self._lead(ground, leading, reporter)
+                self._lead(context, leading, reporter)
             if self._stop.is_set():
                 break
             standby.deposed(leading.term)
         reporter.stopped()
 
-    def _lead(self, ground: Ground, leading: Leadership, reporter: Reporter) -> None:
+    def _lead(self, context: DaemonContext, leading: Leadership, reporter: Reporter) -> None:
         """Record until told to stop.
 
         Raises:
@@ -117,7 +117,7 @@ class Service:
             Exception: what makes recording impossible.
         """
         try:
-            pipeline, beside, finish = compose(ground, leading, self._progress)
+            pipeline, beside, finish = compose(context, leading, self._progress)
         except StoppedError:
             leading.raise_failure()
             raise

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LARGEST_BATCH = 1000
 
 
-def nothing() -> None:
+def ignore() -> None:
     """Nobody wants to know."""
 
 
@@ -41,7 +41,7 @@ def read(
     *,
     limit: int | None = None,
     newest_first: bool = False,
-    on_unknown: Callable[[], object] = nothing,
+    on_unknown: Callable[[], object] = ignore,
 ) -> Iterator[RawBSONDocument]:
     """Read the selected history documents, oldest first unless told, as they were recorded.
 
@@ -113,7 +113,7 @@ def follow(
     *,
     stop: threading.Event,
     limit: int | None = None,
-    on_unknown: Callable[[], object] = nothing,
+    on_unknown: Callable[[], object] = ignore,
 ) -> Iterator[RawBSONDocument]:
     """Read the selected history documents, then each new one as it is recorded, until told to stop.
 

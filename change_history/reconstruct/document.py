@@ -50,7 +50,7 @@ _GAPS = 100
 """So many gaps are read together with other things; where there are more, all are read again."""
 
 
-class Ahead(NamedTuple):
+class Prefetched(NamedTuple):
     """What has been read of a document up to a position.
 
     Attributes:
@@ -94,7 +94,7 @@ def read_ahead(
     *,
     with_horizon: bool = False,
     with_gaps: bool = False,
-) -> Ahead:
+) -> Prefetched:
     """Read what telling a document most often needs.
 
     Args:
@@ -114,7 +114,7 @@ def read_ahead(
     rejected, *boundaries, kept, entries = read_together(database, reads, {"_id": 1})
     gaps = boundaries.pop() if with_gaps else None
     hidden = boundaries.pop() if with_horizon else []
-    return Ahead(
+    return Prefetched(
         namespace,
         document_id,
         asked[0] if asked is not None else boundary_of((event for found in boundaries for event in found), namespace),
@@ -132,7 +132,7 @@ _ID = slice(14, 30)
 """Where a document that begins with an `_id` of 16 bytes has it."""
 
 
-class From(NamedTuple):
+class ReconstructedFrom(NamedTuple):
     """A document, and what it was reconstructed from.
 
     Attributes:
@@ -155,8 +155,8 @@ def reconstruct_one(
     *,
     from_snapshots: bool = True,
     moment: ClusterTime | None = None,
-    ahead: Ahead | None = None,
-) -> From:
+    ahead: Prefetched | None = None,
+) -> ReconstructedFrom:
     """What one document was. Read backwards: no more than the entries since the last that told it whole.
 
     Args:
@@ -186,18 +186,20 @@ def reconstruct_one(
             break
     key = key_of(document_id)
     if moment is None:
-        return From(None)
+        return ReconstructedFrom(None)
     if not entries and start is None:
-        return From(next((only for each in rejected if (only := only_rejected(each, key, since, moment))), None))
+        return ReconstructedFrom(
+            next((only for each in rejected if (only := only_rejected(each, key, since, moment))), None)
+        )
     known = Reconstructed(start.document, start.base, start.id, 0) if start is not None else None
     reconstructed = follow(reversed(entries), known)
     for each in rejected:
         reconstructed = unless_rejected(each, key, moment, reconstructed)
-    return From(reconstructed, start, entries, len(rejected) == 1)
+    return ReconstructedFrom(reconstructed, start, entries, len(rejected) == 1)
 
 
 def _snapshot(
-    database: Database[Any], incarnation: Incarnation, document_id: raw.Value, ahead: Ahead | None
+    database: Database[Any], incarnation: Incarnation, document_id: raw.Value, ahead: Prefetched | None
 ) -> snapshots.Snapshot | None:
     if ahead is None or (ahead.snapshot is not None and ahead.snapshot.position >= incarnation.until):
         return snapshots.latest(database, incarnation, document_id)
@@ -210,7 +212,7 @@ def _newest_first(
     incarnation: Incarnation,
     document_id: raw.Value,
     since: HistoryPosition | None,
-    ahead: Ahead | None,
+    ahead: Prefetched | None,
 ) -> Iterator[Fields]:
     bounds = incarnation if since is None else incarnation._replace(since=max(incarnation.since, since.cluster_time))
     stored = _read(database, bounds, is_id(document_id)) if ahead is None else _continued(database, bounds, ahead)
@@ -220,7 +222,7 @@ def _newest_first(
         yield fields
 
 
-def _continued(database: Database[Any], incarnation: Incarnation, ahead: Ahead) -> Iterator[RawBSONDocument]:
+def _continued(database: Database[Any], incarnation: Incarnation, ahead: Prefetched) -> Iterator[RawBSONDocument]:
     """What has been read ahead of an incarnation, and what is before it."""
     for stored in ahead.entries:
         if bytes(stored.raw)[_ID] < incarnation.since.prefix:

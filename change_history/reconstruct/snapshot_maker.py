@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    from change_history.reconstruct.document import From
+    from change_history.reconstruct.document import ReconstructedFrom
     from change_history.reconstruct.entries import Reconstructed
     from change_history.reconstruct.snapshots import Snapshot
     from change_history.reconstruct.trust import GapBounds
@@ -182,7 +182,7 @@ class SnapshotMaker:
             return False
 
 
-def _changed(told: From) -> tuple[bytes, bytes] | None:
+def _changed(told: ReconstructedFrom) -> tuple[bytes, bytes] | None:
     """What has been changed since the snapshot before, and which that is; None: that is not known."""
     if told.start is None or not told.is_of_one_name:
         return None

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from change_history.contexts import Identity
     from change_history.reconstruct.point_in_time import PointInTime
+    from change_history.revert.attribution import Attribution
     from change_history.revert.outcome import Revert
-    from change_history.revert.saying import Saying
     from change_history.stored.event import Transaction
 
 
@@ -78,7 +78,7 @@ class Reverting:
         from change_history.revert.intents import Purpose
 
         require_namespace(namespace)
-        saying = self._saying(actor, reason, request)
+        attribution = self._attribution(actor, reason, request)
         asked = tuple(fields)
         to = goals.counted(self._database, namespace, document_id, to)
         wanted = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
@@ -93,7 +93,7 @@ class Reverting:
             Purpose(to, None, asked, force, keep_withheld),
             all_or_nothing=False,
             dry_run=dry_run,
-            saying=saying,
+            attribution=attribution,
         ).run()
         return replace(made, to=to, seen=wanted.seen, undone=undone, unseen=unseen)
 
@@ -131,7 +131,7 @@ class Reverting:
         from change_history.revert.intents import Purpose
 
         require_namespace(namespace)
-        saying = self._saying(actor, reason, request)
+        attribution = self._attribution(actor, reason, request)
         found = goals.before_deletion(self._database, namespace, document_id, seen)
         if isinstance(found, goals.Deleted):
             return self.revert(
@@ -148,7 +148,13 @@ class Reverting:
             )
         purpose = Purpose(found.version)
         made = Attempts(
-            self._watched, self._database, [found.goal], purpose, all_or_nothing=False, dry_run=True, saying=saying
+            self._watched,
+            self._database,
+            [found.goal],
+            purpose,
+            all_or_nothing=False,
+            dry_run=True,
+            attribution=attribution,
         ).run()
         (document,) = made.documents
         if document.before is not None:  # whatever it is by now
@@ -190,7 +196,7 @@ class Reverting:
         from change_history.revert.attempts import Attempts
         from change_history.revert.intents import Purpose
 
-        saying = self._saying(actor, reason, request)
+        attribution = self._attribution(actor, reason, request)
         if isinstance(transaction, str):
             collection = history_collection(self._database)
             transaction = transactions.find(collection, transactions.read_name(transaction))
@@ -204,13 +210,13 @@ class Reverting:
             Purpose(None, transaction, (), force, keep_withheld),
             all_or_nothing=not partial,
             dry_run=dry_run,
-            saying=saying,
+            attribution=attribution,
         ).run()
 
-    def _saying(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Saying | None:
+    def _attribution(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Attribution | None:
         """What a revert says of who does it."""
         from change_history.contexts import saying
-        from change_history.revert.saying import Saying
+        from change_history.revert.attribution import Attribution
 
         said = saying(actor, reason, request)
-        return Saying(said, self._context_collection) if said is not None else None
+        return Attribution(said, self._context_collection) if said is not None else None

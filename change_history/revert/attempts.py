@@ -16,12 +16,12 @@ from change_history.bson.equality import key_of
 from change_history.bson.values import to_python
 from change_history.reconstruct.trust import recorded_until
 from change_history.revert import withheld
+from change_history.revert.attribution import UnattributedError, attribute
 from change_history.revert.errors import ContendedError, NotAllowedError, UnsureError
 from change_history.revert.intents import Intents
 from change_history.revert.live import Live, LostRaceError, RefusedWriteError, TakenValueError
 from change_history.revert.merge import plan
 from change_history.revert.outcome import Lag, Revert, Reverted
-from change_history.revert.saying import UnsaidError, say
 from change_history.revert.writes import Write
 from change_history.stored.event import Transaction
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from change_history.revert.attribution import Attribution
     from change_history.revert.goals import Goal
     from change_history.revert.intents import Purpose
     from change_history.revert.live import Key
-    from change_history.revert.saying import Saying
     from change_history.revert.writes import Pattern
 
 PATIENCE_S = 15.0
@@ -60,7 +60,7 @@ class Attempts:
     Args:
         goals: the documents, each once, those of a collection one after the other.
         all_or_nothing: write nothing if a document cannot become all that it is to be.
-        saying: who does it; None: nobody says.
+        attribution: who does it; None: nobody says.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Attempts:
         *,
         all_or_nothing: bool,
         dry_run: bool,
-        saying: Saying | None = None,
+        attribution: Attribution | None = None,
     ) -> None:
         self._watched = watched
         self._database = database
@@ -81,8 +81,8 @@ class Attempts:
         self._purpose = purpose
         self._all_or_nothing = all_or_nothing
         self._dry_run = dry_run
-        self._saying = saying
-        self._by = saying.acting if saying is not None else None
+        self._attribution = attribution
+        self._by = attribution.acting if attribution is not None else None
         self._unsaid: str | None = None
         self._refused: dict[Key, str] = {}
         self._closed: dict[str, str] = {}
@@ -102,7 +102,7 @@ class Attempts:
             while True:
                 try:
                     return self._attempt(session)
-                except (UnsaidError, RefusedWriteError, TakenValueError) as error:
+                except (UnattributedError, RefusedWriteError, TakenValueError) as error:
                     self._mind(error)
                     continue
                 except LostRaceError as error:
@@ -124,10 +124,10 @@ class Attempts:
                     raise ContendedError(_contended(trouble)) from trouble
                 time.sleep(random.uniform(0, _LONGEST_WAIT_S))  # noqa: S311 - spreads load, guards nothing
 
-    def _mind(self, error: UnsaidError | RefusedWriteError | TakenValueError) -> None:
+    def _mind(self, error: UnattributedError | RefusedWriteError | TakenValueError) -> None:
         """Let the next attempt not come to the same end."""
-        if isinstance(error, UnsaidError):
-            self._saying, self._unsaid = None, str(error)
+        if isinstance(error, UnattributedError):
+            self._attribution, self._unsaid = None, str(error)
         elif isinstance(error, TakenValueError):
             self._unique.setdefault(error.namespace, []).append(error.pattern)
         else:
@@ -149,8 +149,8 @@ class Attempts:
                 writes = self._writes(documents)
                 if not writes:
                     return self._revert(documents, now)
-                if self._saying is not None:
-                    say(self._saying, self._watched, session, sorted({_database(write) for write in writes}))
+                if self._attribution is not None:
+                    attribute(self._attribution, self._watched, session, sorted({_database(write) for write in writes}))
                 live.write(writes)
             except OperationFailure as error:
                 if error.code == server_codes.UNAUTHORIZED:

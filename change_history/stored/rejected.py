@@ -109,7 +109,7 @@ def told_by_entry(document: bytes) -> Told:
     )
 
 
-def kept(database: Database[Any], entry: Mapping[str, Any]) -> bytes:
+def stored_event(database: Database[Any], entry: Mapping[str, Any]) -> bytes:
     """What an entry keeps whole: an event, or a history document (`is_entry`).
 
     Raises:
@@ -170,7 +170,7 @@ def _told_by_kept(where: _Where, identity: raw.Value) -> Told:
     if entry is None:
         return Told()
     try:
-        data = kept(where.database, entry)
+        data = stored_event(where.database, entry)
     except chunks.MissingChunkError:
         return Told()
     return told_by_entry(data) if is_entry(entry) else told_by_event(data)

@@ -28,7 +28,7 @@ from tests.support.web import Follower, Served, path_of
 from watcher.clients import APP_NAME
 from watcher.embedded.mongod import Mongod
 from watcher.web import problems, server
-from watcher.web.asking import Asker
+from watcher.web.executor import Asker
 from watcher.web.question import ClientGoneError
 from watcher.web.settings import Limits, WebSettings
 from watcher.web.visitors import everything
@@ -494,7 +494,7 @@ def test_an_answer_that_takes_too_long_is_given_up(stuck: tuple[MongoClient[Any]
             asyncio.run(ask())
         limits = [query["command"]["maxTimeMS"] for query in running(client)]
 
-    assert problems.of(caught.value, 0.5).kind == "too-costly"
+    assert problems.problem_of(caught.value, 0.5).kind == "too-costly"
     assert limits
     assert max(limits) <= 500
     eventually(lambda: not running(client), "the query to end")

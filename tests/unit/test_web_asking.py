@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from watcher.web.asking import Asker
+from watcher.web.executor import Asker
 from watcher.web.question import ClientGoneError
 from watcher.web.settings import Limits
 from watcher.web.visitors import everything

@@ -17,7 +17,7 @@ from change_history.diff.compare import compare
 from change_history.stored.event import Change, Event
 from tests.support.generated.documents import documents, every_type
 from watcher.web.pages import links, references, values
-from watcher.web.pages.chosen import unseen_changes
+from watcher.web.pages.chosen_point import unseen_changes
 from watcher.web.pages.tree import Marks, Tree, changed, flat, marks
 from watcher.words import literals
 

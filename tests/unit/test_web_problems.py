@@ -42,7 +42,7 @@ from watcher.web import problems
 )
 def test_every_error_has_its_status_and_no_words_of_others(error: Exception, status: int, kind: str) -> None:
     """A message of the server may hold values of documents, or name what may not be read."""
-    problem = problems.of(error, 20)
+    problem = problems.problem_of(error, 20)
     body = bytes(problems.response(problem).body)
 
     assert (problem.status, problem.kind) == (status, kind)

@@ -70,7 +70,7 @@ CHECKS = (
         lambda subject: bool(subject.settings.redact or subject.settings.retention),
     ),
     Check(pre_images.NAME, _WATCHED, pre_images.check),
-    Check(pre_images.KEPT, _WATCHED, pre_images.kept),
+    Check(pre_images.KEPT, _WATCHED, pre_images.expiry_findings),
     Check(oplog.NAME, _WATCHED, oplog.check),
     Check(position.NAME, _BOTH, position.check),
     Check(leader.NAME, _HISTORY, leader.check),

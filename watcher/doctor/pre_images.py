@@ -49,7 +49,7 @@ def judge(wanted: PreImages, watched: int, lacking: Sequence[str]) -> Finding:
     return warning(NAME, f"{said}; their old values are told by history", f"In mongosh:\n{commands}{more}", **facts)
 
 
-def kept(subject: Subject) -> Iterator[Finding]:
+def expiry_findings(subject: Subject) -> Iterator[Finding]:
     """How long the server keeps them."""
     if int(subject.hello["maxWireVersion"]) < IMAGES_WIRE_VERSION or subject.settings.pre_images is PreImages.OFF:
         return

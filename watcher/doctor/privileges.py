@@ -27,7 +27,7 @@ def watched(subject: Subject) -> Iterator[Finding]:
 def history(subject: Subject) -> Iterator[Finding]:
     """What is missing on the deployment that keeps the history."""
     person = granted.whoami(subject.history_client)
-    wanted = granted.kept(subject.settings, subject.history)
+    wanted = granted.history_needs(subject.settings, subject.history)
     found = list(judge(HISTORY, person, wanted, granted.KEEPERS))
     everything = needs.keeping(subject.settings)
     if not privileges.is_elsewhere(subject.settings):
@@ -62,7 +62,7 @@ def judge(check: str, person: Person, wanted: Sequence[Need], ours: Sequence[str
         if lacks:
             yield found(
                 check,
-                granted.said(person, lacks),
+                granted.lacking_text(person, lacks),
                 granted.remedy(person, ours, lacks),
                 missing=privileges.documents(lacks),
                 role={

@@ -13,7 +13,7 @@ from change_history.bson import raw
 from change_history.bson.values import to_raw
 from change_history.stored.chunks import MissingChunkError
 from change_history.stored.order import IMPORTED_ORDER_BYTES, identity
-from change_history.stored.rejected import is_entry, kept
+from change_history.stored.rejected import is_entry, stored_event
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -44,7 +44,7 @@ def may_be_of(about: Concern, names: set[str]) -> bool:
 def kept_whole(database: Database[Any], stored: RawBSONDocument) -> bytes:
     """What an entry of `rejected` keeps whole; nothing, where a chunk of it is missing."""
     try:
-        return kept(database, stored)
+        return stored_event(database, stored)
     except MissingChunkError:
         return b""
 

@@ -15,7 +15,7 @@ from change_history.stored import actor, chunks
 from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import PARTS, REJECTED
 from change_history.stored.order import identity
-from change_history.stored.rejected import chunks_of, is_entry, kept
+from change_history.stored.rejected import chunks_of, is_entry, stored_event
 from watcher.events import record
 from watcher.stream.batch import Entry, Position, Recorded, RejectedEvent
 from watcher.stream.writer import Writer
@@ -99,7 +99,7 @@ class RejectedEvents:
     def _try(self, item: dict[str, Any]) -> str | None:
         """Why the event still cannot be stored, or None once a majority has its history."""
         try:
-            data = kept(self._database, item)
+            data = stored_event(self._database, item)
             if not data:
                 return _NOTHING_KEPT
             if is_entry(item):

@@ -43,7 +43,7 @@ def leader(history: Database[Any], stream: str) -> Holder | None:
 
 
 @contextmanager
-def taken(history: Database[Any], streams: Sequence[str], *, by_force: bool) -> Iterator[Taken]:
+def take_leads(history: Database[Any], streams: Sequence[str], *, by_force: bool) -> Iterator[Taken]:
     """Take the lead of streams for the time of a `with` block.
 
     Args:

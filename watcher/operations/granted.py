@@ -65,7 +65,7 @@ def whoami(client: MongoClient[Any]) -> Person:
     )
 
 
-def kept(settings: Settings, history: Database[Any]) -> tuple[Need, ...]:
+def history_needs(settings: Settings, history: Database[Any]) -> tuple[Need, ...]:
     """What the daemon needs to keep this history: as `needs.keeping`, but no index is to be made that is there."""
     needs = keeping(settings)
     try:
@@ -83,7 +83,7 @@ def held(person: Person, ours: Sequence[str]) -> list[str]:
     return [name for name in (*ours, privileges.MORE) if name in person.roles]
 
 
-def said(person: Person, lacks: Iterable[Need]) -> str:
+def lacking_text(person: Person, lacks: Iterable[Need]) -> str:
     """What somebody lacks, in words."""
     return f"{person} lacks " + "; ".join(f"{need.action} on {need.resource} ({need.use})" for need in lacks)
 
@@ -106,10 +106,10 @@ def check(settings: Settings, history: Database[Any]) -> None:
     person = whoami(history.client)
     if not person.asked or not person.name:  # who has not logged in is told so by the first command
         return
-    lacks = [need for need in missing(person.privileges, kept(settings, history)) if need.essential]
+    lacks = [need for need in missing(person.privileges, history_needs(settings, history)) if need.essential]
     if lacks:
         raise DeploymentRefusedError(
-            f"The history cannot be kept: {said(person, lacks)}.", remedy(person, KEEPERS, lacks)
+            f"The history cannot be kept: {lacking_text(person, lacks)}.", remedy(person, KEEPERS, lacks)
         )
 
 
@@ -127,13 +127,13 @@ def explained(
     """
     for client, needs, ours in (
         (watched, watching(settings, scope), WATCHERS),
-        (history.client, kept(settings, history), KEEPERS),
+        (history.client, history_needs(settings, history), KEEPERS),
     ):
         person = whoami(client)
         lacks = [need for need in missing(person.privileges, needs) if need.essential]
         if lacks and person.asked and person.name:
             return DeploymentRefusedError(
-                f"MongoDB refuses: Unauthorized (13): {said(person, lacks)}.", remedy(person, ours, lacks)
+                f"MongoDB refuses: Unauthorized (13): {lacking_text(person, lacks)}.", remedy(person, ours, lacks)
             )
     return None
 

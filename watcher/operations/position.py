@@ -28,7 +28,7 @@ from watcher.backfill.queue import RECONCILE
 from watcher.errors import FatalError, PositionDoubtedError, PositionLostError, Verdict, classify, name_of
 from watcher.gaps.gap import NOT_WATCHED, Gaps
 from watcher.leadership.lease import TTL_S
-from watcher.leadership.takeover import leader, taken
+from watcher.leadership.takeover import leader, take_leads
 from watcher.stream.batch import Lost, Position
 from watcher.stream.listener import Listener
 from watcher.targets.scope import Scope
@@ -265,7 +265,7 @@ class Relocation:
             LedError: there is one, and it was not to be deposed.
             watcher.leadership.lease.DeposedError: somebody else has done the same meanwhile.
         """
-        with taken(self._history, [self._stream], by_force=by_force) as mine:
+        with take_leads(self._history, [self._stream], by_force=by_force) as mine:
             if mine.deposed:
                 move = move._replace(stored=self.stored(whatever_options=True))
             self._carry_out(move, mine.fences[self._stream])

@@ -25,7 +25,7 @@ from watcher.backfill.queue import BASELINE, enqueue
 from watcher.backfill.requests import Requests
 from watcher.errors import FatalError, PositionLostError, PositionRefusedError, Verdict, classify, name_of
 from watcher.leadership.lease import DeposedError
-from watcher.leadership.takeover import LedError, leader, taken
+from watcher.leadership.takeover import LedError, leader, take_leads
 from watcher.operations.position import StreamProbe, true_to_token
 from watcher.stream.checkpointer import Checkpointer
 
@@ -232,7 +232,7 @@ class Repartition:
 
         Raises: as `change` does.
         """
-        with taken(self._history, [self._stream], by_force=False) as mine:
+        with take_leads(self._history, [self._stream], by_force=False) as mine:
             if not self.layout.is_open():
                 return
             fence = mine.fences[self._stream]
@@ -259,7 +259,7 @@ class Repartition:
             watcher.leadership.lease.DeposedError: somebody else has taken the lead meanwhile; nothing was changed.
             watcher.errors.FatalError: it cannot go on from where it stands; says why.
         """
-        with taken(self._history, self.layout.checkpoints(), by_force=by_force) as mine:
+        with take_leads(self._history, self.layout.checkpoints(), by_force=by_force) as mine:
             if set(self.layout.checkpoints()) != set(mine.fences):
                 raise LedError(f"Somebody else is just dividing stream {self._stream!r}.", "Look, and try again.")
             for fence in mine.fences.values():

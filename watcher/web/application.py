@@ -31,7 +31,7 @@ from change_history.errors import HistoryError
 from watcher.web import api, pages, problems
 from watcher.web.access import Access, AccessMiddleware
 from watcher.web.access_log import AccessLog
-from watcher.web.asking import Asker
+from watcher.web.executor import Asker
 from watcher.web.question import ClientGoneError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ _EVERY_ANSWER = [
 
 
 async def ask(request: Request, work: Callable[[VisibleHistory], T]) -> T:
-    """Ask the history for a request (see `watcher.web.asking.Asker.ask`)."""
+    """Ask the history for a request (see `watcher.web.executor.Asker.ask`)."""
     asker: Asker = request.app.state.asker
     return await asker.ask(request, work)
 
@@ -98,7 +98,7 @@ def create(settings: WebSettings, client: MongoClient[Any], reader: Reader) -> A
     """Make the application.
 
     Args:
-        client: of the deployment that keeps the history; has a `watcher.web.asking.CommandListener`.
+        client: of the deployment that keeps the history; has a `watcher.web.executor.CommandListener`.
         reader: the history. It stays the caller's.
 
     Raises:
@@ -137,10 +137,10 @@ def create(settings: WebSettings, client: MongoClient[Any], reader: Reader) -> A
     application.state.access_log = access_log
     application.state.settings = settings
     application.router.redirect_slashes = False
-    return Door(application, settings)
+    return Gateway(application, settings)
 
 
-class Door:
+class Gateway:
     """What every request and every answer passes: the path as it was sent, and the headers that every answer has."""
 
     def __init__(self, app: Starlette, settings: WebSettings) -> None:
@@ -175,7 +175,7 @@ class Door:
                 return  # Starlette raises it once more
             if answer.begun:
                 raise  # the connection is cut, so that nobody takes a part for the whole
-            await problems.response(problems.of(error, 0))(scope, receive, answer)
+            await problems.response(problems.problem_of(error, 0))(scope, receive, answer)
 
 
 class _Answer:
@@ -199,7 +199,7 @@ class _Answer:
 async def _explain(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientGoneError):
         return Response(status_code=_CLIENT_GONE)  # nobody reads it
-    problem = problems.of(error, request.app.state.settings.limits.seconds)
+    problem = problems.problem_of(error, request.app.state.settings.limits.seconds)
     access_log: AccessLog | None = request.app.state.access_log
     if access_log is not None and problem.status == HTTPStatus.NOT_FOUND:
         access_log.refused(request, problem.status)

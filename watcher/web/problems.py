@@ -93,7 +93,7 @@ def busy() -> Problem:
     )
 
 
-def of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - a table
+def problem_of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - a table
     """Judge an error.
 
     Args:

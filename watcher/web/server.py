@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from change_history.reader import Reader
 from watcher.clients import options
 from watcher.web.application import create
-from watcher.web.asking import CommandListener
+from watcher.web.executor import CommandListener
 from watcher.web.settings import is_loopback
 
 if TYPE_CHECKING:

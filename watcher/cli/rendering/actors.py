@@ -37,7 +37,7 @@ def shares(authors: Authors) -> str:
     return ", ".join([*told, f"{words(authors.unknown, 'event')} by nobody known"] if authors.unknown else told)
 
 
-def said(actor: Actor | None, width: int | None = None) -> str:
+def actor_text(actor: Actor | None, width: int | None = None) -> str:
     """All that is known of who did it, on at most so many terminal cells; empty where nobody is known."""
     if actor is None:
         return ""

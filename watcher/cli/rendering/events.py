@@ -191,7 +191,7 @@ class Renderer:
             line.append("  ").append(about)
         if event.actor is not None:
             width = None if self._width is None else max(self._width - line.cell_len, _ACTOR_CELLS)
-            line.append("  ").append(actors.said(event.actor, width), ACTOR_STYLE)
+            line.append("  ").append(actors.actor_text(event.actor, width), ACTOR_STYLE)
         if name := transaction_name(event):
             line.append(f"  transaction {name}", "dim")
         if remark := self._remark(event):

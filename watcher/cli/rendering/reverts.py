@@ -115,14 +115,14 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
         yield "What was written in the last seconds may not be recorded yet; if that makes the conflict, try again."
 
 
-def done(found: Revert) -> str:
+def done_text(found: Revert) -> str:
     """That it was done, and how to see it."""
     name = transactions.name_of(found.transaction) if found.transaction is not None else ""
     rest = "" if found.complete else " What is listed as not put back is as it was."
     return f"Done.{rest} Once it is recorded: watcher log --transaction {name}"
 
 
-def nothing(found: Revert, wish: RevertOptions, zone: tzinfo | None) -> str:
+def nothing_text(found: Revert, wish: RevertOptions, zone: tzinfo | None) -> str:
     """That there is nothing to put back, and why."""
     if found.to is None:
         why = "what the transaction changed is what it was before" if found.documents else "it wrote to no document"

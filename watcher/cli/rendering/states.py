@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def asked(context: Context) -> Iterator[Reader]:
+def open_history(context: Context) -> Iterator[Reader]:
     """Open the history to ask what documents were; what cannot be answered ends the command, and says why.
 
     Raises:
@@ -110,7 +110,7 @@ def named(namespace: str, document_id: Any) -> str:
     return f"{printable(namespace)}, id {text_of(document_id)}"
 
 
-def stands(state: State, zone: tzinfo | None) -> str:
+def version_text(state: State, zone: tzinfo | None) -> str:
     """Where a document stands: its version, when it came to be, by what."""
     event = state.entry
     if event is None:
@@ -126,7 +126,7 @@ def of_event(event: Event, zone: tzinfo | None) -> str:
         f"{times.of_event(event, zone)} {operation_of(event)}",
         f"event {transactions.event_name(event.id)}",
         f"transaction {transaction}" if transaction else "",
-        actors.said(event.actor),
+        actors.actor_text(event.actor),
     ]
     return ", ".join(filter(None, told))
 
@@ -145,7 +145,7 @@ def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:
 def unknown(state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
     """Why history cannot tell a document as of a point in time."""
     of, then = named(state.namespace, state.document_id), times.asked(at, zone)
-    last = f" Its last recorded event up to {then}: {stands(state, zone)}." if state.entry is not None else ""
+    last = f" Its last recorded event up to {then}: {version_text(state, zone)}." if state.entry is not None else ""
     return "\n".join([f"history cannot tell {of}: {state.unknown}.{last}", *across(state.gaps, zone)])
 
 
@@ -166,12 +166,12 @@ def no_such_version(
     return f"{named(namespace, document_id)}: {error}."
 
 
-def absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
+def why_absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
     """Why a document was not there at a point in time, and where it is to be found."""
     return "\n".join([*_absent(history, state, at, zone), *across(state.gaps, zone)])
 
 
-def nothing(history: Reader, collection: CollectionState, zone: tzinfo | None) -> str:
+def why_empty(history: Reader, collection: CollectionState, zone: tzinfo | None) -> str:
     """Why a collection had no documents, and where they are to be found."""
     return "\n".join([*_nothing(history, collection, zone), *across(collection.gaps, zone)])
 

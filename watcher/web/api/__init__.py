@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from watcher.web.asking import Asker
+    from watcher.web.executor import Asker
     from watcher.web.visible import VisibleHistory
 
 _ROOT = "/api/v1"

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from change_history.reader import Reader
     from change_history.stored.event import Event
     from watcher.web.access_log import AccessLog
-    from watcher.web.asking import Asker
+    from watcher.web.executor import Asker
     from watcher.web.visible import VisibleHistory
 
 log = structlog.get_logger(__name__)

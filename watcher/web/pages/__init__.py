@@ -1,7 +1,7 @@
 """The pages under `/`: what people look at.
 
-A page is a function of a `Look`, which is one request with what its visitor may read; it runs in a thread. Nothing is
-written from any page.
+A page is a function of a `PageRequest`, which is one request with what its visitor may read; it runs in a thread. No
+page writes anything.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from watcher.web.pages import (
     search,
     start,
 )
-from watcher.web.pages.look import Elsewhere, Look, Page, Plain
+from watcher.web.pages.page_request import MovedPage, Page, PageRequest, PlainText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from watcher.web.access import Access
-    from watcher.web.asking import Asker
-    from watcher.web.pages.look import Answer
+    from watcher.web.executor import Asker
+    from watcher.web.pages.page_request import Answer
     from watcher.web.pages.references import Reference
     from watcher.web.problems import Problem
     from watcher.web.visible import VisibleHistory
@@ -58,10 +58,10 @@ def routes() -> list[Route]:
     """The routes of the pages."""
     counts = start.CollectionActivity()
 
-    def first(look: Look) -> Answer:
+    def first(look: PageRequest) -> Answer:
         return start.page(look, counts)
 
-    made: dict[str, Callable[[Look], Answer]] = {
+    made: dict[str, Callable[[PageRequest], Answer]] = {
         "/": first,
         "/search": search.page,
         "/collection": lists.collection,
@@ -99,7 +99,7 @@ _HEADINGS = {
 }
 
 
-def _endpoint(page: Callable[[Look], Answer], here: str | None) -> Callable[[Request], Any]:
+def _endpoint(page: Callable[[PageRequest], Answer], here: str | None) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         asker: Asker = request.app.state.asker
         params = dict(request.query_params)
@@ -109,13 +109,13 @@ def _endpoint(page: Callable[[Look], Answer], here: str | None) -> Callable[[Req
 
         def work(history: VisibleHistory) -> Response:
             links.ROOT.set(root)
-            found = page(Look(params, history, history.reader, known))
+            found = page(PageRequest(params, history, history.reader, known))
             match found:
                 case Page():
                     return HTMLResponse(render.html(found, here=here, can_leave=can_leave), found.status)
-                case Plain(text, media_type):
+                case PlainText(text, media_type):
                     return Response(text.encode("utf-8", "replace"), media_type=f"{media_type}; charset=utf-8")
-                case Elsewhere(address):
+                case MovedPage(address):
                     return RedirectResponse(address, HTTPStatus.SEE_OTHER)
 
         return await asker.ask(request, work)

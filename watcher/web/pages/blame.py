@@ -10,9 +10,9 @@ from change_history.bson.paths import pattern
 from change_history.bson.values import ABSENT
 from change_history.reconstruct.state import UnknownStateError
 from change_history.stored.event import path_of
-from watcher.web.pages import links, said
-from watcher.web.pages.chosen import address_of, choose
-from watcher.web.pages.look import Page
+from watcher.web.pages import event_rows, links
+from watcher.web.pages.chosen_point import address_of, choose
+from watcher.web.pages.page_request import Page
 from watcher.web.pages.tree import Tree, flat
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from change_history.bson.paths import TextPath
     from change_history.stored.event import Event
-    from watcher.web.pages.chosen import Chosen
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.chosen_point import Chosen
+    from watcher.web.pages.page_request import Answer, PageRequest
     from watcher.web.pages.tree import Node
 
 MOST_BLAMED = 1_000_000
@@ -34,47 +34,49 @@ class Setter:
 
     event: Event | None
     number: int
-    row: said.EventRow | None
+    row: event_rows.EventRow | None
     link: str | None
     field: str | None
-    line: said.FieldLine | None = None
+    line: event_rows.FieldLine | None = None
 
 
-def _setters(look: Look, chosen: Chosen) -> dict[TextPath, Setter]:
+def _setters(request: PageRequest, chosen: Chosen) -> dict[TextPath, Setter]:
     state = chosen.state
     at: Any = chosen.number if chosen.asked is None else links.point(chosen.asked)
     numbers: dict[bytes, int] = {}
     found: dict[TextPath, Setter] = {}
-    for leaf, event in look.history.blame(state.namespace, state.document_id, at or None):
+    for leaf, event in request.history.blame(state.namespace, state.document_id, at or None):
         if event is None:
             found[leaf.path] = Setter(None, 0, None, None, None)
             continue
         if bytes(event.id) not in numbers:
             here = event.namespace == state.namespace
-            numbers[bytes(event.id)] = look.reader.version_of(event) if here and len(numbers) < said.MOST_LINES else 0
+            numbers[bytes(event.id)] = (
+                request.reader.version_of(event) if here and len(numbers) < event_rows.MOST_LINES else 0
+            )
         number = numbers[bytes(event.id)]
         field = pattern(leaf.path) if all(isinstance(key, str) for key in leaf.path) else None
         plain = field if field is not None and field == leaf.field else None
-        row = said.EventRow(event, number=number)
+        row = event_rows.EventRow(event, number=number)
         found[leaf.path] = Setter(event, number, row, links.document(event, number), plain, _line_of(event, leaf.path))
     return found
 
 
-def _line_of(event: Event, path: TextPath) -> said.FieldLine | None:
+def _line_of(event: Event, path: TextPath) -> event_rows.FieldLine | None:
     """What an event made of a field, if it says so."""
-    if len(event.changes) > said.MOST_LINES:
+    if len(event.changes) > event_rows.MOST_LINES:
         return None
     change = next((each for each in event.changes if path_of(each) == path), None)
-    return said.line(change, event) if change is not None and change.old_value is not ABSENT else None
+    return event_rows.line(change, event) if change is not None and change.old_value is not ABSENT else None
 
 
-def blamed(look: Look, chosen: Chosen, where: Mapping[str, Any]) -> dict[str, Any]:
+def blamed(request: PageRequest, chosen: Chosen, where: Mapping[str, Any]) -> dict[str, Any]:
     """The document with the setter of each leaf beside it."""
     data = chosen.state.data or raw.EMPTY_DOCUMENT
-    if len(data) > MOST_BLAMED and look.get("all") is None:
+    if len(data) > MOST_BLAMED and request.get("all") is None:
         return {"blame_anyway": address_of(where, chosen, view="blame", all=1), "size": len(data)}
     try:
-        setters = _setters(look, chosen)
+        setters = _setters(request, chosen)
     except UnknownStateError as error:
         return {"blame_unknown": error.reason}
     tree = Tree(whole=links.of_values(where, chosen.number), setters=setters).document(data)
@@ -90,15 +92,15 @@ def _leaves(lines: Iterable[tuple[int, Node]], where: Mapping[str, Any]) -> Iter
         yield depth, node, links.address("document", **where, field=field) if short else None
 
 
-def cards(look: Look) -> Answer:
+def cards(request: PageRequest) -> Answer:
     """Who set each leaf of a document, for the page that shows it: by path."""
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
-    chosen = choose(look, namespace, document_id, total)
+    namespace, document_id = request.document()
+    total = request.history.versions(namespace, document_id)
+    chosen = choose(request, namespace, document_id, total)
     if chosen.state.data is None or len(chosen.state.data) > MOST_BLAMED:
         return Page("blame_card.html", {"cards": [], "leaves": []})
     try:
-        setters = _setters(look, chosen)
+        setters = _setters(request, chosen)
     except UnknownStateError:
         setters = {}
     where = links.of_document(namespace, document_id, chosen.event)

@@ -7,38 +7,38 @@ from typing import TYPE_CHECKING, Any
 from change_history.reconstruct.point_in_time import NoSuchVersionError
 from watcher.web import problems
 from watcher.web.pages import links
-from watcher.web.pages.look import Page
+from watcher.web.pages.page_request import Page
 from watcher.web.pages.tree import Marks, Tree, flat, marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.page_request import Answer, PageRequest
     from watcher.web.pages.tree import Node
 
 _CONTEXT = 3
 _MODES = ("side", "inline")
 
 
-def page(look: Look) -> Answer:
+def page(request: PageRequest) -> Answer:
     """Two points in the history of a document beside each other."""
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
+    namespace, document_id = request.document()
+    total = request.history.versions(namespace, document_id)
     if not total:
         raise problems.not_found()
-    texts = look.get("a") or str(max(total - 1, 1)), look.get("b") or str(total)
+    texts = request.get("a") or str(max(total - 1, 1)), request.get("b") or str(total)
     states, problem = [], None
     for text in texts:
-        number = look.version(namespace, document_id, text)
+        number = request.version(namespace, document_id, text)
         try:
             at: Any = links.point(text)
             at = at if not isinstance(at, int) or at > 0 else number
-            states.append((number, look.history.state(namespace, document_id, at)))
+            states.append((number, request.history.state(namespace, document_id, at)))
         except NoSuchVersionError as error:
             raise problems.not_found() from error
     (first, before), (second, after) = states
     # Unless one is chosen, the width of the window decides: the page has both.
-    mode = look.get("mode") if look.get("mode") in _MODES else None
+    mode = request.get("mode") if request.get("mode") in _MODES else None
     where = links.of_document(namespace, document_id, after.entry or before.entry)
     for text, state in zip(texts, (before, after), strict=True):
         if state.unknown is not None:

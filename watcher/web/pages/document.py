@@ -13,9 +13,9 @@ from change_history.bson.values import ABSENT, to_python
 from change_history.query.selection import Selection
 from change_history.query.transactions import event_name
 from watcher.web import problems
-from watcher.web.pages import blame, links, said, values
-from watcher.web.pages.chosen import VERSIONS_ON_A_PAGE, address_of, choose, versions, window
-from watcher.web.pages.look import Elsewhere, Page
+from watcher.web.pages import blame, event_rows, links, values
+from watcher.web.pages.chosen_point import VERSIONS_ON_A_PAGE, address_of, choose, versions, window
+from watcher.web.pages.page_request import MovedPage, Page
 from watcher.web.pages.tree import Tree, changed
 from watcher.words import meanings
 from watcher.words.value_text import is_plain_word
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
     from change_history.bson.raw import Value
     from change_history.stored.event import Event
-    from watcher.web.pages.chosen import Chosen
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.chosen_point import Chosen
+    from watcher.web.pages.page_request import Answer, PageRequest
 
 MOST_RAW = 200_000
 """So many characters of a document are shown raw; all of it has an address of its own."""
 _VIEWS = ("state", "changes", "blame", "raw")
 
 
-def page(look: Look) -> Answer:
+def page(request: PageRequest) -> Answer:
     """The page of a document."""
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
-    if look.get("field") is not None:
-        return _of_field(look, namespace, document_id, total)
-    if not total and look.get("at") is None:
-        return _not_here(look, namespace, document_id)
-    chosen = choose(look, namespace, document_id, total)
-    view = look.get("view") or _VIEWS[0]
+    namespace, document_id = request.document()
+    total = request.history.versions(namespace, document_id)
+    if request.get("field") is not None:
+        return _of_field(request, namespace, document_id, total)
+    if not total and request.get("at") is None:
+        return _not_here(request, namespace, document_id)
+    chosen = choose(request, namespace, document_id, total)
+    view = request.get("view") or _VIEWS[0]
     view = view if view in _VIEWS else _VIEWS[0]
     where = links.of_document(namespace, document_id, chosen.event)
     shown = {
@@ -60,7 +60,7 @@ def page(look: Look) -> Answer:
         "next": _at(where, chosen.number + 1, view) if chosen.number < total else None,
         "first": _at(where, 1, view) if chosen.number != 1 and total else None,
         "last": _at(where, total, view) if chosen.number != total else None,
-        "timeline": _timeline(look, namespace, chosen, where, view),
+        "timeline": _timeline(request, namespace, chosen, where, view),
         "part_address": links.address("document/part", **where, at=chosen.number or None),
         "blame_address": links.address("document/blame", **where, at=chosen.number or None),
         "part_before": links.address("document/part", **where, at=chosen.number - 1 or None),
@@ -69,7 +69,7 @@ def page(look: Look) -> Answer:
         "revert": _revert_to(chosen, namespace, document_id),
         "with_collection": chosen.state.ended_by is not None and chosen.state.ended_by.document_id is ABSENT,
         **_NOTHING_SHOWN,
-        **_content(look, chosen, view, where),
+        **_content(request, chosen, view, where),
     }
     return Page("document.html", shown)
 
@@ -83,20 +83,20 @@ _NOTHING_SHOWN: dict[str, Any] = {
 }
 
 
-def _row(chosen: Chosen) -> said.EventRow | None:
+def _row(chosen: Chosen) -> event_rows.EventRow | None:
     event = chosen.event
     if event is None:
         return None
-    return said.EventRow(event, number=chosen.number)
+    return event_rows.EventRow(event, number=chosen.number)
 
 
 def _at(where: Mapping[str, Any], number: int, view: str) -> str:
     return links.address("document", **where, at=number, view=view if view != _VIEWS[0] else None)
 
 
-def _not_here(look: Look, namespace: str, document_id: Any) -> Page:
+def _not_here(request: PageRequest, namespace: str, document_id: Any) -> Page:
     """A document of which nothing is recorded under this name: it may have another one."""
-    state = look.history.state(namespace, document_id, None)
+    state = request.history.state(namespace, document_id, None)
     if state.entry is None:
         raise problems.not_found()
     former = links.address("document", **links.of_document(state.entry.namespace, document_id, state.entry))
@@ -169,25 +169,25 @@ class Timeline:
         last: number of the newest here.
     """
 
-    rows: Sequence[said.EventRow]
+    rows: Sequence[event_rows.EventRow]
     newer: str | None
     older: str | None
     first: int
     last: int
 
 
-def _timeline(look: Look, namespace: str, chosen: Chosen, where: Mapping[str, Any], view: str) -> Timeline:
+def _timeline(request: PageRequest, namespace: str, chosen: Chosen, where: Mapping[str, Any], view: str) -> Timeline:
     total, size = chosen.total, VERSIONS_ON_A_PAGE
-    first, last = window(look, chosen.number, total)
-    visible = [brief for brief in chosen.some if look.history.shown(brief.event) is not None]
-    rows = said.rows(look, namespace, reversed(visible), end=last == total)
+    first, last = window(request, chosen.number, total)
+    visible = [brief for brief in chosen.some if request.history.shown(brief.event) is not None]
+    rows = event_rows.rows(request, namespace, reversed(visible), end=last == total)
     stay = {**where, "at": chosen.asked or chosen.number or None, "view": view if view != _VIEWS[0] else None}
     newer = links.address("document", **stay, to=min(last + size, total)) if last < total else None
     older = links.address("document", **stay, to=first - 1) if first > 1 else None
     return Timeline(rows, newer, older, first, last)
 
 
-def _content(look: Look, chosen: Chosen, view: str, where: Mapping[str, Any]) -> dict[str, Any]:
+def _content(request: PageRequest, chosen: Chosen, view: str, where: Mapping[str, Any]) -> dict[str, Any]:
     """What a view shows of the chosen version."""
     state = chosen.state
     if view == "changes":
@@ -205,12 +205,12 @@ def _content(look: Look, chosen: Chosen, view: str, where: Mapping[str, Any]) ->
         pretty = _pretty(state.data)
         return {"raw": pretty, "raw_line": text, "raw_address": address, "size": len(state.data)}
     if view == "blame":
-        return blame.blamed(look, chosen, where)
+        return blame.blamed(request, chosen, where)
     found = chosen.marks()
     tree = Tree(found, whole=links.of_values(where, chosen.number)).document(state.data)
     return {
         "tree": tree,
-        "changed": [(node, said.where(node.path)) for node in changed(tree)],
+        "changed": [(node, event_rows.where(node.path)) for node in changed(tree)],
         "compared": found is not None,
         "change_count": found.count if found is not None else 0,
         "size": len(state.data),
@@ -242,7 +242,7 @@ def _no_repeated(data: bytes) -> bool:
     return len(set(keys)) == len(keys)
 
 
-def _change_lines(chosen: Chosen) -> list[said.FieldLine]:
+def _change_lines(chosen: Chosen) -> list[event_rows.FieldLine]:
     """What the chosen version changed, down to the leaves where both states are known."""
     event = chosen.event
     if event is None:
@@ -250,23 +250,23 @@ def _change_lines(chosen: Chosen) -> list[said.FieldLine]:
     found = chosen.marks()
     if found:
         differences = [one for each in (*found.at.values(), *found.gone.values()) for one in each]
-        return [said.difference_line(one) for one in differences[: said.MOST_LINES]]
-    return said.event_lines(event)
+        return [event_rows.difference_line(one) for one in differences[: event_rows.MOST_LINES]]
+    return event_rows.event_lines(event)
 
 
-def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answer:
+def _of_field(request: PageRequest, namespace: str, document_id: Any, total: int) -> Answer:
     """The history of one field of a document."""
-    field = look.get("field") or ""
+    field = request.get("field") or ""
     selection = Selection(namespace, document_id, field)
-    selection = look.reader.resolve(selection)
-    found = list(look.history.events(selection, newest_first=True, limit=VERSIONS_ON_A_PAGE + 1))
-    rows: list[said.EventRow] = []
+    selection = request.reader.resolve(selection)
+    found = list(request.history.events(selection, newest_first=True, limit=VERSIONS_ON_A_PAGE + 1))
+    rows: list[event_rows.EventRow] = []
     for event in found[:VERSIONS_ON_A_PAGE]:
-        concerned = list(islice(selection.changes_of(event), said.MOST_LINES))
-        lines = [said.line(change, event, most=values.LONG) for change in concerned]
-        rows.append(said.EventRow(event, lines, 0, look.reader.version_of(event), links.permalink(event)))
+        concerned = list(islice(selection.changes_of(event), event_rows.MOST_LINES))
+        lines = [event_rows.line(change, event, most=values.LONG) for change in concerned]
+        rows.append(event_rows.EventRow(event, lines, 0, request.reader.version_of(event), links.permalink(event)))
     cut = len(found) > VERSIONS_ON_A_PAGE
-    oldest = rows[-1].event if cut else _first_version(look, namespace, document_id, total)
+    oldest = rows[-1].event if cut else _first_version(request, namespace, document_id, total)
     last = rows[0].number if rows else 0
     where = links.of_document(namespace, document_id, found[0] if found else None)
     shown = {
@@ -274,7 +274,9 @@ def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answe
         "id": document_id,
         "where": where,
         "field": field,
-        "rows": said.among_gaps(look, namespace, rows, since=oldest.cluster_time) if oldest is not None else rows,
+        "rows": event_rows.among_gaps(request, namespace, rows, since=oldest.cluster_time)
+        if oldest is not None
+        else rows,
         "count": len(rows),
         "total": total,
         "cut": cut,
@@ -285,21 +287,21 @@ def _of_field(look: Look, namespace: str, document_id: Any, total: int) -> Answe
     return Page("field.html", shown)
 
 
-def _first_version(look: Look, namespace: str, document_id: Any, total: int) -> Event | None:
-    found = versions(look, namespace, document_id, 1, 1, total) if total else []
+def _first_version(request: PageRequest, namespace: str, document_id: Any, total: int) -> Event | None:
+    found = versions(request, namespace, document_id, 1, 1, total) if total else []
     return found[0].event if found else None
 
 
-def event(look: Look) -> Answer:
+def event(request: PageRequest) -> Answer:
     """One event, whole."""
-    found = look.event(look.get("id") or "")
+    found = request.event(request.get("id") or "")
     if found.operation == "gap":
-        return Elsewhere("gaps")
+        return MovedPage("gaps")
     shown = {
         "event": found,
-        "row": said.EventRow(found, link=links.document(found) if found.document_id is not ABSENT else None),
-        "lines": said.event_lines(found),
-        "left": max(len(found.changes) - said.MOST_LINES, 0),
+        "row": event_rows.EventRow(found, link=links.document(found) if found.document_id is not ABSENT else None),
+        "lines": event_rows.event_lines(found),
+        "left": max(len(found.changes) - event_rows.MOST_LINES, 0),
         "name": event_name(found.id),
     }
     return Page("event.html", shown)

@@ -19,15 +19,15 @@ from change_history.reconstruct.reads import is_id
 from change_history.stored import operations
 from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
 from watcher.web import problems
-from watcher.web.pages import links, said, values
-from watcher.web.pages.look import Page
+from watcher.web.pages import event_rows, links, values
+from watcher.web.pages.page_request import Page
 from watcher.words import literals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from change_history.query.briefs import Brief
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.page_request import Answer, PageRequest
 
 ON_A_PAGE = 50
 MOST_IN_TRANSACTION = 500
@@ -46,13 +46,15 @@ SPANS = {
 _STEP_S = {"hour": 3600, "day": 86_400}
 
 
-def newest(look: Look, namespaces: Sequence[str], limit: int, before: ClusterTime | None = None) -> list[Brief]:
+def newest(
+    request: PageRequest, namespaces: Sequence[str], limit: int, before: ClusterTime | None = None
+) -> list[Brief]:
     """The newest events of some collections."""
-    collection = look.reader.collection_of_history
+    collection = request.reader.collection_of_history
     if len(namespaces) > 1 and before is None:
-        if look.history.reads_everything:
+        if request.history.reads_everything:
             read = briefs.read(collection, {"operation": {"$ne": operations.GAP}}, EVERYTHING, limit)
-            return visible(look, read)
+            return visible(request, read)
         ends = [(activity.last(collection, namespace) or 0, namespace) for namespace in namespaces]
         namespaces = [namespace for _, namespace in sorted(ends, reverse=True)[:limit]]
     found: list[Brief] = []
@@ -62,30 +64,30 @@ def newest(look: Look, namespaces: Sequence[str], limit: int, before: ClusterTim
             query["_id"] = {"$lt": Binary(before.first_id)}
         found += briefs.read(collection, query, NAMESPACE_TIMELINE, limit)
     found.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
-    return visible(look, found[:limit])
+    return visible(request, found[:limit])
 
 
-def visible(look: Look, found: Iterable[Brief]) -> list[Brief]:
+def visible(request: PageRequest, found: Iterable[Brief]) -> list[Brief]:
     """Those that may be shown; the access log is told of them."""
     shown = []
     for brief in found:
-        event = look.history.shown(brief.event)
+        event = request.history.shown(brief.event)
         if event is not None:
-            look.saw(event)
+            request.saw(event)
             shown.append(briefs.Brief(event, brief.count, brief.number, brief.size, brief.in_parts))
     return shown
 
 
-def within_sight(look: Look, query: Any) -> Any:
+def within_sight(request: PageRequest, query: Any) -> Any:
     """A query over several collections, of those alone that may be read: how many others there are must not show."""
-    if look.history.reads_everything:
+    if request.history.reads_everything:
         return query
-    return {"$and": [query, {"namespace": {"$in": look.history.namespaces()}}]}
+    return {"$and": [query, {"namespace": {"$in": request.history.namespaces()}}]}
 
 
-def _before(look: Look) -> ClusterTime | None:
+def _before(request: PageRequest) -> ClusterTime | None:
     """The cluster time before which a page begins."""
-    text = look.get("before")
+    text = request.get("before")
     if text is None:
         return None
     seconds, _, increment = text.partition(":")
@@ -108,22 +110,22 @@ def _older(found: Sequence[Brief], limit: int) -> str | None:
     return written(times[-1] if times[0] == times[-1] else ClusterTime(times[-1] + 1))
 
 
-def collection(look: Look) -> Answer:
+def collection(request: PageRequest) -> Answer:
     """A collection: what happens in it, and what was deleted."""
-    namespace = look.namespace()
-    span = look.get("span") if look.get("span") in SPANS else None
-    chosen = span or _span_for(look, namespace)
+    namespace = request.namespace()
+    span = request.get("span") if request.get("span") in SPANS else None
+    chosen = span or _span_for(request, namespace)
     if chosen is None:
         raise problems.not_found()
     seconds, unit, words = SPANS[chosen]
     since = int(time.time()) - seconds
-    before = _before(look)
-    found = newest(look, [namespace], ON_A_PAGE, before)
-    counted = activity.of_collection(look.reader.collection_of_history, namespace, since, unit, most_ms=_COUNT_MS)
+    before = _before(request)
+    found = newest(request, [namespace], ON_A_PAGE, before)
+    counted = activity.of_collection(request.reader.collection_of_history, namespace, since, unit, most_ms=_COUNT_MS)
     older = _older(found, ON_A_PAGE)
     shown = {
         "ns": namespace,
-        "rows": said.rows(look, namespace, found, end=before is None),
+        "rows": event_rows.rows(request, namespace, found, end=before is None),
         "older": links.address("collection", ns=namespace, span=span, before=older) if older else None,
         "newest": links.address("collection", ns=namespace, span=span) if before is not None else None,
         "activity": counted,
@@ -135,14 +137,14 @@ def collection(look: Look) -> Answer:
         "operations": sorted({op for counter in counted.slices.values() for op in counter}),
         "total": sum(counter.total() for counter in counted.slices.values()),
         "most_fields": counted.fields[0][1] if counted.fields else 0,
-        "references": [each for each in look.references if namespace in (each.source, each.target)],
+        "references": [each for each in request.references if namespace in (each.source, each.target)],
     }
     return Page("collection.html", shown)
 
 
-def _span_for(look: Look, namespace: str) -> str | None:
+def _span_for(request: PageRequest, namespace: str) -> str | None:
     """The shortest span that reaches back to the last event; None: there is none."""
-    last = activity.last(look.reader.collection_of_history, namespace)
+    last = activity.last(request.reader.collection_of_history, namespace)
     if last is None:
         return None
     age = time.time() - last.seconds
@@ -189,27 +191,27 @@ class DeletedRow:
         erased: its values were erased, so there is nothing to bring back.
     """
 
-    row: said.EventRow
+    row: event_rows.EventRow
     command: str | None
     last: str | None
     erased: bool = False
 
 
-def deleted(look: Look) -> Answer:
+def deleted(request: PageRequest) -> Answer:
     """The documents of a collection that were deleted and are not back, newest first."""
     from watcher.web.pages.document import all_erased, undelete_command
 
-    namespace = look.namespace()
-    before = _before(look)
-    collection_ = look.reader.collection_of_history
+    namespace = request.namespace()
+    before = _before(request)
+    collection_ = request.reader.collection_of_history
     found = backwards.events(
         collection_, [namespace], {"operation": "delete"}, limit=MOST_DELETED, seconds=_SEARCH_S, before=before
     )
     gone = []
-    for brief in visible(look, found.briefs):
+    for brief in visible(request, found.briefs):
         event = brief.event
         if isinstance(event.document_id, briefs.LeftOut):
-            gone.append(DeletedRow(said.row(brief), None, links.permalink(event)))
+            gone.append(DeletedRow(event_rows.row(brief), None, links.permalink(event)))
             continue
         query = {"namespace": namespace, "document_id": is_id(to_raw(event.document_id))}
         newest_ = briefs.read(collection_, query, DOCUMENT_TIMELINE, 1)
@@ -217,10 +219,10 @@ def deleted(look: Look) -> Answer:
             old = [change.old_value for change in newest_[0].event.changes if change.field != "_id"]
             erased = all_erased(old)
             command = None if erased else undelete_command(namespace, event.document_id)
-            gone.append(DeletedRow(said.row(brief), command, links.permalink(event), erased))
+            gone.append(DeletedRow(event_rows.row(brief), command, links.permalink(event), erased))
     if not gone and not found.briefs and found.reached is None and before is None:
-        look.history.require(namespace)
-        if namespace not in look.history.namespaces():
+        request.history.require(namespace)
+        if namespace not in request.history.namespaces():
             raise problems.not_found()
     further = (
         links.address("collection/deleted", ns=namespace, before=written(found.reached)) if found.reached else None
@@ -239,27 +241,27 @@ def _clock(reached: ClusterTime | None) -> datetime | None:
     return datetime.fromtimestamp(reached.seconds, UTC) if reached is not None else None
 
 
-def transaction(look: Look) -> Answer:
+def transaction(request: PageRequest) -> Answer:
     """A transaction: all that it touched."""
-    name = look.get("name")
+    name = request.get("name")
     if name is None:
         raise problems.wrong_request("Which transaction? Its name is session:number, as a timeline shows it.")
     try:
-        found = look.history.transaction(name)
+        found = request.history.transaction(name)
     except ValueError as error:
         raise problems.wrong_request(f"This is no name of a transaction: {error}.") from error
     selection = Selection(None, transaction=found)
     read = briefs.read(
-        look.reader.collection_of_history,
-        within_sight(look, selection.query()),
+        request.reader.collection_of_history,
+        within_sight(request, selection.query()),
         selection.index,
         MOST_IN_TRANSACTION + 1,
         newest_first=False,
     )
-    events = visible(look, read)
+    events = visible(request, read)
     if not events:
         raise problems.not_found()
-    rows = [said.row(brief, few=briefs.MOST_CHANGES) for brief in events[:MOST_IN_TRANSACTION]]
+    rows = [event_rows.row(brief, few=briefs.MOST_CHANGES) for brief in events[:MOST_IN_TRANSACTION]]
     touched: dict[str, set[Any]] = {}
     for each in rows:
         touched.setdefault(each.event.namespace, set()).add(each.link)
@@ -269,30 +271,30 @@ def transaction(look: Look) -> Answer:
         "cut": len(read) > MOST_IN_TRANSACTION,
         "first": rows[0].event,
         "touched": {namespace: len(documents) for namespace, documents in sorted(touched.items())},
-        "who": next((person for each in rows if (person := said.who(each.event)) is not None), None),
+        "who": next((person for each in rows if (person := event_rows.who(each.event)) is not None), None),
     }
     return Page("transaction.html", shown)
 
 
-def actor(look: Look) -> Answer:
+def actor(request: PageRequest) -> Answer:
     """What an actor did, newest first."""
-    text = look.get("who")
+    text = request.get("who")
     if text is None:
         raise problems.wrong_request("Whose changes? The name of the actor is missing.")
-    before, since, until = _before(look), look.get("since"), look.get("until")
-    collection_ = look.reader.collection_of_history
+    before, since, until = _before(request), request.get("since"), request.get("until")
+    collection_ = request.reader.collection_of_history
     read: list[Brief] = []
     total = 0
     for wanted in (text, *_other_types(text)):
-        selection = Selection(None, actor=wanted, since=look.time("since"), until=look.time("until"))
-        query = within_sight(look, selection.query())
+        selection = Selection(None, actor=wanted, since=request.time("since"), until=request.time("until"))
+        query = within_sight(request, selection.query())
         total += collection_.count_documents(query, hint=selection.index, limit=MOST_COUNTED + 1)
         if before is not None:
             query = {"$and": [query, {"_id": {"$lt": Binary(before.first_id)}}]}
         read += briefs.read(collection_, query, selection.index, ON_A_PAGE)
     read.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
     del read[ON_A_PAGE:]
-    found = visible(look, read)
+    found = visible(request, read)
     if not found and before is None and since is None and until is None:
         raise problems.not_found()
     older = _older(read, ON_A_PAGE)
@@ -303,7 +305,7 @@ def actor(look: Look) -> Answer:
         "until": until,
         "total": total,
         "most": MOST_COUNTED,
-        "rows": [said.row(brief) for brief in found],
+        "rows": [event_rows.row(brief) for brief in found],
         "older": links.address("actor", **asked, before=older) if older else None,
         "newest": links.address("actor", **asked) if before is not None else None,
         "whole": links.address("api/v1/events", actor=text, since=since, until=until),
@@ -311,9 +313,9 @@ def actor(look: Look) -> Answer:
     return Page("actor.html", shown)
 
 
-def actors(look: Look) -> Answer:
+def actors(request: PageRequest) -> Answer:
     """Who is known to have done something."""
-    found = sorted({each if isinstance(each, str) else values.plain(each, 80) for each in look.history.actors()})
+    found = sorted({each if isinstance(each, str) else values.plain(each, 80) for each in request.history.actors()})
     return Page("actors.html", {"actors": found[:MOST_ACTORS], "cut": len(found) > MOST_ACTORS})
 
 
@@ -326,24 +328,24 @@ def _other_types(text: str) -> Iterable[Any]:
     return [found] if not isinstance(found, str | list | dict) else []
 
 
-def live(look: Look) -> Answer:
+def live(request: PageRequest) -> Answer:
     """The newest events; a script keeps them up to date."""
-    namespace = look.get("ns")
-    namespaces = [look.namespace()] if namespace is not None else look.history.namespaces()
-    found = newest(look, namespaces[:_MOST_NAMESPACES], ON_A_PAGE)
+    namespace = request.get("ns")
+    namespaces = [request.namespace()] if namespace is not None else request.history.namespaces()
+    found = newest(request, namespaces[:_MOST_NAMESPACES], ON_A_PAGE)
     shown = {
         "ns": namespace,
-        "rows": said.rows(look, namespace, found) if found else [],
-        "namespaces": namespaces if namespace is None else look.history.namespaces(),
+        "rows": event_rows.rows(request, namespace, found) if found else [],
+        "namespaces": namespaces if namespace is None else request.history.namespaces(),
         "follow": links.address("api/v1/follow", namespace=namespace),
         "now": datetime.now(UTC),
     }
-    return Page("live_rows.html" if look.get("rows") is not None else "live.html", shown)
+    return Page("live_rows.html" if request.get("rows") is not None else "live.html", shown)
 
 
-def gaps(look: Look) -> Answer:
+def gaps(request: PageRequest) -> Answer:
     """All gaps, newest first."""
-    namespace = look.namespace() if look.get("ns") is not None else None
-    found = list(islice(look.history.gaps(namespace), MOST_IN_TRANSACTION))
-    shown = {"ns": namespace, "gaps": [said.gap_of(event) for event in reversed(found)]}
+    namespace = request.namespace() if request.get("ns") is not None else None
+    found = list(islice(request.history.gaps(namespace), MOST_IN_TRANSACTION))
+    shown = {"ns": namespace, "gaps": [event_rows.gap_of(event) for event in reversed(found)]}
     return Page("gaps.html", shown)

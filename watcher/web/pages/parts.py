@@ -8,23 +8,23 @@ from change_history.bson import extended_json, raw
 from change_history.bson.paths import decoded, encoded
 from change_history.bson.values import Missing, to_python
 from watcher.web import problems
-from watcher.web.pages import links, said
-from watcher.web.pages.chosen import LARGEST_NUMBER, known
-from watcher.web.pages.look import Page, Plain
+from watcher.web.pages import event_rows, links
+from watcher.web.pages.chosen_point import LARGEST_NUMBER, known
+from watcher.web.pages.page_request import Page, PlainText
 from watcher.web.pages.tree import Tree
 
 if TYPE_CHECKING:
     from change_history.bson.paths import Path
     from change_history.bson.raw import Value
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.page_request import Answer, PageRequest
 
 
-def part(look: Look) -> Answer:
+def part(request: PageRequest) -> Answer:
     """A part of a document that its page left out: what is below a path, or further fields of it."""
-    namespace, document_id, chosen, data = known(look)
-    value, path = _value_at(look, data)
+    namespace, document_id, chosen, data = known(request)
+    value, path = _value_at(request, data)
     where = links.of_document(namespace, document_id, chosen.event)
-    start = look.number("from", 0, LARGEST_NUMBER)
+    start = request.number("from", 0, LARGEST_NUMBER)
     found = chosen.marks()
     tree = Tree(found, whole=links.of_values(where, chosen.number)).of(value, path, start=start)
     shown = {
@@ -34,17 +34,17 @@ def part(look: Look) -> Answer:
         "chosen": chosen,
         "tree": tree,
         "start": start,
-        "path": said.where(decoded(path)),
+        "path": event_rows.where(decoded(path)),
         "up": links.address("document", **where, at=chosen.asked or chosen.number or None),
         "part_address": links.address("document/part", **where, at=chosen.asked or chosen.number or None),
     }
     return Page("part.html", shown)
 
 
-def _value_at(look: Look, data: bytes) -> tuple[Value, Path]:
+def _value_at(request: PageRequest, data: bytes) -> tuple[Value, Path]:
     """The value at the path that is asked for."""
     try:
-        path = encoded(links.path(look.params.get("path", "[]")))
+        path = encoded(links.path(request.params.get("path", "[]")))
     except (ValueError, RecursionError) as error:
         raise problems.wrong_request("The path cannot be read.") from error
     value: Value = (raw.DOCUMENT, data)
@@ -61,31 +61,31 @@ def _value_at(look: Look, data: bytes) -> tuple[Value, Path]:
     return value, path
 
 
-def value(look: Look) -> Answer:
+def value(request: PageRequest) -> Answer:
     """All of one value, as plain text."""
-    named = look.get("event")
-    if named is not None and look.get("change") is not None:
-        event = look.event(named)
-        index = look.number("change", 0, LARGEST_NUMBER)
+    named = request.get("event")
+    if named is not None and request.get("change") is not None:
+        event = request.event(named)
+        index = request.number("change", 0, LARGEST_NUMBER)
         if index >= len(event.changes):
             raise problems.not_found()
         change = event.changes[index]
-        found = change.old_value if look.get("side") == "old" else change.new_value
+        found = change.old_value if request.get("side") == "old" else change.new_value
         if isinstance(found, Missing):
             raise problems.not_found()
         return _as_text(found)
-    _, _, _, data = known(look)
-    found_value, _ = _value_at(look, data)
+    _, _, _, data = known(request)
+    found_value, _ = _value_at(request, data)
     return _as_text(to_python(found_value))
 
 
-def _as_text(found: Any) -> Plain:
+def _as_text(found: Any) -> PlainText:
     if type(found) is str:
-        return Plain(found.encode("utf-8", "replace").decode())
-    return Plain(extended_json.dumps(found))
+        return PlainText(found.encode("utf-8", "replace").decode())
+    return PlainText(extended_json.dumps(found))
 
 
-def whole(look: Look) -> Answer:
+def whole(request: PageRequest) -> Answer:
     """All of a document as canonical Extended JSON."""
-    _, _, _, data = known(look)
-    return Plain(extended_json.dumps_document(data) + "\n", "application/json")
+    _, _, _, data = known(request)
+    return PlainText(extended_json.dumps_document(data) + "\n", "application/json")

@@ -13,12 +13,12 @@ from change_history.stored import rejected
 from change_history.stored.names import REJECTED
 from change_history.stored.reading import RAW
 from watcher.web.pages import links
-from watcher.web.pages.look import Page
+from watcher.web.pages.page_request import Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.page_request import Answer, PageRequest
 
 MOST = 200
 _FIELDS = {**rejected.FIELDS, "error": 1, "stream": 1, "resume_token": 1}
@@ -45,26 +45,26 @@ class RejectedRow:
     error: str
 
 
-def found(look: Look, most: int) -> list[RejectedRow]:
+def found(request: PageRequest, most: int) -> list[RejectedRow]:
     """The newest ones that the visitor may know of."""
-    return list(islice(_all(look), most))
+    return list(islice(_all(request), most))
 
 
-def _all(look: Look) -> Iterator[RejectedRow]:
-    database = look.reader.database_of_history
+def _all(request: PageRequest) -> Iterator[RejectedRow]:
+    database = request.reader.database_of_history
     stored: Any = database.get_collection(REJECTED, codec_options=RAW).find({}, _FIELDS).sort("_id", -1)
     for each in stored:
         concern = rejected.concern(database, bytes(each.raw))
         namespace = concern.namespace.decode("utf-8", "replace") if concern.namespace is not None else None
-        if namespace is None and not look.history.reads_everything:
+        if namespace is None and not request.history.reads_everything:
             continue
-        if namespace is not None and not look.history.may_read(namespace):
+        if namespace is not None and not request.history.may_read(namespace):
             continue
         says = raw.fields(bytes(each.raw))
         document_id, address = None, None
         if namespace is not None and concern.document_id is not None:
             document_id = to_python(concern.document_id)
-            look.history.take(namespace, document_id)
+            request.history.take(namespace, document_id)
             written = links.id_text(document_id)
             address = links.address("document", ns=namespace, id=written) if written is not None else None
         when = datetime.fromtimestamp(concern.until.seconds, UTC)
@@ -76,7 +76,7 @@ def _text(says: dict[bytes, raw.Value], name: bytes) -> str:
     return str(to_python(value)) if value is not None and value[0] == raw.STRING else "unknown"
 
 
-def page(look: Look) -> Answer:
+def page(request: PageRequest) -> Answer:
     """The events that could not be recorded, newest first."""
-    shown = found(look, MOST + 1)
+    shown = found(request, MOST + 1)
     return Page("rejected.html", {"rejected": shown[:MOST], "cut": len(shown) > MOST})

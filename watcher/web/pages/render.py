@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from change_history.query.transactions import name_of
-from watcher.web.pages import links, said, values
+from watcher.web.pages import event_rows, links, values
 from watcher.words import times
 from watcher.words.value_text import number, printable, words
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from change_history.stored.event import Event
-    from watcher.web.pages.look import Page
+    from watcher.web.pages.page_request import Page
     from watcher.web.pages.tree import Node
 
 _HERE = Path(__file__).parent
@@ -60,8 +60,8 @@ def _environment() -> Environment:
         static=_static,
         iso=_iso,
         clock=_clock,
-        who=said.who,
-        gap_of=said.gap_of,
+        who=event_rows.who,
+        gap_of=event_rows.gap_of,
         of_event=links.of_event,
         of_transaction=links.of_transaction,
         transaction_name=name_of,
@@ -75,7 +75,7 @@ def _environment() -> Environment:
         printable=printable,
         printable_lines=_printable_lines,
         path_name=links.path_name,
-        plain_path=lambda path: printable(said.field_text(path))[:80],
+        plain_path=lambda path: printable(event_rows.field_text(path))[:80],
         part_of=_part_of,
         sparkline=_sparkline,
     )

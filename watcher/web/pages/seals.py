@@ -11,14 +11,14 @@ from bson import Binary
 from change_history.bson.cluster_time import BEGINNING_OF_TIME, ClusterTime
 from change_history.seals.store import Store
 from change_history.stored.names import AMENDMENTS, HISTORY
-from watcher.web.pages.look import Page
+from watcher.web.pages.page_request import Page
 from watcher.words import times
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
     from change_history.seals.seal import Seal, Sealed
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.page_request import Answer, PageRequest
 
 MOST_UNSEALED = 5000
 """So many events are looked at for whether a seal covers them."""
@@ -52,10 +52,10 @@ class SealingView:
     late: bool
 
 
-def page(look: Look) -> Answer:
+def page(request: PageRequest) -> Answer:
     """How history is sealed. For those who may read everything, since seals are over everything."""
-    look.history.require_everything()
-    return Page("seals.html", {"standing": _standing(look.reader.database_of_history)})
+    request.history.require_everything()
+    return Page("seals.html", {"standing": _standing(request.reader.database_of_history)})
 
 
 def _standing(database: Database[Any]) -> SealingView:

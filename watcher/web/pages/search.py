@@ -17,9 +17,9 @@ from change_history.reconstruct.reads import is_id
 from change_history.stored.names import DOCUMENT_TIMELINE
 from change_history.stored.reading import as_query
 from watcher.web import problems
-from watcher.web.pages import links, said
+from watcher.web.pages import event_rows, links
 from watcher.web.pages.lists import _before, visible, within_sight, written
-from watcher.web.pages.look import Elsewhere, Page
+from watcher.web.pages.page_request import MovedPage, Page
 from watcher.words import literals, meanings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from change_history.query.briefs import Brief
     from change_history.stored.event import Change
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.page_request import Answer, PageRequest
     from watcher.web.pages.references import Reference
 
 MOST_FOUND = 30
@@ -45,48 +45,48 @@ class Hit:
     namespace: str
     document_id: Any
     address: str
-    row: said.EventRow
+    row: event_rows.EventRow
 
 
-def page(look: Look) -> Answer:
+def page(request: PageRequest) -> Answer:
     """What is found."""
-    text = look.get("q")
-    namespace = look.namespace() if look.get("ns") is not None else None
-    names = look.history.namespaces()
+    text = request.get("q")
+    namespace = request.namespace() if request.get("ns") is not None else None
+    names = request.history.namespaces()
     if text is None:
         return Page("search.html", {"q": "", "ns": namespace, "namespaces": names})
     text = text.strip()
     if namespace is None and text in names:
-        return Elsewhere(links.address("collection", ns=text))
+        return MovedPage(links.address("collection", ns=text))
     wanted = meant(text)
     within = [namespace] if namespace is not None else names[:_MOST_NAMESPACES]
-    hits = _by_id(look, within, wanted)
-    if len(hits) == 1 and look.get("by") == "id":
-        return Elsewhere(hits[0].address)
+    hits = _by_id(request, within, wanted)
+    if len(hits) == 1 and request.get("by") == "id":
+        return MovedPage(hits[0].address)
     found = backwards.Found()
-    if look.get("by") != "id":
+    if request.get("by") != "id":
         found = backwards.mentions(
-            look.reader.collection_of_history,
+            request.reader.collection_of_history,
             within,
             wanted,
             limit=MOST_FOUND,
             seconds=_SEARCH_S,
-            before=_before(look),
+            before=_before(request),
         )
-    rows = [said.row(_matching(brief, wanted)) for brief in visible(look, found.briefs)]
+    rows = [event_rows.row(_matching(brief, wanted)) for brief in visible(request, found.briefs)]
     asked = {"q": text, "ns": namespace, "by": "value"}
     shown = {
         "q": text,
         "ns": namespace,
-        "by": look.get("by"),
+        "by": request.get("by"),
         "namespaces": names,
-        "hits": hits if look.get("before") is None else [],
+        "hits": hits if request.get("before") is None else [],
         "rows": rows,
         "values": wanted,
         "further": links.address("search", **asked, before=written(found.reached)) if found.reached else None,
         "reached": datetime.fromtimestamp(found.reached.seconds, UTC) if found.reached else None,
-        "event": _event_named(look, text),
-        "actor": links.address("actor", who=text) if _is_actor(look, text) else None,
+        "event": _event_named(request, text),
+        "actor": links.address("actor", who=text) if _is_actor(request, text) else None,
     }
     return Page("search.html", shown)
 
@@ -126,8 +126,8 @@ def meant(text: str) -> list[Any]:
     return found
 
 
-def _by_id(look: Look, namespaces: Sequence[str], wanted: Sequence[Any]) -> list[Hit]:
-    collection = look.reader.collection_of_history
+def _by_id(request: PageRequest, namespaces: Sequence[str], wanted: Sequence[Any]) -> list[Hit]:
+    collection = request.reader.collection_of_history
     each = [{"document_id": is_id(to_raw(value))} for value in wanted if not isinstance(value, list)]
     hits = []
     for namespace in namespaces:
@@ -135,62 +135,62 @@ def _by_id(look: Look, namespaces: Sequence[str], wanted: Sequence[Any]) -> list
         stored = collection.find_one(query, {"_id": 1}, hint=DOCUMENT_TIMELINE)
         if stored is None:
             continue
-        newest = {bytes(to_raw(brief.event.document_id)[1]): brief for brief in _newest(look, namespace, wanted)}
+        newest = {bytes(to_raw(brief.event.document_id)[1]): brief for brief in _newest(request, namespace, wanted)}
         for brief in newest.values():
             event = brief.event
             address = links.address("document", **links.of_document(namespace, event.document_id, event))
-            hits.append(Hit(namespace, event.document_id, address, said.row(brief)))
+            hits.append(Hit(namespace, event.document_id, address, event_rows.row(brief)))
     return hits[:MOST_FOUND]
 
 
-def _newest(look: Look, namespace: str, wanted: Iterable[Any]) -> list[Brief]:
+def _newest(request: PageRequest, namespace: str, wanted: Iterable[Any]) -> list[Brief]:
     """The newest event of each document with one of some `_id`s."""
-    collection = look.reader.collection_of_history
+    collection = request.reader.collection_of_history
     found = []
     for value in wanted:
         if isinstance(value, list):
             continue
         query = {"namespace": namespace, "document_id": is_id(to_raw(value))}
-        found += visible(look, briefs.read(collection, query, DOCUMENT_TIMELINE, 1))
+        found += visible(request, briefs.read(collection, query, DOCUMENT_TIMELINE, 1))
     return found
 
 
-def _is_actor(look: Look, text: str) -> bool:
+def _is_actor(request: PageRequest, text: str) -> bool:
     """Whether an actor of this name is known to have done something that may be read."""
     selection = Selection(None, actor=text)
-    query = within_sight(look, selection.query())
-    found = look.reader.collection_of_history.find_one(as_query(query), {"_id": 1}, hint=selection.index)
+    query = within_sight(request, selection.query())
+    found = request.reader.collection_of_history.find_one(as_query(query), {"_id": 1}, hint=selection.index)
     return found is not None
 
 
-def _event_named(look: Look, text: str) -> str | None:
+def _event_named(request: PageRequest, text: str) -> str | None:
     """The address of an event whose id begins so."""
     digits = text.strip().lower()
     if len(digits) not in _ID_DIGITS or any(digit not in "0123456789abcdef" for digit in digits):
         return None
-    found = look.history.event_named(digits)
+    found = request.history.event_named(digits)
     return links.of_event(found) if found is not None else None
 
 
-def across(look: Look) -> Answer:
+def across(request: PageRequest) -> Answer:
     """A document and what mentions it elsewhere, in one timeline."""
-    namespace, document_id = look.document()
-    total = look.history.versions(namespace, document_id)
+    namespace, document_id = request.document()
+    total = request.history.versions(namespace, document_id)
     if not total:
         raise problems.not_found()
-    references = [each for each in look.references if each.target == namespace]
-    references = [each for each in references if look.history.may_read(each.source)]
-    names = [name for name in look.history.namespaces() if name != namespace]
+    references = [each for each in request.references if each.target == namespace]
+    references = [each for each in references if request.history.may_read(each.source)]
+    names = [name for name in request.history.namespaces() if name != namespace]
     within = list(dict.fromkeys(each.source for each in references)) or names[:_MOST_NAMESPACES]
-    collection = look.reader.collection_of_history
+    collection = request.reader.collection_of_history
     found = backwards.Found()
     if within:
         found = backwards.mentions(
-            collection, within, [document_id], limit=MOST_FOUND * 4, seconds=_SEARCH_S, before=_before(look)
+            collection, within, [document_id], limit=MOST_FOUND * 4, seconds=_SEARCH_S, before=_before(request)
         )
-    mentioned = visible(look, found.briefs)
+    mentioned = visible(request, found.briefs)
     if references:
-        mentioned = [brief for brief in mentioned if _refers(look, brief, references, document_id)]
+        mentioned = [brief for brief in mentioned if _refers(request, brief, references, document_id)]
     documents: dict[tuple[str, Any], Any] = {}
     for brief in mentioned:
         event = brief.event
@@ -203,7 +203,7 @@ def across(look: Look) -> Answer:
     events: list[Brief] = []
     for ns, found_id in sides:
         query = {"namespace": ns, "document_id": is_id(to_raw(found_id))}
-        events += visible(look, briefs.read(collection, query, DOCUMENT_TIMELINE, _EVENTS_OF_EACH))
+        events += visible(request, briefs.read(collection, query, DOCUMENT_TIMELINE, _EVENTS_OF_EACH))
     events.sort(key=lambda brief: ClusterTime.from_id(bytes(brief.event.id)), reverse=True)
     where = links.of_document(namespace, document_id, events[0].event)
     shown = {
@@ -213,7 +213,7 @@ def across(look: Look) -> Answer:
         "references": references,
         "sides": sides[1:],
         "side_addresses": [links.address("document", **links.of_document(ns, each)) for ns, each in sides[1:]],
-        "rows": [said.row(brief) for brief in events],
+        "rows": [event_rows.row(brief) for brief in events],
         "cut": len(documents) > MOST_DOCUMENTS,
         "own": namespace,
         "further": links.address("across", **where, before=written(found.reached)) if found.reached else None,
@@ -223,9 +223,9 @@ def across(look: Look) -> Answer:
     return Page("across.html", shown)
 
 
-def _refers(look: Look, brief: Brief, references: Sequence[Reference], document_id: Any) -> bool:
+def _refers(request: PageRequest, brief: Brief, references: Sequence[Reference], document_id: Any) -> bool:
     """Whether an event sets or replaces a field that a reference names, or what holds it."""
-    del look, document_id
+    del request, document_id
     fields = [each.field for each in references if each.source == brief.event.namespace]
     if brief.count > len(brief.event.changes):
         return True  # not all of its changes are told

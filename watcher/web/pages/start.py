@@ -13,15 +13,15 @@ from pymongo.errors import PyMongoError
 
 from change_history.query import activity
 from change_history.stored.names import CHECKPOINTS
-from watcher.web.pages import links, rejected, said
-from watcher.web.pages.look import Page
+from watcher.web.pages import event_rows, links, rejected
+from watcher.web.pages.page_request import Page
 from watcher.words import times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from change_history.reader import Reader
-    from watcher.web.pages.look import Answer, Look
+    from watcher.web.pages.page_request import Answer, PageRequest
 
 SLICES = 24
 WIDTH_S = 3600
@@ -107,22 +107,22 @@ class Stream:
 _LATE_S = 60
 
 
-def page(look: Look, counts: CollectionActivity) -> Answer:
+def page(request: PageRequest, counts: CollectionActivity) -> Answer:
     """The first page."""
-    busy = counts.read(look.reader)
-    names = look.history.namespaces()
+    busy = counts.read(request.reader)
+    names = request.history.namespaces()
     known = [busy[name] for name in names if name in busy] if busy is not None else []
     known.sort(key=lambda each: (-each.total, -(each.last.timestamp() if each.last else 0), each.namespace))
     rest = [name for name in names if busy is None or name not in busy]
-    found = [said.gap_of(each) for each in islice(look.history.gaps(), _MOST_GAPS * 20)]
+    found = [event_rows.gap_of(each) for each in islice(request.history.gaps(), _MOST_GAPS * 20)]
     shown = {
-        "streams": _streams(look),
+        "streams": _streams(request),
         "busy": known[:MOST_COLLECTIONS],
         "others": [each.namespace for each in known[MOST_COLLECTIONS:]] + rest,
         "counting": busy is None,
         "gaps": list(reversed(found))[:_MOST_GAPS],
         "gap_count": len(found),
-        "rejected": len(rejected.found(look, _MOST_REJECTED)),
+        "rejected": len(rejected.found(request, _MOST_REJECTED)),
         "rejected_more": _MOST_REJECTED,
         "namespaces": names,
         "live": links.address("live"),
@@ -130,15 +130,15 @@ def page(look: Look, counts: CollectionActivity) -> Answer:
     return Page("start.html", shown)
 
 
-def _streams(look: Look) -> list[Stream]:
+def _streams(request: PageRequest) -> list[Stream]:
     """The streams and how far they are; with names only for those who may read everything."""
-    if not look.history.reads_everything:
+    if not request.history.reads_everything:
         return []
     found = []
     now = datetime.now(UTC)
-    stored: Any = look.reader.database_of_history[CHECKPOINTS].find({}, limit=100)
+    stored: Any = request.reader.database_of_history[CHECKPOINTS].find({}, limit=100)
     for each in stored:
-        until = said.moment(each["cluster_time"]) if each.get("cluster_time") is not None else None
+        until = event_rows.moment(each["cluster_time"]) if each.get("cluster_time") is not None else None
         behind = (now - until).total_seconds() if until is not None else None
         options = each.get("options")
         include, exclude = (options.get(name) if hasattr(options, "get") else None for name in ("include", "exclude"))
@@ -153,7 +153,7 @@ def _streams(look: Look) -> list[Stream]:
                 int(each.get("events") or 0),
                 _globs(include) + (f" but not {_globs(exclude)}" if exclude else ""),
                 str(led) if led is not None else None,
-                said.moment(each["begun"]) if each.get("begun") is not None else None,
+                event_rows.moment(each["begun"]) if each.get("begun") is not None else None,
             )
         )
     return sorted(found, key=lambda each: each.name)

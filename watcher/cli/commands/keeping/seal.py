@@ -37,8 +37,8 @@ def seal(ctx: click.Context) -> None:
     from change_history.seals.store import Store
     from config import log as logs
     from watcher.cli.commands.operating import deployments
-    from watcher.sealing.beside import terms_of
     from watcher.sealing.sealer import seal_now
+    from watcher.sealing.supervised import terms_of
 
     settings = ctx.obj.settings()
     logs.start("error", settings.log_format)

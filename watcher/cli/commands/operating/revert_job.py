@@ -127,9 +127,9 @@ def _say(found: Revert, wish: RevertOptions, zone: tzinfo | None) -> None:
     for line in reverts.remarks(found, zone):
         say(line)
     if found.applied:
-        say(reverts.done(found))
+        say(reverts.done_text(found))
     elif not any(document.writes for document in found.documents):
-        say(reverts.nothing(found, wish, zone) if found.complete else "Nothing was changed.")
+        say(reverts.nothing_text(found, wish, zone) if found.complete else "Nothing was changed.")
     elif wish.transaction is not None and not wish.partial and not found.complete:
         say("Nothing was changed. A transaction is undone as a whole, or with --partial as far as that goes:")
         say(reverts.command(replace(wish, partial=True), found))

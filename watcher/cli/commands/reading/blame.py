@@ -47,12 +47,12 @@ def blame(
     from watcher.cli.rendering import blame as rendering
     from watcher.cli.rendering import states
 
-    with states.asked(context) as history:
+    with states.open_history(context) as history:
         state = states.state(history, namespace, document_id, at, zone)
         if state.data is None:
-            raise CommandError(states.absent(history, state, at, zone), exit_codes.NOT_FOUND)
+            raise CommandError(states.why_absent(history, state, at, zone), exit_codes.NOT_FOUND)
         found = history.blame_leaves(namespace, document_id, at)
-        say(f"{states.named(namespace, document_id)}: {states.stands(state, zone)}")
+        say(f"{states.named(namespace, document_id)}: {states.version_text(state, zone)}")
         states.say_gaps(state.gaps, zone)
         if as_json:
             rendering.show_json(found)

@@ -74,12 +74,12 @@ def diff(
         raise click.UsageError("--json and --patch are two forms of the answer; leave one of them out.")
     ids, a, b = _read(words)
     from watcher.cli.commands.reading import diff_job
-    from watcher.cli.rendering.states import asked
+    from watcher.cli.rendering.states import open_history
 
     output = (
         diff_job.OutputFormat.JSON if as_json else diff_job.OutputFormat.PATCH if patch else diff_job.OutputFormat.TEXT
     )
-    with asked(context) as history:
+    with open_history(context) as history:
         if ids:
             diff_job.of_document(history, namespace, ids[0], (a, b), output, zone)
         else:

@@ -54,9 +54,9 @@ def of_document(
     one, other = found
     if one.data is None and other.data is None:
         later, then = max(zip(found, at, strict=True), key=lambda pair: (pair[0].position, _seconds(pair[1])))
-        raise CommandError(states.absent(history, later, then, zone), exit_codes.NOT_FOUND)
+        raise CommandError(states.why_absent(history, later, then, zone), exit_codes.NOT_FOUND)
     for name, state in zip("AB", found, strict=True):
-        say(f"{name}: {states.stands(state, zone) if state.data is not None else 'not there'}")
+        say(f"{name}: {states.version_text(state, zone) if state.data is not None else 'not there'}")
     authors = history.authors_between(one, other)
     if authors is not None and authors.actors:
         say(f"between them: {actors.shares(authors)}")
@@ -99,7 +99,7 @@ def of_collection(
             say(f"{named} is left out, history cannot tell it: {changed.unknown}.")
     states.say_gaps(later.gaps, zone)
     if not counts and next(later.documents(), None) is None and next(before.documents(), None) is None:
-        raise CommandError(states.nothing(history, later, zone), exit_codes.NOT_FOUND)
+        raise CommandError(states.why_empty(history, later, zone), exit_codes.NOT_FOUND)
     told = [f"{counts[kind]} {kind}" for kind in (*_STYLES, "not known") if counts[kind]]
     say(", ".join(told) or "no difference")
     if counts["not known"]:

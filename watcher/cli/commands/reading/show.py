@@ -98,7 +98,7 @@ def show(
         document = lake_job.document(lake, store, namespace, document_id, cast("Instant | None", at))
         _show_one(document, namespace, document_id, _printer(as_json, as_bson, pretty=True))
         return
-    with states.asked(context) as history:
+    with states.open_history(context) as history:
         if named:
             _show_document(history, namespace, document_id, at, zone, _printer(as_json, as_bson, pretty=True))
         else:
@@ -120,8 +120,8 @@ def _show_document(
 
     state = states.state(history, namespace, document_id, at, zone)
     if state.data is None:
-        raise CommandError(states.absent(history, state, at, zone), exit_codes.NOT_FOUND)
-    say(f"{states.named(namespace, document_id)}: {states.stands(state, zone)}")
+        raise CommandError(states.why_absent(history, state, at, zone), exit_codes.NOT_FOUND)
+    say(f"{states.named(namespace, document_id)}: {states.version_text(state, zone)}")
     states.say_gaps(state.gaps, zone)
     _show_one(state.data, namespace, document_id, show_one)
 
@@ -156,7 +156,7 @@ def _show_collection(
         return
     if query and next(collection.documents(), None) is not None:
         raise CommandError(f"no document of {value_text.printable(namespace)} matched then.", exit_codes.NOT_FOUND)
-    raise CommandError(states.nothing(history, collection, zone), exit_codes.NOT_FOUND)
+    raise CommandError(states.why_empty(history, collection, zone), exit_codes.NOT_FOUND)
 
 
 _MISLEADING = "has a sub-document that Extended JSON writes like another type, as {$oid: …}; --bson gives it exactly."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from change_history.diff.compare import Difference
     from change_history.query.briefs import Brief
     from change_history.stored.event import Change, Event
-    from watcher.web.pages.look import Look
+    from watcher.web.pages.page_request import PageRequest
 
 FEW = 3
 """So many changes of an event are shown in a list."""
@@ -248,7 +248,7 @@ def row(brief: Brief, *, few: int = FEW) -> EventRow:
 
 
 def rows(
-    look: Look, namespace: str | None, found: Iterable[Brief], *, newest_first: bool = True, end: bool = True
+    request: PageRequest, namespace: str | None, found: Iterable[Brief], *, newest_first: bool = True, end: bool = True
 ) -> list[EventRow]:
     """Events for a list, newest first unless told, with the gaps that they reach across.
 
@@ -260,11 +260,11 @@ def rows(
         return shown
     inside = sorted((each.event.cluster_time for each in shown), key=ClusterTime.of)
     until = None if end else inside[-1]
-    return among_gaps(look, namespace, shown, since=inside[0], until=until, newest_first=newest_first)
+    return among_gaps(request, namespace, shown, since=inside[0], until=until, newest_first=newest_first)
 
 
 def among_gaps(
-    look: Look,
+    request: PageRequest,
     namespace: str | None,
     shown: Sequence[EventRow],
     *,
@@ -273,7 +273,7 @@ def among_gaps(
     newest_first: bool = True,
 ) -> list[EventRow]:
     """Events with the gaps between two cluster times put where they belong; without an end, all later ones."""
-    lost = look.history.gaps(namespace, since=since, until=until)
+    lost = request.history.gaps(namespace, since=since, until=until)
     with_gaps = [*shown] + [EventRow(each, gap=gap_of(each)) for each in lost]
     # A gap begins after all events of its cluster time.
     order = {id(each): number for number, each in enumerate(shown)}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from change_history.query.briefs import Brief
     from change_history.reconstruct.state import State
     from change_history.stored.event import Event
-    from watcher.web.pages.look import Look
+    from watcher.web.pages.page_request import PageRequest
 
 VERSIONS_ON_A_PAGE = 50
 LARGEST_NUMBER = 10**9
@@ -75,14 +75,14 @@ def unseen_changes(event: Event) -> list[Difference]:
     return found
 
 
-def known(look: Look) -> tuple[str, Any, Chosen, bytes]:
+def known(request: PageRequest) -> tuple[str, Any, Chosen, bytes]:
     """The chosen version of the document that is asked for: its namespace, `_id`, the version, and its bytes.
 
     Raises:
         watcher.web.problems.Problem: there was no such document then, or history cannot tell it.
     """
-    namespace, document_id = look.document()
-    chosen = choose(look, namespace, document_id, look.history.versions(namespace, document_id))
+    namespace, document_id = request.document()
+    chosen = choose(request, namespace, document_id, request.history.versions(namespace, document_id))
     if chosen.state.data is None:
         raise problems.not_found()
     return namespace, document_id, chosen, chosen.state.data
@@ -94,7 +94,7 @@ def address_of(where: Mapping[str, Any], chosen: Chosen, **more: Any) -> str:
     return links.address("document", **where, at=at, **more)
 
 
-def choose(look: Look, namespace: str, document_id: Any, total: int) -> Chosen:
+def choose(request: PageRequest, namespace: str, document_id: Any, total: int) -> Chosen:
     """The point that is asked for by `event` or `at`; without them, the last version.
 
     Args:
@@ -103,28 +103,28 @@ def choose(look: Look, namespace: str, document_id: Any, total: int) -> Chosen:
     Raises:
         watcher.web.problems.Problem: there is no such event or version of it.
     """
-    named, text = look.get("event"), look.get("at")
+    named, text = request.get("event"), request.get("at")
     asked = None
     if named is not None:
-        event = look.event(named)
+        event = request.event(named)
         if event.namespace != namespace or not _is_same(event.document_id, document_id):
             raise problems.not_found()
-        number: int | None = look.reader.version_of(event)
+        number: int | None = request.reader.version_of(event)
     elif text is not None:
-        number = look.version(namespace, document_id, text)
+        number = request.version(namespace, document_id, text)
         asked = None if text.strip().lstrip("-").isdecimal() else text.strip()
     else:
         number = total
     if number and number > total:
         raise problems.not_found()
-    first, last = window(look, number or 0, total)
-    some = versions(look, namespace, document_id, max(first - 1, 1), min(last + 1, total), total)
+    first, last = window(request, number or 0, total)
+    some = versions(request, namespace, document_id, max(first - 1, 1), min(last + 1, total), total)
     try:
         if asked is not None:
-            state = look.history.state(namespace, document_id, links.point(asked))
+            state = request.history.state(namespace, document_id, links.point(asked))
         else:
-            state = _state_of(look, namespace, document_id, number or 0, total, some)
-        before = _state_of(look, namespace, document_id, number - 1, total, some) if number and number > 1 else None
+            state = _state_of(request, namespace, document_id, number or 0, total, some)
+        before = _state_of(request, namespace, document_id, number - 1, total, some) if number and number > 1 else None
     except NoSuchVersionError as error:
         raise problems.not_found() from error
     shown = [brief for brief in some if first <= brief.number <= last]
@@ -136,31 +136,33 @@ def _is_same(one: Any, other: Any) -> bool:
     return one is not ABSENT and key_of(to_raw(one)) == key_of(to_raw(other))
 
 
-def window(look: Look, number: int, total: int) -> tuple[int, int]:
+def window(request: PageRequest, number: int, total: int) -> tuple[int, int]:
     """The numbers of the oldest and the newest version in the timeline that is shown.
 
     Pages are counted from the oldest version, so that their addresses go on meaning the same; the newest is full.
     """
     size = VERSIONS_ON_A_PAGE
-    last = look.number("to", 0, LARGEST_NUMBER)
+    last = request.number("to", 0, LARGEST_NUMBER)
     if not 0 < last <= total:
         last = total if number > total - size else min(-(-max(number, 1) // size) * size, total)
     return max(last - size + 1, 1), last
 
 
-def versions(look: Look, namespace: str, document_id: Any, first: int, last: int, total: int) -> list[Brief]:
+def versions(request: PageRequest, namespace: str, document_id: Any, first: int, last: int, total: int) -> list[Brief]:
     """The versions of a document from one number to another, in brief."""
-    collection = look.reader.collection_of_history
+    collection = request.reader.collection_of_history
     return briefs.versions(collection, namespace, document_id, first, last - first + 1, total)
 
 
-def _state_of(look: Look, namespace: str, document_id: Any, number: int, total: int, some: Sequence[Brief]) -> State:
+def _state_of(
+    request: PageRequest, namespace: str, document_id: Any, number: int, total: int, some: Sequence[Brief]
+) -> State:
     """What a version was: by its cluster time if that is known and no other version's, since it is found sooner."""
     if not number:
-        return look.history.state(namespace, document_id, None)
+        return request.history.state(namespace, document_id, None)
     times = {brief.number: brief.event.cluster_time for brief in some}
     moment = times.get(number)
     alone = number == total or (number + 1 in times and times[number + 1] != moment)
     if moment is not None and alone:
-        return look.history.state(namespace, document_id, moment, version=number)
-    return look.history.state(namespace, document_id, number)
+        return request.history.state(namespace, document_id, moment, version=number)
+    return request.history.state(namespace, document_id, number)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ABORTED = "TransientTransactionError"
 
 
-class Saying(NamedTuple):
+class Attribution(NamedTuple):
     """What a revert says of who does it.
 
     Attributes:
@@ -32,11 +32,13 @@ class Saying(NamedTuple):
     needed: bool = True
 
 
-class UnsaidError(Exception):
+class UnattributedError(Exception):
     """The context document is refused, and so the transaction is over; the message says why, and what to do."""
 
 
-def say(saying: Saying, watched: MongoClient[Any], session: ClientSession, databases: Iterable[str]) -> None:
+def attribute(
+    attribution: Attribution, watched: MongoClient[Any], session: ClientSession, databases: Iterable[str]
+) -> None:
     """Write who reverts into every database that is written to: each may have a daemon of its own.
 
     Raises:
@@ -44,18 +46,18 @@ def say(saying: Saying, watched: MongoClient[Any], session: ClientSession, datab
         UnsaidError: it is refused.
         pymongo.errors.PyMongoError: another attempt may bring it about.
     """
-    if not saying.collection:
+    if not attribution.collection:
         why = "who reverts cannot be recorded: the daemon takes no context documents, its CONTEXT_COLLECTION is empty"
-        raise NotAllowedError(f"{why}; nothing was changed") if saying.needed else UnsaidError(why)
+        raise NotAllowedError(f"{why}; nothing was changed") if attribution.needed else UnattributedError(why)
     for name in databases:
         try:
-            watched[name][saying.collection].insert_one(saying.acting.document(), session=session)
+            watched[name][attribution.collection].insert_one(attribution.acting.document(), session=session)
         except OperationFailure as error:
             if error.has_error_label(_ABORTED):
                 raise
-            where = f"{name}.{saying.collection}"
+            where = f"{name}.{attribution.collection}"
             why = f"who reverts cannot be written into {where} ({(error.details or {}).get('errmsg', error)})"
             remedy = f"the user of the watched deployment needs `insert` on {where}, which readWrite on {name} has"
-            if saying.needed:
+            if attribution.needed:
                 raise NotAllowedError(f"{why}; nothing was changed: {remedy}") from error
-            raise UnsaidError(f"{why}: {remedy}") from error
+            raise UnattributedError(f"{why}: {remedy}") from error

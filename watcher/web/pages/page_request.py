@@ -42,7 +42,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class PlainText:
     """Plain text, or JSON: what a value is, as a whole."""
 
     text: str
@@ -50,17 +50,17 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class MovedPage:
     """The page has another address."""
 
     address: str
 
 
-Answer = Page | Plain | Elsewhere
+Answer = Page | PlainText | MovedPage
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PageRequest:
     """One request for a page.
 
     Attributes:
