@@ -191,11 +191,7 @@ class Records(Generic[T]):
     def __getitem__(self, index: int | slice) -> T | Self:
         if isinstance(index, slice):
             return self._slice(index)
-        at: Iterator[T]
-        if index < 0:
-            at = islice(reversed(self), -index - 1, None)
-        else:
-            at = iter(self._with(start=self._start + index, stop=self._bounded(self._start + index + 1)))
+        at = islice(reversed(self), -index - 1, None) if index < 0 else iter(self._slice(slice(index, index + 1)))
         for item in at:
             return item
         raise IndexError(f"history has no item {index}")

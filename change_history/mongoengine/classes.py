@@ -72,7 +72,7 @@ class Classes:
         """The `_cls` of the embedded document at a path; None: it has none, or history cannot tell."""
         if path in self._known:
             return self._known[path]
-        found = _class_of(value_at(self._state(), path))
+        found = class_of(value_at(self._state(), path))
         if self._unbroken:
             if path not in self._asked:
                 if len(self._asked) == _MOST_PATHS:
@@ -109,7 +109,7 @@ class Classes:
         if found is UNKNOWN or change.truncated_to is not None:
             del self._known[path]
         else:
-            self._known[path] = _class_of(found)
+            self._known[path] = class_of(found)
 
     def _may_have_turned(self, earlier: Event, later: Event) -> bool:
         """Whether between two events of the document there is what its own entries do not tell."""
@@ -155,6 +155,7 @@ def _alike(one: TextPath, other: TextPath) -> bool:
     return all(str(key) == str(same) for key, same in zip(one, other, strict=True))
 
 
-def _class_of(value: Any) -> str | None:
+def class_of(value: Any) -> str | None:
+    """The class that the embedded document there says it is of; None: it says none, or is none."""
     name = value.get(_CLASS) if isinstance(value, dict) else None
     return name if isinstance(name, str) else None

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 
-from change_history.bson.values import document_to_python
+from change_history.bson.values import UNKNOWN, document_to_python, to_raw
 from change_history.mongoengine.changes import Changes, Events, Source, moment_of
 from change_history.mongoengine.connection import history_database
 from change_history.mongoengine.document import history_of, past
+from change_history.reconstruct.point_in_time import Versions
+from change_history.reconstruct.state import UnknownStateError
+from change_history.stored.event import path_of
+from change_history.stored.order import position_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from change_history.contexts import Identity
     from change_history.reconstruct.point_in_time import Instant
     from change_history.revert.outcome import Revert
+    from change_history.stored.event import Event
 
 
 class CollectionHistory:
@@ -73,7 +78,7 @@ class CollectionHistory:
             seen.add(key)
             if history.as_of(source.namespace, event.document_id, None) is not None:
                 continue
-            stored = history.as_of(source.namespace, event.document_id, -2)
+            stored = self._before(event)
             if stored is not None and self._is_mine(stored):
                 yield past(self._model, stored, source.codec)
 
@@ -114,6 +119,19 @@ class CollectionHistory:
             actor=actor,
             reason=reason,
         )
+
+    def _before(self, deletion: Event) -> dict[str, Any] | None:
+        """What a document was right before it was deleted."""
+        database, namespace = self._source.database, deletion.namespace
+        versions = Versions(database, namespace, to_raw(deletion.document_id))
+        version = versions.number(position_at(deletion.id, deletion.resume_token))
+        if version > 1:
+            return history_of(self._model._get_db()).as_of(namespace, deletion.document_id, version - 1)  # noqa: SLF001
+        # Nothing is recorded of it before; the deletion itself has it if the server had its pre-image.
+        told = {path_of(change): change.old_value for change in deletion.changes}
+        if not told or any(value is UNKNOWN or len(path) != 1 for path, value in told.items()):
+            raise UnknownStateError(namespace, "nothing is recorded of it before its deletion", deletion.document_id)
+        return {str(key): value for (key,), value in told.items()}
 
     @property
     def _source(self) -> Source:

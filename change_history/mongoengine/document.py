@@ -10,14 +10,17 @@ import bson
 from change_history.blame import recorded
 from change_history.bson.paths import dotted_text
 from change_history.bson.values import ABSENT, document_to_python
+from change_history.diff import images
 from change_history.errors import HistoryError
 from change_history.history import History
 from change_history.mongoengine.change import Translator
 from change_history.mongoengine.changes import Changes, Events, Source, moment_of
+from change_history.mongoengine.classes import class_of
 from change_history.mongoengine.connection import history_database
 from change_history.mongoengine.translation import Values, locate, stored_field
 from change_history.mongoengine.waiting import wait
 from change_history.query import imported
+from change_history.query.conditions import value_at
 from change_history.reconstruct.state import Reconstruction
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from change_history.contexts import Identity
     from change_history.mongoengine.change import DocumentChange
+    from change_history.mongoengine.translation import ClassAt
     from change_history.query.imported import ImportedEntry
     from change_history.reconstruct.point_in_time import PointInTime
     from change_history.revert.outcome import Revert
@@ -100,21 +104,26 @@ class DocumentHistory:
         source = self._source
         if not source.saved:
             return []
-        found = self._history.diff(source.namespace, source.document_id, moment_of(a), moment_of(b))
-        return list(map(Translator(source.model, source.codec).translated, found))
+        one, other = (self._reconstruction(moment).known() for moment in (a, b))
+        before, after = (Translator(source.model, source.codec, _classes_in(state)) for state in (one, other))
+        return [
+            (before if change.new_value is ABSENT else after).translated(change)
+            for change in images.read(images.changes(one, other))
+        ]
 
     def blame(self, at: PointInTime | datetime | None = None) -> dict[str, Event]:
         """Which event each value of the document is from, by attribute: `addr.city` (see `History.blame`)."""
         source = self._source
         if not source.saved:
             return {}
-        reconstruction = Reconstruction(source.database, source.namespace, source.document_id, moment_of(at))
+        reconstruction = self._reconstruction(at)
+        class_at = _classes_in(reconstruction.known())
         found: dict[str, Event] = {}
         for leaf in recorded.leaves(source.database, reconstruction):
-            names = locate(source.model, leaf.path).names
-            found[json.dumps(names, ensure_ascii=False) if leaf.field.startswith("[") else dotted_text(names)] = (
-                leaf.event
-            )
+            names, field = locate(source.model, leaf.path, class_at)
+            name = json.dumps(names, ensure_ascii=False) if leaf.field.startswith("[") else dotted_text(names)
+            if field is not None or name not in found:  # an older class may have stored something under that name
+                found[name] = leaf.event
         return found
 
     def revert(
@@ -174,6 +183,10 @@ class DocumentHistory:
             raise ValueError("the document was never saved, so there is nothing to wait for")
         wait(self._history, _database_of(self._document), source.namespace, source.document_id, timeout)
 
+    def _reconstruction(self, moment: PointInTime | datetime | None) -> Reconstruction:
+        source = self._source
+        return Reconstruction(source.database, source.namespace, source.document_id, moment_of(moment))
+
     @property
     def _source(self) -> Source:
         return source_of(self._document)
@@ -184,6 +197,12 @@ class DocumentHistory:
 
     def __repr__(self) -> str:
         return f"<history of {self._document!r}>"
+
+
+def _classes_in(state: bytes | None) -> ClassAt:
+    """Tells the `_cls` of the embedded document at a path of a document; None: it has none."""
+    document = document_to_python(state) if state is not None else {}
+    return lambda path: class_of(value_at(document, path))
 
 
 def source_of(document: Any) -> Source:

@@ -21,7 +21,7 @@ from change_history.bson.redacted import Redacted
 from change_history.bson.values import Missing, tell_withheld, to_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from bson.codec_options import CodecOptions
 
@@ -104,16 +104,24 @@ def _field_by_name(class_name: str | None, key: str) -> Any:
 def stored_field(model: Any, name: str) -> str:
     """The stored path, dotted, of what an application calls `addr.city` or `addr__city`.
 
-    What the class does not have is taken for a stored name: history may know it from an older class.
+    What the class does not have is taken for a stored name: history may know it from an older class. So is what an
+    embedded document of it does not have, `addr.zip`: as changes are called by.
     """
-    for spelled in (name, name.replace("__", ".")):
-        found = _stored(model, spelled)
-        if found is not None:
-            return found
+    spellings = (name, name.replace("__", "."))
+    for partly in (False, True):
+        for spelled in spellings:
+            found = _stored(model, spelled, partly=partly)
+            if found is not None:
+                return found
     return name
 
 
-def _stored(model: Any, name: str) -> str | None:
+def _stored(model: Any, name: str, *, partly: bool) -> str | None:
+    """The stored path of an attribute; None: the class has none.
+
+    Args:
+        partly: whether what lies within an attribute may be a stored name.
+    """
     parts: list[str] = []
     classes: list[Any] | None = [model]
     field: Any = None
@@ -124,15 +132,30 @@ def _stored(model: Any, name: str) -> str | None:
             found = [one._fields[wanted] for one in candidates if wanted in one._fields]
             if key == "pk" and not parts:
                 found = [model._fields[model._meta["id_field"]]]  # noqa: SLF001
-            if not found:
+            if not found and not classes:
+                found = _unanimous(key)
+            if not found and not (partly and parts):
                 return None
-            field = found[0]
-            parts.append(field.db_field)
+            field = found[0] if found else None
+            parts.append(field.db_field if field is not None else str(key))
         else:
             field = field.field if isinstance(field, fields.ListField | fields.DictField) else None
             parts.append(str(key))
         classes = _documents_in(field)
     return ".".join(parts)
+
+
+def _unanimous(key: str | int) -> list[Any]:
+    """The fields of an attribute's name in all embedded documents there are, if these store it under one name."""
+    every = [getattr(cls, "_fields", {}) for cls in _made_of(EmbeddedDocument)]
+    found = [own[key] for own in every if key in own]
+    return found if len({field.db_field for field in found}) == 1 else []
+
+
+def _made_of(cls: Any) -> Iterator[Any]:
+    for heir in cls.__subclasses__():
+        yield heir
+        yield from _made_of(heir)
 
 
 def _field_of(classes: Iterable[Any], key: str) -> Any:
