@@ -49,7 +49,16 @@ def make(database: Database[Any], history: Database[Any]) -> Make:
             after_store()
 
         retry = Retry(stop, lambda _doing, _error: None, lambda _doing: None)
-        return Scanner(database.client, history, store, recorded, lambda: None, retry, stop, None)
+        return Scanner(
+            client=database.client,
+            history=history,
+            store=store,
+            recorded_until=recorded,
+            nudge=lambda: None,
+            retry=retry,
+            stop=stop,
+            redaction=None,
+        )
 
     return made
 

@@ -93,16 +93,16 @@ class Backfill:
         self._baseline, self._reconcile = baseline, reconcile
         self._shared = shared
         self._scanner = Scanner(
-            client,
-            history,
-            store,
-            self._recorded,
-            self._kept.nudge,
-            retry,
-            stop,
-            redaction,
-            scope.partition,
-            self._others_past,
+            client=client,
+            history=history,
+            store=store,
+            recorded_until=self._recorded,
+            nudge=self._kept.nudge,
+            retry=retry,
+            stop=stop,
+            redaction=redaction,
+            partition=scope.partition,
+            others_recorded=self._others_past,
         )
         self._queue: tuple[BackfillPlan, ...] = ()
         self._given_up: tuple[BackfillPlan, ...] = ()

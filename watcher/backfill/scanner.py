@@ -39,29 +39,29 @@ ATTEMPTS = 10
 _LOOK_EVERY_S = 0.2
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scanner:
     """Reads a collection.
 
     Args:
         store: stores history documents; returns when a majority has them.
-        recorded: the cluster time that the stream is durably recorded up to; None: not known yet.
-        nudge: writes something into the history database.
+        recorded_until: the cluster time that the stream is durably recorded up to; None: not known yet.
+        nudge: writes something into the history database, so that the stream's position moves on.
         redaction: withholds values; None: nothing is withheld.
         partition: only the documents of this partition of the stream; None: all.
-        others: whether the other partitions are recorded up to a cluster time.
+        others_recorded: whether the other partitions are recorded up to a cluster time.
     """
 
     client: MongoClient[Any]
     history: Database[Any]
     store: Callable[[list[bytes]], None]
-    recorded: Callable[[], Timestamp | None]
+    recorded_until: Callable[[], Timestamp | None]
     nudge: Callable[[], None]
     retry: Retry
     stop: threading.Event
     redaction: Redaction | None
     partition: Partition | None = None
-    others: Callable[[Timestamp], bool] = lambda _: True
+    others_recorded: Callable[[Timestamp], bool] = lambda _: True
     _absent: dict[str, tuple[Timestamp, Timestamp]] = field(default_factory=dict)
 
     def steps(self, plan: BackfillPlan, *, as_it_is: bool) -> Iterator[BackfillPlan]:
@@ -137,7 +137,7 @@ class Scanner:
             watcher.retry.StoppedError: a stop was asked for meanwhile.
         """
         nudged = False
-        while (reached := self.recorded()) is None or reached < wanted:
+        while (reached := self.recorded_until()) is None or reached < wanted:
             # A stream comes no further than the oplog, to which an idle server adds every ten seconds only. Where
             # history is kept in the watched deployment, any write to it will do.
             if not nudged:
@@ -154,7 +154,7 @@ class Scanner:
         documents would be gone that were found to be as history says.
         """
         said = False
-        while not self.retry.call(Step.AWAIT_PARTITIONS, partial(self.others, wanted)):
+        while not self.retry.call(Step.AWAIT_PARTITIONS, partial(self.others_recorded, wanted)):
             if not said:
                 log.info(
                     "documents are compared with history once the other partitions are past the gap", at=str(wanted)
