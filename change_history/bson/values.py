@@ -157,6 +157,8 @@ def to_raw(value: Any) -> raw.Value:  # noqa: PLR0911 - one return a type
     if isinstance(value, RawBSONDocument):
         return (raw.DOCUMENT, bytes(value.raw))
     if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise bson.errors.InvalidDocument(f"documents must have only string keys: {value!r}")
         return (
             raw.DOCUMENT,
             raw.from_fields((key.encode("utf-8", "surrogateescape"), to_raw(v)) for key, v in value.items()),

@@ -45,6 +45,8 @@ class DocumentChange(Change):
     raw_new_value: Any = ABSENT
     actor: Actor | None = None
 
+    __hash__ = Change.__hash__
+
     def to_dict(self) -> dict[str, Any]:
         """The change as plain data that `json.dumps` takes: values as relaxed Extended JSON, the time as ISO 8601.
 

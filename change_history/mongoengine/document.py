@@ -141,7 +141,7 @@ class DocumentHistory:
 
         Args:
             to: when.
-            fields: only these attributes; none: all.
+            fields: only these attributes; none: all. A string is one attribute.
             force: overwrite conflicts.
             keep_withheld: leave as it is what history withholds.
             dry_run: only find out.
@@ -152,7 +152,7 @@ class DocumentHistory:
             change_history.HistoryError: its subclasses say why nothing was put back (see `History.revert`).
         """
         source = self._source
-        names = [stored_field(source.model, name) for name in fields]
+        names = [stored_field(source.model, name) for name in ((fields,) if isinstance(fields, str) else fields)]
         return self._history.revert(
             source.namespace,
             source.document_id,

@@ -229,6 +229,8 @@ def _milliseconds(fields: dict[bytes, raw.Value]) -> int:
     return int.from_bytes(fields[b"timestamp"][1], "little", signed=True)
 
 
+_MOST = 2**63 - 1
+"""As many documents the server can be told to skip."""
 _PLACE = {"_id": 1, "resume_token": 1}
 
 
@@ -258,7 +260,8 @@ class Versions:
         """
         direction = 1 if number > 0 else -1
         rank = abs(number) - 1
-        found = list(self._find({}, {"_id": 1}, direction, skip=rank, limit=1)) if number else []
+        possible = number and rank <= _MOST
+        found = list(self._find({}, {"_id": 1}, direction, skip=rank, limit=1)) if possible else []
         if not found:
             raise NoSuchVersionError(number, self.count())
         cluster_time = ClusterTime.from_id(identity(found[0]))

@@ -67,6 +67,9 @@ class State:
     ended_by: Event | None = None
     gaps: tuple[Event, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.namespace, self.position))  # the `_id` may be a dict
+
     @property
     def raw_id(self) -> Value:
         """Its `_id` as bytes."""

@@ -58,7 +58,7 @@ class Reverting:
 
         Args:
             to: when: an aware datetime, a `bson.Timestamp` or the number of a version.
-            fields: only these, as MongoDB writes them, `address.city`; none: all.
+            fields: only these, as MongoDB writes them, `address.city`; none: all. A string is one field.
             seen: what was recorded after this moment counts as a conflict too: somebody may have looked at the
                 outcome of a dry run for a while. Without it, what is recorded when the call begins is undone.
             force: overwrite conflicts, and do not mind gaps. What history cannot tell cannot be forced.
@@ -79,7 +79,7 @@ class Reverting:
 
         require_namespace(namespace)
         attribution = self._attribution(actor, reason, request)
-        asked = tuple(fields)
+        asked = (fields,) if isinstance(fields, str) else tuple(fields)
         to = goals.counted(self._database, namespace, document_id, to)
         wanted = goals.to_moment(self._database, namespace, document_id, to, fields=asked, seen=seen, force=force)
         until = after(ClusterTime.of(wanted.seen)) if wanted.seen is not None else wanted.since

@@ -47,6 +47,9 @@ class Change:
     truncated_to: int | None = None
     at_end: bool | None = None
 
+    def __hash__(self) -> int:
+        return hash(self.field)  # a value may be a dict or a list
+
     def __str__(self) -> str:
         return f"{self.field}: {self.old_value!r} → {self.new_value!r}"
 
@@ -62,6 +65,9 @@ class Transaction:
 
     session: Any
     number: int
+
+    def __hash__(self) -> int:
+        return hash(self.number)  # the session is a dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,9 @@ class Event:
     change_count: int | None = None
     parts: list[bytes] | None = None
     actor: Actor | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     def __str__(self) -> str:
         return on_one_line(self)

@@ -146,6 +146,7 @@ def test_an_index_beyond_a_slice_is_an_index_error(recording: Recording) -> None
     changes = farm.history.changes
 
     everything = list(changes)
+    assert len({*everything, *changes}) == len(everything)
     for start, stop in ((0, 2), (1, 2), (1, None), (0, 0), (5, 7)):
         for index in range(-4, 5):
             wanted = everything[start:stop]

@@ -137,3 +137,9 @@ def test_an_event_that_was_read_cannot_be_changed_and_equals_one_that_was_made()
     for instance, name in ((read, "operation"), (read.changes[0], "field")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(instance, name, "other")
+
+
+def test_a_key_that_is_no_text_is_refused_as_the_driver_refuses_it() -> None:
+    """It ended in an `AttributeError` about `encode`."""
+    with pytest.raises(bson.errors.InvalidDocument, match="only string keys"):
+        to_raw({"a": [{1: 2}]})
