@@ -177,9 +177,9 @@ class _Merge:
         mine, believed, wanted = ((_fields(side) if side is not None else None) or {} for side in sides)
         result = dict(mine)
         before = len(self.conflicts)
-        for key, deeper in chosen.items():
+        for key in [*(key for key in wanted if key in chosen), *sorted(key for key in chosen if key not in wanted)]:
             inner = Sides(mine.get(key), believed.get(key), wanted.get(key))
-            _put(result, key, self.part((*path, key), inner, deeper))
+            _put(result, key, self.part((*path, key), inner, chosen[key]))
         if sides.actual is not None and _fields(sides.actual) is None and (result or len(self.conflicts) > before):
             del self.conflicts[before:]  # something else stands where a document would have to be
             self._stays(path, sides)

@@ -98,12 +98,15 @@ def read(text: str) -> Seal:
         found = json.loads(text)
         known = {name: found[name] for name in Seal.__dataclass_fields__ if name in found}
         seal = Seal(**known)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no seal: {error}") from error
     if not isinstance(seal.number, int) or not isinstance(seal.count, int):
         raise ValueError("no seal: its number and its count are no integers")  # noqa: TRY004 - a ValueError for all
     if not isinstance(seal.streams, dict) or not isinstance(seal.kinds, dict):
         raise ValueError("no seal: its streams and its kinds are no objects")  # noqa: TRY004
+    texts = (seal.previous, seal.root, seal.time, seal.software, seal.key, *seal.streams.values())
+    if not all(isinstance(each, str) for each in texts):
+        raise ValueError("no seal: what should be text is not")
     return seal
 
 

@@ -106,6 +106,23 @@ def test_only_the_fields_that_are_named_are_put_back(
         history.revert(namespace, 1, to=1, fields=["nonsense"])
 
 
+def test_fields_come_back_in_the_order_that_they_had(
+    database: Database[Any], recording: Recording, history: History, namespace: str
+) -> None:
+    """They came in another one each time, as the process happened to hash their names; a dry run showed yet another."""
+    document = {"_id": 1, **dict.fromkeys("hgfedcba", 1), "in": dict.fromkeys("zyxwv", 1)}
+    database.a.insert_one(document)
+    database.a.replace_one({"_id": 1}, {"_id": 1, "in": {}})
+    recording.catch_up()
+
+    fields = [*"abcdefgh", *(f"in.{name}" for name in "vwxyz")]
+    assert history.revert(namespace, 1, to=1, fields=fields).complete
+    found = database.a.find_one()
+    assert found is not None
+    assert [*found] == ["_id", "in", *"hgfedcba"]
+    assert [*found["in"]] == [*"zyxwv"]
+
+
 def test_a_string_is_the_name_of_one_field(
     database: Database[Any], recording: Recording, history: History, namespace: str
 ) -> None:

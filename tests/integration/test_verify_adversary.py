@@ -15,7 +15,7 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.seals import records, tree
 from change_history.seals.records import RECORD_BYTES
-from change_history.seals.seal import digest_of
+from change_history.seals.seal import Seal, digest_of
 from change_history.seals.store import Store
 from change_history.seals.values import Values
 from change_history.seals.verification import verify
@@ -487,6 +487,47 @@ def test_a_change_of_history_is_found_and_named(base: tuple[Database[Any], Origi
     if target is not None:
         innocent = {found.id for found in report.findings if found.id is not None} - {target}
         assert len(innocent) <= 5, (attack, report.findings)
+
+
+SAID: list[Any] = [
+    None,
+    5,
+    -1.5,
+    True,
+    "",
+    "x",
+    "\ud800",
+    [],
+    [1],
+    {},
+    {"default": 5},
+    {"default": None},
+    {"default": "9:x"},
+]
+
+
+@pytest.mark.parametrize("field", sorted(Seal.__dataclass_fields__))
+def test_nonsense_that_a_seal_says_does_not_stop_whoever_verifies(
+    base: tuple[Database[Any], Original], field: str
+) -> None:
+    """A number for a key, or for how far a stream is covered, ended `verify` in a traceback."""
+    database, original = base
+    for said in SAID:
+        with tampered(original):
+            entry_id = _delete(database)
+            _rewrite(database, 7, {field: said})
+            report = verify(database, keys=[KEY.public])
+        named = {found.id for found in report.findings} | {found.seal for found in report.findings}
+        assert {entry_id, 7} <= named, (field, said, report.findings)
+
+
+def test_a_seal_that_is_nested_too_deep_to_be_read_is_named(base: tuple[Database[Any], Original]) -> None:
+    """It ended `verify` in a `RecursionError`."""
+    database, original = base
+    with tampered(original):
+        database.seals.update_one({"_id": 4}, {"$set": {"seal": "[" * 100_000}})
+        report = verify(database, keys=[KEY.public])
+    assert any("seal 4 cannot be read" in found.said for found in report.findings)
 
 
 NONSENSE: list[Any] = [None, 500, 2**40, 1.5, "x", b"x", [b"x"], {}, dt.datetime(9999, 1, 1, tzinfo=dt.UTC)]
