@@ -58,6 +58,21 @@ def test_removed_history_is_noticed_and_a_baseline_tells_the_documents_again(
     assert watcher(daemon, "baseline", "not.watched").returncode == 3
 
 
+def test_a_collection_that_was_renamed_is_not_said_to_have_no_history(database: Database[Any], daemon: Daemon) -> None:
+    """What is recorded under the former name is its history, and nothing has to be recorded anew."""
+    database["users"].insert_one({"_id": 1, "n": 1})
+    daemon.recorded(f"{database.name}.users", 1)
+    database["users"].rename("people")
+    eventually(lambda: daemon.database["history"].find_one({"operation": "rename"}) is not None, "the rename")
+
+    done = watcher(daemon, "baseline", f"{database.name}.people", "1")
+    nowhere = watcher(daemon, "baseline", f"{database.name}.nowhere", "1")
+
+    assert f"history tells {database.name}.people" in done.stdout
+    assert "no history" in nowhere.stdout
+    assert daemon.database["history"].count_documents({"namespace": f"{database.name}.people"}) == 0
+
+
 def test_a_baseline_of_one_document_tells_nothing_that_the_rules_withhold(
     replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
 ) -> None:
