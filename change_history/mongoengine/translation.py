@@ -343,7 +343,7 @@ def _class_of(classes: list[Any], value: dict[str, Any], default: Any = None) ->
             return classes[0]
         raise MisfitError
     try:
-        found = get_document(name)
+        found = get_document(name) if isinstance(name, str) else object
     except NotRegistered:
         if default is not None:
             return default

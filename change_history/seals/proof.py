@@ -45,7 +45,10 @@ def prove(database: Database[Any], entry_id: bytes) -> dict[str, Any]:
             "no seal covers it yet; the next one will, within a minute, or `watcher seal` makes one now"
         )
     for number, record in known:
-        sealed = store.get(number) if record.salt != NO_SALT and record.is_of(entry) else None
+        try:
+            sealed = store.get(number) if record.salt != NO_SALT and record.is_of(entry) else None
+        except ValueError as error:
+            raise NotProvableError(f"seal {number} cannot be read; `watcher verify` says more") from error
         if sealed is None:
             continue
         chunks = list(store.chunks(sealed.leaves))

@@ -120,7 +120,7 @@ def read_line(line: str) -> Sealed:
         found = json.loads(line)
         text = canonical(found["seal"])
         return Sealed(read(text), text, str(found["digest"]), str(found.get("signature", "")))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no seal: {error!r}") from error
 
 

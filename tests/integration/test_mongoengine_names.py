@@ -100,6 +100,22 @@ def test_a_stored_name_of_an_older_class_takes_no_attribute_away(database: Datab
     assert farm.history.blame()["name"].operation == "insert"
 
 
+@pytest.mark.parametrize("name", [5, b"Farm", ["Farm"], {"a": 1}, "Nobody"])
+def test_a_class_that_no_class_can_have_is_told_as_it_is_stored(
+    database: Database[Any], recording: Recording, name: Any
+) -> None:
+    """Whoever writes without mongoengine may store anything there; `as_of` ended in a `TypeError`."""
+    stored = {"_cls": name, "t": "a"}
+    database.a.insert_one({"_id": 1, "_cls": name, "n": "a", "p": stored, "h": stored})
+    recording.catch_up()
+    farm = Farm(id=1)
+
+    then = farm.history.as_of(1)
+    assert (type(then), then.name) == (Farm, "a")
+    assert farm.history.changes[-1].new_value == stored
+    assert "name" in farm.history.blame()
+
+
 def test_what_was_deleted_before_anything_else_was_recorded_is_told_by_its_deletion(
     database: Database[Any], recording: Recording
 ) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pymongo import MongoClient
 
 from change_history.bson.cluster_time import ClusterTime
-from change_history.seals.seal import load_key, read_line
+from change_history.seals.seal import canonical, digest_of, load_key, read_line
 from change_history.seals.verification import verify
 from tests.support.daemon import ROOT
 from tests.support.sealing import Original, SealedRecording, tampered
@@ -137,6 +137,22 @@ def test_a_tail_that_was_cut_off_is_found_by_the_seals_outside(case: _Case) -> N
     assert "seal 4, kept outside, is not there" in found.stdout
 
 
+def test_a_history_that_was_set_back_and_forth_is_found_by_the_seals_outside(case: _Case, tmp_path: Path) -> None:
+    """What was sealed in between is gone. The file has the seal of it, with a number that another one has now."""
+    kept = tmp_path / "seals.jsonl"
+    lines = case.file.read_text()
+    kept.write_text(lines * 2)
+    assert run("verify", "--against", str(kept)).exit_code == exit_codes.OK
+    said = json.loads(lines.splitlines()[-1])
+    said["seal"]["time"] = "2026-01-01T00:00:00+00:00"
+    said["digest"] = digest_of(canonical(said["seal"]))
+    kept.write_text(lines + canonical(said) + "\n")
+    found = run("verify", "--against", str(kept))
+
+    assert found.exit_code == exit_codes.DIFFERENT
+    assert f"seal {said['seal']['number']} was kept outside twice" in found.output
+
+
 def test_a_history_that_was_made_anew_is_found_by_the_seals_outside(case: _Case) -> None:
     """Even by one who has the key: what was kept elsewhere he cannot change."""
     with tampered(Original(case.history)):
@@ -227,6 +243,21 @@ def _first(case: _Case, document_id: int) -> str:
     event = case.history.history.find_one({"document_id": document_id}, sort=[("_id", 1)])
     assert event is not None
     return str(event["_id"].hex())
+
+
+def test_a_seal_that_cannot_be_read_keeps_no_other_from_being_exported(case: _Case, tmp_path: Path) -> None:
+    """The export ended in a traceback, and so did a proof."""
+    with tampered(Original(case.history)):
+        case.history.seals.update_one({"_id": 2}, {"$set": {"seal": "{}"}})
+        for more in ([], ["--output", str(tmp_path / "seals")]):
+            found = run("seal", "export", *more)
+            assert found.exit_code == exit_codes.DIFFERENT
+            assert "seal 2 cannot be read" in found.stderr
+            lines = (tmp_path / "seals").read_text() if more else found.stdout
+            assert [read_line(line).seal.number for line in lines.splitlines()][:2] == [1, 3]
+        proof = run("seal", "prove", f"{case.name}.a", "12", _first(case, 12))
+        assert proof.exit_code == exit_codes.NOT_FOUND
+        assert "seal 2 cannot be read" in proof.stderr
 
 
 def test_what_cannot_be_proved_is_said(case: _Case) -> None:

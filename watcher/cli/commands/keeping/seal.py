@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,10 @@ def seal(ctx: click.Context) -> None:
     click.echo(f"seal {last.seal.number} of {last.seal.time}, {signed}, digest {last.digest}")
 
 
-@seal.command(epilog="Exit status: 0 also where there are none, 2 wrong usage, 4 no answer.")
+@seal.command(
+    epilog="Exit status: 0 also where there are none, 2 wrong usage, 4 no answer, 11 a seal cannot be read; the others "
+    "are printed."
+)
 @click.option("--after", metavar="NUMBER", type=Whole(0), default=0, help="Only seals after this one.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Append to FILE.")
 @click.pass_obj
@@ -76,15 +80,21 @@ def export(context: Context, *, after: int, output: Path | None) -> None:
 
     where = context.connection()
     session.speak_utf8()
-    with open_client(history_uri(where)) as client, session.until_closed():
-        lines = (read_stored(found).line for found in Store(client[where.history_database]).each(after))
-        if output is None:
-            for line in lines:
-                click.echo(line)
-            return
-        with output.open("a", encoding="utf-8") as file:
-            for line in lines:
-                file.write(line + "\n")
+    unreadable: list[str] = []
+    with (
+        open_client(history_uri(where)) as client,
+        session.until_closed(),
+        output.open("a", encoding="utf-8") if output is not None else nullcontext() as file,
+    ):
+        for found in Store(client[where.history_database]).each(after):
+            try:
+                line = read_stored(found).line
+            except ValueError as error:
+                unreadable.append(f"seal {found['_id']} cannot be read: {error}")
+            else:
+                click.echo(line, file=file)
+    if unreadable:
+        raise CommandError("\n".join([*unreadable, "`watcher verify` says more"]), exit_codes.DIFFERENT)
 
 
 @seal.command(

@@ -80,7 +80,7 @@ def verify(settings: Settings, wanted: VerifyOptions, *, as_json: bool, zone: tz
         _warn_of_private(wanted.keys)
     except SealKeyError as error:
         raise CommandError(str(error), exit_codes.USAGE) from error
-    against, unreadable = _kept(wanted.against) if wanted.against is not None else ({}, 0)
+    against, forked, unreadable = _kept(wanted.against) if wanted.against is not None else ({}, set(), 0)
     with ExitStack() as stack:
         client = stack.enter_context(open_client(history_uri(settings.connection)))
         database = client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
@@ -92,6 +92,7 @@ def verify(settings: Settings, wanted: VerifyOptions, *, as_json: bool, zone: tz
 
         with terminal.bar("comparing with what was sealed", verification.work(database)) as advance:
             report = verification.verify(database, against=against, keys=keys, on_checked=advance, on_unsealed=keep)
+        report.findings += [Finding("outside", _FORKED.format(number), None, number) for number in sorted(forked)]
         if unreadable:
             report.remarks.append(f"{words(unreadable, 'line')} of {wanted.against} cannot be read as a seal")
         _documents(database, settings, wanted, unsealed, report, stack)
@@ -108,9 +109,16 @@ def verify(settings: Settings, wanted: VerifyOptions, *, as_json: bool, zone: tz
         raise SystemExit(exit_codes.DIFFERENT)
 
 
-def _kept(file: Path) -> tuple[dict[int, Sealed], int]:
-    """The seals in a file by number, and how many lines are none."""
+_FORKED = (
+    "seal {} was kept outside twice, and not as the same: the history was set back to what it had been before, and is "
+    "not all that was sealed since"
+)
+
+
+def _kept(file: Path) -> tuple[dict[int, Sealed], set[int], int]:
+    """The seals in a file by number, the numbers that two different seals bear, and how many lines are none."""
     found: dict[int, Sealed] = {}
+    forked: set[int] = set()
     unreadable = 0
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.strip():
@@ -120,10 +128,11 @@ def _kept(file: Path) -> tuple[dict[int, Sealed], int]:
         except ValueError:
             unreadable += 1
         else:
-            found.setdefault(sealed.seal.number, sealed)
+            if found.setdefault(sealed.seal.number, sealed).digest != sealed.digest:
+                forked.add(sealed.seal.number)
     if not found:
         raise CommandError(f"{file} holds no seal: it must be what `watcher seal export` wrote", exit_codes.USAGE)
-    return found, unreadable
+    return found, forked, unreadable
 
 
 def _documents(
