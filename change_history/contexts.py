@@ -158,7 +158,7 @@ def acting(actor: Identity, *, reason: str | None = None, request: Identity | No
 
 
 def who_acts() -> Acting | None:
-    """Who acts here and now, by the innermost `acting` block that has not ended; None: nobody said."""
+    """The actor of the innermost open `acting` block; None: there is none."""
     block = _open_block()
     return block.acting if block is not None else None
 
@@ -171,7 +171,7 @@ def _open_block() -> _Block | None:
 
 
 def saying(actor: Identity | None, reason: str | None, request: Identity | None) -> Acting | None:
-    """Who acts, as said here or, without an actor, by the `acting` block around; None: nobody said.
+    """The actor as given or, without one, that of the `acting` block around; None: there is neither.
 
     Raises:
         ValueError: one of them is empty or too long.

@@ -249,7 +249,7 @@ class History(Reverting):
         return document_to_python(document) if document is not None else None
 
     def state(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> State:
-        """What a document was, and what the answer rests on: the event, the version, the gaps, or why nobody can tell.
+        """What a document was, with the event, the version and the gaps behind the answer, or why it is unknown.
 
         Arguments are those of `as_of`.
         """
@@ -276,7 +276,7 @@ class History(Reverting):
         return map(_document, collection.documents(query))
 
     def collection(self, namespace: str, at: Instant | None = None) -> CollectionState:
-        """A collection as it was, with what is not known of it: documents that history cannot tell, and gaps."""
+        """A collection as it was, with its unknown documents and its gaps."""
         return CollectionState(self._database, namespace, at)
 
     def diff(

@@ -1,4 +1,4 @@
-"""What the commands need beyond the public `History`: stored documents as bytes, and what is said beside an answer."""
+"""What the commands need beyond the public `History`: stored documents as bytes, and remarks beside an answer."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class Reader(History):
         return actors.of_document(self._collection, one.namespace, one.document_id, min(places), max(places))
 
     def turn_before(self, namespace: str, position: HistoryPosition) -> Event | None:
-        """The last event before a position that ended all documents of a namespace, or brought others: drop, rename."""
+        """The last drop or rename before a position that ended a namespace's documents, or brought in others."""
         return boundary_before(self._database, namespace, position)
 
     def arrival_after(self, namespace: str, position: HistoryPosition) -> Event | None:

@@ -90,7 +90,7 @@ def _fault(parts: tuple[str, ...]) -> str | None:
 
 
 def fingerprint(rules: Iterable[Rule], key: bytes | None) -> str:
-    """A short name for rules and their key, from which neither can be told: others have another one."""
+    """A short fingerprint of rules and their key, from which neither can be derived."""
     text = "\0".join(map(str, rules)).encode("utf-8", "surrogateescape")
     return blake2b(text, key=key or b"", digest_size=8).hexdigest()
 
@@ -155,7 +155,7 @@ class Paths:
         return state | self._step(state, index) if state else 0
 
     def either(self, state: int, part: bytes) -> int:
-        """Go on by a part of a dotted path, of which nobody says whether it is a key or an index."""
+        """Move on by a part of a dotted path, which may be a key or an index."""
         return self._step(state, part) | (state if is_index(part) else 0)
 
     def along(self, path: Path) -> tuple[int, int]:

@@ -33,7 +33,7 @@ _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
 
 
 class NeedsAllError(Exception):
-    """What became of a leaf can only be told by following the whole document."""
+    """A leaf can only be attributed by following the whole document forwards."""
 
 
 def setters(

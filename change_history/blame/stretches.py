@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_AT_ONCE = 64
 _NOT_WORTH_A_READ = 2
-"""So many stretches are read along with those around them: another query takes longer."""
+"""Most unneeded stretches to read along between two needed ones: a further query would take longer."""
 
 
 class Stretch(NamedTuple):

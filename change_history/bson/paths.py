@@ -18,7 +18,7 @@ Path: TypeAlias = tuple[Key, ...]
 TextPath: TypeAlias = tuple[str | int, ...]
 
 _REMEMBERED = 2048
-"""So many dotted paths are kept read: a collection's documents have the same few."""
+"""Number of parsed dotted paths in the cache: the documents of a collection share a few."""
 
 
 def is_index(part: bytes) -> bool:

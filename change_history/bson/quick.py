@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def compiled(name: str) -> ModuleType | None:
-    """A module that is compiled from one file; None: it is not there, or is of another source than lies beside it."""
+    """A compiled module; None: it is missing, or was built from another version of the source beside it."""
     try:
         module = import_module(name)
     except ImportError:

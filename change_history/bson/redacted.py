@@ -32,13 +32,13 @@ _HEAD = len(MAGIC) + 3
 _PREFIX = 5  # length and subtype of a Binary
 
 MOST_SHOWN = 4
-"""So many characters at the end of a masked value are kept."""
+"""Characters kept at the end of a masked value."""
 FEWEST_MASKED = 8
 """Of a value with fewer characters than this, none is kept."""
 MOST_SHOWN_BYTES = 4 * MOST_SHOWN
 DIGEST_BYTES = 16
 KEY_NAME_BYTES = 2
-"""So many bytes before a digest name its key: digests of two keys cannot be compared."""
+"""Bytes before a digest that identify its key: digests made with two keys cannot be compared."""
 _KEY_BYTES = 32
 _TEXTS = frozenset({raw.STRING, raw.SYMBOL})
 _WHOLE_NUMBERS = frozenset({raw.INT32, raw.INT64})
@@ -123,7 +123,7 @@ class Redacted:
 
     @property
     def raw(self) -> Value:
-        """The BSON value that stands in history."""
+        """The BSON value that is stored in history."""
         return written(self.how, self.kind, self.rest)
 
     def __str__(self) -> str:
@@ -203,7 +203,7 @@ def hashing(key: bytes) -> Callable[[int, bytes], bytes]:
 
 
 def name_of(key: bytes) -> bytes:
-    """Two bytes by which two keys are told apart, all but certainly."""
+    """Two bytes that identify a key, up to a chance of one in 65,536."""
     return blake2b(key, digest_size=KEY_NAME_BYTES, person=b"redact key name").digest()
 
 
@@ -265,7 +265,7 @@ def adopt(known: Value, found: Value) -> Value:
 
 
 def _comparable(one: Redacted, other: Redacted) -> bool:
-    """Whether two withheld values, if they say different things, stand for different values."""
+    """Whether two withheld values that differ are sure to replace different values."""
     if one.how is not other.how:
         return False
     return one.how is not How.HASH or (

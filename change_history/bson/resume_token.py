@@ -39,7 +39,7 @@ def token_bytes(token: bytes) -> bytes:
 
 
 def token_time(token: bytes) -> ClusterTime | None:
-    """The cluster time that a resume token document stands for.
+    """The cluster time in a resume token document.
 
     A token is a key string that begins with its cluster time (src/mongo/db/pipeline/resume_token.h).
 

@@ -34,7 +34,7 @@ _MOST_BYTES = 1024 * 1024
 
 
 class Changed(NamedTuple):
-    """A document that is different at two moments, or of which history cannot tell whether it is.
+    """A document that differs between two points in time, or may: history cannot tell.
 
     Attributes:
         before: its BSON at the first moment; None: it was not there, or history cannot tell.

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from change_history.stored.event import Change
 
 MOST_COMPARISONS = 250_000
-"""So much work, in pairs of elements, is spent on what is not told apart by elements that occur only once."""
+"""Pairs of elements compared at most where unique elements do not align two arrays."""
 
 Side: TypeAlias = "Value | Missing"
-"""What one of the two documents has at a path: a value, `ABSENT`, or `UNKNOWN` where nobody can tell."""
+"""What one of the two documents has at a path: a value, `ABSENT`, or `UNKNOWN`."""
 
 
 class DifferenceKind(StrEnum):
@@ -43,7 +43,7 @@ class DifferenceKind(StrEnum):
     MOVED = "moved"
     """An element has another place among those of its array that are in both."""
     REORDERED = "reordered"
-    """The keys of a document stand in an order that removing, setting in place and adding at the end does not give."""
+    """The keys of a document are in an order that removing, setting in place and appending do not produce."""
 
 
 class Difference(NamedTuple):
@@ -119,7 +119,7 @@ def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
 
 
 def element_differences(change: Change) -> list[Difference]:
-    """Compare the elements of an array that an event tells whole, as `$pull`, `$sort` and a replacement do.
+    """Compare the elements of an array that an event holds whole, as after `$pull`, `$sort` or a replacement.
 
     Returns:
         The differences, their paths those of the document. None where one of the two is no array or unknown, or where

@@ -104,7 +104,7 @@ def _compare(before: bytes, after: bytes, prefix: Path, changes: list[Change]) -
 
 
 def _out_of_order(old: list[bytes], new: list[bytes]) -> Iterator[bytes]:
-    """The keys from the first on that does not stand after those before it: all of them go to the end, in order."""
+    """The keys from the first one that is out of order on: all of them move to the end, in order."""
     places = {key: place for place, key in enumerate(old)}
     reached = -1
     rest = iter(new)

@@ -307,7 +307,7 @@ def is_showable(milliseconds: int) -> bool:
 
 
 def binary_kind(payload: bytes) -> str:
-    """The type of a binary value; only the plain one, and a UUID, are told by their bytes alone."""
+    """The type of a binary value; only generic ones and UUIDs can be written as their bytes alone."""
     subtype = payload[4]
     if subtype == _UUID and len(payload) == 5 + 16:
         return "uuid"

@@ -49,7 +49,7 @@ class PartFile:
             raise BusyError(f"another export writes to {self.path}") from error
 
     def about(self) -> dict[str, str] | None:
-        """What was said of the export that is in it; None: nothing.
+        """The description of the export in progress; None: there is none.
 
         Raises:
             OSError: it cannot be read.

@@ -293,7 +293,7 @@ _DROPPED = {b"_id", b"changes", *_FIRST, *(name.encode() for name in CHANGES.lef
 
 
 def of_changes(stored: bytes) -> Iterator[bytes]:
-    """A row for each change of an event, with what is said of the event; an event without changes gives one too."""
+    """A row for each change of an event, with the event's own fields; an event without changes gives one row."""
     fields = raw.fields(stored)
     head = [(b"event", fields[b"_id"]), *((name, fields[name]) for name in _FIRST if name in fields)]
     tail = [(name, value) for name, value in fields.items() if name not in _DROPPED]

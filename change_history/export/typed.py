@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from change_history.export.inference import Type
 
 UNKNOWN_COLUMN, OTHER_COLUMN = "__unknown", "__other"
-"""Why history cannot tell a document; and, as Extended JSON, the fields of a document that have no column."""
+"""Why a document is unknown; and, as Extended JSON, the fields of a document that have no column."""
 
 
 class SchemaError(HistoryError, ValueError):

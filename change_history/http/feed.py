@@ -97,7 +97,7 @@ def _hang_up(reply: HTTPResponse) -> None:
 
 
 def each_once(recorded: Iterator[Event], feed: Feed) -> Iterator[Event]:
-    """What is recorded, then what the feed tells and was not among that."""
+    """The recorded events, then those of the feed that were not among them."""
     order: deque[bytes] = deque()
     seen: set[bytes] = set()
 

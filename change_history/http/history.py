@@ -287,7 +287,7 @@ class HttpStats:
         return ((each["namespace"], each["field"], each["changes"]) for each in self._of("fields", top=top))
 
     def by_actor(self) -> Authors:
-        """Who did how much, and of which events nobody knows it."""
+        """Events by actor, and how many have no known actor."""
         found = self._of("actors", top=MOST_KINDS)
         busiest = [Author(wire.value_from(each["id"]), each["provenance"], each["events"]) for each in found["busiest"]]
         nobodys = [Unknown(each["namespace"], each["operation"], each["events"]) for each in found["unknown_by"]]

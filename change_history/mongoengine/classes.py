@@ -51,7 +51,7 @@ class Classes:
         self._breaks: _Breaks | None = None
 
     def follow(self, event: Event) -> None:
-        """Go on to an event: from here on it is what `at` tells of."""
+        """Move on to an event: `at` then answers for it."""
         last, self._event, self._document = self._event, event, UNKNOWN
         if not self._known or last is None:
             return
@@ -91,7 +91,7 @@ class Classes:
         return self._document
 
     def _touched(self, change: Change) -> list[TextPath]:
-        """The paths of which a change may tell the class anew."""
+        """The paths whose change may change the class."""
         changed = path_of(change)
         touched = [path for path in self._asked if _touches(changed, path)]
         if change.path is ABSENT:

@@ -25,10 +25,10 @@ MOST_IN_SLICE = 100_000
 """A slice with more events counts as so many."""
 
 MOST_EVENTS = 200_000
-"""So many of the newest events are counted by operation."""
+"""Newest events that are counted by operation."""
 
 MOST_FOR_FIELDS = 20_000
-"""So many of the newest events are counted by field."""
+"""Newest events that are counted by field."""
 
 
 def counts(collection: Collection[RawBSONDocument], namespace: str, begin: int, width: int, slices: int) -> list[int]:

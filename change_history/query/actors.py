@@ -1,4 +1,4 @@
-"""Who did how much, and of which events nobody knows who did them. The server counts.
+"""Events by actor, and how many have no known actor. The server counts.
 
 Everything counts that somebody did: whatever the stream told, and what a reconciliation found. Baselines, which say
 what was there when watching began, and gaps do not.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from change_history.stored.order import HistoryPosition
 
 MOST_KINDS = 1000
-"""So many different actors, and kinds of unknown events, are told apart; the busiest."""
+"""Actors, and kinds of events without one, that are listed at most: the busiest."""
 
 
 class Author(NamedTuple):
@@ -41,7 +41,7 @@ class Author(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Events of which nobody knows who did them."""
+    """Events whose actor is unknown."""
 
     namespace: str
     operation: str
@@ -128,5 +128,5 @@ def of_document(
 
 
 def _of(actor: Any, provenance: Any) -> tuple[Any, ...]:
-    """An actor as a key; nobody is the empty one."""
+    """An actor as a key; empty: no actor."""
     return (actor, str(provenance or "")) if actor is not None else ()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from change_history.stored.event import Change
 
 MOST_CHANGES = 12
-"""So many changes of an event are told."""
+"""Changes of an event that a brief holds at most."""
 
 MOST_BYTES = 2048
 """A value of more bytes is left out."""
@@ -40,7 +40,7 @@ _SMALL = 16_384
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Stands for a value that is there and too long to be told.
+    """In place of a value that is too long for a brief.
 
     Attributes:
         size: its length, in bytes of BSON.
@@ -197,4 +197,4 @@ def versions(
 
 
 _MOST_TOGETHER = 1000
-"""So many events of one document in one transaction are put in their order at the ends of a page."""
+"""Events of one document in one transaction that are sorted at the ends of a page, at most."""

@@ -33,7 +33,7 @@ _WHOLE_DOCUMENT = ""
 
 
 def of_field(field: str, below: str = "", values: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the server can check: some change is at the field, above it or below it, or nobody can know.
+    """What the server can check: a change is at the field, above it or below it, or that is unknown.
 
     It lets through all that matters and a little more; `changes_of` decides.
 
@@ -180,7 +180,7 @@ def of_values(old: Any, new: Any) -> dict[str, Any]:
 
 
 def verdict(change: Change, old: Any, new: Any) -> bool | None:
-    """Whether a change has these values; None: nobody knows."""
+    """Whether a change has these values; None: unknown."""
     asked = ((change.old_value, old), (change.new_value, new))
     return of_all(_same(value, wanted) for value, wanted in asked if wanted is not ABSENT)
 

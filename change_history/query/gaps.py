@@ -36,7 +36,7 @@ _LAST_INCREMENT = 2**32 - 1
 
 
 class View(NamedTuple):
-    """A gap as its history document tells it.
+    """A gap, read from its history document.
 
     Attributes:
         since: cluster time up to which history is whole.
@@ -100,7 +100,7 @@ def read(
     *,
     newest_first: bool = False,
 ) -> Iterator[RawBSONDocument]:
-    """Read the gaps that reach into a window, oldest first unless told; with a namespace, those that concern it.
+    """Read the gaps that reach into a window, oldest first by default; with a namespace, those that concern it.
 
     Raises:
         ValueError: a time without a zone.

@@ -1,4 +1,4 @@
-"""What an application had written down by itself, and `watcher import` brought in.
+"""Changes that an application had recorded itself, and `watcher import` has brought in.
 
 It is kept apart from what the daemon recorded: nobody has checked it against a change stream, so no document's state,
 version or difference is ever worked out from it.

@@ -105,7 +105,7 @@ class Selection:
 
     @property
     def by_value(self) -> bool:
-        """Whether values are asked for, so that an event may be one of which nobody knows whether it belongs here."""
+        """Whether the selection is by values: then it can be unknown whether an event belongs to it."""
         return self.changed_from is not ABSENT or self.changed_to is not ABSENT
 
     @property
@@ -158,7 +158,7 @@ class Selection:
         return [change for change in concerned if self._verdict(change)]
 
     def verdict(self, event: Event) -> bool | None:
-        """Decide what the server cannot: whether an event that it let through belongs here; None: nobody knows."""
+        """Decide what the server cannot: whether an event that it returned is selected; None: unknown."""
         if not self.narrows:
             return True
         concerned = self._concerned(event)

@@ -1,4 +1,4 @@
-"""Events that set a field of one document without naming it: what `blame` says of a place, a log of the field finds.
+"""Events that set a field of one document without naming it, so that a log of the field finds what `blame` names.
 
 An element of an array takes the event that set it along when others are pulled out or pushed in before it, a document
 takes its events along when its collection is renamed, and an element that is set beyond an array's end fills the room

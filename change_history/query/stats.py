@@ -99,7 +99,7 @@ class Stats:
         )
 
     def by_collection(self) -> Iterator[tuple[str, Numbers]]:
-        """Each namespace with its numbers, in order; a dropped database stands under its own name."""
+        """Each namespace with its numbers, in order; a dropped database is listed by its own name."""
         for row in self._rows(collections_pipeline(self._events())):
             yield _of_collection(row)
 
@@ -124,7 +124,7 @@ class Stats:
             yield _of_field(row)
 
     def by_actor(self) -> Authors:
-        """Who did how much, and how much of it nobody knows (see `change_history.query.actors`)."""
+        """Events by actor, and those without one (see `change_history.query.actors`)."""
         from change_history.query import actors
 
         return actors.count(self._collection, self._question)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from change_history.query.selection import Selection
 
 MOST_NAMES = 100_000
-"""So many different fields are counted apart; what comes beyond is counted as others. It bounds the memory."""
+"""Different fields that are counted; further ones count as others. It bounds the memory."""
 
 
 @dataclass(slots=True)

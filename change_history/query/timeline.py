@@ -43,7 +43,7 @@ def read(
     newest_first: bool = False,
     on_unknown: Callable[[], object] = ignore,
 ) -> Iterator[RawBSONDocument]:
-    """Read the selected history documents, oldest first unless told, as they were recorded.
+    """Read the selected history documents, oldest first by default, as they were recorded.
 
     Args:
         collection: the history collection, its documents left as bytes

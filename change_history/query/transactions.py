@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
 SHORT_SESSION = 8
-"""So many hexadecimal digits of a session's UUID name it."""
+"""Hexadecimal digits of a session's UUID in a transaction's name."""
 
 SHORT_EVENT = 20
-"""So many hexadecimal digits of an event's id name it: its cluster time and a little of the digest."""
+"""Hexadecimal digits of an event's id in its name: its cluster time and a little of the digest."""
 
 _UUID_DIGITS = 32
 _EVENT_DIGITS = 32

@@ -54,7 +54,7 @@ class CollectionDocument(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any] | None:
-        """The document, its values exact; None: history cannot tell it."""
+        """The document, its values exact; None: it is unknown."""
         return document_to_python(self.data) if self.data is not None else None
 
 
@@ -82,7 +82,7 @@ class CollectionState:
 
     @property
     def unknown(self) -> str | None:
-        """Why nobody can tell which documents there were; None: it can be told."""
+        """Why it is unknown which documents there were; None: it is known."""
         unknown = self._expired or self.lineage.unrecorded or self.lineage.not_yet
         return unknown.reason if unknown is not None else None
 
@@ -92,7 +92,7 @@ class CollectionState:
         return self.lineage.gaps(None)
 
     def documents(self, query: dict[str, Any] | None = None) -> Iterator[CollectionDocument]:
-        """The documents that there were, and those that history cannot tell, in the server's order of `_id`s.
+        """The documents that there were, and the unknown ones, in the server's order of `_id`s.
 
         At the end come those of which there are only rejected events.
 
@@ -155,7 +155,7 @@ def reconstruct_all(
 def folded(
     database: Database[Any], cuts: Sequence[Sequence[Incarnation]], ids: Sequence[raw.Value] | None = None
 ) -> Iterator[tuple[Hashable, raw.Value, list[Reconstructed | None]]]:
-    """What history tells of the documents of a collection at several positions, whatever was rejected.
+    """Reconstruct the documents of a collection at several positions, whatever was rejected.
 
     Args:
         cuts: as `reconstruct_all` takes them.
@@ -193,7 +193,7 @@ class _Keys:
 def _of_one_entry(
     data: bytes, stretches: Sequence[Sequence[_Stretch]]
 ) -> tuple[raw.Value, list[Reconstructed | None]] | None:
-    """What a document was of which there is one entry, if that tells it whole; None: it is to be read as others are."""
+    """A document with a single entry that holds it whole; None: it has to be reconstructed as others are."""
     told = skim.whole(data)
     if told is None:
         return None

@@ -47,7 +47,7 @@ _ENTRIES = 33
 """A snapshot is due every 32 entries."""
 
 _GAPS = 100
-"""So many gaps are read together with other things; where there are more, all are read again."""
+"""Gaps read together with other things; where there are more, all are read again."""
 
 
 class Prefetched(NamedTuple):
@@ -157,7 +157,7 @@ def reconstruct_one(
     moment: ClusterTime | None = None,
     ahead: Prefetched | None = None,
 ) -> ReconstructedFrom:
-    """What one document was. Read backwards: no more than the entries since the last that told it whole.
+    """Reconstruct one document. Read backwards: only the entries since the last one that holds it whole.
 
     Args:
         incarnations: where its entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).

@@ -41,7 +41,7 @@ NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when wa
 
 
 class Reconstructed(NamedTuple):
-    """A document as history tells it.
+    """A reconstructed document.
 
     Attributes:
         document: its bytes; None: it was not there.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_DOCUMENTS = 500
 MOST_BYTES = 4 * 1024 * 1024
-"""So many documents, and bytes of them, are handed over at once; one may be larger."""
+"""Documents, and bytes of them, that the server filters at once; a single one may be larger."""
 
 _NOT_ABOUT_THE_FILTER = frozenset({13, 18, 8000})  # not authorized, authentication failed, Atlas' own for both
 

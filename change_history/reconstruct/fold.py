@@ -69,7 +69,7 @@ def read_fields(found: dict[bytes, Value]) -> Entry:
 
 
 def whole(found: dict[bytes, Value]) -> bytes | None:
-    """The document that a stored history document, given as its top-level fields, tells whole.
+    """The document that a stored history document, given as its top-level fields, holds whole.
 
     Returns:
         The document; None where that cannot be told without reading it as an `Entry`.
@@ -99,7 +99,7 @@ def fold(document: bytes | None, history: Iterable[bytes]) -> bytes | None:
 
 
 def latest(history: Sequence[bytes]) -> bytes | None:
-    """The document after stored history documents of it, in order, from the last one that tells it whole.
+    """The document after stored history documents of it, in order, from the last one that holds it whole.
 
     Raises:
         DoesNotApplyError: none tells it whole, or a later one does not fit.
@@ -170,7 +170,7 @@ class Folding:
 
 
 def tells_all(entry: Entry) -> bool:
-    """Whether an event alone tells what the document is after it, whatever it was before."""
+    """Whether an event alone gives the document after it, whatever it was before."""
     return (
         entry.operation in _WHOLE
         or entry.operation == b"delete"

@@ -1,4 +1,4 @@
-"""The horizon of a namespace: up to where its history has expired, and what then stands for it.
+"""The horizon of a namespace: up to where its history has expired, and the bases that replace it.
 
 Of every document that was alive at the horizon there is a base: a `baseline` with its state there, whose description
 names the horizon. From the horizon on, history tells what it told before. Earlier, it tells nothing, and says so.
@@ -70,7 +70,7 @@ class Horizon(NamedTuple):
 
 
 def wall_ms(time: ClusterTime) -> int:
-    """The wall time, in milliseconds since 1970, that stands for the end of a cluster time's second."""
+    """The end of a cluster time's second as wall time, in milliseconds since 1970."""
     return time.seconds * _MILLISECONDS + _MILLISECONDS - 1
 
 
@@ -101,7 +101,7 @@ def base(
     relies_on: bytes,
     wall: int,
 ) -> bytes:
-    """The history document that stands for the history of a document up to a horizon.
+    """The base of a document: the history document that replaces its history up to a horizon.
 
     Args:
         document_id: its `_id`, of a document that is not known.
@@ -132,12 +132,12 @@ def base(
 
 
 def is_base(fields: Fields) -> bool:
-    """Whether an entry stands for history that has expired."""
+    """Whether an entry is a base: it replaces history that has expired."""
     return raw.text_of(fields[b"operation"]) == BASELINE and _HORIZON in _described(fields)
 
 
 def relied_on(fields: Fields, identity: bytes) -> bytes:
-    """The `_id` of the entry by which an entry that tells a document whole is to be judged: its own, but of a base."""
+    """The `_id` by which to judge an entry that holds a document whole: its own, except for a base."""
     if b"description" not in fields:
         return identity
     found = _described(fields).get(_BASE)

@@ -60,7 +60,7 @@ class Incarnation(NamedTuple):
 
 
 class Boundary(NamedTuple):
-    """An event that ended or brought the documents of a namespace.
+    """A drop or rename that ended a namespace's documents, or brought in others.
 
     Attributes:
         source: name from which it brought them; None: it ended them.
@@ -109,7 +109,7 @@ def lineage_of(
 
 
 def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation]:
-    """All of a namespace's history, oldest first: the stretches between which its documents ended, or were brought."""
+    """All of a namespace's history, oldest first: its incarnations, divided by drops and renames."""
     found: list[Incarnation] = []
     boundary, until = last_boundary(database, namespace, END), END
     while boundary is not None:
@@ -121,14 +121,14 @@ def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation
 
 
 def last_boundary(database: Database[Any], namespace: str, until: HistoryPosition) -> Boundary | None:
-    """The last event before a position that ended, or brought, all documents of a namespace."""
+    """The last drop or rename before a position that ended, or brought in, all documents of a namespace."""
     return boundary_of(
         chain(*read_together(database, boundary_reads(namespace, until), dict(DOCUMENT_TIMELINE))), namespace
     )
 
 
 def boundary_reads(namespace: str, until: HistoryPosition) -> tuple[Read, Read]:
-    """What to read for `boundary_of`: the last event before a position that ended, and that brought, the documents."""
+    """What to read for `boundary_of`: the last events before a position that ended, and that brought in, documents."""
     name, _, collection = namespace.partition(".")
     upto = {"$lte": Binary(until.last_id)}
     ended = {
@@ -208,7 +208,7 @@ class Lineage:
 
     @cached_property
     def unrecorded(self) -> Unknown | None:
-        """Why nobody can tell which documents there are, where a rename brought them from what was not watched."""
+        """Why the documents are unknown where a rename brought them from a collection that was not watched."""
         *_, oldest = self
         if oldest.namespace == self.namespace:
             return None
@@ -219,7 +219,7 @@ class Lineage:
 
     @cached_property
     def not_yet(self) -> Unknown | None:
-        """Why nobody can tell which documents there were, where watching began later."""
+        """Why the documents are unknown where watching began later."""
         if self.newest.since:
             return None  # whatever there was had ended
         query = {"namespace": self.namespace}
@@ -258,7 +258,7 @@ def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, until:
 
 
 def boundary_before(database: Database[Any], namespace: str, position: HistoryPosition) -> Event | None:
-    """The last event before a position that ended all documents of a namespace, or brought others."""
+    """The last event before a position that ended all documents of a namespace, or brought in others."""
     boundary = last_boundary(database, namespace, position)
     return _event(database, boundary.id) if boundary is not None else None
 

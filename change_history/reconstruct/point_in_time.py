@@ -42,7 +42,7 @@ Instant: TypeAlias = datetime | Timestamp
 """An aware `datetime` (wall time) or a `bson.Timestamp` (cluster time)."""
 
 SLACK_SECONDS = 60
-"""How far the wall time and the cluster time of an event may lie apart and a wall-time window still find it."""
+"""How many seconds an event's wall time and cluster time may differ for a wall-time window to find it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -230,7 +230,7 @@ def _milliseconds(fields: dict[bytes, raw.Value]) -> int:
 
 
 _MOST = 2**63 - 1
-"""As many documents the server can be told to skip."""
+"""The most documents that the server can skip."""
 _PLACE = {"_id": 1, "resume_token": 1}
 
 
@@ -250,7 +250,7 @@ class Versions:
         self._query: dict[str, Any] = {"namespace": namespace, "document_id": is_id(document_id)}
 
     def position(self, number: int) -> HistoryPosition:
-        """Where a version stands.
+        """The position of a version.
 
         Args:
             number: 1 is the oldest, -1 the newest.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def is_id(document_id: raw.Value) -> RawBSONDocument:
-    """The condition on `document_id` that means one document; a null id is told from entries without an id."""
+    """The condition on `document_id` that matches one document; a null id does not match entries without an id."""
     condition = [(b"$eq", document_id)]
     if document_id[0] in {raw.NULL, raw.UNDEFINED}:
         condition.append((b"$exists", (raw.BOOLEAN, b"\x01")))

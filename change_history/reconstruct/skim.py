@@ -1,4 +1,4 @@
-"""Stored history documents at a glance: what a pass over a whole collection needs of each, without taking it apart.
+"""What a pass over a whole collection needs of each stored history document, without parsing all of it.
 
 Only the form in which the daemon writes them is read here; of any other nothing is said.
 """
@@ -24,7 +24,7 @@ _IN_CHUNKS = b"\x04parts\x00"
 
 
 class Whole(NamedTuple):
-    """An entry that tells a document whole.
+    """An entry that holds a document whole.
 
     Attributes:
         identity: its `_id`, 16 bytes.
@@ -51,7 +51,7 @@ def document_id(stored: bytes) -> raw.Value:
 
 
 def about(stored: bytes) -> tuple[bytes, raw.Value] | None:
-    """The namespace and the `_id` of the document that an entry is of; None: nothing is said of this entry."""
+    """The namespace and the `_id` of an entry's document; None: not in this entry's form."""
     found = _BEGINNING(stored)
     if found is None:
         return None
@@ -60,7 +60,7 @@ def about(stored: bytes) -> tuple[bytes, raw.Value] | None:
 
 
 def whole(stored: bytes) -> Whole | None:
-    """The document that an insert or a baseline tells whole; None: nothing is said of this entry."""
+    """The document that an insert or a baseline holds whole; None: not in this entry's form."""
     beginning = _BEGINNING(stored)
     if beginning is None:
         return None

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     Fields = dict[bytes, raw.Value]
 
 SPACING = 32
-"""A snapshot stands for so many entries, or more: as-of folds no more, and those after the last snapshot."""
+"""Entries between two snapshots, at least. As-of folds that many, and those after the last snapshot."""
 
 SHARE = 512
-"""Bytes of a snapshot for each entry that it stands for, at most: large documents have them less often."""
+"""Bytes of a snapshot for each entry before it, at most: large documents have snapshots less often."""
 
 LARGEST = 12 * 1024 * 1024
 """Bytes of the largest state that is kept; a server stores documents of 16 MB."""
@@ -54,13 +54,13 @@ LARGEST = 12 * 1024 * 1024
 _BEGINNING = BEGINNING_OF_TIME.first_id
 _WIDEST = 10
 _TOLD_BY_STREAM = {"operation": {"$in": ["update", "replace"]}, "resume_token": {"$exists": True}}
-"""A snapshot stands after an event of the stream: only those have a position of their own within their cluster time."""
+"""A snapshot follows an event of the stream: only those have a position of their own within their cluster time."""
 
 _EMPTY_TIMESTAMP: raw.Value = (raw.TIMESTAMP, bytes(8))
 
 
 class _Made(NamedTuple):
-    """A snapshot that stands: `_id` of the entry that it is based on, and its bytes."""
+    """A stored snapshot: `_id` of the entry that it follows, and its bytes."""
 
     base: bytes
     size: int
@@ -218,7 +218,7 @@ class Document(NamedTuple):
 
 
 class WrongSnapshot(NamedTuple):
-    """A snapshot that does not say what history says.
+    """A snapshot that differs from history.
 
     Attributes:
         snapshot: its `_id`, 16 bytes, that of the entry after which it stands.
@@ -293,7 +293,7 @@ class Snapshots:
             yield from self._judged(document, snapshot, None)
 
     def remove(self, difference: WrongSnapshot) -> None:
-        """Throw away a snapshot that says something wrong."""
+        """Discard a wrong snapshot."""
         self._snapshots.delete_one({"_id": Binary(difference.snapshot)})
 
     def _judged(self, document: Document, snapshot: bytes, step: Reconstructed | None) -> Iterator[WrongSnapshot]:
@@ -312,7 +312,7 @@ class Snapshots:
             yield WrongSnapshot(document, snapshot, said)
 
     def _wrongly_changed(self, document: Document, start: Snapshot) -> str | None:
-        """What is wrong with the paths that a snapshot tells; None: nothing, or what they are of has expired."""
+        """What is wrong with the changed paths in a snapshot; None: nothing, or their entries have expired."""
         if not start.since:
             return None
         since = ClusterTime.from_id(start.since)
@@ -330,7 +330,7 @@ class Snapshots:
 
 
 def _wrong(start: Snapshot, step: Reconstructed | None) -> str | None:
-    """What is wrong with a snapshot, given what history says at its place; None: nothing."""
+    """What is wrong with a snapshot, given the document reconstructed there; None: nothing."""
     if step is None:
         return "no entry of the document stands there"
     if step.document is None:
@@ -347,7 +347,7 @@ def _wrong(start: Snapshot, step: Reconstructed | None) -> str | None:
 def _counted(
     collection: Collection[Any], namespace: str, document_id: raw.Value | None, least: int
 ) -> Iterator[Document]:
-    """Documents by the number of their entries in a collection; its index alone tells."""
+    """Documents by the number of their entries in a collection, from its index alone."""
     wanted = is_id(document_id) if document_id is not None else {"$gt": MinKey()}
     stages: list[dict[str, Any]] = [
         {"$match": {"namespace": namespace, "document_id": wanted}},

@@ -84,18 +84,18 @@ def read(fields: dict[bytes, raw.Value]) -> Snapshot | None:
 
 
 def changed_since(fields: dict[bytes, raw.Value]) -> tuple[bytes, bytes] | None:
-    """`since` and `changed` of a stored snapshot, given as its top-level fields; None: it does not tell them."""
+    """`since` and `changed` of a stored snapshot, given as its top-level fields; None: it has none."""
     if b"since" not in fields or b"changed" not in fields:
         return None
     return fields[b"since"][1][5:], fields[b"changed"][1][5:]
 
 
 MOST_CHANGED = 16 * 1024
-"""Bytes of the paths that a snapshot tells, at most."""
+"""Bytes of changed paths in a snapshot, at most."""
 
 
 def changed_by(entries: Iterable[dict[bytes, raw.Value]]) -> bytes | None:
-    """The dotted paths that entries of a document change, as a snapshot tells them.
+    """The dotted paths that entries of a document change, in a snapshot's form.
 
     Args:
         entries: stored history documents, as their top-level fields.

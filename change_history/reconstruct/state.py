@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class UnknownStateError(HistoryError, LookupError):
-    """History cannot tell what was asked for; the message says why. It never guesses."""
+    """What was asked for is unknown; the message says why. History never guesses."""
 
     def __init__(self, namespace: str, reason: str, document_id: Any = None) -> None:
         of = f"{namespace}, _id {document_id!r}" if document_id is not None else namespace

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Unknown(NamedTuple):
-    """History has entries of the document, but not all that would be needed to tell what it was."""
+    """History has entries of the document, but not all that are needed to reconstruct it."""
 
     reason: str
 
@@ -71,11 +71,11 @@ def trusted_since(moment: ClusterTime, begun: ClusterTime, gaps: Iterable[GapBou
 
 
 _MANY = 1000
-"""So many rejected events are read together with other things; where there are more, all are read again."""
+"""Rejected events read together with other things; where there are more, all are read again."""
 
 
 class RejectedConcerns:
-    """The events of some namespaces, and those of which nobody knows what they are about, that are only in `rejected`.
+    """What is only in `rejected`: the events of some namespaces, and those that cannot be assigned to any.
 
     Each concerns its own document. One of a collection, such as a drop, concerns all of it, and one that cannot be read
     whatever it may be about.
@@ -181,7 +181,7 @@ def find(database: Database[Any], hint: str | None = None) -> Cursor[RawBSONDocu
 
 
 def read(gap: RawBSONDocument) -> GapBounds:
-    """The interval that a gap's history document tells of."""
+    """The interval in a gap's history document."""
     said = gap["description"]
     level_at = said.get("level_at") if said.get("level") else None
     return GapBounds(

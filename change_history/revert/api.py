@@ -214,7 +214,7 @@ class Reverting:
         ).run()
 
     def _attribution(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Attribution | None:
-        """What a revert says of who does it."""
+        """How a revert is attributed to whoever does it."""
         from change_history.contexts import saying
         from change_history.revert.attribution import Attribution
 

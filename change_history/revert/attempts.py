@@ -1,4 +1,4 @@
-"""Putting documents back in one transaction of the server, attempt after attempt until nobody else comes in between."""
+"""Putting documents back in one transaction, attempt after attempt until no other write comes in between."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _ABORTED = "TransientTransactionError"
 
 
 class Attribution(NamedTuple):
-    """What a revert says of who does it.
+    """To whom a revert is attributed, and where that is written.
 
     Attributes:
         collection: where context documents go, in each database; empty: nowhere.

@@ -1,4 +1,4 @@
-"""What history says of documents that are to be put back: what they should be now, and what they are to become.
+"""What documents that are to be put back should be now by history, and what they are to become.
 
 One document goes back to a point in time (`to_moment`), to the version before its deletion (`before_deletion`), or the
 documents of a transaction to what they were before it (`of_transaction`).
@@ -95,7 +95,7 @@ class Known:
         self.reconstructed = reconstruct_one(database, self._lineage, raw_id, moment=where.moment).reconstructed
 
     def document(self) -> bytes | Unknown | None:
-        """Its BSON; None: it was not there, and that is sure: `as_of` says so sooner, but here something is deleted."""
+        """Its BSON; None: it surely did not exist. `as_of` answers that sooner, but here something is deleted."""
         if self.reconstructed is not None:
             return self.reconstructed.document
         return self._lineage.unrecorded or self._unless_it_was_there_before()
@@ -219,7 +219,7 @@ class Deleted(NamedTuple):
 
 
 class Living(NamedTuple):
-    """A document that is there, as history says; so nothing is to be done.
+    """A document that exists, by history; so nothing is to be done.
 
     Attributes:
         version: the number of its version; None: it has none under this name.

@@ -213,7 +213,7 @@ def id_of(transaction: Transaction) -> Binary:
 
 
 _SLACK = timedelta(minutes=1)
-"""How far the clock of who reads and that of an event may be apart."""
+"""How far the reader's clock and an event's may differ."""
 
 
 class Reverts:

@@ -48,7 +48,7 @@ _NO_DOCUMENT = (b"$nor", (raw.ARRAY, raw.from_items([(raw.DOCUMENT, raw.EMPTY_DO
 
 
 class RefusedWriteError(HistoryError):
-    """The server does not store a document as it is to be, and will not the next time; the message says why."""
+    """The server refuses the document as it is to become, and will again; the message says why."""
 
     def __init__(self, document: Key, reason: str) -> None:
         super().__init__(reason)

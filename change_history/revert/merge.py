@@ -28,7 +28,7 @@ class InsideArrayError(HistoryError, ValueError):
 
 
 class MergeConflict(NamedTuple):
-    """A path at which the document is neither what history says it is, nor what it is to become.
+    """A path at which the document is neither as history has it nor as it is to become.
 
     Attributes:
         path: where; the empty path is the whole document.
@@ -205,7 +205,7 @@ def _conflict(path: Path, sides: Sides) -> MergeConflict:
 
 
 def _fields(value: Value) -> dict[bytes, Value] | None:
-    """The fields of a document; None: it is none, or repeats a key, and cannot be taken apart without loss."""
+    """The fields of a document; None: it is none, or repeats a key, so a dictionary would lose values."""
     kind, payload = value
     if kind != raw.DOCUMENT:
         return None

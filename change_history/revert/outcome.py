@@ -52,7 +52,7 @@ class Lag(NamedTuple):
 
 
 MOST_TOLD = 10
-"""So many of them are told."""
+"""Later events that are listed at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _newest_first(
 
 @dataclass(frozen=True, slots=True)
 class MergeConflict:
-    """A path at which the document is neither what history says it is, nor what it is to become.
+    """A path at which the document is neither as history has it nor as it is to become.
 
     Attributes:
         path: where: keys, `str`; the empty path is the whole document.
@@ -182,7 +182,7 @@ class Reverted:
 
     @property
     def conflicts(self) -> list[MergeConflict]:
-        """What stays as it is, because it is not what history says it is."""
+        """What stays as it is, because it is not as history has it."""
         return list(map(_conflict, self.raw_conflicts))
 
     @property
@@ -234,7 +234,7 @@ class Revert:
 
     @property
     def conflicts(self) -> list[MergeConflict]:
-        """What stays as it is, because it is not what history says it is."""
+        """What stays as it is, because it is not as history has it."""
         return [conflict for document in self.documents for conflict in document.conflicts]
 
 

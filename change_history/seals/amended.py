@@ -1,4 +1,4 @@
-"""What a note of an amendment allows: the one rule for whoever seals and whoever verifies.
+"""What a note of an amendment allows: one rule for sealing and verifying.
 
 A note says what somebody was about to do. That an entry is not what was sealed is explained only if it is no more than
 that: an actor was added, and nothing else; it is a gap and was one; its values were erased; it is gone by age.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PARTS = b"\x04parts\x00"
 _ERASED = tuple(MAGIC + changed + b"e" for changed in (b"\x00", b"\x01"))
-"""What stands in an entry from which values were erased; the head of one in chunks has no values."""
+"""Marks of an entry from which values were erased; the head of one in chunks has no values."""
 
 
 class NoteOutcome(Enum):

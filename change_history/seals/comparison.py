@@ -215,7 +215,7 @@ class Comparison:
                     ]
 
     def _check_parts(self, head: bytes) -> None:
-        """Check what is kept apart because it is large: the head names its chunks by their content."""
+        """Check the chunks of a large entry: its head names them by their content."""
         parts = raw.readable(head).get(b"parts")
         if parts is None or parts[0] != raw.ARRAY:
             return
@@ -256,7 +256,7 @@ def _inconsistent(entry: bytes, sealed: Sequence[Record]) -> str:
 
 
 def _difference(entry: bytes, last: Record) -> str:
-    """What can be said of an entry that is not what was sealed."""
+    """Why an entry differs from what was sealed, as far as that is known."""
     if last.commitment == NOTHING:
         return f"it was sealed as gone ({records.NAMES.get(last.kind, '?')}), and is there again"
     return _made_up(entry) or "it is not what was sealed"

@@ -1,4 +1,4 @@
-"""What verification finds, and what it says where it finds nothing."""
+"""What verification finds, and its report."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 
 
 def about(what: str, said: str, entry_id: bytes, entry: bytes | None, seal: int | None = None) -> Finding:
-    """A finding about an event, with what can be told of it from the entry."""
+    """A finding about an event, with what its entry says of it."""
     fields = raw.readable(entry) if entry is not None else {}
     kind, payload = fields.get(b"namespace", (0, b""))
     namespace = payload[4:-1].decode("utf-8", "replace") if kind == raw.STRING else None

@@ -34,13 +34,13 @@ removed from it; it was removed by age."""
 _ID = b"\x05_id\x00\x10\x00\x00\x00\x00"
 _ID_AT, _ID_END = 4 + len(_ID), 4 + len(_ID) + 16
 ID = slice(_ID_AT, _ID_END)
-"""Where the `_id` lies in an entry that has one of an event (`has_id`)."""
+"""Bytes of the `_id` in an entry that has an event's (`has_id`)."""
 _GAP = b"\x02operation\x00\x04\x00\x00\x00gap\x00"
 _IN_TREE = 49
 
 
 class Record(NamedTuple):
-    """A record, taken apart."""
+    """A parsed record."""
 
     id: bytes
     kind: bytes
@@ -58,7 +58,7 @@ class Record(NamedTuple):
 
 
 def unpack(record: bytes) -> Record:
-    """Take a record apart."""
+    """Parse a record."""
     return Record(record[:16], record[16:17], record[17:49], record[49:])
 
 
@@ -68,7 +68,7 @@ def split(records: bytes) -> list[bytes]:
 
 
 def in_tree(records: Iterable[bytes]) -> list[bytes]:
-    """What stands at the leaves of the tree."""
+    """The leaves of the tree."""
     return [record[:_IN_TREE] for record in records]
 
 

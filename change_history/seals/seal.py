@@ -1,4 +1,4 @@
-"""One seal: what it says, the digest of that, and the signature of the digest."""
+"""One seal: its statement, the digest of that, and the signature of the digest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SealKeyError(HistoryError, ValueError):
 
 @dataclass(frozen=True)
 class Seal:
-    """What a seal says.
+    """A seal's statement.
 
     Attributes:
         number: 1 for the first, and one more for each that follows.

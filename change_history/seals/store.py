@@ -34,7 +34,7 @@ _COMMITTED = ReadConcern("majority")
 _NUMBER_BYTES = 4
 _NAME_BYTES = 16
 _NAMED = {"_id": {"$type": "binData"}}
-"""What has another `_id` is no chunk, whoever put it there."""
+"""A document with another `_id` is no chunk of records."""
 
 
 class RecordChunk(NamedTuple):
@@ -184,7 +184,7 @@ class Store:
         return found
 
     def forget_salts(self, keep: dict[bytes, int]) -> int:
-        """Remove the salts of what entries were, so that nobody can find out by guessing.
+        """Remove the salts of former contents of entries, so that they cannot be guessed.
 
         Args:
             keep: ids of entries, and the number of the seal from which on their records keep the salt.

@@ -18,7 +18,7 @@ EMPTY = sha256(b"").digest()
 
 
 def leaves(contents: Iterable[bytes]) -> list[bytes]:
-    """The hashes of what stands at the leaves."""
+    """The hashes of the leaves."""
     return [sha256(LEAF + content).digest() for content in contents]
 
 

@@ -1,4 +1,4 @@
-"""Where no seal tells: history beside itself, and beside the documents that there are.
+"""Where no seal covers it: history compared with itself, and with the documents.
 
 Each old value must be what the entry before has left, and the last entry must leave what the collection has. What is
 not known is not held against anybody: across a gap, a rejected event, a beginning of watching, a drop or a rename, a
@@ -42,7 +42,7 @@ _BETWEEN_S = 1.0
 
 
 class _Unknown:
-    """In place of a document that nobody knows at the moment."""
+    """In place of a document that is unknown at the moment."""
 
 
 _UNKNOWN = _Unknown()
@@ -153,7 +153,7 @@ def _followed(document_id: raw.Value, entries: Iterator[Fields], breaks: _Breaks
 
 
 def _wrong(entry: Entry, before: bytes | None) -> str | None:
-    """What an entry says of the document before it that is not so; None: nothing."""
+    """What an entry wrongly says of the document before it; None: nothing."""
     if entry.operation not in {b"update", b"replace", b"delete"} or not any(change.path for change in entry.changes):
         return None
     if before is None:
@@ -194,7 +194,7 @@ def _is_known(state: _State) -> bool:
 
 
 def _same(now: bytes | None, state: _State) -> bool:
-    """Whether two documents are the same; servers that tell less do not tell where a field was put."""
+    """Whether two documents are the same. Older servers do not report where a field was put."""
     if now is None or not isinstance(state, bytes):
         return now is state
     return now == state or _in_order(now) == _in_order(state)

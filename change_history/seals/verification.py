@@ -51,7 +51,7 @@ def verify(
 
 
 def work(database: Database[Any]) -> int:
-    """About how much `on_checked` will be told of."""
+    """About how many events `on_checked` will be called for."""
     sealed = sum(count for count in Store(database).counts())
     return sealed + database[HISTORY].estimated_document_count()
 

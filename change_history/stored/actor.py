@@ -31,7 +31,7 @@ _KEY = b"\x03actor\x00"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who made a change, and how that is known. An event without one: nobody knows.
+    """Who made a change, and how that is known. An event without one: unknown.
 
     Attributes:
         id: as the application or the deployment names them: a string, an `ObjectId`, an integer, a UUID (as `Binary`).

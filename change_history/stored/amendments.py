@@ -36,7 +36,7 @@ class AmendmentKind(StrEnum):
     """What is about to be done to entries."""
 
     LATE = "late"
-    """They are brought in, perhaps before others that are there already."""
+    """They are added, perhaps before others that are there already."""
     ACTOR = "actor"
     """They get an actor, having had none, or another one."""
     ERASED = "erased"

@@ -83,7 +83,7 @@ def of_steps(steps: Iterable[UpdateStep], before: Image | None, old_from: bytes 
 
 
 _MOST_FILLED = 1000
-"""So many nulls get changes of their own. An update may make over a million; `fold` makes them, and `blame` tells."""
+"""Nulls that get changes of their own, at most. An update may make over a million; `fold` and `blame` know them."""
 
 
 def _filled(before: Image, path: Path, lengths: dict[Path, int], old_from: bytes | None) -> list[Change]:
@@ -149,11 +149,11 @@ _NEW_FIELD = re.compile(rb"\x03[0-9]+\x00(.{4})\x02field\x00.{4}([^\x00.]+\x00)(
 """A change that gives a field of the document a value, up to this value: its size, the key, the type."""
 
 _SAYS_MORE = re.compile(rb"\x02old_value_from\x00|\x02new_value_from\x00|\x10truncated_to\x00|\x08at_end\x00").search
-"""What may stand behind the new value."""
+"""What may follow the new value."""
 
 
 def whole_document(changes: bytes) -> bytes | None:
-    """The document that the changes of an insert or a baseline tell, each of them a field, straight from their bytes.
+    """The document that the changes of an insert or a baseline make up, each of them a field, from their bytes.
 
     Returns:
         The document; None if a change may say more than a field and its new value: then they are to be decoded.

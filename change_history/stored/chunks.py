@@ -75,7 +75,7 @@ def cut(event_id: bytes, data: bytes) -> list[Chunk]:
 
 
 def head(document: bytes, chunks: list[Chunk]) -> bytes:
-    """What stands in `history` for a document in chunks: all of it that is asked for, without values.
+    """The head of a document in chunks, as stored in `history`: all that is queried, without values.
 
     `changes` keeps the fields' names; if these are too many, one change of the whole document stands for them, so
     that a search for any field finds the head. `change_count` is the number of changes, `parts` names the chunks.
@@ -110,7 +110,7 @@ class MissingChunkError(HistoryError, LookupError):
 
 
 def whole(database: Database[Any], stored: RawBSONDocument) -> RawBSONDocument:
-    """A stored history document as it was recorded: itself, or what its chunks make. The actor stands in the head.
+    """A stored history document as it was recorded: itself, or joined from its chunks. The actor is in the head.
 
     Raises:
         MissingChunkError: a chunk is missing.

@@ -227,7 +227,7 @@ def to_change(fields: dict[str, Any], timestamp: datetime | None = None, *, unto
 
 
 _PLAIN = 3
-"""So many fields has a stored change that has a field and both values, and says nothing else."""
+"""Number of fields in a stored change with a field, both values and nothing else."""
 
 
 def path_of(change: Change) -> TextPath:

@@ -77,7 +77,7 @@ def _messages(documents: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]
 
 
 def _sent(collection: Collection[Any], joined: bytes, count: int) -> dict[str, Any]:
-    """Insert documents that stand one behind the other; the server's reply, its errors as a bulk write has them.
+    """Insert documents that lie one behind the other in memory; the server's reply, with errors as of a bulk write.
 
     Raises:
         pymongo.errors.PyMongoError: the server did not do what it was asked, or did not answer.

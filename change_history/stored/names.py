@@ -1,4 +1,4 @@
-"""Names in the history database: its collections, and the words that stand in its documents."""
+"""Names in the history database: its collections, and the values of its fields."""
 
 ALIAS = "change_history"
 """mongoengine connection alias of the history database."""
@@ -38,6 +38,6 @@ FROM_HISTORY = "history"
 """`old_value_from`: there was no pre-image; the value was derived from earlier history."""
 
 FROM_UNKNOWN = "unknown"
-"""`old_value_from`: there was no pre-image, and history does not tell the value either.
+"""`old_value_from`: there was no pre-image, and history does not have the value either.
 
 `new_value_from`: the event was too large for the server to deliver with its values."""

@@ -29,7 +29,7 @@ _BEYOND = b"\xff\xff"
 
 
 class HistoryPosition(NamedTuple):
-    """Where an entry stands. Places compare as history is ordered.
+    """The position of an entry. Positions compare as history is ordered.
 
     Attributes:
         token: key string of the resume token; for entries without one, greater than any.
@@ -67,11 +67,11 @@ def before(time: ClusterTime) -> HistoryPosition:
 
 
 IMPORTED_ORDER_BYTES = 8
-"""So many bytes of an imported entry's `_id` are its time and rank; what stands behind them has as many."""
+"""Bytes of an imported entry's `_id` that are its time and rank; as many follow."""
 
 
 def position_of(fields: dict[bytes, raw.Value]) -> HistoryPosition:
-    """Where a stored history document stands, from its top-level fields.
+    """The position of a stored history document, from its top-level fields.
 
     Raises:
         KeyError: it has no `_id`.
@@ -81,7 +81,7 @@ def position_of(fields: dict[bytes, raw.Value]) -> HistoryPosition:
 
 
 def position_at(identity: bytes, token: bytes | None) -> HistoryPosition:
-    """Where an entry stands, from its `_id` and its resume token, if it has one."""
+    """The position of an entry, from its `_id` and its resume token, if it has one."""
     return HistoryPosition(ClusterTime.from_id(identity), bytes(token) if token is not None else _AFTER_ALL)
 
 
@@ -103,7 +103,7 @@ _OF_TIME = slice(_ID_AT, _ID_AT + 8)
 
 
 def cluster_time_of(stored: Mapping[str, Any]) -> ClusterTime:
-    """The cluster time of a stored event as it stands in its `_id`."""
+    """The cluster time in a stored event's `_id`."""
     if isinstance(stored, RawBSONDocument):  # looking up a field of it would decode them all
         data = bytes(stored.raw)
         if data.startswith(_ID, 4):
@@ -128,7 +128,7 @@ def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> 
 
 
 def rank(stored: Mapping[str, Any]) -> tuple[HistoryPosition, bytes]:
-    """Where a history document stands in the stream's order, by which they can be sorted."""
+    """A sort key: the position of a history document in the stream's order."""
     return position_at(stored["_id"], stored.get("resume_token")), bytes(stored["_id"])
 
 

@@ -78,7 +78,7 @@ class Concern(NamedTuple):
 
 
 def told_by_event(data: bytes) -> Told:
-    """What an event says of itself, as far as it can be read. Never raises."""
+    """Namespace, document and time of an event, as far as they can be read. Never raises."""
     found = raw.readable(data)
     token = _inside(found, b"_id")
     time = found.get(b"clusterTime")
@@ -98,7 +98,7 @@ def told_by_event(data: bytes) -> Told:
 
 
 def told_by_entry(document: bytes) -> Told:
-    """What a history document says of itself, as far as it can be read. Never raises."""
+    """Namespace, document and time of a history document, as far as they can be read. Never raises."""
     found = raw.readable(document)
     time = found.get(b"cluster_time")
     return Told(
