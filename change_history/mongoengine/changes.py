@@ -122,15 +122,21 @@ class Records(Generic[T]):
 
         Raises:
             TypeError: this is a slice already.
-            ValueError: a second condition on the same thing.
+            ValueError: a second condition on the same thing, no operation among several, no such operation, or a
+                document that was never saved.
         """
         if self._start or self._stop is not None:
             raise TypeError("filter first, then take a slice")
+        operations = (operation,) if isinstance(operation, str) else tuple(operation or ())
+        if operation is not None and not operations:
+            raise ValueError("operation names none; leave it out for all of them")
+        if isinstance(actor, BaseDocument) and actor.pk is None:
+            raise ValueError(f"{actor!r} was never saved, so it cannot have done anything")
         given: dict[str, Any] = {
             "field": stored_field(self._source.model, field) if field is not None else None,
             "since": moment_of(since),
             "until": moment_of(until),
-            "operations": (operation,) if isinstance(operation, str) else tuple(operation or ()),
+            "operations": operations,
             "actor": actor.pk if isinstance(actor, BaseDocument) else actor,
             "reason": reason,
             "request": request,

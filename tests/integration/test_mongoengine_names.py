@@ -154,6 +154,22 @@ def test_what_came_back_and_went_with_its_collection_is_told_as_it_was_when_it_w
     assert {farm.id: farm.name for farm in Farm.history_objects.deleted()} == {1: "changed", 2: "first"}
 
 
+def test_a_condition_that_nothing_can_meet_is_not_taken_for_none(recording: Recording) -> None:
+    """Everything was told, as if somebody who was never saved had done it all, or every operation were meant."""
+    farm = Farm(id=1, name="a").save()
+    recording.catch_up()
+    changes = farm.history.changes
+
+    with pytest.raises(ValueError, match="never saved"):
+        changes.filter(actor=Farm(name="nobody"))
+    nothings: list[Any] = [(), [], ""]
+    for nothing in nothings:
+        with pytest.raises(ValueError, match="operation"):
+            changes.filter(operation=nothing)
+    assert not changes.filter(actor=farm)
+    assert changes.filter(operation=["insert"]).count() == len(changes.filter(actor=None)) > 0
+
+
 def test_an_index_beyond_a_slice_is_an_index_error(recording: Recording) -> None:
     """A template that asks for the third of two changes expects nothing else."""
     farm = Farm(id=1, name="a").save()
