@@ -1,4 +1,4 @@
-"""What the stages hand to each other. The position travels with its events, never beside them."""
+"""The values that the stages pass to each other. A position always travels with its events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
     Attributes:
         token: the resume token document as the server gave it, BSON.
-        cluster_time: what the token stands for.
+        cluster_time: the cluster time of the token.
     """
 
     token: bytes
@@ -36,12 +36,12 @@ class Position(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A position from which the server cannot go on, and why: events after it are lost for good.
+    """A position from which the server cannot resume, and why: events after it are lost for good.
 
     Attributes:
-        position: the last one that was good.
+        position: the last good position.
         cause: name and code of the server's error.
-        resumed: where the stream goes on; None: not yet known.
+        resumed: where the stream resumes; None: not yet known.
     """
 
     position: Position
@@ -51,9 +51,12 @@ class Lost(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """Events as the server sent them, in order, and the position after the last; without events, a sign of life.
+    """Events as the server sent them, in order, and the position after the last; it may be empty.
 
-    `lost`: what was lost before the first of them.
+    Attributes:
+        events: the events, BSON.
+        position: the position after the last event; an empty batch moves it too.
+        lost: the gap before the first event; None: there is none.
     """
 
     events: list[bytes]
@@ -62,11 +65,11 @@ class Batch:
 
 
 class SharedProgress:
-    """What the stream and the backfill beside it tell each other; each attribute is written by one thread.
+    """State shared by the stream and the backfill that runs beside it. Each attribute is written by one thread only.
 
     Attributes:
-        recorded: everything up to here is acknowledged by a majority; None: nothing yet. Moved by the stream.
-        backfills: plans that the backfill has carried out; after each, more can be known from history.
+        recorded: everything up to here is acknowledged by a majority; None: nothing yet. Set by the stream.
+        backfills: number of plans that the backfill has completed; after each, more can be reconstructed from history.
     """
 
     def __init__(self) -> None:
@@ -74,14 +77,18 @@ class SharedProgress:
         self.backfills = 0
 
     def recorded_until(self) -> ClusterTime | None:
-        """Up to which cluster time everything is acknowledged by a majority; None: nothing yet."""
+        """The cluster time up to which everything is acknowledged by a majority; None: nothing yet."""
         return self.recorded.cluster_time if self.recorded is not None else None
 
 
 class RejectedEvent(NamedTuple):
-    """An event that cannot be turned into history, and why; or, of what no event has made, a history document.
+    """An event that cannot be turned into history, or a history document that cannot be stored; and why.
 
-    `actor`: who it was, as far as that is known, BSON.
+    Attributes:
+        event: the event, BSON; empty: the history document was not made from an event.
+        error: the reason.
+        entry: the history document, BSON, if no event made it; otherwise empty.
+        actor: the actor, BSON; empty: unknown.
     """
 
     event: bytes
@@ -91,14 +98,14 @@ class RejectedEvent(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One history document ready to be written, with the event that it records; empty: no event has made it."""
+    """One history document to write, and the event that it records (empty if it was not made from an event)."""
 
     document: bytes
     event: bytes
 
 
 class Renamed(NamedTuple):
-    """A collection that was given another name, both as `db.coll`; and when."""
+    """A renamed collection: both names as `db.coll`, and the cluster time of the rename."""
 
     source: str
     target: str
@@ -106,13 +113,13 @@ class Renamed(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """The actor of a transaction's events that were handed on in earlier batches, before it was known.
+    """The actor of a transaction, for its events that were handed on in earlier batches without one.
 
     Attributes:
         cluster_time: of the transaction.
         session, number: its `lsid` and `txnNumber`, as its events carry them.
-        token: key string of the resume token of the context document; only events before it are meant.
-        actor: as it is stored, BSON.
+        token: key string of the context document's resume token; only events before it get the actor.
+        actor: the actor as it is stored, BSON.
     """
 
     cluster_time: ClusterTime
@@ -127,9 +134,9 @@ class Recorded:
     """The history of a batch, and the position after it.
 
     Attributes:
-        safe: from where a daemon that starts would have to go on, to know as much as this one: the position, or one
-            before it; None: that of the batch before.
-        unsafe: number of events after it.
+        safe: where a restarted daemon must resume to have all state that this one has: `position`, or one before it;
+            None: at `safe` of the previous batch.
+        unsafe: number of events after `safe`.
     """
 
     entries: list[Entry]
@@ -138,17 +145,17 @@ class Recorded:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     """Number of events by namespace and operation."""
     appeared: set[str] = field(default_factory=set)
-    """Namespaces of collections that were created, or got this name."""
+    """Namespaces of collections that were created, or renamed to this name."""
     renamed: list[Renamed] = field(default_factory=list)
     """Renamings of collections, in their order."""
     size: int = 0
     """Bytes of history."""
     lost: Lost | None = None
-    """What was lost before the first of these events."""
+    """The gap before the first of these events; None: there is none."""
     number: int = 0
-    """Of the batch, or of the last one that was joined to it; batches are counted as they are recorded."""
+    """Number of the batch, or of the last batch joined to it; the recorder counts batches from 1."""
     completions: list[Completion] = field(default_factory=list)
-    """What earlier events turn out to lack."""
+    """Actors to add to the stored history of earlier batches."""
     safe: Position | None = None
     unsafe: int = 0
 
@@ -169,7 +176,7 @@ class Recorded:
         """Append the history of several events.
 
         Args:
-            entries: of each event.
+            entries: one for each event.
             counts: number of events by namespace and operation.
             size: bytes of history.
         """

@@ -1,4 +1,4 @@
-"""The last stage: how far the stream is durably recorded.
+"""The last stage: save how far the stream is durably recorded.
 
 A token is a position only in the deployment it came from, and only for a stream with the same options
 (https://www.mongodb.com/docs/manual/changeStreams/#resume-a-change-stream), so both are stored with it and compared.
@@ -35,23 +35,24 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 
 class Term(Protocol):
-    """What allows the daemon that leads the stream to write its checkpoint."""
+    """The leader's term: only during it may a daemon write the stream's checkpoint."""
 
     def of(self, stream: str) -> dict[str, Any]:
-        """The query that finds the checkpoint as long as the term lasts."""
+        """A query that matches the checkpoint only while the term lasts."""
 
     def require(self, result: UpdateResult) -> None:
-        """Raise unless the update has found it."""
+        """Raise `DeposedError` if the update matched nothing."""
 
 
 class StoredPosition(NamedTuple):
-    """A checkpoint as found.
+    """A checkpoint as it was loaded.
 
     Attributes:
-        position: where to go on.
-        events: number of events recorded since it was first made.
-        begun: since when the stream has covered what it covers.
-        intact: the position is what was saved. One that is not could silently pass over events: it is lost.
+        position: where to resume.
+        events: number of events recorded since the checkpoint was created.
+        begun: since when the stream has had its present scope.
+        intact: whether the position is the one that was saved. Resuming at a damaged one could silently skip events,
+            so it counts as lost.
     """
 
     position: Position
@@ -64,7 +65,7 @@ class Checkpointer:
     """Loads and saves the position of one stream.
 
     Args:
-        term: the leader's term, without which nothing is saved; None: nobody else is at work on this stream.
+        term: the leader's term, outside of which nothing is saved; None: no other daemon works on this stream.
     """
 
     def __init__(
@@ -79,18 +80,18 @@ class Checkpointer:
         self._term = term
 
     def load(self) -> StoredPosition | None:
-        """Where to go on, or None for a stream that has never run.
+        """Where to resume; None: the stream has never run.
 
         Raises:
             PositionRefusedError: the position is another deployment's, or of a stream with other options; or the
-                checkpoint is damaged beyond what `WATCHER_ON_GAP` can answer.
+                checkpoint is damaged so that `WATCHER_ON_GAP` does not help.
         """
         found = self._checkpoints.find_one({"_id": self._stream})
         if found is None:
             return None
         stored = raw.fields(bytes(found.raw))
         if b"token" not in stored and b"cluster_time" not in stored:
-            return None  # it has been led, or a backfill planned, but the very first start was cut short
+            return None  # it only has a lease or a backfill plan: the very first start was interrupted
         damage.refuse_unreadable(self._stream, stored)
         self._refuse_other_deployment(to_python(stored[b"replica_set"]))
         options = to_python(stored[b"options"])
@@ -107,11 +108,11 @@ class Checkpointer:
         return StoredPosition(position, int(events), begun, intact)
 
     def save(self, position: Position, events: int) -> None:
-        """Move the checkpoint. Returns once a majority has it. Safe to repeat.
+        """Save the position. Returns once a majority has acknowledged it. Idempotent.
 
         Args:
             position: everything up to it is acknowledged by a majority.
-            events: number of events recorded since the checkpoint was first made.
+            events: number of events recorded since the checkpoint was created.
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
@@ -119,7 +120,7 @@ class Checkpointer:
         self._update({"$set": self.said(position, events), "$currentDate": {"updated_at": True}})
 
     def said(self, position: Position, events: int) -> dict[str, Any]:
-        """What the checkpoint says of a position; see `save`."""
+        """The checkpoint's fields for a position; see `save`."""
         return {
             "token": RawBSONDocument(position.token),
             "cluster_time": position.cluster_time.timestamp,
@@ -131,10 +132,11 @@ class Checkpointer:
         }
 
     def begin(self, position: Position, options: dict[str, Any] | None = None) -> None:
-        """Note that the stream covers what it covers only from here on. Safe to repeat.
+        """Note that the stream has had its present scope only from this position on. Idempotent.
 
         Args:
-            options: those that it had before; None: it begins.
+            position: from where on.
+            options: the stream's former options; None: the stream is new.
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
@@ -180,5 +182,5 @@ def _shown(value: Any) -> str:
 
 
 def fingerprint(options: dict[str, Any]) -> str:
-    """A short name for the options of a stream: the same for the same options, whatever the order."""
+    """A digest of a stream's options, independent of their order."""
     return hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,8 +1,8 @@
-"""A checkpoint that somebody or something has damaged: found out before anything is done by it.
+"""Detects a damaged checkpoint before it is used.
 
-A server takes many a damaged resume token for another position, and passes over events without a word. So a digest is
-kept beside the position, and a position that is not the one that was saved counts as lost (`WATCHER_ON_GAP`). Of
-anything else that cannot be read the operator has to decide.
+A server accepts many damaged resume tokens as another position, and silently skips events. So a digest is stored with
+the position, and a position that does not match it counts as lost (`WATCHER_ON_GAP`). Any other damage is left for the
+operator to decide.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _OPTIONAL = {b"begun", b"events"}  # the first versions did not keep them
 
 
 def digest(position: Position) -> str:
-    """A short name for a position: another one for every other token or time."""
+    """A digest of a position's token and cluster time, in hexadecimal."""
     return blake2b(position.cluster_time.payload + position.token, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def refusal(stream: str, wrong: str) -> PositionRefusedError:
-    """What to say of a checkpoint that cannot be read."""
+    """The error for a checkpoint that cannot be read."""
     return PositionRefusedError(
         f"The checkpoint of stream {stream!r} is damaged: {wrong}.",
         f"Put the document {{_id: {stream!r}}} of the collection `checkpoints` back from a backup (events since then "
@@ -48,13 +48,13 @@ def refusal(stream: str, wrong: str) -> PositionRefusedError:
 
 
 def cluster_time(reply: dict[bytes, raw.Value]) -> ClusterTime | None:
-    """The latest time that the member which replied knows of; None: it does not say."""
+    """The latest cluster time that the replying member knows; None: the reply has none."""
     said = reply.get(b"$clusterTime")
     return ClusterTime.from_payload(raw.fields(said[1])[b"clusterTime"][1]) if said is not None else None
 
 
 def refusal_of_the_future(position: Position, now: ClusterTime) -> PositionRefusedError:
-    """What to say of a position that the deployment has not come to."""
+    """The error for a position later than the deployment's present cluster time."""
     return PositionRefusedError(
         f"The checkpoint lies in the future: its cluster time is {position.cluster_time.timestamp}, that of the "
         f"watched deployment {now.timestamp}.",
@@ -64,10 +64,10 @@ def refusal_of_the_future(position: Position, now: ClusterTime) -> PositionRefus
 
 
 def refuse_unreadable(stream: str, stored: dict[bytes, raw.Value]) -> None:
-    """See whether everything is there that makes a token a position.
+    """Check that a checkpoint has every field it needs, with the right types.
 
     Raises:
-        PositionRefusedError: something is missing, or of another type; names all of it.
+        PositionRefusedError: fields are missing or of another type; the message names all of them.
     """
     wrong = []
     for name, (kinds, wanted) in _KINDS.items():
@@ -82,10 +82,10 @@ def refuse_unreadable(stream: str, stored: dict[bytes, raw.Value]) -> None:
 
 
 def refuse_doubtful_time(stream: str, position: Position) -> None:
-    """See whether it is at least known since when a damaged position lost events.
+    """Check that the cluster time of a damaged position is certain, so that the gap's beginning is known.
 
     Raises:
-        PositionRefusedError: the token says another time than the checkpoint.
+        PositionRefusedError: the token's cluster time is not that of the checkpoint.
     """
     if token_time(position.token) not in {None, position.cluster_time}:
         raise refusal(stream, "`token` and `cluster_time` say different times")

@@ -1,14 +1,14 @@
-"""Events in fragments: put together before anything else sees them.
+"""Joins the fragments of large events before anything else sees them.
 
 A server with `$changeStreamSplitLargeEvent` (6.0.9, 7.0 and later) delivers an event beyond 16 MB as a sequence of
 fragments, each with a resume token of its own and `splitEvent: {fragment, of}`; each of the event's top-level fields
-is in exactly one of them. To resume from a fragment's token is to begin in the middle of an event, so no position is
-ever taken from one but the last; whoever reads fragments reads on until the event is whole.
+is in exactly one of them. Resuming from a fragment's token would begin in the middle of an event, so a position is only
+taken from the last fragment, and reading continues until the event is whole.
 
-The whole event keeps the token of its first fragment: the same one however often it is delivered, and it sorts where
-the event does.
+The joined event keeps the token of its first fragment: it is the same on every delivery, and sorts where the event
+does.
 
-Made from the server's documentation and tested with fragments of our own making: there was no such server at hand.
+Written from the server's documentation and tested with artificial fragments: no such server was available.
 https://www.mongodb.com/docs/manual/reference/operator/aggregation/changeStreamSplitLargeEvent/
 """
 
@@ -26,11 +26,11 @@ _NAME = b"splitEvent"
 
 
 class BrokenFragmentsError(AutoReconnect):
-    """The fragments of an event did not come one after the other. It passes: the stream is opened anew before them."""
+    """The fragments of an event did not arrive in sequence. Transient: the stream is reopened before the event."""
 
 
 class Fragments:
-    """Puts the fragments of one stream together."""
+    """Joins the fragments of one stream's events."""
 
     def __init__(self) -> None:
         self._held: dict[bytes, raw.Value] = {}
@@ -38,24 +38,24 @@ class Fragments:
 
     @property
     def pending(self) -> bool:
-        """Whether an event has begun and is not whole: what has been read ends within it."""
+        """Whether some fragments of an event were read, but not yet all."""
         return self._next > 1
 
     def forget(self) -> None:
-        """Drop what has begun: the stream is read anew from before it."""
+        """Drop an incomplete event: the stream is read again from before it."""
         self._held, self._next = {}, 1
 
     def join(self, events: list[bytes]) -> list[bytes]:
-        """Take what the server has sent next; return the events that are whole, in order.
+        """Take the events and fragments that the server sent next; return the whole events, in order.
 
         Raises:
-            BrokenFragmentsError: a fragment is missing. What had begun is dropped.
+            BrokenFragmentsError: a fragment is missing. The incomplete event is dropped.
         """
         if not self.pending and not any(_MARK in event for event in events):
             return events
         whole = []
         try:
-            for event in events or [raw.EMPTY_DOCUMENT]:  # nothing, where the next fragment was due
+            for event in events or [raw.EMPTY_DOCUMENT]:  # no event, though a fragment was due: an error
                 joined = self._join(event)
                 if joined is not None:
                     whole.append(joined)

@@ -1,4 +1,4 @@
-"""Storing what is larger than a document may be: in chunks, and by a head that stands for them."""
+"""Stores data that is larger than a document may be: as chunks, and a head document that refers to them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ if TYPE_CHECKING:
 MAJORITY = WriteConcern("majority")
 _BINARY_HEADER = 5
 LARGEST_KEPT = 4 * 1024 * 1024
-"""Bytes of what is kept in an entry of `rejected` itself: its `_id` may stand there once more, and be as large."""
+"""Largest event, in bytes, stored inside a document of `rejected`: its `_id` is stored there again and may be as
+large."""
 
 
 class LargeDocuments:
-    """Stores chunks, acknowledged by a majority. Safe to repeat: a chunk's id names its content."""
+    """Stores chunks with majority write concern. Idempotent: a chunk's id is derived from its content."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._parts = database.get_collection(PARTS, write_concern=MAJORITY)
 
     def fitted(self, document: bytes) -> bytes:
-        """A history document as a server can store it: itself, or its head once its chunks are stored."""
+        """The document itself if a server can store it; otherwise store its chunks and return its head."""
         return document if len(document) <= chunks.LARGEST_DOCUMENT else self.in_parts(document)
 
     def in_parts(self, document: bytes) -> bytes:
-        """The head of a history document, once its chunks are stored.
+        """Store a history document as chunks, and return its head.
 
-        For what is too large, and for what nests deeper with history around it than a server stores.
+        For documents that are too large, or that exceed the server's nesting limit with history around them.
         """
         document, who = actor.split(document)
         pieces = chunks.cut(raw.fields(document)[b"_id"][1][_BINARY_HEADER:], document)
@@ -46,9 +47,9 @@ class LargeDocuments:
         return head if who is None else actor.added(head, who)
 
     def kept(self, identity: bytes, item: RejectedEvent) -> dict[str, Any]:
-        """What is rejected as a field of its document: the event as `event`, or `parts`: chunks, once they are stored.
+        """The field of a `rejected` document that holds the event: `event`, or `parts` if it was stored as chunks.
 
-        A history document that no event has made is kept as `entry`, or `entry_parts`.
+        A history document that was not made from an event is kept as `entry` or `entry_parts`.
         """
         data = item.entry or item.event
         if len(data) <= LARGEST_KEPT:
@@ -58,6 +59,6 @@ class LargeDocuments:
         return {"entry_parts" if item.entry else "parts": [Binary(piece.id) for piece in pieces]}
 
     def _store(self, pieces: list[chunks.Chunk]) -> None:
-        for piece in pieces:  # one by one: three fill a message
+        for piece in pieces:  # one by one: three of them fill a message
             with suppress(DuplicateKeyError):
                 self._parts.insert_one({"_id": Binary(piece.id), "data": Binary(piece.data)})

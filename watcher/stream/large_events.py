@@ -1,4 +1,4 @@
-"""Events that the server refuses to deliver: asked for in smaller portions, then with less in them.
+"""Events that the server refuses to deliver: requested in smaller portions, then in a reduced form.
 
 An event beyond 16 MB (an update with its pre-image: two documents) makes `getMore` fail with BSONObjectTooLarge, and
 everything else in that batch fails with it; the cursor is gone. Measured on 6.0.5: code 10334, no error labels, from
@@ -6,15 +6,15 @@ everything else in that batch fails with it; the cursor is gone. Measured on 6.0
 event is asked for in the first of these forms that the server can deliver:
 
 1. `WHOLE`, as all events are.
-2. `WITHOUT_IMAGES`: its old values are unknown, what it did is told. Nothing else is needed in practice.
-3. `BARE`: only what names the event; what it did is unknown. Only an `_id` of megabytes needs this on a server with raw
-   update descriptions (it is in the event three times over, and twice in its token, in hexadecimal); without them, also
-   an update whose paths, spelled out, pass 16 MB.
+2. `WITHOUT_IMAGES`: its old values are unknown, its changes are known. Nothing else is needed in practice.
+3. `BARE`: only the event's identity; its changes are unknown. On a server with raw update descriptions, only an `_id`
+   of megabytes needs this (it is in the event three times over, and twice in its token, in hexadecimal); without them,
+   also an update whose paths, spelled out, exceed 16 MB.
 
-Then events are asked for as usual again. The same event gets the same form from every daemon: the form is the first
-that the server can deliver of this event alone, whatever stood around it, wherever reading began. It is not so if the
-pre-image has expired meanwhile, which gives `WITHOUT_IMAGES` what it lacks anyhow, or if the daemon's options or the
-server have changed in between; then what was recorded first stays.
+Then events are requested normally again. The same event gets the same form from every daemon: the first form that the
+server can deliver for this event alone, whatever events surround it, and wherever reading began. There are two
+exceptions: the pre-image has expired meanwhile (`WITHOUT_IMAGES` does not have it anyway), or the daemon's options or
+the server have changed in between. Then the history that was recorded first stays.
 
 An `_id` of more than three megabytes cannot be delivered at all: the token holds it in hexadecimal, and is in the event
 and once more beside it. The server refuses even the bare form, or closes the connection where the event fits and the
@@ -33,14 +33,15 @@ if TYPE_CHECKING:
     from bson import Timestamp
 
 LIGHT_BYTES = 2 * 1024 * 1024
-"""So many bytes of events are asked for at a time: a batch is held several times over, in every stage and queue, and a
-server by itself would fill 16 MB."""
+"""Target size of a batch in bytes. Every stage and queue holds batches, so they must be smaller than the 16 MB that a
+server would fill by itself."""
 
 LARGEST_ID = 3 * 1024 * 1024
-"""Bytes of a `documentKey` that can be delivered; its token has twice as many, and an answer all that five times."""
+"""Largest `documentKey`, in bytes, that can be delivered: its token has twice the size, and a reply holds all that five
+times."""
 
 SURELY_WHOLE = 1024 * 1024
-"""Bytes of a `documentKey` with which no answer is too large for its connection, as long as its event is not."""
+"""Largest `documentKey`, in bytes, with which no reply is too large for its connection, unless the event itself is."""
 
 _FEWER = 16
 _AT_FIRST = 4
@@ -49,7 +50,7 @@ _VALUES = ["fullDocument", "fullDocumentBeforeChange", "rawUpdateDescription", "
 
 
 class Projection(IntEnum):
-    """How much of an event is asked for."""
+    """How much of an event is requested."""
 
     WHOLE = 0
     WITHOUT_IMAGES = 1
@@ -57,7 +58,7 @@ class Projection(IntEnum):
 
     @property
     def images(self) -> bool:
-        """Whether pre- and post-images are asked for."""
+        """Whether pre- and post-images are requested."""
         return self is Projection.WHOLE
 
     @property
@@ -69,22 +70,22 @@ class Projection(IntEnum):
 
 
 def leave_out(until: Timestamp) -> dict[str, Any]:
-    """The stage that leaves out, up to a cluster time, every event that cannot be delivered."""
+    """A pipeline stage that drops every event up to a cluster time that cannot be delivered."""
     small = {"$expr": {"$lt": [{"$bsonSize": "$documentKey"}, LARGEST_ID]}}
     return {"$match": {"$or": [{"clusterTime": {"$gt": until}}, small]}}
 
 
 def only_heavy(until: Timestamp) -> dict[str, Any]:
-    """The stage that leaves nothing, up to a cluster time, but events with an `_id` that may break a connection."""
+    """A stage that passes only events up to a cluster time whose `_id` is so large that it may break a connection."""
     heavy = {"$expr": {"$gte": [{"$bsonSize": "$documentKey"}, SURELY_WHOLE]}}
     return {"$match": {"clusterTime": {"$lte": until}, **heavy}}
 
 
 class Portion:
-    """How many events are asked for at a time, and in what form.
+    """How many events are requested at a time, and in what form.
 
     Args:
-        usual: how many as a rule.
+        usual: the normal number.
     """
 
     def __init__(self, usual: int) -> None:
@@ -96,19 +97,23 @@ class Portion:
 
     @property
     def events(self) -> int:
-        """How many are to be asked for: a portion, or fewer if that would be heavy."""
+        """How many events to request: a portion, or fewer if these would exceed `LIGHT_BYTES`."""
         return min(self.size, self._light)
 
     def weighed(self, events: int, size: int) -> None:
-        """The server has answered with so many events of so many bytes in all; the next will be like them.
+        """Adapt the number of events to the average size of a batch that the server has delivered.
 
-        A batch of light ones says little of what follows, so the number grows by steps; it falls at once.
+        A batch of small events predicts little, so the number grows in steps; it shrinks at once.
+
+        Args:
+            events: number of events in the batch.
+            size: their size in bytes.
         """
         if events:
             self._light = max(1, min(LIGHT_BYTES * events // size, self._light * _MORE))
 
     def refused(self) -> bool:
-        """The server has refused this portion: ask for less. False: there is no less."""
+        """Reduce the portion, which the server has refused. False: it cannot be reduced further."""
         if self.size > 1:
             self._refused_within = max(self._refused_within, self.size)
             self.size = max(1, self.size // _FEWER)
@@ -119,13 +124,13 @@ class Portion:
         return True
 
     def as_usual(self) -> None:
-        """Ask for events as usual again."""
+        """Request events normally again."""
         self._refused_within, self.size, self.projection = 0, self._usual, Projection.WHOLE
 
     def served(self, events: int) -> bool:
-        """The server has delivered so many events of this portion. True: the stream is to be opened anew, as usual.
+        """Count the events that the server has delivered. True: the stream must be reopened in the normal form.
 
-        Smaller portions end when what was refused at first has been read to its end, in whatever form.
+        Smaller portions end when the portion that was first refused has been read completely, in whatever form.
         """
         self._refused_within -= events
         lessened = self.projection is not Projection.WHOLE and events > 0

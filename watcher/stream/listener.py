@@ -1,8 +1,8 @@
-"""The first stage: follow a change stream and hand on its events, untouched, batch by batch.
+"""The first stage: follow a change stream and hand on its events, unchanged, batch by batch.
 
 The stream is driven by its two commands, `aggregate` and `getMore`, rather than by pymongo's `ChangeStream`: a batch
-is the unit here, its position (`postBatchResumeToken`) must travel with it, and its events must stay bytes. Neither
-can be had there: `ChangeStream.resume_token` moves on by itself, and every event is decoded.
+is the unit here, its position (`postBatchResumeToken`) must travel with it, and its events must stay bytes.
+`ChangeStream` offers neither: its `resume_token` moves on by itself, and every event is decoded.
 
 https://github.com/mongodb/specifications/blob/master/source/change-streams/change-streams.md
 """
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 AWAIT_MS = 500
-"""How long a quiet server holds back its empty answer, in milliseconds; also how long a stop may wait for it."""
+"""Milliseconds that the server waits for events before it sends an empty batch; also the longest delay of a stop."""
 
 IMAGES_WIRE_VERSION = 17
 """`maxWireVersion` of MongoDB 6.0, the first with pre-images, expanded events and the raw update description."""
 
 DOUBTS = 5
-"""A position is believed to be lost when the stream, opened anew at it, was refused so often in a row."""
+"""Consecutive refusals to open the stream at a position, after which the position counts as lost."""
 
 BREAKS = 3
-"""So often the connection may break without an event in between before the server is asked for the reason."""
+"""Consecutive broken connections without an event, after which the server is queried for the reason."""
 
 TOO_LARGE_ID = "an _id is too large for a resume token"
 """Cause of a gap."""
@@ -66,15 +66,15 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 
 class Listener:
-    """One change stream, opened anew after every failure at the position of the last batch handed on.
+    """One change stream, reopened after every failure at the position of the last batch handed on.
 
     Args:
-        batch_size: at most so many events in a batch.
-        position: where to go on; None: from now on.
-        pre_images: ask for the images before each change.
-        intact: the position is what was saved; one that is not is lost, whatever the server would make of it.
-        skip_what_is_lost: when the server cannot go on from the position, go on from now and say so with the next
-            batch, instead of raising. Likewise leave out events that cannot be delivered.
+        batch_size: maximum number of events in a batch.
+        position: where to resume; None: from now on.
+        pre_images: request the documents before each change.
+        intact: the position is the one that was saved; a damaged one counts as lost, even if the server accepts it.
+        skip_what_is_lost: if the server cannot resume from the position, resume from now and report the gap in
+            `Batch.lost` of the next batch, instead of raising. Also skip events that cannot be delivered.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class Listener:
         self.server_seconds = 0
 
     def next_batch(self) -> Batch:
-        """Wait for events, half a second at most; the batch may be empty.
+        """Wait for events, for at most `AWAIT_MS`; the batch may be empty.
 
         Raises:
-            pymongo.errors.PyMongoError: the stream broke. The next call opens it anew.
+            pymongo.errors.PyMongoError: the stream broke. The next call reopens it.
         """
         while True:
             try:
@@ -127,10 +127,10 @@ class Listener:
                 return batch
 
     def _go_another_way(self, error: PyMongoError) -> None:
-        """After a failure, ask for less, or go on from now, if that is what helps.
+        """After a failure, request less, or resume from now, if that helps.
 
         Raises:
-            pymongo.errors.PyMongoError: it does not; the error, as it is to be judged.
+            pymongo.errors.PyMongoError: it does not help; see `_judged` for the error.
         """
         if isinstance(error, OperationFailure):
             too_large = error.code == server_codes.OBJECT_TOO_LARGE
@@ -151,16 +151,16 @@ class Listener:
     def _next(self) -> Batch:
         self._reading = True
         batch = self._read("nextBatch", self._command(self._get_more()))
-        self._doubts = 0  # only now: opening a stream reads nothing, so it says nothing of its position
+        self._doubts = 0  # only now: opening a stream reads nothing, so it does not prove that the position is good
         if batch.events:
             self._breaks = 0
         return batch
 
     def _broke_by_size(self) -> bool:
-        """Count a break of the connection; whether an event that is too large is the reason of so many.
+        """Count a broken connection; whether the reason is an event that is too large.
 
-        Where the event would fit and the answer does not, a server closes the connection. So does one that goes away;
-        it is asked, after some of these, whether such an event follows.
+        If an event fits but the reply does not, the server closes the connection. A server that shuts down closes it
+        too, so after `BREAKS` of them the server is queried whether such an event follows.
         """
         if self._position is None or not self._reading:
             return False
@@ -176,7 +176,7 @@ class Listener:
             return False
         until = self._now()
         options = self._stream_options()
-        # A stage that leaves out the event of a token leaves the server looking for it.
+        # With a resume token whose event the stage drops, the server would search for that event and fail.
         options |= {"startAtOperationTime": self._position.cluster_time.timestamp}
         options.pop("startAfter", None)
         stages = [{"$changeStream": options}, {"$match": self._scope.match()}, only_heavy(until)]
@@ -197,10 +197,10 @@ class Listener:
                 return len(cursor["nextBatch"]) > 0
 
     def _leave_out(self) -> None:
-        """Go on without the events up to now that cannot be delivered; they are a gap.
+        """Skip the events up to now that cannot be delivered; they are a gap.
 
         Raises:
-            UndeliverableError: nothing may be left out.
+            UndeliverableError: nothing may be skipped.
         """
         if not self._skip_what_is_lost or self._position is None:
             raise UndeliverableError(TOO_LARGE_ID)
@@ -216,14 +216,14 @@ class Listener:
         self._portion.as_usual()
 
     def _now(self) -> Timestamp:
-        """A cluster time that no event has passed which can be read."""
+        """The present cluster time: no event that can be read now is later."""
         now: Timestamp = self._client.admin.command("ping")["operationTime"]
         return now
 
     def _judged(self, error: PyMongoError) -> PyMongoError:
-        """A gap is declared for good, so the server must say so more than once that the position is lost.
+        """The error to raise: one that declares the position lost only after several refusals, as a gap is permanent.
 
-        A position within an event that came in fragments is none either: only the rest of the event follows it.
+        A position inside an event that came in fragments counts as lost too: only the rest of the event follows it.
         """
         within = isinstance(error, BrokenFragmentsError)
         doubted = within or (isinstance(error, OperationFailure) and error.code in DOUBTED_CODES)
@@ -251,7 +251,7 @@ class Listener:
             )
 
     def close(self) -> None:
-        """Give the stream's cursor back to the server. Never raises: the server forgets idle cursors by itself."""
+        """Close the stream's cursor on the server. Never raises: the server drops idle cursors by itself."""
         session, cursor, self._session, self._cursor = self._session, self._cursor, None, None
         self._fragments.forget()
         if session is None:
@@ -280,15 +280,15 @@ class Listener:
                     raise
 
     def _refuse_the_future(self, reply: dict[bytes, raw.Value]) -> None:
-        """A server would wait for the time of such a position, and pass over everything that happens until then.
+        """Refuse a position in the future: the server would wait for its time, and skip every event until then.
 
         Raises:
-            PositionDoubtedError: the member asked may not know yet how late it is.
-            PositionRefusedError: the deployment has not come to its time, or has gone back behind it.
+            PositionDoubtedError: the queried member may lag behind the deployment's cluster time.
+            PositionRefusedError: the deployment has not reached the position's time, or was rolled back behind it.
         """
         position = self._lost.position if self._lost is not None else self._position
         now = damage.cluster_time(reply)
-        # A stream that begins stands one tick after the server's time, where nothing has happened yet.
+        # A new stream's position is one tick after the server's time, where nothing has happened yet.
         if position is None or now is None or position.cluster_time.just_before <= now:
             return
         self._doubts += 1
@@ -298,7 +298,7 @@ class Listener:
         raise damage.refusal_of_the_future(position, now)
 
     def _do_without(self, code: int | None) -> bool:
-        """The server does not know something it was asked for: ask without. False: that was not it."""
+        """Drop the option or the scope that the server has refused. False: the error has another reason."""
         if code in UNKNOWN_OPTION and self._raw_updates:
             self._raw_updates = False
             log.info("the server has no raw update descriptions; paths are told from the images", code=code)
@@ -330,7 +330,7 @@ class Listener:
         return {
             "aggregate": self._target,
             "pipeline": [{"$changeStream": self._stream_options()}, *stages],
-            # Empty at first: a stream that begins has a position before it has events.
+            # An empty first batch: a new stream has a position before it has events.
             "cursor": {"batchSize": 0},
         }
 
@@ -347,7 +347,8 @@ class Listener:
                 if not self._raw_updates:
                     options["fullDocument"] = "whenAvailable"
         if self._position is not None and self._left_out_until is not None and len(self._position.token) > LARGEST_ID:
-            # The event of the token may be left out, and the server would look for it. What is read again is recorded.
+            # The event of the token may be skipped, and the server would search for it. Events that are read again are
+            # recorded already.
             options["startAtOperationTime"] = self._position.cluster_time.timestamp
         elif (
             self._position is not None
@@ -355,11 +356,11 @@ class Listener:
             and self._scope.widened
             and ends_stream(self._position.token)
         ):
-            # A stream of the collection, or of the database, ended here. That of the database goes on behind what ended
-            # it; from that very time on, a stream that a dropDatabase ended would be told of its end for ever.
+            # The stream of the collection, or of the database, was invalidated here. The stream of the database resumes
+            # right after that time; resumed at that very time, it would get the dropDatabase's invalidate for ever.
             options["startAtOperationTime"] = self._position.cluster_time.just_after.timestamp
         elif self._position is not None:
-            # startAfter goes on where resumeAfter does, and after an invalidate event, where resumeAfter refuses.
+            # startAfter resumes where resumeAfter does, and also after an invalidate event, where resumeAfter fails.
             options["startAfter"] = RawBSONDocument(self._position.token)
         return options
 
@@ -380,7 +381,7 @@ class Listener:
 
     def _read(self, batch_name: str, reply: bytes) -> Batch:
         cursor, events = self._contents(batch_name, reply)
-        while self._fragments.pending:  # no position is taken within an event
+        while self._fragments.pending:  # no position is taken inside an event
             if self._cursor is None:
                 raise BrokenFragmentsError("the stream ended within an event")
             reply = self._command(self._get_more())
@@ -395,12 +396,12 @@ class Listener:
         return Batch(events, self._position, lost)
 
     def _contents(self, batch_name: str, reply: bytes) -> tuple[dict[bytes, raw.Value], list[bytes]]:
-        """The cursor as a reply gives it, without its events, and the events that are whole."""
+        """The `cursor` document of a reply without its events, and the whole events."""
         places = raw.spans(reply, raw.spans(reply)[b"cursor"][1])
         _, start, stop = places.pop(batch_name.encode())  # nearly all of the reply, which is copied event by event
         cursor = {key: (kind, reply[begin:end]) for key, (kind, begin, end) in places.items()}
         identity = int.from_bytes(cursor[b"id"][1], "little", signed=True)
-        # A cursor that the server has closed (id 0: an invalidate event) is opened anew, after its last event.
+        # A cursor that the server has closed (id 0: an invalidate event) is reopened after its last event.
         self._cursor = Int64(identity) if identity else None
         self._cursor_name = raw.text_of(cursor[b"ns"]).decode().partition(".")[2]
         events = fast_path.documents(reply, start, stop)
@@ -417,7 +418,7 @@ class Listener:
         if last is not None and token is None:
             token = last[b"_id"]
         if self._position is not None and (token is None or token[1] == self._position.token):
-            return self._position  # a stream that is only just opened again stands where it stood
+            return self._position  # a stream that was just reopened is where it was
         if token is None:
             raise NoPositionError
         time = token_time(token[1])
@@ -427,10 +428,10 @@ class Listener:
 
 
 def _said_beside(reply: bytes) -> dict[bytes, raw.Value]:
-    """What a reply says beside its cursor."""
+    """The fields of a reply except its cursor."""
     places = raw.spans(reply)
     return {key: (kind, reply[start:stop]) for key, (kind, start, stop) in places.items() if key != b"cursor"}
 
 
 class NoPositionError(PyMongoError):
-    """The server opened the stream without saying where it stands; servers before 4.0.7 do not."""
+    """The server opened the stream without returning a position; servers before 4.0.7 do not."""

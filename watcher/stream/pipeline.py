@@ -35,16 +35,16 @@ log = structlog.get_logger(__name__)
 
 QUEUED_BATCHES = 2
 LARGEST_WRITE = 16 * 1024 * 1024
-"""Small batches are joined to one write until it holds so many bytes."""
+"""Small batches are joined into one write of up to this many bytes of history."""
 CHECKPOINT_EVERY_S = 1.0
-"""A busy stream saves its position so often. A crash costs reading again what was written since, nothing else."""
+"""Seconds between saved positions of a busy stream. After a crash, events since then are read again, nothing else."""
 IDLE_CHECKPOINT_EVERY_S = 10.0
-"""An idle stream too moves on with the oplog, lest its position be overtaken by it."""
+"""The same for an idle stream. Its position has to move too, or the oplog's oldest entry would overtake it."""
 _NO_TIME = 1e-9
 
 
 class Listens(Protocol):
-    """Waits a moment for events; the batch may be empty, and always carries a position."""
+    """Waits for events up to half a second. The batch may be empty, and always carries a position."""
 
     server_seconds: int
 
@@ -56,11 +56,11 @@ class Records(Protocol):
     """Turns events into history documents."""
 
     def record(self, batch: Batch, stored: int, /) -> Recorded:
-        """Record a batch. A majority has the history of all batches up to the number `stored`."""
+        """Record a batch. A majority has acknowledged the history of all batches up to the number `stored`."""
 
 
 class Writes(Protocol):
-    """Stores history; returns when a majority has it, with the number of events it had to set aside."""
+    """Stores history. Returns, when a majority has acknowledged it, the number of rejected events."""
 
     def write(self, recorded: Recorded) -> int: ...  # noqa: D102
 
@@ -72,20 +72,20 @@ class Checkpoints(Protocol):
 
 
 class Reacts(Protocol):
-    """Does what must be done at an event before the stream goes past it; may be asked again."""
+    """Reacts to events before the checkpoint passes them; a call may be repeated."""
 
     def appeared(self, namespace: str) -> None:
         """There is a new collection, `db.coll`."""
 
     def renamed(self, renamed: Renamed) -> None:
-        """A collection has another name: its history is written, and the checkpoint not yet past it."""
+        """A collection was renamed; the event's history is written, the checkpoint has not passed it yet."""
 
     def lost(self, lost: Lost, now: Position) -> None:
-        """Events were lost; the stream goes on at `now`, and nothing that follows is written yet."""
+        """Events were lost; the stream resumes at `now`, and no later event is written yet."""
 
 
 class Observes(Protocol):
-    """Is told what happens, from any thread, for the log, `/ready` and metrics."""
+    """Receives notifications from any thread, for the log, `/ready` and metrics."""
 
     def at_work(self, step: Step) -> AbstractContextManager[None]: ...  # noqa: D102
     def retrying(self, step: Step, error: BaseException) -> None: ...  # noqa: D102
@@ -98,16 +98,17 @@ class Observes(Protocol):
 
 
 class Pipeline:
-    """Runs the stages until it is told to stop, or one of them fails for good.
+    """Runs the stages until a stop is requested, or one of them fails for good.
 
     Args:
         listener, recorder, writer, checkpointer: the stages.
-        reactions: what is done at events that concern a whole collection, or the stream.
-        shared: is told how far everything is recorded.
+        reactions: called for events that concern a whole collection, or the stream.
+        shared: receives the position up to which everything is recorded.
         recorded_before: number of events that the stream had recorded when the daemon started.
-        stop: set from outside to end in order, and by the pipeline itself when a stage has failed.
-        batch_size: at most so many events in one write.
-        flush_interval_s: wait so long for a write to fill up; 0: write what there is.
+        observer: receives notifications.
+        stop: set from outside for an orderly end, and by the pipeline itself when a stage has failed.
+        batch_size: maximum number of events in one write.
+        flush_interval_s: seconds to wait for a write to fill up; 0: write at once.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class Pipeline:
         self._recorded: Queue[Recorded | None] = Queue(QUEUED_BATCHES)
         self._reached: Queue[_Reached | None] = Queue(1)
         self._stop = stop
-        self._stored = 0  # the number of the last batch that a majority has
+        self._stored = 0  # number of the last batch that a majority has acknowledged
         self._retry = Retry(self._stop, observer.retrying, observer.recovered)
         self._failure: BaseException | None = None
         self._stages: list[threading.Thread] = []
@@ -145,8 +146,8 @@ class Pipeline:
         """Start the stages, each in its own thread.
 
         Args:
-            beside: by name, what else is to run in a thread of its own until the stop. It may end before, and nobody
-                waits for its end; but when it fails, everything is stopped, as when a stage does.
+            beside: functions by name that run in threads of their own until the stop. They may end earlier, and are
+                not waited for; but if one fails, everything stops, as with a stage.
         """
         stages = {"listen": self._listen, "record": self._record, "write": self._write, "save": self._save}
         self._stages = [self._started(name, stage) for name, stage in stages.items()]
@@ -154,10 +155,10 @@ class Pipeline:
             self._started(name, work)
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the stages to end.
+        """Wait for the stages to end, for at most `timeout` seconds. False: they have not ended.
 
         Raises:
-            BaseException: what made a stage, or what works beside them, fail for good.
+            BaseException: the first error that made a stage, or a function beside them, fail for good.
         """
         deadline = time.monotonic() + timeout
         for thread in self._stages:
@@ -247,7 +248,7 @@ class Pipeline:
             self._to_be_saved(_Reached(reached, reached_events))
 
     def _to_be_saved(self, reached: _Reached) -> None:
-        """Hand a position on; one that still waits is no longer of interest."""
+        """Queue a position to be saved, in place of one that still waits."""
         with suppress(Empty):
             self._reached.get_nowait()
         self._reached.put(reached)
@@ -259,7 +260,7 @@ class Pipeline:
                 self._observer.checkpointed(reached.position)
 
     def _call(self, step: Step, attempt: Callable[[], T]) -> T:
-        """Try until it succeeds; meanwhile it is known what this stage is at."""
+        """Retry until it succeeds; meanwhile the observer shows the step."""
         with self._observer.at_work(step):
             return self._retry.call(step, attempt)
 
@@ -272,9 +273,9 @@ class _Reached(NamedTuple):
 
 
 def _until_end(queue: Queue[T | None], stop: threading.Event) -> Generator[T, None, None]:
-    """What comes through a queue, to its end.
+    """The items of a queue up to its end.
 
-    If its user fails, everything is stopped, and the queue emptied: nobody must wait for ever before a full one.
+    If the consumer fails, everything is stopped and the queue emptied, so that the producer never blocks on a full one.
     """
     item: T | None = None
     try:
@@ -290,9 +291,9 @@ def _until_end(queue: Queue[T | None], stop: threading.Event) -> Generator[T, No
 def _merged(
     queue: Queue[Recorded | None], most_events: int, linger_s: float, stop: threading.Event
 ) -> Generator[Recorded, None, None]:
-    """What comes through a queue, joined with what waits behind it to one write of at most so many events.
+    """The batches of a queue, each joined with those waiting behind it into one write of at most `most_events` events.
 
-    If its user fails, it does as `_until_end` does.
+    If the consumer fails, it does what `_until_end` does.
     """
     following: Recorded | None = None
     ended = False

@@ -1,7 +1,7 @@
-"""Documents as they were before events that come without a pre-image, where history can be trusted.
+"""The documents before events that come without a pre-image, as far as history can be trusted.
 
 A document is reconstructed from history (`watcher.stream.pre_images_from_history`) and then kept up to date with every
-event of it, as long as there is room. Whatever history does not give is unknown.
+event, as long as there is room. A document that cannot be reconstructed is unknown.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from watcher.stream.batch import Recorded
 
 ROOM = 32 * 1024 * 1024
-"""Bytes that are kept at most."""
+"""Most bytes of documents in the cache."""
 
 PATIENCE = 100
-"""So many batches after its last event without a pre-image, a collection is no longer followed."""
+"""Batches after a collection's last event without a pre-image, after which it is no longer followed."""
 
 
 class Reconstructs(Protocol):
     """History, as far as it may be trusted: `watcher.stream.pre_images_from_history`."""
 
     def begin(self, recorded: Recorded, stored: int, /) -> None:
-        """Begin a batch, whose history is in flight from now on; up to the batch of the number, all is stored."""
+        """Begin a batch, whose history is in flight from now on; all batches up to the number `stored` are stored."""
 
     def learned(self) -> bool:
-        """Whether more can be reconstructed than when this was last asked."""
+        """Whether more can be reconstructed than at the last call."""
 
     def documents(
         self, keys: Mapping[DocumentKey, Value], position: HistoryPosition, /
     ) -> Iterator[tuple[DocumentKey, bytes | None]]:
-        """What documents of one collection were before a position; None: unknown."""
+        """The documents of one collection as they were before a position; None: unknown."""
 
 
 @dataclass(slots=True)
 class Lacking:
-    """The documents of a batch's events that come without their pre-image.
+    """The documents of a batch whose events come without a pre-image.
 
     Attributes:
-        documents: their `_id`s; those that are known may be missing.
-        namespaces: where they are.
+        documents: their `_id`s; documents that are cached may be missing.
+        namespaces: their collections.
         first: the first event of the batch.
     """
 
@@ -73,23 +73,23 @@ class PreImageCache:
 
     Args:
         history: reconstructs what is not known yet.
-        all_lack: no pre-images are asked for, so every collection is followed, from its first event on.
+        all_lack: no pre-images are requested, so every collection is followed from its first event on.
     """
 
     def __init__(self, history: Reconstructs, *, all_lack: bool = False) -> None:
         self._history = history
         self._all_lack = all_lack
         self.documents = Documents(ROOM)
-        """Those that are known."""
-        self._followed: dict[bytes, int] = {}  # collections, and the last batch with an event without its pre-image
+        """The cached documents."""
+        self._followed: dict[bytes, int] = {}  # collection to the last batch that had an event without its pre-image
         self._batches = 0
 
     def begin(self, recorded: Recorded, stored: int) -> None:
-        """Begin a batch: forget what is no longer known.
+        """Begin a batch: forget documents that are no longer certain.
 
         Args:
-            recorded: the batch's history, to be filled.
-            stored: batches up to this number are acknowledged by a majority.
+            recorded: the batch's history, still empty.
+            stored: number of the last batch that a majority has acknowledged.
 
         Raises:
             Exception: whatever reading history raises.
@@ -103,7 +103,7 @@ class PreImageCache:
             self.documents.forget(key for key, document in self.documents.known.items() if document is None)
 
     def recall(self, lacking: Lacking) -> None:
-        """Reconstruct, all at once, the documents that a batch's events lack and that are not known.
+        """Reconstruct, in one query per collection, the documents that a batch's events lack and that are not cached.
 
         Raises:
             Exception: whatever reading history raises.
@@ -119,12 +119,12 @@ class PreImageCache:
                 self._reconstruct(keys, lacking.first.position)
 
     def follows(self, namespace: bytes) -> bool:
-        """Whether the documents of a collection are kept up to date here."""
+        """Whether a collection's documents are cached and kept up to date."""
         return self._all_lack or namespace in self._followed
 
     @property
     def follows_none(self) -> bool:
-        """Whether no document is kept up to date here, of whatever collection."""
+        """Whether no collection is followed."""
         return not self._all_lack and not self._followed
 
     def before(self, event: StreamEvent | Usual) -> bytes | None:
@@ -135,21 +135,21 @@ class PreImageCache:
         if key not in self.documents.known:
             if not event.lacks_pre_image:
                 return None
-            # There was no room for it.
+            # There was no room for it in the cache.
             self._reconstruct({key: event.document_id() or raw.NULL_VALUE}, event.position)
         return self.documents.known.get(key)
 
     def keep(self, event: StreamEvent | Usual, after: bytes | None) -> None:
-        """Keep the document after an event; None: unknown, or there is none.
+        """Cache the document after an event; None: unknown, or deleted.
 
-        Only documents that are known already, or appear, are kept: most never need it.
+        Only documents that are cached already, or are inserted, are kept: most are never needed.
         """
         key = event.key()
         if key is not None and (key in self.documents.known or event.operation == b"insert"):
             self.documents.keep(key, after)
 
     def end_collections(self, names: set[bytes]) -> None:
-        """Forget the documents of collections, or of all collections of a database: they are gone, or others."""
+        """Forget the documents of collections, or of whole databases, that were dropped, renamed or replaced."""
         if self.documents.known:
             self.documents.forget(
                 key
@@ -163,18 +163,18 @@ class PreImageCache:
             self.documents.forget([key])
 
     def clear(self) -> None:
-        """Forget every document: events were lost, or one could not be recorded, of which nobody knows what it did."""
+        """Forget every document: events were lost, or one was rejected whose effect is unknown."""
         self.documents.clear()
 
     def _give_up_following(self) -> None:
-        """Follow no longer what has its pre-images again: whatever is kept of it would have to be kept up to date."""
+        """Stop following collections whose events have pre-images again, as following costs work for every event."""
         given_up = {namespace for namespace, last in self._followed.items() if self._batches - last > PATIENCE}
         if given_up:
             self._followed = {name: last for name, last in self._followed.items() if name not in given_up}
             self.documents.forget(key for key in self.documents.known if key.namespace in given_up)
 
     def _reconstruct(self, keys: Mapping[DocumentKey, Value], position: HistoryPosition) -> None:
-        """Reconstruct documents of one collection as they were at a position, as many as there is room for."""
+        """Reconstruct documents of one collection as of a position, as many as there is room for."""
         for key, document in self._history.documents(keys, position):
             if len(keys) > 1 and self.documents.size + len(document or b"") > self.documents.room:
                 return

@@ -1,4 +1,4 @@
-"""Documents before an event, reconstructed from history: what is stored, then what is in flight, where trusted."""
+"""Reconstructs the documents before an event from trusted history: first the stored part, then the part in flight."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 _ENDS = frozenset(name.encode() for name in ENDS)
 _AT_FIRST, _AT_MOST = 20, 100
-"""So many documents are reconstructed in one question. Each may be of 16 MB."""
+"""Documents reconstructed in one query: at first, and at most. Each may have 16 MB."""
 _LIGHT_BYTES = 32 * 1024
-"""Of documents that are lighter than this on average, more are asked for at once."""
+"""Average size in bytes below which more documents are reconstructed in one query."""
 
 
 class PreImagesFromHistory:
-    """History as one stream may rely on it.
+    """Reconstructs documents from history, as far as one stream can trust it.
 
     Args:
-        scope: what the stream covers.
-        begun: since when it has covered that.
-        shared: says how many backfills are done.
-        redaction: withholds values, also those that were recorded before there was a rule; None: nothing is withheld.
+        scope: the stream's scope.
+        begun: since when it has had that scope.
+        shared: counts the backfills that are done.
+        redaction: redacts values, also those recorded before there was a rule; None: nothing is redacted.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class PreImagesFromHistory:
         """Begin a batch, which is in flight from now on.
 
         Args:
-            recorded: its history, to be filled.
-            stored: batches up to this number are acknowledged by a majority.
+            recorded: its history, still empty.
+            stored: number of the last batch that a majority has acknowledged.
         """
         if self._in_flight.add(recorded, stored):
             self._changed = True
-        if recorded.lost is not None:  # the gap may not stand in history yet
+        if recorded.lost is not None:  # the gap may not be in history yet
             resumed = recorded.lost.resumed or recorded.position
             gap = GapBounds(recorded.lost.position.cluster_time, resumed.cluster_time, None, self._stream)
             self._gaps[gap.checkpoint, gap.since] = gap
 
     def learned(self) -> bool:
-        """Whether more can be reconstructed than when this was last asked."""
+        """Whether more can be reconstructed than at the last call."""
         backfills = self._shared.backfills
         changed = self._changed or backfills != self._backfills
         self._changed, self._backfills = False, backfills
@@ -99,11 +99,10 @@ class PreImagesFromHistory:
     def documents(
         self, keys: Mapping[DocumentKey, Value], position: HistoryPosition
     ) -> Iterator[tuple[DocumentKey, bytes | None]]:
-        """What documents of one collection were before a position; None: unknown.
+        """The documents of one collection as they were before a position; None: unknown.
 
         Raises:
-            pymongo.errors.PyMongoError: the history deployment refuses.
-            watcher.retry.StoppedError: a stop was asked for.
+            watcher.retry.StoppedError: a stop was requested.
         """
         since = trusted_since(position.cluster_time, self._begun, self._gaps.values())
         stored = min(self._in_flight.start() or position, position)
@@ -154,22 +153,22 @@ class PreImagesFromHistory:
 class InFlight:
     """History that is recorded and may not be stored yet, by batches, oldest first.
 
-    Until a batch is acknowledged, the history collection can hold any part of it. So what is reconstructed from there
-    ends before the first batch in flight, and what is kept here follows.
+    Until a batch is acknowledged, the history collection can hold any part of it. So reconstruction from the collection
+    ends before the first batch in flight, and continues with the batches kept here.
     """
 
     def __init__(self) -> None:
         self._batches: deque[_Indexed] = deque()
 
     def add(self, recorded: Recorded, stored: int) -> bool:
-        """Keep a batch, whose history may still grow; let go of those that are stored.
+        """Keep a batch, whose history may still grow; drop those that are stored.
 
         Args:
             recorded: the batch.
-            stored: batches up to this number are.
+            stored: number of the last batch that is stored.
 
         Returns:
-            Whether what broke off the history of documents in flight is stored by now, so that it can be followed.
+            Whether a dropped batch had interrupted the history of documents, which can now be reconstructed again.
         """
         mended = False
         while self._batches and self._batches[0].recorded.number <= stored:
@@ -178,17 +177,17 @@ class InFlight:
         return mended
 
     def start(self) -> HistoryPosition | None:
-        """Where the first of these batches begins; None: there is no history in flight."""
+        """The position of the first entry in flight; None: there is none."""
         return next((position for batch in self._batches if (position := batch.start()) is not None), None)
 
     def of(self, key: DocumentKey) -> Iterator[Fields | None]:
-        """What is in flight of one document, oldest first; None where its collection or an event was lost to it."""
+        """One document's entries in flight, oldest first; None where its collection ended or an event is missing."""
         for batch in self._batches:
             yield from batch.of(key)
 
 
 class _Indexed:
-    """A batch whose history is looked through only when it is asked for, each entry once."""
+    """A batch whose entries are indexed by document on first use, each entry once."""
 
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
@@ -210,7 +209,7 @@ class _Indexed:
         steps += [(number, None) for number, names in self._breaks if not names.isdisjoint((key.namespace, database))]
         rejected = any(of is None or of == key for of in map(document_of, self.recorded.rejected))
         if rejected:
-            yield None  # nobody knows before or after which of these; only what is stated whole counts from here on
+            yield None  # its place among these is unknown: only an entry with the whole document counts from here on
         yield from (fields for _, fields in sorted(steps, key=lambda step: step[0]))
         if rejected:
             yield None
@@ -229,7 +228,7 @@ class _Indexed:
 
 
 def document_of(rejected: RejectedEvent) -> DocumentKey | None:
-    """The only document that a rejected event can have changed; None: it is not known, or it is about a collection."""
+    """The only document that a rejected event can have changed; None: unknown, or the event concerns a collection."""
     told = told_by_event(rejected.event)
     if told.namespace is None or told.document_id is None or told.operation not in DOCUMENT_OPERATIONS:
         return None
@@ -237,7 +236,7 @@ def document_of(rejected: RejectedEvent) -> DocumentKey | None:
 
 
 def _target(fields: Fields) -> bytes:
-    """The name that a rename gives; empty for everything else."""
+    """The new namespace of a rename; empty for other entries."""
     described = raw.fields(fields[b"description"][1]) if b"description" in fields else {}
     target = described.get(b"to")
     return b".".join(raw.text_of(part) for part in raw.fields(target[1]).values()) if target is not None else b""

@@ -1,7 +1,7 @@
-"""The second stage: events become history documents. What cannot become one is set aside, whole.
+"""The second stage: turn events into history documents. An event that cannot become one is rejected, and kept whole.
 
-An event's way: it is read once, its pre-image is resolved (`watcher.stream.pre_image_cache`), and its history is a pure
-function of the two (`watcher.events.record`). Where rules say so, its values are withheld before anything else is done.
+Each event is parsed once, its pre-image is resolved (`watcher.stream.pre_image_cache`), and its history is a pure
+function of the two (`watcher.events.record`). If there are redaction rules, they are applied before anything else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     _Quiet: TypeAlias = tuple[list[Entry], dict[tuple[bytes, bytes], int], int, int]
 
 _APPEARING = frozenset({b"create", b"rename", b"createIndexes"})
-"""Also the end of an index build: while it lasts, the server refuses to alter the collection."""
+"""Operations after which a collection has to be prepared. The end of an index build is one of them: during the build,
+the server refuses to alter the collection."""
 _ENDING = frozenset(name.encode() for name in ENDS)
 _UNREADABLE = (ValueError, KeyError, IndexError)  # those of `events` and `change_history.bson` are ValueErrors
 
@@ -36,14 +37,15 @@ _UNREADABLE = (ValueError, KeyError, IndexError)  # those of `events` and `chang
 class Recorder:
     """Turns batches of events into batches of history; what an event means is in `watcher.events.record`.
 
-    Events go the first of three ways that fits: a batch as a whole (`_quiet`), where none of them concerns another; the
-    usual ones of a batch in rows (`fast_path.record_some`), with the documents that are known; each of the others by
-    itself (`_record_one`). All three write the same bytes.
+    There are three paths, and the first that applies is taken: the whole batch at once (`_quiet`), if no event affects
+    another; runs of ordinary events (`fast_path.record_some`), with the documents that are cached; every other event
+    individually (`_record_one`). All three write the same bytes.
 
     Args:
         pre_images: the documents before events that come without a pre-image; redacted by the same rules.
-        contexts: who wrote, as applications say it in a transaction; by default nobody asks.
-        stamps: who wrote, as the documents say it; by default nobody asks.
+        contexts: reads actors from context documents; None: none are read.
+        stamps: reads actors from fields of the documents; None: none are read.
+        redaction: the redaction rules; None: nothing is redacted.
     """
 
     def __init__(
@@ -60,11 +62,11 @@ class Recorder:
         self._batches = 0
 
     def record(self, batch: Batch, stored: int = 0) -> Recorded:
-        """Turn the events of a batch into history documents; the position goes along.
+        """Turn the events of a batch into history documents.
 
         Args:
             batch: the events.
-            stored: batches up to this number, as recorded here, are acknowledged by a majority.
+            stored: number of the last batch that a majority has acknowledged; `Recorded.number` counts them.
 
         Raises:
             Exception: whatever reconstructing documents from history raises.
@@ -86,7 +88,7 @@ class Recorder:
         return recorded
 
     def _record_each(self, given: list[bytes], marked: frozenset[int], recorded: Recorded) -> None:
-        """Record events in rows, and one by one those that are to be looked at."""
+        """Record runs of ordinary events with the compiled path; record every other event individually."""
         events, namespaces = self._read(given)
         documents = self._pre_images.documents
         followed = {name: self._pre_images.follows(name) for name in namespaces}
@@ -101,7 +103,7 @@ class Recorder:
             number += 1
 
     def _fill(self, recorded: Recorded, quiet: _Quiet, events: list[bytes], marked: frozenset[int]) -> None:
-        """Take what `_quiet` has made."""
+        """Add the result of `_quiet` to the batch's history."""
         entries, counts, size, begun = quiet
         recorded.extend(entries, counts, size)
         for number in marked:
@@ -113,14 +115,14 @@ class Recorder:
     def _record_one(
         self, data: bytes, happened: Readable | RejectedEvent, number: int, recorded: Recorded, *, marked: bool
     ) -> None:
-        """Append the history of an event, whatever it is.
+        """Append the history of one event of any kind, or reject it.
 
         Args:
             data: the event as the server sent it, BSON.
-            happened: it, read.
-            number: of it in the batch.
-            recorded: the batch's history before it.
-            marked: whether a value is marked in it, as it is withheld.
+            happened: the same event, parsed.
+            number: index of the event in the batch.
+            recorded: the batch's history so far.
+            marked: whether the event contains a redaction mark.
         """
         contexts = self._contexts
         if isinstance(happened, RejectedEvent):
@@ -141,9 +143,9 @@ class Recorder:
             self._notice(happened, recorded)
 
     def _quiet(self, events: list[bytes]) -> _Quiet | None:
-        """The history of events of which none concerns those after it, nor does anything before concern them.
+        """The history of a batch in which no event affects a later one, and no earlier batch affects them.
 
-        So it is with nearly every batch. None: it is not so.
+        This is true of nearly every batch. None: it is not true of this one.
         """
         if not self._pre_images.follows_none or self._stamps or self._contexts.known:
             return None
@@ -155,7 +157,7 @@ class Recorder:
 
     def _history(self, data: bytes, happened: Readable, recorded: Recorded, *, marked: bool) -> bytes:
         known = None
-        # It has its pre-image, and so have the others of its collection.
+        # The collection's events come with pre-images, so none has to be looked up or cached.
         if not self._pre_images.follows(happened.namespace):
             history = fast_path.history(happened)
         else:
@@ -170,10 +172,10 @@ class Recorder:
         return history if who is None else actor.added(history, who)
 
     def _read(self, batch: list[bytes]) -> tuple[list[Readable | RejectedEvent], set[bytes]]:
-        """Take events apart, and recall the documents that they lack.
+        """Parse events, and load into the cache the pre-images that they lack.
 
         Returns:
-            The events; the namespaces of those of documents, without those of context documents.
+            The parsed events; the namespaces of the document events among them, without those of context documents.
         """
         events: list[Readable | RejectedEvent] = []
         lacking = Lacking()
@@ -194,7 +196,7 @@ class Recorder:
         return events, namespaces
 
     def _read_one(self, data: bytes, lacking: Lacking) -> Readable | RejectedEvent:
-        """Take an event apart, whatever it is, and note the document that it lacks."""
+        """Parse one event of any kind, and note the pre-image that it lacks."""
         try:
             happened = fast_path.read(data)
             if happened.lacks_pre_image and not self._contexts.concern(happened):
@@ -205,7 +207,7 @@ class Recorder:
         return happened
 
     def _notice(self, happened: event.StreamEvent, recorded: Recorded) -> None:
-        """What an event does to whole collections."""
+        """Note what an event does to whole collections: that they appear, are renamed or end."""
         if happened.operation in _APPEARING:
             recorded.appeared.add(_new_name(happened).decode("utf-8", "replace"))
         if happened.operation == b"rename":
@@ -229,6 +231,6 @@ def _rejected(data: bytes, error: Exception) -> RejectedEvent:
 
 
 def _new_name(happened: event.StreamEvent) -> bytes:
-    """The namespace that now exists: of a rename the new name, else the event's own."""
+    """The namespace that exists after the event: the new name for a rename, otherwise the event's own."""
     target = happened.document(b"to")
     return event.namespace_of(target) if target is not None else happened.namespace

@@ -1,7 +1,7 @@
-"""The third stage: history documents go into the database, each once.
+"""The third stage: write history documents into the database, each once.
 
-The `_id` of a history document is made from its event, so writing it again is a duplicate key and nothing more:
-that is what makes a redelivered event a no-op, without any transaction.
+The `_id` of a history document is derived from its event, so writing it again only gives a duplicate key error. This
+makes a redelivered event a no-op, without a transaction.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Writer:
     """Writes history and rejected events with majority write concern.
 
     Args:
-        stream: name of the stream, kept with what is rejected.
+        stream: name of the stream, stored with rejected events.
         on_stored: called with the history documents that a majority has just acknowledged, as they are stored, and with
-            those that may have been stored before, perhaps otherwise.
+            those that were stored before, perhaps with other content.
     """
 
     def __init__(self, database: Database[Any], stream: str, on_stored: Stored | None = None) -> None:
@@ -70,10 +70,10 @@ class Writer:
         Safe to repeat after any failure.
 
         Returns:
-            Number of events set aside as rejected.
+            Number of rejected events.
 
         Raises:
-            pymongo.errors.PyMongoError: the batch, or part of it, is not acknowledged.
+            pymongo.errors.PyMongoError: the batch, or part of it, was not acknowledged.
         """
         rejected = list(recorded.rejected)
         entries = recorded.entries
@@ -86,7 +86,7 @@ class Writer:
         return len(rejected)
 
     def _insert(self, entries: Sequence[Entry]) -> list[RejectedEvent]:
-        """Insert history documents; those nested too deep go into parts, and what is refused then is returned."""
+        """Insert history documents, those nested too deep as chunks. Returns those that the server refused."""
         refused = self._try_to_insert(entries)
         deep = [entries[index] for index, (code, _) in refused.items() if code == TOO_DEEP]
         left = [_rejected(entries[index], error) for index, (code, error) in refused.items() if code != TOO_DEEP]
@@ -97,9 +97,9 @@ class Writer:
         return left
 
     def _try_to_insert(self, entries: Sequence[Entry]) -> dict[int, tuple[int, str]]:
-        """Insert what can be inserted; what the server refused, by number: the code, and the error in words.
+        """Insert history documents. Returns those that the server refused: index to error code and text.
 
-        What is there already may have been stored before its actor was known.
+        A document that is there already may have been stored before its actor was known; its actor is then added.
         """
         documents = [entry.document for entry in entries]
         refused: dict[int, tuple[int, str]] = {}
@@ -129,12 +129,12 @@ class Writer:
         except OperationFailure as error:
             if classify(error) is not Verdict.REJECT:
                 raise
-            self._keep(identity, [field for field in fields if field[0] != b"document_id"])  # it is in what is kept
+            self._keep(identity, [field for field in fields if field[0] != b"document_id"])  # it is in the stored event
         namespace = told.namespace.decode("utf-8", "replace") if told.namespace is not None else None
         log.error("event rejected", namespace=namespace, id=identity.hex(), error=item.error)
 
     def _keep(self, identity: bytes, fields: list[tuple[bytes, raw.Value]]) -> None:
-        """Keep an entry of `rejected` byte for byte: what an update sets, the server leaves as it is."""
+        """Store a document of `rejected` byte for byte: the server does not normalize values set by an update."""
         document = RawBSONDocument(raw.from_fields(fields))
         update = {"$setOnInsert": document, "$currentDate": {"rejected_at": True}}
         self._rejected.update_one({"_id": Binary(identity)}, update, upsert=True)
@@ -147,7 +147,7 @@ def _rejected(entry: Entry, error: str) -> RejectedEvent:
 
 
 def _position(item: RejectedEvent) -> tuple[bytes, Told]:
-    """Identity of what is rejected, and what it is about; what has no identity is known by its bytes alone."""
+    """Identity of a rejected item, and what is known about it. If it has no identity, a digest of its bytes serves."""
     if item.entry:
         return identity_of(raw.fields(item.entry)), told_by_entry(item.entry)
     told = told_by_event(item.event)
@@ -158,7 +158,7 @@ def _position(item: RejectedEvent) -> tuple[bytes, Told]:
 
 
 def digest_of(event: bytes) -> bytes:
-    """What an event is known by that has no identity of its own."""
+    """A digest that serves as identity for an event that has none of its own."""
     return blake2b(event, digest_size=16).digest()
 
 
@@ -181,14 +181,14 @@ def _fields(told: Told) -> Iterator[tuple[bytes, raw.Value]]:
 
 
 def _refused(error: BulkWriteError) -> tuple[dict[int, tuple[int, str]], set[int]]:
-    """What the server refused for good, and what is there already, which is no error; by number."""
+    """By index: what the server refused for good, and the duplicates, which are no error."""
     refused, again = {}, set()
     for failure in error.details["writeErrors"]:
         code = failure["code"]
         if code == server_codes.DUPLICATE_KEY and failure.get("keyPattern", _BY_ID) == _BY_ID:
             again.add(failure["index"])
             continue
-        # Any other unique index is somebody else's, and the event is not there.
+        # A duplicate in any other unique index, not made by us: the event is not stored.
         reason = f"DuplicateKey ({code})" if code == server_codes.DUPLICATE_KEY else rejection(code)
         if reason is None:
             raise error

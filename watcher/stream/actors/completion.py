@@ -1,6 +1,6 @@
-"""Actors for history that is stored already: what was handed on before its transaction's context document was read.
+"""Adds actors to stored history: to events that were written before their transaction's context document was read.
 
-A context that is stored is never changed, and nothing that is stored loses its actor. All updates are safe to repeat.
+A stored context is never changed, and no stored actor is removed. All updates are idempotent.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ NO_CONTEXT: dict[str, Any] = {"actor.provenance": {"$ne": actor.CONTEXT}}
 
 
 class Completions:
-    """Gives stored history documents the actors that they lack."""
+    """Adds missing actors to stored history documents."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
         self._history = database.get_collection(HISTORY, write_concern=_MAJORITY, codec_options=RAW)
 
     def of_transaction(self, completion: Completion) -> None:
-        """Give the events of a transaction that were stored before its first context document was read its actor."""
+        """Set the actor of a transaction's events that were stored before its first context document was read."""
         time = completion.cluster_time
         session = RawBSONDocument(
             raw.from_fields([(b"transaction.session", completion.session), (b"transaction.number", completion.number)])
@@ -64,10 +64,10 @@ class Completions:
         self.give(earlier, {"actor": RawBSONDocument(completion.actor)}, NO_CONTEXT)
 
     def of_duplicates(self, documents: Iterable[bytes]) -> None:
-        """Give documents that were stored already the actors that they would have been stored with by now.
+        """Set the actors of documents that were stored earlier, when their actors were not known yet.
 
         Args:
-            documents: history documents as they would have been stored.
+            documents: the same history documents as they would be stored now, with their actors.
         """
         lacking: dict[bytes, list[bytes]] = {}
         for document in documents:
@@ -81,10 +81,12 @@ class Completions:
             self.give(found, {"actor": RawBSONDocument(stored)}, only)
 
     def give(self, ids: Sequence[bytes], values: Mapping[str, Any], only: Mapping[str, Any]) -> None:
-        """Set fields of stored history documents, having noted it.
+        """Set fields of stored history documents, after noting the amendment.
 
         Args:
-            only: what must hold of a document for it to be changed.
+            ids: the documents' `_id`s.
+            values: the fields to set.
+            only: a query that a document must match to be changed.
         """
         for some in (ids[start : start + _IN_ONE_UPDATE] for start in range(0, len(ids), _IN_ONE_UPDATE)):
             note(self._database, AmendmentKind.ACTOR, some, actors=self._given(some))
@@ -112,7 +114,7 @@ class Completions:
 
 
 class CompletingWriter:
-    """A writing stage that also completes what was written in earlier batches."""
+    """A writing stage that also adds actors to events of earlier batches."""
 
     def __init__(self, writer: Writes, completions: Completions) -> None:
         self._writer = writer

@@ -1,10 +1,11 @@
-"""Context documents: an application says who writes, in the same transaction as its writes.
+"""Context documents: an application names the actor in the same transaction as its writes.
 
 All events of a transaction follow each other in the stream, with one cluster time, its context documents among them
-where they were inserted. The first one counts for the whole transaction, before it and after it; a later one for what
-follows it. A transaction can be longer than a batch. What was handed on before its first context document came is
-completed where it is stored (`completion`), before the checkpoint passes; and the checkpoint never stays
-amid a transaction of which a context document is known: a daemon that goes on from there reads that again.
+where they were inserted. The first one names the actor of the whole transaction, also of the events before it; a later
+one names the actor of the events that follow it. A transaction can span batches. Events that were handed on before the
+first context document arrived get their actor in the stored history (`completion`) before the checkpoint passes them.
+The checkpoint never stays inside a transaction whose context document was already read, so that a restarted daemon
+reads that document again.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LARGEST_PLACE = 8 * 1024 * 1024
-"""Bytes of an event, beyond which it may have come in fragments. Its token then is a position within it."""
+"""Size in bytes above which an event may have come in fragments. Its token is then a position inside the event."""
 
 _OUTSIDE = "a context document outside of a transaction names nobody"
 _REMEDY = "insert it in the transaction that it is about: change_history.recorded does"
 
 
 class Contexts:
-    """Who wrote what is at hand, by the context documents of its transaction.
+    """Tracks the transaction of the current event, and its actor as named by context documents.
 
     Args:
-        collection: the name of the collections, one in each database, that context documents are inserted into; empty:
-            none are read.
+        collection: name of the collection, in every database, that context documents are inserted into; empty: none
+            are read.
     """
 
     def __init__(self, collection: str) -> None:
@@ -49,14 +50,14 @@ class Contexts:
         self._transaction: bytes | None = None
         self._time: ClusterTime | None = None
         self._who: bytes | None = None
-        self._fresh = True  # nothing is read yet, so the first event may be amid a transaction
-        self._earlier = False  # a batch before this one holds events of the transaction, or may do so
+        self._fresh = True  # no event was read yet, so the first one may be in the middle of a transaction
+        self._earlier = False  # an earlier batch holds events of the transaction, or may hold some
         self._waiting: list[int] = []
         self._index: int = 0
         self._counted: int = 0
 
     def concern(self, happened: StreamEvent | Usual) -> bool:
-        """Whether an event is of a collection of context documents, and so is no history."""
+        """Whether an event belongs to a collection of context documents, and so is not recorded as history."""
         return self.collect(happened.namespace) and happened.operation != b"rename"
 
     def collect(self, namespace: bytes) -> bool:
@@ -65,7 +66,7 @@ class Contexts:
         return bool(suffix) and namespace.endswith(suffix) and namespace.find(b".") == len(namespace) - len(suffix)
 
     def begin(self, batch: Batch) -> None:
-        """Begin a batch."""
+        """Reset what is kept per batch. If events were lost before the batch, forget the transaction too."""
         if batch.lost is not None:
             self._transaction = self._who = None
             self._fresh = True
@@ -75,11 +76,12 @@ class Contexts:
         self._index = self._counted = 0
 
     def enter(self, happened: StreamEvent | Usual, index: int, recorded: int) -> None:
-        """Come to the next event that is in a transaction, or that follows one.
+        """Move to the next event; to be called for every event that is in a transaction, or directly follows one.
 
         Args:
-            index: its number in the batch.
-            recorded: how many of those before it have become history.
+            happened: the event.
+            index: index of the event in the batch.
+            recorded: number of history entries made from the batch so far.
         """
         transaction = happened.transaction()
         if transaction == self._transaction:
@@ -91,26 +93,26 @@ class Contexts:
         self._index, self._counted = index, recorded
 
     def pass_by(self, happened: StreamEvent | Usual, index: int) -> None:
-        """Come to the end of a batch in which nobody is named, neither by it nor by one before.
+        """Move to the end of a batch for which no context document is known.
 
         Args:
-            happened: the first event of the transaction that the last one is in, or the last one, if it is in none.
-            index: its number in the batch; all before it have become history.
+            happened: the first event of the last event's transaction; the last event itself if it is in none.
+            index: index of `happened` in the batch; every event before it has become history.
         """
         self.enter(happened, index, index)
 
     @property
     def known(self) -> bool:
-        """Whether the event before was in a transaction of which a context document is known."""
+        """Whether the previous event was in a transaction whose context document was read."""
         return self._who is not None
 
     @property
     def within(self) -> bool:
-        """Whether the event before was in a transaction."""
+        """Whether the previous event was in a transaction."""
         return self._transaction is not None
 
     def read(self, data: bytes, operation: bytes, recorded: Recorded) -> None:
-        """Read an event of a collection of context documents, and give what waits for it in this batch its actor."""
+        """Read a context document, and set its actor on the transaction's entries that wait for it in this batch."""
         if operation != b"insert":
             return
         if self._transaction is None:
@@ -136,11 +138,11 @@ class Contexts:
         self._who = who
 
     def assigned(self, recorded: Recorded, otherwise: bytes | None) -> bytes | None:
-        """The actor of the event in a transaction whose history is about to be added to the batch's.
+        """The actor of an event in a transaction; to be called right before its history is added to the batch.
 
         Args:
-            recorded: the batch's history before it.
-            otherwise: who it is if no context document says.
+            recorded: the batch's history so far.
+            otherwise: the actor if no context document names one; None: unknown.
         """
         if self._who is not None:
             return self._who
@@ -148,7 +150,7 @@ class Contexts:
         return otherwise
 
     def end(self, batch: Batch, recorded: Recorded) -> None:
-        """End a batch: say from where a daemon that goes on would have to, if that is not the batch's end."""
+        """Set `recorded.safe` to the position a restarted daemon must resume from, if earlier than the batch's end."""
         self._fresh = self._fresh and not batch.events
         if self._transaction is None or self._time is None:
             return
@@ -160,17 +162,17 @@ class Contexts:
                 recorded.unsafe = len(recorded)
 
     def _before(self, events: Sequence[bytes]) -> Position | None:
-        """The position right before the transaction at hand; None: that of the batch before."""
+        """The position right before the current transaction; None: the end of the previous batch."""
         if self._index == 0 or len(events[self._index - 1]) > _LARGEST_PLACE:
             return None
         event = raw.readable(events[self._index - 1])
         token, time = event.get(b"_id"), event.get(b"clusterTime")
         if token is None or token[0] != raw.DOCUMENT or time is None or time[0] != raw.TIMESTAMP:
-            return None  # an event that is damaged
+            return None  # the event is damaged
         return Position(token[1], ClusterTime.from_payload(time[1]))
 
     def _actor_of(self, context: dict[bytes, raw.Value]) -> bytes | None:
-        """The actor that a context document names, as it is stored; None: it names nobody."""
+        """The actor that a context document names, as stored BSON; None: it names none."""
         name = context.get(b"actor")
         if name is None or not actor.is_name(name):
             self._say_once("a context document names no actor that can be kept", field="actor")

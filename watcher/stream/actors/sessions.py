@@ -1,12 +1,12 @@
-"""The database users who wrote, told by their sessions, beside the stream and never in its way.
+"""Finds the database user of each event by its session, in a thread that never delays the stream.
 
-An event in a transaction carries the session, and with it the digest of its user. So does the oplog entry of a
-retryable write, which the change stream does not pass on: it is looked up by the event's cluster time, which no other
-entry has. What is stored is completed where it lacks an actor, or where the actor lacks a database user. What has no
-session (an update of many documents, a TTL index, a moved chunk) stays as it is.
+An event in a transaction carries its session, and the session the digest of its user. So does the oplog entry of a
+retryable write, but the change stream does not pass the session on: the entry is looked up by the event's cluster time,
+which is unique. Stored history is completed if it has no actor, or if its actor has no database user. Events without a
+session (an update of many documents, a TTL index, a moved chunk) stay as they are.
 
-How far this is stands in the checkpoint, so that a restart goes on there. Only what lies before the checkpoint is
-completed: whatever a context document says of it is there by then.
+Progress is saved in the checkpoint, so that a restart continues there. Only events before the checkpoint are completed:
+by then every actor from a context document is stored.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ _PAUSE_S = 0.5
 _SAVE_EVERY_S = 5.0
 _AFTER_FAILURE_S = 10.0
 _REST_WHILE_BEHIND = 9
-"""While the stream is behind, so many times as long as work took is rested from it."""
+"""While the stream is behind, rest this many times as long as the last step took, to leave it the machine."""
 
 _KINDS = {b"insert": b"i", b"update": b"u", b"replace": b"u", b"delete": b"d"}
-"""Which entry of the oplog makes which event."""
+"""Operation of an event to the `op` of its oplog entry."""
 _UNNAMED: dict[str, Any] = {"actor": {"$exists": True}, "actor.database_user": {"$exists": False}}
 _FIELDS = {"namespace": 1, "document_id": 1, "operation": 1, "cluster_time": 1, "transaction": 1, "actor.id": 1}
 _ENTRY = {"ts": 1, "op": 1, "ns": 1, "o._id": 1, "o2._id": 1, "lsid.uid": 1}
 
 
 class _Lacking(NamedTuple):
-    """An event whose user is to be told.
+    """An event whose database user is to be found.
 
     Attributes:
         id: its `_id` in history.
-        has_actor: it has an actor already, of whom only the user is not known.
-        fields: what is stored of it.
+        has_actor: it already has an actor, of which only the database user is missing.
+        fields: the fields of the stored history document.
     """
 
     id: bytes
@@ -80,7 +80,7 @@ class _Lacking(NamedTuple):
 
     @property
     def digest(self) -> bytes | None:
-        """The digest of the user, of an event in a transaction."""
+        """The digest of the user if the event is in a transaction; None: it is not, or its session has no digest."""
         transaction = self.fields.get(b"transaction")
         return _digest_in(raw.fields(transaction[1]).get(b"session")) if transaction is not None else None
 
@@ -93,11 +93,12 @@ class Sessions:
     """Completes the actors of one stream's history, in a thread of its own.
 
     Args:
+        checkpoint: `_id` of the checkpoint that keeps the progress.
         scope: what the stream covers.
-        users: names of digests.
-        completions: changes what is stored.
-        shared: says how far everything is recorded.
-        behind: tells whether the stream has more to do than it can at the moment.
+        users: resolves digests to names.
+        completions: updates the stored history.
+        shared: holds the position up to which everything is recorded.
+        behind: returns whether the stream cannot keep up at the moment.
     """
 
     def __init__(
@@ -148,13 +149,13 @@ class Sessions:
                 self._stop.wait(rest * (time.monotonic() - began))
 
     def step(self) -> bool:
-        """Look up the next page of events that lack something; whether there was one."""
+        """Complete the next page of events. Returns whether there was one."""
         recorded = self._shared.recorded
         if recorded is None:
             return False
         if self._reached is None:
             self._reached = self._begin(recorded.cluster_time)
-        until = recorded.cluster_time.first_id  # of this very time, events may be on their way
+        until = recorded.cluster_time.first_id  # more events of exactly this time may still come
         if until <= self._reached:
             self._save()
             return False
@@ -174,7 +175,7 @@ class Sessions:
         return bool(page)
 
     def _begin(self, recorded: ClusterTime) -> bytes:
-        """Where to begin: where this ended, or with the oldest entry of the oplog, or now."""
+        """Where to begin: where the last run ended, else at the oldest entry of the oplog, else now."""
         found = self._checkpoints.find_one({"_id": self._checkpoint}, {REACHED: 1})
         if found is not None and REACHED in found:
             return bytes(found[REACHED])
@@ -215,7 +216,7 @@ class Sessions:
         return self._scope.covers(*namespace.split(".", 1))
 
     def _from_oplog(self, events: list[_Lacking]) -> dict[bytes, bytes | None]:
-        """The digests of the users whose entry of the oplog is an event's very own."""
+        """The users' digests by event, for events whose own oplog entry can be identified."""
         if not events or not self._reads_oplog:
             return {}
         names = {raw.text_of(each.fields[b"namespace"]).decode("utf-8", "surrogateescape") for each in events}
@@ -236,10 +237,10 @@ class Sessions:
         return {each.id: _digest_of(each, found.get(each.time, ())) for each in events}
 
     def _without_oplog(self, error: OperationFailure) -> None:
-        """Go on with what events say themselves, where the oplog cannot be read.
+        """Continue with the sessions in the events only, as the oplog cannot be read.
 
         Raises:
-            pymongo.errors.OperationFailure: it is a passing refusal.
+            pymongo.errors.OperationFailure: `error`, if it is transient.
         """
         if classify(error) is Verdict.TRANSIENT:
             raise error
@@ -258,7 +259,7 @@ def _lacking(document: bytes) -> _Lacking:
 
 
 def _digest_of(event: _Lacking, entries: Iterable[dict[bytes, raw.Value]]) -> bytes | None:
-    """The digest in an event's entry of the oplog; None: it has none, or it is not certain that it is this one's."""
+    """The digest in an event's oplog entry; None: there is none, or the entry may be another event's."""
     all_of_them = list(entries)
     if len(all_of_them) != 1:
         return None

@@ -1,7 +1,7 @@
-"""Stamps: a field of the document itself names who wrote it, and is believed only where this very event wrote it.
+"""Stamps: a field of the document names who wrote it. It is believed only if the event itself wrote the field.
 
-A document carries its stamp on when somebody writes to it who does not stamp. So what the field holds says nothing;
-that the event gave it another value does, or that it changed a companion, such as a time that is set with every stamp.
+A document keeps its old stamp when a writer that does not stamp changes it. So the field's value alone proves nothing.
+The event must have changed the value, or a companion field, such as a time that is set with every stamp.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Stamp(NamedTuple):
 
     Attributes:
         path: its keys, from the top of the document.
-        companions: fields that whoever stamps changes along with it.
+        companions: fields that are always changed together with the stamp.
     """
 
     path: Keys
@@ -36,13 +36,13 @@ class Stamp(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Stamp:
-        """Read `updated_by`, `meta.user`, or with companions `updated_by:updated_at`."""
+        """Parse `updated_by`, `meta.user`, or with companions `updated_by:updated_at`."""
         first, *others = (tuple(path.encode().split(b".")) for path in text.split(_APART))
         return cls(first, tuple(others))
 
     @property
     def hint(self) -> frozenset[bytes]:
-        """Keys of which one stands in every history document that this can be told from."""
+        """Keys of which at least one occurs in every history document that this stamp can be read from."""
         return frozenset(path[-1] for path in (self.path, *self.companions))
 
 
@@ -50,7 +50,7 @@ class Stamps:
     """Reads actors from stamps.
 
     Args:
-        fields: as `ACTOR_FIELDS` has them; of several that an event wrote, the first counts.
+        fields: in the syntax of `ACTOR_FIELDS`; if an event wrote several, the first one counts.
     """
 
     def __init__(self, fields: Iterable[str]) -> None:
@@ -61,12 +61,12 @@ class Stamps:
         return bool(self._stamps)
 
     def actor_of(self, history: bytes, event: bytes, known: bytes | None) -> bytes | None:
-        """Who stamped the document in an event, as an actor is stored; None: nobody did.
+        """The actor that an event stamped on its document, as stored BSON; None: the event wrote no stamp.
 
         Args:
             history: the history document of the event, without an actor.
             event: the event as the server sent it.
-            known: the document before it as history tells it.
+            known: the document before the event, reconstructed from history; None: not reconstructed.
         """
         if not any(hint in history for hint in self._hints):
             return None
@@ -85,9 +85,9 @@ class Stamps:
 
 
 def _written(found: Sequence[Change], path: Keys, operation: bytes) -> raw.Value | None:
-    """The value that an event gave a field; None: it did not, or that cannot be told."""
+    """The value that an event gave a field; None: it did not set the field, or that is not certain."""
     around = [change for change in found if change.path and change.path == path[: len(change.path)]]
-    if len(around) != 1:  # a key that a document has twice says nothing
+    if len(around) != 1:  # a duplicate key is ambiguous
         return None
     (change,) = around
     depth = len(change.path)
@@ -95,15 +95,15 @@ def _written(found: Sequence[Change], path: Keys, operation: bytes) -> raw.Value
     if operation == _INSERT:
         return new
     if change.old_from == changes.UNKNOWN:
-        # Of an update the server names the fields that got another value. What stands within one, or was only put to
-        # the end, may have been there before.
+        # For an update, the server names the fields whose value changed. A value nested in such a field, or one that
+        # was only moved to the end, may have been there before.
         told = operation == b"update" and depth == len(path) and not change.at_end
         return new if told else None
     return new if new != old else None
 
 
 def _unchanged(found: Sequence[Change], path: Keys, event: bytes, known: bytes | None) -> raw.Value | None:
-    """The value of a field after an event that did not change it; None: it did, or that is not known."""
+    """The value of a field that an event did not change; None: the event changed it, or that is not known."""
     for change in found:
         depth = min(len(change.path), len(path))
         if change.path[:depth] == path[:depth] and _inside(change.new, path[depth:]) != _inside(
@@ -121,7 +121,7 @@ def _unchanged(found: Sequence[Change], path: Keys, event: bytes, known: bytes |
 
 
 def _inside(value: raw.Value | None, path: Keys) -> raw.Value | None:
-    """What stands at a path within a value; None: nothing, or there is no telling, as a key is there twice."""
+    """The value at a path within a value; None: there is none, or a duplicate key makes it ambiguous."""
     for key in path:
         if value is None or value[0] != raw.DOCUMENT:
             return None

@@ -1,7 +1,7 @@
-"""Database users by the digest that the server notes with a session: `lsid.uid` is SHA-256 of `user@database`.
+"""Database users by the digest that the server stores with a session: `lsid.uid` is SHA-256 of `user@database`.
 
-A digest tells nothing by itself. The deployment lists its users, and whoever was listed once is kept in the history
-database: a user who is dropped is still named.
+A digest cannot be reversed. The deployment lists its users, and every user that was listed once is kept in the history
+database, so that a dropped user still has a name.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ASK_AGAIN_S = 60.0
-"""A digest that the deployment does not know is asked for again after so long."""
+"""Seconds before the users are listed again because of an unknown digest."""
 _STRANGERS = 1000
 _NOBODY = sha256(b"").digest()
-"""The digest of a session of nobody: the deployment asks for no users."""
+"""The digest in a session without a user: the deployment runs without authentication."""
 
 
 class Users:
@@ -43,7 +43,7 @@ class Users:
         self._refused = False
 
     def name_of(self, digest: bytes) -> str | None:
-        """Who has a digest, as `user@database`; None: nobody that is known."""
+        """The user with a digest, as `user@database`; None: unknown, or no user."""
         if digest == _NOBODY:
             return None
         if self._names is None:
@@ -57,7 +57,7 @@ class Users:
         return self._names.get(digest)
 
     def refresh(self) -> None:
-        """Ask the deployment for its users, and keep those that are new."""
+        """List the deployment's users, and store the new ones."""
         names = self._names if self._names is not None else {}
         new = {digest: user for digest, user in self._listed() if digest not in names}
         if new:
