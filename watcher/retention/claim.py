@@ -1,8 +1,9 @@
-"""Who expires the history of a namespace: one at a time, whatever process it is in.
+"""The claim to expire a namespace's history: only one process at a time may hold it.
 
-What stands for expired history is worked out from history, and stored. Were two at it, one of them frozen in between,
-it could store what the other one has long removed. So it is written together with the namespace's document in
-`horizons`, which names the one who is at work, and not at all once that names another.
+The base documents that replace expired history are computed from history, and stored. If two processes expired the same
+namespace and one was suspended in between, it could store bases of entries that the other has long removed. So bases
+are written in one transaction with the namespace's document in `horizons`, which names the claim's holder; the
+transaction fails once that names another.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _LASTS_MS = 30_000
 
 
 class ClaimedError(Exception):
-    """Another one is at work on the namespace, or has been since."""
+    """Another process holds the claim on the namespace, or has held it since."""
 
 
 class Claim:
@@ -43,7 +44,7 @@ class Claim:
         namespace: `db.coll`.
 
     Raises:
-        ClaimedError: on entering, another one has it.
+        ClaimedError: on entering, another process holds it.
     """
 
     def __init__(self, database: Database[Any], namespace: str) -> None:
@@ -73,25 +74,25 @@ class Claim:
         self._horizons.update_one({"_id": self.namespace, "worker": self._mine}, {"$unset": {"worker": 1, "until": 1}})
 
     def announce(self, horizon: ClusterTime) -> None:
-        """Say that history before a cluster time is going. Call it before any of it goes."""
+        """Announce that history before a cluster time is being removed. To be called before any of it is."""
         self._set({"horizon": horizon.timestamp})
         self.horizon = horizon
 
     def finish(self, events: int) -> None:
-        """Say that all history before the horizon has gone.
+        """Note that all history before the horizon was removed.
 
         Args:
-            events: how many were removed.
+            events: number of entries removed.
         """
         self._set({"done": self.horizon.timestamp}, {"events": events})
         self.done = self.horizon
 
     def run(self, write: Callable[[ClientSession | None], T]) -> T:
-        """Write something if the claim still holds, and all of it or nothing.
+        """Write atomically, and only if the claim still holds.
 
         Args:
-            write: does so within the session it is given; safe to repeat. A standalone server has no transactions, so
-                there is none then, and no more than a look at the claim.
+            write: writes in the given session; idempotent. On a standalone server, which has no transactions, the
+                session is None, and the claim is only checked before the write.
 
         Raises:
             ClaimedError: the claim is lost; nothing is written.
@@ -105,12 +106,12 @@ class Claim:
         return write(None)
 
     def together(self, write: Callable[[ClientSession | None], object]) -> None:
-        """Write something as one transaction, whoever has the claim, without waiting for a majority.
+        """Write in one transaction, whoever holds the claim, without waiting for a majority.
 
-        To a server, documents that are removed together are one entry of the oplog, and cost two thirds.
+        Documents removed in one transaction make one oplog entry, and cost the server two thirds as much.
 
         Args:
-            write: as of `run`.
+            write: as in `run`.
         """
         if self._session is not None and self._transactions:
             try:
@@ -122,15 +123,15 @@ class Claim:
         write(None)
 
     def renew(self, session: ClientSession | None = None) -> None:
-        """Keep the claim for a while longer.
+        """Extend the claim.
 
         Raises:
-            ClaimedError: it is lost.
+            ClaimedError: the claim is lost.
         """
         self._set({}, session=session)
 
     def _touched(self, session: ClientSession) -> bool:
-        """Renew the claim; False: this server has no transactions."""
+        """Renew the claim in a transaction; False: this server has no transactions."""
         try:
             self.renew(session)
         except OperationFailure as error:
@@ -139,7 +140,7 @@ class Claim:
         return self._transactions
 
     def _go_without(self, error: OperationFailure) -> None:
-        """From now on, use no transactions, if it is for them that the server has refused something."""
+        """Use no transactions from now on, if that is why the server refused; otherwise raise `error`."""
         if error.code != server_codes.ILLEGAL_OPERATION:
             raise error
         self._transactions = False

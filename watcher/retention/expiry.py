@@ -1,12 +1,12 @@
-"""Expiring the history of one namespace up to a horizon, in the order of time, a portion after the other.
+"""Expires the history of one namespace up to a horizon, in time order, in batches.
 
-First the horizon is announced: from then on, questions about what lies beyond are refused. Then, portion by portion,
-every document that was alive at the horizon gets its base there (`change_history.reconstruct.horizon`), and once a
-majority has that, the entries that it stands for go. A document that has one already, and no entry since, is not looked
-at: what it costs to move the horizon is what has happened in between.
+First the horizon is announced: from then on, queries for earlier times are refused. Then, batch by batch, every
+document that was alive at the horizon gets a base document there (`change_history.reconstruct.horizon`), and once a
+majority has acknowledged it, the entries that it replaces are deleted. A document that has a base already, and no entry
+since, is not read: the cost of moving the horizon depends only on the events in between.
 
-A kill at any moment costs nothing. A base that is there is never made again, since what it was made from may be gone in
-part.
+A kill at any moment does no harm. An existing base is never made again, since some of the entries that it was made from
+may be deleted.
 """
 
 from __future__ import annotations
@@ -62,32 +62,33 @@ if TYPE_CHECKING:
 _MAJORITY = WriteConcern("majority")
 _RENEW_EVERY_S = 5.0
 _WALKED = 4000
-"""So many entries are looked at, without their values, for the documents that they are of."""
+"""Entries read at once, without their values, to find the documents that they belong to."""
 _TOGETHER = 50
-"""So many documents of a collection that was renamed are worked out at once; each may be of 16 MB."""
+"""Documents of a renamed collection that are reconstructed at once; each may have 16 MB."""
 _MOST_ENTRIES = 4000
 _MOST_BASES = 500
 _MOST_BYTES = 4 * 1024 * 1024
-"""So many entries that go, and bases with so many bytes, make a portion: what comes with each is done rarely."""
+"""Batch limits: entries deleted, base documents written, and bytes of these. Larger batches need fewer claims and
+notes."""
 _SLICE = 250
-"""So many entries are removed by one command: the stream's writes wait behind no longer one."""
+"""Entries deleted by one command; the stream's writes wait for one such command at most."""
 _BURST_S = 0.1
 _PATIENCE_S = 0.025
-"""An event of the stream that has waited longer is let by first."""
+"""Delay of an event in the stream, in seconds, above which expiry pauses to let it pass."""
 _LONGEST_REST_S = 0.25
-"""Where a majority takes that long anyway, expiry goes on after such a rest."""
+"""Longest pause for delayed events, in seconds: a majority may always take that long."""
 _LOOK_AGAIN_S = 0.005
 
 
 @dataclass
 class Pace:
-    """Keeps expiry out of the stream's way.
+    """Limits the rate of expiry, so that it does not slow the stream.
 
     Args:
-        rate: the most events in a second.
-        wait: waits so many seconds; whether a stop was asked for.
-        behind: whether the stream has more to do than it can at the moment.
-        delay_s: how long the oldest event that is under way in the stream has waited, in seconds.
+        rate: maximum number of entries deleted per second.
+        wait: waits for a number of seconds; returns whether a stop was requested.
+        behind: returns whether the stream cannot keep up at the moment.
+        delay_s: returns how long the oldest event in the pipeline has waited, in seconds.
     """
 
     rate: int
@@ -97,10 +98,13 @@ class Pace:
     _due: float = field(default_factory=time.monotonic)
 
     def done(self, events: int) -> None:
-        """Wait for as long as so many events may take, while the stream is behind, and a little while events wait.
+        """Wait as the rate requires after deleting entries, while the stream is behind, and briefly if events wait.
+
+        Args:
+            events: number of entries deleted.
 
         Raises:
-            EndedError: a stop was asked for.
+            EndedError: a stop was requested.
         """
         self._due = max(self._due, time.monotonic() - _BURST_S) + events / self.rate
         stopped = self.wait(max(self._due - time.monotonic(), 0))
@@ -113,21 +117,21 @@ class Pace:
 
 
 class EndedError(Exception):
-    """A stop was asked for; what was done stays done."""
+    """A stop was requested; finished batches stay finished."""
 
 
 class Expiry:
     """Expires the history of one namespace.
 
     Args:
-        claim: the right to.
-        pace: keeps it out of the stream's way.
+        claim: the claim on the namespace.
+        pace: limits the rate.
     """
 
     def __init__(self, database: Database[Any], claim: Claim, pace: Pace) -> None:
         self._database = database
         self._history = database.get_collection(HISTORY, codec_options=RAW, write_concern=_MAJORITY)
-        # What a majority has not yet, a new primary may have again; then the horizon is not done there either.
+        # A deletion without a majority may be rolled back; then the horizon is not marked as done either.
         self._soon = database.get_collection(HISTORY, write_concern=WriteConcern(1))
         self._renewed = 0.0
         self._snapshots = database.get_collection(SNAPSHOTS, write_concern=_MAJORITY)
@@ -140,18 +144,18 @@ class Expiry:
         self._name = claim.namespace.encode("utf-8", "surrogateescape")
 
     def run(self, horizon: ClusterTime, *, from_beginning: bool = False) -> Iterator[int]:
-        """Expire everything up to a horizon; safe to repeat.
+        """Expire everything up to a horizon. Idempotent.
 
         Args:
-            horizon: the last cluster time of a second, up to which all is recorded.
-            from_beginning: look at what lies before the last horizon, too: something may have entered it late.
+            horizon: the last cluster time of a second, up to which everything is recorded.
+            from_beginning: also process the time before the last horizon: entries may have been added there late.
 
         Yields:
-            After each portion, how many entries it has removed.
+            Number of entries deleted, after each batch.
 
         Raises:
-            watcher.retention.claim.ClaimedError: another one is at work.
-            EndedError: a stop was asked for.
+            watcher.retention.claim.ClaimedError: another process holds the claim.
+            EndedError: a stop was requested.
         """
         if horizon <= self._claim.done:
             return
@@ -175,7 +179,7 @@ class Expiry:
                 yield self._remove(others)
 
     def _walk(self, since: ClusterTime, until: ClusterTime) -> Iterator[tuple[list[raw.Value], list[bytes]]]:
-        """The documents that have entries in an interval, and the events about the collection that go."""
+        """The documents that have entries in an interval, and the collection events to delete."""
         last = since.first_id
         while True:
             query = {"namespace": self._namespace, "_id": {"$gte": Binary(last), "$lte": Binary(until.last_id)}}
@@ -200,7 +204,7 @@ class Expiry:
             last = (int.from_bytes(last, "big") + 1).to_bytes(16, "big")
 
     def _brought(self, stretch: ExpiringStretch) -> Iterator[list[raw.Value]]:
-        """The documents that a rename has brought from another name: from here on they are told by this one."""
+        """The documents that came from another namespace with a rename: their history continues under this one."""
         for incarnation in stretch.brought:
             query = {
                 "namespace": incarnation.namespace,
@@ -218,7 +222,7 @@ class Expiry:
                     yield some
 
     def _documents(self, stretch: ExpiringStretch, ids: Sequence[raw.Value]) -> Iterator[int]:
-        """Give documents what stands for their history, and remove that."""
+        """Write the documents' bases, and delete the entries that these replace."""
         bases: list[bytes] = []
         gone: list[bytes] = []
         size = 0
@@ -269,7 +273,7 @@ class Expiry:
             yield key, document
 
     def _all_of(self, stretch: ExpiringStretch, ids: Sequence[raw.Value]) -> Iterator[Expired]:
-        """Documents of which nothing has to stay."""
+        """Documents whose entries are all deleted, without a base."""
         within = {"$gte": Binary(stretch.since.first_id), "$lte": Binary(stretch.until.last_id)}
         query = {"namespace": self._namespace, "document_id": in_ids(ids), "_id": within}
         for stored in self._history.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE):
@@ -308,16 +312,16 @@ class Expiry:
         self._soon.delete_many({"_id": {"$in": ids}}, session=session)
 
     def _note(self, kind: amendments.AmendmentKind, ids: list[bytes]) -> None:
-        """Leave word of what is done to entries, once anybody has begun to seal: else nobody would ever take it away.
+        """Note an amendment of entries for the sealers, if sealing was ever begun: otherwise no one removes the notes.
 
-        A sealer that has sealed nothing yet may have committed to these entries all the same.
+        A sealer that has not sealed anything yet may already have records of these entries.
         """
         sealing = {"name": {"$in": [SEALS, SEAL_LEAVES]}}
         if self._database.list_collection_names(filter=sealing, authorizedCollections=True):
             amendments.note(self._database, kind, ids)
 
     def _beside(self, horizon: ClusterTime) -> int:
-        """Remove what else there is of the time before the horizon."""
+        """Delete the snapshots, rejected events and imports from before the horizon."""
         upto = {"$lte": Binary(horizon.last_id)}
         self._snapshots.delete_many({"namespace": self._namespace, "_id": upto})
         known = {"namespace": self._namespace, "cluster_time": {"$lte": horizon.timestamp}}
@@ -329,7 +333,7 @@ class Expiry:
         return removed
 
     def _remove_untold(self, horizon: ClusterTime) -> int:
-        """Remove what is rejected and does not say beside it what it is about, and when: it is read from itself."""
+        """Delete rejected events without a namespace or cluster time beside them: both are read from the event."""
         untold = {"$or": [{"namespace": {"$exists": False}}, {"cluster_time": {"$exists": False}}]}
         concerns = [
             concern(self._database, bytes(stored.raw))
@@ -339,7 +343,7 @@ class Expiry:
         return self._rejected.delete_many({"_id": {"$in": gone}}).deleted_count if gone else 0
 
     def _orphans(self, horizon: ClusterTime) -> None:
-        """Remove the chunks of what is in history no more, nor in `rejected`."""
+        """Delete chunks whose owner is neither in history nor in `rejected` any more."""
         upto = {"$lte": Binary(horizon.last_id + b"\xff" * 16)}
         owners: dict[bytes, list[Binary]] = {}
         for chunk in self._parts.find({"_id": upto}, {"_id": 1}):

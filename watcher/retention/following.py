@@ -1,4 +1,4 @@
-"""Documents followed up to a horizon: what is to stand for each there, and which of its entries go."""
+"""Folds a document's entries up to a horizon, for the base that replaces them and the entries to delete."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 250
-"""So many entries come from the server at once: pymongo takes a batch apart in one go, and no other thread runs
-meanwhile."""
+"""Entries in one batch from the server: while pymongo splits a batch, it holds the interpreter, and no other thread
+runs."""
 
 
 class Expired(NamedTuple):
-    """A document whose history up to a horizon is to go.
+    """A document whose history up to a horizon is to be deleted.
 
     Attributes:
-        base: what is to stand for it; None: nothing, or what is there already.
-        gone: `_id`s of the entries that go.
+        base: the base document to write; None: none is needed, or there is one already.
+        gone: `_id`s of the entries to delete.
     """
 
     base: bytes | None
@@ -45,12 +45,12 @@ class Expired(NamedTuple):
 
 
 class ExpiryHorizon(NamedTuple):
-    """Where documents are told.
+    """The namespace and cluster time at which base documents are written.
 
     Attributes:
-        namespace: of the entries that go.
-        at: the last cluster time of them.
-        rejected: what was rejected of the documents.
+        namespace: the namespace of the entries to delete.
+        at: the last cluster time to expire.
+        rejected: the rejected events of the documents.
     """
 
     namespace: bytes
@@ -60,7 +60,7 @@ class ExpiryHorizon(NamedTuple):
     def expired(
         self, document_id: raw.Value, key: Hashable, reconstructed: Reconstructed, wall: int, gone: list[bytes]
     ) -> Expired:
-        """What stands for a document.
+        """The base of a document, and its entries to delete.
 
         Args:
             key: `change_history.bson.equality.key_of` its `_id`.
@@ -76,7 +76,7 @@ class ExpiryHorizon(NamedTuple):
 
 
 class ExpiringDocument:
-    """A document that is followed up to the horizon, entry by entry, whatever they are."""
+    """A document that is folded up to the horizon, entry by entry; it accepts entries of every kind."""
 
     def __init__(self, document_id: raw.Value) -> None:
         self._id = document_id
@@ -87,11 +87,11 @@ class ExpiringDocument:
         self._only_baseline: bytes | None = None
 
     def add(self, fields: Fields, at: ClusterTime, *, mine: bool) -> None:
-        """Take the next entry.
+        """Fold the next entry.
 
         Args:
             at: the horizon.
-            mine: it lies under the namespace itself.
+            mine: the entry belongs to the namespace itself, not to a former name of the collection.
         """
         self._following.add(fields)
         self._wall = max(self._wall, int.from_bytes(fields[b"timestamp"][1], "little", signed=True))
@@ -105,7 +105,7 @@ class ExpiringDocument:
             self._only_baseline = None
 
     def expired(self, horizon: ExpiryHorizon, key: Hashable) -> Expired:
-        """What is to stand for the document, and what goes."""
+        """The document's base, and its entries to delete."""
         stays = self._stands or (self._only_baseline if len(self._ids) == 1 else None)
         if stays is not None:
             return Expired(None, [each for each in self._ids if each != stays])
@@ -119,11 +119,11 @@ def quickly(
     horizon: ExpiryHorizon,
     odd: list[raw.Value],
 ) -> Iterator[Expired]:
-    """Follow the documents of which all entries are usual ones, in some twentieth of the time.
+    """Fold documents that have only ordinary entries with the compiled code, in about a twentieth of the time.
 
     Args:
-        incarnation: where all their entries lie.
-        odd: is given the `_id`s of the others, to be followed by `ExpiringDocument`.
+        incarnation: the incarnation that holds all their entries.
+        odd: receives the `_id`s of the other documents, which `ExpiringDocument` has to fold.
     """
     if folding.COMPILED is None or incarnation.until.cluster_time < horizon.at:
         odd.extend(ids)
@@ -150,10 +150,10 @@ def quickly(
 
 
 class _One:
-    """A document that is followed quickly.
+    """A document that is folded by the compiled code.
 
     Args:
-        is_told: its first entry is a baseline, which stays where it is alone.
+        is_told: its first entry is a baseline, which stays if it is the only entry.
     """
 
     def __init__(self, folded: Folded, document_id: raw.Value, key: Hashable, *, is_told: bool) -> None:
@@ -161,7 +161,7 @@ class _One:
         self._is_told = is_told
 
     def expired(self, horizon: ExpiryHorizon, odd: list[raw.Value]) -> Iterator[Expired]:
-        """What stands for it; nothing where it is odd."""
+        """Its base and entries to delete; nothing if it is added to `odd`."""
         found, ids = self.folded, self.folded.ids
         if found.is_odd or (len(ids) == 1 and self._is_told):
             odd.append(self.id)

@@ -1,7 +1,7 @@
-"""Retention: which horizon each namespace is due for by the rules, and moving it there.
+"""Retention: computes each namespace's horizon from the rules, and moves it there.
 
-The horizon of a namespace moves in steps of a hundredth of the age of its rule, an hour at most. It never passes what
-the stream has recorded, nor what a backfill may still add.
+A horizon moves in steps of a hundredth of its rule's age, an hour at most. It never passes the position up to which the
+stream has recorded, nor a time at which a backfill may still add entries.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ _NEVER = ClusterTime(2**63)
 
 
 class Due(NamedTuple):
-    """What retention has done of a namespace, and is due to do.
+    """The state of retention for a namespace.
 
     Attributes:
         namespace: `db.coll`.
-        rule: by which.
-        horizon: up to where history has expired, or is expiring; None: nothing has.
-        due: up to where it is to; None: nowhere yet.
-        is_complete: whether everything up to the horizon has gone.
-        events: how many entries have been removed by now.
+        rule: the rule that applies.
+        horizon: up to where history has expired, or is expiring; None: nothing has expired.
+        due: up to where history is due to expire; None: nothing is due yet.
+        is_complete: whether everything up to the horizon is deleted.
+        events: number of entries deleted so far.
     """
 
     namespace: str
@@ -66,11 +66,11 @@ class Due(NamedTuple):
 
 
 class Size(NamedTuple):
-    """So much of history.
+    """The size of a part of history.
 
     Attributes:
-        events: entries.
-        bytes: of them, uncompressed.
+        events: number of entries.
+        bytes: their size in bytes, uncompressed.
     """
 
     events: int
@@ -81,8 +81,8 @@ class RetentionRunner:
     """Keeps history for as long as the rules say.
 
     Args:
-        rules: the first that fits a namespace counts.
-        snapshot_age: of the oldest snapshot; None: as old as its history.
+        rules: the first rule that matches a namespace applies.
+        snapshot_age: maximum age of a snapshot; None: as old as its history.
     """
 
     def __init__(self, database: Database[Any], rules: tuple[Rule, ...], snapshot_age: str | None = None) -> None:
@@ -92,7 +92,7 @@ class RetentionRunner:
         self._swept: set[str] = set()
 
     def due(self) -> list[Due]:
-        """What there is to say, and to do, of every namespace that a rule fits."""
+        """The state of retention for every namespace that a rule matches."""
         known = {each["_id"]: each for each in self._database[HORIZONS].find()}
         now = _now(self._database)
         found = []
@@ -116,7 +116,7 @@ class RetentionRunner:
         return found
 
     def size(self, namespace: str, since: ClusterTime | None, until: ClusterTime | None) -> Size:
-        """How much history lies between two cluster times; None: from the beginning, or to the end."""
+        """The size of the history between two cluster times; None: from the beginning, or to the end."""
         ids = {
             "$gt": Binary(since.last_id if since is not None else BEGINNING_OF_TIME.first_id),
             "$lte": Binary((until or _NEVER).last_id),
@@ -133,23 +133,23 @@ class RetentionRunner:
         """Expire the history of a namespace up to where it is due.
 
         Yields:
-            After each portion, how many entries it has removed.
+            Number of entries deleted, after each batch.
 
         Raises:
-            watcher.retention.claim.ClaimedError: another one is at work.
-            watcher.retention.expiry.EndedError: a stop was asked for.
+            watcher.retention.claim.ClaimedError: another process holds the claim.
+            watcher.retention.expiry.EndedError: a stop was requested.
         """
         if due.due is None:
             return
         first = due.namespace not in self._swept
         with Claim(self._database, due.namespace) as claim:
-            if claim.horizon > claim.done:  # it was left in the middle
+            if claim.horizon > claim.done:  # an earlier run was interrupted
                 yield from Expiry(self._database, claim, pace).run(claim.horizon, from_beginning=first)
             yield from Expiry(self._database, claim, pace).run(due.due, from_beginning=first)
         self._swept.add(due.namespace)
 
     def drop_snapshots(self, pace: Pace) -> int:
-        """Remove the snapshots that are older than they may be; how many there were."""
+        """Delete snapshots older than `snapshot_age`. Returns how many."""
         if self._snapshot_age is None:
             return 0
         oldest = ClusterTime.start_of(_now(self._database) - self._snapshot_age)
@@ -163,11 +163,11 @@ class RetentionRunner:
         return removed
 
     def run(self, pace: Pace, stop: Event) -> None:
-        """Expire what is due, again and again, until a stop is asked for.
+        """Expire what is due, periodically, until a stop is requested.
 
         Args:
-            pace: keeps it out of the stream's way; ends when `stop` is set.
-            stop: set when the daemon is asked to stop.
+            pace: limits the rate; ends when `stop` is set.
+            stop: set when the daemon is to stop.
         """
         if not self._rules and self._snapshot_age is None:
             return
@@ -187,7 +187,7 @@ class RetentionRunner:
             return
 
     def _look_every_s(self) -> float:
-        """How often it is worth looking whether anything is due."""
+        """Seconds between two checks for what is due."""
         ages = [rule.seconds for rule in self._rules] + [self._snapshot_age]
         return min([_LONGEST_PAUSE_S, *(_step(age) for age in ages if age is not None)])
 
@@ -214,9 +214,9 @@ class RetentionRunner:
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    """Until the end of the block, a thread that computes lets others have the interpreter after half a millisecond.
+    """Within the block, a computing thread yields the interpreter after half a millisecond.
 
-    After five, usually: an event goes through the hands of three threads, and each would wait so long for expiry.
+    The default is five milliseconds: an event passes through three threads, and each would wait that long for expiry.
     """
     usual = sys.getswitchinterval()
     sys.setswitchinterval(min(usual, _TURN_S))
@@ -236,10 +236,10 @@ def _is_worth_it(due: Due) -> bool:
 
 
 def _step(age: int) -> int:
-    """By how many seconds the horizon of an age moves at once."""
+    """The step, in seconds, by which the horizon of a rule with this age (in seconds) moves."""
     return min(max(age // _STEPS, 1), _LONGEST_STEP_S)
 
 
 def _now(database: Database[Any]) -> int:
-    """The clock of the deployment that keeps the history, in seconds since 1970."""
+    """The clock of the history deployment, in seconds since 1970 (UTC)."""
     return int(database.client.admin.command("hello")["localTime"].replace(tzinfo=UTC).timestamp())

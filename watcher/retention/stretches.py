@@ -1,8 +1,9 @@
-"""Which stretches of a namespace's history may go up to a horizon, and what each has to leave behind.
+"""Which stretches of a namespace's history can expire up to a horizon, and which need base documents in their place.
 
-The documents of a collection that was dropped go whole. Of those that live on, be it under another name after a rename,
-the state at the end of the stretch stays, as long as anybody asks for it. That holds of all that it had, those too that
-an earlier rename brought: what lies under the name before that one then stands for nobody, and may go.
+The history of a dropped collection is deleted completely. If the documents live on, possibly under another name after a
+rename, their state at the end of the stretch is kept as long as later history depends on it. This includes documents
+that came from another name with an earlier rename: with a base here, their entries under that name are not needed any
+more, and can expire.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ if TYPE_CHECKING:
     from change_history.reconstruct.lineage import Incarnation
 
 STAYS = ("drop", "dropDatabase", "rename", "create", "gap")
-"""What is not of a document, and stays: it says which documents a name stood for."""
+"""Operations of collections whose entries are kept: they define which documents belong to a name."""
 
 
 class ExpiringStretch(NamedTuple):
-    """Entries that lie under the namespace.
+    """An interval of entries under the namespace.
 
     Attributes:
-        since, until: the first and the last cluster time of it.
-        lineage: where the states at its end are told, newest first; empty: none has to stay.
-        brought: lies under another name; its documents came from there with a rename, and need a base here.
+        since, until: its first and last cluster time.
+        lineage: the incarnations from which the states at its end are reconstructed, newest first; empty: no state has
+            to be kept.
+        brought: incarnations under another name, whose documents came from there with a rename and need a base here.
     """
 
     since: ClusterTime
@@ -43,11 +45,11 @@ class ExpiringStretch(NamedTuple):
 def stretches(
     database: Database[Any], namespace: str, done: ClusterTime, horizon: ClusterTime
 ) -> list[ExpiringStretch]:
-    """What is to be looked at, oldest first.
+    """The stretches to process, oldest first.
 
     Args:
-        done: everything before has gone already, but for what had to stay.
-        horizon: up to where it is to go.
+        done: everything before is expired already, except for what is kept.
+        horizon: up to where history is to expire.
     """
     current = tuple(lineage_of(database, namespace, after(horizon)))
     mine = {each.since for each in current if each.namespace == namespace}
@@ -63,12 +65,12 @@ def stretches(
             found.append(ExpiringStretch(incarnation.since, min(end, horizon), current, brought))
             continue
         lineage: tuple[Incarnation, ...] = ()
-        # It lives on under another name, or a later one does that came of it, as when it was made capped.
+        # It lives on under another name, or as a later incarnation made from it, as when it was converted to capped.
         if incarnation.since in kept or _needed(database, namespace, incarnation):
             lineage = tuple(lineage_of(database, namespace, after(end)))
             kept.update(each.since for each in lineage if each.namespace == namespace)
             if end <= done:
-                continue  # nothing has entered it since
+                continue  # nothing was added to it since
         found.append(ExpiringStretch(incarnation.since, end, lineage, _brought(namespace, lineage, done)))
     return found[::-1]
 
@@ -78,7 +80,7 @@ def _brought(namespace: str, lineage: tuple[Incarnation, ...], done: ClusterTime
 
 
 def namespaces(database: Database[Any]) -> list[str]:
-    """Every namespace that has history, or that a rename has given some."""
+    """Every namespace that has history, or got some by a rename."""
     history = database[HISTORY]
     renames = history.find({"operation": "rename", "description": {"$exists": True}}, {"description.to": 1})
     targets = {f"{to.get('db')}.{to.get('coll')}" for each in renames if (to := each["description"].get("to"))}
@@ -97,14 +99,14 @@ def first_pending(database: Database[Any], namespace: str) -> ClusterTime | None
 
 
 def _ended_by(database: Database[Any], namespace: str, incarnation: Incarnation) -> dict[str, Any] | None:
-    """The event that ended a stretch; one that brought other documents in their place has another namespace."""
+    """The rename that ended a stretch. A rename that replaced its documents by others has another namespace."""
     time = incarnation.until.cluster_time
     at = {"$gte": Binary(time.first_id), "$lte": Binary(time.last_id)}
     return database[HISTORY].find_one({"namespace": namespace, "operation": "rename", "_id": at})
 
 
 def _needed(database: Database[Any], namespace: str, incarnation: Incarnation) -> bool:
-    """Whether the documents live on under another name, and that name's history still rests on this one."""
+    """Whether the documents live on under another name, and that name's history still depends on this one."""
     event = _ended_by(database, namespace, incarnation)
     return event is not None and not _rests_no_more(database, event, incarnation.until.cluster_time)
 

@@ -1,1 +1,1 @@
-"""Making seals, beside the stream and never in its way."""
+"""Makes seals in the background, without delaying the stream."""

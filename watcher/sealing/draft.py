@@ -1,4 +1,4 @@
-"""The seal that is being made: its records go into the database chunk by chunk, so that memory stays bounded."""
+"""A seal in the making: its records are written to the database in chunks, so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Draft:
     """Collects the records of one seal.
 
     Args:
-        by: who makes the seal.
+        by: name of the sealer.
     """
 
     def __init__(self, store: Store, by: str) -> None:
@@ -36,10 +36,10 @@ class Draft:
         return len(self._roots) * CHUNK + len(self._rest) // RECORD_BYTES
 
     def add(self, records: bytes) -> None:
-        """Append records, which lie one behind the other.
+        """Append concatenated records.
 
         Raises:
-            pymongo.errors.PyMongoError: a chunk is not acknowledged; the records are there nevertheless.
+            pymongo.errors.PyMongoError: a chunk was not acknowledged; the records are in the draft nevertheless.
         """
         kinds = records[16::RECORD_BYTES]
         self._kinds.update({kind: kinds.count(kind) for kind in NAMES})
@@ -50,11 +50,11 @@ class Draft:
             del self._rest[:_CHUNK_BYTES]
 
     def root(self) -> bytes:
-        """Store what is left, and give the root over everything. More can be added all the same."""
+        """Store the remaining records, and return the root over all. More records can be added afterwards."""
         self.add(b"")
         last = [self._store.put(self.name, len(self._roots), bytes(self._rest), self._by)] if self._rest else []
         return tree.root([*self._roots, *last])
 
     def kinds(self) -> dict[str, int]:
-        """How many records there are of each kind."""
+        """Number of records by kind."""
         return {name: self._kinds[kind] for kind, name in NAMES.items() if self._kinds[kind]}

@@ -1,6 +1,6 @@
-"""The notes of amendments: read, turned into records, and thrown away once these are sealed.
+"""Reads the notes of amendments, turns them into records, and deletes them once these are sealed.
 
-Several daemons may seal one history. Each takes the notes that nobody else has taken in the last minutes.
+Several daemons may seal one history. Each claims the notes that no other sealer has claimed in the last minutes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _CLAIMED_FOR = dt.timedelta(minutes=5)
 _IN_VAIN_AFTER = dt.timedelta(days=1)
 _AT_ONCE = 2000
 _AT_MOST = 500_000
-"""Ids that are judged at once."""
+"""Most ids that are processed at once."""
 _FIRST = (AmendmentKind.ERASED, AmendmentKind.EXPIRED)
-"""What has become of an entry that was erased too is not to be judged by its other notes."""
+"""Processed first: an entry that was also erased or expired must not be judged by its other notes."""
 
 
 def forget_unasked(database: Database[Any]) -> int:
-    """Throw away old notes where nothing was ever sealed; how many.
+    """Delete old notes if nothing was ever sealed. Returns how many.
 
-    The first seals cover history as they find it, so they ask for no note of what was done before; and whoever begins
-    to seal meanwhile would throw notes of that age away, too.
+    The first seals cover history as it is then, so they need no notes of earlier amendments. A sealer that starts at
+    the same time would delete notes of that age, too.
     """
     if any(database[name].find_one({}, {"_id": 1}) is not None for name in (SEALS, SEAL_LEAVES)):
         return 0
@@ -52,13 +52,12 @@ def forget_unasked(database: Database[Any]) -> int:
 
 
 class Amended(NamedTuple):
-    """What is to be sealed of notes.
+    """The result of reading the notes.
 
     Attributes:
-        records: to be sealed.
-        settled: by the `_id` of a note the ids that remain in it.
-        forgotten: ids of entries whose earlier records lose their salts, with the number of the first seal that is
-            not meant.
+        records: the records to seal.
+        settled: `_id` of a note to the entry ids that remain in it.
+        forgotten: ids of entries whose records lose their salts, with the number of the first seal that keeps them.
     """
 
     records: list[bytes]
@@ -67,10 +66,10 @@ class Amended(NamedTuple):
 
 
 class Notes:
-    """The notes that one sealer settles.
+    """The notes that one sealer processes.
 
     Args:
-        owner: who seals; a sealer that was ended leaves its notes to the next one of the name.
+        owner: name of the sealer; after a restart, a sealer of the same name takes over its notes.
     """
 
     def __init__(self, database: Database[Any], store: Store, owner: str) -> None:
@@ -85,7 +84,7 @@ class Notes:
         self._owner = owner
 
     def read(self) -> Amended:
-        """Judge the notes that are there, and nobody else's. Changes nothing but whose they are."""
+        """Process the notes that no other sealer has claimed. Changes nothing but their owner."""
         found = Amended([], {}, {})
         handled: set[bytes] = set()
         allowed = rights(self._database)
@@ -98,7 +97,7 @@ class Notes:
         return found
 
     def settle(self, amended: Amended) -> None:
-        """Throw away what is sealed now."""
+        """Delete the notes that are sealed now, or the sealed ids in them."""
         for note_id, remaining in amended.settled.items():
             if remaining:
                 self._notes.update_one({"_id": note_id}, {"$set": {"ids": Binary(b"".join(remaining))}})
@@ -107,7 +106,7 @@ class Notes:
             self._notes.delete_many({"_id": {"$in": done}})
 
     def entries(self, ids: Iterable[bytes], *, whole: bool = True) -> dict[bytes, bytes]:
-        """History documents by `_id`, those that are there; only their ids if not `whole`."""
+        """The existing history documents by `_id`; reduced to their `_id` if not `whole`."""
         wanted = {"_id": {"$in": [Binary(each) for each in ids]}}
         with self._history.find(wanted, None if whole else {"_id": 1}) as cursor:
             stored = [bytes(found.raw) for found in cursor]
@@ -134,7 +133,7 @@ class Notes:
     def _judge(
         self, note: Note, ids: Sequence[bytes], allowed: Rights, handled: set[bytes], found: Amended
     ) -> list[bytes]:
-        """Judge some of the entries of a note; those that it remains open for."""
+        """Process some of a note's entries. Returns those that must remain in the note."""
         entries = self.entries(ids, whole=note.kind is not AmendmentKind.EXPIRED)
         sealed = self._store.records_of(ids)
         remaining = []
@@ -150,7 +149,7 @@ class Notes:
                 log.error("an entry of history is not what was sealed, nor what a note says", id=entry_id.hex())
             elif isinstance(outcome, bytes):
                 if entry_id in entries and records and records[-1][1].is_of(entries[entry_id]):
-                    remaining.append(entry_id)  # only what was sealed before needs it: the note's own time may come yet
+                    remaining.append(entry_id)  # the write that the note announces may still come
                 handled.add(entry_id)
                 found.records.append(outcome)
                 if outcome[16:17] in {ERASED, EXPIRED}:

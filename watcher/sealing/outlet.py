@@ -1,4 +1,4 @@
-"""Where seals go beside the database: appended to a file, or to standard output, one line of JSON each."""
+"""Writes seals outside the database: to a file or standard output, one line of JSON each."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TAIL = 64 * 1024
 
 
 class SealFileError(FatalError):
-    """The file that seals are to be appended to cannot be written."""
+    """The seal file cannot be written."""
 
 
 class Outlet:
     """Appends each seal to a file, or to standard output.
 
     Args:
-        place: the path of the file, or `-`.
+        place: path of the file; `-`: standard output.
 
     Raises:
         SealFileError: it cannot be appended to.
@@ -39,10 +39,10 @@ class Outlet:
             self._write("")
 
     def catch_up(self, store: Store, sealed: Sealed) -> None:
-        """Append a seal, and before it those that are not there because a daemon was ended before it could.
+        """Append a seal, and before it those that are missing because a daemon was killed before it wrote them.
 
         Raises:
-            SealFileError: the file cannot be read, or not be appended to.
+            SealFileError: the file cannot be read or appended to.
             ValueError: a seal cannot be read.
         """
         if self._file is None:
@@ -88,7 +88,7 @@ class Outlet:
 
 
 def _is_torn(file: Path) -> bool:
-    """Whether its last line has no end: whoever wrote it was ended."""
+    """Whether the last line has no newline: its writer was killed."""
     with file.open("rb") as opened:
         if not opened.seek(0, os.SEEK_END):
             return False

@@ -1,9 +1,9 @@
-"""The sealer: commits to what enters history, and now and then seals it.
+"""The sealer: makes a record of every entry that is added to history, and periodically seals the records.
 
-The writing stage leaves here what is acknowledged, and goes on. A thread of its own hashes it and puts the records into
-the database in chunks. Every so often they become a seal. What was acknowledged and not sealed when a daemon was killed
-is found by its time: all of history between the last seal's position in the stream and the checkpoint is compared with
-what is sealed. Nothing is sealed before a majority has it.
+The writing stage queues acknowledged entries here, and does not wait. A separate thread hashes them, and writes the
+records to the database in chunks. At every interval they become a seal. Entries that were acknowledged but not sealed
+when a daemon was killed are found by their time: all history between the last seal's position in the stream and the
+checkpoint is compared with the sealed records. Nothing is sealed before a majority has acknowledged it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 SOFTWARE = "mongo-change-watcher"
 IDLE_S = 600.0
-"""Where nothing enters history, a seal says so, so often: what is added from then on is outside of every seal."""
+"""Seconds between empty seals while nothing is added to history: an entry slipped into that time later is in no seal."""
 
 _READ = "look at it with `watcher verify`; without the last seal (db.seals) sealing goes on from the one before"
 _ROOM = 32 * 1024 * 1024
@@ -60,9 +60,9 @@ class Terms(NamedTuple):
     """How seals are made.
 
     Attributes:
-        interval_s: seconds from one to the next.
-        key: what they are signed with; None: nothing.
-        outlet: is given each; None: nobody.
+        interval_s: seconds between seals.
+        key: the key that signs them; None: they are not signed.
+        outlet: receives every seal; None: seals are only in the database.
     """
 
     interval_s: float
@@ -71,13 +71,13 @@ class Terms(NamedTuple):
 
 
 class Sealer:
-    """Seals what one stream records, and what enters history late, whoever brings it.
+    """Seals the entries that one stream records, and the late entries of any writer.
 
     Args:
         stream: name of the stream's checkpoint.
-        recorded: how far everything of the stream is acknowledged by a majority; None: not known yet.
-        append: does what is given to it in a session, under the leader's term; see `watcher.leadership.fence`.
-        leads: nobody else seals for this stream.
+        recorded: returns the cluster time up to which the stream is acknowledged by a majority; None: not known yet.
+        append: runs a write in a session, under the leader's term; see `watcher.leadership.fence`.
+        leads: no other sealer works for this stream.
     """
 
     def __init__(
@@ -112,24 +112,24 @@ class Sealer:
         self._amended: Amended | None = None
         self._behind: Iterator[list[bytes]] | None = None
         self._prepared = self._caught_up = self._ended = False
-        self._told = False  # whether the outlet has all seals
+        self._told = False  # whether the outlet has received all seals
         self._reached = BEGINNING_OF_TIME
         self._work = Lock()
 
     def begin(self, after: ClusterTime) -> None:
-        """Say after which cluster time the stream hands over all that it records. Call it before anything is recorded.
+        """Set the cluster time after which the stream hands over all entries. To be called before anything is recorded.
 
-        From here on whoever changes history leaves notes for the sealer: its collections are there.
+        This creates the sealer's collections. From then on, everything that amends history writes notes for the sealer.
         """
         self._store.prepare()
         self._begins = after
 
     def stored(self, documents: Sequence[bytes], again: Sequence[bytes]) -> None:
-        """Take note of history that a majority has just acknowledged. Never waits, never fails.
+        """Queue history documents that a majority has just acknowledged. Never blocks, never fails.
 
         Args:
-            documents: as they are stored.
-            again: documents of which it is not known whether they are stored so, or somehow else before.
+            documents: the documents as they are stored.
+            again: documents that may have been stored earlier, with other content.
         """
         if self._ended:
             return
@@ -141,13 +141,13 @@ class Sealer:
                 self._size += size
         if fits:
             self._waiting.append((list(documents), size))
-        else:  # hashing is behind: they are read back, rather than kept or waited for
+        else:  # hashing is behind: read them back later, rather than keep them in memory or wait
             self._again.extend(map(records.id_of, documents))
 
     def run(self) -> None:
-        """Seal until the daemon stops. May be begun again after a failure.
+        """Seal until the daemon stops. May be called again after a failure.
 
-        What was made of the seals by others does not stop the recording: it is logged, and nothing more is sealed.
+        If somebody has damaged the seals, recording continues: the error is logged, and nothing more is sealed.
         """
         try:
             self._run()
@@ -170,7 +170,7 @@ class Sealer:
                 self._stop.wait(_PAUSE_S)
 
     def finish(self) -> None:
-        """Seal what the stream has left when it has ended in order; if that fails, the next start does it."""
+        """Seal the remaining entries after an orderly stop of the stream; if that fails, the next start does it."""
         if self._ended:
             return
         try:
@@ -181,7 +181,7 @@ class Sealer:
             log.warning("what was recorded last is not sealed; the next start does it", error=name_of(error))
 
     def now(self) -> Sealed | None:
-        """Seal all that there is at once; the last seal.
+        """Seal everything that is not sealed yet, and return the last seal.
 
         Raises:
             ValueError: the last seal cannot be read.
@@ -194,7 +194,7 @@ class Sealer:
             return self._store.last()
 
     def _prepare(self) -> None:
-        """Find out what was acknowledged and not sealed before this daemon began."""
+        """Find where to begin with entries that were acknowledged but not sealed before this daemon started."""
         if not self._prepared:
             if self._leads:
                 self._store.discard(self._stream)
@@ -204,7 +204,7 @@ class Sealer:
             self._behind = self._unsealed()
 
     def _since(self, last: Sealed | None) -> ClusterTime:
-        """Up to which cluster time all that this stream may have left is sealed."""
+        """The cluster time up to which all entries of this stream are sealed."""
         if last is None:
             return BEGINNING_OF_TIME
         mine = last.seal.streams.get(self._stream)
@@ -212,7 +212,7 @@ class Sealer:
         return min(map(time_of, known), default=BEGINNING_OF_TIME)
 
     def _unsealed(self) -> Iterator[list[bytes]]:
-        """Entries of which no seal knows, from before this daemon began, in portions; moves `_reached` along."""
+        """Unsealed entries from before this daemon started, in batches; advances `_reached`."""
         since: dict[str, Any] = {"$gte": Binary(self._reached.first_id)}
         until = Binary(self._begins.last_id)
         while True:
@@ -232,13 +232,13 @@ class Sealer:
                 return
 
     def _catch_up(self) -> bool:
-        """Commit to a portion of what is left from before; whether there was one."""
+        """Make records of one batch of earlier unsealed entries. Returns whether there was one."""
         if self._behind is None:
             return False
         try:
             entries = next(self._behind, None)
         except BaseException:
-            self._behind = None  # it cannot be gone on with, but begun again where it was
+            self._behind = None  # a failed generator cannot continue; a new one begins at `_reached`
             raise
         if entries is None:
             self._behind, self._caught_up = None, True
@@ -248,18 +248,18 @@ class Sealer:
         return True
 
     def _take(self) -> bool:
-        """Commit to what the writing stage has left; whether there was anything."""
+        """Make records of the entries that the writing stage has queued. Returns whether there were any."""
         busy = False
         while self._waiting:
             documents, size = self._waiting.popleft()
             with self._count:
                 self._size -= size
-            self._draft.add(records.committed(documents, records.NEW))  # the stream brings no gaps
+            self._draft.add(records.committed(documents, records.NEW))  # the stream writes no gaps
             busy = True
         return busy
 
     def _read_again(self) -> None:
-        """Commit to what may have been stored before, as it is stored, unless it is sealed."""
+        """Read entries that may have been stored earlier, and make records of those that are not sealed."""
         while self._again:
             ids = [self._again[at] for at in range(min(len(self._again), _AGAIN_AT_ONCE))]
             sealed = self._store.records_of(ids)
@@ -269,8 +269,8 @@ class Sealer:
             self._draft.add(records.committed(list(entries.values())))
 
     def _seal(self, *, idle: bool = False) -> None:
-        """Seal what there is; also that there is nothing, if `idle` or if that was long not said."""
-        recorded = self._recorded()  # before what it covers is taken
+        """Write a seal if there are new records; otherwise an empty one if `idle`, or if the last is IDLE_S old."""
+        recorded = self._recorded()  # read before the queue is taken, so that the records cover it
         self._take()
         self._read_again()
         if self._caught_up and recorded is not None:
@@ -293,7 +293,7 @@ class Sealer:
         return time_of(last.seal.streams.get(self._stream, "0:0")) < self._reached
 
     def _tell(self, sealed: Sealed) -> None:
-        """Give a seal away, and first those that were not given away before. That this fails stops nothing."""
+        """Write a seal, and those missing before it, to the outlet. A failure is logged, and stops nothing."""
         outlet = self._terms.outlet
         if outlet is None:
             return
@@ -306,14 +306,14 @@ class Sealer:
         except SealFileError as error:
             self._told = False
             what = {"problem": error.problem, "remedy": error.remedy}
-            log.error("a seal is kept in the database only, for now", **what)  # noqa: TRY400 - it is said in words
+            log.error("a seal is kept in the database only, for now", **what)  # noqa: TRY400 - the message says enough
 
     def _appended(self, root: str) -> Sealed:
-        """Put the seal at the end of the chain, wherever that is by now."""
+        """Append the seal to the chain; another sealer may have appended one meanwhile."""
         while True:
             last = self._store.last()
             if last is not None and last.leaves == self._draft.name:
-                return last  # it was put there, though the answer was lost
+                return last  # it was appended, but the reply was lost
             sealed = self._made(root, last)
             try:
                 self._append(lambda session, sealed=sealed: self._store.append(sealed, session))  # type: ignore[misc]
@@ -342,7 +342,7 @@ class Sealer:
 
 
 def seal_now(database: Database[Any], terms: Terms) -> Sealed | None:
-    """Seal what is not sealed yet. May be done while daemons record and seal.
+    """Seal everything that is not sealed yet. Safe while daemons record and seal.
 
     Returns:
         The last seal; None: no stream has recorded anything yet.
@@ -374,10 +374,10 @@ def _age_s(last: Sealed) -> float:
 
 
 def time_of(text: str) -> ClusterTime:
-    """A cluster time from how seals write it.
+    """Parse a cluster time as seals write it: `seconds:increment`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a cluster time.
     """
     seconds, _, increment = text.partition(":")
     return ClusterTime((int(seconds) << 32) | int(increment))

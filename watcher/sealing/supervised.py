@@ -1,4 +1,4 @@
-"""The sealer beside the stages of a daemon, if the settings ask for one."""
+"""The sealer of a daemon, if the settings enable it."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _KEY = (
 
 
 class SealKeyRefusedError(FatalError):
-    """The key to sign seals with cannot be used."""
+    """The key for signing seals cannot be used."""
 
 
 def terms_of(settings: Settings) -> Terms:
-    """How seals are made, by the settings.
+    """The settings for making seals.
 
     Raises:
-        watcher.errors.FatalError: the key cannot be used, or the file not be written.
+        watcher.errors.FatalError: the key cannot be used, or the file cannot be written.
     """
     try:
         key = load_key(settings.seal_key_file) if settings.seal_key_file is not None else None
@@ -59,13 +59,13 @@ def terms_of(settings: Settings) -> Terms:
 
 
 def check(settings: Settings) -> None:
-    """Refuse settings with which no seal could be made; raises as `terms_of` does."""
+    """Check that seals can be made with the settings; raises as `terms_of` does."""
     if settings.seal is Seal.ON:
         terms_of(settings)
 
 
 def look(settings: Settings, history: Database[Any]) -> None:
-    """Warn if history is sealed, and this daemon is not to seal what it records."""
+    """Warn if history is sealed, but this daemon does not seal what it records."""
     if settings.seal is Seal.OFF and Store(history).last_number():
         log.warning("history is sealed, but not by this daemon: `watcher verify` names what it records", remedy=_ON)
 
@@ -89,11 +89,11 @@ class Seals:
 
     @property
     def stored(self) -> Stored | None:
-        """What the writing stage is to call; see `watcher.stream.writer.Writer`."""
+        """The writer's `on_stored` callback; None: nothing is sealed. See `watcher.stream.writer.Writer`."""
         return self._sealer.stored if self._sealer is not None else None
 
     def beside(self, begins: ClusterTime) -> dict[str, Callable[[], None]]:
-        """What works beside the stages, which hand over all that is recorded after a cluster time."""
+        """The functions to run beside the stages; the stages hand over all entries after the cluster time `begins`."""
         if self._sealer is None:
             return {"notes": partial(self._retry.keep_up, Step.SEAL, self._forget_notes)}
         self._retry.call(Step.SEAL, partial(self._sealer.begin, begins))
@@ -106,10 +106,10 @@ class Seals:
             except OperationFailure as error:
                 if error.code not in UNAUTHORIZED:
                     raise
-                return  # recording can do without; `watcher doctor` says so
+                return  # recording works without this right; `watcher doctor` reports it
             self._stop.wait(_FORGET_EVERY_S)
 
     def finish(self) -> None:
-        """Seal what is left when the stages have ended in order."""
+        """Seal the remaining entries after the stages have ended in order."""
         if self._sealer is not None:
             self._sealer.finish()
