@@ -1,1 +1,1 @@
-"""Reading existing documents beside the stream: baseline and reconciliation."""
+"""Reads existing documents while the stream runs: baseline and reconciliation."""

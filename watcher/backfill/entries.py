@@ -1,11 +1,12 @@
-"""What the backfill records of documents that were read: an entry of what they are, or nothing.
+"""The entries that the backfill makes of the documents that it has read.
 
-A document of which nothing was recorded between the cluster time wanted and the reading is what it was then: its entry
-stands at the cluster time wanted. Of any other document only its state when it was read is known. All of it is recorded
-as of the reading, unless history says the same already. A difference would not do, since later events may have changed
-another document than the one that history knew before. The third kind changed while it was read, and is read again.
+There are three cases. If nothing was recorded about a document between the plan's cluster time and the read, its state
+was the same at both: its entry gets the plan's cluster time. Otherwise only its state at the read is known: it is
+recorded whole, as of the read, unless history has the same state already. (A difference is not enough, since later
+events may have changed another document than the one that history knew before.) A document that changed during the read
+is read again.
 
-What history says of a document comes from `change_history.reconstruct`.
+The state of a document in history comes from `change_history.reconstruct`.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ if TYPE_CHECKING:
     from watcher.events.redaction import Redaction
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of `_id`s in a chunk; it may be a single one that is larger."""
+"""Most bytes of `_id`s handled at once, except for a single `_id` that is larger."""
 _MILLISECONDS = 1000
 _NOTHING_KNOWN = Unknown("history has no entry of it")
 
 
 class EntriesToWrite(NamedTuple):
-    """What is to be written about some documents.
+    """The entries to write for some documents.
 
     Attributes:
-        unsure: ids of what has to be read again.
-        later: whether anything could only be compared at the reading's cluster time instead of the plan's.
+        unsure: ids of documents that have to be read again.
+        later: whether some documents could only be compared at the read's cluster time instead of the plan's.
     """
 
     entries: list[bytes]
@@ -61,12 +62,12 @@ class EntriesToWrite(NamedTuple):
 
 
 class Entries:
-    """Makes the entries of a plan. Every method raises `PyMongoError` if the history deployment does not answer.
+    """Makes the entries of a plan.
 
     Args:
-        plan: what is read.
+        plan: the plan that is carried out.
         partition: only the documents of this partition of the stream; None: all.
-        redaction: withholds values of what is read; None: nothing is withheld.
+        redaction: redacts values of the documents; None: nothing is redacted.
     """
 
     def __init__(
@@ -80,10 +81,10 @@ class Entries:
         self._redactor = redaction.of(self._namespace.encode("utf-8", "surrogateescape")) if redaction else None
 
     def known_ids(self, chunk: int) -> Iterator[list[raw.Value]]:
-        """The ids of all documents that history knows at the plan's cluster time, in chunks, from the index alone.
+        """The ids of all documents in history at the plan's cluster time, `chunk` at a time, read from the index only.
 
-        A daemon that was killed has recorded more than its position says: documents that are new to history since then
-        may be gone, too.
+        A killed daemon may have recorded entries after its saved position. Documents that are new in these may have
+        been deleted since, too.
         """
         ids: list[raw.Value] = []
         size = 0
@@ -107,22 +108,22 @@ class Entries:
             yield ids
 
     def replaced(self, until: Timestamp) -> bool:
-        """Whether the collection that was read up to a cluster time is not the one that there was at the plan's."""
+        """Whether the collection was dropped, renamed or replaced between the plan's cluster time and `until`."""
         return self._turned(self._plan.at, until)
 
     def about(self, found: dict[raw.Value, bytes | None], since: Timestamp, until: Timestamp) -> EntriesToWrite:
-        """What to write of documents that were read.
+        """The entries to write for documents that were read.
 
             plan.since ──── plan.at ──── since ──── until
                             wanted         while read
-                                         ├─────────┤       something happened to it: unsure, to be read again
-            ├────────────────────────────┤                 something did: it is told as of the reading
-            ├──────────────────────────────────────┤       nothing did: it is told as of the cluster time wanted
+                                         ├─────────┤       it changed here: unsure, to be read again
+            ├────────────────────────────┤                 it changed here: recorded as of the read
+            ├──────────────────────────────────────┤       it did not change: recorded as of the plan's cluster time
 
         Args:
-            found: them by `_id`, as they were at some cluster time from `since` to `until`; None: not there.
-            since: the first cluster time.
-            until: the last; the stream is recorded up to it, if it is not the plan's own.
+            found: the documents by `_id`, as of some cluster time from `since` to `until`; None: it does not exist.
+            since: the first cluster time of the read.
+            until: its last; the stream is recorded up to it, unless it is the plan's own.
         """
         plan, ids = self._plan, list(found)
         found = {key: self._redacted(document) for key, document in found.items()}
@@ -135,10 +136,10 @@ class Entries:
     def _touched(
         self, ids: list[raw.Value], since: Timestamp, until: Timestamp, *, gaps_since: Timestamp
     ) -> set[raw.Value]:
-        """Which documents something may have happened to after one cluster time, and up to another one.
+        """The documents that may have changed after `since`, up to and including `until`.
 
-        All of them, if the collection was dropped, renamed or replaced in between, or if events of it may have been
-        lost.
+        These are all of them if the collection was dropped, renamed or replaced in between, or if a gap begins after
+        `gaps_since`.
         """
         first, last = ClusterTime.of(since), ClusterTime.of(until)
         if self._lost(gaps_since, until):
@@ -168,13 +169,13 @@ class Entries:
 
     def _lost(self, since: Timestamp, until: Timestamp) -> bool:
         first, last = ClusterTime.of(since), ClusterTime.of(until)
-        # A stream that goes on at a cluster time delivers what happens at that time.
+        # A stream that resumes at a cluster time delivers the events of that time.
         return last > first and any(
             gap.since < last and first < gap.until.just_before for gap in trust.gaps(self._database, self._namespace)
         )
 
     def _as_of_plan(self, found: dict[raw.Value, bytes | None]) -> list[bytes]:
-        """Entries of documents that are what they were at the plan's cluster time."""
+        """Entries of documents that have not changed since the plan's cluster time."""
         name, read_at = self._namespace.encode(), _snapshot(self._plan.at)
         if self._plan.kind == BASELINE:
             return [baseline.baseline(name, document, read_at) for document in found.values() if document is not None]
@@ -189,7 +190,7 @@ class Entries:
         return entries
 
     def _as_of_reading(self, found: dict[raw.Value, bytes | None], at: Timestamp) -> list[bytes]:
-        """Entries of documents that something was recorded of since, which history does not know as they are."""
+        """Entries of documents that have changed since the plan's cluster time, unless history has their state."""
         name, read_at = self._namespace.encode(), _snapshot(at)
         known = self._known(list(found), self._incarnations(at))
         entries = []
@@ -208,9 +209,9 @@ class Entries:
     def _compared(
         self, was: bytes | Unknown | None, found: bytes | None
     ) -> tuple[bytes | Unknown | None, bytes | None]:
-        """What history says and what was found, as far as they can be compared: both by the present rules.
+        """The states in history and in the collection in comparable form: both redacted by the present rules.
 
-        What history withholds by other rules, or because it was erased, says nothing of what was found.
+        Values that history has redacted by other rules, or erased, cannot be compared, and are taken as equal.
         """
         if isinstance(was, Unknown) or was is None or found is None:
             return was, found
@@ -218,7 +219,7 @@ class Entries:
         return told, redacted.adopt((raw.DOCUMENT, told), (raw.DOCUMENT, found))[1]
 
     def _known(self, ids: list[raw.Value], incarnations: list[Incarnation]) -> dict[raw.Value, bytes | Unknown | None]:
-        """What history says that documents were; those that it has no entry of are missing."""
+        """The documents' states in history; documents without an entry are missing."""
         found = reconstruct_many(self._database, incarnations, ids) if ids else {}
         return {key: found[same].document for key in ids if (same := key_of(key)) in found}
 
@@ -231,7 +232,10 @@ class Entries:
 
 
 def _same_id(was: bytes | None, document: bytes | None) -> bool:
-    """Whether a difference can be told: 3 and 3.0 are one document to the server, but no change leads from the one."""
+    """Whether a difference can be written as changes.
+
+    To the server, `_id` 3 and 3.0 are the same document, but no change leads from one to the other.
+    """
     if was is None or document is None:
         return True
     return raw.fields(was)[b"_id"] == raw.fields(document)[b"_id"]

@@ -1,4 +1,4 @@
-"""The backfill's entries go into history, each once, and only by the leader."""
+"""Writes the backfill's entries into history, each once, and only as the leader."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from watcher.stream.pipeline import Writes
 
 PORTION = 16 * 1024 * 1024
-"""Bytes of entries in one transaction, but for an entry that is larger."""
+"""Most bytes of entries in one transaction, except for a single entry that is larger."""
 
 _NO_POSITION = Position(b"", BEGINNING_OF_TIME)
 
 
 class EntryStore:
-    """Stores history that no event has made. It may stand before what is stored already.
+    """Stores history entries that were not made from an event. They may be older than entries already stored.
 
     Args:
-        writer: is given what the server refuses to store, to set it aside.
+        writer: receives entries that the server refuses, to reject them.
     """
 
     def __init__(self, history: Database[Any], fence: Fence, writer: Writes) -> None:
@@ -49,10 +49,10 @@ class EntryStore:
         self._writer = writer
 
     def store(self, documents: list[bytes]) -> None:
-        """Store history documents. When it returns, a majority has them. Safe to repeat.
+        """Store history documents. When it returns, a majority has acknowledged them. Idempotent.
 
         Raises:
-            watcher.leadership.lease.DeposedError: another daemon leads; what was stored before was so rightly.
+            watcher.leadership.lease.DeposedError: another daemon leads; entries already stored remain valid.
         """
         for portion in _portions(documents):
             self._store([self._large.fitted(document) for document in portion])
@@ -65,7 +65,7 @@ class EntryStore:
             refused = {code: reason for code in _codes(error) if (reason := rejection(code)) is not None}
             if not refused:
                 raise
-            if len(documents) > 1:  # which of them it was, the end of a transaction does not tell
+            if len(documents) > 1:  # an aborted transaction does not show which document was refused
                 for document in documents:
                     self._store([document])
                 return
@@ -77,7 +77,7 @@ class EntryStore:
             self._writer.write(Recorded([], [RejectedEvent(b"", reason, document)], _NO_POSITION))
 
     def _insert(self, documents: list[bytes], session: ClientSession | None) -> None:
-        """Insert what is not there; within a transaction, a duplicate key would be the end of it."""
+        """Insert the documents that do not exist yet: in a transaction, a duplicate key would abort it."""
         new = {_id(document): document for document in documents}
         among = {"_id": {"$in": [Binary(entry_id) for entry_id in new]}}
         for found in self._history.find(among, {"_id": 1}, session=session):
@@ -100,7 +100,7 @@ def _portions(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
     portion: list[bytes] = []
     size = 0
     for document in documents:
-        stored = min(len(document), chunks.LARGEST_DOCUMENT)  # the rest goes into chunks, before
+        stored = min(len(document), chunks.LARGEST_DOCUMENT)  # the rest is stored as chunks before
         if portion and size + stored > PORTION:
             yield portion
             portion, size = [], 0

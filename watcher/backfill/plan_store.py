@@ -1,7 +1,7 @@
-"""Where plans of the backfill are kept: in the checkpoint of their stream, so that they outlive the daemon.
+"""Stores the backfill's plans in the checkpoint of their stream, so that they survive a restart.
 
-Only the leader of the stream keeps any: every write names its term. The names in the database are older than the words
-of the code: the queue is the field `survey`, `BackfillPlan.closes_gaps` is `levels`, and a reconciled gap is `level`.
+Only the stream's leader writes: every write names its term. The stored names are older than the names in the code: the
+queue is the field `survey`, `BackfillPlan.closes_gaps` is `levels`, and a reconciled gap has `level`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,7 @@ _OPTIONAL = ("after", "since", "read_at", "latest")
 
 
 class PlanStore:
-    """Keeps and finds the plans of one stream's backfill.
-
-    Every method raises `PyMongoError` if a majority does not answer.
-    """
+    """Saves and loads the plans of one stream's backfill."""
 
     def __init__(self, history: Database[Any], fence: Fence) -> None:
         self._database = history
@@ -48,7 +45,7 @@ class PlanStore:
         self._fence = fence
 
     def save(self, queue: Sequence[BackfillPlan]) -> None:
-        """Keep the plans that remain, instead of those that were kept. Returns once a majority has them.
+        """Replace the stored plans. Returns once a majority has acknowledged it.
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
@@ -56,33 +53,33 @@ class PlanStore:
         self._update({"$set": {"survey": [document(plan) for plan in queue]}} if queue else {"$unset": {"survey": 1}})
 
     def nudge(self) -> None:
-        """Write something that changes nothing. Raises as `save` does."""
+        """Write only a timestamp, so that the oplog moves on. Raises as `save` does."""
         self._update({"$currentDate": {"surveyed_at": True}})
 
     def add(self, plan: BackfillPlan) -> None:
-        """Put a plan behind those that are kept, while no backfill is at work on them. Raises as `save` does."""
+        """Append a plan to the stored queue; only while no backfill runs. Raises as `save` does."""
         self.save(enqueue(self.load(), plan))
 
     def load(self) -> tuple[BackfillPlan, ...]:
-        """The plans that were not carried out when the daemon ended, in their order.
+        """The plans that are not completed, in their order.
 
         Raises:
-            watcher.errors.PositionRefusedError: they are damaged.
+            watcher.errors.PositionRefusedError: the stored plans are damaged.
         """
         found = self._checkpoints.find_one({"_id": self._stream, "survey": {"$exists": True}})
         if found is None:
             return ()
         kind, payload = raw.fields(bytes(found.raw))[b"survey"]
-        kept = raw.items(payload) if kind == raw.ARRAY else [(kind, payload)]  # once there was only one plan
+        kept = raw.items(payload) if kind == raw.ARRAY else [(kind, payload)]  # the first versions stored only one plan
         try:
             return tuple(_sound(_plan(raw.fields(payload))) for _, payload in kept)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise refusal(self._stream, "`survey` cannot be read") from error
 
     def close_gaps(self, plan: BackfillPlan) -> None:
-        """Note in the gaps before a reconciliation that they are reconciled. Safe to repeat; raises as `save`.
+        """Mark the gaps before a reconciliation as reconciled. Idempotent; raises as `save` does.
 
-        One that is about some collections only does that for the gap in which these were not watched.
+        A reconciliation of only some collections does so only for the gap in which these were not watched.
         """
         mine = {
             "operation": "gap",
@@ -111,7 +108,7 @@ class PlanStore:
 
 
 def document(plan: BackfillPlan) -> dict[str, Any]:
-    """A plan as it is kept in a checkpoint."""
+    """A plan as it is stored in a checkpoint."""
     return {
         "kind": plan.kind,
         "at": plan.at,
@@ -125,7 +122,11 @@ def document(plan: BackfillPlan) -> dict[str, Any]:
 
 
 def _sound(plan: BackfillPlan) -> BackfillPlan:
-    """The plan, if it can be carried out; else TypeError."""
+    """The plan, if it is valid.
+
+    Raises:
+        TypeError: it is not.
+    """
     times = [plan.at, *(each for each in (plan.since, plan.read_at, plan.latest) if each is not None)]
     if plan.kind not in {BASELINE, RECONCILE} or not all(isinstance(each, Timestamp) for each in times):
         raise TypeError(plan.kind)

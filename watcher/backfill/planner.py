@@ -1,4 +1,4 @@
-"""What the backfill has to read at the start, after a gap, after a rename and after changed options."""
+"""Makes the plans for the backfill: at the start, after a gap, after a rename and after changed options."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Planner:
         self._scope = scope
 
     def baseline(self, start: Position) -> BackfillPlan:
-        """The plan for a stream that begins: every watched document as it was just before the stream's first event."""
+        """The plan for a new stream: every watched document as it was just before the stream's first event."""
         return BackfillPlan(BASELINE, start.cluster_time.just_before.timestamp, self._live_namespaces())
 
     def reconcile(self, lost: Lost, now: Position) -> BackfillPlan:
-        """The plan after a gap: also what history knows of and no longer exists."""
+        """The plan after a gap; it includes collections that history knows, but that no longer exist."""
         namespaces = tuple(sorted(self._known_namespaces().union(self._live_namespaces())))
         since = lost.position.cluster_time.timestamp
         return BackfillPlan(
@@ -45,10 +45,10 @@ class Planner:
         )
 
     def after_rename(self, renamed: Renamed, waiting: Iterable[BackfillPlan]) -> BackfillPlan | None:
-        """The plan for a collection that was given a watched name; None if history knows its documents already.
+        """The plan for a collection that was renamed to a watched name; None: history has its documents already.
 
         Args:
-            waiting: the plans that are not carried out yet: under its former name, they no longer can be.
+            waiting: the plans not completed yet: they can no longer read the collection under its former name.
         """
         if not self._covers(renamed.target):
             return None
@@ -61,9 +61,9 @@ class Planner:
         return None
 
     def after_adoption(self, position: Position, former: Scope) -> list[BackfillPlan]:
-        """The plans for what a stream covers from a position on, and did not before.
+        """The plans for collections that a stream covers only from a position on.
 
-        Of what history knows from an earlier time, also what is gone since then.
+        For collections that history knows from an earlier time, documents deleted since then are found, too.
         """
         at = position.cluster_time.timestamp
         new = {name for name in self._live_namespaces() if not former.covers(*name.split(".", 1))}

@@ -1,4 +1,4 @@
-"""What the backfill is to read, and in which order: the queue of plans. Pure."""
+"""The queue of the backfill's plans: what it reads, and in which order. Pure."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ BASELINE, RECONCILE = "baseline", "reconcile"
 
 @dataclass(frozen=True)
 class BackfillPlan:
-    """What is to be read, and how far it is.
+    """What to read, and the progress made.
 
     Attributes:
-        kind: `BASELINE`, what documents are; or `RECONCILE`, in what they differ from what history says.
-        at: the cluster time as of which history is to have them.
-        namespaces: what remains, the first of it being under way.
-        after: `{_id: …}` of the last document that is done in the first namespace.
-        since: of a reconciliation, up to when history was whole.
-        documents: how many are done.
-        entries: how many were recorded.
-        whole: nothing had to be left out.
+        kind: `BASELINE`: record the documents; `RECONCILE`: record how they differ from their state in history.
+        at: the cluster time as of which the documents are to be recorded.
+        namespaces: those that remain; the first one is being read.
+        after: `{_id: …}` of the last finished document of the first namespace; None: none is finished.
+        since: of a reconciliation, the cluster time up to which history was complete; None: a baseline.
+        documents: number of documents finished.
+        entries: number of entries recorded.
+        whole: nothing had to be skipped.
         closes_gaps: when it is done, the gaps before it are reconciled.
-        read_at: a later cluster time that the first namespace is read at, because `at` can no longer be read.
-        latest: the latest cluster time that any document had to be recorded as of instead of `at`.
+        read_at: a later cluster time to read the first namespace at, because `at` can no longer be read; None: `at`.
+        latest: the latest cluster time that any document had to be recorded as of, instead of `at`; None: none had.
     """
 
     kind: str
@@ -46,16 +46,16 @@ class BackfillPlan:
 
     @property
     def identity(self) -> tuple[str, Timestamp, Timestamp | None]:
-        """What stays the same while the plan is carried out."""
+        """The part of a plan that does not change while it is carried out."""
         return self.kind, self.at, self.since
 
     @property
     def reconciled_at(self) -> Timestamp:
-        """The cluster time from which on history can be relied upon, once the plan is carried out."""
+        """The cluster time from which on history can be trusted, once the plan is completed."""
         return max(self.at, self.latest) if self.latest is not None else self.at
 
     def from_the_beginning(self) -> BackfillPlan:
-        """The plan as if nothing of what it has left had been read yet."""
+        """The plan without the progress in its remaining namespaces."""
         return replace(self, after=None, read_at=None, documents=0, entries=0)
 
     def next_namespace(self) -> BackfillPlan:
@@ -64,11 +64,12 @@ class BackfillPlan:
 
 
 def enqueue(queue: Sequence[BackfillPlan], plan: BackfillPlan) -> tuple[BackfillPlan, ...]:
-    """Put a plan behind those that wait. Safe to repeat.
+    """Append a plan to the queue. Idempotent.
 
-    Plans are carried out in their order, so nothing of a baseline is lost to a reconciliation. What an earlier
-    reconciliation has not done yet, though, is read at the later one's cluster time: its own lies before events that
-    are lost, and would have to be reconciled again at once. It still compares with what was known before its own gap.
+    Plans are completed in order, so a reconciliation does not replace any part of a baseline. But the namespaces that
+    an earlier reconciliation has not finished are read at the later one's cluster time: its own time is before events
+    that are lost, so they would have to be reconciled again at once. They are still compared with history before the
+    earlier gap.
     """
     waiting = []
     for other in queue:
@@ -87,11 +88,11 @@ def enqueue(queue: Sequence[BackfillPlan], plan: BackfillPlan) -> tuple[Backfill
 
 
 def finish(queue: Sequence[BackfillPlan], done: BackfillPlan) -> tuple[tuple[BackfillPlan, ...], BackfillPlan | None]:
-    """Take a plan that is carried out from the queue.
+    """Remove a completed plan from the queue.
 
     Returns:
-        What remains, and the plan by which gaps are reconciled. None if none is, or not yet: a reconciliation that
-        waits takes over what there is to say.
+        The remaining queue, and the plan that reconciles gaps. None: no gap is reconciled, or not yet: a later
+        reconciliation in the queue will mark them.
     """
     waiting = [plan for plan in queue if plan.identity != done.identity]
     if not done.closes_gaps:

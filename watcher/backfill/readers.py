@@ -1,12 +1,10 @@
-"""Reading a collection while it goes on changing: as it was at one cluster time, or at least within known bounds.
+"""Reads a collection while it changes: as of one cluster time, or at least between two known ones.
 
 A snapshot read (https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/) names a cluster time:
 `readConcern: {level: "snapshot", atClusterTime: …}`. Every batch shows that time, however long the reading takes,
 within the server's window for it (`minSnapshotHistoryWindowInSeconds`, 300 by default). The server refuses it for
-capped collections, and for a time before a collection was made or renamed. Then a majority read has to do, of which
+capped collections, and for a time before a collection was created or renamed. Then a majority read is used, of which
 only a first and a last cluster time are known.
-
-What reads raises `PyMongoError` if the deployment does not answer, or refuses.
 """
 
 from __future__ import annotations
@@ -30,19 +28,20 @@ if TYPE_CHECKING:
     from change_history.partition import Partition
 
 SNAPSHOT_GONE = {239: "SnapshotTooOld", 246: "SnapshotUnavailable"}
-"""The cluster time is out of the server's window, or the collection was made, renamed or replaced after it."""
+"""Error codes: the cluster time is outside the server's window, or the collection was created, renamed or replaced
+after it."""
 
 CHUNK = 500
 """Documents in a batch; fewer where they are large."""
 
 LONG_CHUNK = 10_000
-"""Documents in a batch of a reading that has to wait for the stream after each; no more than 16 MB of them."""
+"""Documents in a batch if the reader has to wait for the stream after each batch; at most 16 MB of them."""
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
 class Reading(NamedTuple):
-    """Documents as they were, each for itself, at some cluster time from `since` to `until`."""
+    """Documents, each as it was at some cluster time from `since` to `until` (not all at the same)."""
 
     documents: list[bytes]
     since: Timestamp
@@ -78,7 +77,7 @@ class MajorityReader:
             after = last_id(reading.documents)
 
     def these(self, ids: Sequence[raw.Value], *, only_ids: bool = False) -> Reading:
-        """Some documents, or nothing of them but their ids."""
+        """The documents with some ids, or only their `_id` if `only_ids`."""
         query = raw.from_fields([(b"$in", (raw.ARRAY, raw.from_items(ids)))])
         command: dict[str, Any] = {"filter": {"_id": RawBSONDocument(query)}}
         if only_ids:
@@ -87,18 +86,18 @@ class MajorityReader:
         return readings[-1]._replace(documents=[document for reading in readings for document in reading.documents])
 
     def _portion(self, after: RawBSONDocument | None) -> tuple[Reading, bool]:
-        """What follows a document, as much as fits into one batch, and whether that is all."""
+        """One batch of documents after a given one, and whether the collection ended."""
         read: list[bytes] = []
         with closing(self._by_id(after)) as readings:
             for reading in readings:
                 read += reading.documents
                 done = 1 if after is not None and read and last_id(read[:1]) == after else 0
-                if len(read) > done:  # a batch may hold no more than the document that is done
+                if len(read) > done:  # a batch may hold only the document that is finished already
                     return reading._replace(documents=read[done:]), False
         return reading._replace(documents=[]), True
 
     def _by_id(self, after: RawBSONDocument | None) -> Generator[Reading, None, None]:
-        """Read by `_id`, from a document on. MaxKey is never within `min`, so it is asked for by itself."""
+        """Read by `_id`, from a document on. `min` never includes MaxKey, so that is queried separately."""
         order: dict[str, Any] = {"sort": {"_id": 1}, "hint": {"_id": 1}}
         greatest = {"filter": {"$and": [{"_id": MaxKey()}, *self._mine]}}
         mine = {"filter": {"$and": self._mine}} if self._mine else {}
@@ -117,7 +116,7 @@ class MajorityReader:
         return concern["afterClusterTime"], read_at.timestamp
 
     def _readings(self, command: dict[str, Any]) -> Generator[Reading, None, None]:
-        """Run a find command to its end; there is always one reading, which may be empty."""
+        """Run a find command to its end. Yields at least one reading, which may be empty."""
         database = self._client[self._database]
         concern = self._read_concern()
         with self._client.start_session(causal_consistency=False) as session:
@@ -150,7 +149,7 @@ class SnapshotReader(MajorityReader):
         self._at = at
 
     def documents(self, after: RawBSONDocument | None) -> Iterator[Reading]:
-        """All documents by `_id`, in batches; the one after which to go on comes again first.
+        """All documents by `_id`, in batches, beginning with the document `after` itself.
 
         Raises:
             pymongo.errors.OperationFailure: with a code of `SNAPSHOT_GONE`, the server no longer has the snapshot.
@@ -165,11 +164,10 @@ class SnapshotReader(MajorityReader):
 
 
 class AbsentReader(MajorityReader):
-    """Stands for a collection that is not there, and reads nothing; not what a view of its name would show either.
+    """The reader of a collection that does not exist; it reads nothing, not even a view with that name.
 
     Args:
-        since: at some cluster time from this one on it was not there,
-        until: up to this one.
+        since, until: the collection did not exist at some cluster time between these.
     """
 
     def __init__(self, client: MongoClient[Any], namespace: str, since: Timestamp, until: Timestamp) -> None:
@@ -184,7 +182,7 @@ class AbsentReader(MajorityReader):
         """None of them.
 
         Raises:
-            watcher.targets.namespaces.MovedError: they are to be read again, so something happened just then.
+            watcher.targets.namespaces.MovedError: documents have to be read again, so the collection has just changed.
         """
         if not only_ids:
             raise MovedError
@@ -192,7 +190,7 @@ class AbsentReader(MajorityReader):
 
 
 def now(client: MongoClient[Any]) -> Timestamp:
-    """The cluster time of a deployment."""
+    """The present cluster time of a deployment."""
     reached: Timestamp = client.admin.command("ping")["operationTime"]
     return reached
 
@@ -201,7 +199,7 @@ def last_id(documents: Sequence[bytes]) -> RawBSONDocument:
     """`{_id: …}` of the last of some documents.
 
     Raises:
-        KeyError: it has no `_id`.
+        KeyError: the document has no `_id`.
     """
     return RawBSONDocument(raw.from_fields([(b"_id", raw.fields(documents[-1])[b"_id"])]))
 

@@ -1,8 +1,8 @@
-"""Baselines that an operator asks for: kept in the history database until whoever leads has taken them.
+"""Baselines requested by an operator: stored in the history database until the leading daemons have carried them out.
 
-The one who asks need not reach what is watched. A request names the streams that cover the namespace; the leader of
-each, or of each partition, compares what it reads with history, as after a gap, and takes its name off. So a request
-outlives every daemon, and is carried out when the next one starts.
+The operator does not need access to the watched deployment. A request lists the streams that cover the namespace. The
+leader of each stream, or partition, compares the documents with history, as after a gap, and removes its stream from
+the list. So a request survives restarts, and is carried out when the next daemon starts.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _AFTER_FAILURE_S = 10.0
 
 
 class Request(NamedTuple):
-    """A baseline that is asked for.
+    """A requested baseline.
 
     Attributes:
-        document_id: of the only document; None: all.
+        document_id: `_id` of the only document to record; None: all documents.
     """
 
     id: ObjectId
@@ -60,14 +60,14 @@ class Request(NamedTuple):
 
 
 class Requests:
-    """The baselines that are asked for."""
+    """The requested baselines."""
 
     def __init__(self, history: Database[Any]) -> None:
         self._history = history
         self._kept = history.get_collection(BASELINES, codec_options=RAW, write_concern=_MAJORITY)
 
     def ask(self, namespace: str, document_id: raw.Value | None = None) -> Request | None:
-        """Ask for a baseline. When it returns, a majority has the request.
+        """Request a baseline. When it returns, a majority has acknowledged the request.
 
         Returns:
             The request; None: no stream covers the namespace.
@@ -89,7 +89,7 @@ class Requests:
         return request
 
     def left(self, request: Request) -> int:
-        """How many streams have not carried out a request yet."""
+        """The number of streams that have not carried out a request yet."""
         found = self._history[BASELINES].find_one({"_id": request.id}, {"streams": 1})
         return len(found["streams"]) if found is not None else 0
 
@@ -98,7 +98,7 @@ class Requests:
         return self._history[BASELINES].find_one({"_id": request.id, "streams.at": {"$exists": True}}) is not None
 
     def of(self, stream: str) -> list[tuple[Request, Timestamp | None]]:
-        """The requests that a stream is to carry out, each with the cluster time as of which it has begun to."""
+        """The requests that a stream is to carry out, each with the cluster time noted by `begun`; None: not begun."""
         found = []
         for stored in self._kept.find({"streams.stream": stream}):
             fields = raw.fields(bytes(stored.raw))
@@ -109,13 +109,13 @@ class Requests:
         return found
 
     def begun(self, request: Request, stream: str, at: Timestamp) -> None:
-        """Note as of when a stream carries out a request."""
+        """Note the cluster time as of which a stream carries out a request."""
         self._kept.update_one({"_id": request.id, "streams.stream": stream}, {"$set": {"streams.$.at": at}})
 
     def hand_over(self, former: Collection[str], new: Collection[str], session: ClientSession) -> None:
-        """Ask other streams for what some have not carried out: a stream that is split anew has other partitions.
+        """Transfer open requests to other streams: a repartitioned stream has other partitions.
 
-        What has been begun is begun again, and tells nothing twice.
+        Requests that were begun are begun again; no entry is recorded twice.
         """
         for stored in self._kept.find({"streams.stream": {"$in": [*former]}}, session=session):
             others = [each for each in stored["streams"] if each["stream"] not in former]
@@ -123,17 +123,17 @@ class Requests:
             self._kept.update_one({"_id": stored["_id"]}, {"$set": {"streams": streams}}, session=session)
 
     def done(self, request: Request, stream: str) -> None:
-        """Note that a stream has carried out a request. The last removes it."""
+        """Note that a stream has carried out a request. The last stream deletes it."""
         self._kept.update_one({"_id": request.id}, {"$pull": {"streams": {"stream": stream}}})
         self._kept.delete_one({"_id": request.id, "streams": []})
 
 
 class Taking:
-    """Takes the baselines that a stream is asked for, in a thread of its own.
+    """Carries out the requests for one stream, in a thread of its own.
 
     Args:
-        stream: name of its checkpoint.
-        backfill: carries out what is about a whole collection.
+        stream: name of the stream's checkpoint.
+        backfill: reads whole collections.
         scanner: reads single documents.
     """
 
@@ -157,7 +157,7 @@ class Taking:
         self._assigned: dict[ObjectId, BackfillPlan] = {}
 
     def run(self) -> None:
-        """Take what is asked for, until the daemon stops or is deposed."""
+        """Carry out requests until the daemon stops or is deposed."""
         while not self._stop.wait(_LOOK_EVERY_S):
             try:
                 for request, at in self._retry.call(Step.LOAD_BACKFILLS, partial(self._requests.of, self._stream)):

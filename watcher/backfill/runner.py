@@ -1,14 +1,14 @@
-"""Reading every watched document once, beside the stream: the baseline at the start, the reconciliation after a gap.
+"""Reads every watched document once while the stream runs: the baseline at the start, the reconciliation after a gap.
 
-The stream is opened first. Then the documents are read as they were just before its first event: by a snapshot read at
-that cluster time, whatever is written meanwhile. So a document's entry stands before all of its events, and folding
-them from it is exact. The server keeps a snapshot for a few minutes only. After that a later one is read, of a cluster
-time that the stream has been recorded up to, so that history itself tells which documents are still the same
-(`entries`). What cannot be read at a cluster time at all, as capped collections, is read as it is, and judged once the
-stream has caught up.
+The stream is opened first. Then the documents are read as they were just before its first event, by a snapshot read at
+that cluster time, whatever is written meanwhile. So a document's entry precedes all of its events, and folding them
+onto it is exact. The server keeps a snapshot for a few minutes only. After that, a later snapshot is read, at a cluster
+time that the stream has been recorded up to, so that history shows which documents have not changed since (`entries`).
+Collections that cannot be read at a cluster time at all, such as capped ones, are read as they are now, and compared
+once the stream has caught up.
 
-What is to be read stands in the checkpoint, with how far it is, so the backfill goes on after a kill. Its entries are
-made from the documents, their cluster time and history: read again, they are the same.
+The plans and their progress are in the checkpoint, so the backfill resumes after a kill. Entries are derived from the
+documents, their cluster time and history: reading again makes the same entries.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ log = structlog.get_logger(__name__)
 
 _LOG_EVERY_S = 5.0
 _MOST_REFUSALS = 3
-"""So many cluster times in a row the server may refuse to read; then the collection is read as it is."""
+"""Consecutive cluster times that the server may refuse to read, before the collection is read as it is now."""
 
 
 class Backfill:
-    """The backfill of one stream: carries out plans, one after the other, in a thread of its own.
+    """The backfill of one stream: completes plans one after the other, in a thread of its own.
 
-    Whatever is asked of it is kept before the call returns, and safe to ask again. Such a call raises `PyMongoError` if
-    it could not be kept, and then it is not carried out.
+    A requested plan is saved before the call returns, and may be requested again. If it cannot be saved, the call
+    raises `PyMongoError`, and the plan is not carried out.
 
     Args:
-        store: stores history documents; returns when a majority has them.
-        shared: says how far everything is recorded, and is told of every plan that is carried out.
-        baseline: whether the state of documents is recorded that were there before the stream.
-        reconcile: whether history is reconciled with the documents after a gap.
+        store: stores history documents; returns when a majority has acknowledged them.
+        shared: holds the position up to which everything is recorded, and counts the completed plans.
+        baseline: record the documents that existed before the stream.
+        reconcile: reconcile history with the documents after a gap.
     """
 
     def __init__(
@@ -110,21 +110,21 @@ class Backfill:
         self._logged_at = 0.0
 
     def begin(self, start: Position) -> None:
-        """Read everything for a stream that begins."""
+        """Plan the baseline of a new stream."""
         if self._baseline:
             self._assign(self._planner.baseline(start))
 
     def resume(self) -> None:
-        """Go on with what was left when the daemon ended, as far as it is still wanted; to be called first."""
+        """Load the plans left by the last run, as far as the settings still want them; to be called first."""
         self._queue = tuple(plan for plan in self._kept.load() if self._is_wanted(plan))
 
     def after_gap(self, lost: Lost, now: Position) -> None:
-        """Compare everything with history after events were lost."""
+        """Plan the reconciliation of all collections after events were lost."""
         if self._reconcile:
             self._assign(self._planner.reconcile(lost, now))
 
     def after_rename(self, renamed: Renamed) -> None:
-        """Read a collection that came under watch by its new name."""
+        """Plan the reading of a collection that is watched under its new name."""
         with self._wake:
             waiting = self._queue + self._given_up
         plan = self._planner.after_rename(renamed, waiting)
@@ -132,22 +132,22 @@ class Backfill:
             self._assign(plan)
 
     def anew(self, plan: BackfillPlan) -> None:
-        """Carry out a plan that an operator has asked for, whatever the settings say."""
+        """Carry out a plan requested by an operator, independent of the settings."""
         self._assign(plan)
 
     def has(self, plan: BackfillPlan) -> bool:
-        """Whether a plan waits, is under way, or was given up until the next start."""
+        """Whether a plan waits, is being carried out, or was postponed to the next start."""
         with self._wake:
             return any(other.identity == plan.identity for other in self._queue + self._given_up)
 
     def scanner(self) -> Scanner:
-        """Reads single documents for this stream."""
+        """The reader of this stream's documents."""
         return self._scanner
 
     def run(self) -> None:
-        """Carry out what there is to do, until the daemon stops or is deposed.
+        """Carry out plans until the daemon stops or is deposed.
 
-        What is recorded depends on what history says already, so first of all no former leader can add to that.
+        The entries depend on existing history. So the fence is taken first, after which no former leader can add to it.
         """
         try:
             self._retry.call(Step.TAKE_OVER_BACKFILL, self._fence.hold)
@@ -180,7 +180,7 @@ class Backfill:
                 self._give_up(plan)
 
     def _assign(self, plan: BackfillPlan) -> None:
-        """Carry out a plan after those that wait. When it returns, a majority has it."""
+        """Append a plan to the queue. When it returns, a majority has acknowledged it."""
         with self._wake:
             self._keep(enqueue(self._queue, plan))
             self._wake.notify_all()
@@ -191,13 +191,13 @@ class Backfill:
         return self._baseline or (plan.kind == RECONCILE and self._reconcile)
 
     def _recorded(self) -> Timestamp | None:
-        """The last cluster time of which nothing can follow."""
+        """The latest cluster time whose events are all recorded; None: not known yet."""
         position = self._shared.recorded
         reached = token_time(position.token) if position is not None else None
         return reached.just_before.timestamp if reached is not None else None
 
     def _others_past(self, wanted: Timestamp) -> bool:
-        """Whether no other partition of the stream stands before a cluster time."""
+        """Whether every other partition of the stream is recorded up to a cluster time."""
         mine = self._fence.stream
         behind = (each.checkpoint for each in parts_before(self._history, wanted))
         return not any(name != mine and read(name)[0] == read(mine)[0] for name in behind)
@@ -230,10 +230,10 @@ class Backfill:
         self._retry.call(Step.FINISH_BACKFILL, partial(self._finish, plan))
 
     def _collection(self, plan: BackfillPlan) -> BackfillPlan | None:
-        """Read the first collection of a plan; the plan after it, or None if there is no more need.
+        """Read the first collection of a plan. Returns the plan after it; None: it is no longer needed.
 
-        What fails for passing reasons goes on where it was. A cluster time that can no longer be read gives way to a
-        later one, and where none can be read, what there is now is.
+        After a transient failure, reading continues where it was. If a cluster time can no longer be read, a later one
+        is used; if the server refuses those too, the collection is read as it is now.
         """
         reached, refusals = plan, 0
 
@@ -274,7 +274,7 @@ class Backfill:
         self._queue = queue
 
     def _note(self, step: BackfillPlan, *, next_namespace: bool = False) -> BackfillPlan | None:
-        """Keep how far the first plan is. None: it is not wanted any more as it was begun."""
+        """Save the progress of the first plan. None: the plan was replaced meanwhile."""
         with self._wake:
             if not self._queue or self._queue[0].identity != step.identity:
                 return None
@@ -295,7 +295,7 @@ class Backfill:
             self._keep(queue)
 
     def _give_up(self, plan: BackfillPlan) -> None:
-        """Leave a plan to the next start: it stays in the checkpoint."""
+        """Postpone a plan to the next start: it stays in the checkpoint."""
         with self._wake:
             self._given_up += tuple(other for other in self._queue if other.identity == plan.identity)
             self._queue = tuple(other for other in self._queue if other.identity != plan.identity)

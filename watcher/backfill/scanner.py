@@ -1,4 +1,4 @@
-"""Reading one collection of a plan, and recording the state of its documents."""
+"""Reads one collection of a plan, and records the state of its documents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 10
-"""So often a document is read again that was written to while it was read."""
+"""How often a document that changes while it is read is read again."""
 
 
 _LOOK_EVERY_S = 0.2
@@ -75,14 +75,14 @@ class Scanner:
             The plan after each batch, whose entries are stored.
 
         Raises:
-            MovedError: to be begun again from the last step.
-            pymongo.errors.OperationFailure: the server refuses; with a code of `SNAPSHOT_GONE`, the snapshot wanted.
-            watcher.retry.StoppedError: a stop was asked for meanwhile.
+            MovedError: the collection was dropped, renamed or replaced; begin again from the last step.
+            pymongo.errors.OperationFailure: the server refuses; with a code of `SNAPSHOT_GONE`, the snapshot is gone.
+            watcher.retry.StoppedError: a stop was requested.
         """
         namespace = plan.namespaces[0]
         if plan.kind == RECONCILE:
             self._wait_for_others(plan.at)
-            self.recorded_up_to(plan.at)  # behind an event that cannot be delivered, others of the gap are to come
+            self.recorded_up_to(plan.at)  # a gap of undeliverable events also has events that are still to come
         found = kind_of(self.client, namespace)
         reader = self._reader(plan, found, as_it_is=as_it_is)
         entries = Entries(self.history, plan, self.partition, self.redaction)
@@ -95,7 +95,7 @@ class Scanner:
                 yield plan
         self._unless_moved(namespace, found)
         if not isinstance(reader, SnapshotReader):
-            self.recorded_up_to(reading.until)  # whoever follows a renaming looks at the plans that wait
+            self.recorded_up_to(reading.until)  # until then the plan must stay queued for `after_rename`
         if reading.until > plan.at and entries.replaced(reading.until):
             plan = replace(plan, latest=max(plan.latest or plan.at, reading.until))
             yield plan
@@ -110,10 +110,10 @@ class Scanner:
                 yield plan
 
     def one(self, plan: BackfillPlan, document_id: raw.Value) -> None:
-        """Read a single document of a plan's collection, and record its state if history does not tell it.
+        """Read a single document of a plan's collection, and record its state if history does not have it.
 
         Raises:
-            watcher.retry.StoppedError: a stop was asked for meanwhile.
+            watcher.retry.StoppedError: a stop was requested.
         """
         self._wait_for_others(plan.at)
         self.recorded_up_to(plan.at)
@@ -131,15 +131,15 @@ class Scanner:
             return
 
     def recorded_up_to(self, wanted: Timestamp) -> Timestamp:
-        """Wait until the stream is recorded up to a cluster time, or beyond it; the one that it is recorded up to.
+        """Wait until the stream is recorded up to a cluster time. Returns the time that it is recorded up to.
 
         Raises:
-            watcher.retry.StoppedError: a stop was asked for meanwhile.
+            watcher.retry.StoppedError: a stop was requested.
         """
         nudged = False
         while (reached := self.recorded_until()) is None or reached < wanted:
-            # A stream comes no further than the oplog, to which an idle server adds every ten seconds only. Where
-            # history is kept in the watched deployment, any write to it will do.
+            # A stream only advances with the oplog, and an idle server adds to it every ten seconds. If history is kept
+            # in the watched deployment, any write to it advances the oplog at once.
             if not nudged:
                 self.retry.call(Step.AWAIT_STREAM, self.nudge)
                 nudged = True
@@ -150,8 +150,8 @@ class Scanner:
     def _wait_for_others(self, wanted: Timestamp) -> None:
         """Wait until all partitions are recorded up to a cluster time.
 
-        What ended a collection within a gap, this partition has lost. Another one may still bring it in, and then
-        documents would be gone that were found to be as history says.
+        This partition may have lost, in the gap, the event that ended a collection. Another partition may still record
+        it, and then documents would be deleted in history that were found to agree with it.
         """
         said = False
         while not self.retry.call(Step.AWAIT_PARTITIONS, partial(self.others_recorded, wanted)):
@@ -174,9 +174,9 @@ class Scanner:
         return SnapshotReader(self.client, namespace, plan.read_at or plan.at, self.partition)
 
     def _look_for_absent(self, plan: BackfillPlan) -> tuple[Timestamp, Timestamp]:
-        """Between which cluster times the first collection of a plan is not there; others are noted by the way.
+        """The cluster times between which the plan's first collection did not exist; also notes the other absent ones.
 
-        After each such look the stream has to come up to it, so there should not be one for every collection.
+        After each such check the stream has to catch up with it, so one check serves all collections of the plan.
         """
         since = now(self.client)
         kinds = {namespace: kind_of(self.client, namespace) for namespace in plan.namespaces}
@@ -188,7 +188,10 @@ class Scanner:
         return bounds
 
     def _unless_moved(self, namespace: str, found: NamespaceKind | None) -> None:
-        """Of what is not there, the server reads nothing, without an error, at whatever cluster time."""
+        """Raise `MovedError` if the collection is no longer the one that was read.
+
+        Reading a collection that does not exist returns nothing, without an error, at any cluster time.
+        """
         now = kind_of(self.client, namespace)
         if (now and now.uuid) != (found and found.uuid):
             raise MovedError(namespace)
@@ -235,7 +238,7 @@ class Scanner:
 
 
 def _portions(found: dict[raw.Value, bytes | None]) -> Iterator[dict[raw.Value, bytes | None]]:
-    """Documents in portions whose ids a question can hold; there is always one, which may be empty."""
+    """Documents in groups whose ids fit into one query; at least one group, which may be empty."""
     portion: dict[raw.Value, bytes | None] = {}
     size = 0
     for key, document in found.items():

@@ -1,1 +1,1 @@
-"""What was lost or could not be recorded."""
+"""Gaps and rejected events: events that were lost or could not be recorded."""

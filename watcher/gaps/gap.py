@@ -1,4 +1,4 @@
-"""Gaps: intervals of which events were lost for good. Each stands in history, and in the log as an error."""
+"""Gaps: intervals whose events were lost for good. Each is written to history, and logged as an error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 NOT_WATCHED = "not watched"
-"""The cause of a gap that is no loss: options left some collections out for a while."""
+"""Cause of a gap that is not a loss: the options excluded some collections for a while."""
 
 _DIGEST_BYTES = 8
 _MAJORITY = WriteConcern("majority")
@@ -37,14 +37,14 @@ _GAP = {"operation": "gap"}
 
 
 class Gap(NamedTuple):
-    """An interval of which events were lost for good.
+    """An interval whose events were lost for good.
 
     Attributes:
         token: the last good resume token, as the server gave it; it may be damaged.
-        since: cluster time up to which history is whole.
-        until: cluster time from which on it is whole again.
-        cause: what made it.
-        include, exclude: what the stream watched.
+        since: cluster time up to which history is complete.
+        until: cluster time from which on it is complete again.
+        cause: the reason, as text.
+        include, exclude: the stream's options at that time.
     """
 
     stream: str
@@ -57,16 +57,16 @@ class Gap(NamedTuple):
 
 
 def gap_id(gap: Gap) -> bytes:
-    """The `_id` of the gap's history document: the same however often, and to whenever, the position is lost."""
+    """The `_id` of the gap's history document: it depends on the lost position only, not on the gap's end."""
     digest = blake2b(b"gap\x00" + gap.stream.encode() + b"\x00" + gap.token, digest_size=_DIGEST_BYTES).digest()
     return gap.since.prefix + digest
 
 
 def document(gap: Gap, found_at: bytes) -> bytes:
-    """The history document of a gap. It stands in history where the gap begins.
+    """The history document of a gap. Its place in history is the gap's beginning.
 
     Args:
-        found_at: payload of a BSON date, when it was found.
+        found_at: when the gap was found, as the payload of a BSON date.
     """
     described = [
         (b"stream", _text(gap.stream)),
@@ -102,10 +102,10 @@ class Gaps:
         self._scope = scope
 
     def write(self, lost: Lost, now: Position) -> None:
-        """Record that everything between a lost position and now is missing.
+        """Record that all events between a lost position and `now` are missing.
 
-        Safe to repeat: the same lost position is the same gap, which then reaches to the later time. Called before the
-        checkpoint moves past the gap, so that no crash can lose the gap itself.
+        Idempotent: the same lost position is the same gap, which is then extended to the later time. To be called
+        before the checkpoint moves past the gap, so that a crash cannot lose the gap itself.
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
@@ -137,13 +137,13 @@ class Gaps:
         )
 
     def distrust(self, late: Recorded) -> None:
-        """Take back that gaps are reconciled within which a former leader has stored events after it was deposed.
+        """Mark gaps as not reconciled if a former leader has stored events in them after it was deposed.
 
-        The next leader may have reconciled history by then, as far as it knew. What is said here is less than before,
-        so whoever finds out may say it, under whatever term; and no backfill takes it back.
+        The next leader may already have reconciled history, without these events. Withdrawing the mark only weakens a
+        statement, so any daemon may do it, without a term; and no backfill sets the mark again.
 
         Raises:
-            pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
+            pymongo.errors.PyMongoError: the update was not acknowledged by a majority; it is safe to repeat.
         """
         documents = [entry.document for entry in late.entries]
         times = [position_of(raw.fields(document)).cluster_time for document in documents]
@@ -151,7 +151,7 @@ class Gaps:
             return
         note(
             self._database, AmendmentKind.LATE, [identity(raw.fields(document)) for document in documents]
-        )  # nobody seals them
+        )  # without the note, no sealer would seal these late entries
         first, last = min(times).timestamp, max(times).timestamp
         mine = self._fence.stream
         concerned = [name for name in self._history.distinct("description.stream", _GAP) if share(mine, name)]

@@ -1,4 +1,4 @@
-"""Rejected events, tried again: with today's code, and on today's server."""
+"""Retries rejected events with the present code and on the present server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NO_POSITION = Position(b"", BEGINNING_OF_TIME)
 
 
 class RetryOutcome(NamedTuple):
-    """What became of one rejected event.
+    """The result of retrying one rejected event.
 
     Attributes:
         error: why it remains rejected; None: it is in history now.
@@ -48,14 +48,14 @@ class RetryOutcome(NamedTuple):
 
 
 class RejectedEvents:
-    """Brings rejected events into history, each in its right place: the order of history is in its ids.
+    """Writes rejected events into history, each in its right place: history is ordered by `_id`.
 
-    An event leaves `rejected` only after a majority has its history. So a kill at any moment costs nothing: what is in
-    both is found there already the next time, and only removed.
+    An event is removed from `rejected` only after a majority has acknowledged its history. So a kill at any moment does
+    no harm: an event that is in both places is only removed from `rejected` the next time.
 
     Args:
-        erased: gives a history document without what was erased of it; None: it is to be forgotten.
-        redaction: withholds values, also of what was rejected before there was a rule; None: nothing is withheld.
+        redaction: redacts values, also of events rejected before there was a rule; None: nothing is redacted.
+        erased: returns a history document without its erased values; None: all of it was erased.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class RejectedEvents:
         return [item["_id"] for item in self._rejected.find({}, {"_id": 1}, sort=[("_id", 1)])]
 
     def retry(self, ids: Sequence[bytes]) -> Iterator[RetryOutcome]:
-        """Try events again, one after the other. Those that are no longer there are passed over.
+        """Retry events one by one. Those that no longer exist are skipped.
 
         Raises:
-            pymongo.errors.PyMongoError: a write is not acknowledged; what was done stays done.
+            pymongo.errors.PyMongoError: a write was not acknowledged; events already retried stay retried.
         """
         for event_id in ids:
             item = self._rejected.find_one({"_id": event_id}, {"document_id": 0})
@@ -97,7 +97,7 @@ class RejectedEvents:
         return RetryOutcome(bytes(item["_id"]), error)
 
     def _try(self, item: dict[str, Any]) -> str | None:
-        """Why the event still cannot be stored, or None once a majority has its history."""
+        """Why the event still cannot be stored; None: a majority has acknowledged its history."""
         try:
             data = stored_event(self._database, item)
             if not data:
@@ -118,17 +118,17 @@ class RejectedEvents:
         document, data = entry, data if entry is document else b""
         refused = self._writer.judge(Entry(document, data))
         if refused is None:
-            forget(self._database, [document])  # what was told without it
+            forget(self._database, [document])  # snapshots that were made without it
         return refused
 
 
 class _Judge(Writer):
-    """A writer that says why it cannot store an event, instead of keeping aside what is kept aside already."""
+    """A writer that returns why it cannot store an event, which is in `rejected` already, instead of rejecting it."""
 
     _verdict: str | None = None
 
     def judge(self, entry: Entry) -> str | None:
-        """Write one history document; why it is refused, or None."""
+        """Write one history document. Returns why it was refused; None: it is stored."""
         self._verdict = None
         self.write(Recorded([entry], [], _NO_POSITION))
         return self._verdict
