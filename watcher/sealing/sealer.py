@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 SOFTWARE = "mongo-change-watcher"
 IDLE_S = 600.0
-"""Seconds between empty seals while nothing is added to history: an entry slipped into that time later is in no seal."""
+"""Seconds between empty seals while nothing is added to history: an entry added to that time later is in no seal."""
 
 _READ = "look at it with `watcher verify`; without the last seal (db.seals) sealing goes on from the one before"
 _ROOM = 32 * 1024 * 1024
