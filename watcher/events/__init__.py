@@ -1,13 +1,13 @@
-"""An event becomes its history document: pure functions, bytes in and bytes out, no I/O.
+"""Turns an event into its history document: pure functions, bytes in and bytes out, no I/O.
 
 Only `change_history` is imported here.
 
-`record` says how history is written. Read it beside `change_history.reconstruct.fold`, which applies what it writes.
+`record` defines how history is written. Read it with `change_history.reconstruct.fold`, which applies what it writes.
 
     event ──▶ record ──▶ history document ──▶ fold ──▶ document after the event
-               │  update, ambiguous: what the server says changed
-               └  change_history.diff.images: what two images say changed
+               │  update, ambiguous: the changes as the server describes them
+               └  change_history.diff.images: the changes between two images
 
-`fast_path` is the way by which nearly all events go: the same bytes, compiled (`_fast_path.pyx`). `baseline` is history
-of a document that no event is about.
+`fast_path` records nearly all events: the same bytes, from compiled code (`_fast_path.pyx`). `baseline` makes the
+history of a document's state that is not from an event.
 """

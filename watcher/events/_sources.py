@@ -1,6 +1,6 @@
-"""What the compiled fast path was made from, so that one made from other sources is not used.
+"""The digest of the compiled modules' sources, so that a build from other sources is not used.
 
-Imports nothing that is not in Python's own library: the build hook uses it too, before anything is installed.
+Imports only the standard library: the build hook uses it too, before anything is installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def digest(folder: Path) -> str:
-    """Digest of the Cython sources in a folder; empty: there are none, as in a wheel.
+    """The digest of the Cython sources in a folder; empty: there are none, as in a wheel.
 
     Args:
         folder: `watcher/events/`.

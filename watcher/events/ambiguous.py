@@ -1,7 +1,7 @@
-"""Dotted paths made exact by what the images say.
+"""Resolves ambiguous dotted paths with the pre- and post-image.
 
-`a.0.b` may be an index or a key named `0`, `a.b` may be two keys or one with a dot. A reading is possible if it
-leads to the value the server reports; where the post-image is missing, if the pre-image has its container.
+In `a.0.b`, `0` may be an index or a key; `a.b` may be two keys or one with a dot. A reading is possible if it leads to
+the value that the server reports; if there is no post-image, if the pre-image has its container.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def resolve(described: Described, before: Image | None, after: Image | None) -> list[UpdateStep]:
-    """Turn an ordinary `updateDescription` into steps, by the images where the paths are ambiguous.
+    """Turn an ordinary `updateDescription` into steps, using the images where paths are ambiguous.
 
     With both images the caller checks the result (`record` compares the folded document), so the first possible
     reading is taken here.
@@ -43,7 +43,7 @@ def resolve(described: Described, before: Image | None, after: Image | None) -> 
 
 def _removed(field: bytes, before: Image | None, after: Image | None) -> Path:
     if before is not None:
-        with suppress(RepeatedKeyError):  # the images do not say which of the two was meant
+        with suppress(RepeatedKeyError):  # the images do not show which of the two was meant
             for path in _readings(field, before):
                 if before.get(path) is not None and (after is None or after.get(path) is None):
                     return path

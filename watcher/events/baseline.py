@@ -1,6 +1,6 @@
-"""A document's state as history: what it was when watching began, or when history was reconciled after a gap.
+"""Entries of a document's state: when watching began, or when history was reconciled after a gap.
 
-Such an entry stands in history at the cluster time of the snapshot it was read from, before every event after it.
+Such an entry's place in history is the cluster time of the snapshot that it was read from, before all later events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SnapshotRead(NamedTuple):
 
     Attributes:
         cluster_time: when the documents were read.
-        read_at: payload of a BSON date, the wall time.
+        read_at: the wall time of the read, as the payload of a BSON date.
     """
 
     cluster_time: ClusterTime
@@ -42,16 +42,16 @@ def baseline(namespace: bytes, document: bytes, snapshot: SnapshotRead) -> bytes
 def reconcile(
     namespace: bytes, document_id: raw.Value, known: bytes | None, found: bytes | None, snapshot: SnapshotRead
 ) -> bytes | None:
-    """The history document that reconciles history with what was found after a gap.
+    """The history document that reconciles history with a document's state after a gap.
 
     Args:
         document_id: `_id` of the document.
-        known: what history says the document was before the gap; None: not there.
-        found: what it is; None: not there.
-        snapshot: when that was read.
+        known: the document before the gap, from history; None: it did not exist.
+        found: the document now; None: it does not exist.
+        snapshot: when it was read.
 
     Returns:
-        None if history says the same already. The old values are history's.
+        The history document, whose old values are those of `known`; None: history has the same state already.
     """
     if known == found:
         return None
@@ -68,7 +68,7 @@ def reconcile(
 
 
 def replaced(namespace: bytes, document_id: raw.Value, found: bytes | None, snapshot: SnapshotRead) -> bytes:
-    """The history document for a document that history does not know well enough to compare; old values are unknown."""
+    """The history document for a document whose state in history is unknown; its old values are unknown."""
     document = found if found is not None else raw.from_fields([(b"_id", document_id)])
     changed = [
         Change((key,), None, (kind, payload) if found is not None else None, UNKNOWN)

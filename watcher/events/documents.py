@@ -1,4 +1,4 @@
-"""Documents that are kept up to date with the events of them, as long as there is room."""
+"""A cache of documents that is kept up to date by their events, within a limited size."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _OVERHEAD = 300  # bytes of one document: keys, objects
 
 
 class Documents:
-    """Documents as they are after their last event. Those that did not change for the longest time give way.
+    """Documents as they are after their last event. The least recently changed ones are evicted.
 
     Compiled code (`watcher.events.fast_path.record_some`) reads and writes the attributes as the methods here do.
 
     Attributes:
-        known: by key, least recently changed first; None: it is unknown, or gone.
-        size: bytes of it all.
-        room: bytes that are kept at most, or one document.
+        known: documents by key, least recently changed first; None: unknown, or deleted.
+        size: size of everything in bytes.
+        room: maximum size in bytes; a single document may be larger.
     """
 
     def __init__(self, room: int) -> None:
@@ -30,7 +30,7 @@ class Documents:
         self.room = room
 
     def keep(self, key: DocumentKey, document: bytes | None) -> None:
-        """Keep what a document is now; None: it is unknown, or gone."""
+        """Store the present state of a document; None: unknown, or deleted."""
         if key in self.known:
             self.size += len(document or b"") - len(self.known[key] or b"")
             self.known[key] = document
@@ -42,16 +42,16 @@ class Documents:
             self.size -= weight(*self.known.popitem(last=False))
 
     def forget(self, keys: Iterable[DocumentKey]) -> None:
-        """Forget documents that are kept."""
+        """Remove documents that are in the cache."""
         for key in list(keys):
             self.size -= weight(key, self.known.pop(key))
 
     def clear(self) -> None:
-        """Forget every document."""
+        """Remove every document."""
         self.known.clear()
         self.size = 0
 
 
 def weight(key: DocumentKey, document: bytes | None) -> int:
-    """What keeping a document takes, in bytes."""
+    """The memory that a cached document takes, in bytes (an estimate)."""
     return _OVERHEAD + len(key.namespace) + len(str(key.document)) + len(document or b"")

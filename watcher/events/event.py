@@ -1,4 +1,4 @@
-"""A change event, taken apart but not decoded.
+"""A change event, split into fields but not decoded.
 
 https://www.mongodb.com/docs/manual/reference/change-events/
 """
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from change_history.bson.raw import Value
 
 DOCUMENT_OPERATIONS = frozenset({b"insert", b"update", b"replace", b"delete"})
-"""Operations on one document; everything else is about a collection, a database or the stream."""
+"""Operations on one document; all others concern a collection, a database or the stream."""
 
 WITHOUT_VALUES = "valuesLeftOut"
-"""The field by which the listener lets the server mark an event that is too large to be delivered with any value."""
+"""Field that the listener's pipeline sets on an event that is too large to be delivered with its values."""
 
 _WITHOUT_VALUES = WITHOUT_VALUES.encode()
 _OF_A_DOCUMENT_THAT_WAS = frozenset({b"update", b"replace", b"delete"})
@@ -44,15 +44,15 @@ _ENVELOPE = frozenset(
 )
 _DIGEST_BYTES = 8
 _KEY_BYTES = {raw.OBJECT_ID: 10 + 12, raw.INT32: 10 + 4, raw.INT64: 10 + 8}
-"""Bytes of a `documentKey` with nothing but an `_id` of this type."""
+"""Size in bytes of a `documentKey` that has only an `_id` of this type."""
 
 
 class UnreadableEventError(ValueError):
-    """The event lacks something without which it has no place in history."""
+    """The event lacks a field that its place in history depends on."""
 
 
 class DocumentKey(NamedTuple):
-    """One document: its namespace, and its `_id` as the server compares it."""
+    """Identifies a document: its namespace, and its `_id` in the server's sense of equality."""
 
     namespace: bytes
     document: Hashable
@@ -66,8 +66,8 @@ class StreamEvent(NamedTuple):
         operation: `operationType`.
         namespace: `db.coll`, or `db` for an event about a database, or empty.
         cluster_time: `clusterTime`.
-        token: the resume token's key string, 45 bytes and more; it sorts as the stream does.
-        without_values: it was too large to be delivered with any value, so what it did is not known.
+        token: the resume token's key string, 45 bytes and more; it sorts in stream order.
+        without_values: the event was too large to be delivered with its values, so its changes are unknown.
     """
 
     fields: dict[bytes, Value]
@@ -93,31 +93,31 @@ class StreamEvent(NamedTuple):
         if key is None:
             return None
         if key.startswith(b"_id\x00", 5) and _KEY_BYTES.get(key[4]) == len(key):
-            return key[4], key[9:-1]  # the usual one, and nothing beside it
+            return key[4], key[9:-1]  # the common case: nothing but the `_id`
         return raw.fields(key).get(b"_id")
 
     def transaction(self) -> bytes | None:
-        """A key of the transaction that it is in; None: it is in none."""
+        """A key of the event's transaction; None: it is in none."""
         session, number = self.fields.get(b"lsid"), self.fields.get(b"txnNumber")
         return session[1] + number[1] if session is not None and number is not None else None
 
     @property
     def in_transaction(self) -> bool:
-        """Whether it is in a transaction."""
+        """Whether the event is in a transaction."""
         return b"txnNumber" in self.fields and b"lsid" in self.fields
 
     @property
     def position(self) -> HistoryPosition:
-        """Where it stands in history."""
+        """The event's place in history."""
         return HistoryPosition(self.cluster_time, self.token)
 
     @property
     def lacks_pre_image(self) -> bool:
-        """Whether it comes without the pre-image that an event of its operation should have."""
+        """Whether the event has no pre-image, though its operation should have one."""
         return self.operation in _OF_A_DOCUMENT_THAT_WAS and self.document(b"fullDocumentBeforeChange") is None
 
     def key(self) -> DocumentKey | None:
-        """Which document it is about; None: it is about a collection, a database or the stream.
+        """The document that the event changes; None: it concerns a collection, a database or the stream.
 
         Raises:
             change_history.bson.raw.MalformedBSON: the `_id` cannot be read.
@@ -126,7 +126,7 @@ class StreamEvent(NamedTuple):
         return DocumentKey(self.namespace, key_of(document_id)) if document_id is not None else None
 
     def description(self) -> dict[bytes, Value]:
-        """What the event says beyond its envelope: `operationDescription` laid open, then the rest by name."""
+        """The fields beyond the envelope: those of `operationDescription`, then the event's other fields."""
         inner = self.document(b"operationDescription")
         found = raw.fields(inner) if inner is not None else {}
         for name, value in self.fields.items():
@@ -136,11 +136,11 @@ class StreamEvent(NamedTuple):
 
 
 def parse(data: bytes) -> StreamEvent:
-    """Take a change event apart.
+    """Parse a change event.
 
     Raises:
-        change_history.bson.raw.MalformedBSON: the bytes are no BSON document.
-        UnreadableEventError: no resume token, operation or cluster time.
+        change_history.bson.raw.MalformedBSON: the bytes are not a BSON document.
+        UnreadableEventError: the resume token, operation or cluster time is missing.
     """
     found = raw.fields(data)
     try:

@@ -1,8 +1,10 @@
-"""The short way from an event to its history, compiled when this was installed, unless no C compiler was to be had.
+"""The compiled path from an event to its history. It is compiled at installation, if there is a C compiler.
 
-`watcher.events.record` says how history is written. What comes out here is the same, byte for byte, in a tenth of the
-time or less; `tests/unit/test_fast_path.py` holds the two against each other. What the compiled way finds odd it
-declines, and the readable one does it. Which of the two was taken can be told by nothing but the time.
+`watcher.events.record` defines how history is written. The compiled code writes the same bytes in a tenth of the time
+or less; `tests/unit/test_fast_path.py` compares the two. Rare forms of events are left to the Python code. Only the
+time shows which of the two was used.
+
+An *ordinary* event, below, is an event of a document in a form that the compiled code handles.
 """
 
 from __future__ import annotations
@@ -36,20 +38,20 @@ try:
 except ImportError:
     _compiled = None
 if _compiled is not None and (sources := digest(Path(__file__).parent)) and sources != _compiled.MADE_FROM:
-    _compiled = None  # of a checkout that has moved on: it may write what history was like before
+    _compiled = None  # built from an older checkout: it may write a former format of history
 
 COMPILED = _compiled is not None
 
 
 def read(data: bytes) -> StreamEvent | Usual:
-    """Read an event.
+    """Parse an event.
 
     Args:
         data: the event as the server sent it, BSON.
 
     Raises:
-        change_history.bson.raw.MalformedBSON: the bytes are no BSON document.
-        watcher.events.event.UnreadableEventError: no resume token, operation or cluster time.
+        change_history.bson.raw.MalformedBSON: the bytes are not a BSON document.
+        watcher.events.event.UnreadableEventError: the resume token, operation or cluster time is missing.
     """
     return (_compiled.read(data) if _compiled is not None else None) or parse(data)
 
@@ -57,16 +59,16 @@ def read(data: bytes) -> StreamEvent | Usual:
 def quiet(
     events: list[bytes], entry: type[PairT]
 ) -> tuple[list[PairT], dict[tuple[bytes, bytes], int], int, int] | None:
-    """The history of a batch whose events are all usual ones of documents, with their pre-images.
+    """The history of a batch whose events are all ordinary and have their pre-images.
 
     Args:
-        events: as the server sent them, BSON.
-        entry: a class of tuples of two.
+        events: the events as the server sent them, BSON.
+        entry: class of a tuple of two.
 
     Returns:
-        For each event its history document and itself, as such a tuple; the number of events by namespace and
-        operation; the bytes of history; the number of the first event of the transaction that the last one is in, -1
-        if that is in none. None: the events are to be looked at one by one.
+        For each event a tuple of its history document and the event; the number of events by namespace and operation;
+        the bytes of history; the index of the first event of the transaction that the last event is in, -1 if that is
+        in none. None: the events have to be recorded individually.
     """
     return _compiled.quiet(events, entry) if _compiled is not None else None
 
@@ -74,15 +76,16 @@ def quiet(
 def read_some(
     events: list[bytes], start: int, known: Container[DocumentKey]
 ) -> tuple[list[Usual], dict[DocumentKey, Value], dict[bytes, bool]]:
-    """Read events from one on, up to the first that is not a usual one of a document.
+    """Parse events from an index on, up to the first one that is not ordinary.
 
     Args:
-        events: as the server sent them, BSON.
-        start: number of the first.
-        known: documents of which no `_id` is asked for.
+        events: the events as the server sent them, BSON.
+        start: index of the first event.
+        known: documents that are cached; their `_id`s are not returned.
 
     Returns:
-        They; the `_id`s of the documents of which one lacks its pre-image; for each namespace whether one does.
+        The parsed events; the `_id`s of the documents with an event that lacks its pre-image; for each namespace,
+        whether an event lacks it.
     """
     return _compiled.read_some(events, start, known) if _compiled is not None else ([], {}, {})
 
@@ -95,21 +98,21 @@ def record_some(
     apart: AbstractSet[int],
     entry: type[PairT],
 ) -> tuple[list[PairT], dict[tuple[bytes, bytes], int], int]:
-    """The history of events from one on, up to the first that is to be looked at, and documents brought up to date.
+    """The history of events from an index on, up to the first one that has to be recorded individually.
 
-    To be looked at are those that are not usual ones, those in transactions, those in other namespaces, and those that
-    lack a pre-image which `documents` does not have either.
+    These are events that are not ordinary, that are in a transaction or another namespace, or that lack a pre-image
+    which `documents` does not have either. The cached documents are updated.
 
     Args:
-        events: as they were read.
-        start: number of the first.
-        documents: those before the events; those after them, when this returns.
-        followed: for each namespace whether its documents are kept up to date.
-        apart: numbers of events that are to be looked at.
-        entry: a class of tuples of two.
+        events: the parsed events.
+        start: index of the first event.
+        documents: the documents before the events; when this returns, the documents after them.
+        followed: for each namespace, whether its documents are kept up to date.
+        apart: indexes of further events to be recorded individually.
+        entry: class of a tuple of two.
 
     Returns:
-        As of `quiet`.
+        The first three items that `quiet` returns.
     """
     if _compiled is None:
         return [], {}, 0
@@ -120,7 +123,7 @@ def record_some(
 
 
 def history(happened: StreamEvent | Usual, known: bytes | None = None) -> bytes:
-    """The history document of an event; `watcher.events.record.document` says what it is, and what is raised."""
+    """The history document of an event; see `watcher.events.record.document`, also for what is raised."""
     if isinstance(happened, StreamEvent):
         return record.document(happened, known)
     return happened.history(known) or record.document(parse(happened.data), known)
@@ -134,12 +137,12 @@ def followed(happened: StreamEvent | Usual, known: bytes | None) -> tuple[bytes,
 
 
 def documents(data: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
-    """Take an array of documents apart.
+    """Split an array into its documents.
 
     Args:
-        data: the array, BSON, or what holds it.
-        start: where the array begins.
-        stop: where it ends.
+        data: BSON that is, or contains, the array.
+        start: offset of the array.
+        stop: offset of its end; None: the end of `data`.
 
     Raises:
         change_history.bson.raw.MalformedBSON: a length or a type is impossible.
@@ -150,11 +153,11 @@ def documents(data: bytes, start: int = 0, stop: int | None = None) -> list[byte
 
 
 def redaction(rules: Sequence[Rule], key: bytes | None) -> Redaction | None:
-    """What withholds values, the compiled way where it can; None: there are no rules.
+    """The redaction by rules, compiled if possible; None: there are no rules.
 
     Args:
-        rules: in their order.
-        key: of the digests; None where no rule needs it.
+        rules: the rules in their order.
+        key: key of the digests; None: no rule needs one.
     """
     if not rules:
         return None
@@ -162,7 +165,7 @@ def redaction(rules: Sequence[Rule], key: bytes | None) -> Redaction | None:
 
 
 class _QuickRedaction(Redaction):
-    """A `Redaction` whose loop over a batch is compiled."""
+    """A `Redaction` with a compiled loop over a batch."""
 
     def batch(self, events: list[bytes]) -> tuple[list[bytes], frozenset[int]]:
         if _compiled is None:
@@ -172,12 +175,12 @@ class _QuickRedaction(Redaction):
 
 
 class _Quick(Redactor):
-    """A `Redactor` of which the compiled path does what is usual."""
+    """A `Redactor` that uses compiled code for ordinary documents and events."""
 
     def __init__(self, paths: Paths, key: bytes) -> None:
         super().__init__(paths, key)
         self.quick: Withholding | None = None
-        """Does what is usual; None: there are too many rules for it."""
+        """The compiled redactor; None: there are too many rules for it."""
         if _compiled is not None and len(paths.parts) <= _MOST_POSITIONS:
             positions = [
                 (*_position(part, str(paths.ends[number].how) if part is None else ""), paths.reached[number])

@@ -1,6 +1,6 @@
-"""The short way of following a document through its usual entries, compiled when this was installed.
+"""Compiled folding of a document's ordinary entries. It is compiled at installation.
 
-`change_history.reconstruct.fold` says what is meant; `tests/unit/test_folding.py` holds the two against each other.
+`change_history.reconstruct.fold` defines the result; `tests/unit/test_folding.py` compares the two.
 """
 
 from __future__ import annotations
@@ -22,4 +22,5 @@ if _compiled is not None and (sources := digest(Path(__file__).parent)) and sour
     _compiled = None
 
 COMPILED = _compiled
-"""The module; None: there is none, or it is of other sources, and the readable way follows every document."""
+"""The compiled module; None: there is none, or it was built from other sources. Then every document is folded in
+Python."""

@@ -1,7 +1,7 @@
-"""Event → history: the document that history keeps of one change event.
+"""Event → history: makes the history document of one change event.
 
 A pure function: the same event gives the same bytes, so that an event read twice is stored once, and two daemons
-cannot disagree. The counterpart of `fold`. Most events go a shorter way to the same bytes: `fast_path`.
+cannot disagree. It is the counterpart of `fold`. For most events, `fast_path` writes the same bytes in compiled code.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def record(data: bytes, known: bytes | None = None) -> bytes:
 
     Args:
         data: the event as the server sent it, BSON.
-        known: the document before the event as history tells it, used where the event has no pre-image.
+        known: the document before the event from history, used if the event has no pre-image; None: unknown.
 
     Returns:
         The document that `models.HistoryModel` would have written, BSON.
 
     Raises:
-        change_history.bson.raw.MalformedBSON: not BSON.
-        watcher.events.event.UnreadableEventError: no resume token, operation or cluster time.
-        watcher.events.update.UnknownUpdateFormatError: an update described in an unknown way.
+        change_history.bson.raw.MalformedBSON: the bytes are not a BSON document.
+        watcher.events.event.UnreadableEventError: the resume token, operation or cluster time is missing.
+        watcher.events.update.UnknownUpdateFormatError: the update's description has an unknown format.
     """
     return document(event.parse(data), known)
 
@@ -78,10 +78,10 @@ def document(happened: StreamEvent, known: bytes | None = None) -> bytes:
 
 
 def followed(happened: StreamEvent, known: bytes | None = None) -> tuple[bytes, bytes | None]:
-    """The history of an event, and the document after it; None: unknown, or there is none.
+    """The history document of an event, and the document after it; None: unknown, or deleted.
 
-    An event that cannot have happened to the document that history tells shows a gap that nobody knew of. Then the old
-    values are unknown, and so is the document from here on.
+    If the event cannot have happened to the document in history, there is an undetected gap. Then the old values are
+    unknown, and so is the document after the event.
 
     Arguments and errors are those of `record`.
     """
@@ -149,7 +149,7 @@ def _update(happened: StreamEvent, known: bytes | None) -> tuple[list[Change], l
 
 
 def _as_stored(document: bytes) -> bytes:
-    """Put `_id` first, where the server stores it, whatever place a pipeline gave it in the event."""
+    """Move `_id` to the front, where the server stores it; a pipeline may have moved it in the event."""
     if document[5:9] == b"_id\x00":
         return document
     contents = raw.elements(document)
@@ -158,7 +158,7 @@ def _as_stored(document: bytes) -> bytes:
 
 
 def each_key_once(document: bytes) -> bytes:
-    """Mend a post-image: where a pipeline moved keys within a sub-document, 6.0 gives them twice, the last in place."""
+    """Repair a post-image: 6.0 duplicates keys that a pipeline moved within a sub-document; the last one counts."""
     contents: dict[bytes, raw.Value] = {}
     for key, kind, payload in raw.elements(document):
         contents.pop(key, None)
@@ -167,7 +167,7 @@ def each_key_once(document: bytes) -> bytes:
 
 
 def _before(happened: StreamEvent, known: bytes | None) -> tuple[bytes | None, bytes | None]:
-    """The document before the event, and where it is from if not the server's pre-image."""
+    """The document before the event, and its source, if that is not the server's pre-image."""
     image = happened.document(b"fullDocumentBeforeChange")
     return (image, None) if image is not None else (known, changes.HISTORY if known is not None else None)
 

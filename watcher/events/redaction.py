@@ -1,12 +1,12 @@
-"""Values are withheld before anything else is done with an event: what is recorded of it can hold none of them.
+"""Redacts an event before anything else is done with it, so that no redacted value can get into history.
 
-The event is written again with withheld values (`change_history.bson.redacted`) in place of what a rule covers, and
-recorded as any other. So history is that of the redacted documents, and folds like any history. A change below a
-covered path is told as a change of that path, since what stands there has no inside any more.
+The event is rewritten with placeholders (`change_history.bson.redacted`) for the values that a rule covers, and then
+recorded like any other. So history is that of the redacted documents, and folds like any history. A change below a
+covered path is recorded as a change of that path, since the placeholder there has no inner fields.
 
-A replacement tells what it changed only by its two images, so where two different values are withheld in the same words
-the later one is marked (`change_history.bson.redacted.changed`) until its history is written. Without its pre-image
-nobody can compare them; then each value of which the change would be hidden is marked, for the replacement wrote it.
+The changes of a replacement come only from its two images. So if two different values have the same placeholder, the
+later one is marked (`change_history.bson.redacted.changed`) until its history is written. Without a pre-image the
+values cannot be compared; then every value whose change would be hidden is marked, as the replacement wrote it.
 
 The compiled counterpart is `_redaction.pxd`, used by `watcher.events.fast_path`.
 """
@@ -43,24 +43,24 @@ _PLAIN = frozenset(
         *(b"splitEvent", event.WITHOUT_VALUES.encode()),
     }
 )
-"""Fields of an event that hold no value of a document."""
+"""Fields of an event that contain no values of a document."""
 _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
 _DAMAGED = (ValueError, KeyError, IndexError)
 
 
 class _Unknown(Enum):
-    """What a replacement replaced, if its event does not tell."""
+    """Stands for the replaced document if the event has no pre-image."""
 
     UNKNOWN = "unknown"
 
 
 class Redaction:
-    """All rules, by namespace.
+    """Redacts by all rules.
 
     Args:
-        rules: in their order.
-        key: of the digests; None where no rule needs it.
-        make: makes what redacts in one namespace.
+        rules: the rules in their order.
+        key: key of the digests; None: no rule needs one.
+        make: makes the redactor of one namespace; None: `Redactor`.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Redaction:
         self._make = make or Redactor
         self._found: dict[bytes, Redactor | None] = {}
         self.by_names: dict[bytes, Redactor | None] = {}
-        """The same, by the payload of an event's `ns`."""
+        """Redactors by the payload of an event's `ns`."""
 
     def of(self, namespace: bytes) -> Redactor | None:
-        """What redacts in a namespace, `db.coll`; None: no rule is about it."""
+        """The redactor of a namespace, `db.coll`; None: no rule concerns it."""
         try:
             return self._found[namespace]
         except KeyError:
@@ -88,9 +88,9 @@ class Redaction:
             return found
 
     def batch(self, events: list[bytes]) -> tuple[list[bytes], frozenset[int]]:
-        """Events as `Redactor.event` writes them, and the numbers of those in which values are marked.
+        """The events redacted by `Redactor.event`, and the indexes of those that contain marked values.
 
-        One of which the namespace cannot be read stays as it is: it cannot be recorded either (see `rejected`).
+        An event whose namespace cannot be read is left unchanged: it cannot be recorded either (see `rejected`).
         """
         kept, marked = events, set[int]()
         for number, data in enumerate(events):
@@ -109,7 +109,7 @@ class Redaction:
         return kept, frozenset(marked)
 
     def named(self, names: bytes) -> Redactor | None:
-        """What redacts in the namespace of an event, by the payload of its `ns`; None: no rule is about it."""
+        """The redactor of an event's namespace, by the payload of its `ns`; None: no rule concerns it."""
         if names not in self.by_names:
             try:
                 self.by_names[names] = self.of(event.namespace_of(names))
@@ -119,11 +119,11 @@ class Redaction:
 
     @cached_property
     def anywhere(self) -> Redactor | None:
-        """What redacts by all rules, for what does not say which namespace it is about."""
+        """A redactor with all rules, for events whose namespace is unknown; None: there are no rules."""
         return self._make(Paths(self.rules), self._key) if self.rules else None
 
     def rejected(self, data: bytes) -> bytes:
-        """An event that cannot be read, without any value that a rule may be about."""
+        """An event that cannot be read, without any value that a rule may cover."""
         names = raw.readable(data).get(b"ns")
         try:
             redactor = self.of(event.namespace_of(names[1])) if names is not None else self.anywhere
@@ -132,7 +132,7 @@ class Redaction:
         return redactor.event(data) if redactor is not None else data
 
     def entry(self, document: bytes) -> bytes:
-        """A history document without any value that a rule is about."""
+        """A history document without any value that a rule covers."""
         found = raw.fields(document)
         namespace, told = found.get(b"namespace"), found.get(b"changes")
         redactor = self.of(raw.text_of(namespace)) if namespace is not None else None
@@ -152,26 +152,26 @@ def _names(data: bytes) -> bytes | None:
 
 
 class Redactor:
-    """Withholds what the rules of one namespace cover. What is withheld already stays as it is."""
+    """Redacts the values that the rules of one namespace cover. Placeholders stay as they are."""
 
     def __init__(self, paths: Paths, key: bytes) -> None:
         self.paths = paths
         self._hash_key = key
 
     def document(self, document: bytes) -> bytes:
-        """A document of the namespace.
+        """Redact a document of the namespace.
 
         Raises:
-            change_history.bson.raw.MalformedBSON: it is none.
+            change_history.bson.raw.MalformedBSON: the bytes are not a BSON document.
         """
         return self._inside(document, self.paths.start, top=True)
 
     def event(self, data: bytes) -> bytes:
-        """A change event of the namespace. What of it cannot be read is left out."""
+        """Redact a change event of the namespace. Parts that cannot be read are dropped."""
         return self.marked_event(data)[0]
 
     def marked_event(self, data: bytes) -> tuple[bytes, bool]:
-        """The same, and whether values are marked in it that were not before."""
+        """The same, and whether it contains values that were newly marked."""
         written = self._event(data)
         return written, redacted.says_changed(written) and not redacted.says_changed(data)
 
@@ -191,7 +191,7 @@ class Redactor:
         return raw.from_fields([(name, self._part(name, value, told, was)) for name, value in found])
 
     def _part(self, name: bytes, value: Value, told: dict[bytes, Value], was: bytes | _Unknown | None) -> Value:
-        """A field of an event."""
+        """Redact one field of an event."""
         kind, payload = value
         if name in _PLAIN or kind == raw.NULL:
             return value
@@ -208,7 +208,7 @@ class Redactor:
         return DROPPED
 
     def changes(self, found: Iterable[Change]) -> list[Change]:
-        """Changes of a document."""
+        """Redact the changes of a document."""
         told: list[Change] = []
         collapsed: set[Path] = set()
         for change in found:
@@ -237,14 +237,14 @@ class Redactor:
         array: bool = False,
         was: bytes | _Unknown | None = None,
     ) -> bytes:
-        """A document or an array.
+        """Redact a document or an array.
 
         Args:
-            container: it.
-            state: at it.
+            container: the document or array, BSON.
+            state: state of the rules at it.
             top: whether it is a whole document, whose `_id` stays.
             array: whether it is an array.
-            was: the one that it replaces, to which it is compared.
+            was: the document or array that it replaces, to which it is compared; None: it replaces none.
         """
         paths = self.paths
         step = paths.index if array else paths.key
@@ -289,12 +289,12 @@ class Redactor:
             if key == b"diff" and kind == raw.DOCUMENT:
                 place = _Place(self.paths.start, (), description, told)
                 found.append((key, (kind, self._delta(payload, place))))
-            else:  # of the present format, or of one that nobody knows
+            else:  # the version, or a section of an unknown format
                 found.append((key, (kind, payload) if key == b"$v" else DROPPED))
         return raw.from_fields(found)
 
     def _delta(self, delta: bytes, at: _Place) -> bytes:
-        """What an update did to a document: see `watcher.events.update`."""
+        """Redact an update's delta of a document: see `watcher.events.update`."""
         found: list[tuple[bytes, Value]] = []
         for section, kind, payload in raw.elements(delta):
             value = kind, payload
@@ -337,7 +337,7 @@ class Redactor:
         return self._delta_of_array(delta, at) if _is_of_array(delta) else self._delta(delta, at)
 
     def _collapsed(self, delta: bytes, at: _Place) -> Value | None:
-        """What is kept of a document or an array that is covered and was changed within; None: it is not covered."""
+        """The placeholder of a covered document or array with a change inside; None: it is not covered."""
         rule = self.paths.rule(at.state)
         if rule is None:
             return None
@@ -347,13 +347,13 @@ class Redactor:
         return _inside_of(0 if _is_of_array(delta) else b"", rule.how)
 
     def _description(self, description: bytes, told: dict[bytes, Value]) -> bytes:
-        """The ordinary description of an update: dotted paths, of which nobody says what is a key and what an index."""
+        """Redact the ordinary description of an update: its dotted paths do not distinguish keys from indexes."""
         contents = raw.fields(description)
         described = update.from_description(description)
-        above: dict[bytes, Value] = {}  # what is covered and was changed within
+        above: dict[bytes, Value] = {}  # covered paths with a change inside
 
         def open_to_all(field: bytes, *, itself: bool = False) -> bool:
-            """Whether nothing above a path is covered; what is is noted. `itself`: nor the path."""
+            """Whether no path above this one is covered (with `itself`: nor the path); a covered one is noted."""
             prefix, state = self._covered(field)
             rule = self.paths.rule(state)
             if rule is None or (prefix == field and not itself):
@@ -379,7 +379,7 @@ class Redactor:
         return raw.from_fields((key, parts[key]() if key in parts else DROPPED) for key in contents)
 
     def _covered(self, field: bytes) -> tuple[bytes, int]:
-        """How far a dotted path goes until it is covered, and the state there."""
+        """The shortest covered prefix of a dotted path, or all of it, and the state there."""
         state, parts = self.paths.start, field.split(b".")
         if parts[0] == _ID:
             return field, 0
@@ -398,13 +398,13 @@ class Redactor:
 
 
 class _Place(NamedTuple):
-    """Where in an update something stands.
+    """A place in an update.
 
     Attributes:
-        state: of the rules.
-        path: in the document.
-        description: of the whole update.
-        told: the whole event.
+        state: state of the rules there.
+        path: path in the document.
+        description: description of the whole update.
+        told: fields of the whole event.
     """
 
     state: int
@@ -416,14 +416,14 @@ class _Place(NamedTuple):
         return self._replace(state=state, path=(*self.path, key))
 
     def after(self) -> Value | None:
-        """The value there after the update; None: it is not known, since the one before is not."""
+        """The value there after the update; None: unknown, since the document before is unknown."""
         before = self.told.get(_BEFORE)
         if before is None or before[0] != raw.DOCUMENT:
             return None
         try:
             steps = changes.of_steps(update.from_raw(self.description), Image(before[1]))
             after = fold.apply(before[1], fold.Entry(b"update", steps, None))
-        except (ValueError, MemoryError):  # the latter of an element set far beyond the end of an array
+        except (ValueError, MemoryError):  # MemoryError: an element far beyond the end of an array
             return None
         return _looked_up(after, self.path) if after is not None else None
 
@@ -436,7 +436,7 @@ def _looked_up(document: bytes, path: Path) -> Value | None:
 
 
 def _inside_of(key: bytes | int, how: How) -> Value:
-    """What is kept of a value of which nothing is known but that it has this key, or index."""
+    """The placeholder for a value of which only one key, or index, is known."""
     kind = raw.ARRAY if isinstance(key, int) else raw.DOCUMENT
     return redacted.written(how, kind if how is How.MASK else 0)
 

@@ -1,9 +1,9 @@
-"""What the server says an update did, from either of its two descriptions, as one list of steps.
+"""Reads the server's description of an update, in either of its two formats, into one list of steps.
 
-The raw description (`showRawUpdateDescription`, servers from 6.0) is the oplog's own delta: it tells arrays from
-documents, keys with dots from paths, and a field set in place from one put at the end. The ordinary
-`updateDescription` tells none of these; `disambiguatedPaths` (6.1 and later) and the images settle what can be
-settled (see `ambiguous`).
+The raw description (`showRawUpdateDescription`, servers from 6.0) is the oplog's own delta: it distinguishes arrays
+from documents, keys with dots from paths, and a field set in place from one added at the end. The ordinary
+`updateDescription` distinguishes none of these; `disambiguatedPaths` (6.1 and later) and the images resolve what can be
+resolved (see `ambiguous`).
 
 Delta format: src/mongo/db/update/document_diff_serialization.h in the server's source.
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _ID_PATH = (b"_id",)
 _MOST_ELEMENTS = 16 * 1024 * 1024
-"""Of an array; one takes three bytes or more, and a document 16 MB at most."""
+"""Most elements of an array: each takes at least three bytes, and a document has at most 16 MB."""
 
 
 class UnknownUpdateFormatError(ValueError):
-    """The server describes the update in a way this version does not know."""
+    """The server describes the update in a format that this version does not know."""
 
 
 def from_raw(description: bytes) -> list[UpdateStep]:
