@@ -1,1 +1,1 @@
-"""Which daemon of a stream leads, and what only the leader may write."""
+"""Leader election among the daemons of a stream, and the writes that only the leader may make."""

@@ -1,12 +1,12 @@
-"""What only the leader of a stream may say: written together with its term, or not at all.
+"""Fencing: writes that only the leader of a stream may make, in one transaction with its term.
 
-What a daemon records of events can be written by anybody at any time: the same event is the same history. What it says
-by itself, a gap or a baseline, is true only as long as it leads. No clock can see to that, since a process
-may be frozen between its look at the clock and its write. So it is written in a transaction which also writes the
-stream's document in `terms`, and which fails once that names a later term.
+The history of events may be written by any daemon at any time: the same event gives the same history. But a gap or a
+baseline is valid only if its writer leads. A clock cannot ensure that, since a process may be suspended between reading
+the clock and writing. So such entries are written in a transaction which also writes the stream's document in `terms`,
+and which fails once that names a later term.
 
-That is not the checkpoint: a transaction that its daemon leaves open, being frozen or killed, keeps what it wrote
-locked until the server ends it, and the lead must change hands meanwhile.
+This document is not the checkpoint: a suspended or killed daemon may leave a transaction open, which keeps its
+documents locked until the server aborts it, and leadership must be able to change meanwhile.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ class Fence:
         self._transactions = True
 
     def hold(self) -> None:
-        """From here on no earlier term can say anything. Safe to repeat.
+        """Ensure that no earlier term can write under its fence any more. Idempotent.
 
-        Call it before anything is read from history that is to be judged by.
+        To be called before reading the history that further writes depend on.
 
         Raises:
-            watcher.leadership.lease.DeposedError: a later term has said so before.
+            watcher.leadership.lease.DeposedError: a later term has done so before.
         """
         with self._lock:
             self._hold()
 
     def run(self, write: Callable[[ClientSession | None], T]) -> T:
-        """Write something if the term still lasts, and all of it or nothing.
+        """Write atomically, and only if the term still lasts.
 
         Args:
-            write: does so within the session it is given; it is safe to repeat, and writes nothing outside of it. A
-                standalone server has no transactions, so there is none then, and no more than a look at the term.
+            write: writes in the given session, and nothing outside of it; idempotent. On a standalone server, which has
+                no transactions, the session is None, and the term is only checked before the write.
 
         Raises:
-            watcher.leadership.lease.DeposedError: the term is over; nothing is written.
+            watcher.leadership.lease.DeposedError: the term is over; nothing was written.
         """
         with self._lock:
             session = self._hold()
@@ -77,7 +77,7 @@ class Fence:
             return write(None)
 
     def _touched(self, session: ClientSession) -> bool:
-        """Touch the term; False: this server has no transactions."""
+        """Write the term's document in the transaction; False: this server has no transactions."""
         try:
             self._touch(session)
         except OperationFailure as error:
@@ -102,16 +102,16 @@ class Fence:
         return session
 
     def _end_what_is_open(self) -> None:
-        """Do not wait for a transaction which an earlier term has left open; its daemon may be frozen, or gone."""
+        """Abort a transaction that an earlier term has left open; its daemon may be suspended, or dead."""
         found = self._terms.find_one({"_id": self.stream, "term": {"$lt": self.term.number}}, {"session": 1})
         if found is None:
             return
         try:
             self._client.admin.command({"killSessions": [found["session"]]})
-        except OperationFailure:  # another user's: then the server ends it in a minute
+        except OperationFailure:  # another user's session: then the server aborts it within a minute
             return
 
     def _touch(self, session: ClientSession | None) -> None:
-        """Write the term's document, so that no later term can be noted before this transaction is over."""
+        """Write the term's document, so that no later term can be noted before this transaction ends."""
         mine = {"_id": self.stream, "term": self.term.number, "owner": self.term.owner}
         self.term.require(self._terms.update_one(mine, {"$inc": {"writes": 1}}, session=session))

@@ -1,7 +1,7 @@
-"""One daemon's leadership of its stream: from when it takes the lease until it gives it up, or loses it.
+"""One daemon's leadership of its stream: from taking the lease until releasing or losing it.
 
-The lease is renewed by a thread of its own. When another daemon has taken it, everything that was started under this
-term is stopped. When it could not be renewed in time, nothing more is handed on to be written until it has been.
+A separate thread renews the lease. When another daemon has taken it, everything started under this term is stopped.
+When the lease could not be renewed in time, no batch is passed to the writer until it is renewed.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _LONGEST_DELAY_S = 2.0
 
 
 def clock() -> float:
-    """Seconds that have passed since some time, also while the machine slept, where it can tell (Linux)."""
+    """A monotonic clock in seconds; on Linux it also counts the time while the machine is suspended."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Leadership:
-    """A term, kept up. In a `with` block; at its end the lease is given up if it is still held.
+    """A context manager that keeps renewing a lease, and releases it at the end if it is still held.
 
     Args:
-        term: as it was acquired.
-        acquired_at: by `clock`, from before it was.
+        term: the acquired term.
+        acquired_at: time of `clock` just before the lease was acquired.
 
     Attributes:
-        stop: set when everything under this term is to end in order; also to be set from outside.
+        stop: set when everything under this term has to stop in order; may also be set from outside.
     """
 
     def __init__(self, lease: Lease, term: Term, acquired_at: float, progress: Progress) -> None:
@@ -59,21 +59,21 @@ class Leadership:
         self._thread = Thread(target=contextvars.copy_context().run, args=(self._keep_up,), name="lease", daemon=True)
 
     def assure(self) -> None:
-        """Return only if the lease had not run out just now, by this machine's clock.
+        """Check, by this machine's clock, that the lease has not expired; renew it if it has.
 
-        A process can be frozen right after this, so it guards nothing by itself; but without it a daemon that was
-        frozen would go on as if nothing had happened.
+        The process can be suspended right after this, so the check is no guarantee; but without it a daemon that was
+        suspended would continue as if nothing had happened.
 
         Raises:
             DeposedError: another daemon leads.
-            pymongo.errors.PyMongoError: it has run out, and could not be renewed.
+            pymongo.errors.PyMongoError: the lease has expired, and could not be renewed.
         """
         self.raise_failure()
         if clock() >= self._until:
             self._renew()
 
     def raise_failure(self) -> None:
-        """Raise what has ended this leadership from within, if anything has.
+        """Raise the error that ended this leadership, if there is one.
 
         Raises:
             DeposedError: another daemon leads.
@@ -90,7 +90,7 @@ class Leadership:
         self.stop.set()
         self._over.set()
         if kind is not None and not issubclass(kind, Exception):
-            return  # a second signal; whoever wants the lease can wait
+            return  # a second signal: exit at once, and let the lease expire
         self._thread.join()
         try:
             self._lease.release(self.term)
@@ -103,7 +103,7 @@ class Leadership:
                 self._retry.call(Step.RENEW_LEASE, self._renew)
             except StoppedError:
                 return
-            except Exception as error:  # noqa: BLE001 - handed to whoever leads
+            except Exception as error:  # noqa: BLE001 - raised by `raise_failure`
                 self._failure = error
                 self.stop.set()
                 return
@@ -115,11 +115,12 @@ class Leadership:
 
 
 class LeadersWriter:
-    """A writing stage that hands nothing on without the lease.
+    """A writing stage that writes only while the lease is held.
 
     Args:
-        assure: as `Leadership.assure`.
-        too_late: called with what was stored although another daemon leads: the lease ran out while it was written.
+        assure: `Leadership.assure`.
+        too_late: called with a batch that was stored after another daemon took the lead: the lease expired during the
+            write.
     """
 
     def __init__(self, writer: Writes, assure: Callable[[], None], too_late: Callable[[Recorded], None]) -> None:
@@ -132,7 +133,7 @@ class LeadersWriter:
 
         Raises:
             watcher.leadership.lease.DeposedError: another daemon leads.
-            pymongo.errors.PyMongoError: it is not acknowledged, or the lease could not be renewed.
+            pymongo.errors.PyMongoError: the write was not acknowledged, or the lease could not be renewed.
         """
         self._assure()
         rejected = self._writer.write(recorded)

@@ -1,8 +1,8 @@
-"""Who leads a stream: a lease in its checkpoint, by the clock of the server that keeps it.
+"""The lease that decides which daemon leads a stream. It is stored in the checkpoint; only the server's clock counts.
 
-Several daemons may be started on one stream. The one that holds the lease leads, and renews it well before it runs out;
-the others look at it. Every time somebody takes the lead, the term goes up by one, and every write to the checkpoint
-names the term it is made under: what a former leader writes late matches nothing. No clock but the server's decides.
+Several daemons may run for one stream. The one that holds the lease leads, and renews it well before it expires; the
+others watch it. Whenever a daemon takes the lead, the term is incremented, and every write to the checkpoint names its
+term: a late write of a former leader matches no document.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from pymongo.results import UpdateResult
 
 TTL_S = 6.0
-"""So long a lease lasts; a leader that is gone without a word is replaced that much later."""
+"""Duration of a lease in seconds; it is also the time until a killed leader is replaced."""
 RENEW_EVERY_S = 1.5
 LOOK_EVERY_S = 0.25
 ANSWER_S = 2.0
-"""So long an answer about the lease is waited for. A later one would be worth nothing."""
+"""Timeout in seconds for operations on the lease. A later reply would be useless."""
 
 _MAJORITY = WriteConcern("majority")
 _MILLISECONDS = 1000
 _LONGEST_MS = 600_000
-"""No lease, of whatever version, lasts longer."""
+"""Upper limit of a lease's duration, in milliseconds, for every version of the program."""
 
 
 class DeposedError(Exception):
-    """Another daemon leads the stream now, or an operator has taken it: nothing more may be done under this term."""
+    """Another daemon or an operator has taken the lead: nothing more may be written under this term."""
 
 
 class Term(NamedTuple):
@@ -47,35 +47,35 @@ class Term(NamedTuple):
 
     Attributes:
         owner: random name of the daemon that leads.
-        number: higher than that of every earlier term of the stream.
+        number: number of the term, higher than those of all earlier terms of the stream.
     """
 
     owner: str
     number: int
 
     def of(self, stream: str) -> dict[str, Any]:
-        """The query that finds the stream's checkpoint as long as this term lasts."""
+        """A query that matches the stream's checkpoint only while this term lasts."""
         return {"_id": stream, "lease.owner": self.owner, "lease.term": self.number}
 
     def require(self, result: UpdateResult) -> None:
-        """See to it that an update has found its document.
+        """Check that an update has matched its document.
 
         Raises:
-            DeposedError: it has not; nothing was written.
+            DeposedError: it matched none; nothing was written.
         """
         if not result.matched_count:
             raise DeposedError(f"term {self.number} is over")
 
 
 class Holder(NamedTuple):
-    """Who leads a stream now.
+    """The present leader of a stream.
 
     Attributes:
         owner: random name of the daemon.
-        host: of the machine or container it runs on.
-        pid: of its process.
-        place: which processes that number is one of, as `whereabouts` names it; None: not known.
-        left_s: seconds until its lease runs out if it is not renewed, by the server's clock.
+        host: name of the machine or container that it runs on.
+        pid: its process id.
+        place: the pid namespace of `pid`, as `whereabouts` returns it; None: unknown.
+        left_s: seconds until its lease expires if it is not renewed, by the server's clock.
     """
 
     owner: str
@@ -89,7 +89,7 @@ class Holder(NamedTuple):
         return f"{self.host} (pid {self.pid})"
 
     def is_dead(self) -> bool:
-        """Whether its process is known to exist no more. Only a process of the same kernel can tell."""
+        """Whether its process is known to have ended. This can be known only in the same pid namespace."""
         if self.place is None or self.place != whereabouts():
             return False
         try:
@@ -102,7 +102,7 @@ class Holder(NamedTuple):
 
 
 def whereabouts() -> str | None:
-    """Within what a process id names a process: this start of the machine, and the pid namespace (Linux only)."""
+    """The scope in which process ids are unique: boot id and pid namespace (Linux only); None: unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -111,7 +111,7 @@ def whereabouts() -> str | None:
 
 
 def holder_of(lease: Mapping[str, Any] | None, left_ms: float | None) -> Holder | None:
-    """Read a stored lease; None: nobody leads."""
+    """Read a stored lease; None: no daemon leads."""
     if not isinstance(lease, Mapping) or "owner" not in lease or "term" not in lease or left_ms is None or left_ms <= 0:
         return None
     return Holder(
@@ -125,12 +125,12 @@ def holder_of(lease: Mapping[str, Any] | None, left_ms: float | None) -> Holder 
 
 
 class Lease:
-    """The lease of one stream, as one daemon sees it.
+    """The lease of one stream.
 
-    Every answer comes from the primary, and every write is acknowledged by a majority, or it has not happened.
+    Every read goes to the primary, and every write is acknowledged by a majority.
 
     Args:
-        ttl_s: so long it lasts after it was taken or renewed.
+        ttl_s: seconds that the lease lasts after it was taken or renewed.
     """
 
     def __init__(self, database: Database[Any], stream: str, ttl_s: float = TTL_S) -> None:
@@ -142,7 +142,7 @@ class Lease:
         self.ttl_s = ttl_s
 
     def holder(self) -> Holder | None:
-        """Who leads; None: nobody."""
+        """The present leader; None: there is none."""
         left = {"$subtract": ["$lease.expires_at", "$$NOW"]}
         wanted = {"lease": 1, "left": {"$cond": [self._sound(), left, None]}}
         with pymongo.timeout(ANSWER_S):
@@ -151,28 +151,28 @@ class Lease:
         return None
 
     def acquire(self, *, dead: str | None = None, by_force: bool = False) -> Term | None:
-        """Take the lead, if nobody has it.
+        """Take the lease, if it is free.
 
         Args:
-            dead: a daemon that is known to exist no more; its lease need not run out.
-            by_force: take it from whoever has it.
+            dead: owner that is known to have ended; its lease does not have to expire. None: there is none.
+            by_force: take the lease from any holder.
 
         Returns:
-            The new term; None: somebody else leads.
+            The new term; None: another daemon leads.
 
         Raises:
-            pymongo.errors.PyMongoError: no answer; it may have been taken, and can be taken again.
+            pymongo.errors.PyMongoError: no reply; the lease may have been taken, and can be taken again.
         """
         free = {
             "$or": [
                 by_force,
-                {"$not": [self._sound()]},  # never taken, or released, or damaged
+                {"$not": [self._sound()]},  # never taken, released, or damaged
                 {"$lte": ["$lease.expires_at", "$$NOW"]},
                 {"$in": ["$lease.owner", [self._owner, *([dead] if dead else [])]]},
             ]
         }
         with pymongo.timeout(ANSWER_S):
-            fenced = self._terms.find_one({"_id": self._stream}) or {}  # it outlives a checkpoint that is removed
+            fenced = self._terms.find_one({"_id": self._stream}) or {}  # it outlives a deleted checkpoint
             term = {"$cond": [{"$isNumber": "$lease.term"}, "$lease.term", 0]}
             last = {"$max": [term, Int64(fenced.get("term", 0))]}
             mine = {
@@ -191,35 +191,35 @@ class Lease:
                     upsert=True,
                     return_document=ReturnDocument.AFTER,
                 )
-            except DuplicateKeyError:  # the checkpoint did not exist, and now does by somebody else's hand
+            except DuplicateKeyError:  # another daemon has just created the checkpoint
                 return None
         lease = (found or {})["lease"]
         return Term(self._owner, int(lease["term"])) if lease.get("owner") == self._owner else None
 
     def renew(self, term: Term) -> None:
-        """Let the lease last for its whole time again, also if it has run out and nobody has taken it since.
+        """Extend the lease to its full duration, even if it has expired, unless it was taken since.
 
         Raises:
-            DeposedError: somebody has.
+            DeposedError: another daemon has taken it.
         """
         with pymongo.timeout(ANSWER_S):
             later = [{"$set": {"lease.expires_at": self._expiry()}}]
             term.require(self._checkpoints.update_one(term.of(self._stream), later))
 
     def release(self, term: Term) -> None:
-        """Give the lease up, if it is still held; the number of the term stays.
+        """Release the lease if it is still held; the number of the term stays.
 
         Raises:
-            pymongo.errors.PyMongoError: no answer; it runs out by itself.
+            pymongo.errors.PyMongoError: no reply; the lease expires by itself.
         """
         holder = dict.fromkeys((f"lease.{name}" for name in ("owner", "expires_at", "host", "pid", "place")), "")
         with pymongo.timeout(ANSWER_S):
             self._checkpoints.update_one(term.of(self._stream), {"$unset": holder})
 
     def _sound(self) -> dict[str, Any]:
-        """Whether a lease can be what a daemon has written: its end is a date, and no further away than it can be.
+        """An expression: whether the stored lease is valid, with an end that is a date within the longest duration.
 
-        One of a clock that was wrong, or that somebody has made up, must not keep everybody waiting for ever.
+        A lease made by a wrong clock, or by hand, must not block all daemons for ever.
         """
         latest = {"$add": ["$$NOW", _LONGEST_MS]}
         is_date = {"$eq": [{"$type": "$lease.expires_at"}, "date"]}

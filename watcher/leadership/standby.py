@@ -1,4 +1,4 @@
-"""Standing by: everything is ready, and the lease is looked at again and again until nobody else has it."""
+"""Standby: everything is prepared, and the lease is polled until it is free."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CHECK_EVERY_S = 5.0
-"""So often it is checked whether this daemon could lead at all."""
+"""Seconds between two checks whether this daemon could lead at all."""
 _LONGEST_DELAY_S = 2.0
 
 
@@ -31,7 +31,7 @@ class Standby:
     """Waits for the lead.
 
     Args:
-        check: raises what would make it impossible to lead.
+        check: raises an error if this daemon could not lead.
     """
 
     def __init__(self, lease: Lease, check: Callable[[], None], progress: Progress, stop: Event) -> None:
@@ -47,12 +47,11 @@ class Standby:
         """Wait until this daemon has the lead.
 
         Returns:
-            Its leadership, not begun yet; None: a stop was asked for.
+            Its leadership, not entered yet; None: a stop was requested.
 
         Raises:
-            watcher.errors.FatalError: this daemon could not lead; says why.
-            watcher.retry.StoppedError: a stop was asked for while the history deployment did not answer.
-            pymongo.errors.PyMongoError: the deployment refuses.
+            watcher.errors.FatalError: this daemon could not lead; the message gives the reason.
+            watcher.retry.StoppedError: a stop was requested while the history deployment did not reply.
         """
         while not self._stop.is_set():
             holder = self._retry.call(Step.LOOK_AT_LEASE, self._lease.holder)
@@ -67,7 +66,7 @@ class Standby:
         return None
 
     def deposed(self, term: Term) -> None:
-        """Say that the lead has been lost."""
+        """Log that the lead was lost, and show this daemon as standby."""
         log.warning("deposed: somebody else has taken the lead; standing by again", term=term.number)
         self._leader = None
         self._progress.standing_by(None)

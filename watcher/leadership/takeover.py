@@ -1,4 +1,4 @@
-"""An operator takes the lead of streams, so that no daemon saves a position of its own while they are changed."""
+"""Takes the lead of streams for an operator, so that no daemon saves a position while they are changed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class LedError(FatalError):
-    """A daemon is at work on the stream."""
+    """A daemon leads the stream."""
 
 
 class Taken(NamedTuple):
-    """Streams that are led by whoever has taken them.
+    """Streams whose lead the operator has taken.
 
     Attributes:
-        fences: write under the new terms, by the streams' names.
-        deposed: a daemon had to let go of one.
+        fences: fences of the new terms, by stream name.
+        deposed: whether a daemon was deposed.
     """
 
     fences: dict[str, Fence]
@@ -37,22 +37,22 @@ class Taken(NamedTuple):
 
 
 def leader(history: Database[Any], stream: str) -> Holder | None:
-    """Which daemon is at work on a stream; None: none is."""
+    """The daemon that leads a stream; None: there is none."""
     holder = Lease(history, stream).holder()
     return None if holder is None or holder.is_dead() else holder
 
 
 @contextmanager
 def take_leads(history: Database[Any], streams: Sequence[str], *, by_force: bool) -> Iterator[Taken]:
-    """Take the lead of streams for the time of a `with` block.
+    """Take the lead of streams during a `with` block.
 
     Args:
-        by_force: depose daemons that are at work on them. These stand by until this is done, and have been given the
-            time to write what they were writing.
+        by_force: depose the daemons that lead. They stand by during the block, which begins after they had time to
+            finish their writes.
 
     Raises:
-        LedError: there is one, and it was not to be deposed.
-        pymongo.errors.PyMongoError: no answer; the leases run out by themselves.
+        LedError: a daemon leads, and `by_force` is not set.
+        pymongo.errors.PyMongoError: no reply; the leases expire by themselves.
     """
     with ExitStack() as stack:
         fences, pause_s = {}, 0.0
@@ -71,5 +71,5 @@ def take_leads(history: Database[Any], streams: Sequence[str], *, by_force: bool
             fences[stream] = Fence(history, stream, term)
             if former is not None and dead is None:
                 pause_s = lease.ttl_s
-        time.sleep(pause_s)  # whoever was deposed knows it by now, and has written what it was writing
+        time.sleep(pause_s)  # by now deposed daemons have noticed, and finished their writes
         yield Taken(fences, pause_s > 0)
