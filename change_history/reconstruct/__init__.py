@@ -1,9 +1,9 @@
-"""What a document or a collection was: read from the history collection, and folded. No other module works that out.
+"""Reconstruct a document or a collection as it was, by folding its history. No other package does this.
 
-The daemon uses it for old values without a pre-image and for reconciliation after a gap; the read side for every
-question about a state. Nothing here guesses: where history lacks something, the answer is `Unknown`, with the reason.
+The daemon uses it for old values without a pre-image and for reconciliation after a gap, the read side for every query
+about a state. Nothing here guesses: where history lacks an entry, the answer is `Unknown`, with the reason.
 
-Enter by `state`, the answer about one document. Read `fold` first (entries applied to a document), then `entries` and
-`document` (which entries those are). `lineage` says under which names they lie, `trust` what is missing among them, and
-`point_in_time` where `--at` is in their order.
+Start with `state`, which answers for one document. Read `fold` first (it applies entries to a document), then `entries`
+and `document` (which select those entries). `lineage` finds the names they are recorded under, `trust` what is missing
+among them, and `point_in_time` the position of `--at` in their order.
 """

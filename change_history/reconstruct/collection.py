@@ -1,4 +1,4 @@
-"""What a whole collection was, at one or several positions: one document after the other, in bounded memory."""
+"""Reconstruct a whole collection at one or several positions, one document after the other, in bounded memory."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class CollectionDocument(NamedTuple):
     """A document of a collection at one moment.
 
     Attributes:
-        data: its BSON; None: history cannot tell it.
-        unknown: why not; None: it can.
+        data: its BSON; None: it cannot be reconstructed.
+        unknown: why it cannot be reconstructed; None: it can.
     """
 
     namespace: str
@@ -54,7 +54,7 @@ class CollectionDocument(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any] | None:
-        """The document, its values exact; None: it is unknown."""
+        """The document, its values exact; None: it cannot be reconstructed."""
         return document_to_python(self.data) if self.data is not None else None
 
 
@@ -65,8 +65,8 @@ class CollectionState:
         at: when; None: as last recorded.
 
     Raises:
-        TypeError: no moment.
-        ValueError: a time without a zone.
+        TypeError: `at` is neither a datetime nor a `bson.Timestamp`.
+        ValueError: `at` is a datetime without a time zone.
     """
 
     def __init__(self, database: Database[Any], namespace: str, at: Instant | None = None) -> None:
@@ -82,23 +82,23 @@ class CollectionState:
 
     @property
     def unknown(self) -> str | None:
-        """Why it is unknown which documents there were; None: it is known."""
+        """Why the set of documents cannot be reconstructed; None: it can."""
         unknown = self._expired or self.lineage.unrecorded or self.lineage.not_yet
         return unknown.reason if unknown is not None else None
 
     @property
     def gaps(self) -> list[Event]:
-        """The intervals since the collection's beginning of which events were lost, and that are not reconciled."""
+        """The gaps since the collection's beginning that are not reconciled."""
         return self.lineage.gaps(None)
 
     def documents(self, query: dict[str, Any] | None = None) -> Iterator[CollectionDocument]:
-        """The documents that there were, and the unknown ones, in the server's order of `_id`s.
+        """The documents that existed, and those that cannot be reconstructed, in the server's order of `_id`s.
 
-        At the end come those of which there are only rejected events.
+        Documents with only rejected events come last.
 
         Args:
-            query: a MongoDB filter (see `reconstruct.filters`). It is not asked about what history cannot
-                tell: that may match, so it comes in any case.
+            query: a MongoDB filter (see `reconstruct.filters`). Documents that cannot be reconstructed may match,
+                so they are always included.
 
         Raises:
             change_history.reconstruct.filters.FilterError: the server refuses the filter.
@@ -118,7 +118,7 @@ class CollectionState:
 
 
 BY_DOCUMENT = [("document_id", 1), ("_id", 1)]
-"""The order of the pass. The server merges the timelines of several names into it, which the index has sorted."""
+"""The order of the pass. For several names, the server merges their timelines, each of them sorted by the index."""
 
 
 _BATCH = 2000
@@ -127,18 +127,18 @@ _BATCH = 2000
 def reconstruct_all(
     database: Database[Any], cuts: Sequence[Sequence[Incarnation]], moments: Sequence[ClusterTime]
 ) -> Iterator[tuple[raw.Value, list[Reconstructed | None]]]:
-    """What every document of a collection was at several positions.
+    """Reconstruct every document of a collection at several positions.
 
-    In memory are no more than one document's states, and its entries of one cluster time.
+    Holds no more in memory than the states of one document, and its entries of one cluster time.
 
     Args:
-        cuts: for each place where the documents lie in history, newest first
+        cuts: for each position, the incarnations that hold the documents, newest first
             (`change_history.reconstruct.lineage.lineage_of`).
-        moments: for each position the cluster time up to which no event may be missing.
+        moments: for each position, the cluster time up to which a missing event matters.
 
     Yields:
-        The `_id` as the first entry has it, and what the document was at each position; None where history has no
-        entry of it. The order is the server's of `_id`s; documents of which there are only rejected events come last.
+        The `_id` as in the first entry, and the document at each position; None where history has no entry of it.
+        In the server's order of `_id`s; documents with only rejected events come last.
     """
     namespaces = {incarnation.namespace for incarnations in cuts for incarnation in incarnations}
     rejected = trust.rejected(database, sorted(namespaces))
@@ -155,11 +155,11 @@ def reconstruct_all(
 def folded(
     database: Database[Any], cuts: Sequence[Sequence[Incarnation]], ids: Sequence[raw.Value] | None = None
 ) -> Iterator[tuple[Hashable, raw.Value, list[Reconstructed | None]]]:
-    """Reconstruct the documents of a collection at several positions, whatever was rejected.
+    """Reconstruct the documents of a collection at several positions, without regard to rejected events.
 
     Args:
         cuts: as `reconstruct_all` takes them.
-        ids: only these documents; None: all of which there is an entry in one of the cuts.
+        ids: only these documents; None: all that have an entry in one of the cuts.
 
     Yields:
         The key of the `_id` (`change_history.bson.equality.key_of`), then what `reconstruct_all` yields.
@@ -177,7 +177,7 @@ def folded(
 
 
 class _Keys:
-    """Tells the key of each entry's `_id`; that of the entry before is remembered."""
+    """Grouping key: the key of each entry's document `_id`. The last one is cached, for runs of one document."""
 
     def __init__(self) -> None:
         self._last: raw.Value | None = None
@@ -193,7 +193,7 @@ class _Keys:
 def _of_one_entry(
     data: bytes, stretches: Sequence[Sequence[_Stretch]]
 ) -> tuple[raw.Value, list[Reconstructed | None]] | None:
-    """A document with a single entry that holds it whole; None: it has to be reconstructed as others are."""
+    """Fast path for a document with a single entry that holds it whole; None: use `_of_entries`."""
     told = skim.whole(data)
     if told is None:
         return None
@@ -203,7 +203,7 @@ def _of_one_entry(
     for within in stretches:
         for name, since, until in within:
             if time == until.cluster_time:
-                return None  # its token decides
+                return None  # the order within a cluster time is in the resume token
             if name == told.namespace and since.cluster_time <= time < until.cluster_time:
                 found.append(only)
                 break
@@ -215,7 +215,7 @@ def _of_one_entry(
 def _of_entries(
     database: Database[Any], stored: Iterable[RawBSONDocument], stretches: Sequence[Sequence[_Stretch]]
 ) -> tuple[raw.Value, list[Reconstructed | None]]:
-    """What a document was, from its entries in the order of their `_id`s. What cuts have in common is folded once."""
+    """Fold a document's entries, sorted by `_id`. Entries that several cuts share are folded once."""
     document_id: raw.Value | None = None
     following: list[Following | None] = [None] * len(stretches)
     cuts = range(len(stretches))
@@ -240,7 +240,7 @@ def _covers(within: Sequence[_Stretch], namespace: bytes, position: HistoryPosit
 
 
 def _follow_apart(following: list[Following | None], concerned: Sequence[int], fields: Fields) -> None:
-    """Let the cuts that an entry concerns follow it; what they had in common with others ends before it."""
+    """Apply an entry to the cuts that it concerns only: split them off the cuts whose state they have shared so far."""
     for one in {following[number] for number in concerned}:
         sharing = {number for number, other in enumerate(following) if other is one}
         ahead = one if one is not None else Following(None)
@@ -258,7 +258,7 @@ def _judged(
     moments: Sequence[ClusterTime],
     found: Sequence[Reconstructed | None],
 ) -> list[Reconstructed | None]:
-    """What a document was at each position, in view of what was rejected."""
+    """The document at each position, `Unknown` where a rejected event may have changed it."""
     return [
         unless_rejected(rejected, key, moment, known)
         if known is not None
@@ -270,7 +270,7 @@ def _judged(
 def find(
     database: Database[Any], incarnations: Iterable[Incarnation], ids: Sequence[raw.Value] | None = None
 ) -> Cursor[RawBSONDocument]:
-    """The cursor over the entries of all documents, or some, in some incarnations, document by document."""
+    """Open a cursor over the entries of all documents, or of `ids`, in some incarnations, document by document."""
     ends: dict[tuple[str, ClusterTime], Incarnation] = {}
     for each in incarnations:
         known = ends.setdefault((each.namespace, each.since), each)

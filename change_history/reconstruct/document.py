@@ -1,7 +1,7 @@
-"""What one document was at a position in history, read backwards from there.
+"""Reconstruct one document at a position in history, reading backwards from there.
 
-What that most often needs is read ahead in one round trip: its last entries, its last snapshot, and what the answer
-depends on besides. What is needed beyond that is read as if nothing had been read ahead.
+What is usually needed is read ahead in one round trip: its last entries, its last snapshot, and what else the answer
+depends on. Anything beyond that is read separately.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ if TYPE_CHECKING:
     Fields = dict[bytes, raw.Value]
 
 _ENTRIES = 33
-"""A snapshot is due every 32 entries."""
+"""Entries to read ahead: a snapshot is due every 32 entries."""
 
 _GAPS = 100
-"""Gaps read together with other things; where there are more, all are read again."""
+"""Most gaps to read ahead. If there are more, all are read separately."""
 
 
 class Prefetched(NamedTuple):
-    """What has been read of a document up to a position.
+    """What has been read ahead of a document up to a position.
 
     Attributes:
         document_id: its `_id`.
-        boundary: what `change_history.reconstruct.last_boundary` says of the position.
-        entries: its last entries, newest first, as stored; some may lie at the position's cluster time or after it.
-        complete: whether there are no earlier ones.
-        snapshot: the last one; it too may lie after the position.
-        rejected: what is only in `rejected` and may concern it.
-        horizon: up to where its history has expired, where that was asked for.
-        gaps: all that there are, as stored; None: they were not asked for, or are too many.
+        boundary: the result of `change_history.reconstruct.last_boundary` for the position.
+        entries: its last entries, newest first, as stored; some may be at the position's cluster time or after it.
+        complete: whether `entries` are all there are.
+        snapshot: the last one, which may also be after the position; None: there is none.
+        rejected: the events that are only in `rejected` and may concern it.
+        horizon: up to where its history has expired; None: nothing has, or it was not requested.
+        gaps: all gaps, as stored; None: not requested, or too many.
     """
 
     namespace: str
@@ -75,11 +75,11 @@ class Prefetched(NamedTuple):
     gaps: list[RawBSONDocument] | None = None
 
     def entry(self, event_id: bytes) -> RawBSONDocument | None:
-        """The entry of an `_id`, as stored; None: it is not among what has been read."""
+        """The entry with this `_id`, as stored; None: it has not been read ahead."""
         return next((stored for stored in self.entries if bytes(stored.raw)[_ID] == event_id), None)
 
     def number(self, position: HistoryPosition) -> int | None:
-        """Which version of the document the entry at a position is; None: not all entries before it have been read."""
+        """The version number of the entry at a position; None: not all entries before it have been read."""
         if not self.complete:
             return None
         return sum(position_of(raw.fields(bytes(stored.raw))) <= position for stored in self.entries)
@@ -95,16 +95,16 @@ def read_ahead(
     with_horizon: bool = False,
     with_gaps: bool = False,
 ) -> Prefetched:
-    """Read what telling a document most often needs.
+    """Read, in one round trip, what reconstructing a document usually needs.
 
     Args:
-        asked: what `change_history.reconstruct.last_boundary` has said of the position already.
+        asked: the result of `change_history.reconstruct.last_boundary` for the position, if known already.
     """
     upto = {"$lte": Binary(until.last_id)}
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": upto}
     of_rejected = trust.rejected_read([namespace], document_id)
     reads = [
-        of_rejected,  # first: one that is brought into history meanwhile is here or there
+        of_rejected,  # first: an event moved into history meanwhile is then seen in at least one of the two
         *(boundary_reads(namespace, until) if asked is None else ()),
         *((horizon_read(namespace),) if with_horizon else ()),
         *((Read(HISTORY, {"operation": "gap"}, {"_id": 1}, _GAPS),) if with_gaps else ()),
@@ -129,17 +129,17 @@ def read_ahead(
 
 _BATCH = 100
 _ID = slice(14, 30)
-"""Where a document that begins with an `_id` of 16 bytes has it."""
+"""The bytes of a 16-byte `_id` at the beginning of a BSON document."""
 
 
 class ReconstructedFrom(NamedTuple):
-    """A document, and what it was reconstructed from.
+    """A reconstructed document, and what it was reconstructed from.
 
     Attributes:
-        reconstructed: None where history has no entry of it.
-        start: the snapshot that it began with; None: none.
-        entries: what has been read since then, newest first; without a snapshot, since the last that told it whole.
-        is_of_one_name: whether snapshot and entries lie within one incarnation.
+        reconstructed: the document; None: history has no entry of it.
+        start: the snapshot that folding began with; None: none.
+        entries: the entries read since `start`, newest first; without a snapshot, since the last that holds it whole.
+        is_of_one_name: whether snapshot and entries are from one incarnation.
     """
 
     reconstructed: Reconstructed | None
@@ -157,12 +157,12 @@ def reconstruct_one(
     moment: ClusterTime | None = None,
     ahead: Prefetched | None = None,
 ) -> ReconstructedFrom:
-    """Reconstruct one document. Read backwards: only the entries since the last one that holds it whole.
+    """Reconstruct one document, reading backwards, no further than the last entry that holds it whole.
 
     Args:
-        incarnations: where its entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
-        from_snapshots: whether a snapshot may stand for the entries before it.
-        moment: cluster time up to which no event may be missing; that of the end of the incarnations.
+        incarnations: where its entries are, newest first (`change_history.reconstruct.lineage.lineage_of`).
+        from_snapshots: whether a snapshot may replace the entries before it.
+        moment: cluster time up to which a missing event matters; None: the end of the newest incarnation.
         ahead: what has been read already for the newest of the incarnations.
     """
     entries: list[Fields] = []
@@ -172,7 +172,7 @@ def reconstruct_one(
     for incarnation in incarnations:
         since = incarnation.since
         moment = incarnation.until.cluster_time if moment is None else moment
-        # What is rejected is looked at first: an event that is brought into history meanwhile is here or there.
+        # Read `rejected` first: an event moved into history meanwhile is then seen in at least one of the two.
         rejected.append(
             ahead.rejected if ahead is not None else trust.rejected(database, [incarnation.namespace], document_id)
         )
@@ -223,7 +223,7 @@ def _newest_first(
 
 
 def _continued(database: Database[Any], incarnation: Incarnation, ahead: Prefetched) -> Iterator[RawBSONDocument]:
-    """What has been read ahead of an incarnation, and what is before it."""
+    """The entries of an incarnation, newest first: those read ahead, then the rest."""
     for stored in ahead.entries:
         if bytes(stored.raw)[_ID] < incarnation.since.prefix:
             return
@@ -248,21 +248,21 @@ def _since_whole(newest_first: Iterable[Fields]) -> Iterator[Fields]:
 
 
 def _is_whole(fields: Fields) -> bool:
-    # An update never is, and reading its changes takes time.
+    # Decoding the changes of an update takes time, and it is never whole.
     return raw.text_of(fields[b"operation"]) != b"update" and fold.tells_all(fold.read_fields(fields))
 
 
 def states_of(
     database: Database[Any], namespace: str, document_id: raw.Value, entries: Iterator[Fields]
 ) -> Iterator[Reconstructed]:
-    """What a document was after each of its entries under one name. Snapshots are not looked at.
+    """Yield the document after each of its entries under one name, without using snapshots.
 
     Args:
         entries: at least one, oldest first.
     """
     first = next(entries)
     known = None
-    if not fold.tells_all(fold.read_fields(first)):  # it may have been brought from another name
+    if not fold.tells_all(fold.read_fields(first)):  # the document may have come from another name by a rename
         before = lineage_of(database, namespace, position_of(first))
         known = reconstruct_one(database, before, document_id, from_snapshots=False).reconstructed
     yield from steps(chain([first], entries), known)

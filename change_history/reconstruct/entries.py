@@ -1,7 +1,7 @@
-"""What documents were at a position in history.
+"""Reconstruct documents at a position in history, by folding their entries.
 
-An answer is the document's bytes; None where it was not there; `Unknown` where history has entries of it, but not all
-that would be needed.
+A reconstructed document is its bytes; None where it did not exist; `Unknown` where history has entries of it, but not
+all that are needed.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ NEVER_WHOLE = Unknown("no entry tells the whole document, so what it was when wa
 
 
 class Reconstructed(NamedTuple):
-    """A reconstructed document.
+    """A document, reconstructed from history.
 
     Attributes:
-        document: its bytes; None: it was not there.
-        base: `_id` of the entry that last held it whole, 16 bytes; empty where none does.
+        document: its bytes; None: it did not exist; `Unknown`: entries that are needed are missing.
+        base: `_id` of the entry that last held it whole, 16 bytes; empty: none does.
         last: `_id` of its last entry, 16 bytes.
         entries: how many entries were folded.
     """
@@ -67,14 +67,14 @@ def reconstruct_many(
     ids: Sequence[raw.Value],
     moment: ClusterTime | None = None,
 ) -> dict[Hashable, Reconstructed]:
-    """What many documents were. Read forwards: in memory are no more than the documents themselves.
+    """Reconstruct many documents, reading forwards. Holds no more in memory than the documents themselves.
 
     Args:
-        incarnations: where their entries lie, newest first (`change_history.reconstruct.lineage.lineage_of`).
-        moment: cluster time up to which no event may be missing; that of the end of the incarnations.
+        incarnations: where their entries are, newest first (`change_history.reconstruct.lineage.lineage_of`).
+        moment: cluster time up to which a missing event matters; None: the end of the newest incarnation.
 
     Returns:
-        By `change_history.bson.equality.key_of` the `_id`; those that history has no entry of are missing.
+        The documents, keyed by `change_history.bson.equality.key_of` the `_id`; those without an entry are absent.
     """
     found: dict[Hashable, Reconstructed] = {}
     newest_first = list(incarnations)
@@ -96,7 +96,7 @@ def timelines(
         ids: only these documents; None: all.
 
     Yields:
-        The `_id` as the first entry has it, and the entries, to be read before the next document is asked for.
+        The `_id` as in the first entry, and the entries, which must be read before the next document is requested.
     """
     wanted = in_ids(ids) if ids is not None else {"$exists": True}
     with find(database, incarnation, wanted).sort(DOCUMENT_TIMELINE) as cursor:
@@ -108,10 +108,10 @@ def timelines(
 
 
 def follow(entries: Iterable[Fields], known: Reconstructed | None = None) -> Reconstructed:
-    """Fold the entries of one document, oldest first, onto what it was before them.
+    """Fold the entries of one document, oldest first, onto its state before them.
 
     Raises:
-        ValueError: there is neither an entry nor anything before.
+        ValueError: there is neither an entry nor a state before.
     """
     following = Following(known)
     for fields in entries:
@@ -122,7 +122,7 @@ def follow(entries: Iterable[Fields], known: Reconstructed | None = None) -> Rec
 
 
 def steps(entries: Iterable[Fields], known: Reconstructed | None = None) -> Iterator[Reconstructed]:
-    """What a document was after each of its entries, oldest first, given what it was before them."""
+    """Yield a document after each of its entries, oldest first, given its state before them."""
     following = Following(known)
     for fields in entries:
         following.add(fields)
@@ -130,14 +130,14 @@ def steps(entries: Iterable[Fields], known: Reconstructed | None = None) -> Iter
 
 
 class Following:
-    """A document that is being followed from entry to entry."""
+    """The state of a document while its entries are folded one by one."""
 
     def __init__(self, known: Reconstructed | None) -> None:
         document, self._base, self.last, self._count = known if known is not None else (NEVER_WHOLE, b"", b"", 0)
         self._state = document if isinstance(document, Unknown) else fold.Folding(document)
 
     def add(self, fields: Fields) -> None:
-        """Take one more entry."""
+        """Fold one more entry."""
         self.last, self._count = identity(fields), self._count + 1
         if (document := fold.whole(fields)) is not None:
             self._base, self._state = relied_on(fields, self.last), fold.Folding(document)
@@ -153,7 +153,7 @@ class Following:
             self._state = Unknown(str(error))
 
     def reconstructed(self) -> Reconstructed:
-        """What the document is after the entries so far."""
+        """The document after the entries so far."""
         document = self._state if isinstance(self._state, Unknown) else self._state.document()
         return Reconstructed(document, self._base, self.last, self._count)
 
@@ -161,7 +161,7 @@ class Following:
 def find(
     database: Database[Any], incarnation: Incarnation, document_id: Any, before: bytes | None = None
 ) -> Cursor[RawBSONDocument]:
-    """The cursor over the entries of an incarnation.
+    """Open a cursor over the entries of an incarnation.
 
     Args:
         before: only those with a lesser `_id`.
@@ -175,13 +175,13 @@ def find(
 def newest_batches(
     database: Database[Any], incarnation: Incarnation, document_id: Any, ids: dict[str, Any]
 ) -> RawBatchCursor[Any]:
-    """The entries of an incarnation by descending `_id`, many at once: stored documents, one behind the other.
+    """Read the entries of an incarnation by descending `_id`, in batches of concatenated BSON documents.
 
-    Whole ones: that the server leaves something out takes it longer than sending it.
+    Without a projection, which costs the server more than sending the whole entries.
 
     Args:
         incarnation: where to read.
-        document_id: the condition on it.
+        document_id: the condition on `document_id`.
         ids: the condition on the `_id` of the entries.
     """
     return database[HISTORY].find_raw_batches(
@@ -200,14 +200,14 @@ def _within(incarnation: Incarnation, document_id: Any) -> dict[str, Any]:
 
 
 def fields_of(database: Database[Any], cursor: Iterable[RawBSONDocument]) -> Iterator[Fields]:
-    """The top-level fields of stored history documents, each whole."""
+    """The top-level fields of stored history documents; those in chunks are put together."""
     for stored in cursor:
         fields = raw.fields(bytes(stored.raw))
         yield fields if b"parts" not in fields else raw.fields(bytes(whole(database, stored).raw))
 
 
 def ordered(stored: Iterable[Fields], until: HistoryPosition, *, newest_first: bool = False) -> Iterator[Fields]:
-    """Entries sorted by `_id`, put in order within each cluster time, up to a position."""
+    """Put entries, sorted by `_id`, into order within each cluster time, up to a position."""
     return (fields for position, fields in fields_in_order(stored, newest_first=newest_first) if position < until)
 
 
@@ -219,7 +219,7 @@ def _chained(first: Fields, rest: Iterator[Fields]) -> Iterator[Fields]:
 def unless_rejected(
     rejected: trust.RejectedConcerns, document: Hashable, moment: ClusterTime, reconstructed: Reconstructed
 ) -> Reconstructed:
-    """What was reconstructed up to a cluster time, or `Unknown` if an event since its base was rejected."""
+    """The document as reconstructed up to a cluster time, or `Unknown` if an event since its base was rejected."""
     since = reconstructed.base_time or BEGINNING_OF_TIME
     concern = rejected.concerning(document, since, moment)
     return reconstructed if concern is None else reconstructed._replace(document=missing(concern))
@@ -228,7 +228,7 @@ def unless_rejected(
 def only_rejected(
     rejected: trust.RejectedConcerns, document: Hashable, since: ClusterTime, moment: ClusterTime
 ) -> Reconstructed | None:
-    """A document of which history has no entry between two cluster times; None where no event of it was rejected."""
+    """A document without an entry between two cluster times, as `Unknown`; None: no event of it was rejected."""
     concern = rejected.concerning(document, since, moment)
     if concern is None or concern.document_id is None:
         return None
@@ -236,7 +236,7 @@ def only_rejected(
 
 
 def missing(concern: Concern) -> Unknown:
-    """Why a document is unknown: the rejected event, and what to type."""
+    """Why a document is unknown: the rejected event, and the command that resolves it."""
     identity = concern.id.hex()
     if concern.is_vague:
         return Unknown(

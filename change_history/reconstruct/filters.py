@@ -1,7 +1,7 @@
-"""MongoDB filters on documents as they were: the server itself decides, so every operator means what it always means.
+"""MongoDB filters on documents as they were, evaluated by the server, so every operator means what it always means.
 
-The documents are handed to it as literals (`$documents`, https://www.mongodb.com/docs/manual/reference/operator/aggregation/documents/)
-and only the `_id`s of those that match come back; what is given out are the bytes that history tells. Filters that need
+The documents are sent as literals (`$documents`, https://www.mongodb.com/docs/manual/reference/operator/aggregation/documents/)
+and only the `_id`s of those that match come back; the results are the reconstructed bytes. Filters that need
 a collection or its indexes (`$text`, `$near`, `$nearSphere`) and `$where` are refused by the server. Text is compared
 byte by byte, whatever collation the collection has.
 """
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 MOST_DOCUMENTS = 500
 MOST_BYTES = 4 * 1024 * 1024
-"""Documents, and bytes of them, that the server filters at once; a single one may be larger."""
+"""Limits of one batch sent to the server: documents, and bytes of them. A single document may be larger."""
 
 _NOT_ABOUT_THE_FILTER = frozenset({13, 18, 8000})  # not authorized, authentication failed, Atlas' own for both
 
 
 class FilterError(HistoryError, ValueError):
-    """The server refuses the filter; the message has its words."""
+    """The server refuses the filter; the message quotes its error."""
 
 
 class Filter:
     """A MongoDB filter.
 
     Args:
-        database: a database of the deployment that decides; nothing in it is read.
+        database: a database of the deployment that evaluates the filter; nothing in it is read.
 
     Raises:
         FilterError: the server refuses it.
@@ -54,10 +54,10 @@ class Filter:
         self._matching([])
 
     def select(self, items: Iterable[T], data: Callable[[T], bytes | None]) -> Iterator[T]:
-        """Those of the items whose documents match, in their order.
+        """Yield the items whose documents match, in their order.
 
         Args:
-            data: gives an item's document; no two of them have the same `_id`. None: let the item through.
+            data: returns an item's document; no two have the same `_id`. Items for which it returns None pass.
 
         Raises:
             FilterError: the filter fails on a document.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _WHOLE = frozenset({b"insert", b"baseline"})
 _MAYBE_WHOLE = frozenset({b"replace", b"reconcile"})
 PARTIAL = frozenset({b"update", b"replace", b"reconcile"})
-"""Operations that may change a part of a document and say nothing of the rest."""
+"""Operations that may record the changes of a part of a document only."""
 
 ERASED_REASON = "what it did was erased on request"
 
@@ -35,11 +35,11 @@ class DoesNotApplyError(ValueError):
 
 
 class _WithheldError(Exception):
-    """A change is within a value that is withheld: it stays so."""
+    """A change is inside a withheld value: the value stays withheld."""
 
 
 class Entry(NamedTuple):
-    """What folding needs of a history document."""
+    """The fields of a history document that folding needs."""
 
     operation: bytes
     changes: list[Change]
@@ -72,7 +72,7 @@ def whole(found: dict[bytes, Value]) -> bytes | None:
     """The document that a stored history document, given as its top-level fields, holds whole.
 
     Returns:
-        The document; None where that cannot be told without reading it as an `Entry`.
+        The document; None: it has to be read as an `Entry`.
     """
     if b"parts" in found or raw.text_of(found[b"operation"]) not in _WHOLE or b"changes" not in found:
         return None
@@ -83,11 +83,11 @@ def fold(document: bytes | None, history: Iterable[bytes]) -> bytes | None:
     """Apply stored history documents, in order, to a document.
 
     Args:
-        document: the document before the first event; None: there was none.
+        document: the document before the first event; None: it did not exist.
         history: stored `HistoryModel` documents of this one document, oldest first.
 
     Returns:
-        The document after the last event; None: there is none any more.
+        The document after the last event; None: it no longer exists.
 
     Raises:
         DoesNotApplyError: an event does not fit, because history before it is incomplete.
@@ -99,10 +99,10 @@ def fold(document: bytes | None, history: Iterable[bytes]) -> bytes | None:
 
 
 def latest(history: Sequence[bytes]) -> bytes | None:
-    """The document after stored history documents of it, in order, from the last one that holds it whole.
+    """Fold stored history documents of one document, in order, starting from the last one that holds it whole.
 
     Raises:
-        DoesNotApplyError: none tells it whole, or a later one does not fit.
+        DoesNotApplyError: none holds it whole, or a later one does not fit.
     """
     entries = [read(entry) for entry in history]
     start = max((number for number, entry in enumerate(entries) if tells_all(entry)), default=0)
@@ -124,17 +124,17 @@ def apply(document: bytes | None, entry: Entry) -> bytes | None:
 
 
 class Folding:
-    """A document to which events are applied one after the other; it is written only when it is asked for."""
+    """A document to which events are applied one after the other; it is encoded only on request."""
 
     def __init__(self, document: bytes | None) -> None:
         self._document = document
-        self._root: _Node | None = None  # stands for the bytes once an event has changed a part of them
+        self._root: _Node | None = None  # replaces the bytes once an event has changed a part of them
 
     def apply(self, entry: Entry) -> None:
         """Apply one recorded event.
 
         Raises:
-            DoesNotApplyError: the event does not fit; what the document is from here on is not known.
+            DoesNotApplyError: the event does not fit; the document is undefined from here on.
         """
         operation, changes, key_order = entry
         if operation == b"delete" or (operation == b"reconcile" and _is_gone(changes)):
@@ -156,7 +156,7 @@ class Folding:
                 root.reorder(key_order)
 
     def document(self) -> bytes | None:
-        """The document after the last event; None: there is none any more."""
+        """The document after the last event; None: it no longer exists."""
         if self._root is not None:
             self._document, self._root = self._root.value()[1], None
         return self._document
@@ -170,7 +170,7 @@ class Folding:
 
 
 def tells_all(entry: Entry) -> bool:
-    """Whether an event alone gives the document after it, whatever it was before."""
+    """Whether an event determines the document after it, whatever it was before."""
     return (
         entry.operation in _WHOLE
         or entry.operation == b"delete"
@@ -188,10 +188,10 @@ def _is_gone(changes: list[Change]) -> bool:
 
 
 class _Node:
-    """A document or array that is being changed; what no change goes through stays bytes.
+    """A document or array that is being changed; values on no changed path stay bytes.
 
-    BSON allows a document to have a key twice, and an array other keys than 0, 1, 2, …. What an update did to one of
-    these, its event does not say. A key that occurs once is found as ever, and the others stay where they are.
+    BSON allows a document to repeat a key, and an array to have keys other than 0, 1, 2, …. The event of an update does
+    not tell which occurrence it changed. A key that occurs once is changed as ever; repeated ones stay in place.
     """
 
     __slots__ = ("fields", "items", "repeated")
@@ -236,7 +236,7 @@ class _Node:
             node.set(last, change.new, at_end=change.at_end)
 
     def _tell_repeated_apart(self, contents: list[raw.Element]) -> None:
-        """Keep every occurrence of a repeated key under a name of its own: no key of BSON contains a NUL."""
+        """Keep every occurrence of a repeated key under a unique name, made with a NUL, which no BSON key contains."""
         counts = Counter(key for key, _, _ in contents)
         self.repeated = frozenset(key for key, count in counts.items() if count > 1)
         self.fields = {
@@ -291,7 +291,7 @@ class _Node:
         self.fields = {key: self.fields[key] for key in keys}
 
     def value(self) -> Value:
-        """Write the document or array again."""
+        """Encode the document or array."""
         if self.fields is not None:
             contents = ((key, _written(child)) for key, child in self.fields.items())
             if self.repeated:

@@ -1,10 +1,10 @@
-"""The horizon of a namespace: up to where its history has expired, and the bases that replace it.
+"""The horizon of a namespace: up to where its history has expired, and the base entries that replace it.
 
-Of every document that was alive at the horizon there is a base: a `baseline` with its state there, whose description
-names the horizon. From the horizon on, history tells what it told before. Earlier, it tells nothing, and says so.
+Every document that was alive at the horizon has a base: a `baseline` with its state there, whose description names the
+horizon. From the horizon on, queries answer as before it moved. Before it, they answer `Unknown`.
 
-A base relies on history as far back as what it stands for did, so it also names the entry, long gone, that last told
-the document whole: what was lost or rejected after that one still counts.
+A base relies on history as far back as the entries it replaces did, so it also names the entry, expired itself, that
+last held the document whole: an event lost or rejected after that one still counts.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class Horizon(NamedTuple):
     """Up to where the history of a namespace has expired.
 
     Attributes:
-        time: the cluster time; the last of a second.
+        time: the cluster time; the last of its second.
     """
 
     time: ClusterTime
 
     @property
     def wall_ms(self) -> int:
-        """The wall time from which on history is whole, in milliseconds since 1970."""
+        """The wall time from which history is complete, in milliseconds since 1970."""
         return wall_ms(self.time)
 
     @property
     def when(self) -> datetime:
-        """The wall time from which on history is whole, in seconds."""
+        """The wall time from which history is complete, in whole seconds."""
         return datetime.fromtimestamp(self.time.seconds + 1, UTC)
 
     def hides(self, at: Any) -> bool:
-        """Whether a point in time lies beyond it. A version that is there never does."""
+        """Whether a point in time is before the horizon. A version number never is: only recorded versions count."""
         if isinstance(at, Timestamp):
             return ClusterTime.of(at) < self.time
         if isinstance(at, datetime):
@@ -65,22 +65,22 @@ class Horizon(NamedTuple):
 
     @property
     def unknown(self) -> Unknown:
-        """Why nothing is known of what lies beyond."""
+        """Why nothing before the horizon is known."""
         return Unknown(f"its history before {self.when:%Y-%m-%d %H:%M:%S}+00:00 has expired (`watcher retention`)")
 
 
 def wall_ms(time: ClusterTime) -> int:
-    """The end of a cluster time's second as wall time, in milliseconds since 1970."""
+    """The last millisecond of a cluster time's second, in milliseconds since 1970."""
     return time.seconds * _MILLISECONDS + _MILLISECONDS - 1
 
 
 def horizon_read(namespace: str) -> Read:
-    """What is to be read for `horizon_of`."""
+    """The read whose result `horizon_of` takes."""
     return Read(HORIZONS, {"_id": namespace, "horizon": {"$exists": True}}, {"_id": 1}, 1, {"horizon": 1})
 
 
 def horizon_of(found: Iterable[RawBSONDocument]) -> Horizon | None:
-    """The horizon in what was found for `horizon_read`; None: nothing has expired."""
+    """The horizon in the result of `horizon_read`; None: nothing has expired."""
     for stored in found:
         return Horizon(ClusterTime.from_payload(raw.fields(bytes(stored.raw))[_HORIZON][1]))
     return None
@@ -101,13 +101,13 @@ def base(
     relies_on: bytes,
     wall: int,
 ) -> bytes:
-    """The base of a document: the history document that replaces its history up to a horizon.
+    """Make the history document that replaces the history of a document up to a horizon.
 
     Args:
-        document_id: its `_id`, of a document that is not known.
-        document: its state; or that nobody knows it.
+        document_id: its `_id`; used only where `document` is `Unknown`.
+        document: its state at the horizon, or why that is not known.
         relies_on: `_id` of the entry that last held the document whole, 16 bytes; empty: none did.
-        wall: its wall time, in milliseconds since 1970: no earlier than that of any entry that it stands for.
+        wall: its wall time, in milliseconds since 1970: no earlier than that of any entry it replaces.
     """
     if isinstance(document, Unknown):
         changes = [untold(BASELINE)]
@@ -132,12 +132,12 @@ def base(
 
 
 def is_base(fields: Fields) -> bool:
-    """Whether an entry is a base: it replaces history that has expired."""
+    """Whether an entry replaces history that has expired."""
     return raw.text_of(fields[b"operation"]) == BASELINE and _HORIZON in _described(fields)
 
 
 def relied_on(fields: Fields, identity: bytes) -> bytes:
-    """The `_id` by which to judge an entry that holds a document whole: its own, except for a base."""
+    """The `_id` of the entry that a whole document relies on: the entry's own, or the one that a base names."""
     if b"description" not in fields:
         return identity
     found = _described(fields).get(_BASE)

@@ -1,7 +1,7 @@
-"""Lineage: since when, and under which names before, the documents of a namespace are what they are.
+"""Lineage: since when a namespace has its present documents, and under which names they were before.
 
-A drop ends every document of a collection, without an event for any. A rename takes them all to another name, where it
-ends whatever was there; so does the server's own `$out` and the conversion to a capped collection.
+A drop ends every document of a collection, without an event for each. A rename moves them all to another name, and
+ends the documents that were there; so does the server's own `$out` and the conversion to a capped collection.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     from change_history.stored.event import Event
 
 ENDS = ("drop", "dropDatabase", "rename")
-"""Operations that end a collection's documents, or take them to another name."""
+"""Operations that end a collection's documents, or move them to another name."""
 
 _CONVERSION = re.compile(r"\.tmp\w{5}\.convertToCapped\.")
-"""How the server names the copy that is to become a capped collection. No event tells the documents that it copies from
-the collection of that name, only those that it deletes again because they do not fit."""
+"""The server's name of the copy that becomes a capped collection. The server copies the documents from the original
+collection without events; only those that it deletes again because they do not fit have events."""
 
 _OF_A_BOUNDARY = {"namespace": 1, "timestamp": 1, "description.to": 1}
 
 
 class Incarnation(NamedTuple):
-    """A stretch of history in which documents lie under one name.
+    """An interval of history in which the documents are under one name.
 
     Attributes:
-        since: first cluster time of it.
-        until: the position before which it ends.
+        since: its first cluster time.
+        until: the position at which it ends, exclusive.
     """
 
     namespace: str
@@ -55,15 +55,15 @@ class Incarnation(NamedTuple):
     until: HistoryPosition
 
     def ids(self) -> dict[str, Any]:
-        """The condition on `_id`; entries of the last cluster time may still lie beyond `until`."""
+        """The condition on `_id`. Entries of the last cluster time may still be beyond `until`."""
         return {"$gte": Binary(self.since.first_id), "$lte": Binary(self.until.last_id)}
 
 
 class Boundary(NamedTuple):
-    """A drop or rename that ended a namespace's documents, or brought in others.
+    """An event that ended the documents of a namespace, or moved others there.
 
     Attributes:
-        source: name from which it brought them; None: it ended them.
+        source: the name from which it moved them; None: it ended them.
         wall: its wall time, in milliseconds since 1970.
     """
 
@@ -73,7 +73,7 @@ class Boundary(NamedTuple):
 
     @property
     def cluster_time(self) -> ClusterTime:
-        """That of the event."""
+        """The event's cluster time."""
         return ClusterTime.from_id(self.id)
 
 
@@ -84,11 +84,11 @@ def lineage_of(
     follow: Callable[[str], bool] | None = None,
     asked: tuple[Boundary | None] | None = None,
 ) -> Iterator[Incarnation]:
-    """Where the documents that a namespace has at a position lie in history, newest first.
+    """Yield the incarnations that hold the documents of a namespace at a position, newest first.
 
     Args:
-        follow: whether what lies under a former name may be relied upon; by default, whether a stream watched it then.
-        asked: what `last_boundary` has said of the position already.
+        follow: whether history under a former name may be relied upon; by default, if a stream watched it then.
+        asked: the result of `last_boundary` for the position, if known already.
     """
     name: str | None = namespace
     while name is not None:
@@ -109,7 +109,7 @@ def lineage_of(
 
 
 def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation]:
-    """All of a namespace's history, oldest first: its incarnations, divided by drops and renames."""
+    """All incarnations of a namespace, oldest first: its history, cut where its documents ended or were moved there."""
     found: list[Incarnation] = []
     boundary, until = last_boundary(database, namespace, END), END
     while boundary is not None:
@@ -121,14 +121,14 @@ def incarnations_of(database: Database[Any], namespace: str) -> list[Incarnation
 
 
 def last_boundary(database: Database[Any], namespace: str, until: HistoryPosition) -> Boundary | None:
-    """The last drop or rename before a position that ended, or brought in, all documents of a namespace."""
+    """The last event before a position that ended the documents of a namespace, or moved others there; None: none."""
     return boundary_of(
         chain(*read_together(database, boundary_reads(namespace, until), dict(DOCUMENT_TIMELINE))), namespace
     )
 
 
 def boundary_reads(namespace: str, until: HistoryPosition) -> tuple[Read, Read]:
-    """What to read for `boundary_of`: the last events before a position that ended, and that brought in, documents."""
+    """The reads for `boundary_of`: the last event before a position that ended documents, and that moved some."""
     name, _, collection = namespace.partition(".")
     upto = {"$lte": Binary(until.last_id)}
     ended = {
@@ -148,7 +148,7 @@ def boundary_reads(namespace: str, until: HistoryPosition) -> tuple[Read, Read]:
 
 
 def boundary_of(found: Iterable[RawBSONDocument], namespace: str) -> Boundary | None:
-    """The later of what was found for `boundary_reads`."""
+    """The later of the events found by `boundary_reads`; None: there is none."""
     return max((_boundary(event, namespace) for event in found), default=None)
 
 
@@ -169,14 +169,14 @@ def _boundary(event: RawBSONDocument, namespace: str) -> Boundary:
 
 
 _OF_EXISTING = frozenset({"baseline", "delete", "reconcile", "replace", "update"})
-"""What can only happen to documents that are there."""
+"""Operations that only happen to documents that exist."""
 
 
 class Lineage:
-    """The stretches of history in which the documents lie that a namespace has at a position, read as needed.
+    """The incarnations that hold the documents of a namespace at a position, read as needed.
 
     Args:
-        moment: the cluster time up to which it matters if an event is missing.
+        moment: the cluster time up to which a missing event matters.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class Lineage:
         self._until = moment
 
     def __iter__(self) -> Iterator[Incarnation]:
-        """The stretches, newest first."""
+        """The incarnations, newest first."""
         yield from self._found
         for incarnation in self._rest:
             self._found.append(incarnation)
@@ -203,12 +203,12 @@ class Lineage:
 
     @property
     def newest(self) -> Incarnation:
-        """The last of the stretches."""
+        """The newest incarnation."""
         return next(iter(self))
 
     @cached_property
     def unrecorded(self) -> Unknown | None:
-        """Why the documents are unknown where a rename brought them from a collection that was not watched."""
+        """Why the documents are unknown where a rename moved them from a name without history; None: they are known."""
         *_, oldest = self
         if oldest.namespace == self.namespace:
             return None
@@ -219,9 +219,9 @@ class Lineage:
 
     @cached_property
     def not_yet(self) -> Unknown | None:
-        """Why the documents are unknown where watching began later."""
+        """Why the documents are unknown where watching began after the position; None: they are known."""
         if self.newest.since:
-            return None  # whatever there was had ended
+            return None  # all earlier documents had ended
         query = {"namespace": self.namespace}
         options: dict[str, Any] = {"sort": [("_id", 1)], "hint": NAMESPACE_TIMELINE}
         first = self._history.find_one(query, {"operation": 1, "resume_token": 1}, **options)
@@ -229,14 +229,14 @@ class Lineage:
             return None
         position = position_at(first["_id"], first.get("resume_token"))
         if position < self.newest.until or last_boundary(self._database, self.namespace, position) is not None:
-            return None  # something was recorded, or they came with others, later
+            return None  # something was recorded by then, or they were moved here later
         return Unknown(f"nothing was recorded of it by then, and its first recorded event is {first['operation']}")
 
     def gaps(self, base: ClusterTime | None, stored: Iterable[RawBSONDocument] | None = None) -> list[Event]:
-        """The gaps that an answer reaches across: in them an event may be lost that would make it another one.
+        """The gaps that an answer reaches across: an event lost in one of them might change the answer.
 
         Args:
-            base: cluster time of the entry that the answer is based on; None: the beginning.
+            base: cluster time of the entry that the answer is based on; None: the beginning of the lineage.
             stored: all gaps, if they have been read already.
         """
         found = list(trust.find(self._database) if stored is None else stored)
@@ -258,13 +258,13 @@ def _is_across(gap: RawBSONDocument, names: set[str], since: ClusterTime, until:
 
 
 def boundary_before(database: Database[Any], namespace: str, position: HistoryPosition) -> Event | None:
-    """The last event before a position that ended all documents of a namespace, or brought in others."""
+    """The last event before a position that ended the documents of a namespace, or moved others there; None: none."""
     boundary = last_boundary(database, namespace, position)
     return _event(database, boundary.id) if boundary is not None else None
 
 
 def arrival_after(database: Database[Any], namespace: str, position: HistoryPosition) -> Event | None:
-    """The first rename after a position that gave its documents to a namespace."""
+    """The first rename after a position that moved documents to a namespace; None: none."""
     found: Boundary | None = None
     boundary = last_boundary(database, namespace, END)
     while boundary is not None and after(boundary.cluster_time) > position:

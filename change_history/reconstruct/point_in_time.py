@@ -1,16 +1,16 @@
-"""Points in time: what `--at` names, a time, a cluster time or a version, as a position in the order of history.
+"""Points in time: resolve the value of `--at`, a time, a cluster time or a version, to a position in history.
 
-What is before the position counts.
+Entries before the position count.
 
-- A `bson.Timestamp` is a cluster time: exact, and the same on every machine. It includes all that happened at it.
-- An aware `datetime` is a wall time: the event's `timestamp`, which people are shown, in milliseconds. The position is
-  right after the last entry whose `timestamp` is not later. The order of history is that of cluster time, which may
-  run ahead of the clocks of servers and may not; so entries up to the end of the second are looked at first, and those
-  up to `SLACK_SECONDS` later if the next one shows that cluster time runs ahead.
-- A number is a version of one document (`Versions`), and the position right after it.
+- A `bson.Timestamp` is a cluster time: exact, and the same on every machine. It includes all events of that time.
+- An aware `datetime` is a wall time: the event's `timestamp`, which users are shown, in milliseconds. The position is
+  right after the last entry whose `timestamp` is not later. History is ordered by cluster time, which may run ahead of
+  the servers' clocks; so entries up to the end of the second are read first, and those up to `SLACK_SECONDS` later if
+  the next one shows that cluster time runs ahead.
+- A number is a version of one document (`Versions`); the position is right after it.
 - None: everything that is recorded.
 
-A window of time is given by two of the first two kinds, and includes both its ends.
+A time window is given by two values of the first two kinds, and includes both ends.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Instant: TypeAlias = datetime | Timestamp
 """An aware `datetime` (wall time) or a `bson.Timestamp` (cluster time)."""
 
 SLACK_SECONDS = 60
-"""How many seconds an event's wall time and cluster time may differ for a wall-time window to find it."""
+"""Seconds by which the wall time and the cluster time of an event may differ for a wall-time window to find it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -50,7 +50,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def require_aware(moment: Instant | None) -> None:
-    """Refuse a time that names no instant.
+    """Check that a value is an instant.
 
     Raises:
         TypeError: neither a datetime nor a `bson.Timestamp`.
@@ -70,7 +70,7 @@ def require_aware(moment: Instant | None) -> None:
 
 
 def id_bounds(since: Instant | None, until: Instant | None) -> dict[str, bytes]:
-    """The range of `_id` that holds every event of the window, and for wall times some more.
+    """The range of `_id` that holds every event of the window; for wall times, a few more events.
 
     All bounds are 16 bytes long as every `_id` is: the server compares lengths first.
     """
@@ -93,7 +93,7 @@ def wall_bounds(since: Instant | None, until: Instant | None) -> dict[str, Datet
 
 
 def bounds(since: Instant | None, until: Instant | None) -> dict[str, Any]:
-    """The conditions of a window, by the name of the stored field they are on; none without a window."""
+    """The conditions of a window, keyed by the stored field that they are on; empty without a window."""
     found = {"_id": id_bounds(since, until), "timestamp": wall_bounds(since, until)}
     return {field: condition for field, condition in found.items() if condition}
 
@@ -113,9 +113,9 @@ class Resolved(NamedTuple):
     """A point in time as a position in history.
 
     Attributes:
-        position: what is before counts.
-        boundary: what `change_history.reconstruct.last_boundary` says of it, where that has been asked.
-        wall: where it is a wall time, the end of its second as a cluster time: the position may lie before it.
+        position: entries before it count.
+        boundary: the result of `change_history.reconstruct.last_boundary` for it, in a tuple; None: not looked up.
+        wall: for a wall time, the end of its second as a cluster time, which may be after the position.
     """
 
     position: HistoryPosition
@@ -124,17 +124,17 @@ class Resolved(NamedTuple):
 
     @property
     def moment(self) -> ClusterTime:
-        """The cluster time up to which it matters if an event is missing."""
+        """The cluster time up to which a missing event matters."""
         return max(self.position.cluster_time, self.wall)
 
 
 def of_document(database: Database[Any], namespace: str, document_id: raw.Value, at: PointInTime | None) -> Resolved:
-    """The place of a point in time in the history of one document.
+    """The position of a point in time in the history of one document.
 
     Raises:
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
-        TypeError: no moment and no number.
-        ValueError: a time without a zone.
+        TypeError: `at` is neither an instant nor a number.
+        ValueError: `at` is a datetime without a time zone.
     """
     if isinstance(at, int) and not isinstance(at, bool):
         return Resolved(Versions(database, namespace, document_id).position(at).following)
@@ -143,14 +143,14 @@ def of_document(database: Database[Any], namespace: str, document_id: raw.Value,
 
 
 def of_collection(database: Database[Any], namespace: str, at: Instant | None) -> Resolved:
-    """The place of a point in time in the history of a collection. Arguments and errors are those of `of_document`."""
+    """The position of a point in time in the history of a collection. Arguments and errors as of `of_document`."""
     if isinstance(at, int):
         raise TypeError("a collection has no version numbers; give a moment")
     return _of_moment(_Timeline(database, {"namespace": namespace}, NAMESPACE_TIMELINE), namespace, at)
 
 
 class _Timeline:
-    """Entries that one index has in order."""
+    """The entries of one document or namespace, in the order of an index."""
 
     def __init__(self, database: Database[Any], query: dict[str, Any], index: list[tuple[str, int]]) -> None:
         self.database = database
@@ -159,7 +159,7 @@ class _Timeline:
         self.index = dict(index)
 
     def reads(self, at: datetime) -> tuple[Read, Read]:
-        """What is to be read for `end`: the last entry up to a wall time, and the first after its second."""
+        """The reads for `end`: the last entry up to a wall time, and the first entry after its second."""
         second = math.floor(at.timestamp())
         end = ClusterTime.end_of(second)
         first = {"_id": {"$gt": Binary(end.last_id)}}
@@ -167,7 +167,7 @@ class _Timeline:
         return self._last(end, at), Read(HISTORY, {**self._query, **first}, ahead, 1, {"timestamp": 1})
 
     def end(self, at: datetime, found: list[RawBSONDocument], later: list[RawBSONDocument]) -> HistoryPosition:
-        """The position right after the last entry up to a wall time, given what was read."""
+        """The position right after the last entry up to a wall time, given the results of `reads`."""
         last = self._position(found, at)
         if later and _milliseconds(_fields(later[0])) <= _wall(at):
             read = self._last(ClusterTime.end_of(math.floor(at.timestamp()) + SLACK_SECONDS), at)
@@ -202,7 +202,7 @@ def _of_moment(timeline: _Timeline, namespace: str, at: Any) -> Resolved:
         return Resolved(after(ClusterTime.of(at)))
     require_aware(at)
     second = math.floor(at.timestamp())
-    # A drop or a rename is no entry of a document, nor is one to this name or of the whole database of a namespace.
+    # The timelines hold no drop or rename: not of a document, nor a rename to this name or a drop of its database.
     latest = ClusterTime.end_of(second + SLACK_SECONDS)
     reads = [*timeline.reads(at), *boundary_reads(namespace, after(latest))]
     found, later, *boundaries = read_together(timeline.database, reads, timeline.index)
@@ -230,7 +230,7 @@ def _milliseconds(fields: dict[bytes, raw.Value]) -> int:
 
 
 _MOST = 2**63 - 1
-"""The most documents that the server can skip."""
+"""The largest number of documents that the server can skip."""
 _PLACE = {"_id": 1, "resume_token": 1}
 
 
@@ -243,7 +243,7 @@ class NoSuchVersionError(HistoryError, LookupError):
 
 
 class Versions:
-    """The versions of one document. All questions are answered from the index of documents' timelines."""
+    """The versions of one document, read from the document timeline index."""
 
     def __init__(self, database: Database[Any], namespace: str, document_id: raw.Value) -> None:
         self._history = database.get_collection(HISTORY, codec_options=RAW)
@@ -256,7 +256,7 @@ class Versions:
             number: 1 is the oldest, -1 the newest.
 
         Raises:
-            NoSuchVersionError: there is none of this number.
+            NoSuchVersionError: the document has no version of this number.
         """
         direction = 1 if number > 0 else -1
         rank = abs(number) - 1
@@ -270,18 +270,18 @@ class Versions:
         return sorted(map(position_of, same_time), reverse=direction < 0)[rank - before]
 
     def number(self, position: HistoryPosition) -> int:
-        """Which version the entry at a position is."""
+        """The version number of the entry at a position."""
         older = self._count({"$lt": Binary(position.cluster_time.first_id)})
         return older + sum(
             position_of(fields) <= position for fields in self._find(_at(position.cluster_time), _PLACE, 1)
         )
 
     def count(self) -> int:
-        """How many there are."""
+        """The number of versions."""
         return self._count(None)
 
     def first_from(self, position: HistoryPosition) -> RawBSONDocument | None:
-        """The first entry at a position or after it; it may be the head of a large one."""
+        """The first entry at a position or after it; for a large entry, only its head. None: there is none."""
         query = {**self._query, "_id": {"$gte": Binary(position.cluster_time.first_id)}}
         first: tuple[HistoryPosition, RawBSONDocument] | None = None
         found: RawBSONDocument

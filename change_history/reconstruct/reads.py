@@ -1,8 +1,8 @@
-"""How history is asked: for documents by raw `_id`s, and several small reads in one round trip.
+"""How history is read: documents by raw `_id`s, and several small reads in one round trip.
 
-A round trip, even to a server on the same machine, takes longer than what an index answers in it: `$unionWith`.
-No index can be named for any read but the first. Each of the others asks for so few documents, in the order of one
-index, that the plan by this one has ended before the server, which tries several, has got anywhere with another.
+A round trip, even to a server on the same machine, takes longer than the index look-ups it carries, so reads are
+combined by `$unionWith`. A hint is possible only for the first read. Each of the others requests so few documents, in
+the order of one index, that in the server's trial of plans the one by this index finishes first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def is_id(document_id: raw.Value) -> RawBSONDocument:
 
 
 def in_ids(ids: Sequence[raw.Value]) -> RawBSONDocument:
-    """The condition on `document_id` that means any of these documents."""
+    """The condition on `document_id` that matches any of these documents."""
     condition = [(b"$in", (raw.ARRAY, raw.from_items(ids))), (b"$exists", (raw.BOOLEAN, b"\x01"))]
     return RawBSONDocument(raw.from_fields(condition))
 
@@ -39,12 +39,12 @@ def in_ids(ids: Sequence[raw.Value]) -> RawBSONDocument:
 _BRANCH = "_branch"
 _MARK = b"\x10" + _BRANCH.encode() + b"\x00"
 _NUMBER_SIZE = 5
-"""An int32, and the end of the document."""
+"""Bytes of an int32 and the terminator of the document."""
 _MARK_SIZE = len(_MARK) + _NUMBER_SIZE
 
 
 class Read(NamedTuple):
-    """One read.
+    """One query.
 
     Attributes:
         fields: the projection; None: whole documents.
@@ -58,12 +58,12 @@ class Read(NamedTuple):
 
 
 def read_together(database: Database[Any], reads: Sequence[Read], hint: dict[str, int]) -> list[list[RawBSONDocument]]:
-    """Read what several queries find, one after the other.
+    """Run several queries in one round trip, and return the results of each.
 
     Args:
-        reads: the queries, at least one. Documents of the last may be as large as any; those of the others come with
-            one more field.
-        hint: the index of the first.
+        reads: the queries, at least one. Documents of the last may be of any size; those of the others get one more
+            field.
+        hint: the index of the first query.
     """
     *others, last = [[*_stages(read)] for read in reads]
     branches = [*([*stages, {"$addFields": {_BRANCH: number}}] for number, stages in enumerate(others)), last]
@@ -86,7 +86,7 @@ def _results(
 
 
 def _branch_of(document: bytes) -> int:
-    """The number that a branch has put at the end of its documents; the last branch, -1, puts none."""
+    """The number that a branch has appended to its documents; -1 for the last branch, which appends none."""
     if document[-_MARK_SIZE:-_NUMBER_SIZE] != _MARK:
         return -1
     return int.from_bytes(document[-_NUMBER_SIZE:-1], "little")

@@ -1,7 +1,7 @@
-"""What the streams have covered, and when: whether history has what was written under a name up to a rename.
+"""What the streams have covered, and when: whether history has the events of a name up to a rename.
 
-A checkpoint says what its stream covers. Where an operator has changed that, it says in `formerly` what it covered up
-to which cluster time: what was recorded then stays, and what was not is not made up for by watching it today.
+A checkpoint records what its stream covers. Where an operator has changed that, its `formerly` records what the stream
+covered up to which cluster time: watching a namespace today does not make up for events not recorded then.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class _Scope(NamedTuple):
 
 
 def was_watched(database: Database[Any], source: str, target: str, moment: ClusterTime) -> bool:
-    """Whether what a rename took from one name to another is in history under the former one.
+    """Whether history has, under the former name, the documents that a rename moved to another.
 
-    A stream that has recorded the rename and covered the new name only has recorded the documents anew, whatever
-    another one says that covered the former name once. True where nobody knows.
+    A stream that has recorded the rename and covered only the new name has recorded the documents anew; it takes
+    precedence over another that covered the former name once. True if no stream's coverage is known.
 
     Args:
         moment: cluster time of the rename.
@@ -57,13 +57,13 @@ def was_watched(database: Database[Any], source: str, target: str, moment: Clust
 
 
 def left_off(database: Database[Any], checkpoint: str, namespace: str) -> Timestamp | None:
-    """The cluster time up to which a stream covered a namespace that it does not cover at present.
+    """The cluster time up to which a stream covered a namespace that it no longer covers.
 
     Args:
         checkpoint: name of the stream's checkpoint.
 
     Returns:
-        None: nobody knows, or another stream covers it meanwhile.
+        None: not known, or another stream covers it now.
     """
     kept = database.get_collection(CHECKPOINTS, codec_options=CODEC)
     stream, _ = partition.read(checkpoint)
@@ -80,10 +80,10 @@ def left_off(database: Database[Any], checkpoint: str, namespace: str) -> Timest
 
 
 def former(found: Mapping[str, Any], until: Timestamp) -> dict[str, Any]:
-    """What a checkpoint is to say in `formerly` of the options that it had.
+    """Make the item of a checkpoint's `formerly` for the options that it had.
 
     Args:
-        found: these options.
+        found: the former options.
         until: cluster time up to which they held.
     """
     return {"include": found["include"], "exclude": found["exclude"], "until": until}

@@ -1,6 +1,6 @@
-"""What a pass over a whole collection needs of each stored history document, without parsing all of it.
+"""Parse stored history documents partially: only what a pass over a whole collection needs of each.
 
-Only the form in which the daemon writes them is read here; of any other nothing is said.
+Only the layout that the daemon writes is recognized; for any other the functions return None, or parse in full.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Whole(NamedTuple):
 
 
 def document_id(stored: bytes) -> raw.Value:
-    """The `_id` of the document that an entry is of.
+    """The `_id` of the document that an entry is about.
 
     Raises:
         KeyError: the entry has none.
@@ -51,7 +51,7 @@ def document_id(stored: bytes) -> raw.Value:
 
 
 def about(stored: bytes) -> tuple[bytes, raw.Value] | None:
-    """The namespace and the `_id` of an entry's document; None: not in this entry's form."""
+    """The namespace and the `_id` of the document that an entry is about; None: the layout is not recognized."""
     found = _BEGINNING(stored)
     if found is None:
         return None
@@ -60,7 +60,7 @@ def about(stored: bytes) -> tuple[bytes, raw.Value] | None:
 
 
 def whole(stored: bytes) -> Whole | None:
-    """The document that an insert or a baseline holds whole; None: not in this entry's form."""
+    """The document that an insert or a baseline holds whole; None: another entry, or the layout is not recognized."""
     beginning = _BEGINNING(stored)
     if beginning is None:
         return None

@@ -1,9 +1,9 @@
-"""Making snapshots: after which entries, in such a way that none can be stale, and compared with history afterwards.
+"""Make snapshots: choose the entries they follow, let none become stale, and verify them against history.
 
-An entry that enters history late makes later snapshots wrong, and is followed by their removal (`snapshots.forget`). So
-that none slips through that is being made from a history without that entry, its place is claimed first, then history
-is read, and the state takes the claim's position only if that is still there. A claim that a kill leaves behind tells
-nothing, and is taken over by whoever comes next.
+An entry that enters history late makes later snapshots wrong, so they are removed afterwards (`snapshots.forget`). That
+must also catch a snapshot that is being made from history without this entry. So a claim is stored in its place first,
+then history is read, and the snapshot replaces the claim only if that is still there. A claim that a killed process
+leaves behind has no state, and the next process takes it over.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ if TYPE_CHECKING:
     Fields = dict[bytes, raw.Value]
 
 SPACING = 32
-"""Entries between two snapshots, at least. As-of folds that many, and those after the last snapshot."""
+"""Entries between two snapshots, at least. It bounds what a reconstruction folds, with the entries after the last."""
 
 SHARE = 512
-"""Bytes of a snapshot for each entry before it, at most: large documents have snapshots less often."""
+"""Bytes of a snapshot per entry since the one before, at most: large documents get snapshots less often."""
 
 LARGEST = 12 * 1024 * 1024
-"""Bytes of the largest state that is kept; a server stores documents of 16 MB."""
+"""Bytes of the largest document that gets a snapshot; the server's limit for a stored document is 16 MB."""
 
 _BEGINNING = BEGINNING_OF_TIME.first_id
 _WIDEST = 10
 _TOLD_BY_STREAM = {"operation": {"$in": ["update", "replace"]}, "resume_token": {"$exists": True}}
-"""A snapshot follows an event of the stream: only those have a position of their own within their cluster time."""
+"""Snapshots follow only events of the stream: only those have a position of their own within their cluster time."""
 
 _EMPTY_TIMESTAMP: raw.Value = (raw.TIMESTAMP, bytes(8))
 
 
 class _Made(NamedTuple):
-    """A stored snapshot: `_id` of the entry that it follows, and its bytes."""
+    """A stored snapshot: `_id` of the entry that it is based on, and its size in bytes."""
 
     base: bytes
     size: int
@@ -70,7 +70,7 @@ class SnapshotMaker:
     """Makes the snapshots of one document after the other.
 
     Args:
-        oldest: since when any are kept.
+        oldest: returns the cluster time since when snapshots are kept.
     """
 
     def __init__(self, database: Database[Any], oldest: Callable[[], ClusterTime] = lambda: BEGINNING_OF_TIME) -> None:
@@ -82,17 +82,17 @@ class SnapshotMaker:
     def fill(
         self, namespace: str, document_id: raw.Value, until: HistoryPosition = END, *, onwards: bool = False
     ) -> Iterator[bool]:
-        """Make the snapshots of a document that are due, one a step.
+        """Make the snapshots of a document that are due, one per step.
 
-        Where history does not tell the document, wider and wider steps are taken until it does again; then the work is
-        taken up where it began to.
+        Where history does not determine the document, the steps double until it does again; then the work goes back to
+        where it last began to.
 
         Args:
-            until: the beginning of a cluster time up to which all of history is stored, in whatever order that is done.
-            onwards: only those after the last that there is.
+            until: the beginning of a cluster time up to which all entries are stored, in whatever order.
+            onwards: only those after the document's last snapshot.
 
         Yields:
-            After each step, whether a snapshot stands there now.
+            After each step, whether there is a snapshot now.
         """
         gaps: dict[str, list[GapBounds]] = {}
         since, step = self._last(namespace, document_id, until) if onwards else (_BEGINNING, SPACING)
@@ -100,7 +100,7 @@ class SnapshotMaker:
         while (entry := self.due(namespace, document_id, since, until, step << in_vain)) is not None:
             made = self._keep(namespace, entry, gaps)
             if made is not None and in_vain and made.base > since:
-                since, step, in_vain = made.base, SPACING, 0  # history has what lies between, too
+                since, step, in_vain = made.base, SPACING, 0  # history is complete in between, too
                 continue
             yield made is not None
             since = identity(entry)
@@ -112,9 +112,9 @@ class SnapshotMaker:
     def due(
         self, namespace: str, document_id: raw.Value, since: bytes, until: HistoryPosition, step: int = SPACING
     ) -> Fields | None:
-        """The entry, at least so many after another, that is to be followed by the next snapshot.
+        """The entry, at least `step` entries after another, that the next snapshot is to follow; None: none is due.
 
-        Most documents have none, which the index alone says.
+        Most documents have none, which the index alone answers.
         """
         query = {
             "namespace": namespace,
@@ -130,7 +130,7 @@ class SnapshotMaker:
         return None
 
     def _last(self, namespace: str, document_id: raw.Value, until: HistoryPosition) -> tuple[bytes, int]:
-        """`_id` of a document's last snapshot before a position, and after how many entries the next one is due."""
+        """`_id` of a document's last snapshot before a position, and the number of entries until the next is due."""
         query = {
             "namespace": namespace,
             "document_id": is_id(document_id),
@@ -143,9 +143,9 @@ class SnapshotMaker:
         return self._oldest().first_id, SPACING
 
     def _keep(self, namespace: str, entry: Fields, gaps: dict[str, list[GapBounds]]) -> _Made | None:
-        """Make one snapshot; None if there can be none.
+        """Make the snapshot after an entry; None: there can be none.
 
-        None of a document whose `_id` is an empty timestamp: the server would put its own time there.
+        A document whose `_id` is an empty timestamp gets none: the server would put its own time there.
         """
         if entry[b"document_id"] == _EMPTY_TIMESTAMP:
             return None
@@ -175,7 +175,7 @@ class SnapshotMaker:
         return None
 
     def _fulfil(self, claim: dict[str, Any], snapshot: bytes) -> bool:
-        """Put a snapshot in the place of a claim; whether that was still there, and the server took it."""
+        """Replace a claim by its snapshot; whether the claim was still there, and the server took the snapshot."""
         try:
             return self._snapshots.replace_one(claim, RawBSONDocument(snapshot)).matched_count == 1
         except WriteError:
@@ -183,7 +183,7 @@ class SnapshotMaker:
 
 
 def _changed(told: ReconstructedFrom) -> tuple[bytes, bytes] | None:
-    """What has been changed since the snapshot before, and which that is; None: that is not known."""
+    """The snapshot before, by its `_id`, and the paths changed since then; None: not known."""
     if told.start is None or not told.is_of_one_name:
         return None
     paths = snapshots.changed_by(told.entries)
@@ -191,12 +191,12 @@ def _changed(told: ReconstructedFrom) -> tuple[bytes, bytes] | None:
 
 
 def _spacing(size: int) -> int:
-    """After how many entries a snapshot is due that follows one of so many bytes."""
+    """The number of entries after which the next snapshot is due, given the size of the last in bytes."""
     return max(SPACING, size // SHARE)
 
 
 def _trusted(reconstructed: Reconstructed | None, entry: bytes, gaps: list[GapBounds]) -> tuple[bytes, bytes] | None:
-    """The state after an entry and what it is based on, if it can be relied upon and is no larger than it may be."""
+    """The state after an entry and its base; None: it cannot be relied upon, or is larger than `LARGEST`."""
     if reconstructed is None or reconstructed.last != entry or not isinstance(reconstructed.document, bytes):
         return None
     since = trusted_since(ClusterTime.from_id(entry), BEGINNING_OF_TIME, gaps)
@@ -206,10 +206,10 @@ def _trusted(reconstructed: Reconstructed | None, entry: bytes, gaps: list[GapBo
 
 
 class Document(NamedTuple):
-    """A document in history.
+    """A document that has history or snapshots.
 
     Attributes:
-        entries: how many there are of it, in its history or among the snapshots.
+        entries: the number of its history entries, or of its snapshots.
     """
 
     namespace: str
@@ -221,7 +221,7 @@ class WrongSnapshot(NamedTuple):
     """A snapshot that differs from history.
 
     Attributes:
-        snapshot: its `_id`, 16 bytes, that of the entry after which it stands.
+        snapshot: its `_id`, 16 bytes: that of the entry it follows.
     """
 
     document: Document
@@ -230,7 +230,7 @@ class WrongSnapshot(NamedTuple):
 
     @property
     def cluster_time(self) -> Timestamp:
-        """When it stands."""
+        """The cluster time of the entry it follows."""
         return ClusterTime.from_id(self.snapshot).timestamp
 
 
@@ -238,9 +238,7 @@ class Snapshots:
     """The snapshots of a history.
 
     Args:
-        database: the history database; its primary is to be read.
-
-    Every method raises:
+        database: the history database, read from its primary.
     """
 
     def __init__(self, database: Database[Any]) -> None:
@@ -254,24 +252,24 @@ class Snapshots:
         return sorted(name for name in found if name)
 
     def long_lived(self, namespace: str, document_id: raw.Value | None = None) -> Iterator[Document]:
-        """The documents of a namespace that have entries enough for a snapshot; with an id, no more than that one."""
+        """The documents of a namespace with enough entries for a snapshot; with an id, only that one."""
         history = self._database.get_collection(HISTORY, codec_options=RAW)
         return _counted(history, namespace, document_id, SPACING)
 
     def discard(self, namespace: str, document_id: raw.Value | None = None) -> None:
-        """Throw away the snapshots of a namespace, or of one document."""
+        """Delete the snapshots of a namespace, or of one document."""
         of_one = {"document_id": is_id(document_id)} if document_id is not None else {}
         self._snapshots.delete_many({"namespace": namespace, **of_one})
 
     def make_index(self) -> None:
-        """Make the index of the snapshots, where no daemon has done so yet."""
+        """Create the index of the snapshots, where no daemon has done so yet."""
         self._snapshots.create_index(DOCUMENT_TIMELINE, name=snapshots.TIMELINE_NAME)
 
     def fill(self, document: Document) -> Iterator[bool]:
-        """Make all snapshots of a document that are due, in steps of some entries each, up to where history is whole.
+        """Make all snapshots of a document that are due, in steps of some entries, up to where history is complete.
 
         Yields:
-            After each step, whether a snapshot stands there now.
+            After each step, whether there is a snapshot now.
         """
         until = _recorded_until(self._database, document.namespace)
         return self._maker.fill(document.namespace, document.id, until=until)
@@ -281,7 +279,7 @@ class Snapshots:
         return _counted(self._snapshots, namespace, None, 1)
 
     def verify(self, document: Document) -> Iterator[WrongSnapshot]:
-        """Compare the snapshots of a document, byte for byte, with the folding of its whole history."""
+        """Compare the snapshots of a document, byte for byte, with the result of folding its whole history."""
         query = {"namespace": document.namespace, "document_id": is_id(document.id)}
         found = self._snapshots.find(query, {"_id": 1}, hint=DOCUMENT_TIMELINE)
         left = {bytes(item["_id"]) for item in found}
@@ -293,14 +291,14 @@ class Snapshots:
             yield from self._judged(document, snapshot, None)
 
     def remove(self, difference: WrongSnapshot) -> None:
-        """Discard a wrong snapshot."""
+        """Delete a snapshot that `verify` found to be wrong."""
         self._snapshots.delete_one({"_id": Binary(difference.snapshot)})
 
     def _judged(self, document: Document, snapshot: bytes, step: Reconstructed | None) -> Iterator[WrongSnapshot]:
         start = self._read(snapshot)
         if start is None or (_wrong(start, step) or self._wrongly_changed(document, start)) is None:
             return
-        # History may have grown in between, or the snapshot have been made again.
+        # Meanwhile history may have grown, or the snapshot may have been made again.
         start = self._read(snapshot)
         if start is None:
             return
@@ -312,7 +310,7 @@ class Snapshots:
             yield WrongSnapshot(document, snapshot, said)
 
     def _wrongly_changed(self, document: Document, start: Snapshot) -> str | None:
-        """What is wrong with the changed paths in a snapshot; None: nothing, or their entries have expired."""
+        """What is wrong with a snapshot's changed paths; None: nothing, or the entries they are from have expired."""
         if not start.since:
             return None
         since = ClusterTime.from_id(start.since)
@@ -347,7 +345,7 @@ def _wrong(start: Snapshot, step: Reconstructed | None) -> str | None:
 def _counted(
     collection: Collection[Any], namespace: str, document_id: raw.Value | None, least: int
 ) -> Iterator[Document]:
-    """Documents by the number of their entries in a collection, from its index alone."""
+    """The documents with at least `least` entries in a collection, counted from its index alone."""
     wanted = is_id(document_id) if document_id is not None else {"$gt": MinKey()}
     stages: list[dict[str, Any]] = [
         {"$match": {"namespace": namespace, "document_id": wanted}},
@@ -362,13 +360,13 @@ def _counted(
 
 
 def _recorded_until(database: Database[Any], namespace: str) -> HistoryPosition:
-    """Up to where all events of a namespace are in history. Behind it a batch may be stored in part, in any order."""
+    """The position up to which all events of a namespace are stored. After it, a batch may be stored in part."""
     reached = recorded_until(database, namespace)
     return before(ClusterTime.of(reached)) if reached is not None else END
 
 
 def every_state(database: Database[Any], namespace: str, document_id: raw.Value) -> Iterator[Reconstructed]:
-    """What a document was after each of its entries under one name, oldest first. Snapshots are not looked at."""
+    """Yield a document after each of its entries under one name, oldest first, without using snapshots."""
     for incarnation in incarnations_of(database, namespace):
         for _, entries in timelines(database, incarnation, [document_id]):
             yield from states_of(database, namespace, document_id, entries)

@@ -1,7 +1,7 @@
-"""Snapshots: whole states of long-lived documents, so that no more than the entries since need folding.
+"""Snapshots: whole states of long-lived documents, so that only the entries since then need folding.
 
-A snapshot says nothing that history does not: it can be thrown away, and made again. What enters history late, before
-entries that are there already, makes the snapshots after it wrong; whoever brings it in forgets them (`forget`).
+A snapshot is redundant: it can be deleted, and made again from history. An entry that is stored late, before others
+that are there already, makes the snapshots after it wrong; the code that stores it deletes them (`forget`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Snapshot(NamedTuple):
         document: its bytes.
         base: `_id` of the entry that last held it whole, 16 bytes.
         id: `_id` of the entry, 16 bytes.
-        position: where the entry stands.
-        since: `_id` of the entry of the snapshot before, 16 bytes; empty: it is not told what was changed since then.
+        position: that of the entry.
+        since: `_id` of the entry of the snapshot before, 16 bytes; empty: what changed since then is not recorded.
         changed: the dotted paths that the entries since then have changed, sorted, with a NUL between two.
     """
 
@@ -52,14 +52,14 @@ class Snapshot(NamedTuple):
 
 
 def latest(database: Database[Any], incarnation: Incarnation, document_id: raw.Value) -> Snapshot | None:
-    """The last snapshot of a document within an incarnation."""
+    """The last snapshot of a document within an incarnation; None: there is none."""
     query = latest_read(incarnation.namespace, document_id, incarnation.ids()).query
     snapshots = database.get_collection(SNAPSHOTS, codec_options=RAW)
     for newest in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE, limit=1):
         start = read(raw.fields(bytes(newest.raw)))
         if start is None or start.position < incarnation.until:
             return start
-        # It stands at the incarnation's last cluster time, and beyond its end; within that time, ids are no order.
+        # It is at the incarnation's last cluster time, but after its end; within a cluster time, ids have no order.
         for stored in snapshots.find(query, sort=[("_id", -1)], hint=DOCUMENT_TIMELINE):
             start = read(raw.fields(bytes(stored.raw)))
             if start is not None and start.position < incarnation.until:
@@ -68,13 +68,13 @@ def latest(database: Database[Any], incarnation: Incarnation, document_id: raw.V
 
 
 def latest_read(namespace: str, document_id: raw.Value, ids: dict[str, Any]) -> Read:
-    """What is to be read for the last snapshot of a document within a range of ids."""
+    """The read of the last snapshot of a document within a range of ids."""
     query = {"namespace": namespace, "document_id": is_id(document_id), "_id": ids, "document": {"$exists": True}}
     return Read(SNAPSHOTS, query, {"namespace": -1, "document_id": -1, "_id": -1}, 1)
 
 
 def read(fields: dict[bytes, raw.Value]) -> Snapshot | None:
-    """A stored snapshot, given as its top-level fields; None: it is only claimed, its state is not made yet."""
+    """Decode a stored snapshot, given as its top-level fields; None: it is only a claim, without a state yet."""
     if b"document" not in fields:
         return None
     since, changed = changed_since(fields) or (b"", b"")
@@ -84,24 +84,24 @@ def read(fields: dict[bytes, raw.Value]) -> Snapshot | None:
 
 
 def changed_since(fields: dict[bytes, raw.Value]) -> tuple[bytes, bytes] | None:
-    """`since` and `changed` of a stored snapshot, given as its top-level fields; None: it has none."""
+    """`since` and `changed` of a stored snapshot, given as its top-level fields; None: it does not have them."""
     if b"since" not in fields or b"changed" not in fields:
         return None
     return fields[b"since"][1][5:], fields[b"changed"][1][5:]
 
 
 MOST_CHANGED = 16 * 1024
-"""Bytes of changed paths in a snapshot, at most."""
+"""Bytes of the changed paths that a snapshot holds, at most."""
 
 
 def changed_by(entries: Iterable[dict[bytes, raw.Value]]) -> bytes | None:
-    """The dotted paths that entries of a document change, in a snapshot's form.
+    """The dotted paths that entries of a document change, sorted and joined by NUL as in a snapshot.
 
     Args:
         entries: stored history documents, as their top-level fields.
 
     Returns:
-        None: they are too many, or an entry may have told the document whole, or ended it.
+        None: they are too many, or an entry may hold the document whole, or have ended it.
     """
     paths: set[bytes] = set()
     for fields in entries:
@@ -115,10 +115,10 @@ def changed_by(entries: Iterable[dict[bytes, raw.Value]]) -> bytes | None:
 def written(
     entry: dict[bytes, raw.Value], document: bytes, base: bytes, changed: tuple[bytes, bytes] | None = None
 ) -> bytes:
-    """A snapshot as `models.SnapshotModel` would have written it.
+    """Encode a snapshot as `models.SnapshotModel` would.
 
     Args:
-        entry: top-level fields of the entry after which the state stands.
+        entry: top-level fields of the entry that the snapshot follows.
     """
     contents = [(name, entry[name]) for name in (b"_id", b"namespace", b"document_id")]
     contents.append((b"base", raw.binary(base)))
@@ -130,10 +130,10 @@ def written(
 
 
 def forget(database: Database[Any], late: Iterable[bytes]) -> None:
-    """Throw away what snapshots say wrongly now that entries have entered history late. Call it once they are stored.
+    """Delete the snapshots that entries stored late have made wrong. Call it once the entries are stored.
 
     Args:
-        late: the entries, stored history documents. One that is about no document may concern any.
+        late: the entries, as stored history documents. One that is about no document may concern any.
 
     Raises:
         pymongo.errors.PyMongoError: it is not acknowledged by a majority; safe to repeat.
@@ -162,7 +162,7 @@ def forget(database: Database[Any], late: Iterable[bytes]) -> None:
 
 
 def forget_since(database: Database[Any], time: ClusterTime) -> None:
-    """Throw away every snapshot from a cluster time on."""
+    """Delete every snapshot from a cluster time on."""
     database.get_collection(SNAPSHOTS, write_concern=_MAJORITY).delete_many({"_id": _from(time)})
 
 

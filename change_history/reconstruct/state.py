@@ -1,4 +1,4 @@
-"""What a document was, with what the answer rests on."""
+"""The state of a document at one moment, with the evidence for it: event, version and gaps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class UnknownStateError(HistoryError, LookupError):
-    """What was asked for is unknown; the message says why. History never guesses."""
+    """What was asked for cannot be reconstructed; the message says why. History never guesses."""
 
     def __init__(self, namespace: str, reason: str, document_id: Any = None) -> None:
         of = f"{namespace}, _id {document_id!r}" if document_id is not None else namespace
@@ -46,15 +46,15 @@ class State:
     """A document at one moment.
 
     Attributes:
-        position: the position in history: what is before counts.
-        data: its BSON; None: it was not there, or history cannot tell.
-        unknown: why history cannot tell; None: it can.
-        entry: the last recorded event of it up to the moment; of a collection that was renamed it may lie under the
-            former name. None: there is none.
-        version: which version of the document that is, under the name it lies under.
-        ended_by: of a document that was not there, the event that ended it: its own, or that of its collection.
-        gaps: intervals of which events were lost since an entry last held the document whole. In them it may have been
-            changed without a trace.
+        position: the position in history; entries before it count.
+        data: its BSON; None: it did not exist, or is unknown.
+        unknown: why it cannot be reconstructed; None: it can.
+        entry: its last recorded event up to the moment; in a renamed collection, possibly under the former name. None:
+            there is none.
+        version: the number of that version of the document, under the name it is recorded under.
+        ended_by: for a document that did not exist, the event that ended it: its own, or that of its collection.
+        gaps: the gaps since an entry last held the document whole. In them it may have been changed without being
+            recorded.
     """
 
     namespace: str
@@ -77,7 +77,7 @@ class State:
 
     @property
     def document(self) -> dict[str, Any] | None:
-        """The document, its values exact (see `change_history.bson.values.to_python`); None: it was not there.
+        """The document, its values exact (see `change_history.bson.values.to_python`); None: it did not exist.
 
         Raises:
             UnknownStateError: history cannot tell.
@@ -88,15 +88,15 @@ class State:
 
 
 class Reconstruction:
-    """A document at one point in time. What goes beyond the document itself is read when it is asked for.
+    """A document at one point in time. Anything beyond the document itself is read on demand.
 
     Args:
-        for_state: whether `state` will be asked for, so that what it needs is read in the same round trip.
+        for_state: whether `state` will be called, so that what it needs is read in the same round trip.
 
     Raises:
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
-        TypeError: no moment and no number.
-        ValueError: a time without a zone.
+        TypeError: `at` is neither an instant nor a number.
+        ValueError: `at` is a datetime without a time zone.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Reconstruction:
 
     @property
     def data(self) -> bytes | Unknown | None:
-        """The document's bytes; None: it was not there; `Unknown`: history cannot tell."""
+        """The document's bytes; None: it did not exist; `Unknown`: it cannot be reconstructed."""
         if self.expired is not None:
             return self.expired
         if self.reconstructed is None:
@@ -138,7 +138,7 @@ class Reconstruction:
         return self.reconstructed.document
 
     def known(self) -> bytes | None:
-        """The document's bytes; None: it was not there.
+        """The document's bytes; None: it did not exist.
 
         Raises:
             UnknownStateError: history cannot tell.
@@ -149,10 +149,10 @@ class Reconstruction:
         return data
 
     def state(self, version: int | None = None) -> State:
-        """The document with all that the answer rests on.
+        """The document with the evidence for it.
 
         Args:
-            version: which version it is, if that is known: it need not be counted then.
+            version: its version number, if known; it is counted otherwise.
         """
         data = self.data
         entry = self._entry(self.reconstructed.last) if self.reconstructed is not None else None
@@ -173,15 +173,15 @@ class Reconstruction:
         )
 
     def _unless_it_was_there(self) -> Unknown | None:
-        """Why it may have been there although nothing is recorded of it by then: watching began later."""
+        """Why it may have existed with nothing recorded by then: watching began later. None: it did not exist."""
         if self.lineage.newest.since:
-            return None  # whatever there was had ended
+            return None  # all earlier documents had ended
         first = Versions(self._database, self.namespace, self.raw_id).first_from(self.position)
         if first is None or first["operation"] == "insert":
             return None
         boundary = last_boundary(self._database, self.namespace, position_at(first["_id"], first.get("resume_token")))
         if boundary is not None:
-            return None  # it came with others, later
+            return None  # it was moved here with others, later
         return Unknown(
             f"nothing was recorded of it by then, and its first recorded event is no insert, but {first['operation']}"
         )
@@ -217,6 +217,6 @@ class Reconstruction:
 
 
 def first_later(database: Database[Any], state: State) -> Event | None:
-    """The first recorded event of a document after the moment it was asked about; without values if it is large."""
+    """The first recorded event of a document after the moment of a state; without values if it is large."""
     stored = Versions(database, state.namespace, state.raw_id).first_from(state.position)
     return to_event(stored) if stored is not None else None

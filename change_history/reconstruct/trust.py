@@ -1,9 +1,9 @@
-"""From where on history is trusted, and how far it reaches: what an old value may be derived from.
+"""Since when history can be trusted, and how far it has been recorded: what an old value may be derived from.
 
-History is whole from where its stream began, but for its gaps. A gap is reconciled from the cluster time at which every
-document was compared with history: what is recorded later may rely on what is recorded before. What is recorded within
-the gap, or before that time, may rely only on what was recorded after the gap as a whole document. An event that is
-only in `rejected` breaks the history of its document likewise.
+History is complete from where its stream began, except for its gaps. A gap is reconciled from the cluster time at which
+every document was compared with history: entries recorded after it may rely on those before the gap. Entries within the
+gap, or before that time, may rely only on entries after the gap that hold the whole document. An event that is only in
+`rejected` breaks the history of its document in the same way.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Unknown(NamedTuple):
 
 
 class GapBounds(NamedTuple):
-    """An interval of which events were lost.
+    """An interval in which events were lost.
 
     Attributes:
-        since: up to here history is whole.
-        until: from here on it is whole again.
+        since: history is complete up to here.
+        until: history is complete again from here.
         reconciled_at: when the documents were compared with history; None: they were not, or not all.
-        checkpoint: name of the stream, or the partition, that has lost it.
+        checkpoint: name of the stream, or the partition, that lost the events.
     """
 
     since: ClusterTime
@@ -57,12 +57,12 @@ class GapBounds(NamedTuple):
 
 
 def trusted_since(moment: ClusterTime, begun: ClusterTime, gaps: Iterable[GapBounds]) -> ClusterTime:
-    """The cluster time from which on the history before a moment is whole.
+    """The cluster time since which the history before a moment is complete.
 
     Args:
-        moment: of what is to be derived.
-        begun: since when the stream has been followed without a change of what it covers.
-        gaps: intervals lost since.
+        moment: the cluster time of the value to be derived.
+        begun: since when the stream has been followed with its present scope.
+        gaps: the gaps since then.
     """
     broken = (
         gap.until for gap in gaps if gap.since < moment and (gap.reconciled_at is None or moment <= gap.reconciled_at)
@@ -71,14 +71,14 @@ def trusted_since(moment: ClusterTime, begun: ClusterTime, gaps: Iterable[GapBou
 
 
 _MANY = 1000
-"""Rejected events read together with other things; where there are more, all are read again."""
+"""Most rejected events to read along with other reads. If there are more, all are read separately."""
 
 
 class RejectedConcerns:
-    """What is only in `rejected`: the events of some namespaces, and those that cannot be assigned to any.
+    """The events that are only in `rejected`, of some namespaces, and those that cannot be read.
 
-    Each concerns its own document. One of a collection, such as a drop, concerns all of it, and one that cannot be read
-    whatever it may be about.
+    Each concerns its own document; one of a collection, such as a drop, concerns all of its documents; one that cannot
+    be read may concern any.
     """
 
     def __init__(self, database: Database[Any], found: Iterable[RawBSONDocument], namespaces: Sequence[str]) -> None:
@@ -88,7 +88,7 @@ class RejectedConcerns:
         for item in found:
             concern = concern_of(database, bytes(item.raw))
             if concern.namespace is not None and concern.namespace not in names:
-                continue  # which only what is kept says
+                continue  # known only after its stored bytes were read
             self._of.setdefault(concern.key, []).append(concern)
             if concern.document_id is not None:
                 self._ids[concern.key] = concern.document_id
@@ -99,7 +99,7 @@ class RejectedConcerns:
         return not self._of
 
     def concerning(self, document: Hashable, since: ClusterTime, until: ClusterTime) -> Concern | None:
-        """One that may have changed a document between two cluster times, both included.
+        """One that may have changed a document between two cluster times, both included; None: there is none.
 
         Args:
             document: `change_history.bson.equality.key_of` the `_id`.
@@ -110,7 +110,7 @@ class RejectedConcerns:
         return next((each for each in possible if each.since <= until and since <= each.until), None)
 
     def documents(self, since: ClusterTime, until: ClusterTime, namespace: str | None = None) -> list[raw.Value]:
-        """The `_id`s of the documents that have one between two cluster times, both included."""
+        """The `_id`s of the documents that have a rejected event between two cluster times, both included."""
         name = namespace.encode("utf-8", "surrogateescape") if namespace is not None else None
         return [
             document_id
@@ -123,7 +123,7 @@ class RejectedConcerns:
 
 
 def rejected_read(namespaces: Sequence[str], document_id: raw.Value | None = None) -> Read:
-    """What is to be read for `RejectedConcerns`: of some namespaces, or only of one document and what concerns all."""
+    """The read for `RejectedConcerns`: events of some namespaces, or only those that may concern one document."""
     names = _names(namespaces)
     concerned: dict[str, Any] = {"$or": [{"namespace": {"$in": names}}, {"namespace": {"$exists": False}}]}
     if document_id is not None:
@@ -133,18 +133,18 @@ def rejected_read(namespaces: Sequence[str], document_id: raw.Value | None = Non
 
 
 def _names(namespaces: Sequence[str]) -> list[str]:
-    """Some namespaces and their databases, which a rejected event may be about, too."""
+    """The namespaces and their databases: a rejected event may be about a whole database."""
     return sorted({*namespaces, *(namespace.partition(".")[0] for namespace in namespaces)})
 
 
 def rejected_of(
     database: Database[Any], namespaces: Sequence[str], read: Read, found: Sequence[RawBSONDocument] | None = None
 ) -> RejectedConcerns:
-    """The rejected events that a read is about.
+    """The rejected events that a read selects.
 
     Args:
         read: from `rejected_read`.
-        found: what it has found already; if that may not be all, it is read again.
+        found: its results, if it was run already; if they reach its limit, all are read again.
     """
     if found is None or len(found) == read.limit:
         stored = database.get_collection(REJECTED, codec_options=RAW)
@@ -155,16 +155,16 @@ def rejected_of(
 def rejected(
     database: Database[Any], namespaces: Sequence[str], document_id: raw.Value | None = None
 ) -> RejectedConcerns:
-    """Read which events of some namespaces, `db.coll` each, or of one document there, are only in `rejected`."""
+    """Read the events of some namespaces, `db.coll`, or of one document there, that are only in `rejected`."""
     return rejected_of(database, namespaces, rejected_read(namespaces, document_id))
 
 
 def gaps(database: Database[Any], namespace: str | None = None, stream: str | None = None) -> list[GapBounds]:
-    """The intervals of which events were lost, oldest first.
+    """All gaps, oldest first.
 
     Args:
         namespace: only those in which events of this namespace can have been lost.
-        stream: only those in which events can have been lost that this checkpoint is about.
+        stream: only those in which events of this checkpoint's stream or partition can have been lost.
     """
     return [
         read(gap)
@@ -175,13 +175,13 @@ def gaps(database: Database[Any], namespace: str | None = None, stream: str | No
 
 
 def find(database: Database[Any], hint: str | None = None) -> Cursor[RawBSONDocument]:
-    """The cursor over the history documents of all gaps, oldest first."""
+    """Open a cursor over the history documents of all gaps, oldest first."""
     history = database.get_collection(HISTORY, codec_options=RAW)
     return history.find({"operation": "gap"}, sort=[("_id", 1)], hint=hint)
 
 
 def read(gap: RawBSONDocument) -> GapBounds:
-    """The interval in a gap's history document."""
+    """Decode a gap's history document."""
     said = gap["description"]
     level_at = said.get("level_at") if said.get("level") else None
     return GapBounds(
@@ -199,7 +199,7 @@ def concerns(gap: RawBSONDocument, namespace: str) -> bool:
 
 
 class Reached(NamedTuple):
-    """How far a stream, or a part of one, has recorded."""
+    """How far a stream, or a partition of one, has recorded."""
 
     checkpoint: str
     until: Timestamp
@@ -208,7 +208,7 @@ class Reached(NamedTuple):
 def recorded_until(database: Database[Any], namespace: str) -> Timestamp | None:
     """The cluster time up to which all events of a namespace are recorded; None: no stream follows it.
 
-    Of several streams, the furthest counts; of the parts of one, the one that is furthest behind.
+    Of several streams, the furthest counts; of the partitions of one, the one that is furthest behind.
     """
     least: dict[str, Timestamp] = {}
     for reached in _reached(database, namespace):
@@ -218,10 +218,10 @@ def recorded_until(database: Database[Any], namespace: str) -> Timestamp | None:
 
 
 def parts_before(database: Database[Any], moment: Timestamp, namespace: str | None = None) -> list[Reached]:
-    """The parts of streams that have not recorded everything up to a moment yet, the last first.
+    """The partitions that have not recorded everything up to a moment yet, the one furthest behind first.
 
     Args:
-        namespace: only of streams that cover it.
+        namespace: only those of streams that cover it; None: all.
     """
     parts = (each for each in _reached(database, namespace) if partition.read(each.checkpoint)[1] is not None)
     return sorted((each for each in parts if each.until < moment), key=lambda each: each.until)
@@ -238,13 +238,13 @@ def _reached(database: Database[Any], namespace: str | None) -> Iterator[Reached
 
 
 def recorded_to(checkpoint: Mapping[str, Any]) -> Timestamp | None:
-    """The cluster time up to which the stream of a checkpoint is recorded; None: it does not say."""
+    """The cluster time up to which the stream of a checkpoint is recorded; None: the checkpoint has none."""
     time = checkpoint.get("cluster_time")
     return min(time, _time_of(checkpoint) or time) if isinstance(time, Timestamp) else None
 
 
 def _time_of(found: Mapping[str, Any]) -> Timestamp | None:
-    """The time in the resume token. The one beside it is the server's clock, ahead of a stream that is behind."""
+    """The time in the resume token. `cluster_time` beside it is the server's clock, ahead of a stream that lags."""
     try:
         time = token_time(bson.encode(found["token"]))
     except (TypeError, KeyError):
