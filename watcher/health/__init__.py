@@ -1,1 +1,1 @@
-"""Whether the daemon is well: what it has done, a judgement of it, and both over HTTP."""
+"""The daemon's health: progress counters, readiness and liveness, and both over HTTP."""

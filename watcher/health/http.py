@@ -1,6 +1,6 @@
-"""The daemon's HTTP port: `/live`, `/ready` and `/metrics`, for whoever looks after it. Never anything of a document.
+"""The daemon's HTTP port: `/live`, `/ready` and `/metrics`, for monitoring. It never shows data of documents.
 
-HTTP/1.0, one request a connection: askers come every few seconds, and nothing has to be kept open between them.
+HTTP/1.0, one request per connection: clients poll every few seconds, and no connection has to be kept open.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.2
-"""Closing waits at most so long for the loop to look up."""
+"""Poll interval of the serving loop, in seconds; `close` waits that long at most."""
 _MOST_AT_ONCE = 32
-"""More askers than this are turned away, lest their threads fill the memory."""
+"""Most requests served at once; others are refused, so that their threads do not fill the memory."""
 _SILENCE_S = 5.0
-"""An asker that says nothing for so long is hung up on."""
+"""Socket timeout in seconds, after which a silent client is disconnected."""
 
 
 class PortInUseError(Exception):
-    """The address cannot be listened on: most often another program has the port. Says what to change."""
+    """The address cannot be bound, most often as another program uses the port. The message says what to change."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         taken = error.errno == errno.EADDRINUSE
@@ -55,7 +55,7 @@ class HealthServer:
     """Serves health and metrics from a thread of its own until closed.
 
     Args:
-        port: the TCP port; 0: any free one, see `address`.
+        port: the TCP port; 0: any free port, see `address`.
     """
 
     def __init__(self, host: str, port: int, progress: Progress, stream: str) -> None:
@@ -66,14 +66,14 @@ class HealthServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """The host as given, and the port that is listened on."""
+        """The host as given, and the bound port."""
         return self._host, self._server.server_port if self._server else self._port
 
     def start(self) -> Self:
         """Listen, then serve in the background.
 
         Raises:
-            PortInUseError: the address cannot be listened on; nothing was started.
+            PortInUseError: the address cannot be bound; nothing was started.
         """
         try:
             self._server = Server(self._host, self._port, self._answers)
@@ -84,7 +84,7 @@ class HealthServer:
         return self
 
     def close(self) -> None:
-        """Stop serving and free the port; closing twice does no harm."""
+        """Stop serving and free the port. Idempotent."""
         server, self._server = self._server, None
         if server is not None and self._thread is not None:
             self._port = server.server_port
@@ -102,7 +102,7 @@ class HealthServer:
 
 
 class Response(NamedTuple):
-    """An answer, ready to be sent."""
+    """An HTTP response, ready to be sent."""
 
     status: HTTPStatus
     content_type: str
@@ -110,11 +110,10 @@ class Response(NamedTuple):
 
 
 class Answers:
-    """Answers three questions about the daemon.
+    """Answers the three requests.
 
-    `/live`: should it be left running? `/ready`: can the history be relied on to be up to date, or this daemon to take
-    over from the one that leads; and if not, why?
-    `/metrics`: what has it done so far?
+    `/live`: should the daemon be left running? `/ready`: is the history up to date, or could this daemon take over from
+    the leader; and if not, why? `/metrics`: the counters so far.
     """
 
     def __init__(self, progress: Progress, stream: str) -> None:
@@ -127,7 +126,7 @@ class Answers:
         """Answer a request.
 
         Args:
-            target: the path as it was asked for, with its query, which changes nothing.
+            target: the requested path with its query, which is ignored.
             accept: the header `Accept`.
 
         Returns:
@@ -162,13 +161,13 @@ class Answers:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens at once when made; serves each request in a thread.
+    """Listens from its construction on; serves each request in a thread.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the address cannot be bound.
     """
 
-    request_queue_size = 128  # with the five of the base class, a burst of askers waits for seconds
+    request_queue_size = 128  # with the base class's five, a burst of requests waits for seconds
 
     def __init__(self, host: str, port: int, answers: Answers) -> None:
         (self.address_family, *_, address), *_ = socket.getaddrinfo(
@@ -183,21 +182,21 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, if not too many are being answered."""
+        """Serve a request in a thread, unless too many are being served."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, in the thread."""
+        """Serve a request in its thread, and then free its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log what failed, unless it is only an asker who hung up."""
+        """Log the error, unless the client has only disconnected."""
         error = sys.exception()
         if not isinstance(error, OSError):
             log.warning("a question about health could not be answered", exc_info=error)
@@ -219,8 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Refuse a request in JSON. The base class calls this, with the asker's words in `message`: not repeated."""
-        # To the base class a method without a handler is unknown; ours are known and not allowed.
+        """Send an error as JSON. The base class calls this with parts of the request in `message`: not repeated."""
+        # The base class reports a method without a handler as unknown; here it is known, but not allowed.
         status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
         self._send(_json(status, error=status.phrase.lower()))
 
@@ -236,11 +235,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def version_string(self) -> str:
-        """Name the program, and not the versions of what it is made of."""
+        """Name the program, without the versions of its components."""
         return "watcher"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing: a line for every probe would bury the log."""
+        """Log nothing: a line for every probe would flood the log."""
 
 
 def _json(status: HTTPStatus, **facts: Any) -> Response:

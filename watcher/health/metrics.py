@@ -1,4 +1,4 @@
-"""What the daemon has done so far, in the words of Prometheus."""
+"""The daemon's counters as Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Write the metrics down.
+        """Format the metrics.
 
         Args:
-            accept: the header `Accept` of whoever asks; it decides between Prometheus' text and OpenMetrics.
+            accept: the request's header `Accept`; it decides between Prometheus' text format and OpenMetrics.
 
         Returns:
             The text and its content type.
@@ -41,7 +41,7 @@ class Metrics:
 
 
 class _Collector(Collector):
-    """Reads the counters when asked, so that counting costs the hot path nothing."""
+    """Reads the counters on each scrape, so that metrics cost the hot path nothing."""
 
     def __init__(self, progress: Progress, stream: str) -> None:
         self._progress = progress
@@ -52,7 +52,7 @@ class _Collector(Collector):
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Give every metric with its present value; what is not known is left out."""
+        """Yield every metric with its present value; unknown ones are omitted."""
         yield from self._counters()
         yield from self._state()
         yield from self._times()

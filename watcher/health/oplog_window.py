@@ -1,7 +1,7 @@
-"""How far back the oplog reaches, measured every half minute beside the stream.
+"""Measures how far back the oplog reaches, every half minute beside the stream.
 
-One document is read, the oldest: a cheap look. Whoever may not read it (`find` on `local.oplog.rs`), or watches a
-sharded cluster, simply does not know.
+This reads only the oldest entry, which is cheap. Without the privilege (`find` on `local.oplog.rs`), or on a sharded
+cluster, the window is unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEASURE_EVERY_S = 30.0
 
 
 class OplogWindow:
-    """Measures in a thread of its own; what cannot be measured is not known, and no error."""
+    """Measures in a thread of its own. A failure is not an error: the window is then unknown."""
 
     def __init__(self, client: MongoClient[Any], progress: Progress, stop: Event) -> None:
         self._oplog = client.get_database("local").get_collection("oplog.rs")
@@ -40,7 +40,7 @@ class OplogWindow:
             self._stop.wait(MEASURE_EVERY_S)
 
     def oldest(self) -> int | None:
-        """Time of the oldest entry, in seconds since 1970; None: it cannot be known."""
+        """Time of the oldest entry, in seconds since 1970 (UTC); None: unknown."""
         try:
             found = self._oplog.find_one({}, {"ts": 1}, sort=[("$natural", 1)])
         except PyMongoError as error:

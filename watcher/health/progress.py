@@ -1,4 +1,4 @@
-"""What the daemon has done so far: counters, position and lag, for the log, `/ready` and metrics."""
+"""The daemon's progress: counters, position and lag, for the log, `/ready` and metrics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from watcher.stream.batch import Batch, Position, Recorded
 
 MOST_NAMESPACES = 1000
-"""The first so many namespaces are counted each; each is a time series or more to whoever scrapes them."""
+"""Number of namespaces that are counted separately: each makes one time series or more in Prometheus."""
 
 OTHER = "other"
-"""What all further ones are counted under. A collection's namespace has a dot, so none is called that."""
+"""Label under which all further namespaces are counted. A collection's namespace has a dot, so it cannot collide."""
 
 
 class Tally:
-    """Numbers of events by namespace and operation, in bounded memory. Added to by one thread; read by any."""
+    """Counts events by namespace and operation, in bounded memory. Written by one thread; read by any."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
@@ -42,25 +42,25 @@ class Tally:
             self._counts[key] = self._counts.get(key, 0) + count
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """A copy of the numbers, made at once: they go on being added to meanwhile."""
+        """An atomic copy of the counts, which change meanwhile."""
         return self._counts.copy()
 
 
 class ServerClock:
-    """The server's clock; between its answers it goes on by our steady clock, never by our wall clock."""
+    """The server's clock; between replies it is extrapolated with the monotonic clock, never with the wall clock."""
 
     def __init__(self) -> None:
         self._seconds: float | None = None
         self._at = 0.0
 
     def told(self, seconds: int) -> None:
-        """The server's clock says so many seconds since 1970. A member whose clock is behind does not turn it back."""
+        """Set the clock to the server's time, in seconds since 1970. A member whose clock lags does not set it back."""
         if self._seconds is None or seconds >= self._seconds:
             self._seconds = seconds
         self._at = time.monotonic()
 
     def since(self, seconds: int) -> float | None:
-        """Seconds passed since a time of the server's clock, not below 0; None: it never said anything."""
+        """Seconds passed since a time of the server's clock, not below 0; None: the server's time is unknown."""
         if self._seconds is None:
             return None
         return max(0.0, self._seconds + time.monotonic() - self._at - seconds)
@@ -68,22 +68,22 @@ class ServerClock:
 
 @dataclass
 class Progress:
-    """What the stages share; every method may be called from any thread.
+    """The progress of all stages; every method may be called from any thread.
 
     Attributes:
         bounds: how long something may take before the daemon is not ready, or not alive.
-        events: events recorded, ever, as the checkpoint counts them.
-        rejected: events set aside since the start.
+        events: events recorded since the checkpoint was created.
+        rejected: events rejected since the start.
         batches: writes since the start.
         gaps: gaps recorded since the start.
         tally: events recorded since the start by namespace and operation.
-        retries_of: failures that were retried since the start, by the deployment that they are of.
-        heard, recorded, acknowledged: events that went through each stage since the start.
-        bytes: size of the events that were heard and are not acknowledged.
-        owner: who leads, if not this daemon, as the lease names it.
-        term: of the lease that this daemon leads or led by; 0: none.
-        saved: the position in the checkpoint, as saved since the start.
-        oplog_since: time of the oldest entry of the oplog, in seconds since 1970; None: not known.
+        retries_of: retried failures since the start, by the deployment that failed.
+        heard, recorded, acknowledged: events that the listener, recorder and writer have finished since the start.
+        bytes: size in bytes of the events that were received but are not acknowledged.
+        owner: the leader, if it is another daemon, as the lease names it; None: unknown, or this daemon.
+        term: number of the present or last term of this daemon; 0: none.
+        saved: the position saved in the checkpoint since the start; None: none yet.
+        oplog_since: time of the oldest entry of the oplog, in seconds since 1970 (UTC); None: unknown.
     """
 
     bounds: Bounds = field(default_factory=Bounds)
@@ -115,10 +115,10 @@ class Progress:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def standing_by(self, owner: str | None) -> None:
-        """Another daemon leads this stream, and this one waits to take over. Called at every look at the lease.
+        """Note that this daemon is on standby. Called whenever the lease was read.
 
         Args:
-            owner: who leads, as the lease names it; None: nobody is known to.
+            owner: the leader, as the lease names it; None: none is known.
         """
         with self._lock:
             if self.leader:
@@ -127,13 +127,13 @@ class Progress:
             self._sign = time.monotonic()
 
     def leads(self, term: int) -> None:
-        """This daemon leads its stream from now on; called before it is put together."""
+        """Note that this daemon leads its stream from now on; called before the stages are created."""
         with self._lock:
             self._begin()
             self.leader, self.owner, self.term = True, None, term
 
     def _begin(self) -> None:
-        """Forget what was under way: it is nobody's now, or another daemon's."""
+        """Forget the events in the pipeline: they are read again, by this daemon or another one."""
         self._opened = False
         self.heard = self.recorded = self.acknowledged
         self.bytes = 0
@@ -144,13 +144,13 @@ class Progress:
         self._sign = time.monotonic()
 
     def starts_with(self, events: int) -> None:
-        """Go on counting where the checkpoint stands."""
+        """Continue counting from the number of events in the checkpoint."""
         with self._lock:
             self.events = self._started_with = events
 
     @contextmanager
     def at_work(self, step: Step) -> Iterator[None]:
-        """A stage does something that must come to an end; in the meantime, retries of its thread are of this work."""
+        """Within the block, this thread's stage works on a step, which must end; its retries count for the step."""
         me = threading.get_ident()
         with self._lock:
             self._works[me] = StageWork(step, time.monotonic())
@@ -162,7 +162,7 @@ class Progress:
                 self._sign = time.monotonic()
 
     def listened(self, batch: Batch, server_seconds: int) -> None:
-        """The server has answered; its clock says so many seconds since 1970."""
+        """Note a batch that was received, and the server's clock in seconds since 1970."""
         size = sum(map(len, batch.events))
         with self._lock:
             self._clock.told(server_seconds)
@@ -175,12 +175,12 @@ class Progress:
                 self._unsaved_since = time.monotonic()
 
     def turned(self, batch: Recorded) -> None:
-        """The history of a batch is made."""
+        """Count the events of a batch whose history was made."""
         with self._lock:
             self.recorded += len(batch)
 
     def written(self, batch: Recorded, rejected: int) -> None:
-        """A batch is acknowledged by a majority, so many of its events as rejected ones; it may be empty."""
+        """Count the events of an acknowledged batch, and how many of them were rejected; the batch may be empty."""
         size = sum(len(entry.event) for entry in batch.entries) + sum(len(each.event) for each in batch.rejected)
         with self._lock:
             self._reached = batch.position
@@ -194,32 +194,32 @@ class Progress:
             self.tally.add(batch.counts)
 
     def gap(self) -> None:
-        """A gap is recorded."""
+        """Count a recorded gap."""
         with self._lock:
             self.gaps += 1
 
     def checkpointed(self, position: Position) -> None:
-        """The checkpoint has moved."""
+        """Note that the checkpoint has moved."""
         with self._lock:
             self.saved, self._opened = position, True
             all_saved = self._newest is None or self._newest.token == position.token
             self._unsaved_since = None if all_saved else time.monotonic()
 
     def retrying(self, step: Step, error: BaseException) -> None:
-        """A step failed for a passing reason and is retried."""
+        """Note that a step has failed for a transient reason and is retried."""
         with self._lock:
             self.retries_of[step.deployment] += 1
             self._retried[step] = name_of(error)
             self._alive()
 
     def recovered(self, step: Step) -> None:
-        """What had failed has succeeded, or is given up."""
+        """Note that a step that had failed has succeeded, or is abandoned."""
         with self._lock:
             self._retried.pop(step, None)
             self._alive()
 
     def _alive(self) -> None:
-        """A sign of life: of a stage's work too if it is of that stage's thread, and of what waits for the stage."""
+        """Note a sign of life: of the daemon, of the present thread's step, and of the positions that wait for it."""
         me, self._sign = threading.get_ident(), time.monotonic()
         if (work := self._works.get(me)) is not None:
             self._works[me] = work._replace(since=self._sign)
@@ -228,7 +228,7 @@ class Progress:
 
     @property
     def role(self) -> str:
-        """`leader`, `standby`, or `starting` as long as neither is known."""
+        """`leader`, `standby`, or `starting` while neither is known."""
         if not self.leader:
             return "standby"
         return "leader" if self.term or self._opened else "starting"
@@ -240,34 +240,34 @@ class Progress:
 
     @property
     def retries(self) -> int:
-        """Failures that were retried since the start."""
+        """Number of retried failures since the start."""
         return sum(self.retries_of.values())
 
     @property
     def waiting(self) -> int:
-        """Events that the server has sent and that are not recorded yet."""
+        """Number of events received from the server, but not acknowledged yet."""
         return max(0, self.heard - self.acknowledged)
 
     @property
     def delay_s(self) -> float:
-        """Seconds since the oldest of the events that wait was heard; 0: none waits."""
+        """Seconds since the oldest waiting event was received; 0: none waits."""
         with self._lock:
             return time.monotonic() - self._under_way[0][1] if self._under_way else 0.0
 
     @property
     def session_events(self) -> int:
-        """Events recorded since this start."""
+        """Number of events recorded since this start."""
         return self.events - self._started_with
 
     @property
     def lag_s(self) -> int | None:
-        """Whole seconds, by the server's clock, that history is behind; None: not known, or another daemon's."""
+        """How far history is behind, in whole seconds of the server's clock; None: unknown, or another daemon leads."""
         with self._lock:
             return self._since(self._reached)
 
     @property
     def checkpoint_age_s(self) -> int | None:
-        """Whole seconds, by the server's clock, between the saved position and now; None: as for `lag_s`."""
+        """Age of the saved position, in whole seconds of the server's clock; None: as in `lag_s`."""
         with self._lock:
             return self._since(self.saved)
 
@@ -277,13 +277,13 @@ class Progress:
 
     @property
     def oplog_headroom_s(self) -> int | None:
-        """Seconds of oplog before the saved position: so long may it stand still under the present load."""
+        """Seconds of oplog before the saved position: how long the stream may stop at this load. None: unknown."""
         with self._lock:
             known = self.oplog_since is not None and self.saved is not None
             return self.saved.seconds - self.oplog_since if known else None  # type: ignore[operator, union-attr]
 
     def judgement(self) -> Judgement:
-        """Whether the daemon is ready and alive now."""
+        """Whether the daemon is ready and alive now, and the reasons if it is not ready."""
         with self._lock:
             facts = Facts(
                 self.leader,

@@ -1,8 +1,8 @@
-"""Is the daemon ready, and is it alive? A pure function of what it has done and of a clock.
+"""Decides whether the daemon is ready, and whether it is alive. A pure function of its progress and a clock.
 
-What counts is durable progress: what the server sent must be recorded, acknowledged by a majority, and passed by the
-checkpoint, within a bounded time. That threads run says nothing. A step that is retried makes the daemon not ready, and
-leaves it alive: after a restart the same step would fail.
+Only durable progress counts: events that the server sent must be recorded, acknowledged by a majority, and passed by
+the checkpoint, within a bounded time. Running threads prove nothing. While a step is retried, the daemon is not ready,
+but alive: after a restart the same step would fail.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 class Bounds(NamedTuple):
-    """How long something may take, in seconds.
+    """Time limits in seconds.
 
     Attributes:
-        ready_s: longer than this without progress is not ready. An idle stream saves its position every 10 s.
-        live_s: longer than this is stuck. One attempt may be silent for two socket timeouts (a retryable write is tried
-            twice by the driver) and the times to find a server; see `watcher.clients`.
-        opening_s: longer than this without even a retry, the stream is not going to open. Indexes of a large history
-            may have to be made, and pre-images switched on for thousands of collections.
+        ready_s: time without progress after which the daemon is not ready. An idle stream saves its position every
+            10 s.
+        live_s: time without progress after which the daemon is stuck. One attempt may take two socket timeouts (the
+            driver tries a retryable write twice) and the times to select a server; see `watcher.clients`.
+        opening_s: time without even a retry after which the stream will not open. Indexes of a large history may have
+            to be built, and pre-images enabled for thousands of collections.
     """
 
     ready_s: float = 30.0
@@ -31,14 +32,14 @@ class Bounds(NamedTuple):
 
 
 class StageWork(NamedTuple):
-    """What a stage is doing, and since when, or when it was last retried; by the monotonic clock."""
+    """The step that a stage works on, and the monotonic time when it began or was last retried."""
 
     step: Step
     since: float
 
 
 class Retried(NamedTuple):
-    """A step that failed for a passing reason and is retried, and the name of the error."""
+    """A step that failed for a transient reason and is retried, and the name of the error."""
 
     step: Step
     error: str
@@ -46,17 +47,17 @@ class Retried(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the daemon. Times are seconds of the monotonic clock.
+    """The state of the daemon. Times are seconds of the monotonic clock.
 
     Attributes:
-        leader: it leads the stream; else it stands by.
+        leader: the daemon leads the stream; otherwise it is on standby.
         opened: the stream is open and its position saved.
-        sign: the last sign of life of whatever kind.
-        works: what the stages are doing; a stage that waits for another one does nothing.
-        retried: what is being retried.
+        sign: the last sign of life of any kind.
+        works: the steps that the stages work on; a stage that waits for another one has none.
+        retried: the steps that are being retried.
         unsaved_since: when the server sent something that the checkpoint has not passed, or when the checkpoint last
-            moved towards it, or such a step was last retried; None: it has passed everything.
-        waiting: events that the server has sent and that are not recorded.
+            moved towards it, or such a step was last retried; None: the checkpoint has passed everything.
+        waiting: number of events received from the server, but not recorded.
     """
 
     leader: bool
@@ -69,14 +70,14 @@ class Facts:
 
 
 class Judgement(NamedTuple):
-    """Whether the daemon should be left running, and why nobody should rely on it now; no reason: it is ready."""
+    """Whether the daemon should be left running, and the reasons why it is not ready; none: it is ready."""
 
     live: bool
     reasons: list[str]
 
     @property
     def ready(self) -> bool:
-        """Whether the history can be relied on to be up to date, or this daemon to take over at once."""
+        """Whether the history is up to date, or this daemon could take over at once."""
         return not self.reasons
 
 

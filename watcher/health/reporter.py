@@ -1,4 +1,4 @@
-"""Saying how it goes: one line at start, at stop, and every so often; and the same as systemd's status."""
+"""Logs the progress: one line at the start, at the stop, and at every interval; and the same as systemd's status."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LONGEST_WAIT_S = 1.0
 
 
 class Reporter:
-    """Reports progress to the log, and as a status to the service manager.
+    """Reports progress to the log, and as the status to the service manager.
 
     Args:
-        interval_s: seconds between two lines in the log.
+        interval_s: seconds between two log lines.
     """
 
     def __init__(self, progress: Progress, interval_s: float) -> None:
@@ -35,7 +35,7 @@ class Reporter:
         self._events_at_line = progress.events
 
     def started(self, scope: Scope) -> None:
-        """Say what is going to be done."""
+        """Log the version and the scope."""
         log.info(
             "started",
             version=version(clients.APP_NAME),
@@ -51,7 +51,7 @@ class Reporter:
         return _LONGEST_WAIT_S
 
     def report(self) -> None:
-        """Do what is due: write a line."""
+        """Log a line if one is due, and update the status."""
         now = time.monotonic()
         if now >= self._next_line:
             self._line(now)
@@ -67,7 +67,7 @@ class Reporter:
         notify(f"STATUS={self._progress.events} events recorded, {behind}")
 
     def stopped(self) -> None:
-        """Say what has been done."""
+        """Log the totals."""
         log.info("stopped", events=self._progress.session_events, **self._totals())
 
     def _totals(self) -> dict[str, int]:

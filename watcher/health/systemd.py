@@ -1,6 +1,6 @@
-"""Telling systemd how the daemon is: the sd_notify(3) protocol, one datagram a message.
+"""Notifies systemd of the daemon's state: the sd_notify(3) protocol, one datagram per message.
 
-Twenty lines of socket code; the packages that offer it are either unmaintained or bind libsystemd.
+This is twenty lines of socket code; the packages that offer it are either unmaintained or bind libsystemd.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOOK_EVERY_S = 0.1
 
 
 def notify(message: str) -> None:
-    """Send one message, such as `READY=1`, `STOPPING=1`, `WATCHDOG=1` or `STATUS=…`; no service manager: nothing."""
+    """Send a message, such as `READY=1`, `STOPPING=1`, `WATCHDOG=1` or `STATUS=…`; without systemd, do nothing."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -35,7 +35,7 @@ def notify(message: str) -> None:
 
 
 def watchdog_interval_s() -> float | None:
-    """How often `WATCHDOG=1` is due, in seconds (half of `WatchdogSec=`), or None if systemd does not watch us."""
+    """Seconds between two `WATCHDOG=1` messages (half of `WatchdogSec=`); None: systemd does not watch the process."""
     interval = os.environ.get("WATCHDOG_USEC", "")
     watched = os.environ.get("WATCHDOG_PID", str(os.getpid()))
     if not interval.isdigit() or watched != str(os.getpid()):
@@ -44,12 +44,12 @@ def watchdog_interval_s() -> float | None:
 
 
 class Watchdog:
-    """A context manager: from entering to leaving, a thread tells systemd of readiness and life.
+    """A context manager: within the block, a thread notifies systemd of readiness and liveness.
 
-    A thread of its own, since the main one may be waiting for a server. What is told is judged by durable progress.
+    It is a thread of its own, since the main thread may be waiting for a server. Both are judged by durable progress.
 
-    `READY=1` is sent once, when the stream is open or another daemon is found to lead it. `WATCHDOG=1` is sent twice
-    within `WatchdogSec=`, as long as the daemon is to be left running.
+    `READY=1` is sent once, when the stream is open or another daemon leads it. `WATCHDOG=1` is sent twice within
+    `WatchdogSec=`, as long as the daemon is alive.
     """
 
     def __init__(self, progress: Progress) -> None:

@@ -1,1 +1,1 @@
-"""What is watched: scope, partition, pre-images, the identity of the deployment."""
+"""What a stream watches: scope, partition, pre-images, the identity of the deployment."""

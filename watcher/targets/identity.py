@@ -1,4 +1,4 @@
-"""Which deployment this is."""
+"""Identifies a deployment."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 class ReplicaSet(NamedTuple):
-    """A replica set: its name, and its `replicaSetId` where we may read it."""
+    """A replica set: its name, and its `replicaSetId` if the user may read it."""
 
     name: str
     id: str | None
 
 
 def identify(client: MongoClient[Any]) -> ReplicaSet:
-    """Ask a deployment who it is.
+    """Identify a deployment.
 
-    The id needs the privilege `replSetGetConfig`; without it the name has to do.
+    Reading the id needs the privilege `replSetGetConfig`; without it only the name is known.
 
     Raises:
-        NotAReplicaSetError: a standalone server has no change streams.
-        NotInitiatedError: a member that waits for rs.initiate(); this passes.
+        NotAReplicaSetError: it is a standalone server, which has no change streams.
+        NotInitiatedError: it is a member that waits for rs.initiate(); transient.
     """
     hello = client.admin.command("hello")
     name = hello.get("setName")

@@ -1,6 +1,6 @@
-"""What a name stands for: a collection, a capped one, a view, a time-series collection, or nothing.
+"""The kind of a namespace: a collection, a capped one, a view, a time-series collection, or nothing.
 
-What `INCLUDE` names exactly is looked at before the stream is opened: not everything that has a name has events.
+Namespaces in `INCLUDE` without wildcards are checked before the stream is opened: not every kind has events.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class MovedError(Exception):
 
 
 class NamespaceKind(NamedTuple):
-    """What there is under a name.
+    """The kind of an existing namespace.
 
     Attributes:
-        type: as `listCollections` says it: `collection`, `view` or `timeseries`.
-        uuid: of this very collection; another one of the same name has another. None: a view, or time-series.
-        capped: the server removes its oldest documents when it is full.
-        source: of a view, the collection or view of the same database that it shows.
+        type: as in `listCollections`: `collection`, `view` or `timeseries`.
+        uuid: UUID of the collection; another collection of the same name has another one. None: a view, or time-series.
+        capped: whether the server removes the oldest documents when it is full.
+        source: of a view, the collection or view of the same database that it shows; None: it is not a view.
     """
 
     type: str
@@ -50,7 +50,7 @@ class NamespaceKind(NamedTuple):
 
 
 def kind_of(client: MongoClient[Any], namespace: str) -> NamespaceKind | None:
-    """What there is under a name; None: nothing."""
+    """The kind of a namespace; None: it does not exist."""
     database, _, collection = namespace.partition(".")
     for info in client[database].list_collections(filter={"name": collection}):
         options, uuid = info.get("options", {}), info.get("info", {}).get("uuid")
@@ -61,7 +61,7 @@ def kind_of(client: MongoClient[Any], namespace: str) -> NamespaceKind | None:
 
 
 def collections_in(client: MongoClient[Any], scope: Scope) -> Iterator[str]:
-    """The ordinary collections that are watched, by namespace."""
+    """The namespaces of the watched ordinary collections that exist."""
     databases = [scope.database] if scope.database is not None else client.list_database_names()
     for database in filter(scope.reaches, databases):
         for info in client[database].list_collections(filter={"type": COLLECTION}):
@@ -70,14 +70,14 @@ def collections_in(client: MongoClient[Any], scope: Scope) -> Iterator[str]:
 
 
 def meant_for_redaction(scope: Scope, collections: Iterable[str]) -> Iterator[tuple[str, Rule]]:
-    """What stands in `EXCLUDE` and reads like the path of a field, of which it excludes nothing.
+    """The globs in `EXCLUDE` that look like the path of a field, which `EXCLUDE` does not exclude.
 
     Args:
-        scope: what the settings say.
-        collections: the namespaces that there are.
+        scope: the scope of the settings.
+        collections: the existing namespaces.
 
     Yields:
-        The glob, and the rule that would withhold the field.
+        The glob, and the redaction rule that would redact the field.
     """
     names = list(collections)
     for glob in scope.exclude:
@@ -87,11 +87,7 @@ def meant_for_redaction(scope: Scope, collections: Iterable[str]) -> Iterator[tu
 
 
 def warn_of_paths(client: MongoClient[Any], scope: Scope) -> None:
-    """Warn of what `meant_for_redaction` finds.
-
-    Raises:
-        pymongo.errors.PyMongoError: no answer; privileges lacking are no error.
-    """
+    """Log a warning for each glob that `meant_for_redaction` finds. Missing privileges are not an error."""
     if not any("." in globs.split(glob)[1] for glob in scope.exclude):
         return
     everything = replace(scope, exclude=())
@@ -110,15 +106,16 @@ def warn_of_paths(client: MongoClient[Any], scope: Scope) -> None:
 
 
 class UnwatchableError(FatalError):
-    """The only thing to be watched has no change stream."""
+    """The only namespace to be watched has no change stream."""
 
 
 def check(client: MongoClient[Any], scope: Scope) -> None:
-    """Say of each name in `INCLUDE` without wildcards if nothing of it can be recorded, and what to watch instead.
+    """Log each namespace in `INCLUDE` without wildcards that cannot be recorded, and what to watch instead.
+
+    Missing privileges are not an error.
 
     Raises:
         UnwatchableError: there is nothing else to watch, so the server would refuse the stream.
-        pymongo.errors.PyMongoError: no answer; privileges lacking are no error.
     """
     for namespace in scope.exact:
         try:
@@ -135,7 +132,7 @@ def check(client: MongoClient[Any], scope: Scope) -> None:
 
 
 def problem_of(client: MongoClient[Any], scope: Scope, namespace: str) -> tuple[str, str] | None:
-    """Why nothing of a name that is included can be recorded, and what to do; None: it can be."""
+    """Why an included namespace cannot be recorded, and what to do; None: it can be."""
     if scope.contexts and namespace.partition(".")[2] == scope.contexts:
         return (
             "context documents are never recorded",
@@ -151,7 +148,7 @@ def problem_of(client: MongoClient[Any], scope: Scope, namespace: str) -> tuple[
 
 
 def _problem(client: MongoClient[Any], namespace: str, found: NamespaceKind) -> tuple[str, str] | None:
-    """Why nothing of a name can be recorded, and what to do; None: it can be."""
+    """Why a namespace of this kind cannot be recorded, and what to do; None: it can be."""
     if found.type == COLLECTION:
         return None
     if found.type == VIEW:
@@ -167,7 +164,7 @@ def _problem(client: MongoClient[Any], namespace: str, found: NamespaceKind) -> 
 
 
 def _shown(client: MongoClient[Any], namespace: str, found: NamespaceKind) -> str:
-    """The collection at the bottom of a view; views of views are at most 20 deep."""
+    """The collection that a view is based on; views of views are at most 20 deep."""
     database = namespace.partition(".")[0]
     below: NamespaceKind | None = found
     while below is not None and below.type == VIEW:

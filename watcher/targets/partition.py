@@ -1,9 +1,9 @@
-"""Which partition of a stream a document belongs to: the server itself decides, by the document's `_id`.
+"""Assigns documents to the partitions of a stream: the server computes it from the document's `_id`.
 
-`$toHashedIndexKey` alone would not do: to the server `1.5` and `Decimal128("1.5")` are one `_id`, and their hashes
-differ, so a document that is deleted and inserted again could change its partition, and the order of its events would
-be lost. So numbers are first made what they are equal by: their whole part, or 0 where that is no 64-bit integer. Of
-an `_id` that is a document, the same goes for its fields; deeper ones count by their type alone. It is measured in
+`$toHashedIndexKey` alone is not enough: to the server, `1.5` and `Decimal128("1.5")` are the same `_id`, but their
+hashes differ. A document that is deleted and inserted again could change its partition, and the order of its events
+would be lost. So numbers are first reduced to their whole part, or to 0 if that is not a 64-bit integer. In an `_id`
+that is a document, the same is done with its fields; deeper values count only by their type. This is verified in
  `tests/integration/test_partition.py`.
 
 Only the `_id` counts, not the namespace: a document stays in its partition when its collection is renamed.
@@ -23,12 +23,12 @@ _NESTED = ("object", "array", "javascriptWithScope")
 
 
 def match(partition: Partition) -> dict[str, Any]:
-    """The condition of a stream's `$match`: a partition's documents, and every event that is about no document."""
+    """The condition of a stream's `$match`: events of a partition's documents, and all events without a document."""
     return {"$or": [{"documentKey": {"$exists": False}}, {"$expr": holds(partition, "$documentKey._id")}]}
 
 
 def holds(partition: Partition, document_id: str) -> dict[str, Any]:
-    """The expression that tells whether a document belongs to a partition.
+    """The aggregation expression whether a document belongs to a partition.
 
     Args:
         document_id: the path of the document's `_id`, such as `$_id`.
@@ -39,7 +39,7 @@ def holds(partition: Partition, document_id: str) -> dict[str, Any]:
 
 
 def _canonical(value: str) -> dict[str, Any]:
-    """What is the same for all values that are one `_id` to the server."""
+    """An expression that gives the same value for all values that the server regards as the same `_id`."""
     fields = {
         "$map": {
             "input": {"$objectToArray": value},

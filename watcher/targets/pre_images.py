@@ -1,4 +1,4 @@
-"""Pre-images: the server keeps a document's state before each change, if its collection is told to.
+"""Pre-images: the server stores a document's state before each change, if that is enabled for its collection.
 
 https://www.mongodb.com/docs/manual/changeStreams/#change-streams-with-document-pre--and-post-images
 """
@@ -36,9 +36,9 @@ _GONE = {26: "NamespaceNotFound"}
 
 
 class PreImages:
-    """Switches pre-images on for watched collections, and says so once for each.
+    """Enables pre-images for watched collections, and logs it once for each.
 
-    Without the privilege (`collMod`) it warns and goes on: old values are then recorded as unknown.
+    Without the privilege (`collMod`), it only logs a warning: old values are then recorded as unknown.
     """
 
     def __init__(self, client: MongoClient[Any], scope: Scope) -> None:
@@ -47,37 +47,34 @@ class PreImages:
         self._unseen: SimpleQueue[str] = SimpleQueue()
 
     def enable_existing(self) -> None:
-        """Switch pre-images on for every watched collection there is."""
+        """Enable pre-images for every existing watched collection."""
         for database in self._databases():
             with _listing(database):
                 for collection in self._without_images(database):
                     self._enable(database, collection)
 
     def enable(self, namespace: str) -> None:
-        """Switch pre-images on for a collection that has just appeared.
+        """Enable pre-images for a collection that has just appeared. Missing privileges are not an error.
 
-        The event of its creation can be read a moment before the server lists the collection: one that is not there is
-        gone again, or looked for once more by `look_again`.
-
-        Raises:
-            pymongo.errors.PyMongoError: no answer; privileges lacking are no error.
+        Its creation event can arrive a moment before the server lists the collection. So a collection that is not
+        listed was either dropped again, or is found later by `look_again`.
         """
         if not self._is_seen(namespace):
             self._unseen.put(namespace)
 
     def look_again(self, stop: Event, retry: Retry) -> None:
-        """Look a second time for collections that could not be seen when they had just appeared, until the stop."""
+        """Check a second time for collections that were not listed when they had just appeared, until the stop."""
         with suppress(StoppedError):
             while not stop.wait(_SECOND_LOOK_AFTER_S):
                 for _ in range(self._unseen.qsize()):
                     retry.call(Step.ENABLE_PRE_IMAGES, partial(self._is_seen, self._unseen.get()))
 
     def _is_seen(self, namespace: str) -> bool:
-        """Whether a collection is there; then its pre-images are on, if that can be."""
+        """Whether a collection exists; if so, its pre-images are enabled, if possible."""
         database, _, collection = namespace.partition(".")
         if not self._scope.covers(database, collection):
             return True
-        seen = True  # as far as can be told, if collections cannot be listed
+        seen = True  # assumed if collections cannot be listed
         with _listing(database, collection):
             found = next(self._client[database].list_collections(filter={"name": collection}), None)
             seen = found is not None
@@ -103,7 +100,7 @@ class PreImages:
                 yield info["name"]
 
     def _enable(self, database: str, collection: str) -> bool:
-        """Switch them on; False: there is no such collection."""
+        """Enable pre-images; False: there is no such collection."""
         try:
             self._client[database].command({"collMod": collection, _OPTION: {"enabled": True}})
         except OperationFailure as error:
@@ -129,7 +126,7 @@ class PreImages:
 
 @contextmanager
 def _listing(database: str, collection: str = "") -> Iterator[None]:
-    """Warn, and go on, where collections may not be listed."""
+    """Log a warning and continue if the user may not list collections."""
     try:
         yield
     except OperationFailure as error:

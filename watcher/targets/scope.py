@@ -1,8 +1,8 @@
-"""What is watched: `INCLUDE` and `EXCLUDE` as a scope of the stream and a filter on the server.
+"""The scope: `INCLUDE` and `EXCLUDE` as the target of the stream and a filter on the server.
 
 Globs are `database.collection`; `*` is any number of characters, `?` one, `[abc]` one of these. A collection's
-name may hold dots, so `*` reaches across them. The filter uses `ns.db` and `ns.coll` apart, because the server
-can push conditions on these down into its scan of the oplog, and a condition on `ns` as a whole it cannot.
+name may contain dots, so `*` matches across them. The filter uses `ns.db` and `ns.coll` separately, because the server
+can push conditions on these down into its scan of the oplog, but not a condition on `ns` as a whole.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Scope:
         include: globs `db.coll`; a namespace must match one of them.
         exclude: globs `db.coll`; a namespace must match none of them.
         own_database: name of the history database, which is never watched.
-        partition: of the documents there, only these; None: all.
-        contexts: the name of the collections whose documents say who writes: they are let through wherever they are,
-            though nothing of them is watched; empty: there are none.
+        partition: only the documents of this partition; None: all.
+        contexts: name of the collections of context documents. Their inserts pass the filter in every database, though
+            they are not watched. Empty: there are none.
     """
 
     include: tuple[str, ...]
@@ -50,7 +50,7 @@ class Scope:
 
     @classmethod
     def of(cls, settings: Settings) -> Scope:
-        """What the settings say is watched."""
+        """The scope of the settings."""
         return cls(
             settings.include,
             settings.exclude,
@@ -61,26 +61,26 @@ class Scope:
 
     @property
     def database(self) -> str | None:
-        """The one database that covers everything included, or None for the whole deployment."""
+        """The single database that contains everything included; None: the stream covers the whole deployment."""
         databases = {globs.split(glob)[0] for glob in self.include}
         (only, *others) = sorted(databases)
         return None if others or _MAGIC.search(only) else only
 
     @property
     def collection(self) -> str | None:
-        """The one collection that covers everything included, or None for a wider stream."""
+        """The single collection that is included; None: the stream is wider."""
         collections = {globs.split(glob)[1] for glob in self.include}
         (only, *others) = sorted(collections)
         return None if self.database is None or others or _MAGIC.search(only) else only
 
     @property
     def widened(self) -> bool:
-        """Whether the stream has to be opened on a database for the sake of one collection: contexts lie beside it."""
+        """Whether the stream of a single collection must be opened on its database, to receive context documents."""
         return bool(self.contexts) and self.collection is not None
 
     @property
     def exact(self) -> tuple[str, ...]:
-        """Namespaces that are included by their very name."""
+        """Namespaces that are included without wildcards."""
         return tuple(glob for glob in self.include if not _MAGIC.search(glob))
 
     def covers(self, database: str, collection: str) -> bool:
@@ -98,7 +98,7 @@ class Scope:
         return globs.fits_database(self.include, database)
 
     def match(self) -> dict[str, Any]:
-        """The condition of the `$match` stage that lets through what is watched, and nothing else.
+        """The condition of the `$match` stage that passes exactly the watched events.
 
         Events about a whole database carry no collection; they pass if the database is covered. A rename passes
         if either of its two names is covered, and always the end of the stream itself (invalidate).
@@ -107,7 +107,7 @@ class Scope:
         if self.partition is None:
             return covered
         mine = partition.match(self.partition)
-        if self.contexts:  # they are about whatever their transaction writes
+        if self.contexts:  # they concern all documents of their transaction
             mine["$or"].append(self._said)
         return {"$and": [covered, mine]}
 
@@ -123,7 +123,7 @@ class Scope:
 
     @property
     def _said(self) -> dict[str, Any]:
-        """The condition that context documents fulfil."""
+        """The condition that matches context documents."""
         return {"ns.coll": self.contexts, "operationType": "insert"}
 
     def _covered(self, where: str) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Scope:
         return condition
 
     def describe(self) -> dict[str, Any]:
-        """The scope in a form that is stored with the checkpoint: a token is a position only with it."""
+        """The scope as it is stored in the checkpoint: a token is valid only for streams with the same scope."""
         share = {} if self.partition is None else {"part": str(self.partition)}
         return {
             "database": self.database,
@@ -148,18 +148,18 @@ class Scope:
 
     @classmethod
     def described(cls, options: Mapping[str, Any]) -> Scope:
-        """The scope that `describe` has described."""
+        """The scope from the result of `describe`."""
         share = Partition.parse(options["part"]) if "part" in options else None
         return cls(tuple(options["include"]), tuple(options["exclude"]), options["own_database"], share)
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a part of a glob may mean more than one name."""
+    """Whether a part of a glob has wildcards."""
     return _MAGIC.search(name) is not None
 
 
 def _condition(glob: str, where: str, *, whole_database: bool = True) -> dict[str, Any]:
-    """One glob as a condition on `ns` or `to`; with `whole_database` it lets events about the database through."""
+    """One glob as a condition on `ns` or `to`; with `whole_database`, events of the database pass, too."""
     database, collection = globs.split(glob)
     parts: dict[str, Any] = {f"{where}.db": {"$exists": True} if database == _EVERYTHING else _name_condition(database)}
     if whole_database and where == "ns":
@@ -175,10 +175,10 @@ def _name_condition(glob: str) -> Any:
 
 
 def _server_regex(glob: str) -> str:
-    r"""The glob as a PCRE: `\A`, `\z` and `[\s\S]`, since a collection's name may hold line breaks."""
+    r"""The glob as a PCRE: `\A`, `\z` and `[\s\S]`, since a collection's name may contain line breaks."""
     body = translate(glob).removeprefix("(?s:")[: -len(r")\Z")]
-    # Within brackets [ is itself to Python, and may begin a class of characters to PCRE.
+    # Within brackets, [ is literal in Python, but may begin a character class in PCRE.
     body = _BRACKETS.sub(lambda found: "[" + found[1].replace("[", r"\[") + "]", body)
-    # The server puts the pattern into a text of its own and reads that again: no quotes and no controls in it.
+    # The server embeds the pattern in a text and parses that again: it must have no quotes and no control characters.
     body = _DELICATE.sub(lambda found: rf"\x{ord(found[1] or found[2]):02x}", body)
     return rf"\A(?s:{body})\z"
