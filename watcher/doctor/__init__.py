@@ -1,1 +1,1 @@
-"""An examination of everything the daemon depends on. Each check has a file; judging is apart from asking servers."""
+"""Checks everything that the daemon depends on. Each check has a module; judging is separate from querying servers."""

@@ -1,4 +1,4 @@
-"""Who did it: which ways of knowing are open, what they have told lately, and what would open more."""
+"""Checks how actors are found: the enabled sources, the actors of recent events, and how to find more."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _PAGE = "docs/actor.md"
 
 
 class Routes(NamedTuple):
-    """The ways of knowing who did it.
+    """The enabled sources of actors.
 
     Attributes:
-        contexts: name of the collection of context documents; empty: they are not taken.
-        there: the databases that have one.
-        fields: those that are believed as stamps.
-        sessions: whether the database user is looked up.
+        contexts: name of the collection of context documents; empty: they are not used.
+        there: the databases that have such a collection.
+        fields: the fields that are used as stamps.
+        sessions: whether the database user is looked up by session.
     """
 
     contexts: str
@@ -53,7 +53,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def lately(subject: Subject) -> Counter[str]:
-    """Of the last events that somebody did, how many are known by each provenance; "": nobody knows."""
+    """Number of recent events by the source of their actor; "": unknown. Baselines and gaps are not counted."""
     nobodys = {"operation": {"$nin": [operations.BASELINE, operations.GAP]}}
     stages: list[dict[str, Any]] = [
         {"$sort": {"_id": -1}},
@@ -66,10 +66,11 @@ def lately(subject: Subject) -> Counter[str]:
 
 
 def judge(routes: Routes, told: Mapping[str, int]) -> Finding:
-    """Say of how much it is known, and how more would be.
+    """Report for how many events the actor is known, and how to know more.
 
     Args:
-        told: of the last events how many are known by each provenance; "": nobody knows.
+        routes: the enabled sources.
+        told: number of recent events by the source of their actor; "": unknown.
     """
     events = sum(told.values())
     known = events - told.get("", 0)

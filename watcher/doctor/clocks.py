@@ -1,4 +1,4 @@
-"""Do the clocks agree? Ages, lag and `2h ago` compare this machine's with the servers'."""
+"""Compares this machine's clock with the servers': ages, lag and `2h ago` depend on both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def judge(name: str, skew_s: float, unsure_s: float) -> Finding:
 
     Args:
         skew_s: seconds; below zero: behind.
-        unsure_s: half of the time that the answer took, in seconds.
+        unsure_s: uncertainty in seconds: half of the round-trip time.
     """
     facts = {"skew_seconds": round(skew_s, 3), "unsure_seconds": round(unsure_s, 3)}
     if abs(skew_s) <= unsure_s:

@@ -1,4 +1,4 @@
-"""What is watched, and what a changed `INCLUDE` or `EXCLUDE` does to a stream that has a position."""
+"""Checks what is watched, and the effect of a changed `INCLUDE` or `EXCLUDE` on a stream that has a position."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _ADOPT = "To go on with them: watcher checkpoint set --adopt-options --yes. Else
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """The collections that there are, against the settings and against the checkpoint."""
+    """Compare the existing collections with the settings and the checkpoint."""
     names = [(each.database, each.name) for each in subject.collections]
     yield judge(subject.scope, subject.former_scope, names)
 
 
 def judge(now: Scope, former: Scope | None, names: Sequence[tuple[str, str]]) -> Finding:
-    """Say what is watched, and what comes and goes.
+    """Report what is watched, and what is added and removed.
 
     Args:
-        now: what the settings say.
-        former: what the checkpoint was made for; None: there is none.
-        names: databases and names of the collections that there are.
+        now: the scope of the settings.
+        former: the scope of the checkpoint; None: there is none.
+        names: databases and names of the existing collections.
     """
     watched = [f"{database}.{name}" for database, name in names if now.covers(database, name)]
     facts = {"include": [*now.include], "exclude": [*now.exclude], "collections": len(watched)}
@@ -68,7 +68,7 @@ def judge(now: Scope, former: Scope | None, names: Sequence[tuple[str, str]]) ->
 
 
 def exact(subject: Subject) -> Iterator[Finding]:
-    """Names without wildcards that nothing can be recorded of."""
+    """Included namespaces without wildcards that cannot be recorded."""
     for namespace in subject.scope.exact:
         found = problem_of(subject.watched, subject.scope, namespace)
         if found is not None:
@@ -77,7 +77,7 @@ def exact(subject: Subject) -> Iterator[Finding]:
 
 
 def paths(subject: Subject) -> Iterator[Finding]:
-    """What reads like a field where collections are excluded."""
+    """Globs in `EXCLUDE` that look like the path of a field."""
     names = [namespace for namespace, _ in _namespaces(subject)]
     for glob, rule in meant_for_redaction(subject.scope, names):
         yield warning(
@@ -90,7 +90,7 @@ def paths(subject: Subject) -> Iterator[Finding]:
 
 
 def rules(subject: Subject) -> Iterator[Finding]:
-    """Rules of `REDACT` and `RETENTION` that do nothing, or much more than was meant."""
+    """Rules of `REDACT` and `RETENTION` without effect, or with a much larger one than was probably meant."""
     watched = [namespace for namespace, is_watched in _namespaces(subject) if is_watched]
     yield from judge_redaction(subject.settings.redact, watched)
     if subject.settings.retention:
@@ -99,7 +99,7 @@ def rules(subject: Subject) -> Iterator[Finding]:
 
 
 def judge_redaction(redact: Sequence[Redaction], watched: Sequence[str]) -> Iterator[Finding]:
-    """Rules by which nothing is withheld, of the collections that are watched."""
+    """Redaction rules that match no watched collection."""
     for rule in redact:
         if watched and not any(map(rule.concerns, watched)):
             yield warning(
@@ -112,7 +112,7 @@ def judge_redaction(redact: Sequence[Redaction], watched: Sequence[str]) -> Iter
 
 
 def judge_retention(retention: tuple[Retention, ...], names: Sequence[str]) -> Iterator[Finding]:
-    """Rules by which nothing expires, of the namespaces that there are."""
+    """Retention rules that match no existing namespace."""
     for rule in retention:
         fitting = [name for name in names if globs.fits((rule.glob,), *globs.split(name))]
         if names and not fitting:
@@ -132,7 +132,7 @@ def _meant(glob: str, names: Sequence[str]) -> str:
 
 
 def _namespaces(subject: Subject) -> Iterator[tuple[str, bool]]:
-    """Each collection that there is as `db.coll`, and whether it is watched."""
+    """Each existing collection as `db.coll`, and whether it is watched."""
     for each in subject.collections:
         yield f"{each.database}.{each.name}", subject.scope.covers(each.database, each.name)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 DISK, BINARY = "disk of the embedded server", "embedded server"
 _GB = 1_000_000_000
 LITTLE, TOO_LITTLE = 5 * _GB, _GB
-"""Bytes: the oplog alone may take 1 GB, and mongod ends when the disk is full."""
+"""Limits of free disk, in bytes, for a warning and a problem: the oplog alone may take 1 GB, and mongod exits when the
+disk is full."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""All checks in their order. What one of them runs into never hides what the others find."""
+"""Runs all checks in their order. A failing check never hides the findings of the others."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 class Check(NamedTuple):
-    """A check, and the deployments that it asks.
+    """A check, and the deployments that it queries.
 
     Attributes:
-        name: said where it cannot be done.
-        asks: names of deployments, as of `subject`.
-        look: does it.
-        applies: whether there is anything to look at.
+        name: name of the check, reported if it cannot be run.
+        asks: names of the deployments, as in `subject`.
+        look: runs the check.
+        applies: returns whether the check applies.
     """
 
     name: str
@@ -85,10 +85,10 @@ CHECKS = (
 
 
 def examine(subject: Subject, at_work: Callable[[str], None]) -> Iterator[Finding]:
-    """Do all checks.
+    """Run all checks.
 
     Args:
-        at_work: told the name of each check before it is done.
+        at_work: called with the name of each check before it is run.
     """
     deployments = {WATCHED: subject.watched_uri, HISTORY: subject.history_uri}
     for name, uri in deployments.items():
@@ -114,5 +114,5 @@ def examine(subject: Subject, at_work: Callable[[str], None]) -> Iterator[Findin
 
 
 def _gone(subject: Subject, names: Iterable[str]) -> None:
-    """Ask a deployment nothing more, so that the report does not take a time-out for every check."""
+    """Mark deployments as unreachable, so that the report does not wait for a timeout in every check."""
     subject.away |= {WATCHED, HISTORY} if subject.one_user else {*names}

@@ -1,4 +1,4 @@
-"""What the server's version can do, asked of the server itself: a stream is opened with each feature, and let go."""
+"""Checks the features of the server's version by opening a stream with each of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UPGRADE = "Upgrade to MongoDB 6.0 or later, and set its featureCompatibilityVer
 
 
 class Features(NamedTuple):
-    """What a change stream can have.
+    """The features of a change stream.
 
     Attributes:
         images: pre-images and expanded events.

@@ -1,4 +1,4 @@
-"""What a check has found, or why it could not look; names and spans of time in it, so that it can be read."""
+"""The finding of a check, or why it could not be run; and helpers to write names and durations readably."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MINUTE_S, _HOUR_S = 60, 3600
 
 
 class Status(StrEnum):
-    """How good it is. The last one is no finding at all."""
+    """The status of a check. The last one means that it could not be run."""
 
     OK = "ok"
     WARNING = "warning"
@@ -31,11 +31,11 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        check: what was looked at.
-        status: how good it is, or that it is not known.
-        said: what was found, or why nothing could be.
-        remedy: what to type or to change next; empty where there is nothing to do.
-        facts: the same for machines; BSON values.
+        check: name of the check.
+        status: its status.
+        said: what was found, or why nothing could be, as text.
+        remedy: what to type or to change next; empty: nothing.
+        facts: the finding for machines; BSON values.
     """
 
     check: str
@@ -71,7 +71,7 @@ def unchecked(check: str, said: str, remedy: str = "", **facts: Any) -> Finding:
 
 
 def could_not(check: str, error: Exception) -> Finding:
-    """Why a check could not be done, as far as its error tells."""
+    """The finding for a check that failed with an error."""
     if isinstance(error, OperationFailure) and error.code in UNAUTHORIZED:
         return unchecked(check, f"not permitted: {name_of(error)}", "See the findings about privileges.")
     if isinstance(error, ConnectionFailure):
@@ -82,7 +82,7 @@ def could_not(check: str, error: Exception) -> Finding:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few, and how many more there are; `facts` have them all."""
+    """The first few names, and the number of the others; `facts` has all of them."""
     more = len(names) - _MOST
     return ", ".join(names[:_MOST]) + (f" and {more} more" if more > 0 else "")
 

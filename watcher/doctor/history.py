@@ -1,4 +1,4 @@
-"""The history database: its indexes, the view, and what history itself says is missing."""
+"""Checks the history database: its indexes, the view, and gaps and rejected events in history."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def view(subject: Subject) -> Iterator[Finding]:
 
 
 def complete(subject: Subject) -> Iterator[Finding]:
-    """What history says it does not have, and what it was to have no more."""
+    """Unfinished erasures, and what history lacks: gaps and rejected events."""
     left = subject.history[ERASURES].count_documents({"state": "working"}, limit=_MOST)
     if left:
         yield warning(
@@ -104,7 +104,7 @@ def complete(subject: Subject) -> Iterator[Finding]:
 
 
 def expiring(subject: Subject) -> Iterator[Finding]:
-    """Indexes with which the server itself removes documents, behind the back of history."""
+    """TTL indexes in the history database, with which the server itself would delete history."""
     kinds = _kinds(subject)
     if not isinstance(kinds, dict):
         yield kinds
@@ -132,7 +132,7 @@ def expiring(subject: Subject) -> Iterator[Finding]:
 
 
 def beginnings(subject: Subject) -> Iterator[Finding]:
-    """Whether history still tells the documents of its oldest entries; not after somebody has removed older ones."""
+    """Whether the documents of the oldest entries can be reconstructed; not if older entries were deleted by hand."""
     lost: dict[str, tuple[int, int]] = {}
     for namespace in sorted(filter(None, subject.history[HISTORY].distinct("namespace")))[:_MOST_NAMESPACES]:
         if "." in namespace and first_pending(subject.history, namespace) is None:
@@ -167,7 +167,7 @@ def _without_beginning(database: Database[Any], namespace: str) -> tuple[int, in
 
 
 def _kinds(subject: Subject) -> dict[str, Any] | Finding:
-    """What there is in the history database, by name; or why that is not known."""
+    """The collections and views of the history database by name, or a finding why they cannot be listed."""
     try:
         return {each["name"]: each for each in subject.history.list_collections()}
     except OperationFailure as error:

@@ -1,4 +1,4 @@
-"""Is this installation as fast as it can be?"""
+"""Checks whether the compiled parts of this installation are in use."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Part(NamedTuple):
     """A module that is compiled when this is installed.
 
     Attributes:
-        name: its name.
-        in_use: whether it is there, and of the sources that lie beside it.
-        otherwise: what it costs to be without it.
+        name: name of the module.
+        in_use: whether it exists and was built from the present sources.
+        otherwise: the cost of not having it, as text.
     """
 
     name: str

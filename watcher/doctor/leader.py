@@ -1,4 +1,4 @@
-"""Who leads the stream, where several daemons share it."""
+"""Reports the stream's leader."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def judge(lease: Mapping[str, Any], now: datetime) -> Finding:
-    """Say who has the lease, and whether it still holds.
+    """Report who holds the lease, and whether it is still valid.
 
     Args:
         lease: `owner`, `term`, `expires_at`, `host`, `pid`.

@@ -1,4 +1,4 @@
-"""How far the oplog reaches back, and how much of that the position has used up."""
+"""Checks how far back the oplog reaches, and how close its end is to the position."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BEGINNING = "initiating set"
 
 
 class Window(NamedTuple):
-    """What the oplog holds.
+    """The interval that the oplog covers.
 
     Attributes:
         first: cluster time of the oldest entry.
-        last: of the newest.
-        whole: it still has everything since the replica set was made.
+        last: cluster time of the newest entry.
+        whole: it still contains everything since the replica set was created.
     """
 
     first: Timestamp
@@ -38,7 +38,7 @@ class Window(NamedTuple):
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """The oplog of the member that answers."""
+    """The oplog of the member that replies."""
     if subject.hello.get("msg") == "isdbgrid":
         yield unchecked(NAME, "each shard has an oplog of its own, which cannot be asked for from here")
         return

@@ -1,4 +1,4 @@
-"""Would the daemon go on from its checkpoint? The very stream is opened there, read on once, and let go."""
+"""Checks whether the daemon could resume from its checkpoint, by opening the same stream there and reading once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WHAT_FOLLOWS = {
 
 
 def checkpoint(subject: Subject) -> Iterator[Finding]:
-    """What is stored of the stream."""
+    """The stream's stored checkpoint."""
     stream, found = subject.settings.checkpoint, subject.checkpoint
     layout = Layout(subject.history, subject.settings.stream)
     try:
@@ -47,7 +47,7 @@ def checkpoint(subject: Subject) -> Iterator[Finding]:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Whether the server goes on from there, with the settings' own pipeline."""
+    """Whether the server can resume from there, with the settings' own pipeline."""
     if "token" not in (subject.checkpoint or {}):
         return
     try:

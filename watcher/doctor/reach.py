@@ -1,4 +1,4 @@
-"""Does each deployment answer, and what is it?"""
+"""Checks whether each deployment replies, and of which kind it is."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _EMBEDDED = "Start it, and leave it running: watcher run"
 
 
 def answers(name: str, subject: Subject, uri: str | None) -> Finding:
-    """Whether a deployment answers; anything but `ok` means that nothing else can be asked of it."""
+    """Whether a deployment replies; with any status but `ok`, no other check can query it."""
     if uri is None:
         return unchecked(name, "the embedded server does not run; it runs as long as the daemon does", _EMBEDDED)
     facts = {"uri": mask(uri)}
     variable = "WATCHER_HISTORY_URI" if name == HISTORY and not subject.one_user else "WATCHER_MONGODB_URI"
     try:
         subject.client(uri).admin.command("ping")
-        # A ping is answered before anybody has said who they are.
+        # A ping is answered before authentication.
         subject.client(uri).admin.command("connectionStatus")
         hello = subject.client(uri).admin.command("hello")
     except OperationFailure as error:
@@ -56,7 +56,7 @@ def _remedy(error: Exception, variable: str) -> str:
 
 
 def kind(subject: Subject) -> Iterator[Finding]:
-    """Whether the watched deployment can have change streams, and by what a position is bound to it."""
+    """Whether the watched deployment supports change streams, and the identity that positions are bound to."""
     name = "replica set"
     try:
         found = identify(subject.watched)

@@ -1,4 +1,4 @@
-"""Whether history is sealed as the settings say: the key, how far the seals reach, notes that nobody settles."""
+"""Checks whether history is sealed as the settings require: the key, the end of the seals, unprocessed notes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "seals"
 LATE_S = 180.0
-"""Seals are made every minute at least where there is something to seal."""
+"""Age of the last seal, in seconds, above which it is late: new entries are sealed at least every minute."""
 MANY_NOTES = 1000
 _MOST_NOTES = 100_000
 _FORGOTTEN_AFTER = dt.timedelta(days=2)
@@ -34,15 +34,15 @@ _LOG = "See in the daemon's log what keeps it from sealing; `watcher seal` makes
 
 
 class SealingState(NamedTuple):
-    """How sealing stands.
+    """The state of sealing.
 
     Attributes:
-        sealing: whether the settings ask for it.
+        sealing: whether the settings enable it.
         signs: whether they name a key.
         last: the last seal; None: there is none.
-        age_s: seconds since that was made.
-        unsealed: whether there are entries after what it covers.
-        notes: how many notes of amendments wait to be sealed.
+        age_s: age of the last seal in seconds.
+        unsealed: whether there are entries after those it covers.
+        notes: number of notes of amendments that wait to be sealed.
     """
 
     sealing: bool

@@ -1,4 +1,4 @@
-"""What the checks look at: the settings, both deployments, and what several checks want to know of them."""
+"""The subject of the checks: the settings, both deployments, and data of them that several checks need."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 SOCKET_MS = 10_000
-"""An answer that takes longer, in milliseconds, is none."""
+"""Socket timeout in milliseconds."""
 
 WATCHED, HISTORY = "watched deployment", "history deployment"
 IMAGES_OPTION = "changeStreamPreAndPostImages"
@@ -47,7 +47,7 @@ class Watched(NamedTuple):
 
 @dataclass
 class Subject:
-    """Whatever is asked of a deployment is asked once. Everything here may raise what the driver raises.
+    """Queries each deployment only once for each fact.
 
     Attributes:
         watched_uri: connection string of the watched deployment; None: an embedded server that does not run.
@@ -61,16 +61,16 @@ class Subject:
     def __post_init__(self) -> None:
         self._clients: dict[str, MongoClient[Any]] = {}
         self.away: set[str] = set()
-        """Names of deployments that have stopped answering; to ask them again would only take time."""
+        """Names of deployments that no longer reply; querying them again would only take time."""
 
     @property
     def one_user(self) -> bool:
-        """Whether one user does both, watching and keeping."""
+        """Whether the same user watches and keeps history."""
         return self.watched_uri == self.history_uri
 
     @cached_property
     def scope(self) -> Scope:
-        """What the settings say is watched."""
+        """The scope of the settings."""
         return Scope.of(self.settings)
 
     @property
@@ -108,7 +108,7 @@ class Subject:
 
     @cached_property
     def hello(self) -> dict[str, Any]:
-        """What the watched deployment says of itself."""
+        """The watched deployment's reply to `hello`."""
         return dict(self.watched.admin.command("hello"))
 
     @cached_property

@@ -1,1 +1,1 @@
-"""What an operator asks for: moving a position, repartitioning, users and roles."""
+"""Operations requested by an operator: moving a position, repartitioning, users and roles."""

@@ -1,4 +1,4 @@
-"""What every operation on a stream needs, and every daemon of it: the settings, and both deployments."""
+"""The settings and both deployments of a stream, as every operation and every daemon needs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StreamContext:
-    """One stream, and the two deployments that it stands between.
+    """One stream, with its watched deployment and its history deployment.
 
     Attributes:
         history: the history database, read from the primary: a secondary may lag, and show an old checkpoint or none.
@@ -35,12 +35,12 @@ class StreamContext:
 
     @property
     def pre_images(self) -> bool:
-        """Whether the daemon asks for the images before each change."""
+        """Whether the daemon requests pre-images."""
         return self.settings.pre_images is not PreImages.OFF
 
     @property
     def baseline(self) -> bool:
-        """Whether the daemon records the state of documents that come under watch."""
+        """Whether the daemon records a baseline of documents that become watched."""
         return self.settings.baseline is Baseline.INITIAL
 
     @property
@@ -49,14 +49,14 @@ class StreamContext:
         return self.settings.on_gap is OnGap.RECONCILE
 
     def checkpointer(self, scope: Scope | None = None, term: Term | None = None) -> Checkpointer:
-        """The checkpoint of what the settings name.
+        """The checkpointer of the stream in the settings.
 
         Args:
-            scope: what it has to be made for; by default, what the settings say.
-            term: of the leader that is to write it.
+            scope: the scope that the checkpoint must have; None: that of the settings.
+            term: the leader's term, needed for writing; None: without a term.
         """
         return Checkpointer(self.history, self.settings.checkpoint, scope or self.scope, self.replica_set, term)
 
     def scope_of(self, partition: Partition | None) -> Scope:
-        """What one partition of the stream watches; None: the whole."""
+        """The scope of one partition of the stream; None: of the whole stream."""
         return replace(self.scope, partition=partition)

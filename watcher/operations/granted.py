@@ -1,4 +1,4 @@
-"""Whom a deployment takes us for, what it allows us, and what is to be typed for the rest."""
+"""The user of a connection, its privileges, and the commands that grant the missing ones."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ if TYPE_CHECKING:
     from watcher.targets.scope import Scope
 
 KEEPERS = (privileges.KEEP_HISTORY, privileges.WATCH_CHANGES)
-"""Our roles that a privilege for keeping history is granted to, the fittest first."""
+"""Roles of the program that a missing privilege for keeping history is granted to, in order of preference."""
 WATCHERS = (privileges.WATCH_CHANGES, privileges.KEEP_HISTORY)
-"""The same for watching."""
+"""The same for privileges for watching."""
 
 _UNUSUAL = "hostInfo"
-"""An action that the daemon does not need: who is allowed it without having it, is asked for nothing at all."""
+"""An action that no role of the daemon grants. If the server allows it although the user has no such privilege, the
+deployment does not enforce privileges."""
 
 
 class Person(NamedTuple):
-    """Whom a deployment takes us for.
+    """The user of a connection.
 
     Attributes:
-        name: of the user; empty: nobody has logged in.
-        database: where the user is defined.
-        roles: the names of its roles in `admin`, those that these contain not among them.
-        privileges: what they come to.
-        asked: whether the deployment asks for privileges at all.
+        name: name of the user; empty: not authenticated.
+        database: database that the user is defined in.
+        roles: names of its roles in `admin`, without inherited ones.
+        privileges: all privileges that these grant.
+        asked: whether the deployment enforces privileges at all.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Person(NamedTuple):
 
 
 def whoami(client: MongoClient[Any]) -> Person:
-    """Ask a deployment whom it takes us for."""
+    """The user of a connection, as the deployment reports it."""
     info = client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
     users = info["authenticatedUsers"]
     granted = tuple(info["authenticatedUserPrivileges"])
@@ -66,7 +67,7 @@ def whoami(client: MongoClient[Any]) -> Person:
 
 
 def history_needs(settings: Settings, history: Database[Any]) -> tuple[Need, ...]:
-    """What the daemon needs to keep this history: as `needs.keeping`, but no index is to be made that is there."""
+    """The needs for keeping this history: `needs.keeping`, without the creation of indexes that exist already."""
     needs = keeping(settings)
     try:
         there = not indexes.wrong(history)
@@ -79,32 +80,32 @@ def history_needs(settings: Settings, history: Database[Any]) -> tuple[Need, ...
 
 
 def held(person: Person, ours: Sequence[str]) -> list[str]:
-    """The roles of ours that somebody has, the fittest first."""
+    """The roles of the program that a user has, in order of preference."""
     return [name for name in (*ours, privileges.MORE) if name in person.roles]
 
 
 def lacking_text(person: Person, lacks: Iterable[Need]) -> str:
-    """What somebody lacks, in words."""
+    """The privileges that a user lacks, as text."""
     return f"{person} lacks " + "; ".join(f"{need.action} on {need.resource} ({need.use})" for need in lacks)
 
 
 def remedy(person: Person, ours: Sequence[str], lacks: Iterable[Need]) -> str:
-    """What an administrator is to type."""
+    """The commands that an administrator has to run, as text."""
     commands = privileges.grant(person.name, person.database, held(person, ours), lacks)
     return "As an administrator, in mongosh:\n" + commands
 
 
 def check(settings: Settings, history: Database[Any]) -> None:
-    """Refuse to begin without what recording needs: it would be found out later, in the middle of something.
+    """Check the privileges that recording needs, so that the daemon does not fail later, in the middle of its work.
 
     Args:
         history: the history database.
 
     Raises:
-        watcher.errors.DeploymentRefusedError: something is missing; each by name, and what to type.
+        watcher.errors.DeploymentRefusedError: privileges are missing; the message names each, and the commands.
     """
     person = whoami(history.client)
-    if not person.asked or not person.name:  # who has not logged in is told so by the first command
+    if not person.asked or not person.name:  # without authentication, the first command fails
         return
     lacks = [need for need in missing(person.privileges, history_needs(settings, history)) if need.essential]
     if lacks:
@@ -116,14 +117,11 @@ def check(settings: Settings, history: Database[Any]) -> None:
 def explained(
     settings: Settings, scope: Scope, watched: MongoClient[Any], history: Database[Any]
 ) -> DeploymentRefusedError | None:
-    """After a refusal, what is missing; None: nothing that is known.
+    """After a refusal, an error that names the missing privileges; None: none are known to be missing.
 
     Args:
         watched: client of the watched deployment.
         history: the history database.
-
-    Raises:
-        pymongo.errors.PyMongoError: a deployment does not say.
     """
     for client, needs, ours in (
         (watched, watching(settings, scope), WATCHERS),

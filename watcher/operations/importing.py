@@ -1,10 +1,11 @@
-"""Bringing in the changes that an application has kept by itself, in its documents or in a collection of differences.
+"""Imports changes that an application has recorded itself, in its documents or in a collection of differences.
 
-Each item becomes an entry of the collection `imported` of the history database; an item that is there already is left
-as it is, so all of it can be done again. The `_id` of an entry digests what is stored, never a value that was withheld:
-under other rules of redaction the same item would get another one, and so would one that has become the first of its
-time, since a list is cut to a length. So an entry with the same time, document and source counts as the same item if
-the two say the same under the present rules. What does not fit is told, and left out.
+Each item becomes an entry of the collection `imported` of the history database; an item that exists already is left as
+it is, so an import can be repeated. The `_id` of an entry contains a digest of the stored data, never of redacted
+values. So with other redaction rules the same item would get another `_id`; so would an item that has become the first
+of its time, when the application limits the length of its list. Therefore an entry with the same time, document and
+source counts as the same item if both have equal contents under the present rules. Items that are not valid changes are
+reported and skipped.
 """
 
 from __future__ import annotations
@@ -52,26 +53,27 @@ _PAIR = 2
 
 
 class MappingError(ValueError):
-    """A mapping cannot be used; the message says why."""
+    """A mapping is not valid; the message says why."""
 
 
 class MisfitError(ValueError):
-    """An item is no change; the message says why."""
+    """An item is not a valid change; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
-    """Where things stand in an application's own changes, each a dotted path.
+    """The dotted paths of the parts of an application's own changes.
 
     Attributes:
-        source: `database.collection` of the differences; None: they are in the documents themselves.
+        source: `database.collection` of the differences; None: the changes are in the documents themselves.
         document_id: in a difference, the `_id` of its document.
-        changes: in a difference, its changes: a list, or a document from field to `[old, new]`; None: it is one itself.
-        field: in a change, which field.
-        old_value: its value before.
-        new_value: its value after.
-        timestamp: when; in a difference, or in an item of a list.
-        user: by whom.
+        changes: in a difference, its changes: a list, or a document from field to `[old, new]`; None: the difference is
+            itself one change.
+        field: in a change, the name of the field.
+        old_value: in a change, the value before.
+        new_value: in a change, the value after.
+        timestamp: the time, in a difference or in an item of a list.
+        user: the actor, in the same place.
     """
 
     source: str | None = None
@@ -85,10 +87,10 @@ class Mapping:
 
 
 def read_mapping(path: Path) -> Mapping:
-    """Read a mapping from TOML; `from` is its `source`, the other keys are those of `Mapping`.
+    """Read a mapping from a TOML file; its key `from` is the `source`, the other keys are those of `Mapping`.
 
     Raises:
-        MappingError: no such file, no TOML, or another key.
+        MappingError: the file does not exist, is not TOML, or has another key.
     """
     try:
         found = tomllib.loads(path.read_text("utf-8"))
@@ -107,13 +109,13 @@ def read_mapping(path: Path) -> Mapping:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of the items.
+    """The result of an import.
 
     Attributes:
-        imported: so many were brought in; of a rehearsal, so many would fit.
-        known: so many were there already.
-        misfits: what did not fit: where, and why; the first of them.
-        left_out: so many did not fit.
+        imported: number of items imported; of a rehearsal, number of valid items.
+        known: number of items that existed already.
+        misfits: place and reason of the first invalid items.
+        left_out: number of invalid items.
     """
 
     documents: int = 0
@@ -124,7 +126,7 @@ class ImportReport:
     left_out: int = 0
 
     def leave_out(self, where: str, why: str) -> None:
-        """Note that something does not fit."""
+        """Count an invalid item."""
         self.left_out += 1
         if len(self.misfits) < _AT_ONCE:
             self.misfits.append(f"{where}: {why}")
@@ -137,17 +139,15 @@ class _Item(NamedTuple):
     user: Any
     source: str
     origin: bytes = b""
-    """What tells it from an equal one: the `_id` of a difference."""
+    """Distinguishes it from an equal item: the `_id` of a difference."""
 
 
 class Import:
-    """Brings in what an application has kept.
-
-    Every method raises `pymongo.errors.PyMongoError` where a deployment does not answer.
+    """Imports an application's own changes.
 
     Args:
-        path: of the list in each document, dotted; None: it is a collection of differences.
-        erased: gives an entry without what was erased of its document; None: it is to be forgotten.
+        path: dotted path of the list in each document; None: the changes are in a collection of differences.
+        erased: returns an entry without its document's erased values; None: all of it was erased.
     """
 
     def __init__(
@@ -170,10 +170,10 @@ class Import:
         self._taken: set[bytes] = set()
 
     def run(self, *, rehearsal: bool = False) -> ImportReport:
-        """Bring it in.
+        """Run the import.
 
         Args:
-            rehearsal: only find out what fits.
+            rehearsal: only count the valid items, and store nothing.
         """
         outcome = ImportReport()
         entries = self._entries(outcome)
@@ -186,7 +186,7 @@ class Import:
         return outcome
 
     def _store(self, entries: Sequence[bytes]) -> int:
-        """Store entries; how many of them were there already."""
+        """Store entries. Returns how many existed already."""
         new = [left for entry in self._new(entries) if (left := self._left(entry)) is not None]
         if not new:
             return len(entries)
@@ -202,14 +202,14 @@ class Import:
         return len(entries) - len(new)
 
     def _left(self, entry: bytes) -> bytes | None:
-        """What is left of an entry while an erasure of its document stands; its `_id` then tells nothing either."""
+        """An entry without the values that an erasure in force covers, and then with a random `_id`; None: nothing."""
         left = self._erased(entry)
         if left is None or left == entry:
             return left
         return under(left, telling_nothing(identity(raw.fields(left))))
 
     def _new(self, entries: Sequence[bytes]) -> list[bytes]:
-        """Those that are not there, neither under their `_id` nor as other rules have stored them."""
+        """The entries that do not exist yet, neither under their `_id` nor as stored under other redaction rules."""
         found = {identity(told): (told, entry) for entry in entries for told in (raw.fields(entry),)}
         known = self._history[IMPORTED].find({"_id": {"$in": list(map(Binary, found))}}, {"_id": 1})
         for each in known:
@@ -220,7 +220,7 @@ class Import:
         return [entry for told, entry in found.values() if not self._takes(told, standing)]
 
     def _takes(self, told: Fields, standing: dict[tuple[Any, ...], list[Fields]]) -> bool:
-        """Whether an item is one that is there, and no other one has been taken for that."""
+        """Whether an item matches a stored entry that no other item has been matched with."""
         alike = standing.get((*_key(told), *_said(told)), ())
         perhaps = (each for each in standing.get(_key(told), ()) if self._is_same(each, told))
         for each in chain(alike, perhaps):
@@ -231,7 +231,7 @@ class Import:
         return False
 
     def _standing(self, entries: Sequence[Fields]) -> dict[tuple[Any, ...], list[Fields]]:
-        """What is stored of the times of entries: by `_key` and what it says, and by `_key` alone what is vague."""
+        """Stored entries with the times of some entries: by `_key` and contents; those that are vague by `_key`."""
         keys = {_key(fields) for fields in entries}
         times = [key[0] for key in keys]
         query = {
@@ -253,11 +253,11 @@ class Import:
 
     @cached_property
     def _ids(self) -> frozenset[bytes]:
-        """Of all items, as entries: what is stored under one of them is that item, and no other."""
+        """The `_id`s of all items' entries: a stored entry with one of them is that item, and no other."""
         return frozenset(identity(raw.fields(entry)) for entry in self._entries(ImportReport()))
 
     def _is_same(self, known: Fields, found: Fields) -> bool:
-        """Whether an entry that is there says what another says, as the present rules would keep it."""
+        """Whether a stored entry has the same contents as another, under the present rules."""
         one, other = known.get(b"user"), found.get(b"user")
         if (one is None) != (other is None):
             return False
@@ -276,7 +276,7 @@ class Import:
         document: bytes | None = None
         for item in found:
             key = to_raw({"_id": item.document_id})[1]
-            if key != document:  # the items of one list come together
+            if key != document:  # the items of one list are consecutive
                 document = key
                 ranks.clear()
             ranks[key, item.when] += 1
@@ -369,13 +369,13 @@ def _recorded(change: dict[str, Any]) -> Change:
 
 
 def _position(millisecond: int, rank: int) -> bytes:
-    """The beginning of the `_id` of an entry, by which they are in order."""
+    """The beginning of an entry's `_id`, which defines the order of entries."""
     seconds, within = divmod(millisecond, _MILLISECONDS)
     return seconds.to_bytes(4, "big") + (within * _MOST_AT_ONE_TIME + rank).to_bytes(4, "big")
 
 
 def _key(fields: Fields) -> tuple[Any, ...]:
-    """What two entries of one item have in common under any rules, whatever else the list has by now."""
+    """What two entries of the same item have in common under any rules, even if the list has changed since."""
     name = identity(fields)
     within = int.from_bytes(name[4:IMPORTED_ORDER_BYTES], "big") // _MOST_AT_ONE_TIME
     millisecond = int.from_bytes(name[:4], "big") * _MILLISECONDS + within
@@ -387,17 +387,17 @@ def _said(fields: Fields) -> tuple[Any, ...]:
 
 
 def _is_vague(fields: Fields) -> bool:
-    """Whether an entry that is there may be an item that says something else, since values of it are withheld."""
+    """Whether a stored entry may match an item with other contents, since some of its values are redacted."""
     return any(redacted.MAGIC in value for _, value in fields.values()) or _is_erased(fields)
 
 
 def _is_erased(fields: Fields) -> bool:
-    """Whether nothing is left of an entry but when it was."""
+    """Whether only the time of an entry was left by an erasure."""
     return any(change.get("path") == [] for change in to_python(fields[b"changes"]))
 
 
 def _are_same(before: Sequence[Change], after: Iterable[Change]) -> bool:
-    """Whether changes differ in nothing but in what is withheld of them."""
+    """Whether changes differ only in their redacted values."""
     withheld = {each.path: each for each in before if _is_withheld(each.old) or _is_withheld(each.new)}
     found: list[Change] = []
     covered = set()
@@ -459,7 +459,7 @@ def _at(document: Any, path: str) -> Any:
 
 
 def _entry(namespace: str, item: _Item, rank: int) -> bytes:
-    """An item as it is stored, a pure function of it and its position among those of the same document and time."""
+    """The stored entry of an item: a pure function of it and its rank among those of the same document and time."""
     told: dict[str, Any] = {
         "namespace": namespace,
         "document_id": item.document_id,
@@ -477,7 +477,7 @@ def _entry(namespace: str, item: _Item, rank: int) -> bytes:
 
 
 def told_of(outcome: ImportReport) -> Iterable[tuple[str, int]]:
-    """The numbers of an outcome, for people and programs."""
+    """The numbers of a report by name, for text and JSON output."""
     return (
         ("documents", outcome.documents),
         ("items", outcome.items + outcome.left_out),

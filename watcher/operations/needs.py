@@ -1,7 +1,7 @@
-"""What is done, by the settings, to what: the one list that `roles` prints, `doctor` checks and the daemon starts by.
+"""The privileges that the settings require: the single list that `roles` prints, and `doctor` and the daemon check.
 
 Actions are those of https://www.mongodb.com/docs/manual/reference/privilege-actions/, resources those of
-https://www.mongodb.com/docs/manual/reference/resource-document/. What matches what follows the server's
+https://www.mongodb.com/docs/manual/reference/resource-document/. Matching of resources follows the server's
 `buildResourceSearchList` (src/mongo/db/auth/authorization_session_impl.cpp).
 """
 
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from watcher.targets.scope import Scope
 
 _APART = ("local", "config")
-"""Databases that a privilege on all databases does not reach."""
+"""Databases that a privilege on all databases does not include."""
 
 
 class Resource(NamedTuple):
-    """What an action is done to.
+    """The resource of a privilege.
 
     Attributes:
-        database: empty: any.
-        collection: empty: any that is not the server's own.
-        cluster: the deployment as a whole instead.
+        database: name of the database; empty: any.
+        collection: name of the collection; empty: any that is not a system collection.
+        cluster: the resource is the deployment as a whole.
     """
 
     database: str = ""
@@ -55,7 +55,7 @@ class Resource(NamedTuple):
     cluster: bool = False
 
     def document(self) -> dict[str, Any]:
-        """The resource as roles name it."""
+        """The resource document, as used in roles."""
         return {"cluster": True} if self.cluster else {"db": self.database, "collection": self.collection}
 
     def __str__(self) -> str:
@@ -70,10 +70,10 @@ class Need(NamedTuple):
     """One action on one resource.
 
     Attributes:
-        resource: on what.
-        action: MongoDB's name of it.
-        use: what it is needed for.
-        essential: without it, what the settings ask for is not done.
+        resource: the resource.
+        action: MongoDB's name of the action.
+        use: what it is needed for, as text.
+        essential: without it, the daemon cannot do what the settings require.
     """
 
     resource: Resource
@@ -83,10 +83,11 @@ class Need(NamedTuple):
 
 
 def watching(settings: Settings, scope: Scope) -> tuple[Need, ...]:
-    """What the daemon needs on the watched deployment. None of it can change a document.
+    """The daemon's needs on the watched deployment. None of them allows changing a document.
 
     Args:
-        settings: say what it is to do.
+        settings: determine what the daemon does.
+        scope: the watched namespaces.
     """
     stream = Resource(scope.database or "", scope.collection or "")
     enables = settings.pre_images is PreImages.ENABLE
@@ -139,11 +140,11 @@ _COLLECTIONS = (
     BASELINES,
     ACTORS_KNOWN,
 )
-"""All that are kept, those first with which most could be done."""
+"""All collections of the history database, those with the most sensitive contents first."""
 
 
 class _Kept(NamedTuple):
-    """What is done to one collection of the history database."""
+    """The actions needed on one collection of the history database."""
 
     collection: str
     actions: tuple[str, ...]
@@ -153,7 +154,7 @@ class _Kept(NamedTuple):
 
 _INSERT, _UPDATE, _REMOVE = ("insert",), ("update",), ("remove",)
 _PUT = _INSERT + _UPDATE
-"""What an upsert needs."""
+"""The actions that an upsert needs."""
 _RECORDING = (
     _Kept(HISTORY, _INSERT, "record"),
     _Kept(HISTORY, _UPDATE, "add who made a change, and of a gap that it is reconciled; blank what is erased"),
@@ -165,7 +166,7 @@ _RECORDING = (
     _Kept(SNAPSHOTS, _PUT + _REMOVE, "keep documents as they were now and then, and forget those that are wrong"),
     *(_Kept(name, ("createIndex",), "make the indexes of the history") for name in (HISTORY, SNAPSHOTS)),
 )
-"""What every daemon does."""
+"""Needed by every daemon."""
 _BESIDE = (
     _Kept(HISTORY, ("createCollection",), "make the history, well compressed", essential=False),
     _Kept(VIEW, ("createCollection", "collMod"), "make the view of the changes, and keep it right", essential=False),
@@ -175,7 +176,7 @@ _BESIDE = (
     _Kept(BASELINES, _PUT + _REMOVE, "ask for baselines, and take them", essential=False),
     _Kept(IMPORTED, (*_PUT, "createIndex"), "`watcher import`", essential=False),
 )
-"""Without it, recording goes on, and commands are refused."""
+"""Not needed for recording: without it, only commands are refused."""
 _UNSEALED = (_Kept(AMENDMENTS, _REMOVE, "forget notes that nobody seals", essential=False),)
 _EXPIRING = (
     *(_Kept(name, _REMOVE, "expire history by WATCHER_RETENTION") for name in (HISTORY, PARTS, REJECTED, IMPORTED)),
@@ -185,12 +186,13 @@ _NAMING = (_Kept(ACTORS_KNOWN, _PUT, "keep the names of database users"),)
 
 
 def keeping(settings: Settings) -> tuple[Need, ...]:
-    """What the daemon needs on the deployment that keeps the history: to read it, and to write what it writes.
+    """The daemon's needs on the history deployment: to read the history, and to record.
 
-    It cannot say that anything was erased or has expired, and remove no history, unless it is to expire it.
+    They do not allow removing history, or noting that anything was erased or has expired, unless the daemon is to
+    expire history.
 
     Args:
-        settings: say what it is to do.
+        settings: determine what the daemon does.
     """
     database = settings.history_database
     there = Resource(database)
@@ -203,7 +205,7 @@ def keeping(settings: Settings) -> tuple[Need, ...]:
         *_needs(database, kept),
         *(sealing(database, leads=True) if seals else _needs(database, _UNSEALED)),
     )
-    each_once = {(need.resource, need.action): need for need in reversed(needs)}  # the first counts
+    each_once = {(need.resource, need.action): need for need in reversed(needs)}  # the first one counts
     return tuple(reversed(each_once.values()))
 
 
@@ -214,12 +216,12 @@ def _needs(database: str, kept: Iterable[_Kept]) -> Iterator[Need]:
 
 
 def expires(settings: Settings) -> bool:
-    """Whether the daemon is to remove history by age."""
+    """Whether the daemon is to expire history by age."""
     return bool(settings.retention) and settings.retention_by is RetentionBy.DAEMON
 
 
 def erasing(database: str) -> tuple[Need, ...]:
-    """What `watcher erase` and `watcher retention run` need, beside reading history."""
+    """The needs of `watcher erase` and `watcher retention run`, in addition to reading history."""
     changed = (HISTORY, PARTS, SNAPSHOTS, REJECTED, IMPORTED)
     return (
         *(
@@ -239,10 +241,10 @@ def erasing(database: str) -> tuple[Need, ...]:
 
 
 def sealing(database: str, *, leads: bool = False) -> tuple[Need, ...]:
-    """What `watcher seal` needs, beside reading history, none of which it can change.
+    """The needs of `watcher seal`, in addition to reading history. They do not allow changing history.
 
     Args:
-        leads: for the daemon, which also clears away what it has left half done.
+        leads: for the daemon, which also deletes its unfinished seals.
     """
     seals, leaves, notes = (Resource(database, name) for name in (SEALS, SEAL_LEAVES, AMENDMENTS))
     return (
@@ -255,7 +257,7 @@ def sealing(database: str, *, leads: bool = False) -> tuple[Need, ...]:
 
 
 def reading(database: str) -> tuple[Need, ...]:
-    """What the commands need that only read history."""
+    """The needs of commands that only read history."""
     return (
         Need(Resource(database), "find", "read the history"),
         Need(Resource(database, HISTORY), "changeStream", "`watcher log --follow`", essential=False),
@@ -263,7 +265,7 @@ def reading(database: str) -> tuple[Need, ...]:
 
 
 def reverting(settings: Settings, scope: Scope) -> tuple[Need, ...]:
-    """What `watcher revert --yes` needs on the watched deployment, beside reading history."""
+    """The needs of `watcher revert --yes` on the watched deployment, in addition to reading history."""
     watched = _collections(scope)
     needs = [
         Need(resource, action, "put documents back")
@@ -277,7 +279,7 @@ def reverting(settings: Settings, scope: Scope) -> tuple[Need, ...]:
 
 
 def noting_reverts(database: str) -> tuple[Need, ...]:
-    """What `watcher revert --yes` needs on the deployment that keeps the history, beside reading it."""
+    """The needs of `watcher revert --yes` on the history deployment, in addition to reading history."""
     return tuple(
         Need(Resource(database, REVERTS), action, "write down what was put back")
         for action in ("insert", "update", "remove")
@@ -288,8 +290,8 @@ def missing(granted: Sequence[Mapping[str, Any]], needs: Iterable[Need]) -> tupl
     """The needs that no privilege covers.
 
     Args:
-        granted: privileges as `connectionStatus` gives them: `{resource, actions}`.
-        needs: what is needed.
+        granted: privileges as `connectionStatus` returns them: `{resource, actions}`.
+        needs: the needs to check.
     """
     return tuple(
         need
@@ -299,10 +301,12 @@ def missing(granted: Sequence[Mapping[str, Any]], needs: Iterable[Need]) -> tupl
 
 
 def excess(granted: Sequence[Mapping[str, Any]], needs: Sequence[Need], database: str) -> tuple[Need, ...]:
-    """What the privileges allow to be done to the collections of a history that nobody needs.
+    """The actions on the collections of a history that the privileges allow, but that are not needed.
 
     Args:
-        granted: privileges as `connectionStatus` gives them.
+        granted: privileges as `connectionStatus` returns them.
+        needs: the needs of the user.
+        database: name of the history database.
     """
     needed = [{"resource": need.resource.document(), "actions": [need.action]} for need in needs]
     return tuple(
@@ -314,11 +318,11 @@ def excess(granted: Sequence[Mapping[str, Any]], needs: Sequence[Need], database
 
 
 def reaches(granted: Mapping[str, Any], wanted: Resource) -> bool:
-    """Whether a privilege on one resource is one on another.
+    """Whether a privilege on one resource includes another resource.
 
     Args:
-        granted: the resource of a privilege.
-        wanted: where something is to be done.
+        granted: the resource document of a privilege.
+        wanted: the resource that is needed.
     """
     if granted.get("anyResource"):
         return True
@@ -339,7 +343,7 @@ def _databases(scope: Scope) -> tuple[Resource, ...]:
 
 
 def _collections(scope: Scope) -> tuple[Resource, ...]:
-    """What is watched, as narrow as resources can say it."""
+    """The watched collections, as narrowly as resources can express them."""
     return _widest(
         Resource() if is_pattern(database) else Resource(database, "" if is_pattern(collection) else collection)
         for database, collection in map(globs.split, scope.include)
@@ -347,7 +351,7 @@ def _collections(scope: Scope) -> tuple[Resource, ...]:
 
 
 def _widest(resources: Iterable[Resource]) -> tuple[Resource, ...]:
-    """Each once, and none that another one reaches."""
+    """The resources without duplicates, and without those that another one includes."""
     all_of_them = tuple(dict.fromkeys(resources))
     return tuple(
         one for one in all_of_them if not any(other != one and reaches(other.document(), one) for other in all_of_them)

@@ -1,9 +1,7 @@
-"""Moving the position of a stream, as an operator asks: checked, and recorded as a gap where events are skipped.
+"""Moves the position of a stream for an operator: the target is checked, and skipped events are recorded as a gap.
 
-Whoever moves it leads the stream meanwhile (`watcher.leadership.lease`), so that no daemon can save its own position
-over it. Whether the server goes on from a position, and where a stream would begin, is learnt by opening it.
-
-What asks a deployment raises `PyMongoError` if that does not answer, or refuses.
+The command takes the lead of the stream meanwhile (`watcher.leadership.lease`), so that no daemon can overwrite the
+position. A stream is opened to find out whether the server can resume from a position, and where a new stream begins.
 """
 
 from __future__ import annotations
@@ -52,15 +50,15 @@ _ONE = 1
 
 
 class NoCheckpointError(FatalError):
-    """There is no position that could be moved."""
+    """The stream has no position that could be moved."""
 
 
 class Move(NamedTuple):
     """One move of a position.
 
     Attributes:
-        stored: where the stream stands, and its count of events.
-        target: where it is to stand.
+        stored: the present position, and the stream's count of events.
+        target: the new position.
     """
 
     stored: StoredPosition
@@ -72,16 +70,16 @@ class Move(NamedTuple):
         origin = self.stored.position
         try:
             return token_bytes(self.target.token) > token_bytes(origin.token)
-        except ValueError:  # a damaged one: what is left is its time
+        except ValueError:  # a damaged token: compare the times
             return self.target.cluster_time > origin.cluster_time
 
 
 def true_to_token(position: Position) -> Position:
-    """A stored position with a time up to which everything has been read.
+    """A stored position with a cluster time up to which everything has been read.
 
-    The time stored beside the token is the server's clock when the token was given. It runs ahead of the token while a
-    stream is behind, and is a tick behind the token of a stream that has just begun. So the earlier of the two counts.
-    A damaged token says nothing; then the stored time has to do.
+    The time stored with the token is the server's clock when it returned the token. It is ahead of the token while a
+    stream is behind, and one tick behind the token of a new stream. So the earlier of the two times counts. If the
+    token is damaged, the stored time counts.
     """
     try:
         times = (position.cluster_time, _time_in(position.token))
@@ -91,11 +89,11 @@ def true_to_token(position: Position) -> Position:
 
 
 def position_of(data: str | dict[str, Any]) -> Position:
-    """Read a resume token: its hexadecimal text, or the whole document.
+    """Parse a resume token: its hexadecimal text, or the whole document.
 
     Raises:
-        ValueError: it is no resume token.
-        bson.errors.BSONError: what it says has no BSON form.
+        ValueError: it is not a resume token.
+        bson.errors.BSONError: the document cannot be encoded as BSON.
     """
     document = {"_data": data.upper()} if isinstance(data, str) else data
     token = bson.encode(document, codec_options=CODEC)
@@ -115,10 +113,10 @@ def _time_in(token: bytes) -> ClusterTime:
 
 
 class StreamProbe:
-    """Opens one stream with the daemon's own options, here and there, and lets it go.
+    """Opens a stream with the daemon's options at a given position, and closes it again.
 
     Args:
-        pre_images: whether the daemon asks for the images before each change.
+        pre_images: whether the daemon requests pre-images.
     """
 
     def __init__(self, client: MongoClient[Any], scope: Scope, *, pre_images: bool) -> None:
@@ -127,21 +125,21 @@ class StreamProbe:
         self._pre_images = pre_images
 
     def now(self) -> Position:
-        """The position of a stream that begins now."""
+        """The position of a new stream that begins now."""
         with closing(Listener(self._client, self._scope, _ONE, None, pre_images=self._pre_images)) as listener:
             return listener.next_batch().position
 
     def at(self, wanted: Timestamp) -> Position:
-        """The position of a stream that begins with the events of a cluster time."""
+        """The position of a new stream that begins with the events of a cluster time."""
         with closing(_ListenerAt(self._client, self._scope, wanted, pre_images=self._pre_images)) as listener:
             token = listener.next_batch().position.token
         return Position(token, ClusterTime.of(wanted))
 
     def check(self, position: Position) -> None:
-        """Go on from a position, and read on once: only then does the server look for it in its oplog.
+        """Resume from a position and read two batches: only reading makes the server search for it in its oplog.
 
         Raises:
-            pymongo.errors.PyMongoError: the server does not go on from there; `watcher.errors.classify` says more.
+            pymongo.errors.PyMongoError: the server cannot resume from there; see `watcher.errors.classify`.
         """
         with closing(Listener(self._client, self._scope, _ONE, position, pre_images=self._pre_images)) as listener:
             while True:
@@ -149,7 +147,7 @@ class StreamProbe:
                     listener.next_batch()
                     listener.next_batch()
                 except PositionDoubtedError:
-                    continue  # the listener counts, and says for sure in the end
+                    continue  # the listener counts these, and raises a final error in the end
                 return
 
 
@@ -165,7 +163,7 @@ class _ListenerAt(Listener):
 
 
 class Relocation:
-    """Finds out where a stream could go on, and moves it there."""
+    """Checks where a stream can resume, and moves it there."""
 
     def __init__(self, context: StreamContext) -> None:
         self._context = context
@@ -177,7 +175,7 @@ class Relocation:
         self._probe = StreamProbe(context.watched, context.scope, pre_images=context.pre_images)
 
     def stored_options(self) -> dict[str, Any]:
-        """What the stored position was made for, in the form of `Scope.describe`.
+        """The options of the stored position, in the form of `Scope.describe`.
 
         Raises:
             NoCheckpointError: the stream has no position.
@@ -194,14 +192,14 @@ class Relocation:
         return options
 
     def stored(self, *, whatever_options: bool = False) -> StoredPosition:
-        """Where the stream stands.
+        """The stream's present position.
 
         Args:
-            whatever_options: also if it was made for other options than the settings'.
+            whatever_options: accept a position that was made with other options than the settings'.
 
         Raises:
-            NoCheckpointError: it has no position.
-            watcher.errors.PositionRefusedError: it is another deployment's, or made for other options.
+            NoCheckpointError: the stream has no position.
+            watcher.errors.PositionRefusedError: the position is another deployment's, or was made with other options.
         """
         former = self._former_scope()
         found = self._context.checkpointer(former if whatever_options else None).load()
@@ -210,15 +208,15 @@ class Relocation:
         return found._replace(position=true_to_token(found.position))
 
     def now(self) -> Position:
-        """The position that means: from now on."""
+        """The present position: the stream would resume from now on."""
         return self._probe.now()
 
     def at(self, wanted: Timestamp) -> Position:
         """The position before the first event of a cluster time.
 
         Raises:
-            watcher.errors.PositionLostError: the oplog does not reach back so far.
-            ValueError: it lies in the future.
+            watcher.errors.PositionLostError: the oplog does not reach back that far.
+            ValueError: the time is in the future.
         """
         now = time_of(self._probe.now())
         if wanted > now:
@@ -228,17 +226,17 @@ class Relocation:
         return self.at_token(position)
 
     def at_token(self, position: Position) -> Position:
-        """A position that was named by its token, once it is known to be one.
+        """Check a position given by its token, and return it.
 
         Raises:
-            watcher.errors.PositionLostError: the server does not go on from there.
+            watcher.errors.PositionLostError: the server cannot resume from there.
         """
         with _in_words():
             self._probe.check(position)
         return position
 
     def changed_options(self) -> dict[str, tuple[Any, Any]]:
-        """The options that the settings give otherwise than the stored position has them: old and new by name.
+        """The options in which the settings differ from the stored position: old and new value by name.
 
         Raises:
             NoCheckpointError: the stream has no position.
@@ -247,23 +245,23 @@ class Relocation:
         return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
 
     def leader(self) -> Holder | None:
-        """Which daemon is at work on the stream; None: none is."""
+        """The daemon that leads the stream; None: there is none."""
         return leader(self._history, self._stream)
 
     @property
     def pause_s(self) -> float:
-        """How many seconds a daemon that was deposed is given to let go."""
+        """Seconds that a deposed daemon is given to stop."""
         return TTL_S
 
     def apply(self, move: Move, *, by_force: bool = False) -> None:
-        """Carry out a move. What is skipped is recorded first, so that no crash can lose the gap. Safe to repeat.
+        """Carry out a move. The gap is recorded first, so that a crash cannot lose it. Idempotent.
 
         Args:
-            by_force: depose a daemon that is at work on the stream. It stands by until this is done, and goes on there.
+            by_force: depose the daemon that leads the stream. It stands by meanwhile, and then resumes at the target.
 
         Raises:
-            LedError: there is one, and it was not to be deposed.
-            watcher.leadership.lease.DeposedError: somebody else has done the same meanwhile.
+            LedError: a daemon leads, and `by_force` is not set.
+            watcher.leadership.lease.DeposedError: another operator has taken the lead meanwhile.
         """
         with take_leads(self._history, [self._stream], by_force=by_force) as mine:
             if mine.deposed:
@@ -278,9 +276,9 @@ class Relocation:
             if self._context.reconciles:
                 plans.add(self._planner.reconcile(skipped, move.target))
         else:
-            forget_since(self._history, move.target.cluster_time)  # events may come that were lost until now
+            forget_since(self._history, move.target.cluster_time)  # events that were lost until now may be recorded
         checkpointer = self._context.checkpointer(term=fence.term)
-        if self.changed_options():  # what is covered now was not covered before
+        if self.changed_options():  # the new scope was not covered before
             adopted = self._planner.after_adoption(move.target, self._former_scope())
             self._note_unwatched(adopted, move.target, fence)
             checkpointer.begin(move.target, self.stored_options())
@@ -289,7 +287,7 @@ class Relocation:
         checkpointer.save(move.target, move.stored.events)
 
     def _note_unwatched(self, adopted: Sequence[BackfillPlan], target: Position, fence: Fence) -> None:
-        """Record since when what is watched again has not been watched: what history says of that time may be wrong."""
+        """Record a gap for collections that are watched again: history of the time in between may be wrong."""
         left: dict[ClusterTime, list[str]] = {}
         for namespace in (name for plan in adopted if plan.kind == RECONCILE for name in plan.namespaces):
             if (until := left_off(self._history, self._stream, namespace)) is not None:

@@ -1,7 +1,6 @@
-"""What a MongoDB user must be allowed to do, as roles and users: printed as commands for `mongosh`, and as documents.
+"""The roles and users that a deployment needs, as commands for `mongosh`, and as documents for `db.adminCommand`.
 
-What is in them is said by `needs`. Roles and users are documents of `db.adminCommand`, too. A password is never among
-them.
+The privileges come from `needs`. Passwords are never included.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ _USERS = {
     ERASER: ("eraser", (READ_HISTORY, ERASE_HISTORY)),
     SEALER: ("sealer", (READ_HISTORY, SEAL_HISTORY)),
 }
-"""For each purpose the name of a user, and the roles that it has."""
+"""For each purpose, the name of a user and its roles."""
 _ADMIN = 'db.getSiblingDB("admin")'
 MORE = "watcherMore"
-"""The role that a user is given for what it lacks, if it has none of ours."""
+"""The role that is created for a user's missing privileges, if it has none of the program's roles."""
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def documents(needs: Iterable[Need]) -> list[dict[str, Any]]:
-    """Needs as the `privileges` of a role: one document for each resource."""
+    """Needs as the `privileges` of a role: one document per resource."""
     actions: dict[Resource, list[str]] = {}
     for need in needs:
         actions.setdefault(need.resource, []).append(need.action)
@@ -56,13 +55,13 @@ def documents(needs: Iterable[Need]) -> list[dict[str, Any]]:
 
 
 class Role(NamedTuple):
-    """A role, to be made in the database `admin`.
+    """A role, to be created in the database `admin`.
 
     Attributes:
-        name: of the role.
-        about: what it may do, in words.
-        deployment: where: `watched` or `history`.
-        needs: what it consists of.
+        name: name of the role.
+        about: what it allows, as text.
+        deployment: where it is needed: `watched` or `history`.
+        needs: its privileges.
     """
 
     name: str
@@ -72,12 +71,12 @@ class Role(NamedTuple):
 
 
 class User(NamedTuple):
-    """A user, to be made in the database `admin`.
+    """A user, to be created in the database `admin`.
 
     Attributes:
-        name: of the user.
+        name: name of the user.
         purpose: one of `PURPOSES`.
-        roles: their names.
+        roles: names of its roles.
     """
 
     name: str
@@ -86,10 +85,10 @@ class User(NamedTuple):
 
 
 class Grants(NamedTuple):
-    """What one deployment is to be given: first the roles, then the users.
+    """The roles and users to create in one deployment.
 
     Attributes:
-        deployment: `watched` or `history`; `watched` also where it keeps the history.
+        deployment: `watched` or `history`; `watched` also if that deployment keeps the history.
         roles: its roles.
         users: its users.
     """
@@ -100,15 +99,16 @@ class Grants(NamedTuple):
 
 
 def is_elsewhere(settings: Settings) -> bool:
-    """Whether history is kept by another deployment, or by another user of the same."""
+    """Whether history is kept in another deployment, or by another user of the same deployment."""
     return settings.history_uri is not None and settings.history_uri != settings.mongodb_uri
 
 
 def roles(settings: Settings, scope: Scope) -> tuple[Role, ...]:
-    """Every role there is.
+    """All roles.
 
     Args:
-        settings: say what is done, and where history is kept.
+        settings: determine the needs, and where history is kept.
+        scope: the watched namespaces.
     """
     kept = settings.history_database
     return (
@@ -125,12 +125,13 @@ def roles(settings: Settings, scope: Scope) -> tuple[Role, ...]:
 def plan(
     settings: Settings, scope: Scope, purposes: Collection[str] = PURPOSES, *, minimal: bool = False
 ) -> tuple[Grants, ...]:
-    """What each deployment is to be given.
+    """The roles and users for each deployment.
 
     Args:
-        settings: say what is done, and where history is kept.
-        purposes: of `PURPOSES`, those wanted.
-        minimal: leave out what can be done without.
+        settings: determine the needs, and where history is kept.
+        scope: the watched namespaces.
+        purposes: those of `PURPOSES` that are wanted.
+        minimal: omit privileges that are not essential.
     """
     wanted = {name for purpose in purposes for name in _USERS[purpose][1]}
     chosen = [role for role in roles(settings, scope) if role.name in wanted]
@@ -156,17 +157,17 @@ def _users(purposes: Collection[str], there: set[str]) -> tuple[User, ...]:
 
 
 def role_document(role: Role) -> dict[str, Any]:
-    """The command that makes a role, for `db.adminCommand`."""
+    """The command that creates a role, for `db.adminCommand`."""
     return {"createRole": role.name, "privileges": documents(role.needs), "roles": []}
 
 
 def user_document(user: User) -> dict[str, Any]:
-    """The command that makes a user, for `db.adminCommand`; `pwd` is still to be added."""
+    """The command that creates a user, for `db.adminCommand`; `pwd` has to be added."""
     return {"createUser": user.name, "roles": list(user.roles)}
 
 
 def make_role(role: Role, *, update: bool = False) -> str:
-    """The command that makes a role, or changes one that is there, with what each privilege is for."""
+    """The mongosh command that creates a role, or updates an existing one, with comments on each privilege's use."""
     name = "" if update else f"\n  role: {literal(role.name)},"
     call = f"updateRole({literal(role.name)}, {{" if update else "createRole({"
     lines = "".join(_privilege_text(each, role.needs) for each in documents(role.needs))
@@ -174,19 +175,19 @@ def make_role(role: Role, *, update: bool = False) -> str:
 
 
 def make_user(user: User) -> str:
-    """The command that makes a user and asks for its password."""
+    """The mongosh command that creates a user and prompts for its password."""
     names = literal(list(user.roles))
     return f"{_ADMIN}.createUser({{ user: {literal(user.name)}, pwd: passwordPrompt(), roles: {names} }})"
 
 
 def grant(user: str, database: str, held: Sequence[str], needs: Iterable[Need]) -> str:
-    """The commands that give a user what it lacks, by a role that it has already or by a new one.
+    """The mongosh commands that grant a user the missing privileges, by a role that it has or by a new one.
 
     Args:
-        user: its name.
-        database: where it is defined; `$external` of one that a certificate names.
-        held: names of roles of ours that it has, the fittest first.
-        needs: what it lacks.
+        user: name of the user.
+        database: database that it is defined in; `$external` for a user of a certificate.
+        held: the program's roles that it has, in order of preference.
+        needs: the missing privileges.
     """
     wanted = literal(documents(needs))
     if held:
@@ -199,7 +200,7 @@ def grant(user: str, database: str, held: Sequence[str], needs: Iterable[Need]) 
 
 
 def literal(value: Any) -> str:
-    """A value as JavaScript; names of fields without quotes where they can do without."""
+    """A value as JavaScript; keys are quoted only if necessary."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(key)}: {literal(each)}" for key, each in value.items()) + " }"
     if isinstance(value, list):
@@ -212,7 +213,7 @@ def _key(name: str) -> str:
 
 
 def _privilege_text(document: dict[str, Any], needs: Iterable[Need]) -> str:
-    """One privilege, and above it what its actions are for."""
+    """One privilege, preceded by comments on the use of its actions."""
     here = [need for need in needs if need.resource.document() == document["resource"]]
     uses: dict[tuple[str, bool], list[str]] = {}
     for need in here:

@@ -1,11 +1,11 @@
-"""Splitting a stream into another number of partitions, or putting it together again.
+"""Splits a stream into another number of partitions, or joins them again.
 
-Every partition has read up to somewhere. A resume token of one partition is refused for another, whose filter hides the
-very event that the server looks for. So the new partitions begin at the cluster time up to which all former ones have
-read. Some events are read again, and since the same event is the same history, none is recorded twice.
+Each partition has its own position. The server refuses a resume token of one partition for another, whose filter drops
+the event that the server searches for. So the new partitions begin at the cluster time up to which all former ones have
+read. Some events are read again, and since the same event gives the same history, none is recorded twice.
 
-All of it is one transaction: until it is done the former partitions stand, and after it only the new ones. The former
-checkpoints are gone then, and with them whatever a former daemon could move.
+All of it is one transaction: before it only the former partitions exist, after it only the new ones. The former
+checkpoints are then deleted, so a former daemon has no position left to move.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ _ATTEMPTS = 20
 
 
 class CannotSplitError(FatalError):
-    """The stream cannot be divided so."""
+    """The stream cannot be split in this way; the message says why."""
 
 
 class Division(NamedTuple):
-    """What a stream is split into, and how far it is.
+    """The partitions of a stream, and their positions.
 
     Attributes:
-        positions: by the names of the checkpoints, where they stand; None: it has not begun.
-        gaps: what was lost of it.
+        positions: positions by checkpoint name; None: the partition has not begun.
+        gaps: the gaps of the stream.
     """
 
     positions: dict[str, StoredPosition | None]
@@ -65,22 +65,22 @@ class Division(NamedTuple):
 
     @property
     def begun(self) -> dict[str, StoredPosition]:
-        """The positions that there are."""
+        """The positions of the partitions that have begun."""
         return {name: stored for name, stored in self.positions.items() if stored is not None}
 
     @property
     def since(self) -> Position | None:
-        """Up to where all partitions have read; None: none has."""
+        """The position up to which all partitions have read; None: none has begun."""
         return min((each.position for each in self.begun.values()), key=_when, default=None)
 
     @property
     def open_gaps(self) -> int:
-        """How many gaps are not reconciled."""
+        """Number of gaps that are not reconciled."""
         return sum(gap.reconciled_at is None for gap in self.gaps)
 
 
 def _refuse_what_cannot_be(stream: str, division: Division, partitions: int) -> None:
-    """Raise `CannotSplitError`, with what has to be done before, if a stream cannot be split so."""
+    """Raise `CannotSplitError`, with what has to be done first, if a stream cannot be split in this way."""
     if len(division.positions) == partitions:
         raise CannotSplitError(f"Stream {stream!r} is divided so already.", "`watcher partition` shows its partitions.")
     if missing := [name for name in division.positions if name not in division.begun]:
@@ -93,7 +93,7 @@ def _refuse_what_cannot_be(stream: str, division: Division, partitions: int) -> 
             f"The position of {', '.join(doubtful)} is not what was saved.",
             "Start its daemon, which records the gap, as WATCHER_ON_GAP says; then try again.",
         )
-    # What a gap has passed over must not come after it has been reconciled: its entries tell differences.
+    # Events in a gap must not be recorded after its reconciliation, whose entries are differences to a former state.
     for name, stored in division.begun.items():
         for gap in division.gaps:
             if gap.checkpoint in division.positions and _when(stored.position) < gap.until:
@@ -108,11 +108,10 @@ def _when(position: Position) -> ClusterTime:
 
 
 class Layout:
-    """Into how many partitions one stream is split: noted beside its terms, and changed with its checkpoints.
+    """The number of partitions of a stream: stored with its terms, and changed together with its checkpoints.
 
-    Documents are divided by their `_id`, so partitions of two divisions must never be at work at once: each would have
-    recorded up to somewhere of what the other one takes over. A daemon looks here before it begins, and again once it
-    leads.
+    Documents are divided by their `_id`, so partitions of different divisions must never run at the same time: their
+    positions would not fit each other's documents. A daemon checks this before it begins, and again once it leads.
 
     Args:
         stream: name of the stream, without a partition.
@@ -126,7 +125,7 @@ class Layout:
         self._id = f"{stream}:layout"
 
     def partitions(self) -> int:
-        """How many partitions there are; 1 for a stream that was never split."""
+        """The number of partitions; 1 for a stream that was never split."""
         found = self._terms.find_one({"_id": self._id}) or {}
         return int(found.get("parts", 1))
 
@@ -141,15 +140,15 @@ class Layout:
         return self._checkpoints.find_one({"_id": self._stream, "token": {"$exists": True}}) is None
 
     def change(self, partitions: int, session: ClientSession) -> None:
-        """Note another number of partitions, within the transaction that changes the checkpoints."""
+        """Store another number of partitions, in the transaction that changes the checkpoints."""
         said = {"$set": {"parts": partitions}, "$currentDate": {"changed_at": True}}
         self._terms.update_one({"_id": self._id}, said, upsert=True, session=session)
 
     def check(self, partition: Partition | None) -> None:
-        """See whether a daemon of this partition, or of the whole, is one of those that there are.
+        """Check that a daemon's partition (None: the whole stream) fits the present number of partitions.
 
         Raises:
-            watcher.errors.PositionRefusedError: it is not.
+            watcher.errors.PositionRefusedError: it does not.
         """
         total = self.partitions()
         wanted = partition.total if partition is not None else 1
@@ -166,10 +165,7 @@ class Layout:
 
 
 class Repartition:
-    """Changes into how many partitions a stream is split.
-
-    Every method raises `PyMongoError` if a deployment does not answer.
-    """
+    """Changes the number of partitions of a stream."""
 
     def __init__(self, context: StreamContext) -> None:
         self._context = context
@@ -181,7 +177,7 @@ class Repartition:
         self.layout = Layout(context.history, self._stream)
 
     def division(self) -> Division:
-        """How the stream is divided now, and where its partitions stand.
+        """The stream's present partitions and their positions.
 
         Raises:
             watcher.errors.PositionRefusedError: a checkpoint is damaged, another deployment's, or of other options.
@@ -194,16 +190,16 @@ class Repartition:
         return Division(positions, tuple(gaps(self._history, stream=self._stream)))
 
     def leaders(self) -> dict[str, Holder]:
-        """Which daemons are at work on the stream, by checkpoint."""
+        """The daemons that lead partitions of the stream, by checkpoint."""
         found = {name: leader(self._history, name) for name in self.layout.checkpoints()}
         return {name: holder for name, holder in found.items() if holder is not None}
 
     def target(self, division: Division, partitions: int) -> Position:
-        """The position at which the new partitions would begin; the stream is opened there.
+        """The position at which the new partitions would begin; a stream is opened there as a check.
 
         Raises:
-            CannotSplitError: the stream cannot be divided so.
-            watcher.errors.PositionLostError: the oplog does not reach back so far.
+            CannotSplitError: the stream cannot be split in this way.
+            watcher.errors.PositionLostError: the oplog does not reach back that far.
         """
         if division.since is None:
             raise CannotSplitError(
@@ -215,7 +211,7 @@ class Repartition:
         wanted = division.since.cluster_time.timestamp
         try:
             position = probe.at(wanted)
-            probe.check(position)  # a time, and no event's token: what holds for one partition does for the others
+            probe.check(position)  # it is a time, not an event's token: what is true for one partition is true for all
         except PyMongoError as error:
             if classify(error) is not Verdict.POSITION_LOST:
                 raise
@@ -228,9 +224,9 @@ class Repartition:
         return position
 
     def begin(self, partitions: int) -> None:
-        """Give a stream that has not begun one beginning in so many partitions: now. One that has is left as it is.
+        """Split a stream that has not begun: all its partitions begin now. A stream that has begun is left unchanged.
 
-        Raises: as `change` does.
+        Raises as `change` does.
         """
         with take_leads(self._history, [self._stream], by_force=False) as mine:
             if not self.layout.is_open():
@@ -244,26 +240,26 @@ class Repartition:
             self._write(self._checkpoints_at(now, now.cluster_time, queue, partitions), mine.fences)
 
     def change(self, partitions: int, *, by_force: bool = False) -> Position:
-        """Divide a stream into another number of partitions; all of it, or nothing.
+        """Split a stream into another number of partitions, atomically.
 
         Args:
-            partitions: how many; 1: put it together.
-            by_force: depose daemons that are at work on it. They find out, and end.
+            partitions: the new number; 1: join the partitions.
+            by_force: depose the daemons that lead. They notice it, and end.
 
         Returns:
-            Where the new partitions begin.
+            The position at which the new partitions begin.
 
         Raises:
-            watcher.leadership.takeover.LedError: a daemon is at work on it.
-            CannotSplitError: it cannot be divided so.
-            watcher.leadership.lease.DeposedError: somebody else has taken the lead meanwhile; nothing was changed.
-            watcher.errors.FatalError: it cannot go on from where it stands; says why.
+            watcher.leadership.takeover.LedError: a daemon leads, and `by_force` is not set.
+            CannotSplitError: the stream cannot be split in this way.
+            watcher.leadership.lease.DeposedError: another daemon has taken the lead meanwhile; nothing was changed.
+            watcher.errors.FatalError: the stream cannot resume from its position; the message says why.
         """
         with take_leads(self._history, self.layout.checkpoints(), by_force=by_force) as mine:
             if set(self.layout.checkpoints()) != set(mine.fences):
                 raise LedError(f"Somebody else is just dividing stream {self._stream!r}.", "Look, and try again.")
             for fence in mine.fences.values():
-                fence.hold()  # from here on, nothing of the former daemons counts but events
+                fence.hold()  # from here on, former daemons can write nothing but events
             division = self.division()
             target = self.target(division, partitions)
             begun = max(each.begun for each in division.begun.values())
@@ -275,7 +271,7 @@ class Repartition:
     def _write(self, checkpoints: list[dict[str, Any]], former: dict[str, Fence]) -> None:
         """Replace the former checkpoints by new ones.
 
-        The leases of these are renewed meanwhile, which conflicts with it now and then.
+        Renewals of the former leases write to the same documents, and sometimes conflict with the transaction.
         """
 
         def write(session: ClientSession | None) -> None:
@@ -314,14 +310,14 @@ class Repartition:
         return checkpoints
 
     def _covered_before(self) -> dict[str, Any]:
-        """What the former partitions covered before their options were changed, each up to a time of its own."""
+        """The former scopes of the partitions before their options were changed, each with its own end."""
         stored = self._checkpoints.find({"_id": {"$in": [*self.layout.checkpoints()]}}, {"formerly": 1})
         found = [each for checkpoint in stored for each in checkpoint.get("formerly", ())]
         once = [each for number, each in enumerate(found) if each not in found[:number]]
         return {"formerly": once} if once else {}
 
     def _waiting(self, target: Position, fences: Iterable[Fence]) -> tuple[BackfillPlan, ...]:
-        """The baseline that is not done yet: begun again by each new partition, whose documents are others."""
+        """The unfinished baseline: every new partition begins it again, since it has other documents."""
         queue: tuple[BackfillPlan, ...] = ()
         for fence in fences:
             for plan in plan_store.PlanStore(self._history, fence).load():
