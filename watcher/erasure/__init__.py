@@ -1,1 +1,1 @@
-"""Erasure on request: what is removed, where it is looked for, and keeping it removed while it is still written."""
+"""Erasure on request: removes values from everything recorded, and keeps removing them from later events."""

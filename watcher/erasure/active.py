@@ -1,8 +1,8 @@
-"""Keeping erased what is recorded later: while an erasure stands, events of its documents are stored without values.
+"""Erasures in force: while an erasure stands, later events of its documents are stored without values.
 
-The writing stage asks before it writes, and reads the erasures anew at most a second after it last has. After a write
-that took longer than that, it looks again: what it wrote meanwhile of a document that was erased meanwhile, it writes
-again. Whoever erases begins to go through history only when every writer either knows of it, or will look again.
+The writing stage checks the erasures before each write, and reloads them if they are older than a second. After a write
+that took longer than that, it checks again, and corrects the entries of documents that were erased meanwhile. An
+erasure starts to process history only when every writer either knows of it, or will check again after its write.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LASTS_S = 1.0
-"""So long what was read of the erasures is believed."""
+"""Seconds after which the loaded erasures are outdated."""
 SETTLED_AFTER_S = 2.5
-"""So long after an erasure was written down every writer knows of it, or looks again after its write."""
+"""Seconds after an erasure was stored, by which every writer knows of it, or checks again after its write."""
 
 _MAJORITY = WriteConcern("majority")
 _AT_ONCE = 500
 
 
 class Active:
-    """The erasures that stand, as they are known at the moment."""
+    """The erasures in force, as loaded last."""
 
     def __init__(self, database: Database[Any], clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -67,11 +67,11 @@ class Active:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether what is known can be believed; never after the clock was put back."""
+        """Whether the loaded erasures are up to date; never after the clock was set back."""
         return self._loaded_at is not None and 0 <= self._clock() - self._loaded_at <= LASTS_S
 
     def refresh(self) -> bool:
-        """Read the erasures, unless they were read just now; whether any stands."""
+        """Reload the erasures unless they are fresh. Returns whether any is in force."""
         if not self.is_fresh:
             now = self._clock()
             self._load()
@@ -79,11 +79,11 @@ class Active:
         return bool(self._found)
 
     def entry(self, document: bytes) -> bytes | None:
-        """As `erased`, by what is known now."""
+        """As `erased`, after `refresh`."""
         return self.erased(document) if self.refresh() else document
 
     def erased(self, document: bytes) -> bytes | None:
-        """A history document without what is erased of it; None: it is not to be recorded at all."""
+        """A history document without its erased values; None: it must not be recorded at all."""
         left: bytes | None = document
         for standing in self.of_entry(document):
             left = standing.left(document)
@@ -93,7 +93,7 @@ class Active:
         return left
 
     def rejected(self, item: RejectedEvent) -> RejectedEvent | None:
-        """What is set aside, without what is erased of it; None: nothing is to be kept."""
+        """A rejected item without its erased values; None: it must not be kept at all."""
         told = told_by_entry(item.entry) if item.entry else told_by_event(item.event)
         if told.namespace is None or told.document_id is None:
             return item
@@ -108,7 +108,7 @@ class Active:
         return RejectedEvent(stub(item.event), item.error)
 
     def of_entry(self, entry: bytes) -> Sequence[ErasureInForce]:
-        """The erasures that stand of the document that an entry is about. A rename is taken note of."""
+        """The erasures in force for an entry's document. If the entry is a rename, the new name is noted."""
         about = _about(entry)
         if about is None:
             self._notice(entry)
@@ -116,14 +116,14 @@ class Active:
         return self._of(*about)
 
     def concerns_rejected(self, stored: bytes) -> bool:
-        """Whether an erasure stands of the document that an entry of `rejected` is about."""
+        """Whether an erasure is in force for the document of a `rejected` entry."""
         about = concern(self._database, stored)
         if about.namespace is None or about.document_id is None:
             return False
         return bool(self._of(about.namespace, about.document_id))
 
     def _notice(self, entry: bytes) -> None:
-        """Take note of a rename that is about to be stored: what comes right after it bears the new name."""
+        """Note a rename that is about to be stored: the events right after it have the new name."""
         fields = raw.fields(entry)
         if raw.text_of(fields[b"operation"]) != b"rename" or b"description" not in fields:
             return
@@ -135,7 +135,7 @@ class Active:
             self._load()
 
     def _knows(self, namespace: bytes) -> bool:
-        """Whether an erasure stands of any document of a namespace: `$out` renames other collections all the time."""
+        """Whether an erasure is in force for any document of a namespace: `$out` often renames other collections."""
         return any(name == namespace for name, _ in self._found)
 
     def _of(self, namespace: bytes, document_id: raw.Value) -> Sequence[ErasureInForce]:
@@ -153,7 +153,7 @@ class Active:
         self._found = found
 
     def _later_names(self, namespace: str, since_s: float) -> list[str]:
-        """A namespace, and the names that renames have given it since."""
+        """A namespace, and its later names after renames."""
         names = [namespace]
         since_s -= 60
         since = Binary(ClusterTime.start_of(int(since_s)).first_id)
@@ -174,11 +174,11 @@ class Active:
 
 
 class ErasingWriter:
-    """A writing stage that stores nothing that is erased.
+    """A writing stage that stores no erased values.
 
     Args:
         writer: stores history.
-        active: the erasures that stand.
+        active: the erasures in force.
     """
 
     def __init__(self, database: Database[Any], writer: Writes, active: Active) -> None:
@@ -199,18 +199,18 @@ class ErasingWriter:
         return rejected
 
     def _withheld(self, recorded: Recorded) -> Recorded:
-        """A batch without what is erased. The batch itself stays: later events are told by it."""
+        """A copy of a batch without erased values. The batch itself is unchanged: later pre-images depend on it."""
         entries: list[Entry] = []
         for entry in recorded.entries:
             if not self._active.of_entry(entry.document):
                 entries.append(entry)
             elif (document := self._active.erased(entry.document)) is not None:
-                entries.append(Entry(document, b""))  # its event may hold more, and be set aside if it is refused
+                entries.append(Entry(document, b""))  # without its event, which would be kept if rejected
         rejected = [each for item in recorded.rejected if (each := self._active.rejected(item)) is not None]
         return replace(recorded, entries=entries, rejected=rejected)
 
     def storing(self, store: Callable[[list[bytes]], None]) -> Callable[[list[bytes]], None]:
-        """What stores history documents that no event has made, and nothing that is erased."""
+        """Wrap a function that stores history documents not made from events, so that it stores no erased values."""
 
         def stored(documents: list[bytes]) -> None:
             if self._active.refresh():
@@ -222,10 +222,10 @@ class ErasingWriter:
         return stored
 
     def start(self, since: ClusterTime) -> None:
-        """Look at what a daemon that was killed may have stored and not looked at again.
+        """Check the entries that a killed daemon may have stored without checking them again.
 
         Args:
-            since: everything before this was looked at.
+            since: all entries before this cluster time were checked.
         """
         if not self._active.refresh():
             return
@@ -235,7 +235,7 @@ class ErasingWriter:
         self._put_rejected_right()
 
     def _look_again(self, documents: Sequence[bytes], *, rejected: bool = False) -> None:
-        """Take back what was erased while it was written."""
+        """Correct the entries of documents that were erased during the write."""
         if (documents or rejected) and not self._active.is_fresh and self._active.refresh():
             self._put_right(documents)
             if rejected:
@@ -246,7 +246,7 @@ class ErasingWriter:
             if not self._active.of_entry(document):
                 continue
             entry = identity(raw.fields(document))
-            stored = self._history.find_one({"_id": Binary(entry)})  # it may lie in chunks
+            stored = self._history.find_one({"_id": Binary(entry)})  # it may be stored in chunks
             if stored is None:
                 continue
             head = bytes(stored.raw)
@@ -277,7 +277,7 @@ class ErasingWriter:
             return
         try:
             self._parts.delete_many({"_id": {"$in": list(map(Binary, chunks))}})
-        except OperationFailure as error:  # the privilege can be left out; who erases removes them
+        except OperationFailure as error:  # the privilege is optional; the erasure itself removes them
             if error.code != server_codes.UNAUTHORIZED:
                 raise
             log.warning("chunks of what was erased meanwhile cannot be removed", chunks=len(chunks))
@@ -289,7 +289,7 @@ def _parts(head: bytes) -> set[bytes]:
 
 
 def _about(document: bytes) -> tuple[bytes, raw.Value] | None:
-    """Which document an entry is of; None: it is about none."""
+    """Namespace and `_id` of an entry's document; None: it has none."""
     found = skim.about(document)
     if found is not None:
         return found

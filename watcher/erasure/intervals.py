@@ -1,4 +1,4 @@
-"""Where the history of one document lies: under its name, under former names, and under those it was given later."""
+"""The intervals of one document's history: under the collection's name, its former names, and its later names."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class NamespaceInterval(NamedTuple):
 
 
 def intervals_of(database: Database[Any], namespace: str) -> list[NamespaceInterval]:
-    """All of a namespace, and the intervals under other names that renames have joined to it."""
+    """The whole history of a namespace, and the intervals under other names that renames connect with it."""
     others = (each for each in joined_incarnations(database, namespace) if each.namespace != namespace)
     found = (NamespaceInterval(each.namespace, each.since, each.until.cluster_time) for each in others)
     return [NamespaceInterval(namespace), *found]
 
 
 def joined_incarnations(database: Database[Any], namespace: str) -> list[Incarnation]:
-    """Every incarnation of a namespace, and of the others that renames have joined to it.
+    """Every incarnation of a namespace, and of other namespaces that renames connect with it.
 
-    Former names count whether or not a stream watches them still: what was recorded under them is there.
+    Former names count even if no stream watches them any more: the history under them still exists.
     """
     mine = incarnations_of(database, namespace)
     found = dict.fromkeys(mine)
@@ -65,7 +65,7 @@ def joined_incarnations(database: Database[Any], namespace: str) -> list[Incarna
 
 
 def _later(database: Database[Any], former: Incarnation) -> Iterator[Incarnation]:
-    """The incarnations that renames have made of one."""
+    """The incarnations that renames have made from one."""
     query = {
         "namespace": former.namespace,
         "operation": "rename",

@@ -1,4 +1,4 @@
-"""Which documents of a collection ever matched a filter, in any state that history tells."""
+"""Finds the documents of a collection that ever matched a filter, in any state in history."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ERASED = Unknown(fold.ERASED_REASON)
 
 
 class Matched(NamedTuple):
-    """Which documents matched.
+    """The documents that matched.
 
     Attributes:
         documents: their `_id`s.
-        unknown: `_id`s of those that did not as far as history can tell, which does not know them whole throughout.
+        unknown: `_id`s of documents that matched in no known state, but some of whose states are unknown.
     """
 
     documents: list[raw.Value]
@@ -62,7 +62,7 @@ def ever_matched(database: Database[Any], namespace: str, query: dict[str, Any])
 
 
 def _matching(wanted: Filter, waiting: dict[Hashable, tuple[raw.Value, list[bytes]]]) -> dict[Hashable, raw.Value]:
-    """Those of some documents of which a state matches. No question may have two states of one document."""
+    """The documents with a state that matches. One query cannot contain two states of the same document."""
     found: dict[Hashable, raw.Value] = {}
     for number in range(max((len(states) for _, states in waiting.values()), default=0)):
         nth = [
@@ -75,7 +75,7 @@ def _matching(wanted: Filter, waiting: dict[Hashable, tuple[raw.Value, list[byte
 
 
 def _states(database: Database[Any], namespace: str) -> Iterator[tuple[raw.Value, bytes | Unknown]]:
-    """After each entry what its document was, or that history cannot tell; but for what was erased, which is gone."""
+    """The state of each document after each entry, or Unknown; without erased states."""
     for incarnation in joined_incarnations(database, namespace):
         for document_id, entries in timelines(database, incarnation):
             last: bytes | Unknown | None = None

@@ -1,4 +1,4 @@
-"""What is left of one stored document of which values were erased, and how that is put in its place."""
+"""Makes what is left of a stored document after an erasure, and the write that replaces it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEFT_OF_EVENT = (b"_id", b"operationType", b"clusterTime", b"wallTime", b"ns", 
 
 
 def update_of(head: bytes, after: bytes) -> UpdateOne:
-    """What changes in an entry. The rest stays, also what is added to it meanwhile."""
+    """The update of an entry. Fields that do not change are not written, so that concurrent additions stay."""
     before, now = raw.fields(head), raw.fields(after)
     put = [(name, value) for name, value in now.items() if before.get(name) != value]
     gone = [(name, raw.NULL_VALUE) for name in before if name not in now]
@@ -35,14 +35,14 @@ def update_of(head: bytes, after: bytes) -> UpdateOne:
 
 
 def may_be_of(about: Concern, names: set[str]) -> bool:
-    """Whether what is rejected may be about any document of these namespaces, since it cannot be read."""
+    """Whether an unreadable rejected event may concern a document of these namespaces."""
     if about.document_id is not None or not about.is_vague or not names:
         return False
     return about.namespace is None or about.namespace.decode("utf-8", "surrogateescape") in names
 
 
 def kept_whole(database: Database[Any], stored: RawBSONDocument) -> bytes:
-    """What an entry of `rejected` keeps whole; nothing, where a chunk of it is missing."""
+    """The whole event stored in an entry of `rejected`; empty if one of its chunks is missing."""
     try:
         return stored_event(database, stored)
     except MissingChunkError:
@@ -50,16 +50,17 @@ def kept_whole(database: Database[Any], stored: RawBSONDocument) -> bytes:
 
 
 def telling_nothing(name: bytes) -> raw.Value:
-    """An `_id` for an imported entry of which values were erased: in its place, and no digest of the values."""
+    """A new `_id` for an imported entry with erased values: it keeps its place, but has no digest of the values."""
     return to_raw(Binary(name[:IMPORTED_ORDER_BYTES] + secrets.token_bytes(len(name) - IMPORTED_ORDER_BYTES)))
 
 
 def without_event(stored: RawBSONDocument, whole: bytes, actor: RawBSONDocument | None = None) -> dict[str, Any]:
-    """What makes an entry of `rejected` one that keeps no value: an event that says what happened to what.
+    """The update that reduces an entry of `rejected` to an event without values: the operation and its target.
 
     Args:
-        whole: what it keeps (`kept_whole`).
-        actor: what is left of its actor, if that changes.
+        stored: the entry.
+        whole: its whole event (`kept_whole`).
+        actor: what is left of its actor; None: the actor does not change.
     """
     gone = {"parts": "", "entry_parts": "", "entry": "", "event": ""}
     put: dict[str, Any] = {"erased": True, "error": "its values were erased on request"}
@@ -72,7 +73,7 @@ def without_event(stored: RawBSONDocument, whole: bytes, actor: RawBSONDocument 
 
 
 def stub(event: bytes) -> bytes:
-    """What an event says besides values."""
+    """An event reduced to the fields that hold no values of a document."""
     found = raw.readable(event)
     return raw.from_fields([(name, found[name]) for name in _LEFT_OF_EVENT if name in found])
 
@@ -83,7 +84,7 @@ def under(document: bytes, another: raw.Value) -> bytes:
 
 
 def put_instead(collection: Collection[RawBSONDocument], stored: RawBSONDocument, another: raw.Value) -> None:
-    """Put a document under another `_id`, in a transaction."""
+    """Store a document under another `_id`, in a transaction."""
     renamed = under(bytes(stored.raw), another)
     with collection.database.client.start_session() as session, session.start_transaction():
         collection.delete_one({"_id": stored["_id"]}, session=session)

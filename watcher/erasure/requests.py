@@ -1,10 +1,9 @@
-"""Erasures that were asked for: what is to go while that lasts, who asked, when and why, and what came of it.
+"""Stored erasure requests: what to erase, who requested it, when and why, and the result.
 
-An erasure is `working` until everything that is recorded has been gone through; so one that was killed can be gone on
-with. Then it is `standing`: events of its documents that are recorded later are erased too, until it is `ended`. From
-then on it says only that it was, without any value. While it stands, documents are known by keyed digests of their
-`_id`s only. The key lies beside them: a digest tells nothing to somebody who reads a copy of the collection without it,
-and does not keep a secret from an administrator of the database.
+An erasure is `working` until all recorded history has been processed; so an interrupted one can be resumed. Then it is
+`standing`: later events of its documents are erased too, until it is `ended`. From then on only the fact remains,
+without any values. While it stands, documents are identified only by keyed digests of their `_id`s. The key is stored
+in the same collection: a digest reveals nothing without the key, but it is no secret to a database administrator.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ class Erasure:
     """One erasure.
 
     Attributes:
-        id: of it.
-        state: `working`, `standing`, `done` (it named values only, so there is nothing to stand for), or `ended`.
-        namespace: `db.coll` of the documents; empty: it names values only.
-        documents: `_id`s of the documents; none once everything recorded has been gone through.
-        values: what is to go wherever it stands; likewise.
-        fields: the fields that are erased; none: all.
-        trail: what stays of the events.
-        said: when and by whom it was asked for, why, and what came of it.
+        id: `_id` of the erasure.
+        state: `working`, `standing`, `done` (only for values, so there are no later events to erase), or `ended`.
+        namespace: `db.coll` of the documents; empty: only values are erased.
+        documents: `_id`s of the documents; empty once all recorded history has been processed.
+        values: values to erase wherever they occur; empty likewise.
+        fields: the fields to erase; empty: all.
+        trail: what is kept of the events.
+        said: when, by whom and why it was requested, and the result.
     """
 
     id: ObjectId
@@ -74,7 +73,7 @@ class Erasures:
         self._plain = database.get_collection(ERASURES, write_concern=_MAJORITY)
 
     def key(self) -> bytes:
-        """The key of the digests; made when it is first asked for. Who only reads can read it once it is made."""
+        """The key of the digests; created on first use. A user with only read access can read it afterwards."""
         found = self._plain.find_one({"_id": _KEY})
         if found is None:
             update = {"$setOnInsert": {"key": Binary(os.urandom(32))}}
@@ -94,7 +93,7 @@ class Erasures:
         by: str,
         reason: str | None,
     ) -> Erasure:
-        """Write an erasure down. When it returns, a majority has it; only then may anything be removed.
+        """Store an erasure. When it returns, a majority has acknowledged it; only then may anything be removed.
 
         Args:
             names: every namespace under which events of the documents may still arrive.
@@ -127,7 +126,7 @@ class Erasures:
         return [_read(bytes(each.raw)) for each in found]
 
     def standing(self) -> list[ErasureInForce]:
-        """Those that later events of their documents are erased by, oldest first."""
+        """The erasures in force for later events, oldest first."""
         found = self._plain.find({"state": {"$in": list(ACTIVE)}, "targets": {"$ne": []}}, sort=[("_id", 1)])
         return [
             ErasureInForce(
@@ -141,13 +140,13 @@ class Erasures:
         ]
 
     def finish(self, erasure: Erasure, counts: dict[str, int]) -> None:
-        """Everything recorded has been gone through: what was looked for is forgotten, but for the digests."""
+        """Note that all recorded history was processed, and delete the documents and values, except for the digests."""
         state = STANDING if erasure.namespace else DONE
         change = {"$set": {"state": state, "done_at": datetime.now(UTC), "counts": counts}, "$unset": {"work": 1}}
         self._plain.update_one({"_id": erasure.id}, change)
 
     def end(self, namespace: str, document_id: raw.Value, by: str) -> int:
-        """From here on, events of a document are recorded as any others; how many erasures stood for it."""
+        """End the erasures of a document, so that later events are recorded normally. Returns how many were ended."""
         mine = Binary(digest(self.key(), document_id))
         standing = {
             "state": STANDING,
@@ -164,14 +163,14 @@ class Erasures:
 
 
 class ErasureInForce(NamedTuple):
-    """What is erased of documents for as long as an erasure stands.
+    """An erasure in force for later events.
 
     Attributes:
-        id: of the erasure.
-        asked_at: when it was asked for.
-        documents: digests of `_id`s, by the namespaces that they had then.
-        fields: which fields; none: all.
-        trail: what stays of the events.
+        id: `_id` of the erasure.
+        asked_at: when it was requested.
+        documents: digests of the documents' `_id`s by namespace at that time.
+        fields: the fields to erase; empty: all.
+        trail: what is kept of the events.
     """
 
     id: ObjectId
@@ -181,7 +180,7 @@ class ErasureInForce(NamedTuple):
     trail: Trail
 
     def left(self, entry: bytes) -> bytes | None:
-        """What is left of a history document of one of the documents; None: nothing."""
+        """What is left of a history document of one of these documents; None: nothing."""
         return self.fields.left(entry, self.trail)
 
 
@@ -204,12 +203,12 @@ def _read(stored: bytes) -> Erasure:
 
 
 def digest(key: bytes, document_id: raw.Value) -> bytes:
-    """What a document is known by while an erasure of it stands; ids that are one to the server have the same."""
+    """The keyed digest that identifies a document; `_id`s that the server regards as equal have the same digest."""
     return blake2b(repr(_plain(key_of(document_id))).encode(), key=key, digest_size=_DIGEST_BYTES).digest()
 
 
 def _plain(value: Hashable) -> Any:
-    """Equal keys in equal words: Python's numbers are equal whatever their types."""
+    """A form in which equal keys have equal `repr`s: Python's numbers are equal across types."""
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     if isinstance(value, int | float | Decimal):

@@ -1,8 +1,8 @@
-"""Removing values from history documents. Pure.
+"""Removes values from history documents. Pure.
 
-Every value that is neither a document nor an array gives way to one that says that it was erased; documents and arrays
-stay, with the names in them. So what is left folds as before, and tells a document of the same form without its values.
-Where the names are to go too, an entry says no more than that something happened.
+Every value that is not a document or an array is replaced by a placeholder; documents and arrays stay, with their field
+names. So the rest folds as before, to a document of the same structure without its values. If the names have to be
+erased too, an entry only shows that something happened.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _STRUCTURE = frozenset(
         *(b"version", b"parts", b"change_count", b"document_id", b"source"),
     }
 )
-"""Fields of a history document, or of an imported entry, that hold no value that could be removed."""
+"""Fields of a history document, or of an imported entry, that contain no values to erase."""
 
 
 class Trail(StrEnum):
-    """What stays of an event of an erased document."""
+    """What is kept of an event of an erased document."""
 
     FIELDS = "fields"
     """That it happened, when, and to which fields."""
@@ -49,13 +49,14 @@ class Trail(StrEnum):
 
 
 class Fields:
-    """Which fields of a document are erased; without any, all of it but its `_id`.
+    """The fields of a document to erase.
 
     Args:
-        names: as rules of redaction have paths: `items.sku` covers the elements of an array as well.
+        names: paths as in redaction rules: `items.sku` covers the elements of an array as well. Empty: all fields but
+            `_id`.
 
     Raises:
-        ValueError: one of them is no such path.
+        ValueError: one of them is not a valid path.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -66,7 +67,7 @@ class Fields:
         """A history document, or an imported entry, without the values.
 
         Args:
-            trail: what stays of it; `Trail.NOTHING` is for the caller.
+            trail: what is kept of it; the caller has to handle `Trail.NOTHING`.
         """
         found = raw.fields(entry)
         told = found.get(b"changes")
@@ -84,7 +85,7 @@ class Fields:
         return raw.from_fields(found.items())
 
     def left(self, entry: bytes, trail: Trail) -> bytes | None:
-        """As `erased`; None: nothing is to be left of it."""
+        """As `erased`; None: nothing is kept of it."""
         return None if trail is Trail.NOTHING else self.erased(entry, trail)
 
     def _change(self, change: Change) -> Change:
@@ -93,7 +94,7 @@ class Fields:
         if not self.names:
             return change._replace(old=_all_of(change.old), new=_all_of(change.new))
         _, state = self._paths.along(change.path)
-        if not change.path:  # the whole document, which only an event without values names
+        if not change.path:  # the whole document, as in an event without values
             state = self._paths.start
         return change._replace(old=self._below(change.old, state), new=self._below(change.new, state))
 
@@ -121,7 +122,7 @@ def _all_of(value: Value | None) -> Value | None:
 
 
 def _bare(operation: bytes, changes: list[Change]) -> list[Change]:
-    """What an entry says that names no field any more: something was done to the document, or it is gone."""
+    """The changes of an entry without field names: something happened to the document, or it was deleted."""
     of_id = [change for change in changes if change.path == (_ID,)]
     if any(change.new is None for change in of_id):
         return of_id
@@ -130,14 +131,14 @@ def _bare(operation: bytes, changes: list[Change]) -> list[Change]:
 
 
 class Finder:
-    """Looks for values, wherever they stand.
+    """Finds and erases values, wherever they occur.
 
-    A text is found in every text, and in every name of a field, that has it as a part. Another value is found where an
-    equal one stands, as the server compares values.
+    A string is found in every string and field name that contains it. Any other value is found where an equal value
+    occurs, in the server's sense of equality.
 
     Args:
-        values: what is looked for.
-        key: of the digests that names get which had one of the texts in them.
+        values: the values to find.
+        key: key of the digests that replace the strings in field names.
     """
 
     def __init__(self, values: Iterable[Value], key: bytes) -> None:
@@ -147,7 +148,7 @@ class Finder:
         self._key = key
 
     def may_be_in(self, data: bytes) -> bool:
-        """Whether to look more closely: with other values than texts, always."""
+        """Whether the data must be searched in detail: always, if there are values other than strings."""
         return bool(self._others) or any(text in data for text in self._texts)
 
     def erased(self, entry: bytes) -> bytes:
@@ -158,12 +159,12 @@ class Finder:
         return raw.from_fields(found)
 
     def in_id(self, entry: bytes) -> bool:
-        """Whether a value stands where it cannot be removed: in the `_id` of a document."""
+        """Whether a value is where it cannot be erased: in the `_id` of a document."""
         document_id = raw.fields(entry).get(b"document_id")
         return document_id is not None and self.value(document_id) != document_id
 
     def is_in(self, data: bytes) -> bool:
-        """Whether a value stands anywhere in a document, or a text in whatever bytes are in it."""
+        """Whether a document contains one of the values, or one of the strings in any of its bytes."""
         if any(text in data for text in self._texts):
             return True
         return bool(self._others) and self.value((raw.DOCUMENT, data)) != (raw.DOCUMENT, data)
@@ -191,7 +192,7 @@ class Finder:
         return self._name(key) if isinstance(key, bytes) else key
 
     def value(self, value: Value) -> Value:
-        """A value without the values."""
+        """A value without the values to erase."""
         kind, payload = value
         if kind in _CONTAINERS and not (self._others and key_of(value) in self._others):
             parts = [
@@ -204,7 +205,7 @@ class Finder:
         return ERASED if self._others and key_of(value) in self._others else value
 
     def _name(self, name: bytes) -> bytes:
-        """A name without the texts: equal names stay equal, and tell nothing."""
+        """A field name without the strings: equal names stay equal, but do not reveal the string."""
         for text in self._texts:
             if text and text in name:
                 digest = blake2b(text, key=self._key, digest_size=4).hexdigest().encode()

@@ -1,8 +1,8 @@
-"""Going through everything that is recorded, and removing what an erasure names. Safe to repeat.
+"""Processes everything recorded, and removes what an erasure names. Idempotent.
 
-History first, then what is derived from it: a snapshot that is made meanwhile, from what was there before, loses its
-claim. While the history of a namespace is gone through, nobody expires it, since what stands for expired history is
-made from values that were read.
+History comes first, then data derived from it: a snapshot that is made meanwhile from the former history loses its
+claim. While the history of a namespace is processed, it is not expired, since base documents are made from values that
+were read before.
 """
 
 from __future__ import annotations
@@ -61,22 +61,22 @@ _AT_ONCE = 500
 _MOST_BYTES = 8 * 1024 * 1024
 _CLAIM_PATIENCE_S = 90.0
 _BINARY_HEAD = 5
-"""Bytes of a Binary before its data: their number, and the subtype."""
+"""Bytes of a Binary before its data: the length and the subtype."""
 
 
 @dataclass
 class ErasureReport:
-    """What an erasure has removed, or would.
+    """What an erasure has removed, or, in a dry run, would remove.
 
     Attributes:
-        counts: of what how many: `entries`, `removed`, `snapshots`, `rejected`, `imported`, and with
-            `Trail.NOTHING` `reverts` and `baselines`, which name the document.
-        namespaces: entries by namespace.
-        in_ids: entries of other documents that have a value in their `_id`, from which it cannot be removed; some.
+        counts: numbers by kind: `entries`, `removed`, `snapshots`, `rejected`, `imported`, and with `Trail.NOTHING`
+            `reverts` and `baselines`, which name the document.
+        namespaces: number of entries by namespace.
+        in_ids: some entries of other documents with a value in their `_id`, where it cannot be erased.
         unreadable: entries whose chunks are missing.
-        vague: rejected events that cannot be read, so that nobody knows whether they are about the documents.
-        left: documents of other collections of the history database that hold a value, or the `_id` of a document of
-            which nothing is to stay, by collection.
+        vague: unreadable rejected events, which may concern the documents.
+        left: by collection, documents of other collections of the history database that contain a value, or the `_id`
+            of a document of which nothing is to be kept.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -89,14 +89,14 @@ class ErasureReport:
 
 
 class ErasureWork:
-    """Carries one erasure out, or says what it would do.
+    """Carries out one erasure, or reports what it would do.
 
     Args:
-        database: the history database; its primary is to be read.
-        erasure: what is to go.
-        key: of the digests.
+        database: the history database, read from the primary.
+        erasure: the erasure.
+        key: key of the digests.
         dry_run: change nothing.
-        advance: told of every so many entries that were looked at.
+        advance: called with the number of entries processed since the last call.
     """
 
     def __init__(
@@ -119,10 +119,10 @@ class ErasureWork:
         self.outcome = ErasureReport()
 
     def run(self) -> ErasureReport:
-        """Go through everything once.
+        """Process everything once.
 
         Raises:
-            watcher.retention.claim.ClaimedError: the history of a namespace expires at the moment, for too long.
+            watcher.retention.claim.ClaimedError: the history of a namespace is being expired, and that takes too long.
         """
         erasure = self._erasure
         found = intervals_of(self._database, erasure.namespace) if erasure.namespace else []
@@ -159,7 +159,7 @@ class ErasureWork:
             self._imported(query, lambda entry: self._fields.erased(entry, self._erasure.trail))
 
     def _named(self, namespace: str, document_id: raw.Value) -> None:
-        """Forget the `_id` where it only says which document was put back, or is to be recorded."""
+        """Remove the `_id` from the records of reverts and requested baselines."""
         mine = {"namespace": namespace, "document_id": is_id(document_id)}
         reverts = self._database.get_collection(REVERTS, write_concern=_MAJORITY)
         query = {"documents": {"$elemMatch": mine}}
@@ -169,7 +169,7 @@ class ErasureWork:
             these = [{f"mine.{name}": value for name, value in mine.items()}]
             try:
                 reverts.update_many(query, put, array_filters=these)
-            except OperationFailure as error:  # a role of an earlier version may not
+            except OperationFailure as error:  # a role of an earlier version lacks the privilege
                 if error.code != server_codes.UNAUTHORIZED:
                     raise
                 self.outcome.left[REVERTS] += count
@@ -185,7 +185,7 @@ class ErasureWork:
                 self.outcome.left[BASELINES] += 1
 
     def _values(self, finder: Finder) -> None:
-        """Remove values from wherever they stand."""
+        """Remove values wherever they occur."""
         namespaces = [None, *(name for name in self._history.distinct("namespace") if name)]
         for namespace in namespaces:
             query = {"namespace": namespace} if namespace is not None else {"namespace": {"$exists": False}}
@@ -210,7 +210,7 @@ class ErasureWork:
         finder: Finder | None = None,
         renew: Callable[[], None] = lambda: None,
     ) -> None:
-        """Put entries without the values instead of those with them."""
+        """Replace entries by their erased forms."""
         changed: list[tuple[bytes, bytes, bool]] = []
         size = looked_at = 0
         for each in stored:
@@ -281,14 +281,14 @@ class ErasureWork:
                     self._rename(imported, before, after)
 
     def _rename(self, imported: Collection[RawBSONDocument], before: bytes, after: bytes) -> None:
-        """Put an entry instead of another, under an `_id` that says no more than when it was.
+        """Replace an imported entry by its erased form under a new `_id`, which contains only the time.
 
-        The former one ends in a digest of the values: whoever guesses them could see that he is right.
+        The former `_id` ends in a digest of the values, with which a guess of the values could be verified.
         """
         put_instead(imported, RawBSONDocument(after), telling_nothing(identity(raw.fields(before))))
 
     def _beside(self, names: set[str], ids: set[Any]) -> None:
-        """Remove values from events that could not be stored: what happened to what stays, and no more."""
+        """Remove values from rejected events: only the operation and its target are kept."""
         rejected = self._database.get_collection(REJECTED, codec_options=RAW, write_concern=_MAJORITY)
         for stored in rejected.find():
             data = bytes(stored.raw)
@@ -316,7 +316,7 @@ class ErasureWork:
                 self._database.get_collection(PARTS, write_concern=_MAJORITY).delete_one({"_id": Binary(chunk)})
 
     def _actor_left(self, stored: bytes) -> RawBSONDocument | None:
-        """What is left of an actor in whom a value stands; None: none does."""
+        """An entry's actor without the values; None: it contains none."""
         actor = raw.fields(stored).get(b"actor")
         if self._finder is None or actor is None:
             return None
@@ -330,9 +330,9 @@ class ErasureWork:
         whole: bytes,
         actor: RawBSONDocument | None,
     ) -> None:
-        """Remove the values from an entry of `rejected`, and its `_id` where that digests what had no other identity.
+        """Remove the values from an entry of `rejected`, and replace its `_id` if that is a digest of the event.
 
-        Whoever guesses the values could see by the digest that he is right.
+        With the digest, a guess of the values could be verified.
         """
         rejected.update_one({"_id": stored["_id"]}, without_event(stored, whole, actor))
         if bytes(stored["_id"]) == digest_of(whole):
@@ -369,7 +369,7 @@ class ErasureWork:
         self._database.get_collection(PARTS, write_concern=_MAJORITY).delete_many({"_id": upto})
 
     def _unreferenced(self) -> None:
-        """Remove chunks that their entry does not name: those of what it was before."""
+        """Delete chunks that their entry no longer refers to: those of its former contents."""
         parts = self._database.get_collection(PARTS, write_concern=_MAJORITY)
         owners: dict[bytes, list[bytes]] = {}
         for chunk in parts.find({}, {"_id": 1}):
@@ -377,7 +377,7 @@ class ErasureWork:
         for owner, chunks in owners.items():
             entry = self._database[HISTORY].find_one({"_id": Binary(owner)}, {"parts": 1})
             if entry is None or self._database[REJECTED].find_one({"_id": Binary(owner)}, {"_id": 1}) is not None:
-                continue  # on its way, perhaps; or named by what was rejected
+                continue  # perhaps being written, or referred to by a rejected event
             named = {bytes(each) for each in entry.get("parts", ())}
             for each in chunks:
                 if each not in named:
@@ -385,7 +385,7 @@ class ErasureWork:
 
 
 class _Undisturbed:
-    """A block in which nobody expires the history of a namespace."""
+    """A context manager: within the block, the history of a namespace is not expired."""
 
     def __init__(self, database: Database[Any], namespace: str, *, needed: bool) -> None:
         self._database = database

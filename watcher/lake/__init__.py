@@ -1,7 +1,8 @@
 """History as a Delta Lake table in a folder or an object store, to which each entry is appended exactly once.
 
-    feed (the history, then its change stream) ──▶ follower (what is new, what has changed) ──▶ table (commits)
+    feed (the history, then its change stream) ──▶ follower (new and changed entries) ──▶ table (commits)
 
-Each commit holds rows and the position up to which they reach, so the table alone says where to go on. It is made on
-the very version that was read: of two exporters, and of a commit that the network lost and its repetition, one stands.
+Each commit contains rows and the position that they reach, so the table alone defines where to resume. A commit is made
+on the version that was read: of two concurrent exporters, or of a commit whose reply was lost and its retry, only one
+succeeds.
 """

@@ -1,4 +1,4 @@
-"""What a document was, from a table alone: also before the horizon from which on the history itself tells."""
+"""Reconstructs a document from a table alone; also before the horizon, where history itself has expired."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def reconstruct(table: LakeTable, namespace: str, document_id: Any, at: Instant | None) -> Reconstructed | None:
-    """What a document was; None: the table has nothing of it up to then.
+    """Reconstruct a document; None: the table has no entry of it up to then.
 
-    Only entries under this very namespace are looked at: not those from before a rename.
+    Only entries under this namespace are used, not those from before a rename.
 
     Args:
-        at: an aware wall time or a cluster time, included; None: the last that the table has.
+        at: an aware wall time or a cluster time, inclusive; None: the end of the table.
 
     Raises:
         LakeError: there is no table.
-        watcher.lake.table.StoreError: the store does not answer.
+        watcher.lake.table.StoreError: the store does not reply.
     """
     if not table.exists:
         raise LakeError(f"there is no table in {table.uri}; `watcher lake once --to {table.uri}` makes one.")

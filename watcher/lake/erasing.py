@@ -1,4 +1,4 @@
-"""Erasures reach the table: what stands in it of their documents, also of events that have expired from the history."""
+"""Carries out erasures in the table, also for events that have expired from the history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from watcher.lake.table import LakeTable
 
     Changes = Iterator[dict[bytes, bytes | None]]
-    """History documents as they are to be, by `_id`, some at a time; None: not to be there."""
+    """The new history documents by `_id`, in groups; None: to be deleted."""
 
 _AT_ONCE = 500
 
@@ -24,11 +24,11 @@ _AT_ONCE = 500
 def of_documents(
     table: LakeTable, namespace: str, is_wanted: Callable[[raw.Value], bool], left: Callable[[bytes], bytes | None]
 ) -> Changes:
-    """What the erasure of documents changes in a table.
+    """The changes that the erasure of documents makes in a table.
 
     Args:
-        is_wanted: whether a document is one of them, by its `_id`.
-        left: makes of a history document what is left of it; None: nothing.
+        is_wanted: returns whether a document, by its `_id`, is one of them.
+        left: returns what is left of a history document; None: nothing.
     """
     wanted = ids.texts(table, namespace, is_wanted)
     for start in range(0, len(wanted), _AT_ONCE):
@@ -37,13 +37,13 @@ def of_documents(
 
 
 def of_values(table: LakeTable, finder: Finder) -> Changes:
-    """What the erasure of values changes in a table, day by day."""
+    """The changes that the erasure of values makes in a table, day by day."""
     for row in table.select(["DISTINCT day"]):
         yield from _changed(table, f"day = '{row['day']}'", finder.erased)
 
 
 def apply(table: LakeTable, changes: Iterable[dict[bytes, bytes | None]], position: LakePosition) -> int:
-    """Write changed entries anew, and remove the files that still have them as they were; how many entries."""
+    """Rewrite changed entries, and delete the files with their former values. Returns the number of entries."""
     count = 0
     for some in changes:
         table.replace(some, position)

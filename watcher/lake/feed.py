@@ -1,4 +1,4 @@
-"""The history as it grows: all that is there, then what enters it and what becomes of it, in the server's order."""
+"""Reads the history: all existing entries, then new and changed ones, in the server's order."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _PIPELINE = [{"$project": {"_id": 1, "operationType": 1, "clusterTime": 1, "docu
 
 
 class LostError(Exception):
-    """The stream of the history cannot go on from where we were: all of it is to be looked at again."""
+    """The stream of the history cannot resume from its position: all entries have to be compared again."""
 
 
 class Fate(Enum):
-    """What became of an entry."""
+    """What happened to an entry."""
 
     ENTERED = "entered"
     CHANGED = "changed"
@@ -44,13 +44,13 @@ class Fate(Enum):
 
 
 class News(NamedTuple):
-    """What became of an entry.
+    """A new, changed or deleted entry.
 
     Attributes:
         entry: its `_id`, 16 bytes.
-        document: as it is now; None: it is not there any more.
-        token: resume token after it.
-        time: cluster time of it.
+        document: its present state; None: it no longer exists.
+        token: resume token after the event.
+        time: cluster time of the event.
     """
 
     entry: bytes
@@ -61,7 +61,7 @@ class News(NamedTuple):
 
 
 class LakeFeed:
-    """Reads a history. Only what a majority has: nothing that a failover takes back."""
+    """Reads a history with majority read concern, so that a failover cannot roll back what was read."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
@@ -89,17 +89,17 @@ class LakeFeed:
         return ClusterTime.of(self._database.client.admin.command("ping")["operationTime"])
 
     def scan(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All entries after one, in the order of `_id`: each with its `_id`."""
+        """All entries after an `_id` (empty: from the beginning), in the order of `_id`: the `_id` and the document."""
         query = {"_id": {"$gt": Binary(after)}} if after else {}
         with self._history.find(query, sort=[("_id", 1)], batch_size=_BATCH) as cursor:
             for stored in cursor:
                 yield bytes(stored["_id"]), self._whole(stored)
 
     def open(self, token: str | None) -> str:
-        """Open the stream, from a token on or from now; the token to go on from.
+        """Open the stream, from a token or (None) from now on. Returns the token to resume from.
 
         Raises:
-            LostError: it cannot go on from there.
+            LostError: the stream cannot resume from the token.
         """
         self.close()
         with _lost():
@@ -114,7 +114,7 @@ class LakeFeed:
 
     @property
     def token(self) -> str:
-        """Up to where the stream has been read."""
+        """The resume token up to which the stream has been read."""
         found = self._stream.resume_token if self._stream is not None else None
         if found is None:
             raise LostError("the stream has no position")
@@ -122,16 +122,16 @@ class LakeFeed:
 
     @property
     def time(self) -> ClusterTime:
-        """Cluster time up to where the stream has been read."""
+        """The cluster time up to which the stream has been read."""
         found = token_time(to_raw({"_data": self.token})[1])
         return found if found is not None else ClusterTime(0)
 
     def next(self) -> News | None:
-        """The next that became of an entry; None: nothing within half a second.
+        """The next new, changed or deleted entry; None: none within half a second.
 
         Raises:
             LakeError: the history was dropped.
-            LostError: the stream cannot go on.
+            LostError: the stream cannot continue.
         """
         if self._stream is None:
             raise LostError("the stream is not open")
@@ -156,7 +156,7 @@ class LakeFeed:
     def _whole(self, stored: RawBSONDocument) -> bytes:
         try:
             return bytes(whole(self._database, stored).raw)
-        except MissingChunkError:  # erased or expired meanwhile: the head is what is left
+        except MissingChunkError:  # erased or expired meanwhile: only the head is left
             return bytes(stored.raw)
 
 
@@ -165,10 +165,10 @@ _WHATS = {"insert": Fate.ENTERED, "update": Fate.CHANGED, "replace": Fate.CHANGE
 
 @contextmanager
 def _lost() -> Iterator[None]:
-    """Turn what says that a stream cannot go on into `LostError`."""
+    """Convert errors after which a stream cannot continue into `LostError`."""
     try:
         yield
     except OperationFailure as error:
-        if classify(error) in {Verdict.POSITION_LOST, Verdict.REJECT}:  # the next event is too large, or deep
+        if classify(error) in {Verdict.POSITION_LOST, Verdict.REJECT}:  # the next event is too large, or too deep
             raise LostError(str(error)) from error
         raise

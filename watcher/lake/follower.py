@@ -1,4 +1,4 @@
-"""Following a history into a table: what is there, then what is new, and what has changed."""
+"""Follows a history into a table: the existing entries, then new and changed ones."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ log = structlog.get_logger(__name__)
 
 MOST_EVENTS = 50_000
 MOST_BYTES = 64 * 1024 * 1024
-"""So much is held in memory before it is written: the first of both that is reached."""
+"""Limits of what is held in memory before it is written, in entries and bytes; the first one reached counts."""
 _KEEP_ALIVE_S = 600.0
-"""A position is written so often though nothing is new, so that it does not fall off the oplog."""
+"""Seconds between commits of the position while nothing is new, so that it does not fall off the oplog."""
 _COMMITS_UNTIL_COMPACT = 60
 _KEPT_HOURS = 168
-"""For so long files stay that the table no longer needs: whoever began to read may still."""
+"""Hours that files are kept after the table no longer needs them, for readers that began before."""
 _PATIENCE = 8
 _LONGEST_DELAY_S = 30.0
 _ERASED = ERASED[1]
@@ -48,12 +48,12 @@ _ERASED = ERASED[1]
 
 @dataclass(slots=True)
 class LakeProgress:
-    """What was done.
+    """The progress so far.
 
     Attributes:
-        events: how many entries were appended.
-        rows: how many rows they gave.
-        changed: how many entries were written anew, or removed, because the history changed.
+        events: number of entries appended.
+        rows: number of their rows.
+        changed: number of entries that were rewritten, or deleted, because the history changed.
     """
 
     events: int = 0
@@ -64,7 +64,7 @@ class LakeProgress:
 class LakeFollower:
     """Appends a history to a table, each entry once.
 
-    It holds nothing that is not in the table: after whatever fails, it reads the table's position and goes on there.
+    All of its state is in the table: after any failure, it reads the table's position and resumes there.
 
     Args:
         interval_s: seconds between two commits.
@@ -92,11 +92,11 @@ class LakeFollower:
         self._written_at = self._flushed_at = 0.0
 
     def once(self) -> LakeProgress:
-        """Append what is there now.
+        """Append everything up to now.
 
         Raises:
             LakeError: the table cannot be used.
-            StoreError: the store did not answer for a while.
+            StoreError: the store did not reply for a while.
         """
         self._notice()
         until = self._feed.now()
@@ -104,7 +104,7 @@ class LakeFollower:
         return self.progress
 
     def run(self) -> None:
-        """Append until told to stop. Raises as `once`."""
+        """Append until a stop is requested. Raises as `once` does."""
         self._patiently(lambda: False)
 
     def _patiently(self, is_enough: Callable[[], bool]) -> None:
@@ -134,7 +134,7 @@ class LakeFollower:
             self._tail(position, is_enough)
 
     def _begin(self) -> LakePosition:
-        """Find out where to go on, and open the stream there."""
+        """Find out where to resume, and open the stream there."""
         identity = self._feed.identity()
         found = self._table.open()
         if found is not None and found.collection != identity:
@@ -155,7 +155,7 @@ class LakeFollower:
         return position
 
     def _scan(self, position: LakePosition) -> LakePosition:
-        """Append all that is there already; compared with the table where that has some of it."""
+        """Append all existing entries; compare them with the table if it may have some of them."""
         entries = self._feed.scan(bytes.fromhex(position.scanned or ""))
         while batch := list(islice(_limited(entries), MOST_EVENTS)):
             if self._stop.is_set():
@@ -194,7 +194,7 @@ class LakeFollower:
     def _take(self, news: News, position: LakePosition) -> None:
         each, document = news.entry, news.document
         if document is None:
-            return  # it expired, and stays; or it was erased, see `_erase`
+            return  # expired: it stays in the table; erased: see `_erase`
         if news.what is Fate.ENTERED or each in self._pending:
             self._pending[each] = document
             self._bytes += len(document)
@@ -234,14 +234,14 @@ class LakeFollower:
         return position
 
     def _notice(self, applied: Sequence[str] = ()) -> list[ErasureInForce]:
-        """The erasures that the table does not know yet; from when on they have been known here is kept."""
+        """The erasures that the table has not applied yet; notes when each was first seen."""
         found = [each for each in self._feed.erasures.standing() if str(each.id) not in applied]
         for each in found:
             self._noticed.setdefault(each.id, self._feed.now())
         return found
 
     def _erase(self, position: LakePosition) -> LakePosition:
-        """Carry out the erasures that the table does not know yet, once all that was recorded before them is in it."""
+        """Apply new erasures, once everything recorded before them is in the table."""
         for standing in self._notice(position.erasures):
             if self._feed.time < self._noticed[standing.id]:
                 continue
@@ -266,7 +266,7 @@ class LakeFollower:
         self.progress.changed += len(changed)
         self._commits += 1
         if any(_ERASED in document for document in changed.values()):
-            self._table.vacuum(0)  # the files of before still have what was erased
+            self._table.vacuum(0)  # the former files still contain the erased values
 
     def _keep_tidy(self, position: LakePosition) -> None:
         if self._commits < _COMMITS_UNTIL_COMPACT:
@@ -286,7 +286,7 @@ def _is_among(digests: set[bytes], key: bytes, document_id: raw.Value) -> bool:
 
 
 def _limited(entries: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
-    """Entries until they are too large to be held together."""
+    """Entries up to `MOST_BYTES` in all."""
     held = 0
     for entry in entries:
         yield entry
@@ -296,5 +296,5 @@ def _limited(entries: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, by
 
 
 def _in_order(documents: Iterable[bytes]) -> list[bytes]:
-    """History documents in the order of the streams."""
+    """History documents in stream order."""
     return sorted(documents, key=lambda document: position_of(raw.fields(document)))

@@ -1,4 +1,4 @@
-"""Which documents a table has: their `_id`s are told apart as the server does, though the table has them as text."""
+"""Finds documents of a table by `_id`, in the server's sense of equality, though the table stores `_id`s as text."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 def texts(
     table: LakeTable, namespace: str, is_wanted: Callable[[raw.Value], bool], among: str = "document_id IS NOT NULL"
 ) -> list[str]:
-    """The `_id`s of the wanted documents of a namespace, as the column `document_id` has them.
+    """The `_id`s of the wanted documents of a namespace, as in the column `document_id`.
 
     Args:
-        among: condition that the column has to meet.
+        is_wanted: returns whether an `_id` is wanted.
+        among: SQL condition on the column.
     """
     found = table.rows(["DISTINCT document_id"], f"namespace = {quoted(namespace)} AND {among}")
     return [row["document_id"] for row in found if is_wanted(_id_of(table, namespace, row["document_id"]))]
 
 
 def may_equal(document_id: raw.Value) -> str:
-    """A condition on the column `document_id` that every `_id` meets which the server takes for this one."""
+    """A condition on the column `document_id` that is true for every `_id` that the server regards as equal."""
     kind = document_id[0]
-    if kind in _NUMBERS:  # 17, 17.0 and 17.00 are one; only of decimals there are too many forms
+    if kind in _NUMBERS:  # 17, 17.0 and 17.00 are equal; only decimals have too many forms
         return f"({_is_one_of(_same_numbers(document_id))} OR starts_with(document_id, '{{\"$numberDecimal\"'))"
     if kind in _TEXTS:
         return _is_one_of([(each, document_id[1]) for each in _TEXTS])
@@ -46,7 +47,7 @@ def may_equal(document_id: raw.Value) -> str:
 _NUMBERS = frozenset({raw.INT32, raw.INT64, raw.DOUBLE, raw.DECIMAL128})
 _TEXTS = (raw.STRING, raw.SYMBOL)
 _A_NUMBER = '{"$number'
-"""How a number begins; within a string, the quote would be escaped."""
+"""The beginning of a number; in a string, the quote would be escaped."""
 _INT32, _BEYOND_INT64 = range(-(2**31), 2**31), 2**63
 
 
@@ -55,7 +56,7 @@ def _is_one_of(values: list[raw.Value]) -> str:
 
 
 def _same_numbers(document_id: raw.Value) -> list[raw.Value]:
-    """The integers and doubles that are the same number."""
+    """The integers and doubles that are equal to a number."""
     number: Any = to_python(document_id)
     if isinstance(number, Decimal128):
         number = number.to_decimal()
@@ -70,7 +71,7 @@ def _same_numbers(document_id: raw.Value) -> list[raw.Value]:
 
 
 def _id_of(table: LakeTable, namespace: str, text: str) -> raw.Value:
-    """The `_id` that a text means; of one that JSON would change, as one of two equal keys, an entry has it."""
+    """The `_id` of a text. If JSON cannot represent it exactly (duplicate keys), it is read from an entry."""
     try:
         read = to_raw(extended_json.loads(text))
         if extended_json.dumps_raw(read) == text:

@@ -1,4 +1,4 @@
-"""How far a table reaches: written into each commit, so that rows and position are there together or not at all."""
+"""The position of a table in a history: written into each commit, so that rows and position are committed together."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LakePosition:
-    """How far a table reaches in a history.
+    """The position of a table in a history.
 
     Attributes:
         collection: UUID of the history collection, in hexadecimal digits.
-        token: resume token of the history's change stream, from which to go on.
-        scanned: `_id` of the last entry that was scanned, in hexadecimal digits; empty: none yet; None: all that was
-            there when the stream was opened has been.
-        again: the scan goes over a table that has rows already, so each entry is compared with it.
-        doubtful: cluster time up to which the stream may tell of entries that the scan has found, too.
-        erasures: ids of the erasures that have been carried out here.
-        newest: greatest `_id` of an entry that the table has or had, in hexadecimal digits; empty: not known. What
-            enters beyond it is new. What enters before it may be here: recorded again, after it expired.
+        token: resume token of the history's change stream to resume from.
+        scanned: `_id` of the last scanned entry, in hexadecimal digits; empty: none yet; None: the scan is complete.
+        again: the table had rows when the scan began, so each entry is compared with it.
+        doubtful: cluster time up to which the stream may repeat entries of the scan.
+        erasures: ids of the erasures that were applied to the table.
+        newest: greatest `_id` of an entry that the table has or had, in hexadecimal digits; empty: unknown. Entries
+            after it are new. Entries before it may be in the table: recorded again after they expired.
     """
 
     collection: str
@@ -35,35 +34,35 @@ class LakePosition:
     newest: str = ""
 
     def dump(self) -> str:
-        """As one line of JSON."""
+        """The position as one line of JSON."""
         return json.dumps(asdict(self))
 
     def at(self, token: str) -> LakePosition:
-        """The same, further on in the stream."""
+        """The position after advancing in the stream."""
         return replace(self, token=token)
 
     def scanned_to(self, identity: bytes) -> LakePosition:
-        """The same, further on in the scan."""
+        """The position after advancing in the scan."""
         return replace(self, scanned=identity.hex())
 
     def holding(self, identity: bytes) -> LakePosition:
-        """The same, of a table that has an entry."""
+        """The position of a table that has an entry."""
         return replace(self, newest=max(self.newest, identity.hex()))
 
     def without(self, erasure: str) -> LakePosition:
-        """The same after an erasure."""
+        """The position after an erasure was applied."""
         return replace(self, erasures=(*self.erasures, erasure))
 
     def scanned_whole(self, moment: ClusterTime) -> LakePosition:
-        """The same at the end of the scan, which was at a cluster time."""
+        """The position after the scan, which ended at a cluster time."""
         return replace(self, scanned=None, again=False, doubtful=int(moment))
 
 
 def load(text: str) -> LakePosition:
-    """Read what `LakePosition.dump` has written.
+    """Parse the result of `LakePosition.dump`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a position.
     """
     try:
         found = json.loads(text)

@@ -1,9 +1,9 @@
 """The Delta Lake table: its rows, its commits, its files.
 
 A row is a change as `watcher export` writes it (`change_history.export.change_rows`), in the order of history, with its
-number within its event, and on the first row of each event the stored history document itself.
+index within its event; the first row of each event also has the stored history document.
 
-The library's application transactions are not used: it notes their version, and appends the same version once more.
+The library's application transactions are not used: it records their version, but appends the same version again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 _POSITION, _WRITER = "watcher.position", "watcher.writer"
 _LOOKED_BACK = (20, 1000, None)
-"""So many of the last commits are looked through for one of ours: others may compact the table, too."""
+"""Numbers of recent commits that are searched for one of this program: others may compact the table, too."""
 _FORGIVEN = 2
-"""So often a commit may find another one in its place before ours has written: one that was killed may have left it."""
+"""How often the first commit may conflict with another one, which an exporter that was killed may have made."""
 _IN_ONE_PREDICATE = 500
 _TARGET_BYTES = 128 * 1024 * 1024
 _CONFIGURATION = {
-    # Values must not stand in the log, where erasure does not reach them.
+    # No statistics of values: they would be in the log, where erasure does not reach them.
     "delta.dataSkippingStatsColumns": "event,ordinal,namespace,operation,timestamp",
     "delta.checkpointInterval": "100",
     "delta.logRetentionDuration": "interval 30 days",
@@ -52,7 +52,7 @@ class OtherWriterError(LakeError):
 
 
 class StoreError(HistoryError):
-    """The store does not answer, or a commit was not made. Reading the table again tells how far it is."""
+    """The store does not reply, or a commit was not made. Reading the table again shows its position."""
 
 
 class NoDeltaError(HistoryError, ImportError):
@@ -72,18 +72,18 @@ def rows_of(stored: bytes) -> list[list[Any]]:
 class LakeTable:
     """A table that one exporter appends to.
 
-    Every method raises `StoreError` if the store does not answer, and `OtherWriterError` if another exporter writes.
+    Every method raises `StoreError` if the store does not reply, and `OtherWriterError` if another exporter writes.
 
     Args:
-        uri: a folder, or `s3://bucket/path` and whatever else `deltalake` knows.
-        options: of the store, as `deltalake` calls them; it also reads the environment (`AWS_…`).
+        uri: a folder, or `s3://bucket/path`, or any other URI that `deltalake` supports.
+        options: storage options of `deltalake`; it also reads the environment (`AWS_…`).
 
     Raises:
         NoDeltaError: `deltalake` is not installed.
     """
 
     def __init__(self, uri: str, options: Mapping[str, str]) -> None:
-        os.environ.setdefault("RUST_LOG", "error")  # its own library's warnings would be the first that a user sees
+        os.environ.setdefault("RUST_LOG", "error")  # or the library's warnings would be shown first
         try:
             import deltalake
             import pyarrow as pa
@@ -96,7 +96,7 @@ class LakeTable:
         columns = [*schema_of(tables.CHANGES), pa.field("ordinal", pa.int32()), pa.field("entry", pa.binary())]
         self._schema = pa.schema(columns)
         self._names = [column.name for column in columns]
-        # Statistics leave NaN out: DuckDB and the library itself would not find it, or show it as another number.
+        # Statistics ignore NaN: DuckDB and the library itself would not find it, or show it as another number.
         without = deltalake.ColumnProperties(statistics_enabled="NONE")
         doubles = {column.name: without for column in columns if column.type == pa.float64()}
         self._files = deltalake.WriterProperties(compression="ZSTD", column_properties=doubles)
@@ -105,10 +105,10 @@ class LakeTable:
         self._conflicts = 0
 
     def open(self) -> LakePosition | None:
-        """Read how far it is; None: nothing says so, or there is no table yet, which `create` makes.
+        """Read the table's position; None: it has none, or there is no table yet, which `create` makes.
 
         Raises:
-            LakeError: it is no table of a history.
+            LakeError: it is not a table of a history.
         """
         with self._store():
             try:
@@ -125,16 +125,16 @@ class LakeTable:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a table; known after `open`."""
+        """Whether the table exists; known after `open`."""
         return self._table is not None
 
     @property
     def version(self) -> int:
-        """Its version, as of the last commit of ours."""
+        """The table's version, as of this program's last commit."""
         return int(self._opened.version())
 
     def create(self, position: LakePosition) -> None:
-        """Make the table."""
+        """Create the table."""
         with self._store():
             self._table = self._deltalake.DeltaTable.create(
                 self.uri,
@@ -149,22 +149,22 @@ class LakeTable:
         """Append the rows of history documents, and with them the position that they reach.
 
         Returns:
-            How many rows.
+            Number of rows.
 
         Raises:
             OtherWriterError: another exporter writes.
-            StoreError: the store does not answer; the commit was made, or it was not.
+            StoreError: the store does not reply; the commit may have been made.
         """
         data = self._data(row for document in stored for row in rows_of(document))
         self._commit(lambda table, how: self._write(table, data, how), position)
         return int(data.num_rows)
 
     def replace(self, documents: Mapping[bytes, bytes | None], position: LakePosition) -> None:
-        """Write the rows of events anew, those of None not at all. Doing it twice does no harm.
+        """Replace the rows of events. Idempotent.
 
         Args:
-            documents: by `_id`.
-            position: the one that the table has.
+            documents: the new history documents by `_id`; None: delete the event's rows.
+            position: the present position of the table.
         """
         ids = sorted(documents)
         for start in range(0, len(ids), _IN_ONE_PREDICATE):
@@ -174,7 +174,7 @@ class LakeTable:
             self._commit(lambda table, how: self._write(table, data, how, predicate), position)  # noqa: B023 - called now
 
     def entries(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
-        """What it has of events: the stored history documents by `_id`."""
+        """The stored history documents of events, by `_id`; events that it does not have are missing."""
         found: dict[bytes, bytes] = {}
         for start in range(0, len(ids), _IN_ONE_PREDICATE):
             some = ids[start : start + _IN_ONE_PREDICATE]
@@ -185,20 +185,21 @@ class LakeTable:
         return found
 
     def newest(self) -> bytes:
-        """The greatest `_id` of an event that it has; empty: it has none."""
+        """The greatest `_id` of an event; empty: the table has none."""
         (row,) = self.select(["max(event) AS newest"])
         return bytes(row["newest"] or b"")
 
     def select(self, columns: Sequence[str], condition: str = "TRUE") -> list[dict[str, Any]]:
-        """Ask it in SQL.
+        """Run an SQL query.
 
         Args:
-            condition: of which rows; values in it are quoted already.
+            columns: SQL expressions.
+            condition: SQL condition on the rows; its values must be quoted.
         """
         return list(self.rows(columns, condition))
 
     def rows(self, columns: Sequence[str], condition: str = "TRUE") -> Iterator[dict[str, Any]]:
-        """Ask it as `select` does, and hold only some of the rows at a time."""
+        """Run a query as `select` does, with only some of the rows in memory at a time."""
         with self._store():
             builder = self._deltalake.QueryBuilder().register("lake", self._opened)
             reader = builder.execute(f"SELECT {', '.join(columns)} FROM lake WHERE {condition}")  # noqa: S608 - see Args
@@ -206,7 +207,7 @@ class LakeTable:
                 yield from batch.to_pylist()
 
     def compact(self, position: LakePosition) -> int:
-        """Put small files together; how many became fewer. Rows keep their order."""
+        """Compact small files; rows keep their order. Returns by how many the number of files decreased."""
         counts: list[int] = []
 
         def optimize(table: DeltaTable, how: CommitProperties) -> None:
@@ -219,13 +220,13 @@ class LakeTable:
         return counts[0]
 
     def vacuum(self, hours: int) -> int:
-        """Remove files that no version of the last hours needs; how many."""
+        """Delete files that no version of the last hours needs. Returns how many."""
         with self._store():
             gone = self._opened.vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=False)
             return len(gone)
 
     def files(self) -> tuple[int, int]:
-        """How many files it has, and their bytes."""
+        """Number of files, and their size in bytes."""
         with self._store():
             sizes = self._pa.table(self._opened.get_add_actions(flatten=True)).column("size_bytes").to_pylist()
             return len(sizes), sum(sizes)
@@ -270,7 +271,7 @@ class LakeTable:
             return False
 
     def _properties(self, position: LakePosition) -> CommitProperties:
-        # Without retries: a commit is made on the version that was read, or it fails.
+        # No retries: a commit has to be made on the version that was read, or fail.
         about = {_POSITION: position.dump(), _WRITER: self._writer}
         return self._deltalake.CommitProperties(custom_metadata=about, max_commit_retries=0)
 
@@ -292,7 +293,7 @@ class LakeTable:
 
 
 def quoted(text: str) -> str:
-    """A text as SQL has it."""
+    """A string as an SQL literal."""
     escaped = text.replace("'", "''")
     return f"'{escaped}'"
 
@@ -302,6 +303,6 @@ def _literal(data: bytes) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """What the library says, in one line and without the colours that it may use."""
+    """The library's error message in one line, without terminal colours."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     return " ".join(text.split())[:300]
