@@ -1,9 +1,9 @@
-"""Who is let in: the first thing that happens to a request, before anything is looked up.
+"""Authentication: the first step of every request, before anything is read.
 
-Without authentication, only this machine is served, and only under its own names: a page from elsewhere whose name was
-made to point here (DNS rebinding) names another host. With it, a request shows a bearer token, a browser the same token
-in a cookie, or a trusted proxy names the user that it has signed on. Whoever shows nothing that holds is told so in
-the same words, whatever was asked for.
+Without authentication, only this machine is served, and only under its own names: a foreign page whose name was made to
+point here (DNS rebinding) names another host. With authentication, a request has a bearer token, or the same token in a
+browser's cookie, or a trusted proxy names the user that it has signed on. Every request without valid credentials gets
+the same response, whatever was requested.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from watcher.web.settings import WebSettings
 
 COOKIE = "watcher_token"
-"""What keeps a browser's token."""
+"""Name of the cookie with a browser's token."""
 
 PROBES = frozenset({"/live", "/ready"})
-"""What an orchestrator asks for, at an address that it chooses."""
+"""Paths that an orchestrator requests, under a host name of its choice."""
 
 PUBLIC = PROBES | {"/login", "/logout"}
-"""Paths that say nothing of the history; nor does what is below `STATIC`."""
+"""Paths that show nothing of the history and need no authentication; the same is true of paths below `STATIC`."""
 
 STATIC = "/static/"
 
 _BEARER = "bearer "
 _LOOK_S = 1.0
-"""So long at most is somebody told what they may not read any more."""
+"""Seconds between two checks whether a running response is still permitted."""
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Access:
-    """Decides who asks.
+    """Authenticates requests.
 
     Raises:
         watcher.web.tokens.TokensError: the tokens file cannot be used.
@@ -56,7 +56,7 @@ class Access:
         self._tokens = TokensFile(settings.tokens) if settings.tokens is not None else None
 
     def visitor(self, request: Request) -> Visitor | None:
-        """Who asks; None: nobody who may read."""
+        """The visitor of a request; None: not authenticated."""
         if not self._settings.authenticates:
             return everything("anybody")
         shown = request.headers.get("authorization")
@@ -72,11 +72,11 @@ class Access:
         return self.of_token(cookie) if cookie else None
 
     def of_token(self, token: str) -> Visitor | None:
-        """Who shows a token; None: nobody who may read."""
+        """The visitor of a token; None: the token is not valid."""
         return self._tokens.of_token(token) if self._tokens is not None else None
 
     def _of_user(self, name: str) -> Visitor | None:
-        """Without a file, whoever the proxy signs on may read everything."""
+        """The visitor of a user signed on by the proxy. Without a tokens file, every such user may read everything."""
         return self._tokens.of_user(name) if self._tokens is not None else everything(name)
 
     def is_expected_host(self, host: str) -> bool:
@@ -88,7 +88,7 @@ class Access:
         return _without_port(host.lower()) in allowed
 
     def address(self, request: Request) -> str | None:
-        """Where a request comes from: what a trusted proxy says, else the other end of the connection."""
+        """The client's address: as a trusted proxy reports it, otherwise the peer of the connection."""
         peer = request.client.host if request.client else None
         if not self._settings.trusts(peer):
             return peer
@@ -99,7 +99,7 @@ class Access:
         return peer
 
     def is_secure(self, request: Request) -> bool:
-        """Whether the client speaks TLS, as far as can be told."""
+        """Whether the client uses TLS, as far as is known."""
         peer = request.client.host if request.client else None
         if self._settings.trusts(peer) and "x-forwarded-proto" in request.headers:
             return request.headers["x-forwarded-proto"].strip().lower() == "https"
@@ -107,7 +107,7 @@ class Access:
 
 
 class Holding:
-    """Tells whether whoever is answered may still read what they might when they asked; looks once a second at most."""
+    """Checks whether a long response is still permitted; at most once a second."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -115,7 +115,7 @@ class Holding:
         self._again = monotonic() + _LOOK_S
 
     def holds(self) -> bool:
-        """Whether the answer may go on."""
+        """Whether the response may continue."""
         now = monotonic()
         if now < self._again:
             return True
@@ -125,7 +125,7 @@ class Holding:
 
 
 class AccessMiddleware:
-    """Lets in who may read, as `request.state.visitor`; answers everybody else."""
+    """Sets `request.state.visitor` on authenticated requests; refuses all others."""
 
     def __init__(self, app: ASGIApp, access: Access, access_log: AccessLog | None) -> None:
         self._app = app

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class AccessLog:
-    """A file to which lines are appended, each written before the answer is given out.
+    """A file to which lines are appended, each one before its response is sent.
 
-    The file is opened anew when another has taken its place, so it can be rotated.
+    The file is reopened when it was replaced, so it can be rotated.
 
     Args:
-        path: made if missing, readable by its owner alone.
+        path: path of the file; created if missing, readable only by its owner.
 
     Raises:
         OSError: it cannot be written to.
@@ -34,16 +34,16 @@ class AccessLog:
         self._file = self._opened()
 
     def note(self, request: Request, documents: list[tuple[str, Any]]) -> None:
-        """Write down which documents a request reads, if any.
+        """Log the documents that a request reads, if any.
 
         Raises:
-            OSError: it cannot be written; then nothing may be given out.
+            OSError: it cannot be written; then the response must not be sent.
         """
         if documents:
             self._write(request, documents=[[namespace, _exact(each)] for namespace, each in documents])
 
     def refused(self, request: Request, status: int) -> None:
-        """Write down that a request was refused.
+        """Log a refused request.
 
         Raises:
             OSError: it cannot be written.

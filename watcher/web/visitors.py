@@ -1,7 +1,7 @@
-"""Who asks, and which namespaces they may read. Pure.
+"""The visitor of a request, and the namespaces that it may read. Pure.
 
-What somebody may not read must look exactly like what does not exist. So nothing beyond this module asks "is it
-forbidden?": `Visitor.may_read` is asked before history is, and the answer to no is the answer to nothing there.
+A forbidden namespace must look exactly like one that does not exist. So there is no "forbidden" outside this module:
+`Visitor.may_read` is checked before history is read, and if it is false, the response is "not found".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _WHOLE = "*"
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who asks.
+    """The client of a request, with its rights.
 
     Attributes:
-        name: of the token or the signed-on user, for the access log.
-        read: globs `database.collection` that may be read.
-        besides: globs that may not, though covered by `read`.
+        name: name of the token or of the signed-on user, for the access log.
+        read: globs `database.collection` that it may read.
+        besides: globs that it may not read, though covered by `read`.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Visitor:
 
     @property
     def reads_everything(self) -> bool:
-        """Whether there is nothing to be left out."""
+        """Whether it may read every namespace."""
         return "*.*" in self.read and not self.besides
 
     def may_read(self, namespace: str) -> bool:
-        """Whether a namespace may be read. The name of a database stands for all that is in it."""
+        """Whether it may read a namespace; for the name of a database, whether it may read all of its collections."""
         if self.reads_everything:
             return True
         database, dot, _ = namespace.partition(".")
@@ -44,5 +44,5 @@ class Visitor:
 
 
 def everything(name: str) -> Visitor:
-    """Somebody who may read all that is recorded."""
+    """A visitor that may read every namespace."""
     return Visitor(name, ("*.*",))

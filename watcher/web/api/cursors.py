@@ -1,6 +1,6 @@
-"""Cursors: where the next page begins. Opaque to who gets them, and checked when they come back. Pure.
+"""Cursors: where the next page begins. They are opaque to clients, and checked when they are returned. Pure.
 
-A cursor says nothing that its reader was not told, and opens nothing: access is decided anew on each page.
+A cursor contains nothing that the client has not received, and grants no access: rights are checked on each page.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _CHECK_BYTES = 8
 
 
 def check_of(path: str, said: list[tuple[str, str]]) -> bytes:
-    """What ties a cursor to its question: a page goes on with the answer that it was given for, or not at all."""
+    """A check value that binds a cursor to its query, so that it can only continue the same list."""
     parts = [path, *(f"{name}={text}" for name, text in sorted(said) if name not in {"cursor", "limit"})]
     return blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=_CHECK_BYTES).digest()
 
 
 def after(event: Event, check: bytes) -> str:
-    """The cursor that goes on after an event."""
+    """The cursor that continues after an event."""
     return _written(check, bytes(event.id) + bytes(event.resume_token or b""))
 
 
 def rank(cursor: str, check: bytes) -> Rank:
-    """The rank of the event after which a cursor goes on.
+    """The rank of the event after which a cursor continues.
 
     Raises:
-        watcher.web.problems.Problem: it is no cursor, or another question's.
+        watcher.web.problems.Problem: it is not a cursor, or another query's.
     """
     data = _read(cursor, check)
     if len(data) < _ID_BYTES:
@@ -46,12 +46,12 @@ def rank(cursor: str, check: bytes) -> Rank:
 
 
 def after_key(key: bytes, check: bytes) -> str:
-    """The cursor that goes on after an item of an answer that is read from its beginning."""
+    """The cursor that continues after an item of a list that is always read from its beginning."""
     return _written(check, key)
 
 
 def key(cursor: str, check: bytes) -> bytes:
-    """The key of the item after which a cursor goes on; raises as `rank`."""
+    """The key of the item after which a cursor continues; raises as `rank` does."""
     return _read(cursor, check)
 
 

@@ -1,4 +1,4 @@
-"""What can be asked of the API, each by an `Endpoint`: a path, its parameters, and how history is asked for it."""
+"""The endpoints of the API: a path, its parameters, and the function that reads history for it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 
 class Asked(NamedTuple):
-    """A request, read.
+    """A parsed request.
 
     Attributes:
-        check: ties cursors to this question.
+        check: binds cursors to this query.
     """
 
     given: p.Given
@@ -36,18 +36,18 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Something that can be asked.
+    """An endpoint of the API.
 
     Attributes:
-        path: below `/api/v1`.
-        summary: what it answers, in few words.
-        description: the rest.
-        parameters: what may be said.
-        schema: name of the schema of the answer, or of an item of a list.
-        work: asks history. Gives a tree, or of a list an iterator of items; runs in a thread.
-        lists: whether the answer is a list: with `limit` and `cursor`, also line by line.
-        most: the longest page of a list.
-        slow: whether an answer may take as long as a streamed one.
+        path: path below `/api/v1`.
+        summary: what it returns, in a few words.
+        description: further details.
+        parameters: its parameters.
+        schema: name of the schema of the response, or of an item of a list.
+        work: reads history and returns a tree, or for a list an iterator of items; runs in a thread.
+        lists: whether the response is a list, with `limit` and `cursor`, and also available line by line.
+        most: longest page of a list, in items.
+        slow: whether a response may take as long as a streamed one.
     """
 
     path: str
@@ -67,27 +67,27 @@ class Endpoint:
 
     @property
     def all_parameters(self) -> tuple[p.Parameter, ...]:
-        """Also those of every list."""
+        """The endpoint's parameters, with those of every list."""
         return (*self.parameters, p.limit(self.most), p.CURSOR) if self.lists else self.parameters
 
 
 def key_of(raw_id: raw.Value) -> bytes:
-    """What stands for an id in a cursor."""
+    """The digest that represents an `_id` in a cursor."""
     return blake2b(bytes([raw_id[0]]) + raw_id[1], digest_size=_KEY_BYTES).digest()
 
 
 def key_after(asked: Asked) -> bytes | None:
-    """The key that a page begins after; None: it is the first."""
+    """The key that a page begins after; None: it is the first page."""
     cursor = asked.given.get("cursor")
     return cursors.key(cursor, asked.check) if cursor is not None else None
 
 
 def from_cursor(asked: Asked, found: Iterable[T], raw_id: Callable[[T], raw.Value]) -> Iterator[tuple[T, str]]:
-    """What a page and those after it show of an answer that is read from its beginning, each with its cursor.
+    """The items after the request's cursor, of a list that is always read from its beginning, each with its cursor.
 
     Raises:
-        watcher.web.problems.Problem: the item that the page begins after is not there any more: without it, the rest
-            would be missing, and the answer would seem to be whole.
+        watcher.web.problems.Problem: the item that the page begins after no longer exists. Without the error, the
+            remaining items would be missing, and the list would seem to be complete.
     """
     after = key_after(asked)
     for each in found:

@@ -1,8 +1,8 @@
 """Filters on documents as they were. Pure.
 
-`where`, `status = "paid"`, has a grammar of our own, in which every value is compared as a value.
-`filter` is a filter of MongoDB, of which only those operators may be said that look at the document: none that runs a
-program, reads elsewhere, or computes.
+`where`, as `status = "paid"`, has its own grammar, in which every value is compared as a value.
+`filter` is a MongoDB filter that may only contain operators on the document: none that runs code, reads other data, or
+computes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from watcher.words import literals
 
 CONDITION_ALLOWED = 'FIELD OP VALUE with =, !=, <, <=, > or >=: status = "paid"'
 MOST = 20
-"""So many conditions may be given."""
+"""Most conditions in one request."""
 
 _CONDITION = re.compile(r"\s*([^=<>!]+?)\s*(>=|<=|!=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 _OPERATORS = {"=": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
@@ -29,11 +29,11 @@ _LONGEST_SHOWN = 40
 
 
 def condition(text: str) -> dict[str, Any]:
-    """Read a condition.
+    """Parse a condition.
 
     Raises:
-        ValueError: it is none.
-        bson.errors.BSONError: its value has no BSON form.
+        ValueError: it is not a valid condition.
+        bson.errors.BSONError: its value cannot be encoded as BSON.
         OverflowError: a number in it is too large.
     """
     found = _CONDITION.fullmatch(text)
@@ -54,26 +54,26 @@ OPERATORS = (
     *("$and", "$or", "$nor", "$not", "$all", "$elemMatch", "$size"),
     *("$bitsAllSet", "$bitsAllClear", "$bitsAnySet", "$bitsAnyClear"),
 )
-"""What a filter of MongoDB may say."""
+"""The permitted operators of a MongoDB filter."""
 
 FILTER_ALLOWED = (
     'a filter of MongoDB in Extended JSON, {"total": {"$gte": 100}}, with no other operators than '
     + ", ".join(OPERATORS)
 )
 _OF_A_REFERENCE = ("$ref", "$id", "$db")
-"""What a DBRef is written with: the server takes it for a value."""
+"""The keys of a DBRef, which the server treats as a value."""
 _MOST_CONDITIONS = 1000
 _REGEX_KEYS = {"$regex", "$options"}
 
 
 def of_mongodb(text: str) -> dict[str, Any]:
-    """Read a filter of MongoDB.
+    """Parse a MongoDB filter.
 
-    `{"$bson": "…"}`, as `change_history.http.wire` writes values that Extended JSON cannot say, stands for one, too.
+    It may also be given as `{"$bson": "…"}`, as `change_history.http.wire` writes values without an Extended JSON form.
 
     Raises:
-        ValueError: it is none, or says what may not be said.
-        bson.errors.BSONError: a value in it has no BSON form.
+        ValueError: it is not a filter, or contains something that is not permitted.
+        bson.errors.BSONError: a value in it cannot be encoded as BSON.
         OverflowError: a number in it is too large.
     """
     read = json.loads(text, object_hook=_whole_regex)
@@ -91,14 +91,14 @@ def of_mongodb(text: str) -> dict[str, Any]:
 
 
 def _whole_regex(read: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what Extended JSON would read as a regular expression alone, without what stands beside it."""
+    """Refuse keys beside `$regex`, which Extended JSON would silently ignore."""
     if "$regex" in read and not read.keys() <= _REGEX_KEYS:
         raise ValueError("$regex must stand alone, with $options at most; put the others beside it by $and")
     return read
 
 
 def _look_through(part: Any, depth: int) -> int:
-    """How many parts a part has, none of which, values not excepted, has a key that may not be said."""
+    """Check that no part of a filter, including values, has a forbidden key. Returns the number of parts."""
     if depth > _MOST_DEPTH:
         raise ValueError(f"it is nested more than {_MOST_DEPTH} deep")
     if isinstance(part, dict):
@@ -112,6 +112,6 @@ def _look_through(part: Any, depth: int) -> int:
 
 
 def query(conditions: tuple[dict[str, Any], ...], of_server: dict[str, Any] | None) -> dict[str, Any] | None:
-    """One filter of several conditions and a filter of MongoDB, all of which must hold; None: of none."""
+    """One filter that combines conditions and a MongoDB filter with "and"; None: there are none."""
     every = [*conditions, *([of_server] if of_server else [])]
     return {"$and": every} if every else None

@@ -1,9 +1,10 @@
-"""Following: new events as they are recorded, to any number of clients, from one change stream on the history.
+"""Following: sends new events as they are recorded to any number of clients, from one change stream on the history.
 
-The hub follows in one thread, and hands each event to those whom it concerns; it is written as JSON once. It remembers
-the last ones, so a client that comes back (`Last-Event-ID`) goes on where it was, with nothing missed and nothing
-twice. What the hub does not remember is read from history, from that event's time on; there an event may come twice.
-What waited, or is remembered, is read anew before it is sent: it may have been erased since, or have expired.
+The hub follows in one thread, and passes each event to the clients it concerns; it is encoded as JSON once. The hub
+buffers the last events, so a client that reconnects (`Last-Event-ID`) continues where it was, without missed or
+duplicate events. Events that are no longer buffered are read from history, from that event's time on; then an event may
+be sent twice. Events that have waited, or were buffered, are read again before they are sent: they may have been erased
+or expired.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ MEDIA_TYPE = "text/event-stream"
 _REMEMBERED = 2000
 _REMEMBERED_BYTES = 32 * 1024 * 1024
 _WAITING = 2000
-"""So many events may wait for one slow follower; then it is let go, and comes back."""
+"""Most events that may wait for a slow client; then it is disconnected, and has to reconnect."""
 _FRESH_S = 1.0
-"""So long after it came an event is sent as it came."""
+"""Seconds after its arrival in which an event is sent without being read again."""
 _READ_AT_ONCE = 100
 _HEARTBEAT_S = 15.0
 _AGAIN_S = 1.0
@@ -82,13 +83,13 @@ PARAMETERS = (p.ABOUT, ID, p.FIELD, p.OPERATION, p.ACTOR, p.REASON, p.REQUEST, R
 
 
 class Sent(NamedTuple):
-    """An event that the hub has handed out.
+    """An event that the hub has passed to its clients.
 
     Attributes:
-        size: of its history document, in bytes.
-        completed: it was handed out before, and now it is known who did it.
-        came_at: when, by the monotonic clock, in seconds.
-        told: what is sent of it, by whether values are canonical; written when first needed.
+        size: size of its history document in bytes.
+        completed: it was passed on before, and has now got its actor.
+        came_at: time of arrival in seconds of the monotonic clock.
+        told: the encoded message, by whether values are canonical; made when first needed.
     """
 
     number: int
@@ -99,7 +100,7 @@ class Sent(NamedTuple):
     told: dict[bool, bytes]
 
     def message(self, hub: str, *, canonical: bool) -> bytes:
-        """What is sent of it to whoever may read it as it is."""
+        """The message for clients that may read the whole event."""
         found = self.told.get(canonical)
         if found is None:
             found = self.told[canonical] = message(hub, self.kind, self.event, canonical=canonical)
@@ -107,7 +108,7 @@ class Sent(NamedTuple):
 
     @property
     def kind(self) -> int:
-        """What tells it from the other time that the same event is sent."""
+        """Distinguishes the two messages of an event: new, and completed."""
         return _COMPLETED if self.completed else _NEW
 
 
@@ -118,9 +119,9 @@ def message(hub: str, sent: int, event: Event, *, canonical: bool) -> bytes:
     """An event as it is sent.
 
     Args:
-        hub: name of the hub, which remembers it.
-        sent: `_NEW`, `_COMPLETED`, or that it is read from history. The id says no number: it would count what others
-            may read.
+        hub: name of the hub that buffers it.
+        sent: `_NEW`, `_COMPLETED`, or that it is read from history. The id contains no sequence number, which would
+            reveal the number of events that others may read.
     """
     kind = "gap" if gaps.is_operation(event.operation) else "change"
     text = wire.dumps(wire.event_tree(event), canonical=canonical)
@@ -128,24 +129,24 @@ def message(hub: str, sent: int, event: Event, *, canonical: bool) -> bytes:
 
 
 _OF_ACTOR = {"actor": "id", "reason": "reason", "request": "request"}
-"""By what is asked of it, the attribute of an actor."""
+"""Name in a request to the attribute of an actor."""
 
 
 class Beat(Enum):
-    """Says that the connection still stands, where there is nothing else to say."""
+    """A keep-alive message for idle connections."""
 
     BEAT = "beat"
 
 
 @dataclass(eq=False, slots=True)
 class Follower:
-    """Somebody who follows.
+    """A client that follows.
 
     Attributes:
-        selection: what they follow.
-        may_read: whether they may read a namespace. What they may not read does not come near them: that something came
-            would tell of it.
-        queue: what waits for them: events, `BEAT` now and then, None at the end.
+        selection: the events that it follows.
+        may_read: returns whether it may read a namespace. Other events are not queued at all: even a delay would reveal
+            that there was one.
+        queue: the waiting events, `BEAT` now and then, None at the end.
     """
 
     selection: Selection
@@ -161,7 +162,7 @@ class Follower:
             self._key = key_of(to_raw(self.selection.document_id))
 
     def concerns(self, sent: Sent) -> bool:
-        """Whether an event is what they follow."""
+        """Whether the client follows an event."""
         wanted, event = self.selection, sent.event
         if sent.completed and not self._who:
             return False
@@ -184,7 +185,7 @@ class Follower:
 
 
 class Hub:
-    """Follows the history for all. Its methods are called from the event loop."""
+    """Follows the history for all clients. Its methods are called from the event loop."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -200,17 +201,18 @@ class Hub:
 
     @property
     def followers(self) -> int:
-        """How many follow."""
+        """Number of clients that follow."""
         return len(self._followers)
 
     async def join(self, follower: Follower, after: tuple[int, bytes] | None) -> list[Sent] | None:
-        """Hand new events to a follower from now on.
+        """Pass new events to a client from now on.
 
         Args:
-            after: the last event that it has from this hub, and its kind; None: none.
+            follower: the client.
+            after: the last event that it received from this hub, and its kind; None: none.
 
         Returns:
-            That event and what was handed out since, if it is remembered; None: it is not.
+            That event and all later ones, if it is still buffered; None: it is not.
 
         Raises:
             watcher.web.problems.Problem: the history cannot be followed at the moment.
@@ -234,11 +236,11 @@ class Hub:
         return [sent for sent in self._remembered if sent.number >= number] if number is not None else None
 
     def leave(self, follower: Follower) -> None:
-        """Hand nothing to a follower any more."""
+        """Pass no more events to a client."""
         self._followers.discard(follower)
 
     def close(self) -> None:
-        """End, and let all followers go."""
+        """End, and disconnect all clients."""
         self._stop.set()
         if self._beating is not None:
             self._beating.cancel()
@@ -270,7 +272,7 @@ class Hub:
         follower.queue.put_nowait(None)
 
     def _lost(self) -> None:
-        """What came meanwhile cannot be handed out: all followers come back, and read it from history."""
+        """Disconnect all clients after lost events: they reconnect, and read these from history."""
         self._open.clear()
         self._remembered.clear()
         self._bytes = 0
@@ -297,7 +299,7 @@ class Hub:
 
 
 async def follow(request: Request) -> Response:
-    """Answer a follower."""
+    """Answer a request to follow."""
     given = p.read(request, PARAMETERS)
     accept = request.headers.get("accept", "*/*")
     if not any(wanted in accept for wanted in (MEDIA_TYPE, "text/*", "*/*")):
@@ -334,7 +336,7 @@ async def follow(request: Request) -> Response:
 
 
 class _Feed:
-    """What one follower is told."""
+    """The messages for one client."""
 
     def __init__(self, request: Request, hub: Hub, follower: Follower, *, canonical: bool) -> None:
         self._request = request
@@ -346,7 +348,7 @@ class _Feed:
         self._access_log: AccessLog | None = request.app.state.access_log
 
     async def all(self, known: list[Sent] | None, after: bytes | None, recorded: int) -> AsyncIterator[bytes]:
-        """What is known, what is recorded, then what is new."""
+        """The buffered events, those read from history, then the new ones."""
         try:
             yield f"retry: {_RETRY_MS}\n\n".encode()
             if known is not None and await self._shown(known[0]) is None:
@@ -372,9 +374,9 @@ class _Feed:
             self._hub.leave(self._follower)
 
     async def _new(self) -> AsyncIterator[tuple[list[Sent], bool]]:
-        """What is handed out, and whether it is time to say that the connection still stands.
+        """The new events, and whether a keep-alive message is due.
 
-        Ends when the follower is let go, or may not read any more.
+        Ends when the client is disconnected, or may not read any more.
         """
         queue = self._follower.queue
         while True:
@@ -388,7 +390,7 @@ class _Feed:
                 return
 
     async def _as_they_are(self, some: list[Sent]) -> AsyncIterator[Sent]:
-        """Events as history has them now, unless they came just now; without those that are gone from it."""
+        """Events read again from history unless they have just arrived; without those that no longer exist."""
         for start in range(0, len(some), _READ_AT_ONCE):
             piece = some[start : start + _READ_AT_ONCE]
             until = time.monotonic() - _FRESH_S
@@ -403,7 +405,7 @@ class _Feed:
                         yield again
 
     async def _told(self, sent: Sent) -> bytes | None:
-        """An event as it is sent to this follower; None: not at all."""
+        """The message of an event for this client; None: it is not sent."""
         event = sent.event
         shown = await self._shown(sent)
         if shown is None:
@@ -415,7 +417,7 @@ class _Feed:
         return sent.message(self._hub.name, canonical=self._canonical)
 
     async def _shown(self, sent: Sent) -> Event | None:
-        """An event as this follower may read it; None: not at all."""
+        """An event as this client may read it; None: it may not."""
         visitor, event = self._request.state.visitor, sent.event
         if visitor.reads_everything:
             return event
@@ -424,7 +426,7 @@ class _Feed:
         return self._asker.visible(visitor).shown(event)
 
     async def _recorded(self, after: bytes | None, recorded: int) -> AsyncIterator[Event]:
-        """What is recorded since an event, oldest first, or the last events; read in a thread, piece by piece."""
+        """The events recorded since an event, oldest first, or the last events; read in a thread, in batches."""
         selection = self._follower.selection
         found: deque[Event] = deque()
 
@@ -448,7 +450,7 @@ def _events(ids: list[bytes], history: VisibleHistory) -> dict[bytes, Event]:
 
 
 def _last_event_id(text: str) -> tuple[str, int, bytes] | None:
-    """The hub, the kind and the event that an id of ours names; None: it is none."""
+    """The hub, the kind and the event of a message id; None: it is not an id of this program."""
     hub, _, rest = text.partition("-")
     number, _, event_id = rest.partition("-")
     if not number.isdecimal() or not number.isascii() or len(event_id) != 32:  # noqa: PLR2004 - digits of an id
