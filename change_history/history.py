@@ -15,7 +15,7 @@ from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from change_history.revert.api import Reverting
 from change_history.stored.event import to_event
 from change_history.stored.names import CONTEXT_COLLECTION, DATABASE
-from change_history.stored.reading import history_collection
+from change_history.stored.reading import distinct, history_collection
 
 if TYPE_CHECKING:
     import threading
@@ -226,12 +226,12 @@ class History(Reverting):
 
     def namespaces(self) -> list[str]:
         """Every namespace that has history, sorted; the server hops from one to the next through an index."""
-        found = self._collection.distinct("namespace")
+        found = distinct(self._collection, "namespace")
         return sorted(name for name in found if name is not None)  # a gap has none; the index says null of it
 
     def actors(self) -> list[Any]:
         """Everybody who is known to have done something; the server hops from one to the next through an index."""
-        return list(self._collection.distinct("actor.id", {"actor.id": {"$exists": True}}))
+        return distinct(self._collection, "actor.id", {"actor.id": {"$exists": True}})
 
     def as_of(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Any] | None:
         """What a document was.

@@ -18,7 +18,7 @@ from change_history.stored.chunks import whole
 from change_history.stored.event import to_event
 from change_history.stored.names import DOCUMENT_TIMELINE, NAMESPACE_TIMELINE
 from change_history.stored.order import BEGINNING, position_at
-from change_history.stored.reading import as_query, is_document
+from change_history.stored.reading import as_query, distinct, is_document
 
 if TYPE_CHECKING:
     import threading
@@ -142,7 +142,7 @@ class Reader(History):
     def actors_in(self, namespaces: Iterable[str]) -> list[Any]:
         """Everybody who is known to have done something in one of these namespaces."""
         query = {"actor.id": {"$exists": True}, "namespace": {"$in": list(namespaces)}}
-        return list(self._collection.distinct("actor.id", as_query(query)))
+        return distinct(self._collection, "actor.id", query)
 
     def count(self, namespace: str, document_id: Any) -> int:
         """How many versions of a document are recorded under a name."""

@@ -47,6 +47,20 @@ def as_query(conditions: dict[str, Any]) -> RawBSONDocument:
     return RawBSONDocument(to_raw(conditions)[1])
 
 
+def distinct(
+    collection: Collection[RawBSONDocument], field: str, conditions: dict[str, Any] | None = None
+) -> list[Any]:
+    """The different values of a field, in order; null where it is missing.
+
+    An aggregation with the plan of the command `distinct`: that one is missing from the stable API, which a client may
+    have asked for (https://www.mongodb.com/docs/manual/reference/stable-api/), and answers within 16 MB.
+    """
+    stages = [{"$match": as_query(conditions)}] if conditions else []
+    return [
+        row["_id"] for row in collection.aggregate([*stages, {"$group": {"_id": f"${field}"}}, {"$sort": {"_id": 1}}])
+    ]
+
+
 def require_namespace(namespace: str | None) -> None:
     """Refuse what no collection can be called; None is all that is recorded.
 

@@ -13,9 +13,12 @@ import bson
 import pytest
 from bson import ObjectId, json_util
 from click.testing import CliRunner
+from pymongo import MongoClient
+from pymongo.server_api import ServerApi
 
 from change_history.query.selection import Selection
 from change_history.reader import Reader
+from change_history.stored.names import HISTORY
 from models.changes_view import PIPELINE
 from models.history import ActorModel
 from tests.support import query_plans
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
-    from pymongo import MongoClient
     from pymongo.database import Database
 
     Run = Callable[..., Result]
@@ -106,6 +108,21 @@ def test_what_somebody_did_is_found_and_nothing_else(history: Reader) -> None:
     assert _seconds(history.log(None, request="r-1", actor="bob")) == []
     assert _seconds(history.log(None, operation="update", actor="bob")) == [2]
     assert set(map(str, history.actors())) == {"alice", "bob", str(CAROL), "alice (session)"}
+
+
+def test_a_client_that_asked_for_the_stable_api_is_told_of_all_names(
+    replica_set_uri: str, database: Database[Any], history: Reader
+) -> None:
+    """The command `distinct` is not in it: whoever sets `serverApi` could not list collections or actors."""
+    with MongoClient[Any](replica_set_uri, server_api=ServerApi("1", strict=True)) as strict:
+        told = Reader(strict, database.name)
+        assert told.namespaces() == history.namespaces() != []
+        assert told.actors() == history.actors() != []
+        assert told.actors_in(["shop.users"]) == history.actors_in(["shop.users"]) != []
+    plan = database.command(
+        "explain", {"aggregate": HISTORY, "pipeline": [{"$group": {"_id": "$namespace"}}], "cursor": {}}
+    )
+    assert "DISTINCT_SCAN" in query_plans.stages(query_plans.winning(plan))  # no more than a value of each
 
 
 @pytest.mark.parametrize("asked", [{"actor": "alice"}, {"reason": "ticket 7"}, {"request": "r-1"}])
