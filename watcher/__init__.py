@@ -1,1 +1,1 @@
-"""The daemon: events in, history out, position saved. Read `pipeline` first, then `service`."""
+"""The daemon: reads events, writes history, saves its position. Read `stream.pipeline` first, then `service`."""

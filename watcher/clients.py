@@ -1,4 +1,4 @@
-"""Connections of the daemon: named, and never waiting for ever."""
+"""The daemon's client options: an application name, and timeouts for every operation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _TIMEOUTS = {"serverselectiontimeoutms": 3_000, "connecttimeoutms": 3_000, "sock
 
 
 def options(uri: str) -> dict[str, Any]:
-    """Options for `MongoClient`, save those that the connection string itself gives.
+    """Options for `MongoClient`, except those that the connection string sets itself.
 
-    A write that no majority acknowledges, or a peer that is cut off, must become an error that is tried again; and a
-    stop must not wait for a server that is away longer than a service manager's patience. Hence the timeouts, in
-    milliseconds.
+    A write that no majority acknowledges, or an unreachable peer, must become an error that is retried; and a stop must
+    not wait for an unreachable server longer than a service manager allows. Hence the timeouts, in milliseconds.
 
     Raises:
         pymongo.errors.InvalidURI: the connection string is malformed.
@@ -38,7 +37,7 @@ def options(uri: str) -> dict[str, Any]:
 
 @contextmanager
 def closing_soon(client: MongoClient[Any]) -> Iterator[MongoClient[Any]]:
-    """Close a client at the end of the block, without waiting for a server that is away to hear of it."""
+    """Close a client at the end of the block, without waiting long for an unreachable server."""
     try:
         yield client
     finally:

@@ -1,9 +1,9 @@
-"""The composition root: the whole daemon, put together by the settings.
+"""The composition root: creates the whole daemon from the settings.
 
-Start order: reach the deployment, see that what is needed is allowed, make the indexes, split a stream that is to begin
-in partitions, load and check the checkpoint. So far every daemon of a stream comes. The one that leads loads the
-checkpoint again, switches pre-images on, and opens the stream. A stream that begins saves its position, and what the
-backfill is to read, before it reads its first event.
+Start order: reach the deployment, check the privileges, create the indexes, split a new stream into its partitions,
+load and check the checkpoint. Every daemon of a stream does this. The leader then loads the checkpoint again, enables
+pre-images, and opens the stream. A new stream saves its position, and the backfill's plan, before it reads its first
+event.
 """
 
 from __future__ import annotations
@@ -81,48 +81,48 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _CATCHING_UP_S = 2
-"""A stream whose last written event is older catches up, and needs all there is."""
+"""Age of the last written event, in seconds, above which the stream is catching up, and needs all resources."""
 _BEHIND_AT_MOST = 1000
-"""So many events under way mean that the stream needs all there is."""
+"""Number of events in the pipeline from which on the stream needs all resources."""
 
 
 class DaemonContext(StreamContext):
-    """What every daemon of a stream stands on, whether it leads or not."""
+    """The context of every daemon of a stream, leading or not."""
 
     def check(self) -> None:
-        """See whether this daemon could lead from the checkpoint that there is.
+        """Check that this daemon could lead from the present checkpoint.
 
         Raises:
-            watcher.errors.PositionRefusedError: it is another deployment's, or of a stream with other options, or one
-                that is split in another way.
+            watcher.errors.PositionRefusedError: the checkpoint is another deployment's, or of a stream with other
+                options or another number of partitions.
         """
         self.check_layout()
         self.checkpointer().load()
 
     def check_layout(self) -> None:
-        """See whether the stream is split as this daemon takes it to be; raises as `check` does."""
+        """Check that the stream has the number of partitions that this daemon expects; raises as `check` does."""
         Layout(self.history, self.settings.stream).check(self.settings.recorded_partition)
 
 
 def prepare(
     settings: Settings, scope: Scope, watched: MongoClient[Any], history_client: MongoClient[Any], retry: Retry
 ) -> DaemonContext:
-    """Do everything that does not need the lead, so that it can be taken at once, or is known to be out of question.
+    """Do everything that does not need the lead, so that the lead can be taken at once, or the daemon fails early.
 
-    A stream that begins in partitions gets its beginning here, under the lead of the whole.
+    A new stream with partitions is split here, under the lead of the whole stream.
 
     Args:
-        history_client: client of the deployment that keeps the history; the models are connected to it.
+        history_client: client of the history deployment; the models are connected to it.
 
     Raises:
-        watcher.errors.FatalError: only the operator can help; says how.
-        watcher.retry.StoppedError: a stop was asked for meanwhile.
+        watcher.errors.FatalError: only the operator can help; the message says how.
+        watcher.retry.StoppedError: a stop was requested.
     """
     sealing.check(settings)
     replica_set = retry.call(Step.REACH_WATCHED, partial(identify, watched))
     retry.call(Step.CHECK_SCOPE, partial(namespaces.check, watched, scope))
     retry.call(Step.CHECK_SCOPE, partial(namespaces.warn_of_paths, watched, scope))
-    # A secondary may lag, and an old checkpoint, or none, would be believed.
+    # Not from a secondary: it may lag, and show an old checkpoint or none.
     history = history_client.get_database(settings.history_database, read_preference=ReadPreference.PRIMARY)
     retry.call(Step.CHECK_PRIVILEGES, partial(granted.check, settings, history))
     retry.call(Step.MAKE_INDEXES, partial(make_collection, history))
@@ -137,10 +137,10 @@ def prepare(
 
 
 class Composed(NamedTuple):
-    """A daemon that leads, put together.
+    """The parts of a leading daemon.
 
     Attributes:
-        beside: by name what works beside them, each in a thread of its own.
+        beside: functions by name that run beside the stages, each in a thread of its own.
         finish: to be called when the stages have ended in order.
     """
 
@@ -150,20 +150,20 @@ class Composed(NamedTuple):
 
 
 def compose(context: DaemonContext, leading: Leadership, progress: Progress) -> Composed:
-    """Put the daemon together that leads, up to the point where its threads can start.
+    """Create all parts of a leading daemon, up to the point where its threads can start.
 
     Args:
-        leading: its leadership, under whose term it writes, and with which it stops.
+        leading: its leadership; the daemon writes under its term, and stops with it.
 
     Raises:
-        watcher.errors.FatalError: only the operator can help; says how.
+        watcher.errors.FatalError: only the operator can help; the message says how.
         watcher.leadership.lease.DeposedError: another daemon leads by now.
-        watcher.retry.StoppedError: a stop was asked for meanwhile.
+        watcher.retry.StoppedError: a stop was requested.
     """
     settings, scope, watched, history = context.settings, context.scope, context.watched, context.history
     stop = leading.stop
     retry = Retry(stop, progress.retrying, progress.recovered)
-    retry.call(Step.CHECK_LAYOUT, context.check_layout)  # none may change it from here on
+    retry.call(Step.CHECK_LAYOUT, context.check_layout)  # the lead prevents changes from here on
     fence = Fence(history, settings.checkpoint, leading.term)
     checkpointer = context.checkpointer(term=leading.term)
     stored = retry.call(Step.LOAD_CHECKPOINT, checkpointer.load)
@@ -209,8 +209,8 @@ def compose(context: DaemonContext, leading: Leadership, progress: Progress) -> 
         retry.call(Step.LOAD_BACKFILLS, backfill.resume)
     retry.call(Step.RECORD_REDACTION, partial(say_rules, start))
     from_history = PreImagesFromHistory(history, settings.checkpoint, scope, begun, shared, retry, redaction)
-    # From the outside in: the snapshotter hears of what is stored (`_snapshots`); only a daemon that leads writes
-    # (`LeadersWriter`); earlier batches get their actors (`CompletingWriter`); what was erased stays out
+    # From the outside in: the snapshotter is notified of stored entries (`_snapshots`); only a leading daemon writes
+    # (`LeadersWriter`); earlier batches get their actors (`CompletingWriter`); erased values are removed
     # (`ErasingWriter`).
     writes: Writes = LeadersWriter(CompletingWriter(writer, Completions(history)), leading.assure, gaps.distrust)
     beside = seals.beside(stored.position.cluster_time if stored is not None else begun)
@@ -242,7 +242,7 @@ def compose(context: DaemonContext, leading: Leadership, progress: Progress) -> 
 
 
 def _begin(listener: Listener, backfill: Backfill, checkpointer: Checkpointer, retry: Retry) -> Position:
-    """Begin a stream: what is to be read, and its first position, are kept before its first event is read."""
+    """Begin a new stream: save the backfill's plan and the first position before the first event is read."""
     start = retry.call(Step.OPEN_STREAM, listener.next_batch).position
     retry.call(Step.PLAN_BACKFILL, partial(backfill.begin, start))
     retry.call(Step.SAVE_CHECKPOINT, partial(checkpointer.begin, start))
@@ -251,9 +251,9 @@ def _begin(listener: Listener, backfill: Backfill, checkpointer: Checkpointer, r
 
 
 class _Reactions(NamedTuple):
-    """What is done at events that concern a whole collection, or the stream; as `watcher.stream.pipeline.Reacts`.
+    """Reactions to events of a whole collection, or the stream; implements `watcher.stream.pipeline.Reacts`.
 
-    `images`: switched on for new collections; None: they are left as they are.
+    `images`: enables pre-images for new collections; None: they are not enabled.
     """
 
     images: PreImages | None
@@ -270,12 +270,12 @@ class _Reactions(NamedTuple):
     def lost(self, lost: Lost, now: Position) -> None:
         self.gaps.write(lost, now)
         if self.images is not None:
-            self.images.enable_existing()  # of what was created in the gap no event says so
+            self.images.enable_existing()  # collections created in the gap have no event
         self.backfill.after_gap(lost, now)
 
 
 def _baselines(context: DaemonContext, backfill: Backfill, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
-    """The backfill, and taking the baselines that operators ask for."""
+    """The backfill, and the baselines requested by operators."""
     requests, stream = Requests(context.history), context.settings.checkpoint
     asked = Taking(context.watched, requests, stream, backfill, backfill.scanner, retry, stop)
     work = {"baselines": asked.run, "backfill": backfill.run}
@@ -290,7 +290,7 @@ def _snapshots(
     retry: Retry,
     stop: Event,
 ) -> Writes:
-    """Making snapshots, if they are wanted: what is written is noticed then."""
+    """Add the snapshotter, if enabled: wrap the writer so that it is notified of written entries."""
     if context.settings.snapshots is not Snapshots.ON:
         return writes
     age = context.settings.snapshot_retention or FOREVER
@@ -300,7 +300,7 @@ def _snapshots(
 
 
 def _retention(context: DaemonContext, progress: Progress, stop: Event, retry: Retry) -> dict[str, Callable[[], None]]:
-    """Expiring history by age, if this daemon is to do so: of several partitions, the first does."""
+    """The expiry of history by age, if this daemon does it: of several partitions, the first one does."""
     settings = context.settings
     if settings.retention_by is not RetentionBy.DAEMON or (settings.partition or (1,))[0] != 1:
         return {}
@@ -316,7 +316,7 @@ def _retention(context: DaemonContext, progress: Progress, stop: Event, retry: R
 def _sessions(
     context: DaemonContext, progress: Progress, shared: SharedProgress, stop: Event, retry: Retry
 ) -> dict[str, Callable[[], None]]:
-    """Telling who wrote by the sessions of the database's users, if that is wanted."""
+    """The lookup of database users by session, if enabled."""
     if context.settings.actor_sessions is ActorSessions.OFF:
         return {}
     behind = _behind(context, progress)
@@ -335,20 +335,20 @@ def _sessions(
 
 
 def _behind(context: DaemonContext, progress: Progress) -> Callable[[], bool]:
-    """What tells whether the stream has more to do than it can at the moment."""
+    """A function that returns whether the stream cannot keep up at the moment."""
     most = min(context.settings.batch_size, _BEHIND_AT_MOST)
     return lambda: progress.waiting >= most
 
 
 def _redaction(context: DaemonContext, fence: Fence) -> tuple[Redaction | None, Callable[[Position], None]]:
-    """What withholds values, and what says in history from which position on it does."""
+    """The redaction, and the function that records in history from which position on it applies."""
     rules, key = context.settings.redact, context.settings.hash_key
     said = Redactions(context.watched, context.history, fence, context.scope, Rules.of(rules, key))
     return fast_path.redaction(rules, key), said.say
 
 
 def _split_if_new(context: DaemonContext, partitions: int, retry: Retry) -> None:
-    """The partition whose daemon comes first to a stream that has not begun gives all of them the same beginning."""
+    """Split a new stream: the daemon that comes first gives all partitions the same beginning."""
     repartition = Repartition(context)
     if not retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         return
@@ -357,15 +357,15 @@ def _split_if_new(context: DaemonContext, partitions: int, retry: Retry) -> None
     while retry.call(Step.CHECK_LAYOUT, repartition.layout.is_open):
         try:
             retry.call(Step.SPLIT, partial(repartition.begin, partitions))
-        except (LedError, DeposedError) as error:  # another partition's daemon is at it, most likely
+        except (LedError, DeposedError) as error:  # most likely another partition's daemon does it
             log.info("waiting for whoever is splitting the stream, or begins it as a whole", reason=str(error))
             retry.pause(Step.SPLIT)
 
 
 def make_collection(history: Database[Any]) -> None:
-    """Make the collection of history if it is not there: compressed by zstd, which takes a third less than the default.
+    """Create the history collection if it does not exist, compressed by zstd: a third smaller than with the default.
 
-    One that is there stays as it is. A server that refuses makes one of its own kind, with the first index.
+    An existing collection is not changed. If the server refuses, creating the first index makes a default collection.
     """
     try:
         history.command("create", HISTORY, storageEngine=_COMPRESSED)

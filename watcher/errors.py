@@ -1,6 +1,6 @@
-"""Every error judged once: what is to be done about it.
+"""Classifies errors by what the daemon has to do about them.
 
-Error labels come first, then named codes, never message text, but for one error of the driver. Codes and names are
+Error labels count first, then named codes; never message texts, except for one error of the driver. Codes and names are
 those of the server (src/mongo/base/error_codes.yml); the resumable ones follow the change streams specification,
 section "Resumable Error".
 """
@@ -30,11 +30,11 @@ class Verdict(Enum):
     """What an error means for the daemon."""
 
     TRANSIENT = "transient"
-    """It passes: try again."""
+    """Transient: retry."""
     REJECT = "reject"
-    """This document cannot be stored: keep the event aside and go on."""
+    """This document cannot be stored: reject the event and continue."""
     POSITION_LOST = "position lost"
-    """The server can no longer go on from where we stopped."""
+    """The server can no longer resume from the position."""
     FATAL = "fatal"
     """Only the operator can help."""
 
@@ -93,7 +93,7 @@ POSITION_LOST_CODES = {
     50811: "KeyString malformed",
 }
 TOO_DEEP = 15
-"""Nested deeper than a server stores."""
+"""Error code of a document that is nested too deep for the server."""
 REJECT_CODES = {
     TOO_DEEP: "Overflow",
     22: "InvalidBSON",
@@ -105,7 +105,7 @@ REJECT_CODES = {
     17280: "KeyTooLong",
 }
 DOUBTED_CODES = {136, 280, 286}
-"""Lost positions that may be a passing word: of a cursor that the oplog has overtaken, of a member that is behind."""
+"""Codes of a lost position that may be transient: a cursor that the oplog has overtaken, a member that lags."""
 UNAUTHORIZED = {
     11: "UserNotFound",
     server_codes.UNAUTHORIZED: "Unauthorized",
@@ -120,7 +120,7 @@ BAD_TOKEN = {
     40648: "bad resume token",
     40649: "bad token",
 }
-"""What a server answers to a position that was damaged; these codes mean that only when a stream is opened."""
+"""Codes of a damaged position; they have this meaning only when a stream is opened."""
 _KEY_STRING_CODES = range(50790, 50900)
 """A token is a key string (src/mongo/db/storage/key_string.cpp); each fault of one has a code of its own."""
 _TOKEN_CODES = {207, 40646, *range(51054, 51060), *range(6189500, 6189510)}
@@ -136,15 +136,15 @@ class UndeliverableError(UnusablePositionError):
 
 
 class PositionDoubtedError(OperationFailure):
-    """The server says that it cannot go on from the position, and is asked again before that is believed."""
+    """The server says that it cannot resume from the position; this is retried before it counts as true."""
 
 
 class NotInitiatedError(PyMongoError):
-    """A member of a replica set that nobody has initiated yet."""
+    """A member of a replica set that is not initiated yet."""
 
 
 class FatalError(Exception):
-    """Nothing but the operator can help. Ends with the remedy: what to type or to change next."""
+    """Only the operator can help. The message ends with the remedy: what to type or to change next."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}\n{remedy}")
@@ -165,11 +165,11 @@ class NotAReplicaSetError(FatalError):
 
 
 class DeploymentRefusedError(FatalError):
-    """The deployment answered, and refused: credentials, privileges, or an option it does not know."""
+    """The deployment replied with a refusal: credentials, privileges, or an unknown option."""
 
 
 def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in order of precedence
-    """Judge an error of the driver or the server."""
+    """Classify an error of the driver or the server."""
     if not isinstance(error, PyMongoError):
         return Verdict.FATAL
     if isinstance(error, PositionDoubtedError):
@@ -190,10 +190,10 @@ def classify(error: BaseException) -> Verdict:  # noqa: PLR0911 - a table in ord
 
 
 def _classify_configuration(error: ConfigurationError) -> Verdict:
-    """Judge what the driver calls a wrong configuration, though it may be a server that has only just come back.
+    """Classify the driver's configuration errors; one of them is caused by a server that has just come back.
 
-    It chooses among servers by their round trip times, and raises this where one was not measured yet. There is neither
-    label nor code to tell that by, so this is the one exception to the rule on texts.
+    The driver selects servers by their round-trip times, and raises this error if one was not measured yet. It has
+    neither label nor code, so this is the one exception to the rule on texts.
     """
     return Verdict.TRANSIENT if str(error).startswith("round_trip_time for server ") else Verdict.FATAL
 
@@ -202,15 +202,15 @@ def _classify_code(code: int | None) -> Verdict:
     if code in {
         *TRANSIENT_CODES,
         server_codes.DUPLICATE_KEY,
-    }:  # of a whole command the latter means that two upserts met
+    }:  # for a whole command, the latter means that two upserts collided
         return Verdict.TRANSIENT
     return Verdict.REJECT if rejection(code) is not None else Verdict.FATAL
 
 
 def _classify_bulk(error: BulkWriteError) -> Verdict:
-    """Judge a bulk write by the errors inside; its own code says only that there are some.
+    """Classify a bulk write by the errors inside; its own code only says that there are some.
 
-    Which documents are to be set aside, `rejection` says of each; what else there is decides.
+    `rejection` decides which documents are rejected; the remaining errors decide the verdict.
     """
     inside = (*error.details["writeErrors"], *error.details["writeConcernErrors"])
     codes = {each["code"] for each in inside} - {server_codes.DUPLICATE_KEY, *REJECT_CODES}
@@ -218,18 +218,18 @@ def _classify_bulk(error: BulkWriteError) -> Verdict:
 
 
 def rejection(code: int | None) -> str | None:
-    """Why a document cannot be stored, by the code with which a server refuses it; None: the document is not why."""
+    """Why a document cannot be stored, by the server's error code; None: the document is not the reason."""
     name = REJECT_CODES.get(code) if code is not None else None
     return f"{name} ({code})" if name is not None else None
 
 
 def is_bad_token(code: int | None) -> bool:
-    """Whether a server that was asked to open a stream at a position says that this is none."""
+    """Whether a server's error on opening a stream means that the resume token is not valid."""
     return code in BAD_TOKEN or code in _KEY_STRING_CODES or code in _TOKEN_CODES
 
 
 def name_of(error: BaseException) -> str:
-    """The error in few words that hold no value of any document: the server's code name, or the class."""
+    """A short text for an error without any value of a document: the server's code name, or the class."""
     if isinstance(error, OperationFailure) and error.code is not None:
         details = error.details or {}
         return f"{details.get('codeName') or type(error).__name__} ({error.code})"
@@ -237,10 +237,10 @@ def name_of(error: BaseException) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """The error with the driver's own reason where no server has answered: hosts, and what TCP, DNS or TLS said.
+    """As `name_of`; for connection failures, with the driver's reason: hosts, and the error of TCP, DNS or TLS.
 
-    The driver's messages about connections hold no credential and no document; all that it knows of the topology,
-    which comes behind, is left out.
+    The driver's messages about connections contain no credentials and no documents. The topology description at the
+    end is left out.
     """
     if not isinstance(error, ConnectionFailure):
         return name_of(error)

@@ -1,8 +1,8 @@
-"""What the interpreter does about memory that is let go, made rare: it takes time from every event.
+"""Makes garbage collection and the release of memory rare, as they take time from every event.
 
-What events are made of is let go as soon as nobody refers to it, without any search. But Python looks for cycles after
-every 700 new objects, which is less than a hundred events, and now and then through everything that was ever imported.
-And with every batch, the C library gives megabytes back to the system, only to get them again, page by page.
+The objects of an event are freed by reference counting, without a collection. But Python collects cycles after every
+700 new objects, which is less than a hundred events, and now and then it examines all objects. And with every batch,
+the C library returns megabytes to the system, only to request them again, page by page.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import ctypes
 import gc
 
 OBJECTS = 50_000
-"""So many more objects than were let go start a search among the young ones; three batches of events or so."""
+"""Threshold of the youngest generation: allocations minus deallocations; about three batches of events."""
 
 
 def search_less() -> None:
-    """Leave what there is out of every later search, and search seldom.
+    """Exempt all present objects from later collections, and collect rarely.
 
-    To be called before the work begins, and again before it begins anew: what became garbage in between goes then.
+    To be called before the work begins, and again before it restarts: this collects the garbage made in between.
     """
     gc.unfreeze()
     gc.collect()
@@ -31,9 +31,9 @@ _LARGE_BYTES = 8 * 1024 * 1024
 
 
 def give_back_less() -> None:
-    """Keep up to 32 MB of freed memory for what comes next; blocks of 8 MB and more go back to the system at once.
+    """Keep up to 32 MB of freed memory for reuse; blocks of 8 MB and more are returned to the system at once.
 
-    A third of what it takes to receive events is saved so. C libraries other than glibc have their own ways.
+    This saves a third of the time for receiving events. It has no effect with C libraries other than glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,7 +1,7 @@
-"""A change of the redaction rules stands in the history of each collection that it is about, before the daemon goes on.
+"""Records a change of the redaction rules in the history of each collection concerned, before the daemon continues.
 
-The rules that a stream was last recorded by are kept in its checkpoint. What was recorded before the position is as the
-former rules have left it, what comes after it is by the new ones.
+The rules that a stream was last recorded with are stored in its checkpoint. Entries before the position are redacted by
+the former rules, entries after it by the new ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FIELD = "redaction"
-"""In a checkpoint: by which rules the stream is recorded."""
+"""Field of a checkpoint: the rules that the stream is recorded with."""
 _MAJORITY = WriteConcern("majority")
 _MILLISECONDS = 1000
 
@@ -45,8 +45,8 @@ class Rules(NamedTuple):
     """The rules of a stream.
 
     Attributes:
-        texts: each as the settings have it.
-        fingerprint: of them and of their key; None: there are no rules.
+        texts: each rule as in the settings.
+        fingerprint: fingerprint of the rules and their key; None: there are no rules.
     """
 
     texts: tuple[str, ...]
@@ -54,21 +54,21 @@ class Rules(NamedTuple):
 
     @classmethod
     def of(cls, rules: Sequence[Rule], key: bytes | None) -> Rules:
-        """What the settings say."""
+        """The rules of the settings."""
         return cls(tuple(map(str, rules)), fingerprint(rules, key) if rules else None)
 
     def about(self, namespace: str) -> list[str]:
-        """Those that concern a namespace."""
+        """The rules that concern a namespace."""
         return [text for text in self.texts if Rule.parse(text).concerns(namespace)]
 
 
 class Redactions:
-    """Says in history by which rules a stream is recorded.
+    """Records in history which rules a stream is recorded with.
 
     Args:
         fence: writes under the leader's term.
         scope: what the stream watches.
-        rules: what the settings say.
+        rules: the rules of the settings.
     """
 
     def __init__(
@@ -83,14 +83,13 @@ class Redactions:
         self._rules = rules
 
     def say(self, position: Position) -> None:
-        """Write what changed since the stream was last recorded. Safe to repeat.
+        """Record the changes of the rules since the last run. Idempotent.
 
         Args:
-            position: from where on the stream is recorded by the present rules.
+            position: from where on the stream is recorded with the present rules.
 
         Raises:
             watcher.leadership.lease.DeposedError: the term is over; nothing was changed.
-            pymongo.errors.PyMongoError: it is not acknowledged by a majority.
         """
         mine = {"_id": self._fence.stream}
         found = (self._checkpoints.find_one(mine, {FIELD: 1}) or {}).get(FIELD) or {}
@@ -138,7 +137,7 @@ class Redactions:
             }
 
     def _namespaces(self, former: Rules) -> set[str]:
-        """The watched collections that there are; those that are named, where they cannot be listed."""
+        """The watched collections that exist; if they cannot be listed, those that the rules name."""
         try:
             return set(collections_in(self._watched, self._scope))
         except OperationFailure as error:

@@ -1,4 +1,4 @@
-"""Retrying: exponential back-off with jitter, which waits on the stop signal and on nothing else."""
+"""Retries with exponential back-off and jitter; the waits end at once when a stop is requested."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _PAUSE_S = 0.5
 
 
 class StoppedError(Exception):
-    """A stop was asked for while a step was being retried."""
+    """A stop was requested while a step was being retried."""
 
 
 class Retry:
-    """Calls again and again what fails for passing reasons.
+    """Repeats calls that fail for transient reasons.
 
     Args:
         on_retry: called with the step and its error, before every wait.
@@ -49,22 +49,22 @@ class Retry:
         self._longest_delay_s = longest_delay_s
 
     def pause(self, step: Step) -> None:
-        """Wait a moment for somebody else.
+        """Wait a moment for another process.
 
         Raises:
-            StoppedError: a stop was asked for.
+            StoppedError: a stop was requested.
         """
         if self._stop.wait(_PAUSE_S):
             raise StoppedError(step)
 
     def keep_up(self, step: Step, work: Callable[[], object]) -> None:
-        """Run what ends only with the daemon, and begin it again when it fails for a passing reason.
+        """Run a function that ends only with the daemon, and restart it when it fails for a transient reason.
 
         Args:
-            work: returns when it is asked to stop, or has nothing more to do; it must be safe to begin again.
+            work: returns when a stop is requested, or when it has nothing more to do; it must be safe to restart.
 
         Raises:
-            Exception: whatever it raised that does not pass.
+            Exception: any error of `work` that is not transient.
         """
         while True:
             try:
@@ -88,8 +88,8 @@ class Retry:
             attempt: the call; it must be safe to repeat.
 
         Raises:
-            StoppedError: a stop was asked for and the last attempt failed.
-            Exception: whatever the call raised that does not pass.
+            StoppedError: a stop was requested and the last attempt failed.
+            Exception: any error of the call that is not transient.
         """
         delay, failures = FIRST_DELAY_S, 0
         while True:

@@ -1,8 +1,7 @@
-"""The daemon's life: connect, stand by until nobody else leads, lead until a signal, take it apart.
+"""The daemon's life cycle: connect, stand by until the lease is free, lead until a signal, shut down.
 
-Stop order: the pipeline ends with its last checkpoint, the lead is given up, then the connections close. What is put
-together, and in which order it starts, is `composition`. A daemon that is deposed ends what it has put together, and
-stands by again.
+Stop order: the pipeline ends with its last checkpoint, the lease is released, then the connections close. `composition`
+creates the parts, and defines their start order. A daemon that is deposed stops its parts, and stands by again.
 """
 
 from __future__ import annotations
@@ -62,10 +61,10 @@ class Service:
         self._scope = Scope.of(settings)
 
     def run(self) -> None:
-        """Record until SIGTERM or SIGINT. Call it from the main thread.
+        """Record until SIGTERM or SIGINT. To be called from the main thread.
 
         Raises:
-            watcher.errors.FatalError: only the operator can help; says how.
+            watcher.errors.FatalError: only the operator can help; the message says how.
             watcher.signals.AbortedError: a second signal came before the orderly end.
         """
         structlog.contextvars.bind_contextvars(stream=self._settings.checkpoint)
@@ -76,7 +75,7 @@ class Service:
             try:
                 self._record(stack)
             except AbortedError:
-                stack.pop_all()  # closing would wait for servers; at once means at once
+                stack.pop_all()  # skip closing, which would wait for servers
                 raise
             except StoppedError:
                 log.info("stopped before the stream was open")
@@ -101,7 +100,7 @@ class Service:
         while (leading := standby.until_leading()) is not None:
             self._leading = leading
             if self._stop.is_set():
-                leading.stop.set()  # it was asked for just before there was something to be stopped
+                leading.stop.set()  # the stop was requested just before `leading` existed
             with leading, suppress(DeposedError):
                 self._lead(context, leading, reporter)
             if self._stop.is_set():
@@ -110,11 +109,11 @@ class Service:
         reporter.stopped()
 
     def _lead(self, context: DaemonContext, leading: Leadership, reporter: Reporter) -> None:
-        """Record until told to stop.
+        """Record until a stop is requested.
 
         Raises:
             DeposedError: another daemon leads.
-            Exception: what makes recording impossible.
+            Exception: the error that makes recording impossible.
         """
         try:
             pipeline, beside, finish = compose(context, leading, self._progress)
@@ -158,7 +157,7 @@ class Service:
         return self._missing(error) or DeploymentRefusedError(f"MongoDB refuses: {name_of(error)}.", remedy_for(error))
 
     def _missing(self, error: PyMongoError) -> DeploymentRefusedError | None:
-        """The privilege that is missing, by name, if that is the matter."""
+        """The error that names the missing privilege; None: that is not the reason, or it is not known."""
         if (
             not isinstance(error, OperationFailure)
             or error.code != server_codes.UNAUTHORIZED
@@ -170,5 +169,5 @@ class Service:
             return granted.explained(
                 self._settings, self._scope, watched, history_client[self._settings.history_database]
             )
-        except PyMongoError:  # who may not even ask that is told in general
+        except PyMongoError:  # the user may not even query that: a general message has to do
             return None

@@ -1,4 +1,4 @@
-"""Signals: the first asks for an orderly end, the second ends at once. Former handlers come back afterwards."""
+"""Signals: the first one requests an orderly end, the second one ends at once. Handlers are restored afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class AbortedError(BaseException):
-    """A second signal came before the orderly end. Not an `Exception`: nothing may swallow it."""
+    """A second signal came before the orderly end. Not an `Exception`, so that no handler catches it."""
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""Snapshots of long-lived documents, taken beside the stream and never in its way.
+"""Makes snapshots of long-lived documents in the background, without delaying the stream.
 
-Of every sixteenth entry that is stored, the writing stage leaves word here, and that is all it has to do with it: what
-finds no room is dropped. A thread of its own takes a document at a time and makes the snapshots that are due since its
-last one, also those that were not made when there was no time for it. It works only while the stream is not behind, and
-rests for as long as it has worked.
+The writing stage queues the document of every sixteenth stored entry here; if the queue is full, it is dropped. A
+separate thread takes one document at a time, and makes all snapshots that are due since its last one, including those
+missed earlier. It works only while the stream is not behind, and rests for as long as it has worked.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ROOM = 10_000
-"""Documents that may wait for their turn."""
+"""Most documents in the queue."""
 
 LARGEST_ID = 1024
-"""Bytes of the largest `_id` of a document that is kept waiting, so that memory stays bounded."""
+"""Largest `_id`, in bytes, of a document in the queue, so that memory stays bounded."""
 
 _LAST_OF_ID = 29
-"""Where the last byte of a history document's `_id`, its first field, lies: a byte of a digest, so as good as dice."""
+"""Offset of the last byte of a history document's `_id`, its first field: a byte of a digest, so in effect random."""
 _ONE_IN_16 = 0x0F
 _CHANGING = frozenset({b"update", b"replace"})
 _PAUSE_S = 0.1
@@ -53,7 +52,7 @@ _IN_VAIN_SHARE = 100
 
 
 def is_candidate(document: bytes) -> bool:
-    """Whether a stored history document is one of those that are looked at: the same one whoever asks."""
+    """Whether a stored history document is one of the sixteenth that are checked; a pure function of its `_id`."""
     return not document[_LAST_OF_ID] & _ONE_IN_16
 
 
@@ -61,8 +60,8 @@ class _Waiting(NamedTuple):
     """A document that may be due for snapshots.
 
     Attributes:
-        until: the beginning of the cluster time of an entry of it that is stored. Of that time itself, events may still
-            be on their way: those of a transaction share it.
+        until: the beginning of the cluster time of a stored entry of the document. More events of that same time may
+            still come: those of a transaction share it.
     """
 
     namespace: str
@@ -74,9 +73,9 @@ class Snapshotter:
     """Makes snapshots in a thread of its own.
 
     Args:
-        behind: tells whether the stream has more to do than it can at the moment.
-        room: documents that may wait for their turn.
-        age_s: of the oldest snapshot that is kept, in seconds; None: any.
+        behind: returns whether the stream cannot keep up at the moment.
+        room: most documents in the queue.
+        age_s: maximum age of a snapshot in seconds; None: unlimited.
     """
 
     def __init__(
@@ -97,13 +96,13 @@ class Snapshotter:
         self._failing = False
 
     def offer(self, entries: Iterable[Entry]) -> None:
-        """Take note of history that has just been stored. Never waits, never fails: without room, nothing is noted."""
+        """Queue documents of history that was just stored. Never blocks, never fails: a full queue drops them."""
         for document, _ in entries:
             if is_candidate(document):
                 self._note(raw.fields(document))
 
     def run(self) -> None:
-        """Make what is due, until the daemon stops."""
+        """Make the snapshots that are due, until the daemon stops."""
         while not self._stop.is_set():
             waiting = None if self._behind() else self._next()
             if waiting is None:
@@ -124,7 +123,7 @@ class Snapshotter:
             return
         namespace = raw.text_of(entry[b"namespace"]).decode("utf-8", "replace")
         key = namespace, key_of(document_id)
-        with self._lock:  # held for no longer than it takes to look something up
+        with self._lock:  # held only for a lookup
             if key in self._waiting or len(self._waiting) < self._room:
                 self._waiting[key] = _Waiting(namespace, document_id, before(position_of(entry).cluster_time))
 
