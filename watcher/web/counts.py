@@ -1,7 +1,7 @@
-"""How many events each namespace has, and since when: counted through the index, and remembered for a while.
+"""Counts the events of each namespace by the index, and caches the counts.
 
-Counting millions of events takes seconds. So a count is used again for a time that grows with how long it took, and
-where counting takes longer than somebody should wait, it goes on in the background and the answer says nothing yet.
+Counting millions of events takes seconds. So a count is cached for a time proportional to its duration, and if it takes
+longer than a client should wait, it continues in the background, and the response has no count yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FRESH_S = 2.0
 _FRESH_TIMES = 20
-"""A count is used again for so many times as long as it took."""
+"""A count is cached for this many times its duration."""
 _AT_ONCE_S = 1.0
 _BACKGROUND_S = 300.0
 

@@ -1,9 +1,9 @@
-"""Asking the history on behalf of a request: in few threads, for a bounded time, while somebody waits for the answer.
+"""Runs a request's queries on the history: in few threads, for a bounded time, while the client waits.
 
-The driver's calls block, so each question runs in a thread. It remembers the session of the command that it is just
-waiting for, and those of its open cursors. When the client goes away, these sessions are killed, which a user may do to
-its own without any privilege; so the server stops, too. That is repeated until the thread has ended, since it may be
-between two commands.
+The driver's calls block, so each query runs in a thread. It keeps the session of the command that is running, and those
+of its open cursors. When the client disconnects, these sessions are killed, so that the server stops, too; a user may
+kill its own sessions without any privilege. This is repeated until the thread has ended, since it may be between two
+commands.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AHEAD = 4
-"""So many pieces of a streamed answer may wait for a slow reader."""
+"""Most chunks of a streamed response that may wait for a slow client."""
 
 _PING_S = 3.0
 
 _AGAIN_S = 0.5
-"""After so long a thread that is still at a question is stopped again."""
+"""Seconds after which a thread that still runs is cancelled again."""
 
 _asked = threading.local()
 

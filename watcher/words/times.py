@@ -191,7 +191,7 @@ _WRITTEN_OUT = (
 )
 _DIGITS_ONLY = re.compile(r"[+-]?[0-9]+")
 _LIKE_SECONDS = (9, 10)
-"""So many digits have the seconds since 1970, from 1973 on."""
+"""Numbers of digits that the seconds since 1970 have, from 1973 on."""
 _EITHER_WAY = re.compile(r"[0-9]{1,4}([./-])[0-9]{1,2}\1[0-9]{1,4}\b.*")
 _OF_DAY = re.compile(
     r"(?:at )?(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?)? ?(?P<half>am|pm)?"
@@ -287,7 +287,7 @@ def _time(words: str) -> time:
 
 
 def _ago(words: str, here: datetime, zone: tzinfo | None) -> datetime | None:
-    """So long before `here`; None: the words are of another kind."""
+    """The time that the words `… ago` name, relative to `here`; None: they are other words."""
     spans = _AGO.fullmatch(words)
     if spans is None:
         return None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 MOST_DAYS = 31
-"""So many of the last days a terminal gets."""
+"""Number of recent days that are shown on a terminal."""
 
 _MOST_ROWS = 20
 _LONGEST_PAUSE = timedelta(days=31)

@@ -55,7 +55,7 @@ def choose(
 
 
 _WAITS_S = 0.1
-"""So long, in seconds, a line may wait for others to be written with."""
+"""Seconds that a line may wait to be written together with others."""
 
 
 def print_all(events: Iterator[RawBSONDocument], log_format: LogFormat, *, endless: bool) -> bool:

@@ -31,7 +31,7 @@ _NO_TERMINAL = 100_000
 _BETWEEN = 3
 """Cells between two columns; at the edges of the table there are one fewer."""
 _LONGEST_WORD = 30
-"""So many cells of a word stay together, if a narrow terminal allows it."""
+"""Longest word, in terminal cells, that is not broken, if a narrow terminal allows it."""
 
 
 class PipedConsole(Console):
@@ -112,7 +112,7 @@ def show_bars(title: str, columns: Sequence[str], rows: Sequence[BarRow], *, res
 Item = TypeVar("Item")
 
 _EVERY = 200
-"""So many items pass between two looks at the clock."""
+"""Number of items between two readings of the clock."""
 
 
 def counted(items: Iterable[Item], doing: str) -> Iterator[Item]:

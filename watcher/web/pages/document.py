@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from watcher.web.pages.page_request import Answer, PageRequest
 
 MOST_RAW = 200_000
-"""So many characters of a document are shown raw; all of it has an address of its own."""
+"""Most characters of a document's raw form that are shown; the whole has its own address."""
 _VIEWS = ("state", "changes", "blame", "raw")
 
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from watcher.web.pages.page_request import PageRequest
 
 FEW = 3
-"""So many changes of an event are shown in a list."""
+"""Most changes of an event that are shown in a list."""
 
 MOST_LINES = 500
-"""So many changes of an event are shown on a page of its own."""
+"""Most changes of an event that are shown on the event's page."""
 
 _MOST_INSIDE = 6
 

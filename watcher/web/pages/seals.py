@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from watcher.web.pages.page_request import Answer, PageRequest
 
 MOST_UNSEALED = 5000
-"""So many events are looked at for whether a seal covers them."""
+"""Most events that are checked for a seal that covers them."""
 
 _LATE_S = 180
-"""Where there is something to seal, it is sealed every minute at least."""
+"""New entries are sealed at least every minute."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from change_history.diff.compare import Difference
 
 MOST_LINES = 1200
-"""So many lines are drawn at once."""
+"""Most lines that are drawn at once."""
 
 MOST_CHILDREN = 200
-"""So many fields or elements of one document or array are drawn at once, besides those that changed."""
+"""Most fields or elements of one document or array that are drawn at once, besides those that changed."""
 
 MOST_COMPARED = 3_000_000
 """Documents of more bytes together are not compared."""

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SHORT = 120
-"""So many characters of a value are shown in a list."""
+"""Most characters of a value that are shown in a list."""
 
 LONG = 600
-"""So many characters of a value are shown in a document."""
+"""Most characters of a value that are shown in a document."""
 
 _MOST_KEY = 200
 
