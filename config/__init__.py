@@ -1,1 +1,1 @@
-"""What the operator says: settings and logging."""
+"""The settings, and logging."""

@@ -1,7 +1,7 @@
-"""Where history is kept: what a command that reads needs of the settings, and no more.
+"""The connection to the history: the only settings that a reading command needs.
 
-The settings as a whole take as long to import as an answer takes. So here these few are read from the same sources and
-checked by the same rules; as soon as anything is not plainly right, the settings as a whole judge.
+Importing all settings takes as long as answering a query. So these few are read here from the same sources and checked
+by the same rules; if anything is not clearly valid, all settings are loaded and checked instead.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Connection:
 
 
 def read_plain(config_file: Path | None = None) -> Connection | None:
-    """Read where history is kept, if what is set is plainly right; None: the settings as a whole are to judge."""
+    """Read the connection settings; None: they are not clearly valid, and all settings have to be loaded."""
     gathered = sources.gather(config_file, {})
     if gathered.problems:
         return None
@@ -38,10 +38,10 @@ def read_plain(config_file: Path | None = None) -> Connection | None:
 
 
 def _checked(values: dict[str, Any]) -> Connection:
-    """Check what was written.
+    """Check the values.
 
     Raises:
-        ValueError: it is not plainly right.
+        ValueError: they are not clearly valid.
     """
     uris = [values.get(name) for name in ("mongodb_uri", "history_uri")]
     database, folder = values.get("history_database", "change_history"), values.get("embedded_dir")

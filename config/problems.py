@@ -1,4 +1,4 @@
-"""What is wrong with the settings, in the operator's own words, everything at once."""
+"""Explains what is wrong with the settings, in the operator's terms, all at once."""
 
 import re
 from collections.abc import Iterator
