@@ -157,6 +157,37 @@ def test_what_comes_under_watch_by_other_options_begins_with_what_is_there(
     assert daemon.stop() == exit_codes.OK
 
 
+def test_what_a_gap_may_have_changed_stays_doubtful_when_only_other_collections_were_compared(
+    replica_set_uri: str, database: Database[Any], make_daemon: Callable[..., Daemon]
+) -> None:
+    """Options were narrowed after it: the next reconciliation made `show` tell the value from before it as certain."""
+    name = database.name
+    daemon = make_daemon(replica_set_uri, name, on_gap="record").start().ready()
+    database.a.insert_one({"_id": 1, "n": 0})
+    database.b.insert_one({"_id": 1, "n": 0})
+    daemon.recorded(f"{name}.b", 1)
+    assert daemon.stop() == exit_codes.OK
+    database.b.update_one({"_id": 1}, {"$set": {"n": "lost"}})
+    _skip(daemon)
+    daemon.start().ready()
+    database.b.insert_one({"_id": "after", "n": 0})
+    after = daemon.recorded(f"{name}.b", "after")["cluster_time"]
+    assert daemon.stop() == exit_codes.OK
+
+    _adopt(daemon, f"{name}.a")
+    daemon._environment["WATCHER_ON_GAP"] = "reconcile"
+    database.a.update_one({"_id": 1}, {"$set": {"n": 1}})
+    _skip(daemon)
+    daemon.start().ready()
+    eventually(lambda: daemon.database.history.find_one({"operation": "gap", "description.level": True}), "its end")
+
+    history = History(daemon.client, daemon.database.name)
+    assert [gap.description["include"] for gap in history.state(f"{name}.b", 1, after).gaps] == [[f"{name}.*"]]
+    assert [gap.description.get("level", False) for gap in history.gaps()] == [False, True]
+    assert history.as_of(f"{name}.a", 1, None) == {"_id": 1, "n": 1}
+    assert daemon.stop() == exit_codes.OK
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_documents_that_a_rename_brought_stay_when_the_former_name_is_watched_no_more_or_again(
     database: Database[Any], parts: Callable[..., list[Daemon]], number: int
@@ -205,4 +236,10 @@ def test_documents_that_a_rename_brought_stay_when_the_former_name_is_watched_no
 def _adopt(daemon: Daemon, include: str) -> None:
     daemon._environment["WATCHER_INCLUDE"] = include
     found = watcher(daemon, "checkpoint", "set", "--adopt-options", "--yes", "--force")
+    assert found.returncode == exit_codes.OK, found.stderr
+
+
+def _skip(daemon: Daemon) -> None:
+    """Lose what has happened since the position, as a gap."""
+    found = watcher(daemon, "checkpoint", "set", "--now", "--yes")
     assert found.returncode == exit_codes.OK, found.stderr

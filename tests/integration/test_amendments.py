@@ -49,7 +49,7 @@ def test_whatever_becomes_of_a_gap_is_noted(database: Database[Any]) -> None:
     mine = fence(database)
     gaps = Gaps(database, mine, SCOPE)
     gaps.write(Lost(position(3), "around"), position(9))
-    PlanStore(database, mine).close_gaps(BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True))
+    PlanStore(database, mine).close_gaps(BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True), SCOPE)
     late = raw.from_fields([(b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + (7).to_bytes(4, "big") + bytes(12)))])
     gaps.distrust(Recorded([Entry(late, b"")], [], position(7)))
 

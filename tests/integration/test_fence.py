@@ -62,7 +62,7 @@ def late(database: Database[Any]) -> Iterator[Callable[[], object]]:
     yield lambda: plans.save([PLAN])
     yield lambda: plans.save([])
     yield plans.nudge
-    yield lambda: plans.close_gaps(BackfillPlan(RECONCILE, AT, (), closes_gaps=True))
+    yield lambda: plans.close_gaps(BackfillPlan(RECONCILE, AT, (), closes_gaps=True), SCOPE)
     yield lambda: first.store([entry(2)])
     yield lambda: first.store([entry(1), entry(3)])
     yield lambda: Gaps(database, old, SCOPE).write(Lost(position(1), "another"), position(9))
@@ -93,7 +93,7 @@ def test_a_leader_writes_under_its_own_term(database: Database[Any]) -> None:
     store.store([entry(2), entry(3)])
     PlanStore(database, mine).save([PLAN])
     Gaps(database, mine, SCOPE).write(Lost(position(1), "cause"), position(2))
-    PlanStore(database, mine).close_gaps(BackfillPlan(RECONCILE, AT, (), closes_gaps=True))
+    PlanStore(database, mine).close_gaps(BackfillPlan(RECONCILE, AT, (), closes_gaps=True), SCOPE)
 
     assert database.history.count_documents({"operation": "baseline"}) == 3
     assert database.history.count_documents({"operation": "gap", "description.level": True}) == 1

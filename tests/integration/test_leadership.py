@@ -125,11 +125,11 @@ def test_a_gap_is_not_level_once_events_were_stored_in_it_too_late(database: Dat
     gaps.write(Lost(position(3), "around"), position(9))
     gaps.write(Lost(position(20), "elsewhere"), position(30))
     plan = BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True)
-    plans.close_gaps(plan)
+    plans.close_gaps(plan, SCOPE)
     document = raw.from_fields([(b"_id", (raw.BINARY, raw.int32(16) + b"\x00" + (7).to_bytes(4, "big") + bytes(12)))])
 
     Gaps(database, old, SCOPE).distrust(Recorded([Entry(document, b"")], [], position(7)))
-    plans.close_gaps(plan)
+    plans.close_gaps(plan, SCOPE)
 
     level = {gap["description"]["cause"]: gap["description"].get("level") for gap in database.history.find()}
     assert level == {"around": None, "elsewhere": True}

@@ -122,7 +122,9 @@ class _Life:
         gaps.write(Lost(position(self.dice.randrange(1, 5)), "a cause"), position(9))
 
     def reconcile(self) -> None:
-        PlanStore(self.history, self.fence).close_gaps(BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True))
+        PlanStore(self.history, self.fence).close_gaps(
+            BackfillPlan(RECONCILE, Timestamp(40, 1), (), closes_gaps=True), SCOPE
+        )
 
     def doubt_a_gap(self) -> None:
         """Events of a former leader come too late; nobody delivers them again."""

@@ -15,6 +15,7 @@ from pymongo import WriteConcern
 from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import to_python
+from change_history.reconstruct import trust
 from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
 from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan, enqueue
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from watcher.leadership.fence import Fence
+    from watcher.targets.scope import Scope
 
 _MAJORITY = WriteConcern("majority")
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
@@ -76,10 +78,15 @@ class PlanStore:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise refusal(self._stream, "`survey` cannot be read") from error
 
-    def close_gaps(self, plan: BackfillPlan) -> None:
+    def close_gaps(self, plan: BackfillPlan, scope: Scope) -> None:
         """Mark the gaps before a reconciliation as reconciled. Idempotent; raises as `save` does.
 
-        A reconciliation of only some collections does so only for the gap in which these were not watched.
+        A gap stays open if it concerns a collection that history knows and the scope does not cover: options were
+        narrowed since, so nobody has compared that collection. A reconciliation of only some collections closes only
+        the gap in which these were not watched.
+
+        Args:
+            scope: what the reconciliation has compared.
         """
         mine = {
             "operation": "gap",
@@ -90,17 +97,20 @@ class PlanStore:
             **({} if plan.closes_gaps else {"description.cause": NOT_WATCHED, "description.to": plan.at}),
         }
         said = {"description.level": True, "description.level_at": plan.reconciled_at}
+        left_out = self._left_out(scope) if plan.closes_gaps else []
 
         def close(session: ClientSession | None) -> None:
-            note(
-                self._database,
-                AmendmentKind.GAP,
-                [gap["_id"] for gap in self._history.find(mine, {"_id": 1}, session=session)],
-                session,
-            )
-            self._history.update_many(mine, {"$set": said}, session=session)
+            found = self._history.find(mine, {"description": 1}, session=session)
+            closed = [gap["_id"] for gap in found if not any(trust.concerns(gap, name) for name in left_out)]
+            note(self._database, AmendmentKind.GAP, closed, session)
+            self._history.update_many({**mine, "_id": {"$in": closed}}, {"$set": said}, session=session)
 
         self._fence.run(close)
+
+    def _left_out(self, scope: Scope) -> list[str]:
+        """The collections that history knows, and a scope does not cover."""
+        known = (name for name in self._history.distinct("namespace") if name and "." in name)
+        return [name for name in known if not scope.covers(*name.split(".", 1))]
 
     def _update(self, update: dict[str, Any]) -> None:
         term = self._fence.term

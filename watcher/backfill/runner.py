@@ -85,6 +85,7 @@ class Backfill:
         redaction: Redaction | None,
     ) -> None:
         self._planner = Planner(client, history, scope)
+        self._scope = scope
         self._fence = fence
         self._history = history
         self._retry = retry
@@ -290,7 +291,7 @@ class Backfill:
                 return
             queue, closing = finish(self._queue, plan)
             if closing is not None:
-                self._kept.close_gaps(closing)
+                self._kept.close_gaps(closing, self._scope)
             self._shared.backfills += 1
             self._keep(queue)
 
