@@ -1,11 +1,11 @@
-"""Putting documents back: the only thing here that writes to the watched deployment, and only on request.
+"""Revert documents: the only code here that writes to the watched deployment, and only on request.
 
-    goals (history: what it is to be, what it should be now) ──▶ attempt ──▶ outcome
+        goals (history: the target and the expected document) ──▶ attempt ──▶ outcome
                                           live (the documents) ◀──┘ └──▶ intents (who did it)
 
-One attempt is one transaction of the server: the documents are read in it, compared byte by byte with what history says
-they are (`change_history.revert.merge`), written in it, read again, and committed to a majority. Whoever else writes to
-one of them meanwhile makes the server refuse the attempt; the next one reads anew, and compares with the same history
-as the first. So what others write after the revert began is never overwritten, whatever it is and however fast it is
+One attempt is one transaction on the server: it reads the documents, compares them byte by byte with what history
+expects (`change_history.revert.merge`), writes them, reads them again, and commits to a majority. If somebody else
+writes to one of them meanwhile, the server aborts the attempt; the next one reads anew, and compares with the same
+history as the first. So writes made by others after the revert began are never overwritten, however fast they are
 recorded.
 """

@@ -1,7 +1,7 @@
-"""Putting documents back: what `History` does when it is asked to revert.
+"""The methods of `History` that revert documents.
 
-Every field is written only if it still has the value that history says it has, in one transaction of the server; what
-has another one is a conflict, and stays. What it takes is imported only then: most who read never revert.
+A field is written only if it still has the value that history expects, in one transaction on the server; one with
+another value is a conflict, and is left alone. The imports happen only on a call: most readers never revert.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Reverting:
-    """The part of `History` that puts documents back; see there what all of it takes and raises."""
+    """The part of `History` that reverts documents; its docstring has the common arguments and errors."""
 
     _database: Database[Any]
     _watched: MongoClient[Any]
@@ -50,26 +50,26 @@ class Reverting:
         reason: str | None = None,
         request: Identity | None = None,
     ) -> Revert:
-        """Make a document what it was. Brings it back if it was deleted, deletes it if it was not there.
+        """Revert a document to an earlier state: insert it if it was deleted since, delete it if it did not exist then.
 
-        What was recorded of it after that moment is undone; the outcome tells which events that are.
-        A document that is what history says it is becomes exactly `as_of(to)`, the order of its keys too. Of another
-        one those fields are put back that are what history says; the others are conflicts. Arrays are wholes.
+        The events recorded after that moment are undone; the outcome lists them.
+        A document that is as history expects becomes exactly `as_of(to)`, including the order of its keys. Otherwise
+        the fields that are as expected are reverted; the others are conflicts. Arrays are reverted as a whole.
 
         Args:
-            to: when: an aware datetime, a `bson.Timestamp` or the number of a version.
+            to: the moment to revert to: an aware datetime, a `bson.Timestamp` or a version number.
             fields: only these, as MongoDB writes them, `address.city`; none: all. A string is one field.
-            seen: what was recorded after this moment counts as a conflict too: somebody may have looked at the
-                outcome of a dry run for a while. Without it, what is recorded when the call begins is undone.
-            force: overwrite conflicts, and do not mind gaps. What history cannot tell cannot be forced.
-            keep_withheld: leave as it is what history withholds (see `Redacted`), and leave it out of a document that
-                is brought back. Without it, nothing is done where a withheld value would have to be put back.
+            seen: events recorded after this moment are conflicts too: give the `seen` of a dry run whose outcome was
+                reviewed. None: everything recorded when the call begins is undone.
+            force: overwrite conflicts, and ignore gaps. Unknown states cannot be forced.
+            keep_withheld: leave values that history withholds (see `Redacted`) as they are, and omit them from a
+                document that is inserted. Without it, nothing is written where a withheld value would have to be restored.
             dry_run: only find out.
 
         Raises:
-            change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
-            change_history.revert.errors.NoSuchFieldError: it has no such field, neither now nor then, or was not there.
-            UnknownStateError: history cannot tell what it was then, or what it is.
+            change_history.revert.errors.NothingRecordedError: nothing is recorded of the document.
+            change_history.revert.errors.NoSuchFieldError: the field is in neither state, or one has no document.
+            UnknownStateError: its state then, or its state now, is unknown.
             change_history.revert.merge.InsideArrayError: a field is within an array.
             change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
         """
@@ -110,21 +110,21 @@ class Reverting:
         reason: str | None = None,
         request: Identity | None = None,
     ) -> Revert:
-        """Bring back a document whose last recorded event is its deletion, as it was right before.
+        """Restore a document whose last recorded event is its deletion, as it was right before.
 
-        If it is there already, nothing is done, so this can be done again. A document that others have put in its place
-        meanwhile is a conflict, also if that is recorded by now.
+        If it exists already, nothing is done, so the call can be repeated. Another document inserted with its `_id`
+        since is a conflict, even if that is recorded by now.
 
         Args:
-            seen: only what was recorded up to this moment counts; None: all.
-            force: overwrite a document in its place that is not recorded, and do not mind gaps.
-            keep_withheld: bring it back without what history withholds; without it, such a document is refused.
+            seen: only events recorded up to this moment count; None: all.
+            force: overwrite an unrecorded document with its `_id`, and ignore gaps.
+            keep_withheld: restore it without the withheld values; otherwise, such a document is refused.
             dry_run: only find out.
 
         Raises:
-            change_history.revert.errors.CollectionEndedError: it went with its collection.
-            change_history.revert.errors.NothingRecordedError: nothing at all is recorded of the document.
-            UnknownStateError: history cannot tell what it was, or whether it is there.
+            change_history.revert.errors.CollectionEndedError: it ended with its collection.
+            change_history.revert.errors.NothingRecordedError: nothing is recorded of the document.
+            UnknownStateError: its state before, or whether it exists, is unknown.
         """
         from change_history.revert import goals
         from change_history.revert.attempts import Attempts
@@ -157,7 +157,7 @@ class Reverting:
             attribution=attribution,
         ).run()
         (document,) = made.documents
-        if document.before is not None:  # whatever it is by now
+        if document.before is not None:  # it exists, so its present content does not matter
             document = replace(document, after=document.before, raw_conflicts=(), refused=None, withheld=())
             made = replace(made, documents=(document,), lag=None)
         return replace(made, to=found.version)
@@ -174,23 +174,23 @@ class Reverting:
         reason: str | None = None,
         request: Identity | None = None,
     ) -> Revert:
-        """Undo a transaction: every document that it wrote to becomes what it was before, in one transaction.
+        """Undo a transaction: every document that it wrote to is reverted to its state before, in one transaction.
 
-        Only the fields that it changed are put back. What was changed later in other fields stays; a field of the
-        transaction that was changed later is a conflict.
+        Only the fields that it changed are reverted. Later changes of other fields stay; a later change of one of its
+        fields is a conflict.
 
         Args:
-            transaction: which, or its name (see `History.transaction`).
-            partial: do what can be done. Without it, nothing is written if anything cannot be.
-            force: overwrite conflicts, and do not mind gaps.
-            keep_withheld: leave as it is what history withholds; without it, such a document is refused.
+            transaction: the transaction, or its name (see `History.transaction`).
+            partial: revert what can be reverted. Otherwise nothing is written if any of it cannot.
+            force: overwrite conflicts, and ignore gaps.
+            keep_withheld: leave withheld values as they are; otherwise, such a document is refused.
             dry_run: only find out.
 
         Raises:
             change_history.query.transactions.UnknownTransactionError: none has this name.
             change_history.query.transactions.AmbiguousTransactionError: several have it.
             change_history.revert.errors.NotAllRecordedError: some of its events may not be recorded yet.
-            ValueError: no such name.
+            ValueError: the name is malformed.
         """
         from change_history.revert import goals
         from change_history.revert.attempts import Attempts

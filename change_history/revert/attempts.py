@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from change_history.revert.writes import Pattern
 
 PATIENCE_S = 15.0
-"""How long others may come in between before it is given up."""
+"""Seconds to retry while others write to the documents."""
 
 _LONGEST_WAIT_S = 0.05
 _COMMIT_MS = 10_000
@@ -55,12 +55,12 @@ _TYPES = {
 
 
 class Attempts:
-    """Puts documents back, or finds out what that would do.
+    """Reverts documents, or computes what that would do.
 
     Args:
-        goals: the documents, each once, those of a collection one after the other.
-        all_or_nothing: write nothing if a document cannot become all that it is to be.
-        attribution: who does it; None: nobody says.
+        goals: the documents, each once, grouped by collection.
+        all_or_nothing: write nothing if a document cannot be reverted completely.
+        attribution: who reverts; None: not given.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class Attempts:
         self._unique: dict[str, list[Pattern]] = {}
 
     def run(self) -> Revert:
-        """Do it.
+        """Revert the documents, or on a dry run only compute the outcome.
 
         Raises:
-            ContendedError: others wrote to the documents all the time.
+            ContendedError: others kept writing to the documents for `PATIENCE_S`.
             NotAllowedError: a user lacks a privilege.
-            UnsureError: the deployment went away during the commit.
+            UnsureError: the connection was lost during the commit, and its outcome is unknown.
         """
         until = time.monotonic() + PATIENCE_S
         self._closed = _closed(self._watched, (goal.namespace for goal in self._goals))
@@ -125,13 +125,13 @@ class Attempts:
                 time.sleep(random.uniform(0, _LONGEST_WAIT_S))  # noqa: S311 - spreads load, guards nothing
 
     def _mind(self, error: UnattributedError | RefusedWriteError | TakenValueError) -> None:
-        """Let the next attempt not come to the same end."""
+        """Adjust the next attempt so that it does not fail for the same reason."""
         if isinstance(error, UnattributedError):
             self._attribution, self._unsaid = None, str(error)
         elif isinstance(error, TakenValueError):
             self._unique.setdefault(error.namespace, []).append(error.pattern)
         else:
-            self._refused[error.document] = str(error)  # it is left out
+            self._refused[error.document] = str(error)  # the next attempt leaves it out
 
     def _attempt(self, session: ClientSession) -> Revert:
         session.start_transaction(
@@ -207,7 +207,7 @@ class Attempts:
             except PyMongoError as error:
                 if error.has_error_label(_UNSURE):
                     if time.monotonic() < until:
-                        continue  # committing again what is committed does nothing
+                        continue  # a commit may be repeated
                     raise UnsureError("the deployment went away during the commit") from error
                 self._intents.withdraw(transaction)
                 raise
@@ -238,7 +238,7 @@ def _database(write: Write) -> str:
 
 
 def _contended(trouble: Exception) -> str:
-    """Why it was given up."""
+    """The message for a revert that was given up."""
     code = trouble.code if isinstance(trouble, OperationFailure) else None
     if code is None or code == server_codes.WRITE_CONFLICT:
         return "others write to it all the time; nothing was changed"
@@ -256,14 +256,14 @@ def _identity(session: ClientSession) -> Transaction:
 
 
 def _closed(client: MongoClient[Any], namespaces: Iterable[str]) -> dict[str, str]:
-    """Of some namespaces, `db.coll`, those to which the server lets no revert write, with the reason in words."""
+    """The namespaces, `db.coll`, to which no transaction can write, with the reason in words."""
     found: dict[str, str] = {}
     for namespace in dict.fromkeys(namespaces):
         database, _, name = namespace.partition(".")
         try:
             kinds = list(client[database].list_collections(filter={"name": name}))
         except OperationFailure:
-            continue  # who may not ask is told by the write
+            continue  # a missing privilege is reported by the write
         for kind in kinds:
             if kind["options"].get("capped"):
                 found[namespace] = _CAPPED

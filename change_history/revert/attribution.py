@@ -1,4 +1,4 @@
-"""Who puts documents back: a context document in the revert's own transaction, as an application would write one."""
+"""Attribute a revert: a context document in the revert's own transaction, as an application would write one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Attribution(NamedTuple):
 
     Attributes:
         collection: where context documents go, in each database; empty: nowhere.
-        needed: do nothing where it cannot be said. Otherwise it is done even so, and the outcome tells.
+        needed: fail if it cannot be written. Otherwise the documents are reverted without it, and the outcome says so.
     """
 
     acting: Acting
@@ -33,18 +33,18 @@ class Attribution(NamedTuple):
 
 
 class UnattributedError(Exception):
-    """The context document is refused, and so the transaction is over; the message says why, and what to do."""
+    """The server refused the context document, which aborts the transaction; the message has the reason and remedy."""
 
 
 def attribute(
     attribution: Attribution, watched: MongoClient[Any], session: ClientSession, databases: Iterable[str]
 ) -> None:
-    """Write who reverts into every database that is written to: each may have a daemon of its own.
+    """Write the context document into every database that is written to: each may have a daemon of its own.
 
     Raises:
-        NotAllowedError: it is refused, and needed.
-        UnsaidError: it is refused.
-        pymongo.errors.PyMongoError: another attempt may bring it about.
+        NotAllowedError: the server refuses it, and it is needed.
+        UnattributedError: the server refuses it, and it is not needed.
+        pymongo.errors.PyMongoError: another attempt may succeed.
     """
     if not attribution.collection:
         why = "who reverts cannot be recorded: the daemon takes no context documents, its CONTEXT_COLLECTION is empty"

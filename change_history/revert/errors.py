@@ -1,4 +1,4 @@
-"""Why nothing could be put back."""
+"""Errors of a revert. Except after `UnsureError`, nothing was changed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class NothingRecordedError(HistoryError, LookupError):
-    """Nothing at all is recorded of the document."""
+    """Nothing is recorded of the document."""
 
 
 class CollectionEndedError(HistoryError, LookupError):
-    """The document is not deleted: it went with its collection, or was deleted while that had another name.
+    """The document has no deletion of its own: it ended with its collection, or was deleted under a former name.
 
     Attributes:
-        event: what ended it; with a `document_id`, its own deletion under the former name.
+        event: the event that ended it; with a `document_id`, its own deletion under the former name.
     """
 
     def __init__(self, event: Event) -> None:
@@ -33,11 +33,11 @@ class CollectionEndedError(HistoryError, LookupError):
 
 
 class NoSuchFieldError(HistoryError, LookupError):
-    """The document has no such field, neither now nor then."""
+    """The document has the field in neither state."""
 
 
 class NotAllRecordedError(HistoryError):
-    """A part of the stream has not come so far yet: the transaction may have written what history does not know of."""
+    """A partition of the stream lags: the transaction may have written to documents that history does not have yet."""
 
     def __init__(self, behind: Reached) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class NotAllRecordedError(HistoryError):
 
 
 class ContendedError(HistoryError):
-    """Others wrote to the documents all the time; nothing was changed."""
+    """Others kept writing to the documents; nothing was changed."""
 
 
 class NotAllowedError(HistoryError):
@@ -56,4 +56,4 @@ class NotAllowedError(HistoryError):
 
 
 class UnsureError(HistoryError):
-    """The deployment went away during the commit: whether it was done will be seen in the history."""
+    """The connection was lost during the commit; history will show whether it happened."""

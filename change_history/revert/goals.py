@@ -47,15 +47,15 @@ if TYPE_CHECKING:
 
 
 class Goal(NamedTuple):
-    """One document.
+    """The expected state and the target state of one document.
 
     Attributes:
-        expected: its BSON as history knows it; None: it should not be there.
-        target: its BSON as it is to be; None: it is not to be there.
-        only: paths of the fields that are to be put back; None: all.
-        undo: what is the same in `expected` and `target` is left alone whatever it is by now.
-        refused: why nothing may be done to it; None: nothing is in the way.
-        gaps: intervals of which events were lost, so that it may have been something else than `target`.
+        expected: its BSON now, according to history; None: it should not exist.
+        target: its BSON after the revert; None: it is to be deleted.
+        only: paths of the fields to revert; None: all.
+        undo: whether fields that are equal in `expected` and `target` are left alone, whatever their present value.
+        refused: why it must not be reverted; None: it may.
+        gaps: gaps because of which its state may have differed from `target`.
         changed: the paths that changed between the two, if values are withheld; None: any may have.
     """
 
@@ -71,11 +71,11 @@ class Goal(NamedTuple):
 
 
 class TimedGoal(NamedTuple):
-    """What is asked for.
+    """A goal for a point in time.
 
     Attributes:
-        since: the position that it goes back to.
-        seen: cluster time of the last entry that is expected; None: there is none.
+        since: the position to revert to.
+        seen: cluster time of the last entry in the expected state; None: there is none.
     """
 
     goal: Goal
@@ -84,7 +84,7 @@ class TimedGoal(NamedTuple):
 
 
 class Known:
-    """A document at a position of history."""
+    """A document at a position in history."""
 
     def __init__(self, database: Database[Any], namespace: str, raw_id: raw.Value, where: Resolved) -> None:
         self._database = database
@@ -101,19 +101,19 @@ class Known:
         return self._lineage.unrecorded or self._unless_it_was_there_before()
 
     def gaps(self) -> tuple[Event, ...]:
-        """The intervals of which events were lost, so that it may have been something else."""
+        """The gaps because of which its state may have been another."""
         return tuple(self._lineage.gaps(self.reconstructed.base_time if self.reconstructed is not None else None))
 
     def moment(self) -> Timestamp | None:
-        """The cluster time of what was recorded last of it; None: nothing was."""
+        """The cluster time of its last entry; None: there is none."""
         since = self._lineage.newest.since
         last = ClusterTime.from_id(self.reconstructed.last) if self.reconstructed is not None else since
         return last.timestamp if last else None
 
     def _unless_it_was_there_before(self) -> Unknown | None:
-        """Why it may have been there although nothing is recorded of it by then; None: it was not."""
+        """Why it may have existed although nothing is recorded by then; None: it did not."""
         if last_boundary(self._database, self._namespace, self.position) is not None:
-            return None  # whatever there was had ended
+            return None  # all earlier documents had ended
         first = Versions(self._database, self._namespace, self._raw_id).first_from(self.position)
         if first is None:
             return Unknown("nothing is recorded of it up to then")
@@ -127,7 +127,7 @@ class Known:
 
 
 def counted(database: Database[Any], namespace: str, document_id: Any, to: PointInTime) -> PointInTime:
-    """A moment that means the same later: the number of a version is counted from the oldest, and others stay."""
+    """Resolve a version number counted from the newest to one counted from the oldest, which does not shift later."""
     if not isinstance(to, int) or to >= 0:
         return to
     number = Versions(database, namespace, to_raw(document_id)).count() + 1 + to
@@ -144,21 +144,21 @@ def to_moment(
     seen: PointInTime | None = None,
     force: bool = False,
 ) -> TimedGoal:
-    """One document as it was.
+    """The goal to revert one document to a point in time.
 
     Args:
-        to: when.
+        to: the point in time.
         fields: only these, as MongoDB writes them; none: all.
-        seen: what was recorded later does not count as expected; None: all that is recorded counts.
-        force: overwrite what is there, so that what history knows of it does not matter, nor do gaps.
+        seen: later events do not count for the expected state; None: all do.
+        force: overwrite the document, so that neither its expected state nor gaps matter.
 
     Raises:
-        NothingRecordedError: nothing is recorded of it at all.
+        NothingRecordedError: nothing is recorded of it.
         NoSuchFieldError: it has no such field in either state.
-        UnknownStateError: history cannot tell what it was, or, unless forced, what it is.
+        UnknownStateError: the target state is unknown, or, unless forced, the expected one.
         change_history.revert.merge.InsideArrayError: a field is within an array.
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
-        ValueError: a time without a zone.
+        ValueError: a datetime without a time zone.
     """
     raw_id = to_raw(document_id)
     then, now = (
@@ -210,8 +210,8 @@ class Deleted(NamedTuple):
     """A document whose last recorded event is its deletion.
 
     Attributes:
-        version: the number of the version before.
-        at: cluster time of the deletion. Only this much of history is expected, so whatever came back since conflicts.
+        version: the number of the version before the deletion.
+        at: cluster time of the deletion. Later events are not expected, so a document inserted since is a conflict.
     """
 
     version: int
@@ -223,7 +223,7 @@ class Living(NamedTuple):
 
     Attributes:
         version: the number of its version; None: it has none under this name.
-        goal: that it be there.
+        goal: its present state.
     """
 
     version: int | None
@@ -233,15 +233,15 @@ class Living(NamedTuple):
 def before_deletion(
     database: Database[Any], namespace: str, document_id: Any, seen: PointInTime | None
 ) -> Deleted | Living:
-    """Whether a document is deleted, and what it was before.
+    """Whether a document is deleted, and which version it had before.
 
     Args:
-        seen: only what is recorded up to then counts; None: all.
+        seen: only events recorded up to then count; None: all.
 
     Raises:
-        CollectionEndedError: it is gone with its collection.
+        CollectionEndedError: it ended with its collection.
         NothingRecordedError: nothing is recorded of it.
-        UnknownStateError: history cannot tell whether it is there, or nothing of it before its deletion.
+        UnknownStateError: whether it exists is unknown, or nothing is recorded before its deletion.
         change_history.reconstruct.point_in_time.NoSuchVersionError: the document has no version of this number.
     """
     state = Reconstruction(database, namespace, document_id, seen).state()
@@ -264,7 +264,7 @@ _WHERE = {"namespace": 1, "document_id": 1, "resume_token": 1}
 
 
 class Touched(NamedTuple):
-    """A document that a transaction wrote to, and the positions of the first and the last of its events there."""
+    """A document that a transaction wrote to, with the positions of its first and last event on it."""
 
     namespace: str
     raw_id: raw.Value
@@ -275,9 +275,9 @@ class Touched(NamedTuple):
 def of_transaction(
     database: Database[Any], transaction: Transaction, documents: Iterable[Touched], *, force: bool = False
 ) -> list[Goal]:
-    """Documents that a transaction wrote to, from what they were right after it to what they were right before.
+    """The goals to revert the documents of a transaction from their state right after it to that right before.
 
-    In memory are all of the documents, before and after.
+    Holds all documents in memory, before and after.
     """
     moved: dict[str, str | None] = {}
     goals = []
@@ -290,7 +290,7 @@ def of_transaction(
 
 
 def _moved_since(database: Database[Any], document: Touched) -> str | None:
-    """Where a rename has taken the documents of a collection after a transaction, so that they are no longer there."""
+    """The refusal if a rename has moved the documents of a collection away since a transaction; None: none has."""
     query = {
         "namespace": document.namespace,
         "document_id": {"$exists": False},
@@ -309,7 +309,7 @@ def _moved_since(database: Database[Any], document: Touched) -> str | None:
 
 
 def require_all(database: Database[Any], documents: Sequence[Touched]) -> None:
-    """See to it that every part of a stream that may have events of a transaction has recorded them.
+    """Check that every partition of a stream that may have events of a transaction has recorded them.
 
     Raises:
         NotAllRecordedError: one has not.
@@ -326,7 +326,7 @@ def touched(database: Database[Any], transaction: Transaction) -> list[Touched]:
     for fields in _events(database, transaction):
         document_id = fields.get(b"document_id")
         if document_id is None:
-            continue  # it made a collection, or an index
+            continue  # it created a collection or an index
         namespace = raw.text_of(fields[b"namespace"]).decode("utf-8", "surrogateescape")
         key, position = (namespace, key_of(document_id)), position_of(fields)
         if key in found:

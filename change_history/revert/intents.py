@@ -1,7 +1,7 @@
-"""Which transactions put documents back: written down before they are committed, so that a log can tell.
+"""Intents: records of the transactions that revert documents, stored before the commit, so that a log can mark them.
 
-That a transaction was committed is proved by its events alone. An intent whose transaction never was, because the
-process ended in between, means nothing; `unsettled` finds those, and `settle` says what became of them.
+Only its events prove that a transaction was committed. An intent without a committed transaction, because the process
+ended before, has no effect; `unsettled` finds these, and `settle` notes their outcome.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     from change_history.stored.event import Event
 
 LIFETIME_S = 60
-"""How long a server lets a transaction be open, by default (`transactionLifetimeLimitSeconds`)."""
+"""Seconds for which a server lets a transaction be open, by default (`transactionLifetimeLimitSeconds`)."""
 
 _MOST_NAMED = 1000
 _UUID_BYTES = 16
 
 
 class Purpose(NamedTuple):
-    """What a revert is for.
+    """The request that a revert carries out.
 
     Attributes:
-        to: the moment that was asked for; None: a transaction is undone.
-        undone: that transaction.
+        to: the requested point in time; None: a transaction is undone.
+        undone: the transaction to undo.
         fields: those that were asked for; none: all.
-        forced: whether what is there is overwritten whatever it is.
-        keep_withheld: whether what history withholds is left as it is, instead of nothing being done.
+        forced: whether conflicts are overwritten.
+        keep_withheld: whether withheld values are left as they are, instead of refusing the document.
     """
 
     to: PointInTime | None = None
@@ -64,20 +64,20 @@ class Purpose(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRevert:
-    """A revert as it was written down. Names and meaning of the attributes are those of the stored fields.
+    """A revert as stored. The attributes have the names and meanings of the stored fields.
 
     Attributes:
-        id: the transaction that does it: the 16 bytes of its session's UUID and its number, 8 bytes, big-endian.
+        id: its transaction: the 16 bytes of the session's UUID and the number as 8 bytes, big-endian.
         state: `intended`, `done` or `abandoned`.
-        to: what was asked for: a date, a timestamp (a cluster time), or the number of a version.
-        undone: instead, `session` and `number` of the transaction that was undone.
+        to: the requested point in time: a date, a timestamp (a cluster time), or a version number.
+        undone: or instead, `session` and `number` of the transaction to undo.
         fields: those that were asked for; none: all.
-        forced: whether what was there was to be overwritten whatever it was.
-        by: who did it, as the context document of the transaction says it: `actor`, `reason`, `request`.
-        documents: namespace and `_id` of the first of those that were written.
-        count: how many were written.
-        begun_at: when, by the clock of who reverted.
-        cluster_time: of the deployment, before the commit.
+        forced: whether conflicts were to be overwritten.
+        by: who reverted, as in the context document of the transaction: `actor`, `reason`, `request`.
+        documents: namespace and `_id` of the documents written, the first 1,000 at most.
+        count: the number of documents written.
+        begun_at: when it began, by the clock of the reverting process.
+        cluster_time: that of the deployment, before the commit.
     """
 
     id: bytes
@@ -115,8 +115,8 @@ class Unsettled(NamedTuple):
     """An intent that was never confirmed.
 
     Attributes:
-        state: `done`: its events are in the history; `abandoned`: they are not, and would be; `intended`: history does
-            not reach so far yet.
+        state: `done`: its events are in history; `abandoned`: they are not, and would be by now; `intended`: history
+            is not recorded so far yet.
     """
 
     revert: RecordedRevert
@@ -124,7 +124,7 @@ class Unsettled(NamedTuple):
 
 
 class Intents:
-    """The collection of reverts."""
+    """Writes and settles the intents in the collection of reverts."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
@@ -138,10 +138,10 @@ class Intents:
         now: Timestamp,
         by: Acting | None = None,
     ) -> None:
-        """Write down what a transaction is going to do.
+        """Store what a transaction is going to do.
 
         Args:
-            transaction: which; it is open.
+            transaction: the open transaction.
 
         Raises:
             NotAllowedError: the user may not write to the history database.
@@ -173,22 +173,22 @@ class Intents:
             ) from error
 
     def withdraw(self, transaction: Transaction) -> None:
-        """Forget an intent whose transaction was not committed; what stays behind does no harm."""
+        """Delete an intent whose transaction was not committed. Failures are ignored: a leftover does no harm."""
         with suppress(PyMongoError):
             self._reverts.delete_one({"_id": id_of(transaction)})
 
     def done(self, transaction: Transaction) -> None:
-        """Note that a transaction was committed; its events say the same."""
+        """Mark a transaction as committed. Failures are ignored: its events prove it as well."""
         with suppress(PyMongoError):
             self._mark(id_of(transaction), DONE)
 
     def unsettled(self) -> list[Unsettled]:
-        """The intents that were never confirmed, with what became of them. Each is a process that ended too early."""
+        """The intents that were never confirmed, with their outcomes. Each is from a process that ended too early."""
         found = [to_revert(stored) for stored in self._reverts.find({"state": INTENDED})]
         return [Unsettled(revert, self._became(revert)) for revert in found]
 
     def settle(self, unsettled: Sequence[Unsettled]) -> None:
-        """Note what became of them. Raises as `unsettled` does."""
+        """Store the outcomes that are known."""
         for revert, state in unsettled:
             if state != INTENDED:
                 self._mark(revert.id, state)
@@ -208,7 +208,7 @@ class Intents:
 
 
 def id_of(transaction: Transaction) -> Binary:
-    """The `_id` of the revert that a transaction is: its session's UUID and its number."""
+    """The `_id` of a transaction's revert: its session's UUID and its number."""
     return Binary(bytes(transaction.session["id"]) + int(transaction.number).to_bytes(8, "big"))
 
 
@@ -217,7 +217,7 @@ _SLACK = timedelta(minutes=1)
 
 
 class Reverts:
-    """Tells reverts from other writes. They are few: their ids are read once, only newer ones are asked for singly."""
+    """Identifies the events of reverts. Reverts are few: their ids are read once, only newer ones are looked up."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._reverts = database.get_collection(REVERTS, codec_options=RAW)
@@ -225,14 +225,14 @@ class Reverts:
         self._read_at = datetime.now(UTC)
 
     def of(self, event: Event) -> RecordedRevert | None:
-        """The revert that an event belongs to; None: it is another write."""
+        """The revert that an event belongs to; None: it is no revert's."""
         if event.transaction is None:
             return None
         found = self._find(event.transaction.session, int(event.transaction.number), event.timestamp)
         return to_revert(found) if found is not None else None
 
     def of_stored(self, stored: RawBSONDocument) -> bytes | None:
-        """The same of a stored history document, as BSON. Raises as `of` does."""
+        """The revert, as BSON, that a stored history document belongs to; None: it is no revert's."""
         data = bytes(stored.raw)
         fields = raw.fields(data) if b"transaction" in data else {}
         if b"transaction" not in fields:

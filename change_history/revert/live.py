@@ -1,4 +1,4 @@
-"""The watched documents within one transaction of the server: read and written as bytes."""
+"""Read and write the watched documents, as bytes, within one transaction on the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Operation: TypeAlias = InsertOne[RawBSONDocument] | DeleteOne | UpdateOne | ReplaceOne[RawBSONDocument]
 
 Key: TypeAlias = "tuple[str, Hashable]"
-"""Namespace and `_id`, as `change_history.bson.equality.key_of` has it."""
+"""Namespace and `change_history.bson.equality.key_of` the `_id`."""
 
 _NEVER = {
     server_codes.ILLEGAL_OPERATION: "IllegalOperation",
@@ -41,7 +41,7 @@ _HINTS = {
     121: "; the collection's validator does not allow what it was: change that (`collMod`), or put back single fields "
     "(--field)",
 }
-"""What can be done, by the server's code."""
+"""Remedies, by the server's error code."""
 _AT_ONCE = 100
 _NO_TIME = bytes(8)
 _NO_DOCUMENT = (b"$nor", (raw.ARRAY, raw.from_items([(raw.DOCUMENT, raw.EMPTY_DOCUMENT)])))
@@ -56,7 +56,7 @@ class RefusedWriteError(HistoryError):
 
 
 class TakenValueError(HistoryError):
-    """A document was to get a value of a unique index that another one had, which may be one that is to lose it."""
+    """A write set a value of a unique index that another document has, which may be one about to give it up."""
 
     def __init__(self, namespace: str, pattern: Pattern) -> None:
         super().__init__(f"another document of {namespace} has the same {', '.join(pattern)}")
@@ -65,7 +65,7 @@ class TakenValueError(HistoryError):
 
 
 class LostRaceError(HistoryError):
-    """Somebody else put a document where there was none."""
+    """Somebody else inserted a document that did not exist when it was read."""
 
     def __init__(self, document: Write) -> None:
         super().__init__("a document is there by now")
@@ -76,7 +76,7 @@ class Live:
     """Documents as a transaction sees them.
 
     Args:
-        unique: by namespace, the unique indexes that were in the way of an earlier attempt.
+        unique: by namespace, the unique indexes that an earlier attempt violated.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Live:
         self._unique = unique or {}
 
     def read(self, documents: Iterable[tuple[str, raw.Value]]) -> dict[Key, bytes]:
-        """The documents of some namespaces and ids, whole; what is not there is missing.
+        """Read documents by namespace and `_id`; missing ones are absent from the result.
 
-        A collection's own collation may take "a" and "A" for one id. History does not, so one can be found for the
-        other, under its own key. Not even a server that is told `simple` tells them apart in every collection.
+        A collection's own collation may take "a" and "A" for one id. History does not, so a find for one may return the
+        other, which gets its own key. Not even a `simple` collation in the query prevents that on every server.
         """
         found: dict[Key, bytes] = {}
         for namespace, ids in _by_namespace(documents):
@@ -104,19 +104,19 @@ class Live:
         return found
 
     def taken_by(self, write: Write) -> raw.Value | None:
-        """The `_id` of another document that its collection takes for the same as that of a write, now."""
+        """The `_id` of another document that the collection's collation equates with that of a write; None: none."""
         query = {"_id": RawBSONDocument(raw.from_fields([(b"$eq", write.raw_id)]))}
         found = self._collection(write.namespace).find_one(query, {"_id": 1})  # by the collection's own collation
         other = raw.fields(bytes(found.raw))[b"_id"] if found is not None else None
         return other if other is not None and key_of(other) != key_of(write.raw_id) else None
 
     def write(self, writes: Sequence[Write]) -> None:
-        """Write documents, and read them again: what is not there byte for byte is not to be committed.
+        """Write documents, and read them again: unless all are there byte for byte, the caller must not commit.
 
         Raises:
-            LostRaceError: there is a document by now where there was none.
-            TakenValueError: a unique index is in the way, and was not minded yet.
-            RefusedWriteError: the server refuses one, or stores it otherwise; or one holds what history withholds.
+            LostRaceError: a document was inserted meanwhile that did not exist before.
+            TakenValueError: a unique index is violated that the order of writes did not consider yet.
+            RefusedWriteError: the server refuses one, or stores other bytes; or one holds a withheld value.
             pymongo.errors.PyMongoError: another writer came first, or the deployment does not answer.
         """
         for write in writes:
@@ -143,14 +143,14 @@ class Live:
 
 
 def _operation(write: Write) -> Operation:
-    """How the server is made to store exactly these bytes.
+    """The operation that makes the server store exactly these bytes.
 
-    What has been read is found again by its `_id`, whatever else a collation takes for that; what is to be put where
-    nothing was must not replace such a one.
+    A document that was read is matched by its `_id`, even if a collation takes others for the same; a write that
+    expects no document must not replace such a one.
 
-    A replacement sets a timestamp of zero to the present and refuses keys that begin with a dollar; `$literal` does
-    neither, and only what differs gets into the oplog. But a key that comes twice makes a server of 6.0 fall over it,
-    while it replaces such documents as they are.
+    A replacement sets an empty timestamp to the present and refuses keys that begin with a dollar; `$literal` does
+    neither, and only the differences get into the oplog. But with a repeated key it crashes a server of 6.0, which
+    replaces such documents correctly.
     """
     condition = (b"_id", (raw.DOCUMENT, raw.from_fields([(b"$eq", write.raw_id)])))
     of = RawBSONDocument(raw.from_fields([condition, *([_NO_DOCUMENT] if write.before is None else [])]))
@@ -168,7 +168,7 @@ def _operation(write: Write) -> Operation:
 
 
 def repeats_keys(document: bytes) -> bool:
-    """Whether a key comes twice in a document or a sub-document, at any depth."""
+    """Whether a document or a sub-document repeats a key, at any depth."""
     found = raw.elements(document)
     if len({key for key, _, _ in found}) < len(found):
         return True
@@ -180,7 +180,7 @@ def _has_time_of_zero(document: bytes) -> bool:
 
 
 def _judge(error: BulkWriteError, writes: Sequence[Write], unique: Sequence[Pattern]) -> None:
-    """Tell what the server refuses for good from what another attempt may bring.
+    """Raise the error that says whether a write is refused for good, or another attempt may succeed.
 
     Raises:
         LostRaceError, TakenValueError, RefusedWriteError, BulkWriteError: always one of them.

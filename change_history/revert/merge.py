@@ -1,6 +1,6 @@
-"""What becomes of a document that is to be put back: three states of it in, the fourth and the conflicts out.
+"""Three-way merge of a document to revert: actual, expected and target state in; merged state and conflicts out.
 
-A three-way merge, as of version control. Nothing is overwritten that is not what history says it is, unless forced.
+As in version control, nothing is overwritten that is not as history expects, unless forced.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from change_history.diff.compare import Side
 
 Chosen: TypeAlias = "dict[bytes, Chosen]"
-"""Which fields are to be put back, as a tree of keys; an empty one means everything from there on."""
+"""The fields to revert, as a tree of keys; an empty tree means everything below."""
 
 
 class InsideArrayError(HistoryError, ValueError):
-    """A field within an array was named; arrays are put back as wholes."""
+    """A field within an array was named; arrays are reverted as a whole."""
 
 
 class MergeConflict(NamedTuple):
     """A path at which the document is neither as history has it nor as it is to become.
 
     Attributes:
-        path: where; the empty path is the whole document.
+        path: the path; empty: the whole document.
     """
 
     path: Path
@@ -41,12 +41,12 @@ class MergeConflict(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """What a document becomes.
+    """The result of a merge.
 
     Attributes:
-        document: its bytes; None: it is not there then. Equal to what is there: nothing is to be done.
-        conflicts: what stays as it is, because it is not what history says.
-        overwritten: conflicts that were forced.
+        document: its bytes; None: it is to be deleted. Equal to the actual ones: there is nothing to do.
+        conflicts: the paths left alone because they are not as expected.
+        overwritten: the conflicts that were forced.
     """
 
     document: bytes | None
@@ -55,7 +55,7 @@ class Merged(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """The value of one path in three documents; None: it is not there."""
+    """The value at one path in the three documents; None: absent."""
 
     actual: Value | None
     expected: Value | None
@@ -71,26 +71,26 @@ def plan(
     undo: bool = False,
     force: bool = False,
 ) -> Merged:
-    """Merge.
+    """Merge the three states of a document.
 
-    A document that is wholly what history says becomes the target, byte for byte, the order of its keys too. Otherwise
-    each field is decided for itself, down to the leaves of sub-documents; arrays are wholes, since an index means
-    another element once one came or went. A field that is put back stays in its place if it has one, else it goes to
-    the end, as with `$set`; the order of the keys of a document is put back where it is still what history says.
+    A document that is entirely as expected becomes the target, byte for byte, including the order of its keys.
+    Otherwise each field is decided separately, down to the leaves of sub-documents; arrays are a whole, since inserting
+    or removing an element shifts the indexes. A reverted field keeps its place if it exists, else it goes to the end,
+    as with `$set`; the order of a document's keys is reverted where it is still as expected.
 
-    Whether a document is there at all is decided as a whole: it is deleted only if it is wholly what history says.
+    Whether a document exists is decided as a whole: it is deleted only if it is entirely as expected.
 
-    A document that repeats a key cannot be taken apart without loss: it is put back as a whole or, where only some of
-    its fields are to be, stays as it is and is a conflict, forced or not.
+    A document that repeats a key cannot be decomposed without loss: it is reverted as a whole or, where only some of
+    its fields are to be reverted, is left alone as a conflict, forced or not.
 
     Args:
-        actual: the document on the server; None: it is not there.
-        expected: what history says it is.
-        target: what it is to become.
-        only: paths of keys; only these are put back. They are made where a document is on the way to be made.
-        undo: what is the same in `expected` and `target` is none of our business, whatever it is by now. Without it, it
-            is a conflict if it is neither.
-        force: make it the target even so. A field of a document that is not there cannot be forced.
+        actual: the document on the server; None: it does not exist.
+        expected: its present state according to history; likewise.
+        target: its state after the revert; likewise.
+        only: paths of keys; only these are reverted. Documents that are missing on the way are created.
+        undo: leave alone what is equal in `expected` and `target`, whatever it is now. Otherwise it is a conflict if
+            its actual value is another.
+        force: overwrite conflicts. A field of a document that does not exist cannot be forced.
 
     Raises:
         change_history.bson.raw.MalformedBSON: one is no BSON document.
@@ -113,12 +113,12 @@ def plan(
 
 
 def paths_of(field: bytes, documents: Iterable[bytes | None]) -> set[Path]:
-    """The paths of keys that a field as MongoDB writes it, `address.city`, leads along in some documents.
+    """The paths of keys that a field in MongoDB's notation, `address.city`, matches in some documents.
 
-    Where that can mean several paths (one key with a dot, two keys), they are all of them.
+    An ambiguous one (one key with a dot, or two keys) matches several paths.
 
     Raises:
-        InsideArrayError: it leads into an array.
+        InsideArrayError: it matches within an array.
     """
     return {path for document in documents if document is not None for path in _walk((raw.DOCUMENT, document), field)}
 
@@ -137,17 +137,17 @@ def _walk(value: Value, rest: bytes) -> Iterator[Path]:
 
 
 class _Merge:
-    """Decides path by path, and collects the conflicts."""
+    """Merges path by path, and collects the conflicts."""
 
     def __init__(self, *, undo: bool, force: bool) -> None:
         self._undo = undo
         self._force = force
         self.conflicts: list[MergeConflict] = []
         self.left: list[MergeConflict] = []
-        """What cannot be put back even if forced, since a field next to it would be lost."""
+        """Conflicts that even force leaves alone, since a field next to them would be lost."""
 
     def decide(self, path: Path, sides: Sides) -> Value | None:
-        """What is to be at a path; None: nothing."""
+        """The merged value at a path; None: absent."""
         actual, expected, target = sides
         if actual == target or (self._undo and expected == target):
             return actual
@@ -167,7 +167,7 @@ class _Merge:
         return raw.DOCUMENT, raw.from_fields(result.items())
 
     def part(self, path: Path, sides: Sides, chosen: Chosen) -> Value | None:
-        """What is to be at a path of which only some fields are chosen."""
+        """The merged value at a path below which only some fields are chosen; None: absent."""
         if not chosen:
             return self.decide(path, sides)
         if any(side is not None and side[0] == raw.DOCUMENT and _fields(side) is None for side in sides):
@@ -181,13 +181,13 @@ class _Merge:
             inner = Sides(mine.get(key), believed.get(key), wanted.get(key))
             _put(result, key, self.part((*path, key), inner, chosen[key]))
         if sides.actual is not None and _fields(sides.actual) is None and (result or len(self.conflicts) > before):
-            del self.conflicts[before:]  # something else stands where a document would have to be
+            del self.conflicts[before:]  # there is another value where a document is needed
             self._stays(path, sides)
             result = result if self._force else {}
         return (raw.DOCUMENT, raw.from_fields(result.items())) if result != mine else sides.actual
 
     def _stays(self, path: Path, sides: Sides) -> Value | None:
-        """Note a conflict; what is to be there in spite of it."""
+        """Record a conflict; the value to keep, or to write if forced."""
         self.conflicts.append(_conflict(path, sides))
         return sides.target if self._force else sides.actual
 

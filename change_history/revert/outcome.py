@@ -1,4 +1,4 @@
-"""What a revert does, or would do; which recorded events it undoes, and how far history is behind."""
+"""The outcome of a revert or a dry run: the documents, the recorded events that it undoes, and the lag of history."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Lag(NamedTuple):
-    """How far history is behind.
+    """How far history lags behind the deployment.
 
     Attributes:
         recorded: cluster time up to which everything is recorded; None: no stream follows the namespace.
@@ -47,7 +47,7 @@ class Lag(NamedTuple):
 
     @property
     def seconds(self) -> int | None:
-        """The difference. An idle daemon saves its position every ten seconds, so less says little."""
+        """The difference in seconds. An idle daemon saves its position every ten seconds, so less is insignificant."""
         return max(self.now.time - self.recorded.time, 0) if self.recorded is not None else None
 
 
@@ -60,9 +60,9 @@ class Later:
     """Recorded events of one document, under the name that it was asked for by.
 
     Attributes:
-        count: how many there are.
-        events: the newest of them, `MOST_TOLD` at most, oldest first; where fields are asked for, with only their
-            changes.
+        count: the number of events.
+        events: the newest of them, `MOST_TOLD` at most, oldest first; with only the changes of the requested fields, if
+            any.
     """
 
     count: int = 0
@@ -78,12 +78,12 @@ def between(
     *,
     names: Sequence[str] = (),
 ) -> Later:
-    """The recorded events of a document within a stretch of history.
+    """The recorded events of a document between two positions.
 
     Args:
-        since: what stands before this position is left out.
-        until: what stands at this position or after it, too.
-        names: only events with changes of these fields, as MongoDB writes them; none: all. All are read then.
+        since: the first position, included.
+        until: the last position, excluded.
+        names: only events with changes of these fields, in MongoDB's notation; none: all. With names, all are read.
     """
     if until <= since:
         return Later()
@@ -119,10 +119,10 @@ class MergeConflict:
     """A path at which the document is neither as history has it nor as it is to become.
 
     Attributes:
-        path: where: keys, `str`; the empty path is the whole document.
-        expected: what history says is there, exact (see `change_history.bson.values`); `ABSENT` if nothing.
-        actual: what is there.
-        target: what was to be put there.
+        path: the keys, `str`; empty: the whole document.
+        expected: the value according to history, exact (see `change_history.bson.values`); `ABSENT`: there is none.
+        actual: the value on the server; likewise.
+        target: the value to revert to; likewise.
     """
 
     path: TextPath
@@ -133,16 +133,16 @@ class MergeConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverted:
-    """One document.
+    """The outcome for one document.
 
     Attributes:
-        before: its BSON when it was read; None: it was not there.
-        after: its BSON then; None: it is not there any more. Equal to `before` where nothing is to be done.
-        raw_conflicts: what stays as it is, because it is not what history says it is.
+        before: its BSON when it was read; None: it did not exist.
+        after: its BSON after the revert; None: it is deleted. Equal to `before` where there is nothing to do.
+        raw_conflicts: the paths left alone because they are not as history expects.
         raw_overwritten: conflicts that were forced.
-        refused: why nothing is done to this document; None: nothing is in the way.
-        gaps: intervals of which events were lost, so that it may have been something else then.
-        withheld: paths of what history withholds, so that it is not put back.
+        refused: why this document is not reverted; None: it is.
+        gaps: gaps because of which its state may have differed from the target.
+        withheld: paths of values that history withholds, so that they are not reverted.
     """
 
     namespace: str
@@ -162,22 +162,22 @@ class Reverted:
 
     @property
     def writes(self) -> bool:
-        """Whether something is to be done."""
+        """Whether it is, or would be, written."""
         return self.refused is None and self.before != self.after
 
     @property
     def complete(self) -> bool:
-        """Whether it becomes all that was asked for."""
+        """Whether it is reverted completely."""
         return self.refused is None and not self.raw_conflicts
 
     @property
     def differences(self) -> list[Difference]:
-        """What becomes of it, down to the leaves (see `change_history.diff.compare`)."""
+        """Its differences after the revert, down to the leaves (see `change_history.diff.compare`)."""
         return compare(self.before, self.after)
 
     @property
     def changes(self) -> list[Change]:
-        """What becomes of it, as one event would record it (see `History.diff`)."""
+        """Its changes by the revert, as one event would record them (see `History.diff`)."""
         return images.read(images.changes(self.before, self.after))
 
     @property
@@ -196,16 +196,16 @@ class Revert:
     """A revert.
 
     Attributes:
-        documents: every document that was asked for, those too of which nothing is to be done.
-        transaction: the transaction that did it, as events carry it; None: nothing was written.
-        to: the moment of which a document was to be; the number of a version is counted from the oldest.
-        seen: cluster time up to which history was looked at, for the `seen` of a later call; None: where that is not
-            one moment.
-        lag: how far behind history is, where that may be why there are conflicts.
-        undone: the recorded events, of one document, that going back undoes where it does not conflict; None: not
-            asked for.
-        unseen: those that were recorded after the `seen` that was asked for, and are left alone; None: none was.
-        unsaid: why it is not recorded who did it, and what to do about it; None: it is, or nobody said who.
+        documents: every requested document, including those with nothing to do.
+        transaction: the revert's transaction, as its events have it; None: nothing was written.
+        to: the point in time reverted to; a version number is counted from the oldest.
+        seen: cluster time up to which history was read, for the `seen` of a later call; None: that is not a single
+            moment.
+        lag: how far history lags, where that may be the reason for conflicts.
+        undone: the recorded events of one document that the revert undoes where there is no conflict; None: not
+            requested.
+        unseen: those recorded after the requested `seen`, which are left alone; None: no `seen` was given.
+        unsaid: why the attribution is not recorded, with a remedy; None: it is, or none was given.
     """
 
     documents: tuple[Reverted, ...]
@@ -224,12 +224,12 @@ class Revert:
 
     @property
     def complete(self) -> bool:
-        """Whether every document is, or would be, all that was asked for."""
+        """Whether every document is, or would be, reverted completely."""
         return all(document.complete for document in self.documents)
 
     @property
     def changes(self) -> list[Change]:
-        """What becomes of the documents, one after the other."""
+        """The changes of all documents, one after the other."""
         return [change for document in self.documents for change in document.changes]
 
     @property

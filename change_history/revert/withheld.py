@@ -1,7 +1,7 @@
-"""What history withholds cannot be put back, and nothing that stands in its place is ever written into data.
+"""Withheld values cannot be reverted, and their placeholders must never be written into data.
 
-Where one of two states withholds a value, the field is left as it is. If the value is known to have changed between
-them, or both say different things of it, that is said, and nothing is done unless it was asked for so.
+Where one of the two states withholds a value, the field is left as it is. If the value is known to have changed between
+them, or they differ in it, that is reported, and the document is refused unless the caller asked to keep such values.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _CONTAINERS = (raw.DOCUMENT, raw.ARRAY)
 
 
 class RestorableStates(NamedTuple):
-    """Two states of a document without what is withheld of them.
+    """The two states of a document without their withheld values.
 
     Attributes:
-        lost: the paths that cannot be put back.
+        lost: the paths that cannot be reverted.
     """
 
     expected: bytes | None
@@ -51,11 +51,11 @@ def settle(
     changed: Iterable[Path] | None,
     only: Iterable[Path] | None,
 ) -> RestorableStates:
-    """Put what is there in place of what is withheld.
+    """Replace the withheld values of both states by the actual values.
 
     Args:
         changed: the paths that are known to have changed between the two; None: any may have.
-        only: the paths that are to be put back; None: all.
+        only: the paths to revert; None: all.
     """
     if not any(side is not None and MAGIC in side for side in (expected, target)):
         return RestorableStates(expected, target, ())
@@ -80,7 +80,7 @@ def settle(
 
 
 def refusal(lost: Iterable[Path]) -> str:
-    """Why nothing is put back, and what to ask for."""
+    """The message for a refused document, with the option that allows the revert."""
     names = [dotted(path).decode("utf-8", "replace") for path in lost]
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     listed = ", ".join(names[:_MOST_NAMED]) + more
@@ -97,7 +97,7 @@ def changed_between(
     since: HistoryPosition,
     until: HistoryPosition,
 ) -> set[Path] | None:
-    """The paths of a document that changed within a stretch of history; None: any may have."""
+    """The paths of a document that changed between two positions; None: any may have changed."""
     first, last = since.cluster_time.timestamp, until.cluster_time.timestamp
     selection = Selection(namespace, document_id, since=first, until=last)
     found = timeline.read(history_collection(database), selection)
@@ -109,7 +109,7 @@ def changed_between(
 def changed_by(
     database: Database[Any], namespace: str, document_id: object, transaction: Transaction
 ) -> set[Path] | None:
-    """The paths of a document that a transaction changed; None: any may have been."""
+    """The paths of a document that a transaction changed; None: any may have changed."""
     selection = Selection(namespace, document_id, transaction=transaction)
     return _changed(bytes(stored.raw) for stored in timeline.read(history_collection(database), selection))
 
@@ -131,12 +131,12 @@ _Tree = dict[bytes, "_Tree"]
 
 
 def _overlaps(path: Path, others: Iterable[Path]) -> bool:
-    """Whether a path is one of others, above one or below one."""
+    """Whether a path is one of others, or above or below one."""
     return any(other[: len(path)] == path or path[: len(other)] == other for other in others)
 
 
 def _withheld_paths(document: bytes | None) -> Iterator[tuple[bytes, ...]]:
-    """The paths of what is withheld, by keys; an array, or a document that repeats a key, counts as a whole."""
+    """The paths of withheld values, by keys; an array, or a document that repeats a key, counts as a whole."""
     if document is None or MAGIC not in document:
         return
     for key, value in _fields(document).items():
@@ -172,7 +172,7 @@ def _at(value: Value | None, path: Path) -> Value | None:
 
 
 def _with(document: bytes | None, actual: bytes, tree: _Tree) -> bytes | None:
-    """A document with what is there at some paths."""
+    """A document with the actual values at some paths."""
     if document is None:
         return None
     return _filled((raw.DOCUMENT, document), (raw.DOCUMENT, actual), tree)[1]
@@ -195,7 +195,7 @@ def _filled(value: Value, actual: Value | None, tree: _Tree) -> Value:
 
 
 def _without(document: bytes | None) -> bytes | None:
-    """A document with what is withheld left out; an array of which an element is withheld, as a whole."""
+    """A document without its withheld values; an array with a withheld element is left out as a whole."""
     return raw.from_fields(_kept(document).items()) if document is not None else None
 
 

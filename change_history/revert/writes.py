@@ -1,4 +1,4 @@
-"""What is written to documents, and in which order, so that no document needs a value that another one still has."""
+"""The writes of a revert, ordered so that no document takes a unique value that another one still has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSING = (raw.NULL, b"")
 
 
 class Write(NamedTuple):
-    """A document before and after; None: it is not there."""
+    """A document before and after the write; None: it does not exist."""
 
     namespace: str
     raw_id: raw.Value
@@ -30,14 +30,14 @@ class Write(NamedTuple):
 
 
 def in_order(writes: Iterable[Write], unique: Sequence[Pattern]) -> list[Write]:
-    """Writes to one collection, each after those that give up a value which it takes.
+    """Order the writes to one collection: each comes after those that give up a unique value it takes.
 
-    Where documents exchange values, there is no such order: one of them is deleted first, and inserted in its turn.
+    If documents exchange values, there is no such order: one of them is deleted first, and inserted in its turn.
 
     Args:
-        unique: the indexes that matter.
+        unique: the unique indexes to consider.
     """
-    given = sorted(writes, key=lambda write: write.after is not None)  # what is deleted gives up all
+    given = sorted(writes, key=lambda write: write.after is not None)  # deletions first: they give up all values
     if not unique:
         return given
     held = [set(_keys(write.before, unique)) for write in given]
@@ -50,7 +50,7 @@ def in_order(writes: Iterable[Write], unique: Sequence[Pattern]) -> list[Write]:
 
 
 def _after_one_another(writes: Sequence[Write], waits: Sequence[Sequence[int]]) -> Iterator[Write]:
-    """Depth first: what a write waits for comes before it."""
+    """Depth-first order: a write comes after those it waits for."""
     begun: set[int] = set()
     done: set[int] = set()
     cleared: set[int] = set()
@@ -84,7 +84,7 @@ def _keys(document: bytes | None, unique: Sequence[Pattern]) -> Iterator[Held]:
 
 
 def _at(value: raw.Value, path: Sequence[bytes]) -> Iterator[raw.Value]:
-    """What an index has of a value: of an array, its elements too."""
+    """The values that an index has for a path: for an array, those of its elements too."""
     kind, payload = value
     if kind == raw.ARRAY:
         for item in raw.items(payload):
