@@ -31,7 +31,7 @@ _ERASED = tuple(MAGIC + changed + b"e" for changed in (b"\x00", b"\x01"))
 
 
 class NoteOutcome(Enum):
-    """What a note means, if it is not a new record."""
+    """The outcome of a note that yields no new record."""
 
     WAIT = "what it announces has not happened yet, as far as can be seen"
     DONE = "it is sealed already"
@@ -39,11 +39,11 @@ class NoteOutcome(Enum):
 
 
 class Rights(NamedTuple):
-    """What may have been changed by right at all.
+    """The amendments that may have happened legitimately.
 
     Attributes:
-        horizon: up to which cluster time anything can have expired, in whatever collection.
-        erasures: whether any erasure was ever asked for.
+        horizon: the cluster time up to which entries may have expired, in any collection.
+        erasures: whether any erasure was ever requested.
     """
 
     horizon: ClusterTime
@@ -51,7 +51,7 @@ class Rights(NamedTuple):
 
 
 def rights(database: Database[Any]) -> Rights:
-    """Read what may have been changed by right."""
+    """Read which amendments may have happened legitimately."""
     found = database[HORIZONS].find({"horizon": {"$type": "timestamp"}}, {"horizon": 1})
     horizon = max((ClusterTime.of(each["horizon"]) for each in found), default=BEGINNING_OF_TIME)
     return Rights(horizon, database[ERASURES].find_one({"asked_at": {"$exists": True}}, {"_id": 1}) is not None)
@@ -60,21 +60,21 @@ def rights(database: Database[Any]) -> Rights:
 def judged(
     note: Note, entry_id: bytes, entry: bytes | None, sealed: Sequence[Record], allowed: Rights
 ) -> bytes | NoteOutcome:
-    """Judge what has become of an entry by a note of it.
+    """Judge the present state of an entry by a note about it.
 
     Args:
-        entry: as it is stored now; None: it is not there.
-        sealed: its records, oldest first.
-        allowed: of `rights`.
+        entry: as it is stored now; None: it is gone.
+        sealed: its sealed records, oldest first.
+        allowed: the result of `rights`.
 
     Returns:
-        The record that is to be sealed, or what stands against one.
+        The record to seal, or why there is none.
     """
     last, kind = sealed[-1] if sealed else None, note.kind
     if kind is AmendmentKind.LATE:
         return _late(entry, last)
     if last is None and kind is not AmendmentKind.GAP:
-        return NoteOutcome.WAIT  # it is to be sealed as it was, or as it is, before
+        return NoteOutcome.WAIT  # the entry has to be sealed first, as it was or as it is
     if entry is None:
         return _gone(note, entry_id, last, allowed)
     if kind is AmendmentKind.EXPIRED or (last is not None and last.is_of(entry) and not others(entry, sealed)):
@@ -83,10 +83,10 @@ def judged(
 
 
 def others(entry: bytes, sealed: Sequence[Record]) -> list[Record]:
-    """The records, since an entry was last sealed anew, that are not of what it is now.
+    """The records since an entry was last sealed anew that do not match its present bytes.
 
-    There are some if two sealers have sealed it, and it was changed by right between the one's look at it and the
-    other's.
+    There are some if two sealers have sealed it, and it was changed legitimately after the one had read it and before
+    the other did.
     """
     found: list[Record] = []
     for record in reversed(sealed):
@@ -138,7 +138,7 @@ def _gap(entry: bytes, last: Record | None) -> bytes | NoteOutcome:
 
 
 def _actor(entry: bytes, before: Sequence[Record], had: bytes | None) -> bytes | NoteOutcome:
-    """Judge an entry that was given an actor: otherwise it must be what was sealed, without one or with the former."""
+    """Judge an entry that was given an actor: without it, or with the former one, it must match what was sealed."""
     if any(record.salt == NO_SALT for record in before):
         return NoteOutcome.WAIT
     bare = records.without_actor(entry)

@@ -1,4 +1,4 @@
-"""The chain of seals: that each is what it was, follows the one before, and covers the records that are there."""
+"""Verify the chain of seals: each is unchanged, follows the one before, and covers the records that are stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Range(NamedTuple):
-    """A chunk of records: the first and the last id in it, the number of its seal, and its name."""
+    """A chunk of records: its least and greatest id, the number of its seal, and its name."""
 
     first: bytes
     last: bytes
@@ -28,12 +28,12 @@ class Range(NamedTuple):
 
 
 class Chain:
-    """Checks the seals of a history.
+    """Verifies the seals of a history.
 
     Args:
-        against: seals that were kept outside, by number.
-        keys: public keys, hexadecimal, of which each seal must bear one; empty: any will do.
-        advance: is told how many records were checked.
+        against: seals that were kept outside the database, by number.
+        keys: public keys, hexadecimal, one of which each seal must be signed with; empty: any key is accepted.
+        advance: called with the number of records checked since the last call.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Chain:
         self.ranges: list[Range] = []
 
     def check(self) -> None:
-        """Check every seal; `ranges` then says where the records are."""
+        """Check every seal, and fill `ranges` with the chunks of records."""
         previous: Sealed | None = None
         for number, found in enumerate(self._store.each(), FIRST):
             try:

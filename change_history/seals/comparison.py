@@ -1,4 +1,4 @@
-"""History beside what was sealed of it: both in the order of ids, entry by entry, nothing decoded."""
+"""Compare history with its seals: both in the order of ids, entry by entry, without decoding."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2000
 _PARTS = b"\x04parts\x00"
-# In a record as `_until` gives it: with the number of its seal behind its id, those of one entry sort as sealed.
+# In a record from `_until`, the number of its seal follows its id, so that the records of one entry sort as sealed.
 _KIND, _COMMITMENT, _SALT = slice(20, 21), slice(21, 53), slice(53, None)
 _MOVES = 100
-"""Of so many events that are gone, and so many that are too many, it is tried whether one is the other."""
+"""Most missing and most surplus entries that are matched with each other to detect re-dated entries."""
 
 
 class Comparison:
     """Compares the entries of history with their records.
 
     Args:
-        ranges: where the records are.
-        bound: entries before this cluster time must be sealed; those from then on may be on their way.
-        advance: is told how many entries were compared.
+        ranges: the chunks of records.
+        bound: entries before this cluster time must be sealed; later ones may be sealed soon.
+        advance: called with the number of entries compared since the last call.
         on_unsealed: called with each entry that no seal covers.
     """
 
@@ -80,7 +80,7 @@ class Comparison:
         self._surplus: dict[bytes, bytes] = {}
 
     def compare(self) -> None:
-        """Go through all of history once, and look again at what is doubtful: it may have changed meanwhile."""
+        """Compare all of history once, then judge the doubtful entries again: they may have changed meanwhile."""
         with self._history.find_raw_batches({}, sort=[("_id", 1)]) as cursor:
             for batch in cursor:
                 self._compare(documents_in(batch))
@@ -129,7 +129,7 @@ class Comparison:
         self._doubtful.update(entry_id for entry_id, mine in by_id.items() if mine[-1][_COMMITMENT] != NOTHING)
 
     def _until(self, end: bytes) -> list[bytes]:
-        """The records up to an id."""
+        """Take the records up to an id."""
         fresh = False
         while self._ranges and self._ranges[-1].first < end:
             place = self._ranges.pop()
@@ -145,14 +145,14 @@ class Comparison:
         return found
 
     def _look_again(self, ids: Sequence[bytes]) -> None:
-        """Judge events by what is there now, with what has been sealed and noted meanwhile."""
+        """Judge entries by their present bytes, and the seals and notes made meanwhile."""
         wanted = {"_id": {"$in": [Binary(each) for each in ids]}}
         entries: dict[bytes, bytes] = {}
         with self._history.find_raw_batches(wanted) as cursor:
             for batch in cursor:
                 entries |= {entry[ID]: entry for entry in documents_in(batch)}
         notes = self._noted(set(ids))
-        # By their stored bounds alone, which nothing signs, somebody could hide them.
+        # The stored bounds of chunks are not signed: by them alone, somebody could hide records.
         checked = [place.chunk for place in self._all if place.first <= ids[-1] and place.last >= ids[0]]
         sealed = self._store.records_of(ids, checked)
         for entry_id in ids:
@@ -191,7 +191,7 @@ class Comparison:
         return about("changed", wrong or _difference(entry, last), entry_id, entry)
 
     def _unknown(self, entry_id: bytes, entry: bytes, notes: list[Note]) -> Finding | None:
-        """Judge an entry of which no seal knows."""
+        """Judge an entry that no seal covers; None: that is legitimate."""
         kinds = {note.kind for note in notes}
         noted = AmendmentKind.LATE in kinds or (AmendmentKind.GAP in kinds and records.is_gap(entry))
         if noted or ClusterTime.from_id(entry_id) >= self._bound:
@@ -203,7 +203,7 @@ class Comparison:
         return about("added", said, entry_id, entry)
 
     def _moved(self) -> None:
-        """Tell of what is gone and of what is too many whether one is the other, under another time."""
+        """Detect re-dated entries: match missing entries with surplus ones that have the same content."""
         for gone, sealed in list(self._missing.items())[:_MOVES]:
             for there, entry in list(self._surplus.items())[:_MOVES]:
                 if any(record.is_of(former) for former in _under(entry, gone) for record in sealed):
@@ -233,7 +233,7 @@ class Comparison:
 
 
 def _is_last(sealed: list[bytes], entry: bytes) -> bool:
-    """Whether an entry is what was last sealed of it, and all before that has no salt any more."""
+    """Whether an entry matches its last record, and the salts of all earlier records are removed."""
     last = sealed[-1]
     same = sha256(last[_SALT] + entry).digest() == last[_COMMITMENT]
     return same and last[_KIND] != GAP and all(record[_SALT] == NO_SALT for record in sealed[:-1])
@@ -246,7 +246,7 @@ def _chunk_digest(number: int, data: bytes) -> bytes:
 
 
 def _inconsistent(entry: bytes, sealed: Sequence[Record]) -> str:
-    """What is wrong with an entry that is what was last sealed of it, beside what was sealed before; empty: nothing."""
+    """What is inconsistent between the records of an entry that matches the last of them; empty: nothing."""
     last = sealed[-1]
     if last.kind == GAP and (not records.is_gap(entry) or any(record.kind != GAP for record in sealed)):
         return "it is called a gap, and was something else"
@@ -263,7 +263,7 @@ def _difference(entry: bytes, last: Record) -> str:
 
 
 def _made_up(entry: bytes) -> str:
-    """Why no event can have made an entry; empty: one can."""
+    """Why an entry cannot come from an event; empty: it can."""
     fields = raw.readable(entry)
     entry_id = records.id_of(entry)
     time, token = fields.get(b"cluster_time"), fields.get(b"resume_token")
@@ -275,7 +275,7 @@ def _made_up(entry: bytes) -> str:
 
 
 def _under(entry: bytes, entry_id: bytes) -> Iterable[bytes]:
-    """An entry under another `_id`; also with the cluster time of that."""
+    """An entry under another `_id`, without and with the cluster time of that `_id`."""
     moved = records.with_id(entry, entry_id)
     yield moved
     time = b"\x11cluster_time\x00"

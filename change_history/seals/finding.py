@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """One thing that is not what it should be.
+    """One deviation from what was sealed.
 
     Attributes:
-        what: a word for it: `changed`, `removed`, `added`, `moved`, `seal`, `outside`, `value`, `document`.
+        what: its kind: `changed`, `removed`, `added`, `moved`, `seal`, `outside`, `value`, `document`.
         id: `_id` of the event, 16 bytes; None: it is about no single event.
-        seal: number of the seal that says otherwise; None: none does.
-        namespace: `db.coll`, as far as can be told.
-        document_id: the document's `_id`, as far as can be told.
+        seal: number of the seal that it contradicts; None: none.
+        namespace: `db.coll`; None: not known.
+        document_id: the document's `_id`; None: not known.
     """
 
     what: str
@@ -35,11 +35,11 @@ class Finding(NamedTuple):
 
     @property
     def cluster_time(self) -> ClusterTime | None:
-        """When the event was."""
+        """The event's cluster time; None: it is about no single event."""
         return ClusterTime.from_id(self.id) if self.id is not None else None
 
     def document(self) -> dict[str, Any]:
-        """It as a document."""
+        """The finding as a document, without what is not known."""
         time = self.cluster_time
         found = {
             "what": self.what,
@@ -72,10 +72,10 @@ class Report:
         kinds: how many records of each kind are sealed (`records.NAMES`).
         unsealed: entries that no seal covers yet.
         first_unsealed: cluster time of the first of them.
-        amended: entries that were changed as a note says, and are not sealed anew yet.
+        amended: entries that were changed as a note announces, and are not sealed anew yet.
         keys: public keys that seals are signed with.
         unsigned: how many seals are not signed.
-        remarks: what else there is to say.
+        remarks: other messages for the user.
         documents: how many documents were compared with what their history says; None: it was not asked for.
     """
 
@@ -94,7 +94,7 @@ class Report:
     documents: int = 0
 
     def count(self, packed: bytes) -> None:
-        """Count records, which lie together, by kind."""
+        """Count concatenated records by kind."""
         for kind, number in Counter(packed[16 :: records.RECORD_BYTES]).items():
             self.kinds[records.NAMES.get(bytes([kind]), "unknown")] += number
 

@@ -1,4 +1,4 @@
-"""The proof that one event was in history when a seal was made: for somebody who has neither the history nor us."""
+"""Prove that one event was in history when a seal was made, to somebody without access to the history."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class NotProvableError(HistoryError, LookupError):
-    """Of this event there is no proof; the message says why."""
+    """This event cannot be proved; the message says why."""
 
 
 def prove(database: Database[Any], entry_id: bytes) -> dict[str, Any]:
-    """Make the proof of one event, to be written as JSON. How it is checked stands in docs/seals.md.
+    """Make the proof of one event, to be written as JSON. docs/seals.md describes how to check it.
 
     Args:
         entry_id: `_id` of the history document, 16 bytes.
 
     Raises:
-        NotProvableError: it is not sealed yet, or what was sealed of it can be told no more.
+        NotProvableError: it does not exist, is not sealed yet, or does not match what was sealed.
     """
     stored = database.get_collection(HISTORY, codec_options=RAW).find_one({"_id": Binary(entry_id)})
     if stored is None:

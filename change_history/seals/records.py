@@ -1,9 +1,9 @@
-"""What a seal keeps of each history entry: a record of 65 bytes, of which the first 49 are in the hash tree.
+"""The records of a seal: 65 bytes for each history entry, of which the first 49 are in the hash tree.
 
-A record is the entry's `_id` (16 bytes), a letter that says how the entry came to be what it is (1 byte), the
+A record is the entry's `_id` (16 bytes), a letter for its kind: how the entry came to be what it is (1 byte), the
 commitment (32 bytes) and the salt (16 bytes). The commitment is SHA-256 of the salt and the entry as it is stored,
-byte for byte. The salt is outside the tree: once it is removed, the commitment still stands where it stood, and tells
-nothing any more about a value that somebody could guess.
+byte for byte. The salt is outside the tree: after its removal, the tree is unchanged, and the commitment no longer
+helps anybody to guess an erased value.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Record(NamedTuple):
         return self.id + self.kind + self.commitment + self.salt
 
     def is_of(self, entry: bytes) -> bool:
-        """Whether a stored entry is the one committed to. Nobody can tell once the salt is gone."""
+        """Whether a stored entry is the one committed to. False once the salt is removed."""
         return sha256(self.salt + entry).digest() == self.commitment
 
 
@@ -63,7 +63,7 @@ def unpack(record: bytes) -> Record:
 
 
 def split(records: bytes) -> list[bytes]:
-    """The records that lie together."""
+    """Split concatenated records."""
     return [records[at : at + RECORD_BYTES] for at in range(0, len(records), RECORD_BYTES)]
 
 
@@ -73,26 +73,26 @@ def in_tree(records: Iterable[bytes]) -> list[bytes]:
 
 
 def commit(entries: Iterable[bytes], kind: bytes | None = None) -> list[bytes]:
-    """Commit to entries as they are stored, each with a salt of its own.
+    """Make the records of entries as they are stored, each with a random salt.
 
     Args:
-        kind: what the records say; None: `NEW`, or `GAP` where the entry is one.
+        kind: the kind of the records; None: `NEW`, or `GAP` where the entry is one.
     """
     return split(committed(list(entries), kind))
 
 
 def committed(entries: list[bytes], kind: bytes | None = None) -> bytes:
-    """The records of `commit`, one behind the other."""
+    """The records of `commit`, concatenated."""
     kinds = kind * len(entries) if kind is not None else b"".join(GAP if is_gap(each) else NEW for each in entries)
     return packed(entries, kinds, os.urandom(SALT_BYTES * len(entries)))
 
 
 def packed(entries: list[bytes], kinds: bytes, salts: bytes) -> bytes:
-    """Records of entries, one behind the other.
+    """Make records of entries, concatenated.
 
     Args:
-        kinds: of each entry one letter.
-        salts: of each entry 16 bytes.
+        kinds: one letter for each entry.
+        salts: 16 bytes for each entry.
 
     Raises:
         ValueError: an entry is too short to have an `_id`, or there are not as many kinds or salts as entries.
@@ -111,14 +111,14 @@ def packed(entries: list[bytes], kinds: bytes, salts: bytes) -> bytes:
 
 
 def root(records: bytes) -> bytes:
-    """The root of the hash tree over records that lie together, of which there is at least one."""
+    """The root of the hash tree over concatenated records, at least one."""
     if COMPILED is not None:
         return COMPILED.root(records)  # type: ignore[no-any-return]
     return tree.root(tree.leaves(in_tree(split(records))))
 
 
 def bounds(records: bytes) -> tuple[bytes, bytes]:
-    """The least and the greatest id in records that lie together, of which there is at least one."""
+    """The least and the greatest id in concatenated records, at least one."""
     if COMPILED is not None:
         return COMPILED.bounds(records)  # type: ignore[no-any-return]
     every = split(records)
@@ -163,17 +163,17 @@ def with_actor(entry: bytes, actor: bytes) -> bytes:
 
 
 def _found() -> ModuleType | None:
-    """What hashes many entries at once.
+    """Load the compiled module, which hashes many entries at once; None: it is missing or wrong.
 
-    One by one, each takes several times as long, and the interpreter's lock is held all the while: the stages of a
-    daemon would wait for it.
+    Hashing them one by one takes several times as long, and holds the interpreter's lock, for which the other stages of
+    a daemon would wait.
     """
     module = compiled("change_history.seals._hashing")
     sample = bytes(range(200))
-    # Of a compiler or a processor gone wrong nobody must find out when seals are verified.
+    # A fault of the compiler or the processor must show here, not when seals are verified.
     sound = module is not None and module.digest(sample[:16], sample) == sha256(sample[:16] + sample).digest()
     return module if sound else None
 
 
 COMPILED = _found()
-"""The module; None: there is none, and the readable way does everything."""
+"""The compiled module; None: there is none, and the code in Python does everything."""

@@ -34,10 +34,10 @@ class Seal:
         root: root of the hash tree over the records, hexadecimal.
         count: how many records there are.
         kinds: how many of each kind (`records.NAMES`).
-        streams: by the name of a stream (`stream` or `stream:2/4`) up to which cluster time all that it has recorded is
-            covered, by this seal or an earlier one: `seconds:increment`.
-        time: when it was made, by the clock of whoever made it; ISO 8601, UTC.
-        software: what made it.
+        streams: by the name of a stream (`stream` or `stream:2/4`), the cluster time up to which all that it has
+            recorded is covered by this seal or an earlier one: `seconds:increment`.
+        time: when it was made, by the sealing process's clock; ISO 8601, UTC.
+        software: the software that made it.
         key: the public key that it is signed with, hexadecimal; empty: it is not signed.
     """
 
@@ -52,18 +52,18 @@ class Seal:
     key: str = ""
 
     def text(self) -> str:
-        """The seal in the one form that its digest is made of: JSON, keys sorted, no white space, ASCII."""
+        """The seal's canonical form, from which its digest is computed: JSON, keys sorted, no white space, ASCII."""
         return canonical(asdict(self))
 
 
 class Sealed(NamedTuple):
-    """A seal as it is kept.
+    """A stored or exported seal.
 
     Attributes:
-        text: the very text that the digest is of.
+        text: the exact text that was digested.
         digest: SHA-256 of the text, hexadecimal.
         signature: Ed25519 signature of the digest's 32 bytes, hexadecimal; empty: none.
-        leaves: name of its records in `seal_leaves`, 16 bytes; empty: not known, as of what was exported.
+        leaves: name of its records in `seal_leaves`, 16 bytes; empty: not known, as for an exported seal.
     """
 
     seal: Seal
@@ -74,12 +74,12 @@ class Sealed(NamedTuple):
 
     @property
     def line(self) -> str:
-        """It as one line of JSON, as it is exported."""
+        """The seal as one line of JSON, as it is exported."""
         return canonical({"seal": json.loads(self.text), "digest": self.digest, "signature": self.signature})
 
 
 def canonical(value: Any) -> str:
-    """JSON in the one form that digests are made of."""
+    """Canonical JSON, from which digests are computed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
@@ -92,7 +92,7 @@ def read(text: str) -> Seal:
     """Read a seal's text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no seal.
     """
     try:
         found = json.loads(text)
@@ -114,7 +114,7 @@ def read_line(line: str) -> Sealed:
     """Read a seal that was exported.
 
     Raises:
-        ValueError: the line is none.
+        ValueError: the line is no seal.
     """
     try:
         found = json.loads(line)
@@ -125,7 +125,7 @@ def read_line(line: str) -> Sealed:
 
 
 class SigningKey:
-    """A private key to sign with. Its file stays where it is; only the public half is ever written down."""
+    """A private key to sign with. It is never stored; only its public half is."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -177,10 +177,10 @@ def load_public(file: Path) -> str:
 
 
 def is_signed_by(key: str, digest: str, signature: str) -> bool:
-    """Whether a signature of a digest is that of a public key; all hexadecimal.
+    """Whether a digest's signature was made with the private half of a public key; all hexadecimal.
 
     Raises:
-        SealKeyError: there is nothing to check it with.
+        SealKeyError: the package cryptography is not installed.
     """
     _, ed25519 = _cryptography()
     from cryptography.exceptions import InvalidSignature

@@ -1,7 +1,7 @@
-"""How seals lie in the database: `seals`, one document each, and `seal_leaves`, their records in chunks.
+"""The storage of seals: `seals`, one document each, and `seal_leaves`, their records in chunks.
 
-The chunks of a seal are written before it, under a name of their own, since its number is known only once it is there.
-A chunk whose name no seal bears says nothing: whoever wrote it was ended, or is still at it.
+The chunks of a seal are written before it, under a name of their own, since its number is known only once it is stored.
+A chunk whose name is in no seal has no effect: the process that wrote it has ended, or is not finished yet.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from change_history.seals.records import Record
 
 CHUNK = 8192
-"""Records in a chunk, but for a seal's last. A power of two: so the roots of chunks are nodes of the seal's tree."""
+"""Records in a chunk; the last of a seal may have fewer. A power of two, so that roots of chunks are tree nodes."""
 
 _MAJORITY = WriteConcern("majority")
 _COMMITTED = ReadConcern("majority")
@@ -41,8 +41,8 @@ class RecordChunk(NamedTuple):
     """Some records of a seal, in their order.
 
     Attributes:
-        root: root of the hash tree over them, as it is stored.
-        bounds: the least and the greatest id in them, as they are stored: by these an entry's records are found.
+        root: root of the hash tree over them, as stored.
+        bounds: the least and the greatest id in them, as stored, by which an entry's records are found.
     """
 
     id: bytes
@@ -52,7 +52,7 @@ class RecordChunk(NamedTuple):
 
 
 class Store:
-    """The seals of one history database. What is written is acknowledged by a majority; what is read was."""
+    """The seals of one history database. Writes are acknowledged by a majority, and reads see only such writes."""
 
     def __init__(self, database: Database[Any]) -> None:
         options: dict[str, Any] = {
@@ -70,7 +70,7 @@ class Store:
         self._leaves.create_index([("by", 1), ("at", 1)], name="by")
 
     def discard(self, by: str) -> None:
-        """Throw away what somebody has put since their last seal and not sealed, because they were ended before."""
+        """Delete the chunks that a sealer has stored since its last seal and not sealed, because it was stopped."""
         with self._leaves.find({"by": by, **_NAMED}, {"_id": 1}, sort=[("by", -1), ("at", -1)], hint="by") as cursor:
             for found in cursor:
                 if self._numbers([found["_id"][:_NAME_BYTES]]):
@@ -78,7 +78,7 @@ class Store:
                 self._leaves.delete_one({"_id": found["_id"]})
 
     def last(self) -> Sealed | None:
-        """The last seal there is.
+        """The last seal; None: there is none.
 
         Raises:
             ValueError: it cannot be read.
@@ -92,7 +92,7 @@ class Store:
         return found["_id"] if found is not None and isinstance(found["_id"], int) else 0
 
     def get(self, number: int) -> Sealed | None:
-        """One seal. Raises as `last` does."""
+        """One seal; None: there is none of this number. Raises as `last` does."""
         found = self._seals.find_one({"_id": number})
         return _sealed(found) if found is not None else None
 
@@ -102,7 +102,7 @@ class Store:
             yield from cursor
 
     def counts(self) -> Iterator[int]:
-        """How many records each seal says that it covers; those that cannot be read are left out."""
+        """The number of records in each seal; seals that cannot be read are left out."""
         for found in self.each():
             try:
                 yield _sealed(found).seal.count
@@ -110,10 +110,10 @@ class Store:
                 continue
 
     def append(self, sealed: Sealed, session: ClientSession | None = None) -> None:
-        """Put a seal at the end.
+        """Append a seal.
 
         Raises:
-            pymongo.errors.DuplicateKeyError: somebody else has put one there.
+            pymongo.errors.DuplicateKeyError: another sealer has stored one of this number.
         """
         document = {
             "_id": sealed.seal.number,
@@ -126,13 +126,13 @@ class Store:
         self._seals.insert_one(document, session=session)
 
     def put(self, name: bytes, number: int, records: bytes, by: str) -> bytes:
-        """Store a chunk; the root over it. Safe to repeat.
+        """Store a chunk, and return the root over it. Safe to repeat.
 
         Args:
             name: of the records of the seal that is to be made, 16 bytes.
             number: of the chunk, from 0 on.
-            records: one behind the other, as many as `CHUNK`, or fewer in the last one.
-            by: who makes the seal.
+            records: concatenated; `CHUNK` of them, or fewer in the last chunk.
+            by: the sealer.
         """
         top = root(records)
         first, last = bounds(records)
@@ -161,10 +161,10 @@ class Store:
         return _chunk(found) if found is not None else None
 
     def records_of(self, ids: Iterable[bytes], also: Iterable[bytes] = ()) -> dict[bytes, list[tuple[int, Record]]]:
-        """What is sealed of entries: of each, the numbers of the seals and the records, oldest first.
+        """The records of entries, by `_id`: for each the numbers of the seals and the records, oldest first.
 
         Args:
-            also: names of chunks to look into, whatever their stored bounds say.
+            also: names of chunks to read, whatever their stored bounds.
         """
         found: dict[bytes, list[tuple[int, Record]]] = {}
         wanted = sorted(set(ids))
@@ -219,7 +219,7 @@ class Store:
         return 0
 
     def _concerned(self, wanted: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
-        """The chunks that may have records of some ids, given in order, and of how many of them."""
+        """The chunks that may have records of some ids, which must be sorted, each with the number of such ids."""
         if not wanted:
             return
         query = {"last": {"$gte": Binary(wanted[0])}, "first": {"$lte": Binary(wanted[-1])}, **_NAMED}
@@ -233,7 +233,7 @@ class Store:
                     yield bytes(found["_id"]), among
 
     def _numbers(self, names: Iterable[bytes]) -> dict[bytes, int]:
-        """By the names of records the numbers of the seals that bear them."""
+        """The numbers of seals, keyed by the names of their records."""
         wanted = {"$in": [Binary(name) for name in names], "$not": {"$type": "array"}}
         query = {"leaves": wanted, "_id": {"$type": "number"}}
         return {bytes(found["leaves"]): found["_id"] for found in self._seals.find(query, {"leaves": 1})}

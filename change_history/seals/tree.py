@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 LEAF, NODE = b"\x00", b"\x01"
-"""What a hashed leaf, and a hashed pair, begin with: so that neither can be taken for the other."""
+"""Prefixes of a hashed leaf and of a hashed pair, so that neither can be taken for the other."""
 
 _PAIR = 64
 
@@ -34,7 +34,7 @@ def root(hashes: Sequence[bytes]) -> bytes:
 
 
 def path(hashes: Sequence[bytes], index: int) -> list[tuple[str, bytes]]:
-    """What leads from one hash to the root: at each step on which side the other half stands, and its hash."""
+    """The audit path from one hash to the root: at each step the side of the sibling, and its hash."""
     level, found = list(hashes), []
     while len(level) > 1:
         beside = index ^ 1

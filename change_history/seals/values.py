@@ -50,11 +50,11 @@ _State = bytes | _Unknown | None
 
 
 class Values:
-    """Compares documents' entries with each other.
+    """Compares the entries of documents with each other.
 
     Args:
-        live: gives a document as it is now; None: the entries are compared with each other only.
-        advance: is told how many documents were compared.
+        live: returns a document as it is now; None: the entries are only compared with each other.
+        advance: called with the number of documents compared since the last call.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Values:
         )
 
     def namespaces(self) -> list[str]:
-        """Every namespace that something is recorded of, sorted."""
+        """Every namespace with recorded events, sorted."""
         return sorted(name for name in self._database[HISTORY].distinct("namespace") if name and "." in name)
 
     def compare(self, namespace: str, ids: Sequence[raw.Value] | None = None) -> None:
@@ -92,7 +92,7 @@ class Values:
                 self._advance(1)
 
     def _compare_with_live(self, namespace: str, document_id: raw.Value, state: _State, live: Live) -> None:
-        """Compare a document with what history ends in; what is on its way into history is waited for."""
+        """Compare a document with the end of its history; retry while events may not be recorded yet."""
         for attempt in range(_TRIES):
             now = live(namespace, document_id)
             if _same(now, state):
@@ -118,7 +118,7 @@ class Values:
 
 
 class _Breaks:
-    """Where the history of a namespace may lack something."""
+    """The intervals in which the history of a namespace may be incomplete."""
 
     def __init__(self, database: Database[Any], namespace: str, begun: Sequence[ClusterTime]) -> None:
         self._gaps = trust.gaps(database, namespace)
@@ -126,7 +126,7 @@ class _Breaks:
         self._begun = begun
 
     def between(self, key: Any, since: ClusterTime, until: ClusterTime) -> bool:
-        """Whether something may be missing of a document between two entries."""
+        """Whether an event of a document may be missing between two entries."""
         return (
             any(gap.since <= until and since <= gap.until for gap in self._gaps)
             or any(since <= begun <= until for begun in self._begun)
@@ -135,7 +135,7 @@ class _Breaks:
 
 
 def _followed(document_id: raw.Value, entries: Iterator[Fields], breaks: _Breaks) -> tuple[Finding | None, _State]:
-    """Follow a document; the first entry that does not fit what was before, and what the document is at the end."""
+    """Follow a document: the first entry that does not fit the state before it, and the state at the end."""
     state: _State = _UNKNOWN
     key = key_of(document_id)
     last: ClusterTime | None = None
@@ -210,7 +210,7 @@ def _in_order(document: bytes) -> bytes:
 
 
 def documents_of(entries: Iterable[bytes]) -> Mapping[str, list[raw.Value]]:
-    """By namespace the ids of the documents that entries are about, each once."""
+    """The ids of the documents that entries are about, by namespace, each once."""
     found: dict[str, dict[Any, raw.Value]] = {}
     for entry in entries:
         fields = raw.readable(entry)

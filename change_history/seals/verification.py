@@ -1,4 +1,4 @@
-"""Verification as a whole: the chain of seals, then history beside it."""
+"""Verify the chain of seals, then history against it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from change_history.seals.seal import Sealed
 
 _AT_WORK = dt.timedelta(minutes=10)
-"""A stream that has not moved for so long is at rest."""
+"""A stream whose checkpoint has not moved for this long is considered stopped."""
 
 
 def verify(
@@ -33,12 +33,12 @@ def verify(
     on_checked: Callable[[int], object] = lambda _: None,
     on_unsealed: Callable[[bytes], object] = lambda _: None,
 ) -> Report:
-    """Verify that history is what was sealed. May be done while daemons record, seal and change it rightfully.
+    """Verify that history matches its seals. Safe while daemons record, seal and legitimately amend it.
 
     Args:
-        against: seals that were kept outside, by number.
-        keys: public keys, hexadecimal, of which seals must bear one; empty: any will do.
-        on_checked: is told how many records, then how many entries were checked; `work` says how many there are.
+        against: seals that were kept outside the database, by number.
+        keys: public keys, hexadecimal, one of which each seal must be signed with; empty: any key is accepted.
+        on_checked: called with the number of records, then of entries, checked; `work` estimates their sum.
         on_unsealed: called with each entry that no seal covers.
     """
     report = Report()
@@ -57,10 +57,10 @@ def work(database: Database[Any]) -> int:
 
 
 def _bound(database: Database[Any], report: Report) -> ClusterTime:
-    """Up to which cluster time every entry must be sealed, but for those that a note speaks of.
+    """The cluster time up to which every entry must be sealed, except those that a note covers.
 
-    What a stream has recorded since it was last sealed is not sealed yet. A stream that was ended, and sealed up to its
-    checkpoint, can have left nothing.
+    What a stream has recorded since its last seal is not sealed yet. A stream that has stopped, and was sealed up to
+    its checkpoint, has no unsealed entries.
     """
     if report.last is None:
         return BEGINNING_OF_TIME
