@@ -1,4 +1,4 @@
-"""How busy collections are: counts in slices of time, in bounded work."""
+"""Count the events of collections per time slice, in bounded work."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
 MOST_IN_SLICE = 100_000
-"""A slice with more events counts as so many."""
+"""Most events counted in a slice."""
 
 MOST_EVENTS = 200_000
-"""Newest events that are counted by operation."""
+"""Most events counted by operation: the newest."""
 
 MOST_FOR_FIELDS = 20_000
-"""Newest events that are counted by field."""
+"""Most events counted by field: the newest."""
 
 
 def counts(collection: Collection[RawBSONDocument], namespace: str, begin: int, width: int, slices: int) -> list[int]:
     """Count a collection's events in slices of time, from its index alone.
 
     Args:
-        begin: when the first slice begins, in seconds since 1970.
-        width: of a slice, in seconds.
-        slices: how many.
+        begin: the beginning of the first slice, in seconds since 1970.
+        width: the length of a slice, in seconds.
+        slices: the number of slices.
     """
     found = []
     for number in range(slices):
@@ -64,10 +64,10 @@ class Activity:
     """What happened in a collection.
 
     Attributes:
-        slices: by the beginning of the slice, events by operation.
+        slices: numbers of events by operation, keyed by the beginning of the slice.
         fields: the fields that updates and replacements changed most, without indexes.
         complete: whether all events of the window were counted; else only the newest `MOST_EVENTS`.
-        in_time: whether the server could count in the time it was given.
+        in_time: whether the server finished within `most_ms`.
     """
 
     slices: dict[datetime, Counter[str]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def of_collection(
     Args:
         since: seconds since 1970.
         unit: `hour`, `day` or `month`, in UTC.
-        most_ms: the most milliseconds the server may take for each of the two.
+        most_ms: the most milliseconds the server may take for each of the two queries.
     """
     found = Activity()
     query = {"namespace": namespace, "_id": {"$gte": Binary(ClusterTime.start_of(since).first_id)}}

@@ -1,7 +1,7 @@
 """Events by actor, and how many have no known actor. The server counts.
 
-Everything counts that somebody did: whatever the stream told, and what a reconciliation found. Baselines, which say
-what was there when watching began, and gaps do not.
+All events of the stream and of reconciliations count. Baselines, which record the documents found when watching began,
+and gaps do not.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from change_history.stored.order import HistoryPosition
 
 MOST_KINDS = 1000
-"""Actors, and kinds of events without one, that are listed at most: the busiest."""
+"""Most actors, and most kinds of events without one, that are listed: the busiest."""
 
 
 class Author(NamedTuple):
-    """What one actor did.
+    """The number of one actor's events.
 
     Attributes:
-        provenance: how that is known (see `change_history.stored.actor`); who is known in two ways comes twice.
+        provenance: how the actor is known (see `change_history.stored.actor`); one known in two ways is listed twice.
     """
 
     actor: Any
@@ -49,13 +49,13 @@ class Unknown(NamedTuple):
 
 
 class Authors(NamedTuple):
-    """Who did it.
+    """Events by actor.
 
     Attributes:
-        events: all that somebody did.
-        unknown: of them, those of which nobody knows who did them.
+        events: the number of all events that count.
+        unknown: the number of those without a known actor.
         actors: the busiest first.
-        unknown_by: the most first.
+        unknown_by: the most frequent kinds first.
     """
 
     events: int
@@ -101,16 +101,16 @@ def of_document(
     after: HistoryPosition,
     until: HistoryPosition,
 ) -> Authors:
-    """Who made the events of a document after one position and up to another.
+    """Count the events of a document after one position and up to another by actor.
 
     Args:
-        after: of an event, which does not count.
-        until: of an event, which does.
+        after: the position of an event, excluded.
+        until: the position of an event, included.
     """
     of_it: dict[str, Any] = {"namespace": {"$eq": namespace}, "document_id": is_document(document_id)}
     wanted = {"resume_token": 1, "operation": 1, "namespace": 1, "actor.id": 1, "actor.provenance": 1}
     found: Counter[tuple[Any, ...]] = Counter()
-    # Between the two cluster times the server counts; within them, only the tokens tell the order.
+    # Between the two cluster times the server counts; within each of them, only the tokens give the order.
     inside = {"$gt": Binary(after.cluster_time.last_id), "$lt": Binary(until.cluster_time.first_id)}
     group = {"_id": {"actor": "$actor.id", "provenance": "$actor.provenance"}, "events": {"$sum": 1}}
     stages = [as_query(stage) for stage in ({"$match": {**of_it, "_id": inside}}, {"$group": group})]

@@ -1,4 +1,4 @@
-"""Looking back through history for what no index answers, as far as there is time, and saying how far that was."""
+"""Search history backwards for what no index answers, within a time limit, and report how far the search got."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from change_history.query.briefs import Brief
 
 _Read: TypeAlias = "Callable[[dict[str, Any], int, int], list[Brief]]"
-"""Reads a range of `_id`: so many events at most, in so many milliseconds."""
+"""Reads a range of `_id`: the range, the most events, and the most milliseconds."""
 
 _FIRST_WINDOW_S = 600
 _GROWTH = 4
@@ -38,11 +38,11 @@ _LEAST_MS = 100
 
 @dataclass(slots=True)
 class Found:
-    """What was found.
+    """The result of a search.
 
     Attributes:
         briefs: the events, newest first.
-        reached: everything after this cluster time was looked at; None: everything.
+        reached: all events after this cluster time were searched; None: all events.
     """
 
     briefs: list[Brief] = field(default_factory=list)
@@ -61,8 +61,8 @@ def events(
     """Find the newest events of some collections for which a condition holds.
 
     Args:
-        condition: what the server compares, of our own making.
-        seconds: the longest this takes, about.
+        condition: a query condition, not from user input.
+        seconds: the approximate time limit.
         before: only events before this.
     """
 
@@ -84,7 +84,7 @@ def mentions(
 ) -> Found:
     """Find the newest events in which one of some values was set or replaced, however deep in a document.
 
-    Arguments are those of `events`. Values that are kept in parts are not looked at.
+    Arguments are those of `events`. Values that are stored in chunks are not searched.
 
     Args:
         values: any BSON type; equality is the server's, so 3, `Int64(3)` and 3.0 are one value.
@@ -120,7 +120,7 @@ def _windows(
     seconds: float,
     before: ClusterTime | None,
 ) -> Found:
-    """Look at one window of time after the other, each larger than the one before, from the newest on."""
+    """Search one time window after the other, each larger than the one before, from the newest backwards."""
     found = Found()
     deadline = time.monotonic() + seconds
     bounds = _bounds(collection, namespaces)
@@ -154,14 +154,14 @@ def _windows(
 
 
 def _complete(found: Found, read: _Read, deadline: float) -> None:
-    """Take in what else belongs to the last transaction: the next search begins before it."""
+    """Add the other events of the last cluster time, for the next search begins before it."""
     oldest = ClusterTime.from_id(bytes(found.briefs[-1].event.id))
     window = {"$gte": Binary(oldest.first_id), "$lte": Binary(oldest.last_id)}
     left_ms = max(int((deadline - time.monotonic()) * 1000), _LEAST_MS)
     try:
         together = read(window, _MOST_TOGETHER, left_ms)
     except ExecutionTimeout:
-        found.reached = ClusterTime(oldest + 1)  # rather some twice than one not at all
+        found.reached = ClusterTime(oldest + 1)  # duplicates are better than a loss
         return
     kept = [brief for brief in found.briefs if ClusterTime.from_id(bytes(brief.event.id)) != oldest]
     found.briefs, found.reached = [*kept, *together], oldest
@@ -191,7 +191,7 @@ _LONGEST = 1024
 
 
 def _holds(stored: bytes, wanted: set[Any]) -> bool:
-    """Whether a history document's changes have one of the values in them."""
+    """Whether the changes of a history document contain one of the values."""
     for key, kind, payload in raw.elements(stored):
         if key != b"changes" or kind != raw.ARRAY:
             continue

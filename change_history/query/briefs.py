@@ -1,7 +1,7 @@
-"""Events in brief: what a list shows of each, without the values that are too long for it.
+"""Events in brief: what a list shows of each, without long values.
 
-An event may hold two documents of 16 MB. The server cuts what a list would not show, so fifty of them are read as
-quickly as fifty small ones.
+An event may hold two documents of 16 MB. The server removes what a list would not show, so fifty such events are read
+as quickly as fifty small ones.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from change_history.stored.event import Change
 
 MOST_CHANGES = 12
-"""Changes of an event that a brief holds at most."""
+"""Most changes in a brief."""
 
 MOST_BYTES = 2048
-"""A value of more bytes is left out."""
+"""Bytes of BSON above which a value is left out."""
 
 _MOST_KEY = 200
 _MOST_DESCRIPTION = 16_384
@@ -40,7 +40,7 @@ _SMALL = 16_384
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """In place of a value that is too long for a brief.
+    """Placeholder for a value that is too long for a brief.
 
     Attributes:
         size: its length, in bytes of BSON.
@@ -54,11 +54,11 @@ class Brief:
     """An event in brief.
 
     Attributes:
-        event: the event, with its first changes; values that are too long are `LeftOut`, an `_id` too.
-        count: how many changes it has.
-        number: of a document's event, which version of it that is; 0 where that was not asked for.
-        size: bytes of the history document, without its parts.
-        in_parts: whether its values are kept in parts, so that none is told.
+        event: the event, with its first changes; values that are too long are `LeftOut`, including its `_id`.
+        count: the number of all its changes.
+        number: its version number in its document; 0: not requested.
+        size: bytes of the history document, without its chunks.
+        in_parts: whether its values are stored in chunks, and so are not in the brief.
     """
 
     event: Event
@@ -93,7 +93,7 @@ def stages() -> list[dict[str, Any]]:
 
 
 def _cut_change() -> dict[str, Any]:
-    """A change whole if it is short; else with its values if these are."""
+    """The expression for a change: whole if it is short, else with those of its values that are."""
     cut: dict[str, Any] = {name: f"$$c.{name}" for name in ("old_value_from", "new_value_from", "truncated_to")}
     for side in ("old_value", "new_value"):
         fits = {"$lte": [{"$bsonSize": {"v": f"$$c.{side}"}}, MOST_BYTES]}
@@ -106,7 +106,7 @@ def _cut_change() -> dict[str, Any]:
 
 
 def to_brief(stored: RawBSONDocument) -> Brief:
-    """Read what `stages` gives."""
+    """Decode a result of `stages`."""
     fields = document_to_python(stored)
     event = to_event(stored)
     untold = event.parts is not None
@@ -135,7 +135,7 @@ def read(
     """Read events in brief, in order.
 
     Args:
-        index: key of the index that answers it, in the order of history.
+        index: key of the index to use; it must yield the order of history.
         most_ms: the most milliseconds the server may take.
     """
     order = {"_id": -1 if newest_first else 1}
@@ -150,10 +150,10 @@ def versions(
 ) -> list[Brief]:
     """Read the versions of a document from one number on, oldest first, each with its number.
 
-    Answered from the index of documents' timelines, from whichever end is nearer.
+    Reads the document timeline index, from the nearer end.
 
     Args:
-        first: the number of the first, from 1.
+        first: the number of the first version, counted from 1.
     """
     of_document = {"namespace": namespace, "document_id": is_id(to_raw(document_id))}
     limit = min(limit, total - first + 1)
@@ -176,7 +176,7 @@ def versions(
         return []
     if backwards:
         ids.reverse()
-    # The events of one cluster time have another order than their ids, so those at both ends are read whole.
+    # Ids give no order within a cluster time, so the cluster times at both ends are read completely.
     bounds = {
         "$gte": Binary(ClusterTime.from_id(ids[0]).first_id),
         "$lte": Binary(ClusterTime.from_id(ids[-1]).last_id),
@@ -197,4 +197,4 @@ def versions(
 
 
 _MOST_TOGETHER = 1000
-"""Events of one document in one transaction that are sorted at the ends of a page, at most."""
+"""Most events of one document with one cluster time that are sorted at the ends of a page."""

@@ -1,10 +1,10 @@
-"""What of an event is asked for: the changes of one field, and changes from or to a value.
+"""Conditions on the changes of an event: the changes of one field, and changes from or to a value.
 
-A field is asked for as MongoDB writes it, `address.city`: the field itself, everything below it, and its part of what
-is above it. Where that can mean several paths (one key with a dot, two keys, an index), it means all of them.
+A field is given in MongoDB's notation, `address.city`: it selects the field itself, everything below it, and its part
+of what is above it. If that is ambiguous (one key with a dot, two keys, an index), it selects all such paths.
 
-Equality of values is the server's: 3, `Int64(3)` and 3.0 are one value. Nothing is guessed: an absent value is no null,
-and an unknown one may be anything, so it is neither in the answer nor out of it.
+Equality of values is the server's: 3, `Int64(3)` and 3.0 are one value. An absent value is not null, and an unknown
+one may be anything, so an event with one is neither in the answer nor excluded from it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _WHOLE_DOCUMENT = ""
 def of_field(field: str, below: str = "", values: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the server can check: a change is at the field, above it or below it, or that is unknown.
 
-    It lets through all that matters and a little more; `changes_of` decides.
+    It matches a few events too many; `changes_of` decides.
 
     Args:
-        field: as MongoDB writes it.
-        below: path of the history document, with a closing dot, where it lies within another one.
-        values: what else must hold of a change at the field or below it (see `of_values`). Of one above,
-            only a part belongs to the field, so its values say nothing yet.
+        field: in MongoDB's notation.
+        below: path of the history document, with a closing dot, where it is inside another one.
+        values: a condition on changes at the field or below it (see `of_values`). Of a change above, only a part
+            belongs to the field, so its values decide nothing yet.
     """
     field = as_dotted(field)
     parts = field.split(".")
@@ -58,7 +58,7 @@ def of_field(field: str, below: str = "", values: dict[str, Any] | None = None) 
 
 
 def as_dotted(field: str) -> str:
-    """A field as MongoDB writes it, also one that `blame` gives as a list of JSON because the dotted form misleads."""
+    """A field in MongoDB's notation, converted from `blame`'s list of JSON, which is used for ambiguous paths."""
     if not field.startswith("["):
         return field
     try:
@@ -96,9 +96,9 @@ def _below(change: Change, path: TextPath, rest: str) -> Iterator[Change]:
     unknown = old_value is UNKNOWN or new_value is UNKNOWN
     index = rest.partition(".")[0]
     if unknown and change.truncated_to is not None and is_index(index.encode()) and int(index) < change.truncated_to:
-        return  # it was not cut off
+        return  # the truncation did not remove it
     if unknown and (not path or change.truncated_to is not None):
-        yield change  # there is no telling what it held there
+        yield change  # whether it held the field is unknown
         return
     inner_paths = dict.fromkeys([*_paths(old_value, rest), *_paths(new_value, rest)])
     for inner in inner_paths or ([read_text(rest)] if unknown else []):
@@ -108,14 +108,14 @@ def _below(change: Change, path: TextPath, rest: str) -> Iterator[Change]:
 
 
 _EQUAL_IF_SAME = frozenset({str, bool, int, ObjectId, type(None)})
-"""Types of which Python's equality is that of BSON."""
+"""Types whose equality in Python is that of BSON."""
 
 _TOLD_APART = frozenset({str, bool, float, ObjectId, type(None), Missing})
-"""Types of which no value is the same in BSON as one of another type."""
+"""Types of which no value equals a BSON value of another type."""
 
 
 def same(old: Any, new: Any) -> bool:
-    """Whether two values are the same to the BSON type; absent is the same as absent only."""
+    """Whether two values are equal including the BSON type; absent equals only absent."""
     kind = type(old)
     if kind is not type(new):
         return kind not in _TOLD_APART and type(new) not in _TOLD_APART and _encodes_alike(old, new)
@@ -135,7 +135,7 @@ def _encodes_alike(old: Any, new: Any) -> bool:
 
 
 def _paths(value: Any, rest: str) -> Iterator[TextPath]:
-    """Every path below a value that a dotted path can mean."""
+    """Every path below a value that a dotted path matches."""
     if isinstance(value, list):
         first, dot, deeper = rest.partition(".")
         if first.isdecimal() and first.isascii() and int(first) < len(value):
@@ -150,7 +150,7 @@ def _paths(value: Any, rest: str) -> Iterator[TextPath]:
 
 
 def value_at(value: Any, path: TextPath) -> Any:
-    """The value at a path within a value; `ABSENT` where it has none, `UNKNOWN` within an unknown one."""
+    """The value at a path within a value; `ABSENT`: it has none; `UNKNOWN`: it is inside an unknown one."""
     if value is UNKNOWN:
         return UNKNOWN
     for key in path:
@@ -164,7 +164,7 @@ def value_at(value: Any, path: TextPath) -> Any:
 def of_values(old: Any, new: Any) -> dict[str, Any]:
     """What the server can check of one change: it has these values, or some value is unknown.
 
-    It lets through all that matters and a little more (an array with such an element); `verdict` decides.
+    It matches a few events too many (an array with such an element); `verdict` decides.
 
     Args:
         old: the old value; `ABSENT`: any.
@@ -202,7 +202,7 @@ def of_any(verdicts: Iterable[bool | None]) -> bool | None:
 
 
 def _equal(name: str, value: Any) -> dict[str, Any]:
-    # The server compares nothing with undefined, but knows its type.
+    # The server cannot compare with undefined, but can test for its type.
     return {name: {"$type": "undefined"} if isinstance(value, Undefined) else {"$eq": value}}
 
 

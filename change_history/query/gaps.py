@@ -1,7 +1,7 @@
-"""Gaps: intervals of which events were lost for good, as history documents with the operation `gap`.
+"""Gaps: intervals in which events were lost for good, as history documents with the operation `gap`.
 
-A gap names no collection; it lost events of everything that the stream watched. So it belongs into the answer about
-every namespace which that covers, whatever else is asked for.
+A gap has no namespace: it lost events of everything that the stream watched. So it is part of the answer about every
+namespace that the stream covers, whatever the other conditions.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class View(NamedTuple):
     """A gap, read from its history document.
 
     Attributes:
-        since: cluster time up to which history is whole.
-        until: cluster time from which on it is whole again.
-        cause: what made it.
+        since: cluster time up to which history is complete.
+        until: cluster time from which it is complete again.
+        cause: why the events were lost.
         include: globs of what was watched.
-        exclude: globs of what was not, though included.
+        exclude: globs of what was excluded from that.
     """
 
     stream: str
@@ -58,7 +58,7 @@ def view(gap: Event) -> View:
     """Read a gap.
 
     Raises:
-        KeyError: it is no gap.
+        KeyError: the event is no gap.
     """
     said = gap.description
     return View(
@@ -78,7 +78,7 @@ def find(
     *,
     newest_first: bool = False,
 ) -> Cursor[RawBSONDocument]:
-    """The cursor over all gaps that reach into a window, in order. The index `gaps` answers it.
+    """Open a cursor over all gaps that overlap a window, in order, by the index `gaps`.
 
     Args:
         since: first moment of the window; to the second where it is a wall time.
@@ -100,10 +100,10 @@ def read(
     *,
     newest_first: bool = False,
 ) -> Iterator[RawBSONDocument]:
-    """Read the gaps that reach into a window, oldest first by default; with a namespace, those that concern it.
+    """Read the gaps that overlap a window, oldest first by default; with a namespace, only those that cover it.
 
     Raises:
-        ValueError: a time without a zone.
+        ValueError: a datetime without a time zone.
     """
     require_namespace(namespace)
     point_in_time.require_aware(since)
@@ -120,13 +120,13 @@ def among(
     cut: bool = False,
     newest_first: bool = False,
 ) -> Iterator[RawBSONDocument]:
-    """Put the gaps that an answer reaches across among its events, in the order of time.
+    """Merge the gaps that an answer reaches across into its events, in the order of time.
 
-    An answer without events has no positions; then nothing comes at all. A transaction is committed at one moment, so
+    Without events there is no output, for the answer has no positions. A transaction is committed at one moment, so
     only a gap at that moment matters.
 
     Args:
-        events: the answer, oldest first unless told.
+        events: the answer, oldest first unless `newest_first`.
         cut: older events were left out, so only gaps that reach to the oldest of these matter. They are held in memory.
         newest_first: the order of the events, and of the gaps among them.
     """
@@ -151,7 +151,7 @@ def condition(below: str = "") -> dict[str, Any]:
     """The condition that a history document is a gap.
 
     Args:
-        below: path of the history document, with a closing dot, where it lies within another one.
+        below: path of the history document, with a closing dot, where it is inside another one.
     """
     return {f"{below}operation": OPERATION}
 
@@ -162,7 +162,7 @@ def is_gap(stored: RawBSONDocument) -> bool:
 
 
 def concerns(stored: RawBSONDocument, namespace: str | None, since: Instant | None, until: Instant | None) -> bool:
-    """Whether a gap reaches into a window, and into a namespace if one is given."""
+    """Whether a gap overlaps a window, and covers the namespace, if given."""
     gap = view(to_event(stored))
     if (since is not None and gap.until < _earliest(since)) or (until is not None and gap.since > _latest(until)):
         return False

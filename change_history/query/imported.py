@@ -1,7 +1,7 @@
-"""Changes that an application had recorded itself, and `watcher import` has brought in.
+"""Changes that an application had recorded itself, imported by `watcher import`.
 
-It is kept apart from what the daemon recorded: nobody has checked it against a change stream, so no document's state,
-version or difference is ever worked out from it.
+They are stored apart from the daemon's entries: nothing has verified them against a change stream, so no state, version
+or difference of a document is derived from them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from change_history.stored.event import Change
 
 PROVENANCE = "imported"
-"""How the actor of an imported entry is known: the application wrote it down."""
+"""Provenance of the actor of an imported entry: the application recorded it."""
 
 _NAMES = frozenset({raw.STRING, raw.INT32, raw.INT64, raw.OBJECT_ID, raw.BINARY})
 
@@ -40,10 +40,10 @@ class ImportedEntry:
     """One entry of an application's own list of changes.
 
     Attributes:
-        id: 16 bytes; ids are in the order of time, and within one time in that of the list.
-        timestamp: when, as the application wrote it down (UTC).
-        changes: what, in the application's own names and values.
-        user: by whom; `ABSENT`: it does not say.
+        id: 16 bytes; ordered by time, and within one time by the order of the list.
+        timestamp: the time that the application recorded (UTC).
+        changes: the changes, in the application's own names and values.
+        user: the user that the application recorded; `ABSENT`: none.
         source: where it came from, `database.collection` or that and the field.
     """
 
@@ -57,7 +57,7 @@ class ImportedEntry:
 
     @property
     def actor(self) -> Actor | None:
-        """The user as an actor, `imported`: the application says so, and nobody has checked it. None: it says nobody.
+        """The user as an actor of provenance `imported`, which nothing has verified; None: no user is recorded.
 
         No actor of an event has this provenance, and no search for an actor finds an imported entry.
         """
@@ -69,7 +69,7 @@ def read(database: Database[Any], namespace: str, document_id: Any = ABSENT) -> 
     """The imported entries of a document or a collection, oldest first.
 
     Args:
-        document_id: its `_id`, any BSON type; left out: of all documents.
+        document_id: its `_id`, any BSON type; omitted: all documents.
     """
     with _find(database, namespace, document_id).sort("_id", 1) as cursor:
         for stored in cursor:
@@ -96,7 +96,7 @@ def as_events(
     """The imported entries in the form of history documents, their operation `imported`, oldest first.
 
     Args:
-        limit: only the newest so many.
+        limit: the number of entries, the newest; None: all.
     """
     cursor = _find(database, namespace, document_id)
     with cursor.sort("_id", -1 if newest_first or limit else 1).limit(limit or 0) as found:

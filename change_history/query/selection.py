@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from change_history.stored.event import Change, Event, Transaction
 
 SAID_OF_ACTOR = {"request": "actor.request", "reason": "actor.reason", "actor": "actor.id"}
-"""What can be asked about who did it, and where that is stored, each with an index; the rarest first."""
+"""Selectable attributes of the actor, and their stored fields, each with an index; the rarest first."""
 
 EVERYTHING = [("_id", 1)]
 """Key of the index that answers about all that is recorded."""
@@ -34,27 +34,28 @@ EVERYTHING = [("_id", 1)]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A question about events. All conditions must hold.
+    """A selection of events. All conditions must hold.
 
     Attributes:
-        namespace: `database.collection`; None: all that is recorded.
-        document_id: `_id` of one document, any BSON type; `ABSENT`: the whole collection with its own events.
-        field: a field as MongoDB writes it, with everything below it (see `change_history.query.conditions`).
+        namespace: `database.collection`; None: all namespaces.
+        document_id: `_id` of one document, any BSON type; `ABSENT`: the whole collection, including its own events.
+        field: a field in MongoDB's notation, with everything below it (see `change_history.query.conditions`).
         since: first moment, included (see `change_history.reconstruct.point_in_time`).
         until: last moment, included.
-        operations: only these; none: all.
+        operations: only events with these; empty: all.
         transaction: only its events (see `change_history.query.transactions`).
         changed_from: only events with a change from this value, in the field if one is given (see
-            `change_history.query.conditions`); `ABSENT`: from any.
-        changed_to: the same of the new value. If both are given, one change must have both.
+            `change_history.query.conditions`); `ABSENT`: any value.
+        changed_to: the same for the new value. If both are given, one change must have both.
         setters: by `_id`, events of the document that set the field without naming it, each with the changes that did;
-            None: not looked for yet (see `change_history.query.setters`).
-        actor: only events of which it is known that this one did them, exact to the BSON type. In them `reason` and
-            `request` ask why, and in the course of what. Unknown is nobody's.
+            None: not searched for yet (see `change_history.query.setters`).
+        actor: only events known to be by this actor, exact to the BSON type. Likewise `reason` and `request`. Events
+            with an unknown actor never match.
         former_names: namespaces under which the document's collection has such events.
 
     Raises:
-        ValueError: no such namespace, no such operation, a time without a zone, or a document of no collection.
+        ValueError: a malformed namespace, an unknown operation, a datetime without a time zone, or a document without a
+            namespace.
     """
 
     namespace: str | None
@@ -84,7 +85,7 @@ class Selection:
 
     @property
     def index(self) -> list[tuple[str, int]]:
-        """Key of the index that answers this, in the order of history. The planner need not guess."""
+        """Key of the index for this selection, in the order of history, so that the planner need not choose."""
         if self.transaction is not None:
             return TRANSACTIONS
         if self.document_id is not ABSENT:
@@ -95,7 +96,7 @@ class Selection:
 
     @property
     def asked_of_actor(self) -> dict[str, Any]:
-        """By stored name, what is asked about who did it. That may become known later than the event."""
+        """The conditions on the actor, by stored field. An actor may become known later than its event."""
         asked = {stored: getattr(self, name) for name, stored in SAID_OF_ACTOR.items()}
         return {
             stored: Binary.from_uuid(wanted) if isinstance(wanted, UUID) else wanted
@@ -105,19 +106,19 @@ class Selection:
 
     @property
     def by_value(self) -> bool:
-        """Whether the selection is by values: then it can be unknown whether an event belongs to it."""
+        """Whether the selection is by values: then it may be unknown whether an event belongs to it."""
         return self.changed_from is not ABSENT or self.changed_to is not ABSENT
 
     @property
     def narrows(self) -> bool:
-        """Whether not all changes of an event matter, so that the server's decision is not the last one."""
+        """Whether the selection depends on single changes, so that `verdict` has to check the server's results."""
         return self.field is not None or self.by_value
 
     def query(self, below: str = "") -> RawBSONDocument:
         """The conditions for the server.
 
         Args:
-            below: path of the history document, with a closing dot, where it lies within another one.
+            below: path of the history document, with a closing dot, where it is inside another one.
         """
         conditions: dict[str, Any] = {}
         if self.namespace is not None:
@@ -151,7 +152,7 @@ class Selection:
         return as_query(conditions)
 
     def changes_of(self, event: Event) -> list[Change]:
-        """The changes of an event that are asked for: of the field, with the values."""
+        """The changes of an event that are selected: of the field, with the values."""
         concerned = self._concerned(event)
         if not self.by_value:
             return list(concerned)
@@ -176,10 +177,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuestion:
-    """What is counted; the conditions are those of `Selection`.
+    """The events to count; the conditions are those of `Selection`.
 
     Raises:
-        ValueError: a time without a zone.
+        ValueError: a datetime without a time zone.
     """
 
     namespace: str | None = None
@@ -193,7 +194,7 @@ class StatsQuestion:
 
     @property
     def index(self) -> list[tuple[str, int]]:
-        """Key of the index that answers this."""
+        """Key of the index for this query."""
         return EVERYTHING if self.namespace is None else NAMESPACE_TIMELINE
 
     def match(self) -> dict[str, Any]:

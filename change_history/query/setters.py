@@ -1,9 +1,9 @@
 """Events that set a field of one document without naming it, so that a log of the field finds what `blame` names.
 
-An element of an array takes the event that set it along when others are pulled out or pushed in before it, a document
-takes its events along when its collection is renamed, and an element that is set beyond an array's end fills the room
-between with nulls. So the document is followed through its history as `change_history.blame` does, and of each of its
-states is noted whom the field has its values from.
+An array element keeps the event that set it when others are pulled out or pushed in before it; a document keeps its
+events when its collection is renamed; and an element that is set beyond an array's end fills the room between with
+nulls. So the document is followed through its history as in `change_history.blame`, and for each of its states the
+events are collected from which the field has its values.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 _AT_ONCE = 500
 
 Places: TypeAlias = "set[tuple[TextPath, Value]]"
-"""Values that an event set, with the paths, without indexes, where they have stood in the field."""
+"""Values that an event set, each with its path in the field, without indexes."""
 
 
 def resolve(database: Database[Any], selection: Selection) -> Selection:
     """The same selection, with the events that set its field without naming it.
 
-    Only a selection of one document's field can have any. Where history cannot tell the document, what can be followed
-    of it counts.
+    Only a selection of one document's field can have any. Where the document cannot be reconstructed, the part of its
+    history that can be followed counts.
     """
     if selection.setters is not None or selection.field is None or selection.document_id is ABSENT:
         return selection
@@ -73,7 +73,7 @@ def resolve(database: Database[Any], selection: Selection) -> Selection:
 def _followed(
     database: Database[Any], incarnations: list[Incarnation], document_id: Value, field: str
 ) -> dict[bytes, Places]:
-    """By `_id`, each event that the field ever had a value from."""
+    """Every event that the field ever had a value from, by `_id`."""
     ids: list[bytes] = []
     found: dict[bytes, Places] = {}
     known: tuple[blame.Blame | None, bytes | None] = None, None
@@ -101,7 +101,7 @@ def _events(database: Database[Any], ids: list[bytes]) -> Iterator[Event]:
 
 
 def _changes(event: Event, places: Places) -> Iterator[Change]:
-    """The changes of an event that gave values their places, wherever in their arrays these were at the time."""
+    """The changes of an event that set values at these places, at any index of their arrays."""
     for change in event.changes:
         path = path_of(change)
         for pattern, value in places:
@@ -115,7 +115,7 @@ def _changes(event: Event, places: Places) -> Iterator[Change]:
 
 
 def _near(event: Event, field: str) -> tuple[Change, ...]:
-    """The changes of an event that can have set a field without naming it: those in the same array; else all."""
+    """The changes of an event that may have set a field without naming it: those in the same array, or else all."""
     parts = tuple(0 if is_index(part.encode()) else part for part in field.split("."))
     found = []
     for change in event.changes:
@@ -131,7 +131,7 @@ def _pattern(path: TextPath) -> TextPath:
 
 
 def _ends(value: Any, pattern: TextPath) -> Iterator[tuple[TextPath, Any]]:
-    """Every value below one that a path leads to, whatever its indexes."""
+    """Every value below a value that matches a path, with any indexes."""
     if not pattern:
         yield (), value
         return

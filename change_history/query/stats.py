@@ -1,8 +1,8 @@
-"""How much is recorded: of which collections, on which days, of which documents and fields. The server counts.
+"""Count what is recorded: by collection, day, document and field. The server counts.
 
-Everything that is recorded counts, baselines too. Bytes are those of the history documents, as BSON, before the
-server compresses them, with the parts of large ones. Each answer is one pass over the events, and `everything` gives
-four answers in one; neither side holds them in memory, the server spills to disk what it cannot hold.
+All entries count, including baselines. Bytes are those of the history documents, as BSON, before the server compresses
+them, including the chunks of large ones. Each answer is one pass over the events, and `everything` gives four answers
+in one; neither side holds them in memory, since the server spills to disk.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Numbers(NamedTuple):
     """What is recorded of something.
 
     Attributes:
-        documents: so many different ones.
-        events: of them, and of collections.
-        changes: fields of events.
-        bytes: of history documents.
+        documents: the number of different documents.
+        events: the number of events of documents and of collections.
+        changes: the number of changed fields.
+        bytes: the size of the history documents in bytes.
     """
 
     documents: int
@@ -50,12 +50,12 @@ class Numbers(NamedTuple):
     bytes: int
 
     def plus(self, other: Numbers) -> Numbers:
-        """Of two things together that have no document in common."""
+        """The sum with another, which has no document in common."""
         return Numbers(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class Everything(NamedTuple):
-    """All counts, as the methods of `Stats` give them one by one."""
+    """The results of the single methods of `Stats`."""
 
     collections: list[tuple[str, Numbers]]
     days: list[tuple[datetime, str, Numbers]]
@@ -64,10 +64,7 @@ class Everything(NamedTuple):
 
 
 class Stats:
-    """Counts what is recorded.
-
-    Every method raises `pymongo.errors.PyMongoError` if the deployment does not answer, or refuses.
-    """
+    """Counts what is recorded."""
 
     def __init__(self, collection: Collection[RawBSONDocument], question: StatsQuestion) -> None:
         self._collection = collection

@@ -1,4 +1,4 @@
-"""Counting what changed: by field, by hour, by collection, by actor. Pure."""
+"""Count changes by field, hour, collection and actor, without I/O."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from change_history.query.selection import Selection
 
 MOST_NAMES = 100_000
-"""Different fields that are counted; further ones count as others. It bounds the memory."""
+"""Most different fields that are counted; further ones count as others. It bounds the memory."""
 
 
 @dataclass(slots=True)
 class Count:
-    """Events, and changes in them."""
+    """Numbers of events, and of the changes in them."""
 
     events: int = 0
     changes: int = 0
 
     def add(self, changes: int) -> None:
-        """Count one event with so many changes."""
+        """Count one event with this number of changes."""
         self.events += 1
         self.changes += changes
 
@@ -46,14 +46,14 @@ class Summary:
     Attributes:
         selection: which changes of an event count.
         zone: time zone of the hours; None: the local one.
-        total: everything.
+        total: all events.
         fields: changes by field, without array indexes (`change_history.bson.paths.pattern`); "" is a whole
             document.
         other_fields: changes of further fields, once `fields` has `MOST_NAMES`.
-        hours: by the beginning of the hour in the zone; None: events with no time that a calendar has.
+        hours: by the beginning of the hour in the zone; None: events whose time is outside the calendar.
         collections: by namespace.
-        actors: events by who did them (see `Event.actor`), once one is known; None: nobody knows.
-        gaps: intervals of which nothing is known, among the events.
+        actors: events by actor (see `Event.actor`); None: the actor is unknown.
+        gaps: the number of gaps among the events.
     """
 
     selection: Selection
@@ -98,5 +98,5 @@ class Summary:
     def _hour(self, when: object) -> datetime | None:
         if not isinstance(when, datetime):
             return None
-        # Cut in local time, since offsets may have half hours; kept in UTC, since local hours may come twice.
+        # Rounded in local time, since offsets may include half hours; kept in UTC, since local hours may occur twice.
         return when.astimezone(self.zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)

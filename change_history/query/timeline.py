@@ -1,7 +1,7 @@
-"""Reading recorded events in order, and new ones as they are recorded.
+"""Read recorded events in order, and new ones as they are recorded.
 
-Asking again and again for `_id`s above the last one seen would lose events: a batch is written in no particular
-order. The deployment's own change stream on the history collection loses none.
+Polling for `_id`s above the last one seen would lose events: a batch is written in no particular order. So the
+deployment's own change stream on the history collection is used, which loses none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LARGEST_BATCH = 1000
 
 
 def ignore() -> None:
-    """Nobody wants to know."""
+    """The default for `on_unknown`: do nothing."""
 
 
 def read(
@@ -48,8 +48,8 @@ def read(
     Args:
         collection: the history collection, its documents left as bytes
             (`change_history.stored.reading.history_collection`).
-        limit: only the newest so many; they are held in memory unless the newest come first.
-        on_unknown: called for each event that is left out although it may belong to the answer: its values are unknown.
+        limit: the number of events, the newest; they are held in memory unless `newest_first`. None: all.
+        on_unknown: called for each event that is left out because, with unknown values, it may or may not belong.
 
     Raises:
         ValueError: a negative limit.
@@ -69,7 +69,7 @@ def read(
 def find(
     collection: Collection[RawBSONDocument], selection: Selection, *, newest_first: bool = False
 ) -> Cursor[RawBSONDocument]:
-    """The cursor over the selected documents by `_id`, for the order within a cluster time see `read`."""
+    """Open a cursor over the selected documents by `_id`; for the order within a cluster time see `read`."""
     order: Any = [(key, -1 if newest_first else 1) for key, _ in selection.index[-1:]]
     return collection.find(selection.query(), sort=order, hint=selection.index)
 
@@ -87,7 +87,7 @@ def _read(
 
         selection = resolve(collection.database, selection)
     with find(collection, selection, newest_first=newest_first) as cursor:
-        # One more than wanted shows where the last cluster time ends.
+        # One more than wanted, to detect where the last cluster time ends.
         cursor.batch_size(min(wanted + 1, _LARGEST_BATCH))
         for stored in in_stream_order(cursor, newest_first=newest_first):
             if not selection.narrows:
@@ -101,10 +101,10 @@ def _read(
 
 
 _COMPLETED = {"operationType": "update", "updateDescription.updatedFields.actor": {"$exists": True}}
-"""The change by which it becomes known who made an event."""
+"""The condition for the update of a history document by which its actor becomes known."""
 
 WAIT_MS = 500
-"""How long the server holds a request for new events, and so how soon `stop` is noticed, in milliseconds."""
+"""Milliseconds that the server waits for new events, and so the delay until `stop` is noticed."""
 
 
 def follow(
@@ -115,14 +115,14 @@ def follow(
     limit: int | None = None,
     on_unknown: Callable[[], object] = ignore,
 ) -> Iterator[RawBSONDocument]:
-    """Read the selected history documents, then each new one as it is recorded, until told to stop.
+    """Read the selected history documents, then each new one as it is recorded, until `stop` is set.
 
-    The stream is opened before the recorded ones are read: nothing in between is missed, nothing comes twice. Gaps in
-    what is asked for come too: recorded ones in their place, a new one when it is found. Where it is asked who did it,
-    an event also comes once that has become known.
+    The stream is opened before the recorded ones are read: nothing is missed, nothing comes twice. Gaps in the
+    selection come too: recorded ones in their place, a new one when it is recorded. If the selection is by actor, an
+    event also comes once its actor has become known.
 
     Args:
-        limit: of what is recorded already, only the newest so many.
+        limit: the number of already recorded events, the newest; None: all.
 
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
@@ -156,10 +156,10 @@ def follow(
 
 
 class New(NamedTuple):
-    """A history document that has come.
+    """A history document read from the stream.
 
     Attributes:
-        completed: it came before; now it is known who did it.
+        completed: whether it came before, and now its actor is known.
     """
 
     stored: RawBSONDocument
@@ -169,14 +169,14 @@ class New(NamedTuple):
 def new(
     collection: Collection[RawBSONDocument], stop: threading.Event, token: Any = None
 ) -> Iterator[tuple[list[New] | None, Any]]:
-    """Read every history document as it is recorded, gaps too, until told to stop; once more when its actor is known.
+    """Read every history document as it is recorded, and again when its actor is known, until `stop` is set.
 
     Args:
-        token: goes on after what came with it; None: from now on.
+        token: a token from an earlier call, to continue after it; None: start now.
 
     Yields:
-        What has come, possibly nothing, each time with a token to go on after it. First None, when the stream is open:
-        whatever is recorded from then on comes.
+        The new documents, possibly none, each time with a token to continue after them. First None, when the stream is
+        open: whatever is recorded from then on comes.
 
     Raises:
         pymongo.errors.PyMongoError: the deployment does not answer, refuses, or has no change streams.
@@ -191,20 +191,20 @@ def new(
             change = stream.try_next()
             while change is not None:
                 stored = change.get("fullDocument")
-                if stored is not None:  # else it has gone since
+                if stored is not None:  # None if it was removed meanwhile
                     found.append(New(whole(collection.database, stored), change["operationType"] == "update"))
                 change = stream.try_next() if len(found) < _LARGEST_BATCH and _has_more(stream) else None
             yield found, stream.resume_token
 
 
 def _has_more(stream: ChangeStream[RawBSONDocument]) -> bool:
-    """Whether the server has sent more already, so that asking does not wait."""
+    """Whether more documents are buffered, so that the next read does not wait."""
     cursor = getattr(stream, "_cursor", None)
     return bool(getattr(cursor, "_data", None))
 
 
 def _now(collection: Collection[RawBSONDocument]) -> Timestamp | None:
-    """Cluster time of the deployment that keeps the history: all that was read so far was written by then."""
+    """Cluster time of the deployment with the history: everything read so far was written by then."""
     reply: dict[str, Any] = collection.database.command("ping")
     return reply.get("operationTime")
 

@@ -31,13 +31,13 @@ SHORT_EVENT = 20
 
 _UUID_DIGITS = 32
 _EVENT_DIGITS = 32
-_LEAST_EVENT_DIGITS = 8  # a second: what has to be looked through if it is not unique
+_LEAST_EVENT_DIGITS = 8  # one second: the range to search if it is not unique
 _SESSION = re.compile(r"([0-9a-f]{4,32}):([0-9]+)")
 _EVENT = re.compile(rf"[0-9a-f]{{{_LEAST_EVENT_DIGITS},{_EVENT_DIGITS}}}")
 _PLACE = {"transaction": 1, "namespace": 1}
 
 TRANSACTIONS = [("transaction.session", 1), ("transaction.number", 1), ("_id", 1)]
-"""Key of the index that answers about one transaction."""
+"""Key of the index on transactions."""
 
 
 class SessionName(NamedTuple):
@@ -79,7 +79,7 @@ def read_name(text: str) -> Name:
 
 
 def name_of(transaction: Transaction, digits: int = SHORT_SESSION) -> str:
-    """The name of a transaction; only its number where the server names sessions in another way."""
+    """The name of a transaction; only its number if the session has no UUID."""
     session = transaction.session
     uuid = session.get("id") if isinstance(session, dict) else None
     number = str(int(transaction.number))
@@ -92,14 +92,14 @@ def event_name(event_id: bytes) -> str:
 
 
 def find(collection: Collection[RawBSONDocument], name: Name) -> Transaction:
-    """The transaction of a name. The index on transactions, or that on `_id`, answers.
+    """Find the transaction of a name, by the index on transactions or on `_id`.
 
     Args:
         name: see `read_name`.
 
     Raises:
-        UnknownTransactionError: nothing recorded has this name, or it is an event outside of any transaction.
-        AmbiguousTransactionError: the name is too short.
+        UnknownTransactionError: nothing has this name, or it is an event outside of any transaction.
+        AmbiguousTransactionError: several transactions or events match the name.
     """
     if isinstance(name, EventName):
         return _of_event(collection, name.digits)
@@ -119,7 +119,7 @@ def find(collection: Collection[RawBSONDocument], name: Name) -> Transaction:
 
 
 def among(collection: Collection[RawBSONDocument], name: Name, namespaces: Iterable[str]) -> list[Transaction]:
-    """Transactions of a name that have events in some namespaces; not all of them, but two if there are several."""
+    """The transactions of a name with events in some namespaces; two at most, which shows that it is ambiguous."""
     query = session_query(name) if isinstance(name, SessionName) else event_query(name)
     query |= {"transaction": {"$exists": True}, "namespace": {"$in": list(namespaces)}}
     found: list[Transaction] = []
@@ -138,13 +138,13 @@ def session_query(name: SessionName) -> dict[str, Any]:
     lowest, highest = (
         Binary(bytes.fromhex(name.digits.ljust(_UUID_DIGITS, digit)), UUID_SUBTYPE) for digit in ("0", "f")
     )
-    # Documents compare field by field, and nothing is greater than the greatest key.
+    # Documents compare field by field, and MaxKey is greater than any value.
     sessions = {"$gte": {"id": lowest}, "$lte": {"id": highest, "": MaxKey()}}
     return {"transaction": {"$exists": True}, "transaction.session": sessions, "transaction.number": name.number}
 
 
 def event_query(name: EventName) -> dict[str, Any]:
-    """The conditions for the server: every event whose id begins so."""
+    """The conditions for the server: every event whose id begins with the name."""
     lowest, highest = (bytes.fromhex(name.digits.ljust(_EVENT_DIGITS, digit)) for digit in ("0", "f"))
     return {"_id": {"$gte": lowest, "$lte": highest}}
 
@@ -161,7 +161,7 @@ def _of_event(collection: Collection[RawBSONDocument], digits: str) -> Transacti
             raise UnknownTransactionError(f"event {bytes(first['_id']).hex()} belongs to no transaction")
     else:
         mine = first["transaction"]
-        # Its form is always the same, so the whole of it can be compared.
+        # Its fields always have the same order, so it can be compared as a whole.
         other = collection.find_one(as_query(query | {"transaction": {"$ne": mine}}), _PLACE, sort=[("_id", 1)])
     if other is not None:
         both = " and ".join(bytes(each["_id"]).hex() for each in (first, other))

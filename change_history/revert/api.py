@@ -63,7 +63,7 @@ class Reverting:
                 reviewed. None: everything recorded when the call begins is undone.
             force: overwrite conflicts, and ignore gaps. Unknown states cannot be forced.
             keep_withheld: leave values that history withholds (see `Redacted`) as they are, and omit them from a
-                document that is inserted. Without it, nothing is written where a withheld value would have to be restored.
+                document that is inserted. Without it, nothing is written where a withheld value would be restored.
             dry_run: only find out.
 
         Raises:
