@@ -1,4 +1,4 @@
-"""What is kept, as mongoengine documents."""
+"""The stored collections as mongoengine documents."""
 
 from change_history.bson.values import ABSENT, UNKNOWN, Missing
 from models.change import ChangeModel

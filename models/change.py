@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ChangeModel(ExactDocument, EmbeddedDocument):
-    """What became of one field.
+    """The change of one field.
 
     `field` is the dotted path as MongoDB writes it, read by this rule: the parts between dots are keys, and a
     part after the first that is a plain decimal number is an array index. Where that reading would be wrong,

@@ -1,8 +1,8 @@
-"""History with one row for each change: a view for the shell, Compass and BI tools, which know no arrays of changes.
+"""History with one row for each change: a view for the shell, Compass and BI tools, which cannot show nested changes.
 
-What is asked of a row's event (`namespace`, `document_id`, `timestamp`, `transaction`, `actor.id`, `event_id`) is
-asked of `history` itself, so its indexes answer. Rows come in the order in which `history` is read; sort by `event_id`,
-then `_id.number`, for the order of time.
+Conditions on a row's event (`namespace`, `document_id`, `timestamp`, `transaction`, `actor.id`, `event_id`) are pushed
+down to `history`, so its indexes are used. Rows come in the order in which `history` is read; sort by `event_id`, then
+`_id.number`, for time order.
 
 | field | meaning |
 | --- | --- |
@@ -14,7 +14,7 @@ then `_id.number`, for the order of time.
 | `old_value_from` | absent: the pre-image; `history`; `unknown`; `parts`: the value is only in `history_parts` |
 | `new_value_from` | absent: the event; `unknown`; `parts` |
 
-Events without changes, those about collections, have no rows. An event larger than a document has a row for each of its
+Events without changes, those of collections, have no rows. An event larger than a document has a row for each of its
 changes, or if these are too many one row with an empty `path`; its values are in `history_parts`, and `History` or
 `watcher log` read them.
 """
@@ -54,4 +54,4 @@ PIPELINE: list[dict[str, Any]] = [
         }
     },
 ]
-"""Its definition, on `history`. A daemon that starts changes a view that is defined in another way."""
+"""The view's definition, on `history`. A starting daemon updates a view that has another definition."""

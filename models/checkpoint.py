@@ -13,9 +13,9 @@ class CheckpointModel(Document):
 
     `token` is the resume token as the server gave it. `fingerprint` names the options of the stream the token
     came from, `replica_set` the deployment: a token is a position only together with both. `begun` is the cluster time
-    from which on the stream has covered what it covers. `lease` says who leads the stream: `owner`, `host`, `pid` and
-    `place` of the daemon, `term`, one more with every daemon that takes the lead, and `expires_at`, by the server's
-    clock; only `term` is left when nobody leads. `sessions_until` is the `_id` in history up to which database users
+    since which the stream has had its present scope. `lease` names the stream's leader: `owner`, `host`, `pid` and
+    `place` of the daemon, `term`, incremented whenever a daemon takes the lead, and `expires_at`, by the server's
+    clock; only `term` is left when no daemon leads. `sessions_until` is the `_id` in history up to which database users
     were looked up.
     """
 

@@ -1,4 +1,4 @@
-"""The one place where mongoengine is told about a database."""
+"""Connects the models to a database; no other module does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def connect(uri: str, database: str = DATABASE, **options: Any) -> MongoClient[A
         options: passed on to `pymongo.MongoClient`.
 
     Returns:
-        The client, connected lazily: no server is asked anything yet.
+        The client, which connects lazily: no server is contacted yet.
 
     Raises:
         pymongo.errors.ConfigurationError: the connection string is malformed.

@@ -1,4 +1,4 @@
-"""mongoengine fields that leave a BSON value alone.
+"""mongoengine fields that do not change BSON values.
 
 mongoengine's own `DynamicField` interprets `_cls`, `DictField` refuses `$` keys, and dereferencing looks into
 every list for `_ref`; what an application stored must pass through history untouched.
@@ -46,14 +46,14 @@ class OpaqueListField(EmbeddedDocumentListField):
         return False
 
     def set_auto_dereferencing(self, auto_dereference: bool) -> None:  # noqa: FBT001
-        """Ignore the wish: history holds no references."""
+        """Do nothing: history has no references."""
 
 
 class ExactDocument(BaseDocument):
-    """What a document with fields of any BSON value does beside `Document` or `EmbeddedDocument`.
+    """A mixin for `Document` or `EmbeddedDocument` with fields of any BSON value.
 
-    Values that are read are exact to the BSON type (see `change_history.bson.values.to_python`). What is not given is
-    `ABSENT`; what is absent or unknown is not written, and a null stays.
+    Values that are read keep their BSON type (see `change_history.bson.values.to_python`). Fields that are not set are
+    `ABSENT`; absent and unknown values are not written, and a null stays.
     """
 
     def __init__(self, *args: Any, **values: Any) -> None:
@@ -65,7 +65,7 @@ class ExactDocument(BaseDocument):
         return super()._from_son(document_to_python(son) if isinstance(son, RawBSONDocument) else son, *args, **kwargs)
 
     def to_mongo(self, *args: Any, **kwargs: Any) -> Any:
-        """What is written."""
+        """The document as it is written, without absent and unknown values."""
         son = super().to_mongo(*args, **kwargs)
         for field in self._fields.values():
             if isinstance(field, BSONField) and isinstance(son.get(field.db_field), Missing):

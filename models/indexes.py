@@ -1,4 +1,4 @@
-"""The indexes of history and of the snapshots: what is wrong with them, and making them."""
+"""The indexes of history and of the snapshots: checks and creates them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _MODELS = (HistoryModel, SnapshotModel)
 METAS: tuple[dict[str, Any], ...] = tuple(model._meta for model in _MODELS)  # noqa: SLF001 - where mongoengine keeps them
-"""What each model says of its collection and its indexes, in mongoengine's form."""
+"""Each model's collection and indexes, in mongoengine's form."""
 
 
 def ensure(database: Database[Any]) -> None:
-    """Make those that are missing.
+    """Create missing indexes.
 
-    Who may make indexes can have the server remove history by one (TTL). So where all are there none is asked for, and
-    the privilege can be taken away.
+    The privilege to create indexes also allows deleting history, by a TTL index. So if all indexes exist, none is
+    created, and the privilege can be revoked.
 
     Args:
         database: the history database, which the models are connected to.
@@ -36,14 +36,14 @@ def ensure(database: Database[Any]) -> None:
         if not wrong(database):
             return
     except OperationFailure as error:
-        if error.code != server_codes.UNAUTHORIZED:  # who may not look makes them
+        if error.code != server_codes.UNAUTHORIZED:  # if they cannot be listed, create them
             raise
     for model in _MODELS:
         model.ensure_indexes()
 
 
 def wrong(database: Database[Any]) -> list[str]:
-    """What is wrong with them: a phrase for each that is missing or another."""
+    """A phrase for each index that is missing or has another definition."""
     found: list[str] = []
     for meta in METAS:
         there = {each["name"]: dict(each) for each in database[meta["collection"]].list_indexes()}
@@ -52,14 +52,14 @@ def wrong(database: Database[Any]) -> list[str]:
 
 
 def judged(wanted: list[dict[str, Any]], there: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Compare a collection's indexes with those that its model wants.
+    """Compare a collection's indexes with those of its model.
 
     Args:
-        wanted: as mongoengine has them: `fields`, `name`, `partialFilterExpression`.
-        there: as the server lists them, by name.
+        wanted: the model's indexes in mongoengine's form: `fields`, `name`, `partialFilterExpression`.
+        there: the server's indexes by name.
 
     Returns:
-        A phrase for each that is missing or another.
+        A phrase for each index that is missing or has another definition.
     """
     wrong = []
     for spec in wanted:

@@ -11,10 +11,10 @@ from models.fields import BSONField, TimestampField
 class RejectedModel(Document):
     """One event that could not be stored, as the server sent it, with its position and the reason.
 
-    `id` is the one its history document would have. What no event has made (a baseline's or a reconciliation's history
-    document) is kept as `entry` instead of `event`. What is too large for a document has `parts`, or `entry_parts`, in
-    that place; `change_history.stored.chunks.read` puts it together. `document_id` stands beside these fields, byte for
-    byte; entries of older versions have neither that nor `operation`. `actor` is who made the event, if that was known.
+    `id` is the `_id` that its history document would have. A history document that was not made from an event (of a
+    baseline or a reconciliation) is stored as `entry` instead of `event`. If it is too large for a document, `parts` or
+    `entry_parts` takes that place; `change_history.stored.chunks.read` joins them. `document_id` is stored separately,
+    byte for byte; entries of older versions have neither that nor `operation`. `actor` is the event's actor, if known.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form

@@ -1,4 +1,4 @@
-"""That a transaction of the watched deployment puts documents back, written down before it is committed."""
+"""The record of a revert, a transaction that puts documents back; stored before the transaction is committed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class RevertModel(ExactDocument, Document):
     """One revert.
 
     `id` is the transaction that does it: the 16 bytes of its session's UUID and its number, 8 bytes, big-endian, as
-    events carry them. That it was committed is proved by events with that identity alone; `state` says only what is
-    known of it: `intended` before the commit, then `done`, or `abandoned` once it is sure that it was never committed.
+    events carry them. Only events with that identity prove the commit; `state` is what is known of it: `intended`
+    before the commit, then `done`, or `abandoned` once it is certain that it was never committed.
 
-    `to` is what was asked for: a date, a timestamp (a cluster time), or the number of a version; `undone` is there
-    instead for a transaction that was undone, its `session` and `number`. `fields` are those that were asked for;
-    none: all. `by` is who did it, as a context document says it. `documents` names the first of the documents that were
+    `to` is the requested point in time: a date, a timestamp (a cluster time), or the number of a version; for a
+    transaction that was undone, there is `undone` instead, its `session` and `number`. `fields` are the requested
+    fields; none: all. `by` is the actor, as in a context document. `documents` lists the first documents that were
     written, `count` is the number of all.
     """
 

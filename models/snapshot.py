@@ -1,4 +1,4 @@
-"""The whole state of a document after one of its entries, so that as-of need not fold a long history."""
+"""The whole state of a document after one of its entries, so that reconstruction need not fold a long history."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from models.fields import BSONField, ExactDocument
 
 
 class SnapshotModel(ExactDocument, Document):
-    """One document after one entry of its history. It says nothing that history does not, and can be made again.
+    """One document after one entry of its history. It is derived from history only, and can be made again.
 
-    `id` is the entry's, `resume_token` too (absent where it has none), so a snapshot stands in history where the entry
-    does. `base` is the `id` of the entry that last told the document whole: how far back the state relies on history.
+    `id` is the entry's, `resume_token` too (absent if it has none), so a snapshot has the entry's place in history.
+    `base` is the `id` of the last entry with the whole document: the state depends on history from there on.
 
-    `since` is the `id` of the snapshot before, and `changed` has the dotted paths that the entries since then have
-    changed, sorted, with a NUL between two: by these, whoever looks for the events that set something passes over the
-    others. Both are absent where they are not known, as in what earlier builds have made.
+    `since` is the `id` of the previous snapshot, and `changed` has the dotted paths that the entries since then have
+    changed, sorted, separated by NUL: by these, a search for the events that set a field can skip the others. Both are
+    absent if unknown, as in snapshots of earlier builds.
 
-    `claim` is there instead of `document` while the state is being made: such a snapshot tells nothing yet.
+    While the state is being made, there is `claim` instead of `document`: such a snapshot cannot be used yet.
     """
 
     meta = {  # noqa: RUF012 - mongoengine's own form
