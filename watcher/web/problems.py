@@ -1,6 +1,6 @@
-"""What is said when a request cannot be answered: problem details (RFC 9457) for programs, a page for people.
+"""Error responses: problem details (RFC 9457) for programs, a page for people.
 
-Every error is judged once, here. An answer never holds the words of a server or a traceback.
+All errors are classified here. A response never contains a server's message or a traceback.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
 
 
 def no_access() -> Problem:
-    """Nobody who may read asks."""
+    """The request is not authenticated."""
     return Problem(
         HTTPStatus.UNAUTHORIZED,
         "no-access",
@@ -68,17 +68,17 @@ def no_access() -> Problem:
 
 
 def not_found() -> Problem:
-    """What does not exist, and what somebody may not read: the same words."""
+    """The data does not exist, or the visitor may not read it: the same response for both."""
     return Problem(HTTPStatus.NOT_FOUND, "not-found", "nothing is recorded of this")
 
 
 def wrong_request(detail: str) -> Problem:
-    """A request that says what nothing can be made of."""
+    """The request is not valid."""
     return Problem(HTTPStatus.BAD_REQUEST, "wrong-request", detail)
 
 
 def too_costly(seconds: float) -> Problem:
-    """A request that asks for more than one may."""
+    """The request takes too long."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "too-costly",
@@ -87,17 +87,17 @@ def too_costly(seconds: float) -> Problem:
 
 
 def busy() -> Problem:
-    """More requests than can be answered at once."""
+    """There are too many requests at once."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many requests at once; try again", {"Retry-After": _RETRY_S}
     )
 
 
 def problem_of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - a table
-    """Judge an error.
+    """Classify an error.
 
     Args:
-        seconds: how long one answer may take.
+        seconds: time limit of a response in seconds.
     """
     if isinstance(error, Problem):
         return error
@@ -124,7 +124,7 @@ def problem_of(error: Exception, seconds: float) -> Problem:  # noqa: PLR0911 - 
 
 
 def _of_driver(error: PyMongoError, seconds: float) -> Problem:
-    # The server may say first that the time is over, or the driver; a deployment that is away is none of these.
+    # The time limit may be reported by the server or by the driver; an unreachable deployment is another problem.
     if isinstance(error, ExecutionTimeout | NetworkTimeout) or (
         error.timeout and not isinstance(error, ConnectionFailure)
     ):

@@ -1,4 +1,4 @@
-"""The file of those who may read: tokens by their hashes, users by their names, what each may read and until when.
+"""The tokens file: tokens by their hashes, users by their names, what each may read and until when.
 
     [[token]]
     name = "support"
@@ -11,8 +11,8 @@
     name = "*@example.org"
     read = ["shop.orders"]
 
-A token has 256 random bits, so one round of SHA-256 is enough to hide it. The file is read anew when it changes; while
-it cannot be read, nobody is let in.
+A token has 256 random bits, so one round of SHA-256 is enough to protect it. The file is reloaded when it changes;
+while it cannot be read, every request is refused.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class TokensError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What somebody may read, and until when.
+    """The rights of a token or of users, and their expiry.
 
     Attributes:
         key: hash of a token, or glob of users' names.
-        visitor: whom it stands for.
-        expires: from then on it is worth nothing; None: it does not end.
+        visitor: the visitor with these rights.
+        expires: time from which on it is not valid; None: it does not expire.
     """
 
     key: str
@@ -62,30 +62,30 @@ class Grant:
     expires: datetime | None
 
     def holds(self, now: datetime) -> bool:
-        """Whether it is worth something."""
+        """Whether it is valid at a time."""
         return self.expires is None or now < self.expires
 
 
 @dataclass(frozen=True, slots=True)
 class TokenGrants:
-    """All that a file says."""
+    """The contents of a tokens file."""
 
     tokens: dict[str, Grant]
     users: tuple[Grant, ...]
 
 
 def new_token() -> str:
-    """A new token, to be given to whoever is to read."""
+    """A new random token."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_of(token: str) -> str:
-    """What the file says of a token."""
+    """The hash of a token, as in the file."""
     return _ALGORITHM + hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class TokensFile:
-    """The file, read anew when it changes.
+    """The tokens file, reloaded when it changes.
 
     Raises:
         TokensError: it cannot be used.
@@ -98,14 +98,14 @@ class TokensFile:
         self._grants: TokenGrants | None = load(path)
 
     def of_token(self, token: str) -> Visitor | None:
-        """Who shows a token; None: nobody who may read."""
+        """The visitor of a token; None: the token is not valid."""
         grants = self._current()
-        # Found by its hash: how long that takes tells nothing of the hashes of other tokens that a guess could use.
+        # Looked up by its hash, so the duration reveals nothing about other tokens that an attacker could use.
         grant = grants.tokens.get(hash_of(token)) if grants is not None else None
         return grant.visitor if grant is not None and grant.holds(datetime.now(UTC)) else None
 
     def of_user(self, name: str) -> Visitor | None:
-        """What a signed-on user may read, by the first entry that has a name like this; None: nothing."""
+        """The visitor of a signed-on user, by the first entry that matches the name; None: it may read nothing."""
         grants, now = self._current(), datetime.now(UTC)
         for grant in grants.users if grants is not None else ():
             if fnmatchcase(name, grant.key):

@@ -1,7 +1,7 @@
-"""The history as one visitor may read it. Whatever answers a request asks it here, and nowhere else.
+"""The history as one visitor may read it. All requests read history through this module.
 
-What may not be read is missing, as if it had never been recorded: namespaces, events of them in a transaction, former
-names of a collection, what a gap says of others, and what a rename says of another name.
+Data that the visitor may not read is missing, as if it had never been recorded: namespaces, their events in a
+transaction, former names of a collection, other namespaces in a gap, and the other name in a rename.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
 _RENAME = "rename"
 
 _OPEN_REASONS = ("no entry tells", "nothing was recorded of it", "its history before")
-"""How the reasons begin for which history cannot tell something, and that name nothing else."""
+"""Beginnings of the reasons for an unknown state that name no other namespace or event."""
 
 Rank: TypeAlias = "tuple[HistoryPosition, bytes]"
-"""Where an event stands in history: its position, and its id where several without a token share one."""
+"""An event's place in history: its position, and its id, as several events without a token may share a position."""
 
 
 class VisibleHistory:
-    """The history without what the visitor may not read. Made for one request, in whose thread it is used.
+    """The history without data that the visitor may not read. Made for one request, and used in its thread.
 
     Every method raises `watcher.web.problems.Problem` (not found) for a namespace that is not visible, and else what
     `change_history.History` raises.
 
     Args:
-        question: stops the reading when nobody waits any more.
-        counts: what has been counted for anybody.
+        question: cancels the reading when the client has disconnected.
+        counts: cached counts, shared by all requests.
     """
 
     def __init__(self, reader: Reader, visitor: Visitor, question: Question, counts: EventCounter) -> None:
@@ -69,18 +69,18 @@ class VisibleHistory:
         self._taken: dict[tuple[str, Any], Any] = {}
 
     def taken(self) -> list[tuple[str, Any]]:
-        """The documents of which something was given out since this was last asked, for the access log."""
+        """The documents that were returned since the last call, for the access log."""
         found = [(namespace, document_id) for (namespace, _), document_id in self._taken.items()]
         self._taken.clear()
         return found
 
     def take(self, namespace: str, document_id: Any) -> None:
-        """Note that something of a document is given out, for the access log."""
+        """Note that data of a document is returned, for the access log."""
         self._taken[namespace, to_raw(document_id)] = document_id
 
     @property
     def reader(self) -> Reader:
-        """The whole history: to be asked only for what is visible; what it gives is to pass through `shown`."""
+        """The whole history: to be used only for visible namespaces; its events must pass through `shown`."""
         return self._reader
 
     @property
@@ -168,7 +168,7 @@ class VisibleHistory:
         return self._reader.stats(self.require(namespace), since=since, until=until)
 
     def actors(self) -> list[Any]:
-        """Everybody who is known to have done something that is visible."""
+        """All actors of visible events."""
         if self._visitor.reads_everything:
             return self._reader.actors()
         return self._reader.actors_in(self.namespaces())
@@ -232,7 +232,7 @@ class VisibleHistory:
         return self._reader.collection(self.require(namespace), at)
 
     def documents(self, collection: CollectionState, query: dict[str, Any] | None) -> Iterator[CollectionDocument]:
-        """The documents of a collection as they were. The query must be of our own making."""
+        """The documents of a collection as they were. The query must not come from a client unchecked."""
         self.require(collection.namespace)
         for document in self._question.each(collection.documents(query)):
             self.take(document.namespace, document.document_id)
@@ -254,7 +254,7 @@ class VisibleHistory:
         return self._reader.verify()
 
     def require_everything(self) -> None:
-        """Refuse a visitor who may not read everything what seals say, which are over everything."""
+        """Refuse a visitor who may not read everything: seals cover everything."""
         if not self._visitor.reads_everything:
             raise problems.Problem(
                 HTTPStatus.FORBIDDEN, "not-allowed", "seals are over everything: ask somebody who may read all of it"
@@ -279,7 +279,7 @@ class VisibleHistory:
         return event
 
     def reason(self, reason: str) -> str:
-        """Why history cannot tell something, without what is not visible: another namespace, an event of whatever."""
+        """The reason for an unknown state, without the names of other namespaces and events."""
         if self._visitor.reads_everything or reason.startswith(_OPEN_REASONS):
             return reason
         return "an event is missing"
