@@ -28,12 +28,12 @@ _BACKGROUND_S = 300.0
 
 
 class NamespaceCount(NamedTuple):
-    """What is recorded of a namespace.
+    """The number of events of a namespace, and the first and last of them.
 
     Attributes:
-        events: how many; None: still being counted.
+        events: number of events; None: still being counted.
         first: the oldest event; None: there is none.
-        last: the newest.
+        last: the newest event; None: there is none.
     """
 
     events: int | None
@@ -73,7 +73,7 @@ class EventCounter:
         return known[1]
 
     def close(self) -> None:
-        """Count nothing any more."""
+        """Stop counting."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _events(self, namespace: str, deadline: float) -> int | None:

@@ -49,10 +49,10 @@ _asked = threading.local()
 
 
 class CommandListener(monitoring.CommandListener):
-    """Tells the question of a thread which command it waits for. For `MongoClient(event_listeners=…)`."""
+    """Notes in a thread's query which command it waits for. For `MongoClient(event_listeners=…)`."""
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """A command is sent."""
+        """Note a command that was sent, and its session."""
         question: Question | None = getattr(_asked, "question", None)
         session = event.command.get("lsid")
         if question is not None and session is not None:
@@ -61,12 +61,12 @@ class CommandListener(monitoring.CommandListener):
             question.begins({"id": session["id"]}, cursors)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """It is answered."""
+        """Note that the command has succeeded, and its open cursor."""
         cursor = event.reply.get("cursor")
         self._ended(int(cursor.get("id", 0)) if cursor is not None else 0)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """It failed."""
+        """Note that the command has failed."""
         del event
         self._ended()
 
@@ -77,7 +77,7 @@ class CommandListener(monitoring.CommandListener):
 
 
 class _Told(NamedTuple, Generic[T]):
-    """An answer, and the documents of which it gives something out."""
+    """A result, and the documents that it contains data of."""
 
     answer: T
     documents: list[tuple[str, Any]]
@@ -96,11 +96,11 @@ class _Turn(NamedTuple):
 
 
 class Asker:
-    """Asks the history for everybody.
+    """Runs queries on the history for all requests.
 
     Args:
-        client: of the deployment that keeps the history; has a `CommandListener`.
-        access_log: gets what was read; None: nobody wants to know.
+        client: client of the history deployment, with a `CommandListener`.
+        access_log: logs the documents that were read; None: they are not logged.
     """
 
     def __init__(
@@ -118,29 +118,29 @@ class Asker:
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def ask(self, request: Request, work: Callable[[VisibleHistory], T], *, slow: bool = False) -> T:
-        """Ask the history, as the visitor of the request may.
+        """Run a query with the rights of the request's visitor.
 
         Args:
-            work: gets the history with what the visitor may read; runs in a thread. What it returns must be complete:
-                a cursor cannot leave the thread.
-            slow: it may take as long as an answer that is streamed.
+            work: receives the history that the visitor may read; runs in a thread. Its result must be complete: a
+                cursor cannot leave the thread.
+            slow: it may take as long as a streamed response.
 
         Raises:
-            ClientGoneError: the client went away.
-            watcher.web.problems.Problem: too many requests, or the answer takes too long.
+            ClientGoneError: the client has disconnected.
+            watcher.web.problems.Problem: there are too many requests, or the query takes too long.
         """
         return (await self._ask(request, Question(), work, slow=slow)).answer
 
     async def ask_together(
         self, request: Request, key: Hashable, work: Callable[[VisibleHistory], T], *, slow: bool = False
     ) -> T:
-        """Ask the history once for all who ask the same at the same time.
+        """Run a query once for all requests that need the same result at the same time.
 
-        Whoever comes while the question is being answered waits, and the next answer is for all who wait: it is asked
-        after each of them came, so nobody gets an answer that is older than the request.
+        Requests that arrive while the query runs wait for the next run, which serves all of them. It starts after each
+        of them arrived, so no request gets a result that is older than itself.
 
         Args:
-            key: says what is asked, and as whom.
+            key: identifies the query and the rights of the visitor.
         """
         waiting = self._rounds.get(key)
         if waiting is None:
@@ -185,7 +185,7 @@ class Asker:
             self._hand_on(key, turn.waiting)
 
     def _hand_on(self, key: Hashable, waiting: list[asyncio.Future[Any]]) -> None:
-        """Let the first of those who wait ask for all of them."""
+        """Let the first waiting request run the query for all of them."""
         left = [each for each in waiting if not each.done()]
         if not left:
             del self._rounds[key]
@@ -212,9 +212,9 @@ class Asker:
     async def stream(
         self, request: Request, work: Callable[[VisibleHistory], Iterator[bytes]]
     ) -> AsyncGenerator[bytes]:
-        """Ask for an answer of any length, piece by piece; no more of it is read than the client takes.
+        """Run a query with a result of any length, in chunks; no more is read than the client receives.
 
-        Begin the answer to the client only after the first piece: what is wrong shows until then.
+        The response should begin only after the first chunk, so that errors until then become an error response.
         """
         question, loop = Question(), asyncio.get_running_loop()
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -256,11 +256,11 @@ class Asker:
                 await asyncio.shield(self._stop(question, answer))
 
     def visible(self, visitor: Visitor) -> VisibleHistory:
-        """The history as a visitor may read it, to judge what has been read already; it must not be asked."""
+        """The history as a visitor may read it, to filter events already read; it must not be queried."""
         return VisibleHistory(self.reader, visitor, Question(), self._counts)
 
     async def answers(self) -> bool:
-        """Whether the history answers at the moment."""
+        """Whether the history deployment replies at the moment."""
 
         def ping() -> bool:
             try:
@@ -319,7 +319,7 @@ class Asker:
             raise ClientGoneError
 
     def _stop(self, question: Question, answer: asyncio.Future[Any]) -> asyncio.Task[None]:
-        """Stop a question for whose answer nobody waits any more; done when its thread is."""
+        """Cancel a query that no client waits for any more; the task ends with its thread."""
 
         async def until_ended() -> None:
             loop = asyncio.get_running_loop()
@@ -333,7 +333,7 @@ class Asker:
         return stopping
 
     def close(self) -> None:
-        """Let all threads end; what they wait for is bounded in time."""
+        """Shut down the threads; what they wait for is limited in time."""
         self._counts.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._killer.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""How an answer is written: JSON, or a line for each item; values relaxed or canonical; as the client accepts."""
+"""The format of a response: JSON or JSON lines, values relaxed or canonical, by the header `Accept`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DIGEST_BYTES = 16
 
 
 class Representation(NamedTuple):
-    """How the client wants its answer.
+    """The format that the client accepts.
 
     Attributes:
         canonical: whether values keep their types.
@@ -40,7 +40,7 @@ class Representation(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One item of a list, and the cursor that goes on after it."""
+    """One item of a list, and the cursor that continues after it."""
 
     tree: Any
     after: str
@@ -81,7 +81,7 @@ def representation_of(request: Request, *, lists: bool) -> Representation:
 
 
 def whole(tree: Any, representation: Representation) -> bytes:
-    """An answer that is one JSON object."""
+    """A response that is one JSON object."""
     return (wire.dumps(tree, canonical=representation.canonical) + "\n").encode()
 
 
@@ -89,7 +89,7 @@ def page(items: Iterable[Item], representation: Representation, limit: int, most
     """A page of a list: `items`, and `next`, the cursor of the next page; null: there is none.
 
     Args:
-        most_bytes: the page ends once it has so many.
+        most_bytes: size in bytes after which the page ends.
     """
     written: list[str] = []
     size, after, following = 0, "", None
@@ -106,7 +106,7 @@ def page(items: Iterable[Item], representation: Representation, limit: int, most
 
 
 def lines(items: Iterable[Item], representation: Representation) -> Iterator[bytes]:
-    """A list line by line, in pieces."""
+    """A list as JSON lines, in chunks."""
     piece = bytearray()
     for item in items:
         piece += wire.dumps(item.tree, canonical=representation.canonical).encode() + b"\n"
@@ -117,7 +117,7 @@ def lines(items: Iterable[Item], representation: Representation) -> Iterator[byt
 
 
 def respond(request: Request, body: bytes, representation: Representation) -> Response:
-    """The answer, or that it is still what the client has (`If-None-Match`)."""
+    """The response, or 304 if the client has it already (`If-None-Match`)."""
     tag = f'W/"{blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()}"'
     headers = {"etag": tag, "vary": "Accept, Authorization, Cookie"}
     known = [each.strip() for each in request.headers.get("if-none-match", "").split(",")]
