@@ -180,7 +180,11 @@ def test_what_cannot_be_is_refused_with_what_to_type(stopped: Daemon) -> None:
     options = watcher(stopped, "checkpoint", "set", "--now", "--yes", WATCHER_INCLUDE="elsewhere.*")
 
     assert (future.returncode, both.returncode) == (exit_codes.USAGE, exit_codes.USAGE)
-    assert "lies in the future" in future.stderr
+    far = watcher(stopped, "checkpoint", "set", "--at", "2999-01-01", "--yes")
+    for refused in (future, far):
+        assert refused.returncode == exit_codes.USAGE
+        assert "lies in the future" in refused.stderr
+        assert "as of now" not in refused.stderr, "a position is no question, and is not moved to now"
     assert none.returncode == exit_codes.NOT_FOUND
     assert "streams there: default" in none.stderr
     assert options.returncode == exit_codes.POSITION_REFUSED

@@ -158,12 +158,18 @@ class TransactionName(Type[Any]):
 
 
 class Time(Type[Any]):
-    """A time on the command line; `more_forms` are lines about what else may be written."""
+    """A time on the command line.
+
+    Args:
+        more_forms: lines about what else may be written.
+        asks: whether history is asked as of this time, so that one in the future means now.
+    """
 
     name = "time"
 
-    def __init__(self, *more_forms: str) -> None:
+    def __init__(self, *more_forms: str, asks: bool = True) -> None:
         self._forms = "\n".join([_TIME_FORMS, *more_forms])
+        self._asks = asks
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Instant:
         """Read it, or end with what may be written."""
@@ -176,7 +182,7 @@ class Time(Type[Any]):
         except (ValueError, OverflowError) as error:
             why = f" ({error})" if str(error) else ""
             self.fail(f"{value!r} is no time{why}; {self._forms}", param, ctx)
-        if times.is_future(point):
+        if self._asks and times.is_future(point):
             click.echo(f"{value.strip()!r}: that is in the future: answers are as of now", err=True)
         return point
 

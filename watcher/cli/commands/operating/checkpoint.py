@@ -69,7 +69,9 @@ def show(context: Context, *, stream: str | None, as_json: bool, zone: tzinfo | 
 @click.option("--stream", metavar="NAME", help="Name of the checkpoint. [default: as WATCHER_STREAM says]")
 @click.option("--partition", metavar="I/N", help="Only this partition of it. [default: as WATCHER_PARTITION says]")
 @click.option("--now", "to_now", is_flag=True, help="Go on from now: what is not recorded yet never will be.")
-@click.option("--at", "point", metavar="TIME", type=Time(), help="Go on with the events of this point in time.")
+@click.option(
+    "--at", "point", metavar="TIME", type=Time(asks=False), help="Go on with the events of this point in time."
+)
 @click.option("--token", metavar="TOKEN", help="Go on after this resume token: hexadecimal digits, or its JSON.")
 @click.option("--adopt-options", is_flag=True, help="Stay, but go on with what INCLUDE and EXCLUDE now say.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")

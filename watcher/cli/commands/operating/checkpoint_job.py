@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from watcher.leadership.lease import Holder
     from watcher.stream.batch import Position
 
-
+_LAST_SECOND = 2**32 - 1
 _WIDTH = 12
 
 
@@ -140,13 +140,18 @@ def _move(relocation: Relocation, wish: MoveOptions) -> Move:
     return Move(stored, target)
 
 
+def _first_of(second: int) -> Timestamp:
+    """The first cluster time of a second since 1970; beyond what a cluster time can be, the nearest one."""
+    return Timestamp(min(max(second, 0), _LAST_SECOND), 0)
+
+
 def _target(relocation: Relocation, wish: MoveOptions) -> Position:
     if wish.to_now:
         return relocation.now()
     if wish.point is not None:
         point = wish.point
         try:
-            return relocation.at(point if isinstance(point, Timestamp) else Timestamp(int(point.timestamp()), 0))
+            return relocation.at(point if isinstance(point, Timestamp) else _first_of(int(point.timestamp())))
         except ValueError as error:
             raise click.UsageError(f"--at: {error}") from error
     try:
