@@ -1,7 +1,7 @@
 """Which entry each leaf has its value from, read from the newest entry on: it ends when every leaf has its setter.
 
-The rules are those of `leaves`, and the answers the same. What can only be told by following the whole document, such
-as an array that was set as a whole, is not told here.
+The rules are those of `leaves`, and the answers the same. Where only following the whole document can decide, such as
+for an array that was set as a whole, `NeedsAllError` is raised.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Fields = dict[bytes, Value]
 
 Keys: TypeAlias = tuple[bytes, ...]
-"""A path with its indexes written as keys: a container has only the ones or the others."""
+"""A path with its indexes written as keys: a container has only keys or only indexes."""
 
 _ID: Keys = (b"_id",)
 _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
@@ -45,18 +45,18 @@ def setters(
     """Find the entry that each leaf of a document has its value from.
 
     Args:
-        leaves: path and value of each.
-        entries: those of the document, newest first; read no further than needed. It is told the leaves that are sought
-            and may leave out what concerns none of them.
-        last: `_id` of the last entry of the document as it is; newer ones are passed over.
-        beginning: reads the entry that everything in the document is from that no later entry has changed; None: there
-            is none. It is asked once nothing but the document's `_id` is left, which only such an entry sets.
+        leaves: the path and value of each.
+        entries: returns the document's entries, newest first; read no further than needed. It gets the leaves still
+            sought, and may omit entries that concern none of them.
+        last: `_id` of the last entry in the given state of the document; newer ones are skipped.
+        beginning: reads the entry that set everything that no later entry has changed; None: there is none. It is
+            called once only the document's `_id` is left, which only such an entry sets.
 
     Returns:
-        For each leaf the `_id` of the entry, 16 bytes.
+        The `_id` of the entry for each leaf, 16 bytes.
 
     Raises:
-        NeedsAllError: it cannot be told this way.
+        NeedsAllError: the entries have to be followed forwards.
     """
     sought = Sought(leaves, last)
     search = _Search(leaves, sought)
@@ -120,7 +120,7 @@ class _Search:
             raise NeedsAllError("the document was not there")
 
     def end(self) -> None:
-        """There are no older entries."""
+        """Finish: there are no older entries."""
         if self._baseline is not None:
             self.set_rest(self._baseline)
 
@@ -132,7 +132,7 @@ class _Search:
         return found
 
     def set_rest(self, fields: Fields) -> None:
-        """Give all leaves that are left to an entry."""
+        """Attribute all remaining leaves to an entry."""
         self._setters = [identity(fields) if setter is None else setter for setter in self._setters]
         self._left = 0
 
@@ -160,7 +160,7 @@ class _Search:
                 self._set(number, fields)
 
     def _leads_through_leaf(self, keys: Keys) -> bool:
-        """Whether a leaf without an entry stands where a path leads through."""
+        """Whether a path leads through the place of a leaf that has no entry yet."""
         for length in range(1, len(keys)):
             below = self._below.get(keys[:length])
             if not below:
@@ -198,7 +198,7 @@ def _keys(path: Path) -> Keys:
 
 
 def _value_at(value: Value, path: Path) -> Value | None:
-    """The value at a path of keys through documents; None: another value is on the way, or none is there."""
+    """The value at a path of keys through documents; None: there is none, or another type of value is on the way."""
     for key in path:
         if value[0] != raw.DOCUMENT or isinstance(key, int):
             return None

@@ -2,16 +2,16 @@
 
 A leaf is a value that is no document and no array, or an empty one of these. The rules:
 
-- An event sets a leaf if it gives the path another value, or another type. What an event states once more, such as the
-  fields of a sub-document that was set as a whole, and that is the same to the byte, keeps its older event. A withheld
-  value looks like the one before it; an event that names its very path has changed it.
+- An event sets a leaf if it gives the path another value, or another type. A value that an event states again, equal to
+  the byte, such as the fields of a sub-document set as a whole, keeps its older event. A withheld value looks the same
+  after a change; an event that names its exact path has changed it.
 - Where an event tells single elements of an array, their places count. Where it tells an array as a whole, as `$pull`,
   `$sort` and most others do, its elements are matched as `change_history.diff.compare` matches them, by `_id` where
   all have one of
   their own, else by a common subsequence of equal ones, and between two of these in pairs; a matched element takes its
   events along to its new place, whatever the index there was before.
-- An array or a document that has become empty is so by the event that removed the last of it.
-- Whatever a field was before it was removed, or the document before it was deleted, counts no more when it comes back.
+- An array or a document that has become empty is attributed to the event that removed the last of its contents.
+- When a removed field or a deleted document comes back, its earlier values do not count.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from change_history.stored.changes import Change
 
 Event: TypeAlias = int
-"""Whatever number the caller gives an event."""
+"""The caller's number for an event."""
 
 _CONTAINERS = frozenset({raw.DOCUMENT, raw.ARRAY})
 
 
 class Blamed:
-    """A document or array of which not everything is by one event.
+    """The blame of a document or array whose parts were not all set by the same event.
 
     Args:
-        event: made it what it is, and its parts but for those that say otherwise.
-        parts: by key or index.
+        event: the event that last changed the container itself.
+        parts: the blame of each part, by key or index.
     """
 
     __slots__ = ("event", "parts")
@@ -54,21 +54,21 @@ class Blamed:
 
 
 Blame: TypeAlias = "Event | Blamed"
-"""Everything in a value is by one event, or it is taken apart."""
+"""The event that set everything in a value, or the blame of its parts."""
 
 
 def after(
     blame: Blame | None, before: bytes | None, entry: fold.Entry, event: Event
 ) -> tuple[Blame | None, bytes | None]:
-    """What an event makes of a document and its blame.
+    """Apply an event to a document and its blame.
 
     Args:
         blame: that of the document before the event; changed in place. None: there is no document, or it is unknown.
         before: the document before the event; None likewise.
-        event: its number.
+        event: the number of the event.
 
     Returns:
-        The blame and the document after it; None: there is none.
+        The blame and the document after it; None: the document does not exist.
 
     Raises:
         change_history.reconstruct.fold.DoesNotApplyError: the event does not fit the document.
@@ -93,7 +93,7 @@ def leaves(document: bytes, blame: Blame) -> Iterator[tuple[Path, Value, Event]]
 
 
 def below(document: bytes, blame: Blame, field: str) -> Iterator[tuple[Path, Value, Event]]:
-    """The leaves at a field and below it, as `leaves` gives them; of all paths that the field can mean."""
+    """The leaves at a field and below it, as from `leaves`, for all paths that the dotted field matches."""
     waiting: list[tuple[Path, Value, Blame, bytes]] = [
         ((), (raw.DOCUMENT, document), blame, field.encode("utf-8", "surrogateescape"))
     ]
@@ -122,7 +122,7 @@ def _parts(value: Value) -> list[tuple[Key, Value]]:
 
 
 def _changed(blame: Blame, before: Image, change: Change, event: Event) -> Blame:
-    """The blame after one change of an update, which is known to fit."""
+    """The blame after one change of an update, which must fit the document."""
     top = node = _opened(blame, before, ())
     path: Path = ()
     inner = change.path if change.truncated_to is not None else change.path[:-1]
@@ -130,11 +130,11 @@ def _changed(blame: Blame, before: Image, change: Change, event: Event) -> Blame
         slot = _slot(node, key)
         path = (*path, slot)
         if (value := before.get(path)) is not None and is_withheld(value):
-            _put(node, slot, event)  # something within was changed
+            _put(node, slot, event)  # something inside was changed
             return top
         child = _part(node, slot)
         if child == event:
-            return top  # nothing in there is older
+            return top  # nothing inside is older
         opened = _opened(child, before, path)
         _put(node, slot, opened)
         node = opened
@@ -164,7 +164,7 @@ def _set(node: Blamed, slot: Key, old: Value | None, new: Value, event: Event) -
 
 
 def _opened(blame: Blame, before: Image, path: Path) -> Blamed:
-    """The blame of the document or array at a path, taken apart."""
+    """The blame of the document or array at a path, split by its parts."""
     if isinstance(blame, Blamed):
         return blame
     value = before.get(path) if path else None
@@ -175,7 +175,7 @@ def _opened(blame: Blame, before: Image, path: Path) -> Blamed:
 
 
 def _slot(node: Blamed, key: Key) -> Key:
-    """The key as the document, or the index as the array has it."""
+    """A path's key as the container has it: a key of a document, an index of an array."""
     if isinstance(node.parts, dict):
         return b"%d" % key if isinstance(key, int) else key
     return int(key) if isinstance(key, bytes) and is_index(key) else key
@@ -190,7 +190,7 @@ def _put(node: Blamed, slot: Key, part: Blame) -> None:
 
 
 def _carried(old: Value, new: Value, blame: Blame, event: Event) -> Blame:
-    """The blame of a value that has come into the place of another."""
+    """The blame of a value that has replaced another."""
     if old == new:
         return blame
     if old[0] != new[0] or new[0] not in _CONTAINERS or not _parts(new):
@@ -213,7 +213,7 @@ def _carried(old: Value, new: Value, blame: Blame, event: Event) -> Blame:
 
 
 def _partners(old: list[Value], new: list[Value]) -> list[int | None]:
-    """Which of the old elements each of the new ones is."""
+    """The index of the matching old element for each new one; None: it has none."""
     before, after_ = identities(old), identities(new)
     if before is not None and after_ is not None:
         return [before.get(key) for key in after_]

@@ -1,6 +1,6 @@
 """Which recorded event each leaf of a document has its value from. The rules are in `leaves`.
 
-A `baseline` entry is what there was when watching began: whoever set it, did so before.
+A `baseline` entry records what existed when watching began: its values were set earlier, by unknown writers.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Leaf(NamedTuple):
     """A leaf of a document: a value that is no document and no array, or an empty one of these.
 
     Attributes:
-        path: keys and indexes that lead to it.
-        field: the path as MongoDB writes it; where that would mislead, the path as a list of JSON.
-        value: what it is.
-        event: the recorded event that last set it. The values of an event larger than a document are left out.
+        path: its keys and indexes.
+        field: the path in MongoDB's notation; where that is ambiguous, as a JSON list.
+        value: its value.
+        event: the recorded event that last set it. For an event stored in chunks, without its values.
     """
 
     path: TextPath
@@ -58,13 +58,13 @@ class Leaf(NamedTuple):
 
 
 def leaves(database: Database[Any], recollection: Reconstruction) -> list[Leaf]:
-    """The leaves of a document at a moment, in its order; none if it was not there.
+    """The leaves of a document at a moment, in its order; empty if it did not exist.
 
-    Entries are read from the newest on until each leaf has its own. Where that cannot tell, all of them are, oldest
-    first; in memory is the document, with a number for each leaf.
+    Entries are read from the newest backwards until each leaf has its own. Where that is not enough, all are read,
+    oldest first; only the document is held in memory, with a number for each leaf.
 
     Raises:
-        change_history.reconstruct.state.UnknownStateError: history cannot tell the document.
+        change_history.reconstruct.state.UnknownStateError: the document is unknown.
     """
     document = recollection.known()
     if document is None or recollection.reconstructed is None:

@@ -1,8 +1,8 @@
-"""Leaves whose setter is still sought, by their dotted paths: which entries can be passed over unread.
+"""The leaves whose setter is still sought, by dotted path, to skip entries that concern none of them.
 
-An entry concerns a leaf if one of its changes is of the leaf, of what the leaf is in, or of something below it; or puts
-an element beyond the end of an array in which the leaf is a null that may have filled the room. Dotted paths cannot
-tell every key from an index, or two keys from one with a dot: where they cannot, an entry is read that need not be.
+An entry concerns a leaf if one of its changes is at the leaf, above it, or below it; or sets an element beyond the end
+of an array in which the leaf is a null that may fill the room between. Dotted paths do not distinguish every key from
+an index, or two keys from one with a dot: in doubt, an entry is read although it need not be.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Sought:
     """The leaves that are sought.
 
     Args:
-        leaves: path and value of each.
-        last: `_id` of the entry, 16 bytes, from which on older ones may be passed over.
+        leaves: the path and value of each.
+        last: `_id` of the entry, 16 bytes, from which on older ones may be skipped.
     """
 
     def __init__(self, leaves: Iterable[tuple[Path, Value]], last: bytes) -> None:
-        # How many leaves there are at or below each path. What changes `_id` tells or ends a document.
+        # The number of leaves at or below each path. A change of `_id` holds the whole document, or ends it.
         self._above: dict[bytes, int] = {b"_id": 1}
         self._leaves: dict[bytes, int] = {}
         self._filled: dict[bytes, int] = {}
@@ -49,13 +49,13 @@ class Sought:
                 self._filled[dotted(path[:-1])] = 1
 
     def remove(self, path: Path) -> None:
-        """A leaf is sought no longer."""
+        """Stop seeking a leaf."""
         for length in range(len(path) + 1):
             _count_down(self._above, dotted(path[:length]))
         _count_down(self._leaves, dotted(path))
 
     def may_skip(self, paths: bytes) -> bool:
-        """Whether entries can be passed over as they are, if they change no more than these paths.
+        """Whether entries that change only these paths can be skipped unread.
 
         Args:
             paths: dotted, with a NUL between two.
@@ -63,12 +63,12 @@ class Sought:
         return self._passes_over and not concerns_any(paths, self._above, self._leaves, self._filled)
 
     def concerned(self, batches: Iterable[bytes]) -> Iterator[bytes]:
-        """The entries that may concern a leaf which is sought when they are asked for.
+        """Yield the entries that may concern a leaf that is still sought.
 
-        Those of other operations than `PARTIAL` always do, and so does every entry before one.
+        Entries with operations not in `PARTIAL` always do, and so does every entry before one.
 
         Args:
-            batches: stored history documents of one document, one behind the other, newest first.
+            batches: stored history documents of one document, concatenated, newest first.
         """
         for batch in batches:
             at = 0
@@ -90,17 +90,17 @@ class Sought:
 def first_concerned(
     entries: bytes, at: int, above: dict[bytes, int], leaves: dict[bytes, int], filled: dict[bytes, int]
 ) -> int:
-    """Where the first entry begins that may concern a leaf, or is no update of a part of the document.
+    """The offset of the first entry that may concern a leaf, or is no update of a part of the document.
 
     Args:
-        entries: stored history documents, one behind the other.
-        at: where one of them begins.
-        above: the dotted path of each leaf and of all that it is in.
-        leaves: of each leaf.
-        filled: of each array that has a null which may fill the room up to an element.
+        entries: stored history documents, concatenated.
+        at: the offset of one of them, at which to begin.
+        above: the dotted paths of the leaves and of all containers they are in.
+        leaves: the dotted paths of the leaves.
+        filled: the dotted paths of arrays with a null that may fill the room up to an element.
 
     Returns:
-        The length of the entries if there is none.
+        The offset; the length of the entries if there is none.
     """
     if COMPILED is not None:
         return COMPILED.first_concerned(entries, at, above, leaves, filled)  # type: ignore[no-any-return]
@@ -128,7 +128,7 @@ def concerns_any(paths: bytes, above: dict[bytes, int], leaves: dict[bytes, int]
 
 
 def _paths(entry: bytes) -> list[bytes] | None:
-    """The dotted paths that an entry changes; None: it may do something else as well."""
+    """The dotted paths that an entry changes; None: it may do something else too."""
     try:
         fields = raw.fields(entry)
         kind, changes = fields[b"changes"]

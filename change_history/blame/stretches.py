@@ -1,6 +1,6 @@
 """Which stretches of a document's history blame has to read: snapshots tell what has changed since the one before.
 
-Snapshots of earlier builds do not tell it; what lies between those is read as if there were none.
+Snapshots of earlier builds do not have these paths; the entries between such are read as if there were no snapshots.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _NOT_WORTH_A_READ = 2
 
 
 class Stretch(NamedTuple):
-    """What lies between two entries of a document.
+    """The entries of a document between two of them.
 
     Attributes:
         since: cluster time of the earlier one.
-        until: that of the later one. At both times, entries may belong to it or to what is beside it.
-        paths: the dotted paths that its entries change, with a NUL between two; None: that is not told.
+        until: that of the later one. Entries at both times may belong to it or to the next stretch.
+        paths: the dotted paths that its entries change, joined by NUL; None: not known.
     """
 
     since: ClusterTime
@@ -52,11 +52,11 @@ def to_read(
 ) -> Iterator[dict[str, Binary]]:
     """What is to be read of a document's entries, newest first, as conditions on `_id`; no entry is in two of them.
 
-    Which that is depends on the leaves that are sought when the next condition is asked for.
+    Each condition depends on the leaves that are still sought when it is requested.
 
     Args:
-        incarnation: where its entries lie.
-        last: `_id` of its last entry, 16 bytes. What has a snapshot before that may be left out.
+        incarnation: where its entries are.
+        last: `_id` of its last entry, 16 bytes. Only entries with a snapshot before it may be left out.
     """
     read_from = None
     for since, until in _joined(_stretches(database, incarnation, document_id, last), sought):
@@ -66,7 +66,7 @@ def to_read(
 
 
 def _joined(stretches: Iterator[Stretch], sought: Sought) -> Iterator[tuple[ClusterTime, ClusterTime]]:
-    """The stretches that have to be read, those together that lie side by side."""
+    """The stretches that have to be read, adjacent ones joined."""
     most = 1
     while some := _next(stretches, most):
         most = min(2 * most, _MOST_AT_ONCE)
@@ -88,7 +88,7 @@ def _joined(stretches: Iterator[Stretch], sought: Sought) -> Iterator[tuple[Clus
 
 
 def _next(stretches: Iterator[Stretch], most: int) -> list[Stretch]:
-    """The next stretches, but none after one that has to be read to know whether any may be left out after it."""
+    """The next stretches, up to one that has to be read before it is known which later ones may be left out."""
     found: list[Stretch] = []
     for stretch in stretches:
         found.append(stretch)
@@ -100,22 +100,22 @@ def _next(stretches: Iterator[Stretch], most: int) -> list[Stretch]:
 def _stretches(
     database: Database[Any], incarnation: Incarnation, document_id: raw.Value, last: bytes
 ) -> Iterator[Stretch]:
-    """All of an incarnation, newest first, without a space between two."""
+    """The stretches of an incarnation, newest first, without gaps between them."""
     reached = incarnation.until.cluster_time
-    oldest_told = b""  # the entry at that time after which everything is told
+    oldest_told = b""  # the entry at that time after which all paths are known
     expired: ClusterTime | None = None
     for fields in _snapshots(database, incarnation, document_id, ClusterTime.from_id(last)):
         told = changed_since(fields)
         if told is None:
             continue
-        if expired is None:  # a base of what has expired is an entry that no snapshot tells
+        if expired is None:  # the base of expired history is an entry that no snapshot's paths include
             said = horizon(database, incarnation.namespace)
             expired = said.time if said is not None else BEGINNING_OF_TIME
         since, entry = ClusterTime.from_id(told[0]), identity(fields)
         if since <= expired or since < incarnation.since or since > reached:
             continue
         until = min(ClusterTime.from_id(entry), reached)
-        # Of a transaction, all entries have one cluster time, and a snapshot may be missing between two of them.
+        # All entries of a transaction have one cluster time, and a snapshot may be missing between two of them.
         if until < reached or (ClusterTime.from_id(entry) == reached and entry != oldest_told):
             yield Stretch(until, reached, None)
         yield Stretch(since, until, told[1])
