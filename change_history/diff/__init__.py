@@ -1,1 +1,1 @@
-"""What is different between two documents, or two states of a collection."""
+"""Compare two documents, or two states of a collection."""

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from change_history.reconstruct.entries import Reconstructed
 
 _AT_ONCE = 1000
-"""Documents that are asked for together; they come one by one."""
+"""Most documents requested in one query; the results are streamed."""
 
 _MOST_BYTES = 1024 * 1024
-"""Of their ids."""
+"""Bytes of ids in one query, above which no more are added."""
 
 
 class Changed(NamedTuple):
     """A document that differs between two points in time, or may: history cannot tell.
 
     Attributes:
-        before: its BSON at the first moment; None: it was not there, or history cannot tell.
+        before: its BSON at the first moment; None: it did not exist, or is unknown.
         after: likewise at the second.
-        unknown: why history cannot tell one of them; None: it can.
+        unknown: why one of the two is unknown; None: both are known.
     """
 
     raw_id: Value
@@ -54,14 +54,14 @@ class Changed(NamedTuple):
 
 
 def changed(database: Database[Any], before: CollectionState, after: CollectionState) -> Iterator[Changed]:
-    """The documents that are different at two moments, in the server's order of `_id`s.
+    """Yield the documents that differ between two moments, in the server's order of `_id`s.
 
-    Where the collection was neither dropped nor renamed between the two, only those documents are looked at that have
-    an entry in between: the index tells which. Else every document that it had is.
+    Where the collection was neither dropped nor renamed in between, only documents with an entry in between are
+    reconstructed, which the index yields. Otherwise all documents are.
 
     Args:
         before: the collection at the first moment.
-        after: at the second, which may also be the earlier one.
+        after: the collection at the second moment, which may also be the earlier one.
     """
     if before.position > after.position:
         turned = changed(database, after, before)
@@ -121,7 +121,7 @@ def _between(
 
 
 def _some(ids: Iterator[Value]) -> list[Value]:
-    """The next ids, as many as fit in one query."""
+    """Take the next ids, as many as fit in one query."""
     found: list[Value] = []
     size = 0
     while len(found) < _AT_ONCE and size < _MOST_BYTES and (one := next(ids, None)) is not None:
@@ -131,9 +131,9 @@ def _some(ids: Iterator[Value]) -> list[Value]:
 
 
 def ids_between(database: Database[Any], before: CollectionState, after: CollectionState) -> Any:
-    """The cursor over the ids of the documents that have an entry between two moments, in their order.
+    """Open a cursor over the ids of the documents that have an entry between two moments, in their order.
 
-    The index on the namespace's timeline tells them. Only these ids are sorted, on the server, which may use its disk.
+    They are read from the namespace timeline index. Only these ids are sorted, on the server, which may spill to disk.
     """
     ids = {"$gte": Binary(before.position.cluster_time.first_id), "$lte": Binary(after.position.last_id)}
     stages: list[dict[str, Any]] = [
@@ -146,7 +146,7 @@ def ids_between(database: Database[Any], before: CollectionState, after: Collect
 
 
 def _ids_of(group: RawBSONDocument) -> Iterator[Value]:
-    """The id that a group can mean: MongoDB 6.0 gives MinKey as `{"": MinKey()}`, and MaxKey likewise."""
+    """The ids that a group may stand for: MongoDB 6.0 returns MinKey as `{"": MinKey()}`, and MaxKey likewise."""
     document_id = raw.fields(bytes(group.raw))[b"_id"]
     if document_id[0] == raw.DOCUMENT:
         for key, kind, payload in raw.elements(document_id[1]):

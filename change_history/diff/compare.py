@@ -31,32 +31,32 @@ MOST_COMPARISONS = 250_000
 """Pairs of elements compared at most where unique elements do not align two arrays."""
 
 Side: TypeAlias = "Value | Missing"
-"""What one of the two documents has at a path: a value, `ABSENT`, or `UNKNOWN`."""
+"""The value of one of the two documents at a path, or `ABSENT` or `UNKNOWN`."""
 
 
 class DifferenceKind(StrEnum):
-    """What happened to a path."""
+    """The kind of a difference."""
 
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"
     MOVED = "moved"
-    """An element has another place among those of its array that are in both."""
+    """An element has another position among those elements of its array that are in both."""
     REORDERED = "reordered"
     """The keys of a document are in an order that removing, setting in place and appending do not produce."""
 
 
 class Difference(NamedTuple):
-    """What is different at one path.
+    """The difference at one path.
 
     Attributes:
-        path: where in the new document; of what was removed, where it would be but for its own key or index, which is
-            the old one. The empty path is the whole document.
-        old_path: where in the old document, likewise. It differs from `path` only in indexes of arrays.
-        old: value before. Of a moved element its index; of reordered keys the array of all keys, in their order.
-        new: value after, likewise.
-        identities: beside each part of `path` the `_id` of the element to which it leads, None where that is no
-            element or elements are not told apart by `_id`s there.
+        path: the path in the new document; for something removed, its parent's path there and its own old key or
+            index. The empty path is the whole document.
+        old_path: the path in the old document, likewise. It differs from `path` only in indexes of arrays.
+        old: the value before. For a moved element, its index; for reordered keys, the array of all keys in their order.
+        new: the value after, likewise.
+        identities: for each part of `path`, the `_id` of the element to which it leads; None: it is no element, or the
+            elements are not matched by `_id`.
     """
 
     kind: DifferenceKind
@@ -75,11 +75,11 @@ class PathPair(NamedTuple):
     identities: tuple[Value | None, ...] = ()
 
     def field(self, key: bytes) -> PathPair:
-        """The place of a field of the document here."""
+        """The paths of a field of the document here."""
         return self._into(key, key, None)
 
     def element(self, old_index: int, index: int, identity: Value | None = None) -> PathPair:
-        """The place of an element of the array here."""
+        """The paths of an element of the array here."""
         return self._into(old_index, index, identity)
 
     def difference(self, kind: DifferenceKind, old: Side, new: Side) -> Difference:
@@ -98,18 +98,18 @@ def compare(old: bytes | None, new: bytes | None) -> list[Difference]:
     gives both. Other elements are matched by a common subsequence of equal ones (`aligned`), and what lies
     between two of these in pairs, in order. Values are equal only to the BSON type: 3, `Int64(3)` and 3.0 are three.
 
-    What cannot be taken apart without loss is one value: a document in which a key is repeated, and an array whose
-    keys are not 0, 1, 2, ….
+    What cannot be decomposed without loss is compared as one value: a document in which a key is repeated, and an array
+    whose keys are not 0, 1, 2, ….
 
     Args:
-        old: a BSON document; None: there was none.
+        old: a BSON document; None: it does not exist. `new` likewise.
 
     Returns:
         The differences, in the order of the new document, what was removed first; none for equal bytes. A document that
         is only on one side is one difference with an empty path.
 
     Raises:
-        change_history.bson.raw.MalformedBSON: they are no BSON documents.
+        change_history.bson.raw.MalformedBSON: one is no BSON document.
     """
     if old is None or new is None:
         return [] if old is new else [_only(PathPair(), old, new)]
@@ -122,8 +122,8 @@ def element_differences(change: Change) -> list[Difference]:
     """Compare the elements of an array that an event holds whole, as after `$pull`, `$sort` or a replacement.
 
     Returns:
-        The differences, their paths those of the document. None where one of the two is no array or unknown, or where
-        no element stayed: then the array as a whole says it.
+        The differences, with paths of the document. Empty where a value is no array or unknown, or where no element
+        stayed: then the array has changed as a whole.
     """
     old, new = change.old_value, change.new_value
     if not isinstance(old, list) or not isinstance(new, list):
@@ -164,14 +164,14 @@ def _values(place: PathPair, old: Value, new: Value, found: list[Difference]) ->
 
 
 def _fields(document: bytes) -> dict[bytes, Value] | None:
-    """The fields of a document; None if they would not make the same bytes."""
+    """The fields of a document; None: encoding them again would give other bytes."""
     contents = raw.elements(document)
     found = {key: (kind, payload) for key, kind, payload in contents}
     return found if len(found) == len(contents) and _is_closed(document) else None
 
 
 def _items(array: bytes) -> list[Value] | None:
-    """The elements of an array; None if they would not make the same bytes."""
+    """The elements of an array; None: encoding them again would give other bytes."""
     contents = raw.elements(array)
     keys = [key for key, _, _ in contents]
     in_order = keys == (_INDEXES[: len(keys)] if len(keys) <= _LONG else [b"%d" % index for index in range(len(keys))])
@@ -215,7 +215,7 @@ def _arrays(place: PathPair, old: list[Value], new: list[Value], found: list[Dif
 
 
 def identities(items: list[Value]) -> dict[Hashable, int] | None:
-    """The places of an array's elements by their `_id`s, if each has one of its own."""
+    """The indexes of an array's elements by `_id`; None: not every element has one of its own."""
     found = {}
     for index, (kind, payload) in enumerate(items):
         identity = _id_of(payload) if kind == raw.DOCUMENT else None
@@ -272,7 +272,7 @@ _FIRST_VALUE = _FIRST_KEY + len(_ID)
 
 
 def _id_of(document: bytes) -> Value | None:
-    """The `_id` of an element; of two the last."""
+    """The `_id` of an element, the last if it is repeated; None: it has none."""
     if document.startswith(_ID, _FIRST_KEY) and document.count(_ID) == 1:  # as nearly all have it
         kind = document[_FIRST_KEY - 1]
         return kind, document[_FIRST_VALUE : raw.end_of_value(document, kind, _FIRST_VALUE)]
@@ -287,8 +287,8 @@ def aligned(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int,
     """Pair equal elements so that the pairs rise on both sides.
 
     Equal beginnings and ends are paired first; then elements that occur once on both sides, as many as keep their
-    order (patience diff); what lies between two of these by `difflib`. The work is bounded, whatever the size: n log n
-    for the former, `MOST_COMPARISONS` for the latter. What is not looked at any more stays without a partner.
+    order (patience diff); those between two of these by `difflib`. The work is bounded, whatever the size: n log n
+    for the former, `MOST_COMPARISONS` for the latter. Elements beyond this bound stay unpaired.
 
     Returns:
         Pairs of an old and a new index, in order.

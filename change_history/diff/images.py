@@ -1,4 +1,4 @@
-"""The changes that lead from one image of a document to another, as an event records them."""
+"""Compute the changes from one image of a document to another, as an event records them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def diff(before: bytes, after: bytes) -> tuple[list[Change], list[bytes] | None]:
     """Compare two images of one document.
 
-    Sub-documents are compared field by field, arrays as wholes (`$pull` and its kin are reported whole by the
-    server too; readers take them apart). A replacement may give `_id` another type, 1 for 1.0, or a document may have
-    a key more than once: then every field is listed, since changes that set `_id` tell the whole document
+    Sub-documents are compared field by field, arrays as a whole (the server too reports `$pull` and the like as a
+    whole; readers compare the elements). If a replacement gives `_id` another type, 1 for 1.0, or a document repeats
+    a key, every field is listed, since changes that set `_id` hold the whole document
     (`change_history.reconstruct.fold`).
 
     Returns:
-        The changes, and the keys of the document in their new order if applying the changes (fields set in
-        place, new ones at the end) would leave them in another.
+        The changes, and the document's keys in their new order; None: applying the changes (fields set in place, new
+        ones at the end) gives the right order.
     """
     (old, old_repeated), (new, new_repeated) = raw.keyed(before), raw.keyed(after)
     if old.get(b"_id") != new.get(b"_id") or old_repeated or new_repeated:
@@ -43,18 +43,18 @@ def diff(before: bytes, after: bytes) -> tuple[list[Change], list[bytes] | None]
 
 
 def changes(before: bytes | None, after: bytes | None) -> list[Change]:
-    """The changes that lead from one state to another, as one event would have recorded them.
+    """The changes from one state to another, as one event would have recorded them.
 
     Folding applies them as it applies an update (`change_history.reconstruct.fold`): sub-documents by field, arrays as
     wholes, a field that is there in its place and a new one at the end. Fields that come to
     stand elsewhere are changes with `at_end`, their old value equal to the new one if nothing else became of them.
 
     Args:
-        before: a BSON document; None: it was not there.
+        before: a BSON document; None: it does not exist. `after` likewise.
 
     Returns:
-        None for equal bytes. Of a document that is only on one side, one for each of its fields. Where a key
-        occurs twice, one for each field of the document after, in its order, which no update can tell.
+        An empty list for equal bytes. For a document that is only on one side, one change for each field. Where a key
+        is repeated, one for each field of the new document, in its order, which no update could produce.
     """
     if before == after:
         return []
@@ -81,12 +81,12 @@ def changes(before: bytes | None, after: bytes | None) -> list[Change]:
 
 
 def read(found: list[Change]) -> list[event.Change]:
-    """Changes as Python sees them. They have no time of their own."""
+    """Convert changes to Python values, without a time."""
     return [event.to_change(document_to_python(encode(change))) for change in found]
 
 
 def _compare(before: bytes, after: bytes, prefix: Path, changes: list[Change]) -> bool:
-    """Collect the changes below a path; whether they also give the order of its keys."""
+    """Collect the changes below a path; return whether applying them also gives the right order of keys."""
     old, new = raw.fields(before), raw.fields(after)
     changes.extend(Change((*prefix, key), value, None) for key, value in old.items() if key not in new)
     for key, value in new.items():

@@ -1,9 +1,8 @@
 """RFC 6902 JSON Patch from one state of a document to another, its values in canonical Extended JSON.
 
-It applies to the old document as `change_history.bson.extended_json` writes it, and gives the new one, as far as JSON
-can say it. JSON
-has no order of keys, so another order alone gives no operation; of a repeated key its readers keep the last; and there
-is no JSON text of a document that is not there: to remove one is written as `remove` of the path "", which some
+It applies to the old document as written by `change_history.bson.extended_json`, and gives the new one, as far as JSON
+can express it: JSON has no order of keys, so another order alone gives no operation; of a repeated key, readers keep
+the last; and a missing document has no JSON text, so its removal is written as `remove` of the path "", which some
 libraries refuse.
 """
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from change_history.diff.compare import Difference, Side
 
 MOST_MOVES = 1000
-"""An array in which more elements than this have moved is replaced whole."""
+"""An array in which more elements than this have moved is replaced as a whole."""
 
 
 class Operation(NamedTuple):
@@ -36,8 +35,8 @@ class Operation(NamedTuple):
     Attributes:
         op: `add`, `remove`, `replace` or `move`.
         path: JSON Pointer (RFC 6901), in UTF-8.
-        value: of `add` and `replace`.
-        source: of `move`: the pointer `from`.
+        value: the value of `add` and `replace`; None otherwise.
+        source: the pointer `from` of `move`; None otherwise.
     """
 
     op: str
@@ -47,7 +46,7 @@ class Operation(NamedTuple):
 
 
 def between(old: bytes | None, new: bytes | None) -> list[Operation]:
-    """The operations that lead from one BSON document to another; None: there is none.
+    """The operations from one BSON document to another; None: it does not exist.
 
     Raises:
         change_history.bson.raw.MalformedBSON: they are no BSON documents.
@@ -90,10 +89,10 @@ def _value(side: Side) -> Value | None:
 
 
 def _inside(differences: list[Difference], depth: int, new: Image) -> Iterator[Operation]:
-    """The operations on what lies in one document or array, then those deeper in it.
+    """Yield the operations on the direct contents of a document or array, then those deeper in it.
 
-    Indexes are as they are when an operation's turn comes: elements go from the last to the first, then they move, then
-    others come from the first to the last; from then on they are those of the new document.
+    Indexes are valid when an operation is applied: first elements are removed from the last to the first, then elements
+    are moved, then others are added from the first to the last; from then on they are those of the new document.
     """
     own: dict[DifferenceKind, list[Difference]] = defaultdict(list)
     inner: dict[Key, list[Difference]] = defaultdict(list)
@@ -120,15 +119,15 @@ def _inside(differences: list[Difference], depth: int, new: Image) -> Iterator[O
 
 
 def _moves(array: Path, own: dict[DifferenceKind, list[Difference]]) -> Iterator[Operation]:
-    """The moves in one array, done when what was removed is gone and what was added is not yet there.
+    """Yield the moves in one array, applied after the removals and before the additions.
 
-    Each element goes right behind the one that it follows in the new document.
+    Each element is moved right after the one that it follows in the new document.
     """
     moved = {_index(difference.path): _index(difference.old_path) for difference in own[DifferenceKind.MOVED]}
     removed = {_index(difference.old_path) for difference in own[DifferenceKind.REMOVED]}
     added = {_index(difference.path) for difference in own[DifferenceKind.ADDED]}
     last = max(moved)
-    # How long the array is does not matter: what lies further behind stays where it is.
+    # The length of the array does not matter: elements further behind stay where they are.
     size = max(last, *moved.values(), *removed) + len(moved) + len(removed) + 1
     current = [index for index in range(size) if index not in removed]
     leaving = set(moved.values())
