@@ -1,1 +1,1 @@
-"""How an event lies in the history database: its form, its order, its chunks."""
+"""How an event is stored in the history database: its form, its order, its chunks."""

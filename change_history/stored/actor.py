@@ -1,7 +1,7 @@
-"""Who made a change, as it is kept: the field `actor` of a history document, always its last.
+"""The actor of a change, as stored: the field `actor` of a history document, always its last.
 
-It is the last one because it may come later than the rest: what is completed afterwards has the same bytes as what was
-known at once.
+It is the last field because it may be added later: a document completed afterwards has the same bytes as one whose
+actor was known at once.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 from change_history.bson import raw
 
 CONTEXT, STAMP, SESSION = "context", "stamp", "session"
-"""How an actor is known: a context document in the same transaction; a field that this very event wrote; the database
-user whom the server noted with the session."""
+"""Provenance, how an actor is known: a context document in the same transaction; a field that this very event wrote;
+the database user that the server recorded with the session."""
 
 ACTOR = "actor"
 
 LONGEST = 4096
-"""Bytes of the longest name, reason or request that is kept: they are indexed."""
+"""Bytes of the longest name, reason or request that is stored: they are indexed."""
 
 PLAIN_SUBTYPES = (0, 3, 4, 5)
-"""Subtypes of binary data that can be a name: none in particular, UUIDs, digests."""
+"""Subtypes of binary data that can be a name: generic, UUIDs (old and new), MD5 digests."""
 
 _SUBTYPE_AT = 4
 _FIXED = frozenset({raw.OBJECT_ID, raw.INT32, raw.INT64})
@@ -31,14 +31,14 @@ _KEY = b"\x03actor\x00"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who made a change, and how that is known. An event without one: unknown.
+    """The actor of a change, and how it is known. The actor of an event without one is unknown.
 
     Attributes:
         id: as the application or the deployment names them: a string, an `ObjectId`, an integer, a UUID (as `Binary`).
         provenance: `context`, `stamp` or `session`.
-        reason: why, as the application says it.
-        request: in the course of what, as the application says it.
-        database_user: whom the server took the writer for, as `user@database`.
+        reason: the reason, as given by the application.
+        request: the request that caused the change, as given by the application.
+        database_user: the authenticated user of the writer, as `user@database`.
     """
 
     id: Any
@@ -56,7 +56,7 @@ class Actor:
 
 
 def to_actor(stored: dict[str, Any]) -> Actor:
-    """The actor of a stored one, decoded."""
+    """Convert a stored actor, given decoded."""
     get = stored.get
     return Actor(
         id=get("id"),
@@ -75,7 +75,7 @@ def encode(
     request: raw.Value | None = None,
     database_user: str | None = None,
 ) -> bytes:
-    """Write an actor as it is stored, BSON."""
+    """Encode an actor as it is stored, BSON."""
     contents = [(b"id", identity), (b"provenance", (raw.STRING, raw.string(provenance.encode())))]
     if reason is not None:
         contents.append((b"reason", reason))
@@ -87,12 +87,12 @@ def encode(
 
 
 def added(document: bytes, actor: bytes) -> bytes:
-    """A history document that has no actor, with one."""
+    """Add an actor to a history document that has none."""
     return raw.document([document[4:-1], _KEY, actor])
 
 
 def split(document: bytes) -> tuple[bytes, bytes | None]:
-    """A history document without its actor, and the actor; None: it has none."""
+    """Split a history document into the document without its actor, and the actor; None: it has none."""
     if _KEY not in document:
         return document, None
     found = raw.fields(document)
@@ -111,7 +111,7 @@ def is_name(value: raw.Value) -> bool:
 
 
 def is_text(value: raw.Value) -> bool:
-    """Whether a BSON value is a text that can be kept: not empty, not too long, UTF-8."""
+    """Whether a BSON value is a text that can be stored: not empty, at most `LONGEST` bytes, UTF-8."""
     kind, payload = value
     text = payload[4:-1]
     if kind != raw.STRING or not text or len(text) > LONGEST:

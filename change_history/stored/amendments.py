@@ -1,8 +1,9 @@
-"""Notes of what changes history outside a stream's own order: written before it is done, read by whoever seals.
+"""Notes of amendments, which change history outside a stream's own order: written before, read by sealers.
 
-A seal says what history was. Whoever changes or removes an entry that is there already, or brings one in late, leaves a
-note here first. An entry that is not what was sealed, and of which no note was left, is what `watcher verify` names.
-A note says nothing by itself: it may have been left by a process that ended before it did what it was about to do.
+A seal records what history was. A process that changes or removes an existing entry, or adds one late, stores a note
+here first. `watcher verify` reports entries that differ from what was sealed without a note.
+
+A note proves nothing by itself: its process may have ended before it made the amendment.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _CODEC: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocum
 
 
 class AmendmentKind(StrEnum):
-    """What is about to be done to entries."""
+    """What a process is about to do to entries."""
 
     LATE = "late"
-    """They are added, perhaps before others that are there already."""
+    """They are added, perhaps before existing ones."""
     ACTOR = "actor"
     """They get an actor, having had none, or another one."""
     ERASED = "erased"
@@ -44,7 +45,7 @@ class AmendmentKind(StrEnum):
     EXPIRED = "expired"
     """They are removed by age."""
     GAP = "gap"
-    """They are gaps, of which more, or less, is known."""
+    """They are gaps whose description changes."""
 
 
 def note(
@@ -54,15 +55,15 @@ def note(
     session: ClientSession | None = None,
     actors: Mapping[bytes, bytes] | None = None,
 ) -> None:
-    """Note what is about to be done to entries. When it returns, a majority has the note; only then may it be done.
+    """Store a note before amending entries. On return, a majority has it; only then may the amendment be made.
 
-    Write one for every change: an entry that is changed again needs another note. Too many do no harm.
+    Every amendment needs its own note, also of the same entry. Superfluous notes do no harm.
 
     Args:
         ids: `_id`s of history documents, 16 bytes each.
-        session: of the transaction in which it is done: then the note is made with it, or not at all.
+        session: the session of the amendment's transaction, in which the note is stored too; None: no transaction.
 
-        actors: by `_id` the actors that are about to be replaced, BSON.
+        actors: the actors about to be replaced, BSON, by `_id`.
 
     Raises:
         ValueError: an id has another length.
@@ -83,13 +84,13 @@ def note(
 
 
 class Note(NamedTuple):
-    """A note, read.
+    """A stored note.
 
     Attributes:
-        kind: what was about to be done; None: it cannot be read, whoever wrote it.
+        kind: what was about to be done; None: the note is malformed.
         ids: `_id`s of the entries.
         at: when it was written.
-        actors: by `_id` the actors that were about to be replaced, BSON.
+        actors: the actors that were about to be replaced, BSON, by `_id`.
     """
 
     id: Any
@@ -100,12 +101,12 @@ class Note(NamedTuple):
 
 
 def notes_of(database: Database[Any], **options: Any) -> Collection[Any]:
-    """The collection of the notes, its values left as they are stored."""
+    """The collection of notes, its documents left as bytes."""
     return database.get_collection(AMENDMENTS, codec_options=_CODEC, **options)
 
 
 def read_note(found: RawBSONDocument) -> Note:
-    """Read a stored note. Whoever wrote it: what is no note is one of no kind."""
+    """Read a stored note. A malformed one, whoever wrote it, has no kind."""
     stored = dict(found)
     packed, at = stored.get("ids"), stored.get("at")
     whole = isinstance(packed, bytes) and not len(packed) % ID_BYTES and isinstance(at, dt.datetime)

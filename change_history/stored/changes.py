@@ -24,13 +24,13 @@ UNKNOWN = FROM_UNKNOWN.encode()
 
 
 class Change(NamedTuple):
-    """What became of one path. The stored form is `models.ChangeModel`.
+    """The change of one path. The stored form is `models.ChangeModel`.
 
     Attributes:
-        path: where; the empty path is the whole document.
-        old: value before; None: absent, or unknown if `old_from` says so.
+        path: the path; empty: the whole document.
+        old: value before; None: absent, or unknown if `old_from` is `UNKNOWN`.
         new: value after; None: removed, or only truncated.
-        old_from: None if the old value is the server's own word, else `HISTORY` or `UNKNOWN`.
+        old_from: None: the old value is from the server's pre-image; else `HISTORY` or `UNKNOWN`.
         truncated_to: new length of the array at the path.
         at_end: the server put the field after all others of its document, though it may have existed before.
     """
@@ -47,8 +47,8 @@ class UpdateStep(NamedTuple):
     """One step of an update, as the server describes it.
 
     Attributes:
-        value: what is there now; None: the path was removed, or only truncated.
-        truncated_to: the array at the path now has so many elements.
+        value: the new value; None: the path was removed, or only truncated.
+        truncated_to: new length of the array at the path, in elements; None: not truncated.
         at_end: the field was put after all others of its document, even if it existed.
     """
 
@@ -62,7 +62,7 @@ def of_steps(steps: Iterable[UpdateStep], before: Image | None, old_from: bytes 
     """Add old values to the steps of an update, from the document before it; without that they are unknown.
 
     Args:
-        old_from: None if that is the server's pre-image, else `HISTORY`.
+        old_from: None: `before` is the server's pre-image; else `HISTORY`.
     """
     if before is None:
         return [Change(path, None, value, UNKNOWN, size, at_end) for path, value, size, at_end in steps]
@@ -90,8 +90,8 @@ def _filled(before: Image, path: Path, lengths: dict[Path, int], old_from: bytes
     """The nulls with which the server fills an array up to an element that is set beyond its end: no step names them.
 
     Args:
-        path: of the element.
-        lengths: of the arrays, as the steps before have left them; kept up to date.
+        path: the path of the element.
+        lengths: lengths of the arrays after the earlier steps; updated.
     """
     *above, index = path
     array = tuple(above)
@@ -107,7 +107,7 @@ def _filled(before: Image, path: Path, lengths: dict[Path, int], old_from: bytes
     return [Change((*array, each), None, raw.NULL_VALUE, old_from) for each in filled[:_MOST_FILLED]]
 
 
-# The keys of a stored change, with the type byte in front where the value brings its own.
+# The keys of a stored change, with a leading type byte where the value determines it.
 _FIELD = b"\x02field\x00"
 _OLD = [raw.TYPE_BYTE[kind] + b"old_value\x00" for kind in range(256)]
 _NEW = [raw.TYPE_BYTE[kind] + b"new_value\x00" for kind in range(256)]
@@ -136,7 +136,7 @@ def encode(change: Change) -> bytes:
 
 
 def untold(operation: bytes) -> bytes:
-    """The stored change of an event that was delivered without any value: whatever it did, to the whole document."""
+    """The stored change of an event delivered without values: an unknown change of the whole document."""
     parts = [_FIELD, raw.string(b""), b"\x04path\x00", raw.EMPTY_DOCUMENT]
     if operation != b"insert":
         parts += (_OLD_FROM, raw.string(UNKNOWN))
@@ -156,7 +156,7 @@ def whole_document(changes: bytes) -> bytes | None:
     """The document that the changes of an insert or a baseline make up, each of them a field, from their bytes.
 
     Returns:
-        The document; None if a change may say more than a field and its new value: then they are to be decoded.
+        The document; None: a change may have more than a field and its new value, so they have to be decoded.
     """
     if COMPILED is not None and (quick := COMPILED.whole_document(changes)) is not None:
         return quick  # type: ignore[no-any-return]

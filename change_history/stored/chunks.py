@@ -1,9 +1,9 @@
-"""What is larger than a document may be: kept in chunks, read as if it were whole.
+"""History documents above the size limit: stored in chunks, and read as if they were whole.
 
-A server stores documents of 16 MB at most. A history document that passes this (two values of 9 MB) is kept whole,
-byte for byte, in `history_parts`, cut into chunks; `history` holds a small head in its place, with everything that
-is asked for and no values, and the ids of the chunks in `parts`. A chunk is named by its event and its content: a
-head can only ever mean the very bytes it was written for. The chunks are written first, so a head implies them.
+A server stores documents of 16 MB at most. A larger history document (two values of 9 MB) is stored, byte for byte, in
+`history_parts`, cut into chunks; `history` holds a small head in its place, with everything that is queried and no
+values, and the ids of the chunks in `parts`. A chunk's id is made from its event and its content, so a head can only
+refer to the exact bytes it was written for. The chunks are written first, so a head implies them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHUNK_BYTES = 15 * 1024 * 1024
 """Bytes of a chunk; its document is a little larger."""
 
 MOST_NAMES = 4 * 1024 * 1024
-"""Bytes that the names of the changed fields may take in a head. Beyond, the head says: the whole document."""
+"""Bytes of the names of changed fields in a head. Above, the head has one change of the whole document."""
 
 _PARTS = b"\x04parts\x00"
 _DIGEST_BYTES = 16
@@ -106,7 +106,7 @@ def _without_values(change: bytes) -> bytes:
 
 
 class MissingChunkError(HistoryError, LookupError):
-    """A chunk of a document is not there: somebody removed it."""
+    """A chunk of a document is missing: somebody removed it."""
 
 
 def whole(database: Database[Any], stored: RawBSONDocument) -> RawBSONDocument:

@@ -1,4 +1,4 @@
-"""Recorded events and their changes as Python sees them: what every read gives."""
+"""Recorded events and their changes as Python objects, as every read returns them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What became of one field.
+    """The change of one field.
 
     Attributes:
-        field: the dotted path as MongoDB writes it, read by this rule: the parts between dots are keys, and a part
+        field: the dotted path in MongoDB's notation, read by this rule: the parts between dots are keys, and a part
             after the first that is a plain decimal number is an array index.
-        old_value: before; `ABSENT`: the path did not exist; `UNKNOWN`: nobody knows.
+        old_value: before; `ABSENT`: the path did not exist; `UNKNOWN`: it was not recorded and cannot be derived.
         new_value: after; `ABSENT`: the path was removed; `UNKNOWN`: it was not recorded, or only a length was.
-        timestamp: wall time of the event (UTC); of a difference between two states, None.
+        timestamp: wall time of the event (UTC); None for a difference between two states.
         path: the exact path as a list of keys (`str`) and indexes (`int`) where reading `field` by the rule would be
             wrong; the empty list is the whole document. Otherwise `ABSENT`.
-        old_value_from: where the old value comes from: None is the server's pre-image, else `history` or `unknown`.
-        new_value_from: `unknown` of an event that was too large to be delivered with its values.
+        old_value_from: the source of the old value: None: the server's pre-image; else `history` or `unknown`.
+        new_value_from: `unknown` for an event that was too large to be delivered with its values; None otherwise.
         truncated_to: new length of the array at the path, in elements.
         at_end: the server put the field after all others of its document, though it may have existed before.
     """
@@ -78,7 +78,7 @@ class Event:
     has the same `id` wherever and however often it is read, and ids are in time order. Within one cluster time, events
     are ordered by `resume_token`, byte by byte.
 
-    `actor` is None where nobody knows who made the change.
+    `actor` is None where it is unknown.
     """
 
     id: bytes
@@ -122,13 +122,13 @@ def on_one_line(event: Any) -> str:
 
 
 class _EventDraft:
-    """An `Event` in the making: the same slots, and they can be set. Thrice as fast as a frozen dataclass's own way."""
+    """A mutable `Event` with the same slots: filling it is three times as fast as creating a frozen dataclass."""
 
     __slots__ = tuple(field.name for field in dataclass_fields(Event))
 
 
 class _ChangeDraft:
-    """A `Change` in the making."""
+    """A mutable `Change`, likewise."""
 
     __slots__ = tuple(field.name for field in dataclass_fields(Change))
 
@@ -136,12 +136,12 @@ class _ChangeDraft:
 def to_event(stored: RawBSONDocument | bytes) -> Event:
     """The event of a stored history document, its values exact to the BSON type.
 
-    Of the head of an event that is kept in chunks, the values are `UNKNOWN`.
+    For the head of an event stored in chunks, the values are `UNKNOWN`.
     """
     fields = document_to_python(stored, _doubtful)
     get = fields.get
     timestamp, transaction, parts, actor = get("timestamp"), get("transaction"), get("parts"), get("actor")
-    if timestamp is None:  # not from this product
+    if timestamp is None:  # not written by this product
         timestamp = fields["cluster_time"].as_datetime()
     untold = parts is not None
     draft: Any = _EventDraft()
@@ -192,12 +192,12 @@ def _doubtful(decoded: dict[str, Any], data: bytes) -> tuple[int, int]:
 
 
 def to_change(fields: dict[str, Any], timestamp: datetime | None = None, *, untold: bool = False) -> Change:
-    """The change of a stored one, decoded.
+    """Convert a stored change, given decoded.
 
     Args:
         fields: its stored fields.
-        timestamp: of its event.
-        untold: whether its values are elsewhere.
+        timestamp: the wall time of its event.
+        untold: whether its values are in chunks.
     """
     get = fields.get
     old_value, new_value = get("old_value", ABSENT), get("new_value", ABSENT)
@@ -236,10 +236,10 @@ def path_of(change: Change) -> TextPath:
 
 
 def change_at(path: TextPath, like: Change, **values: Any) -> Change:
-    """A change of one path, made out of a recorded one.
+    """Make a change of one path from a recorded one.
 
     Args:
-        like: the recorded change: when, and where its old value comes from.
+        like: the recorded change, for the timestamp and the source of the old value.
         values: fields of `Change`, such as `old_value`.
     """
     if is_ambiguous(encoded(path)):

@@ -1,8 +1,8 @@
-"""Inserting documents so that the server stores the very bytes.
+"""Insert documents so that the server stores exactly their bytes.
 
-A server that inserts a document puts its own time into every empty timestamp at the top of it, but for `_id`
-(https://www.mongodb.com/docs/manual/reference/bson-types/#timestamps). Where that stands for somebody's value it is no
-longer that value. What an update with a pipeline puts there is left alone.
+On an insert, the server replaces every empty timestamp at the top level of a document, except `_id`, by its own time
+(https://www.mongodb.com/docs/manual/reference/bson-types/#timestamps). That would change a user's value. A timestamp
+set by an update with a pipeline is left alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EMPTY_TIMESTAMP = bytes(8)
 _DOCUMENT_ID = b"\x11document_id\x00" + _EMPTY_TIMESTAMP
 _LOOKED_AT = 512
-"""A history document begins with `_id`, namespace and document_id; a namespace has at most 255 bytes."""
+"""Bytes to search: a history document begins with `_id`, namespace (255 bytes at most) and document_id."""
 
 _LARGEST_MESSAGE = 16 * 1024 * 1024
 """The driver takes a command for a document, and a little more than this for the largest; no document is larger."""
@@ -34,8 +34,8 @@ def insert(collection: Collection[Any], documents: Sequence[bytes], session: Cli
     """Insert history documents: without a session in no particular order, all that can be inserted.
 
     Raises:
-        pymongo.errors.BulkWriteError: the server refused some; `index` is that of the document. One that is there
-            already may be among them, with code 11000.
+        pymongo.errors.BulkWriteError: the server refused some; `index` is the document's. A document that exists
+            already is reported with code 11000.
     """
     if session is None:
         _insert_any(collection, documents)
@@ -65,7 +65,7 @@ def _insert_any(collection: Collection[Any], documents: Sequence[bytes]) -> None
 
 
 def _messages(documents: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
-    """As many documents as fit into one message, each time, and the number of the first of them."""
+    """Split documents into messages; each with the number of its first document."""
     start = size = 0
     for number, document in enumerate(documents):
         size += len(document)
@@ -80,7 +80,7 @@ def _sent(collection: Collection[Any], joined: bytes, count: int) -> dict[str, A
     """Insert documents that lie one behind the other in memory; the server's reply, with errors as of a bulk write.
 
     Raises:
-        pymongo.errors.PyMongoError: the server did not do what it was asked, or did not answer.
+        pymongo.errors.PyMongoError: the reply does not cover all documents, or there is none.
     """
     command = {"insert": collection.name, "ordered": False, "documents": [_Joined(joined)]}
     if concern := collection.write_concern.document:
@@ -93,10 +93,10 @@ def _sent(collection: Collection[Any], joined: bytes, count: int) -> dict[str, A
 
 
 class _Joined(RawBSONDocument):
-    """Documents one behind the other, as a message to the server has them: the driver writes the bytes as they are.
+    """Concatenated documents, as in a message to the server: the driver writes the bytes as they are.
 
-    To make an object of each, and to let the driver look at each, takes more time than all the rest of an insert. Where
-    the driver looks into it, as its log of commands does, it is empty.
+    Creating an object for each, and letting the driver inspect each, takes longer than the rest of an insert. When the
+    driver inspects this one, as its command log does, it is empty.
     """
 
     __slots__ = ("_joined",)
@@ -122,12 +122,12 @@ class _Joined(RawBSONDocument):
 
 
 def any_put(documents: Sequence[bytes]) -> bool:
-    """Whether any of some documents may be one that `is_put`."""
+    """Whether `is_put` may be true of any of the documents."""
     return _DOCUMENT_ID in b"".join(documents)
 
 
 def is_put(document: bytes) -> bool:
-    """Whether a document is put by an update, as an insert might change it; one that is there already is left."""
+    """Whether a document is stored by an update, as an insert might change it; an existing one is left alone."""
     return document.find(_DOCUMENT_ID, 0, _LOOKED_AT) >= 0
 
 
@@ -136,7 +136,7 @@ def _write(document: bytes) -> InsertOne[Any] | UpdateOne:
 
 
 def put(document: bytes) -> UpdateOne:
-    """What stores a document, every byte as it is, unless one with its `_id` is there."""
+    """The operation that stores a document byte for byte, unless one with its `_id` exists."""
     literal = {"$literal": RawBSONDocument(document)}
     is_new = {"$eq": [{"$size": {"$objectToArray": "$$ROOT"}}, 1]}
     query = RawBSONDocument(raw.document([raw.element(b"_id", raw.fields(document)[b"_id"])]))

@@ -23,7 +23,7 @@ SEAL_LEAVES = "seal_leaves"
 ERASURES = "erasures"
 
 CONTEXT_COLLECTION = "watcher_context"
-"""Where context documents go, in each watched database, unless the daemon's setting says otherwise."""
+"""Default name of the collection for context documents in each watched database."""
 
 INTENDED, DONE, ABANDONED = "intended", "done", "abandoned"
 """States of a revert."""

@@ -1,4 +1,4 @@
-"""What an event can be: the server's names for it, and ours.
+"""The operations of events: the server's names, and ours.
 
 https://www.mongodb.com/docs/manual/reference/change-events/, as of MongoDB 8.0.
 """
@@ -6,17 +6,17 @@ https://www.mongodb.com/docs/manual/reference/change-events/, as of MongoDB 8.0.
 from __future__ import annotations
 
 GAP = "gap"
-"""No event, but an interval of which events were lost."""
+"""Not an event: an interval in which events were lost."""
 
 OF_DOCUMENTS = ("insert", "update", "replace", "delete")
 
 BASELINE = "baseline"
 
 OURS = (BASELINE, "reconcile")
-"""How a document was when watching began, and how it was found to differ after a gap."""
+"""A document's state when watching began, and its state when it was found to differ after a gap."""
 
 REDACTION = "redaction"
-"""No event, but that other rules of redaction hold for a collection."""
+"""Not an event: a change of a collection's redaction rules."""
 
 OF_COLLECTIONS = (
     "create",

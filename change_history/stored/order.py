@@ -1,9 +1,9 @@
 """The order of history: by cluster time, and within one cluster time by resume token, byte by byte.
 
-The server sorts by `_id`, whose first half is the cluster time and whose second is a digest, which is no order: the
-events of one transaction share a cluster time. Sorting by `resume_token` on the server would not do either, since BSON
-compares binary data by length before it looks at a byte. So each run of entries with one cluster time is put in order
-here. What has no token is not the stream's: it tells how things were after all events of its cluster time.
+The server sorts by `_id`: its first half is the cluster time, but its second a digest, which has no order, and the
+events of one transaction share a cluster time. Sorting by `resume_token` on the server would not help, since BSON
+compares binary data by length first. So each run of entries with one cluster time is sorted here. An entry without a
+token is not from the stream: it records a state after all events of its cluster time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HistoryPosition(NamedTuple):
 
     @property
     def last_id(self) -> bytes:
-        """The greatest `_id`, 16 bytes, that an entry before this position can have."""
+        """The greatest `_id`, 16 bytes, that an entry before this position may have."""
         return self.cluster_time.last_id if self.token else self.cluster_time.first_id
 
 
@@ -91,7 +91,7 @@ def identity(fields: dict[bytes, raw.Value]) -> bytes:
 
 
 def entry_id(time: ClusterTime, operation: bytes, namespace: bytes, document_id: raw.Value) -> bytes:
-    """The `_id` of an entry that no event has made: the same of the same document at the same cluster time."""
+    """The `_id` of an entry without an event: the same for the same document at the same cluster time."""
     named = operation + b"\x00" + namespace + b"\x00" + raw.TYPE_BYTE[document_id[0]] + document_id[1]
     return time.prefix + blake2b(named, digest_size=_DIGEST_BYTES).digest()
 
@@ -118,7 +118,7 @@ def in_stream_order(stored: Iterable[Stored], *, newest_first: bool = False) -> 
 
     Args:
         stored: history documents sorted by `_id`.
-        newest_first: they are sorted descending, and the order is to be the stream's reversed.
+        newest_first: `stored` is sorted descending, and the result is the reverse of the stream's order.
     """
     for _, run in groupby(stored, key=cluster_time_of):
         together = list(run)

@@ -1,4 +1,4 @@
-"""Reading history documents back: how they are read, and the query for one document."""
+"""Read history documents back: the codec options, and the query for one document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 
-# Looking at one field of a raw document decodes its neighbours: an id may be a date of the year 20000.
+# Accessing one field of a raw document decodes all of them: an id may be a date of the year 20000.
 RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
 """How stored documents are read: left as bytes."""
 
@@ -29,10 +29,10 @@ def history_collection(database: Database[Any]) -> Collection[RawBSONDocument]:
 
 
 def is_document(document_id: Any) -> dict[str, Any]:
-    """The condition on `document_id` that means one document.
+    """The condition on `document_id` that matches one document.
 
     Equality is the server's, as it is for the `_id` of the watched collection: 3, `Int64(3)` and 3.0 are one id.
-    A null id is told from events without an id, and an id like `{"$in": …}` is a value, not an operator.
+    A null id does not match events without an id, and an id like `{"$in": …}` is a value, not an operator.
     """
     return {"$eq": document_id, "$exists": True} if document_id is None else {"$eq": document_id}
 
@@ -62,7 +62,7 @@ def distinct(
 
 
 def require_namespace(namespace: str | None) -> None:
-    """Refuse what no collection can be called; None is all that is recorded.
+    """Check that a namespace is well-formed; None, which means all namespaces, is accepted.
 
     Raises:
         ValueError: not `database.collection`.
@@ -72,7 +72,7 @@ def require_namespace(namespace: str | None) -> None:
 
 
 def documents_in(batch: bytes) -> list[bytes]:
-    """Take a batch of documents apart, as `find_raw_batches` gives it."""
+    """Split a batch from `find_raw_batches` into its documents."""
     found: list[bytes] = []
     append = found.append
     start, end = 0, len(batch)

@@ -1,8 +1,8 @@
 """What an entry of `rejected` is about: which document, or which collection, and when.
 
-An entry has `namespace`, `document_id`, `cluster_time` and `operation` beside what is kept whole: the event (`event`),
-or, of what no event has made, the history document (`entry`); `parts` or `entry_parts` where that is too large. Entries
-of older builds lack some of these fields. Then they are read from what is kept, as far as that can be read.
+An entry has `namespace`, `document_id`, `cluster_time` and `operation` beside the rejected original: the event
+(`event`), or a history document that no event has made (`entry`); `parts` or `entry_parts` if it is too large. Entries
+of older builds lack some of these fields, which are then read from the original, as far as it can be read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 FIELDS = {"namespace": 1, "document_id": 1, "cluster_time": 1, "operation": 1, "rejected_at": 1}
-"""What is to be read of an entry for `concern`."""
+"""The projection of an entry for `concern`."""
 
 _DOCUMENT_OPERATIONS = frozenset({b"insert", b"update", b"replace", b"delete", b"baseline", b"reconcile"})
 _SKEW_S = 60
@@ -50,14 +50,14 @@ class Told(NamedTuple):
 
 
 class Concern(NamedTuple):
-    """What an entry of `rejected` leaves open.
+    """What a rejected event may have changed, and when.
 
     Attributes:
         id: `_id` of the entry, 16 bytes.
-        namespace: `db.coll`, or `db`; None: nobody knows, so it may be any.
+        namespace: `db.coll`, or `db`; None: not known, so it may be any.
         document_id: the only document that it concerns; None: all of its collection.
-        since: from here on,
-        until: up to here it may have happened; both the same where its time is known.
+        since: the earliest cluster time at which it may have happened.
+        until: the latest; equal to `since` if its time is known.
     """
 
     id: bytes
@@ -68,7 +68,7 @@ class Concern(NamedTuple):
 
     @property
     def key(self) -> Hashable:
-        """The document, as `key_of` has it; None: all of the collection."""
+        """`key_of` the document's `_id`; None: all of the collection."""
         return key_of(self.document_id) if self.document_id is not None else None
 
     @property
@@ -110,7 +110,7 @@ def told_by_entry(document: bytes) -> Told:
 
 
 def stored_event(database: Database[Any], entry: Mapping[str, Any]) -> bytes:
-    """What an entry keeps whole: an event, or a history document (`is_entry`).
+    """The original that an entry holds: an event, or a history document (`is_entry`).
 
     Raises:
         change_history.stored.chunks.MissingChunkError: a chunk is missing.
@@ -122,18 +122,18 @@ def stored_event(database: Database[Any], entry: Mapping[str, Any]) -> bytes:
 
 
 def chunks_of(entry: Mapping[str, Any]) -> Sequence[Any]:
-    """The ids of the chunks in which an entry keeps what is too large for it, in order."""
+    """The ids of the chunks that hold an entry's original, in order; empty: it is in the entry itself."""
     found: Sequence[Any] = entry.get("parts") or entry.get("entry_parts") or ()
     return found
 
 
 def is_entry(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry keeps a history document, and no event."""
+    """Whether an entry holds a history document instead of an event."""
     return "entry" in entry or "entry_parts" in entry
 
 
 def concern(database: Database[Any], stored: bytes) -> Concern:
-    """What a stored entry leaves open, given by at least its `_id` and `FIELDS`."""
+    """The concern of a stored entry, given with at least its `_id` and `FIELDS`."""
     found = raw.fields(stored)
     told = told_by_entry(stored)
     identity = found[b"_id"][1][5:] if found[b"_id"][0] == raw.BINARY else found[b"_id"][1]
@@ -197,7 +197,7 @@ def _text(value: raw.Value | None) -> bytes | None:
 
 
 def _sound(document_id: raw.Value | None) -> raw.Value | None:
-    """An `_id` that can be compared, or None."""
+    """An `_id`, or None if it is malformed and cannot be compared."""
     try:
         if document_id is not None:
             key_of(document_id)
