@@ -1,1 +1,1 @@
-"""BSON where it lies: taken apart without decoding, exact values, Extended JSON, paths."""
+"""BSON: parsing without decoding, exact values, Extended JSON, paths."""

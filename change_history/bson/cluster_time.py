@@ -1,7 +1,7 @@
-"""Cluster time: the clock by which a deployment orders what happens in it, and by which history is ordered.
+"""Cluster time: the clock by which a deployment orders its events, and by which history is ordered.
 
-BSON has it as a timestamp: seconds since 1970 and an increment within the second, 32 bits each. Here it is one integer
-of 64 bits, which compares as time does. Bytes and `bson.Timestamp` are met at the edges only.
+In BSON it is a timestamp: seconds since 1970 and an increment within the second, 32 bits each. Here it is one integer
+of 64 bits, which compares in the order of time. Bytes and `bson.Timestamp` are used only at the edges.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ClusterTime(int):
 
     @classmethod
     def of(cls, timestamp: Timestamp) -> Self:
-        """The driver's object as a cluster time."""
+        """Convert the driver's object."""
         return cls(timestamp.time << _INCREMENT_BITS | timestamp.inc)
 
     @classmethod
@@ -64,7 +64,7 @@ class ClusterTime(int):
 
     @property
     def increment(self) -> int:
-        """Its number within the second."""
+        """The increment within the second."""
         return self & _GREATEST_HALF
 
     @property
@@ -79,7 +79,7 @@ class ClusterTime(int):
 
     @property
     def prefix(self) -> bytes:
-        """What an `_id` of history begins with, 8 bytes, big-endian."""
+        """The first 8 bytes of an `_id` of history, big-endian."""
         return _write_prefix(self)
 
     @property
@@ -94,12 +94,12 @@ class ClusterTime(int):
 
     @property
     def just_before(self) -> ClusterTime:
-        """The cluster time one tick earlier; the least there is has none."""
+        """The cluster time one tick earlier; the least one is returned as it is."""
         return ClusterTime(max(self - 1, 0))
 
     @property
     def just_after(self) -> ClusterTime:
-        """The cluster time one tick later; the greatest there is has none."""
+        """The cluster time one tick later; the greatest one is returned as it is."""
         return ClusterTime(min(self + 1, _GREATEST))
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""When two `_id`s are one: equality as the server compares values, not as bytes.
+"""Equality of `_id`s as the server compares values, not as bytes.
 
 3, `NumberLong(3)`, 3.0 and `NumberDecimal("3.00")` are one id, at any depth; a symbol equals the string
 (https://www.mongodb.com/docs/manual/reference/bson-type-comparison-order/).

@@ -1,8 +1,8 @@
 """Canonical Extended JSON v2, exact to the BSON type, from bytes and back.
 
 `bson.json_util` writes documents only after decoding them, which loses symbols, undefined, DB pointers and repeated
-keys, so containers and the deprecated types are written here; so are the types of which history is full, since decoding
-takes most of the time. It does the others.
+keys, so containers and the deprecated types are written here; so are the most frequent types, since decoding takes most
+of the time. The other types are left to it.
 
 Format: https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md
 """
@@ -38,7 +38,7 @@ _OPTIONS = json_util.JSONOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     uuid_representation=CODEC.uuid_representation,
 )
-# Lone surrogates have no UTF-8; the others end a line, or command a terminal, or turn its writing around.
+# Lone surrogates have no UTF-8; the others end a line, control a terminal, or reverse the direction of text.
 _ESCAPED = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _DB_POINTER_ID_BYTES = 12
 _read_double = struct.Struct("<d").unpack
@@ -79,7 +79,7 @@ def dumps_document(document: bytes) -> str:
 def reads_back(document: bytes) -> bool:
     """Whether what `dumps_document` writes is read as the same document.
 
-    Extended JSON cannot tell a sub-document such as `{"$oid": "…"}` from the type that is written so.
+    Extended JSON cannot distinguish a sub-document such as `{"$oid": "…"}` from the type that is written so.
     """
     if b"$" not in document or not _has_dollar_key(document):
         return True
@@ -112,7 +112,7 @@ _SHORT_KEY = 64
 
 @lru_cache(4096)
 def _known_key(utf8: bytes) -> str:
-    """A key as `_text` writes it: the same few come again and again."""
+    """A key as `_text` writes it, cached, since the same few keys recur."""
     return _text(utf8)
 
 
@@ -187,7 +187,7 @@ _ISO_DATES = range(253_402_300_800_000)
 
 
 def readable(value: Value) -> str:
-    """Write a BSON value as one line, numbers and dates as anybody writes them, all else as `dumps_raw` does."""
+    """Write a BSON value as one line, with plain numbers and ISO dates, all else as `dumps_raw` does."""
     kind, payload = value
     if kind == raw.DOCUMENT:
         return readable_document(payload)

@@ -17,11 +17,11 @@ class RepeatedKeyError(ValueError):
 
 
 class WithinWithheldError(RepeatedKeyError):
-    """The path leads into a value that is withheld; what is there cannot be told either."""
+    """The path leads into a withheld value, so what is there is unknown too."""
 
 
 class Image:
-    """A document as bytes, taken apart only along the paths that are asked for, each part once."""
+    """A document as bytes, parsed only along the requested paths, each part once."""
 
     __slots__ = ("_document", "_inner", "_repeated", "fields")
 
@@ -35,7 +35,7 @@ class Image:
         """The value at a path, or None where the document has none.
 
         Raises:
-            RepeatedKeyError: which value was meant cannot be told, or it is within one that is withheld.
+            RepeatedKeyError: a key on the path is repeated, so the value is ambiguous, or it is inside a withheld one.
         """
         if not path:
             return (raw.DOCUMENT, self._document)

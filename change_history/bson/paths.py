@@ -1,9 +1,9 @@
 """Paths into documents: a tuple of keys (`bytes`) and array indexes (`int`), and their dotted form.
 
-MongoDB writes a path as its parts joined by dots, which cannot say whether `a.0` is an index or a key, nor
-whether `a.b` is one key or two. History keeps the dotted form for people and queries, and the exact path beside
-it wherever the dotted form, read by one fixed rule, would mislead: parts between dots are keys, and a part after
-the first that is a plain decimal number is an index.
+MongoDB writes a path as its parts joined by dots, which leaves open whether `a.0` is an index or a key, and whether
+`a.b` is one key or two. History stores the dotted form for people and queries, and the exact path beside it wherever
+the dotted form, read by one fixed rule, would be wrong: parts between dots are keys, and a part after the first that is
+a plain decimal number is an index.
 
 As Python sees changes, keys are text (`TextPath`).
 """

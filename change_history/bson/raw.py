@@ -1,8 +1,8 @@
-"""BSON as bytes: take documents apart and put them together without decoding a value.
+"""BSON as bytes: parse and build documents without decoding a value.
 
 Decoding is not lossless: `bson` reads a symbol as `str`, undefined as `None`, `{"$ref": …}` as `DBRef`, and
-refuses text that is not UTF-8, all of which a server stores without a word. History must give back the very
-bytes, so the recording side moves values as bytes; nothing here interprets one. Whatever reads a document raises
+refuses text that is not UTF-8, all of which a server stores silently. History must return the exact bytes, so
+recording moves values as bytes without interpreting them. Every function that reads a document raises
 `MalformedBSON` where a length or a type in it is impossible.
 
 Format: https://bsonspec.org/spec.html, version 1.1.
@@ -38,8 +38,8 @@ _int32 = struct.Struct("<i")
 _read_int32 = _int32.unpack_from
 _write_int32 = _int32.pack
 
-# Payload size by type: a fixed number of bytes, or _PREFIXED: an int32 length and so many bytes beside it,
-# or _ODD: regular expressions and DB pointers.
+# Payload size by type: a fixed number of bytes; _PREFIXED: an int32 length, plus the bytes in _BESIDE;
+# _ODD: computed, for regular expressions and DB pointers.
 _PREFIXED, _ODD, _INVALID = -1, -2, -3
 _SIZE = [_INVALID] * 256
 _BESIDE = [0] * 256
@@ -127,7 +127,7 @@ def readable(document: bytes) -> dict[bytes, Value]:
 
 
 def end_of_value(document: bytes, kind: int, start: int) -> int:
-    """Where a value ends, from its type and where it begins."""
+    """The offset of the end of a value, from its type and the offset of its beginning."""
     size = _SIZE[kind]
     if size >= 0:
         return start + size
@@ -151,7 +151,7 @@ def fields(document: bytes) -> dict[bytes, Value]:
     """Take a document apart into a dictionary from key to value, in its order; of duplicates the last counts."""
     if _compiled is not None and type(document) is bytes and (quick := _compiled.fields(document)) is not None:
         return quick  # type: ignore[no-any-return]
-    # The loop of `elements` once more: nothing is done as often as this, and a list on the way would cost a quarter.
+    # The loop of `elements` repeated: this is the hottest function, and an intermediate list would cost a quarter.
     found: dict[bytes, Value] = {}
     size_of, beside, index = _SIZE, _BESIDE, document.index
     position, end = 4, len(document) - 1
@@ -177,11 +177,11 @@ def fields(document: bytes) -> dict[bytes, Value]:
 
 
 def spans(document: bytes, start: int = 0) -> dict[bytes, tuple[int, int, int]]:
-    """Where the values of a document lie: by key the type, where it begins, and where it ends.
+    """The places of a document's values: by key, the type, and the offsets of beginning and end.
 
     Args:
         document: BSON, or BSON that holds the document.
-        start: where the document begins.
+        start: the offset of the document.
     """
     found: dict[bytes, tuple[int, int, int]] = {}
     try:
@@ -212,7 +212,7 @@ def keyed(document: bytes) -> tuple[dict[bytes, Value], frozenset[bytes]]:
 
 
 def items(array: bytes) -> list[Value]:
-    """Take an array apart into its values. The keys of an array carry no meaning."""
+    """Split an array into its values. The keys of an array have no meaning."""
     return [(kind, payload) for _, kind, payload in elements(array)]
 
 
@@ -222,7 +222,7 @@ def element(key: bytes, value: Value) -> bytes:
 
 
 def document(parts: Iterable[bytes]) -> bytes:
-    """Close written elements into a document."""
+    """Make a document from encoded elements."""
     body = b"".join(parts)
     return _write_int32(len(body) + 5) + body + b"\x00"
 
@@ -243,7 +243,7 @@ def string(text: bytes) -> bytes:
 
 
 def repeats(document: bytes) -> bool:
-    """Whether a document has a key twice."""
+    """Whether a document repeats a key at its top level."""
     return len(fields(document)) != len(elements(document))
 
 
