@@ -182,8 +182,8 @@ def test_what_a_gap_may_have_changed_stays_doubtful_when_only_other_collections_
     eventually(lambda: daemon.database.history.find_one({"operation": "gap", "description.level": True}), "its end")
 
     history = History(daemon.client, daemon.database.name)
-    assert [gap.description["include"] for gap in history.state(f"{name}.b", 1, after).gaps] == [[f"{name}.*"]]
-    assert [gap.description.get("level", False) for gap in history.gaps()] == [False, True]
+    assert [f"{name}.b"] in [gap.description["include"] for gap in history.state(f"{name}.b", 1, after).gaps]
+    assert sorted(gap.description.get("level", False) for gap in history.gaps()) == [False, True, True]
     assert history.as_of(f"{name}.a", 1, None) == {"_id": 1, "n": 1}
     assert daemon.stop() == exit_codes.OK
 

@@ -18,8 +18,9 @@ from change_history.bson.values import to_python
 from change_history.reconstruct import trust
 from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
+from change_history.stored.reading import RAW
 from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan, enqueue
-from watcher.gaps.gap import NOT_WATCHED
+from watcher.gaps.gap import NOT_WATCHED, narrower
 from watcher.stream.damage import refusal
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class PlanStore:
     def __init__(self, history: Database[Any], fence: Fence) -> None:
         self._database = history
         self._history = history.get_collection(HISTORY, write_concern=_MAJORITY)
+        self._gaps = history.get_collection(HISTORY, codec_options=RAW)
         self._checkpoints = history.get_collection(CHECKPOINTS, write_concern=_MAJORITY, codec_options=_RAW)
         self._stream = fence.stream
         self._fence = fence
@@ -81,9 +83,9 @@ class PlanStore:
     def close_gaps(self, plan: BackfillPlan, scope: Scope) -> None:
         """Mark the gaps before a reconciliation as reconciled. Idempotent; raises as `save` does.
 
-        A gap stays open if it concerns a collection that history knows and the scope does not cover: options were
-        narrowed since, so nobody has compared that collection. A reconciliation of only some collections closes only
-        the gap in which these were not watched.
+        Options may have been narrowed since a gap. It stays open for the known collections that the scope leaves out,
+        since these were not compared: as a gap of its own, where it concerns others too. A reconciliation of only some
+        collections closes only the gap in which these were not watched.
 
         Args:
             scope: what the reconciliation has compared.
@@ -97,20 +99,28 @@ class PlanStore:
             **({} if plan.closes_gaps else {"description.cause": NOT_WATCHED, "description.to": plan.at}),
         }
         said = {"description.level": True, "description.level_at": plan.reconciled_at}
-        left_out = self._left_out(scope) if plan.closes_gaps else []
+        known = self._known() if plan.closes_gaps else []
 
         def close(session: ClientSession | None) -> None:
-            found = self._history.find(mine, {"description": 1}, session=session)
-            closed = [gap["_id"] for gap in found if not any(trust.concerns(gap, name) for name in left_out)]
-            note(self._database, AmendmentKind.GAP, closed, session)
+            closed, narrowed = [], []
+            for gap in self._gaps.find(mine, session=session):
+                concerned = [name for name in known if trust.concerns(gap, name)]
+                left_out = [name for name in concerned if not scope.covers(*name.split(".", 1))]
+                if left_out and left_out == concerned:
+                    continue
+                closed.append(gap["_id"])
+                if left_out:
+                    narrowed.append(RawBSONDocument(narrower(gap, left_out)))
+            note(self._database, AmendmentKind.GAP, [*closed, *(gap["_id"] for gap in narrowed)], session)
+            for gap in narrowed:
+                self._history.replace_one({"_id": gap["_id"]}, gap, upsert=True, session=session)
             self._history.update_many({**mine, "_id": {"$in": closed}}, {"$set": said}, session=session)
 
         self._fence.run(close)
 
-    def _left_out(self, scope: Scope) -> list[str]:
-        """The collections that history knows, and a scope does not cover."""
-        known = (name for name in self._history.distinct("namespace") if name and "." in name)
-        return [name for name in known if not scope.covers(*name.split(".", 1))]
+    def _known(self) -> list[str]:
+        """The collections in history, sorted."""
+        return sorted(name for name in self._history.distinct("namespace") if name and "." in name)
 
     def _update(self, update: dict[str, Any]) -> None:
         term = self._fence.term

@@ -9,7 +9,9 @@ import structlog
 from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 
+from change_history import globs
 from change_history.bson import raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.partition import share
 from change_history.reconstruct.snapshots import forget
 from change_history.stored.amendments import AmendmentKind, note
@@ -17,10 +19,11 @@ from change_history.stored.names import HISTORY
 from change_history.stored.order import identity, position_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
-    from change_history.bson.cluster_time import ClusterTime
     from watcher.leadership.fence import Fence
     from watcher.stream.batch import Lost, Position, Recorded
     from watcher.targets.scope import Scope
@@ -86,6 +89,21 @@ def document(gap: Gap, found_at: bytes) -> bytes:
             (b"description", (raw.DOCUMENT, raw.from_fields(described))),
         ]
     )
+
+
+def narrower(gap: RawBSONDocument, namespaces: Sequence[str]) -> bytes:
+    """The history document of the same gap, of some of its collections only. The same ones give the same `_id`."""
+    said, found_at = gap["description"], raw.fields(bytes(gap.raw))[b"timestamp"][1]
+    some = Gap(
+        said["stream"],
+        bytes(gap["_id"]) + "\n".join(namespaces).encode("utf-8", "surrogateescape"),
+        ClusterTime.of(said["from"]),
+        ClusterTime.of(said["to"]),
+        said["cause"],
+        tuple(map(globs.exactly, namespaces)),
+        (),
+    )
+    return document(some, found_at)
 
 
 def _text(text: str) -> raw.Value:
