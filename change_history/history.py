@@ -1,4 +1,4 @@
-"""The read side for Python programs."""
+"""`History`: reads recorded history from Python, and puts documents back."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ if TYPE_CHECKING:
 
 
 class History(Reverting):
-    """A history database: to read it, and to put documents back.
+    """A history database. Reads it, and puts documents back.
 
-    Also a context manager, which closes what `connect` opened.
+    It is also a context manager, which closes the connections that `connect` opened.
 
     A point in time is an aware `datetime` (wall time, in milliseconds), a `bson.Timestamp` (cluster time) or, for one
-    document, the number of a version: 1 is its first recorded event, -1 its last. Each includes what happened at it.
-    None is the last that is recorded. `since` and `until` are times, both included.
+    document, the number of a version: 1 is its first recorded event, -1 its last. Events at that point are included.
+    None is the end of what is recorded. `since` and `until` are times, both included.
 
-    Values are exact, see `change_history.bson.values.to_python`. Nothing is invented: where history cannot tell,
-    `UnknownStateError` says why. An answer may reach across a gap, an interval of which events were lost; `state` and
-    `collection` tell.
+    Values are exact, see `change_history.bson.values.to_python`. History never guesses: if a state is unknown,
+    `UnknownStateError` says why. An answer may reach across a gap, an interval whose events were lost; `state` and
+    `collection` list these gaps.
 
-    Every method raises, besides what it says itself:
+    Every method raises, besides its own errors:
         NoSuchVersionError: the document has no version of this number.
-        TypeError: no point in time, or a version number for a collection.
-        ValueError: a time without a zone, or a namespace that is not `database.collection`.
+        TypeError: an argument is no point in time, or is a version number for a collection.
+        ValueError: a time has no zone, or a namespace is not `database.collection`.
         pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
 
-    What puts documents back (`revert`, `undelete`, `revert_transaction`) takes `actor`, `reason` and `request`: who
-    reverts, and why. Without an actor, it is whoever acts by `change_history.acting`. A context document in the same
-    transaction says so, and `NotAllowedError` that it must not be written. It also raises:
-        ContendedError: others wrote to the documents all the time; nothing was changed.
+    `revert`, `undelete` and `revert_transaction` take `actor`, `reason` and `request`: who puts documents back, and
+    why. Without an actor, it is that of the surrounding `change_history.acting` block. They are written as a context
+    document in the same transaction. These methods also raise:
+        ContendedError: other writes to the documents kept interfering; nothing was changed.
         NotAllowedError: the user of the watched deployment lacks `readWrite` on the database, or that of the history on
-            the history database. Nothing was changed.
+            the history database, or the context document may not be written. Nothing was changed.
         UnsureError: the deployment went away during the commit.
 
     Args:
-        client: the deployment that keeps the history. It stays the caller's: `close` does not close it.
-        watched: the deployment that has the documents, which only reverting needs; without it, the same.
-        context_collection: where it is written down who puts documents back: the daemon's `CONTEXT_COLLECTION`.
+        client: client of the deployment with the history. It belongs to the caller: `close` does not close it.
+        watched: client of the deployment with the documents, which only reverting needs; None: the same one.
+        context_collection: collection for the context documents of reverts: the daemon's `CONTEXT_COLLECTION`.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class History(Reverting):
 
     @classmethod
     def connect(cls, uri: str, database: str = DATABASE, *, watched: str | None = None, **options: Any) -> Self:
-        """Connect to the deployment that keeps the history. Lazily: no server is asked anything yet.
+        """Connect to the deployment with the history, lazily: the first request goes out with the first question.
 
-        Where it cannot be reached, `https://…` names a `watcher serve` (`change_history.http.history`), to which
-        `token="…"` is shown.
+        If that deployment cannot be reached, `https://…` connects to a `watcher serve` instead
+        (`change_history.http.history`), with `token="…"`.
 
         Args:
             uri: MongoDB connection string, or the URL of a `watcher serve`.
-            watched: connection string of the deployment that has the documents, if it is another one.
+            watched: connection string of the deployment with the documents, if it is another one.
             options: passed on to `pymongo.MongoClient`, or to `change_history.http.connection.Connection`.
 
         Raises:
             pymongo.errors.ConfigurationError: a connection string is malformed.
-            ValueError: a URL is.
+            ValueError: a URL is malformed.
         """
         if uri.startswith(("http://", "https://")):
             from change_history.http.connection import Connection
@@ -125,28 +125,28 @@ class History(Reverting):
         """Read recorded events, oldest first.
 
         Args:
-            namespace: `database.collection`; None: all that is recorded.
+            namespace: `database.collection`; None: all of them.
             document_id: `_id` of one document, any BSON type; left out: the whole collection.
             field: only events that concern this field or something below it, as MongoDB writes it: `address.city`.
-                Of one document, whatever `blame` says or would have said of it belongs to them, though an event names
-                another place in an array, or the collection had another name.
-            since: first moment, included. An aware datetime is compared with the event's wall time, in
+                For one document, these include every event that `blame` names for it at any time, even if the event
+                has another index in an array, or the collection had another name.
+            since: first point in time, included. An aware datetime is compared with the event's wall time, in
                 milliseconds; a `bson.Timestamp` with its cluster time.
-            until: last moment, included.
+            until: last point in time, included.
             operation: only events of this operation (`change_history.stored.operations`).
-            transaction: only events of this one (`transaction` finds it by name).
-            changed_from: only events in which the field, or any if none is given, had this value before. Equality is
-                the server's: 3, `Int64(3)` and 3.0 are one value. An unknown value is not taken for any.
-            changed_to: only events in which it got this value; together, one change must have both.
-            actor: only events of which it is known that this one did them: a string, or the `ObjectId` that the
-                application calls them by. Of the others `event.actor` is another one, or None: nobody knows.
-            reason: only events that were done for this reason.
-            request: only events that were done in the course of this.
-            limit: only the newest so many.
+            transaction: only events of this transaction (`transaction` finds one by name).
+            changed_from: only events in which the field, or any field if none is given, had this value before.
+                Equality is the server's: 3, `Int64(3)` and 3.0 are equal. An unknown value never matches.
+            changed_to: only events in which the field got this value. With both, one change must match both.
+            actor: only events of this actor: a string, or the `ObjectId` that the application uses. Events whose actor
+                is unknown (`event.actor` is None) never match.
+            reason: only events with this reason.
+            request: only events of this request.
+            limit: maximum number of events; the newest are kept.
             reverse: newest first.
 
         Raises:
-            ValueError: a document without a namespace, no such operation, or a negative limit.
+            ValueError: a document without a namespace, an unknown operation, or a negative limit.
         """
         only = (operation,) if operation is not None else ()
         selection = Selection(
@@ -184,9 +184,9 @@ class History(Reverting):
         The conditions are those of `log`.
 
         Args:
-            actor: an event comes once it is known who did it, which may be later than the event.
-            limit: of what is recorded already, only the newest so many.
-            stop: set from outside to end.
+            actor: an event is returned once its actor is known, which may be later than the event.
+            limit: maximum number of events that are recorded already; the newest are kept.
+            stop: set it to end the iteration.
         """
         selection = Selection(namespace, document_id, field, since, actor=actor, reason=reason, request=request)
         return map(to_event, timeline.follow(self._collection, selection, stop=stop, limit=limit))
@@ -195,28 +195,28 @@ class History(Reverting):
         """Find a transaction by name: `session:number` as a log prints it, or the beginning of an event's id.
 
         Raises:
-            ValueError: no such name (see `change_history.query.transactions.read_name`).
-            change_history.query.transactions.UnknownTransactionError: none has it.
-            change_history.query.transactions.AmbiguousTransactionError: several have it.
+            ValueError: not a valid name (see `change_history.query.transactions.read_name`).
+            change_history.query.transactions.UnknownTransactionError: no transaction has this name.
+            change_history.query.transactions.AmbiguousTransactionError: several transactions have it.
         """
         return transactions.find(self._collection, transactions.read_name(name) if isinstance(name, str) else name)
 
     def gaps(
         self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Iterator[Event]:
-        """Read the gaps: intervals of which events were lost for good, oldest first. `query.gaps.view` reads one.
+        """Read the gaps, oldest first: intervals whose events were lost for good. `query.gaps.view` parses one.
 
         Args:
-            namespace: only gaps in which events of this namespace can have been lost; without it, all of them.
-            since: only gaps that reach to this moment or beyond it.
-            until: only gaps that begin at this moment or before it.
+            namespace: only gaps in which events of this namespace may have been lost; None: all gaps.
+            since: only gaps that end at this time or later.
+            until: only gaps that begin at this time or earlier.
         """
         return map(to_event, gaps.read(self._collection, namespace, since, until))
 
     def stats(
         self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Stats:
-        """Count what is recorded, by collection, day, document and field (see `change_history.query.stats`).
+        """Count recorded events by collection, day, document and field (see `change_history.query.stats`).
 
         The conditions are those of `log`.
         """
@@ -225,31 +225,31 @@ class History(Reverting):
         return Stats(self._collection, StatsQuestion(namespace, since, until))
 
     def namespaces(self) -> list[str]:
-        """Every namespace that has history, sorted; the server hops from one to the next through an index."""
+        """The namespaces that have history, sorted; the server skips from one to the next in an index."""
         found = distinct(self._collection, "namespace")
-        return sorted(name for name in found if name is not None)  # a gap has none; the index says null of it
+        return sorted(name for name in found if name is not None)  # a gap has no namespace, which is null in the index
 
     def actors(self) -> list[Any]:
-        """Everybody who is known to have done something; the server hops from one to the next through an index."""
+        """The actors of recorded events."""
         return distinct(self._collection, "actor.id", {"actor.id": {"$exists": True}})
 
     def as_of(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Any] | None:
-        """What a document was.
+        """A document at a point in time.
 
         Args:
-            at: when; None: as last recorded.
+            at: the point in time; None: the end of what is recorded.
 
         Returns:
-            None: it was not there, or nothing was recorded of it by then.
+            The document; None: it did not exist, or nothing had been recorded of it by then.
 
         Raises:
-            UnknownStateError: history cannot tell.
+            UnknownStateError: its state is unknown.
         """
         document = Reconstruction(self._database, namespace, document_id, at).known()
         return document_to_python(document) if document is not None else None
 
     def state(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> State:
-        """What a document was, with the event, the version and the gaps behind the answer, or why it is unknown.
+        """A document at a point in time, with the event, version and gaps behind it, or why it is unknown.
 
         Arguments are those of `as_of`.
         """
@@ -258,16 +258,16 @@ class History(Reverting):
     def collection_as_of(
         self, namespace: str, at: Instant | None = None, query: dict[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """The documents of a collection as they were, one after the other, in the server's order of `_id`s.
+        """The documents of a collection at a point in time, in the server's order of `_id`s.
 
-        In memory are only a few of them at a time.
+        Only a few of them are in memory at a time.
 
         Args:
-            query: a MongoDB filter on the documents as they were. The server decides, by its own rules (see
+            query: a MongoDB filter on the documents at that time. The server applies it (see
                 `change_history.reconstruct.filters`).
 
         Raises:
-            UnknownStateError: history cannot tell a document, or which there were. `collection` goes on in that case.
+            UnknownStateError: a document, or the set of documents, is unknown. `collection` continues in that case.
             change_history.reconstruct.filters.FilterError: the server refuses the filter.
         """
         collection = self.collection(namespace, at)
@@ -276,24 +276,24 @@ class History(Reverting):
         return map(_document, collection.documents(query))
 
     def collection(self, namespace: str, at: Instant | None = None) -> CollectionState:
-        """A collection as it was, with its unknown documents and its gaps."""
+        """A collection at a point in time, with its unknown documents and its gaps."""
         return CollectionState(self._database, namespace, at)
 
     def diff(
         self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None = None
     ) -> list[Change]:
-        """What became of a document between two points in time, as one event would have recorded it.
+        """The changes of a document between two points in time, as one event would have recorded them.
 
-        Applied as an update is (fields in their place, new ones at the end, arrays as wholes), the changes lead from
-        `as_of(a)` to `as_of(b)`; of a document that was only there at one moment, there is one for each field.
-        `differences` takes arrays apart.
+        Applied as an update is (fields in place, new fields at the end, arrays as wholes), the changes lead from
+        `as_of(a)` to `as_of(b)`. If the document existed at only one of them, there is a change for each field.
+        `differences` compares arrays by element.
 
         Args:
             a: the first point in time.
             b: the second one, which may also be the earlier.
 
         Raises:
-            UnknownStateError: history cannot tell the document at one of them.
+            UnknownStateError: the document is unknown at one of them.
         """
         from change_history.diff import images
 
@@ -302,7 +302,7 @@ class History(Reverting):
     def differences(
         self, namespace: str, document_id: Any, a: PointInTime | None, b: PointInTime | None = None
     ) -> list[Difference]:
-        """What is different between two points in time, down to the leaves (see `change_history.diff.compare`).
+        """The differences between two points in time, down to the leaves (see `change_history.diff.compare`).
 
         Elements of arrays are matched by `_id` where they have one. Arguments and errors are those of `diff`.
         """
@@ -311,12 +311,13 @@ class History(Reverting):
         return compare(*self._both(namespace, document_id, a, b))
 
     def collection_diff(self, namespace: str, a: Instant | None, b: Instant | None = None) -> Iterator[Changed]:
-        """The documents of a collection that are different at two points in time, in the server's order of `_id`s.
+        """The documents of a collection that differ between two points in time, in the server's order of `_id`s.
 
-        Those of which history cannot tell it come too, and say why. Compare them with `change_history.diff.compare`.
+        Documents that are unknown at one of them are included, with the reason. `change_history.diff.compare` compares
+        the two states of one.
 
         Raises:
-            UnknownStateError: history cannot tell which documents there were.
+            UnknownStateError: the set of documents is unknown at one of them.
         """
         from change_history.diff.collections import changed
 
@@ -327,14 +328,14 @@ class History(Reverting):
         return changed(self._database, before, after)
 
     def blame(self, namespace: str, document_id: Any, at: PointInTime | None = None) -> dict[str, Event]:
-        """Which event each leaf of a document has its value from (see `change_history.blame.leaves` for the rules).
+        """The event that set each leaf of a document (see `change_history.blame.leaves` for the rules).
 
         Returns:
-            By field, `items.0.price`, the event that last set it. Where the dotted form would mislead (a key with a
-            dot, a number as a key), the path as a list of JSON. Empty if the document was not there.
+            For each field, such as `items.0.price`, the event that last set it. If the dotted form would be ambiguous
+            (a key with a dot, a number as a key), the field is its path as a JSON list. Empty: there was no document.
 
         Raises:
-            UnknownStateError: history cannot tell the document.
+            UnknownStateError: the document is unknown.
         """
         from change_history.blame import recorded
 
@@ -363,11 +364,11 @@ class History(Reverting):
 
 @cache
 def _over_http() -> Callable[[Connection], History]:
-    """What makes a `History` that asks over HTTP; put together here, so that asking over HTTP needs no `History`."""
+    """The class of a `History` over HTTP; combined here, so that `http/` does not import `History`."""
     from change_history.http.history import HttpHistory
 
-    class HistoryOverHttp(HttpHistory, History):  # type: ignore[misc]  # what it cannot do, it refuses
-        """A history database that is reached through `watcher serve`."""
+    class HistoryOverHttp(HttpHistory, History):  # type: ignore[misc]  # it refuses what HTTP does not offer
+        """A history database behind a `watcher serve`."""
 
     return HistoryOverHttp
 
