@@ -1,7 +1,7 @@
-"""The pages under `/`: what people look at.
+"""The HTML pages under `/`.
 
-A page is a function of a `PageRequest`, which is one request with what its visitor may read; it runs in a thread. No
-page writes anything.
+A page is a function of a `PageRequest`: one request, with the history that its visitor may read. It runs in a thread.
+No page writes anything.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _references(request: Request) -> Sequence[Reference]:
 
 
 async def problem(request: Request, problem: Problem) -> Response:
-    """The page that says why a request cannot be answered."""
+    """The error page, which says why a request cannot be answered."""
     title = _TITLES.get(problem.status, problem.status.phrase)
     detail = _NOT_FOUND if problem.status == HTTPStatus.NOT_FOUND else (problem.detail or "")
     shown = {"title": title, "detail": detail[:1].upper() + detail[1:]}
@@ -138,7 +138,7 @@ async def problem(request: Request, problem: Problem) -> Response:
 
 
 async def login(request: Request) -> Response:
-    """Ask for a token, and keep it in a cookie."""
+    """Ask for a token, and store it in a cookie."""
     access: Access = request.app.state.access
     root = request.scope.get("root_path", "")
     wrong = False
@@ -165,17 +165,17 @@ async def login(request: Request) -> Response:
 
 
 def _require_own_form(request: Request) -> None:
-    """Refuse a form that a browser sends for another site: it would log in somebody as another, or out.
+    """Refuse a form that another site submits (CSRF): it would log the visitor out, or in with another token.
 
     Raises:
-        watcher.web.problems.Problem: it is one.
+        watcher.web.problems.Problem: another site submitted it.
     """
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise problems.Problem(HTTPStatus.FORBIDDEN, "not-allowed", "this form is not of these pages; open them first")
 
 
 async def logout(request: Request) -> Response:
-    """Forget the token."""
+    """Remove the token's cookie."""
     _require_own_form(request)
     root = request.scope.get("root_path", "")
     answer = RedirectResponse(f"{root}/login", HTTPStatus.SEE_OTHER)

@@ -1,4 +1,4 @@
-"""Who set each leaf of a document: beside the document, and as cards."""
+"""Blame: which event set each leaf of a document, shown beside the document and as cards."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from watcher.web.pages.tree import Node
 
 MOST_BLAMED = 1_000_000
-"""A document of more bytes is not blamed unasked."""
+"""Bytes of a document; the blame of a larger one is computed only on request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setter:
-    """Who set a leaf: the event, and which version of the document that is."""
+    """The event that set a leaf, and the version of the document that it made."""
 
     event: Event | None
     number: int
@@ -63,7 +63,7 @@ def _setters(request: PageRequest, chosen: Chosen) -> dict[TextPath, Setter]:
 
 
 def _line_of(event: Event, path: TextPath) -> event_rows.FieldLine | None:
-    """What an event made of a field, if it says so."""
+    """An event's change of exactly this field; None: it has none, or too many changes to be searched."""
     if len(event.changes) > event_rows.MOST_LINES:
         return None
     change = next((each for each in event.changes if path_of(each) == path), None)
@@ -71,7 +71,7 @@ def _line_of(event: Event, path: TextPath) -> event_rows.FieldLine | None:
 
 
 def blamed(request: PageRequest, chosen: Chosen, where: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with the setter of each leaf beside it."""
+    """What the view needs that shows the setter of each leaf beside the document."""
     data = chosen.state.data or raw.EMPTY_DOCUMENT
     if len(data) > MOST_BLAMED and request.get("all") is None:
         return {"blame_anyway": address_of(where, chosen, view="blame", all=1), "size": len(data)}
@@ -84,7 +84,7 @@ def blamed(request: PageRequest, chosen: Chosen, where: Mapping[str, Any]) -> di
 
 
 def _leaves(lines: Iterable[tuple[int, Node]], where: Mapping[str, Any]) -> Iterable[tuple[int, Node, str | None]]:
-    """Each line with the address of its field's own timeline."""
+    """Each line with the address of its field's timeline."""
     for depth, node in lines:
         setter = node.setter
         field = setter.field if isinstance(setter, Setter) else None
@@ -93,7 +93,7 @@ def _leaves(lines: Iterable[tuple[int, Node]], where: Mapping[str, Any]) -> Iter
 
 
 def cards(request: PageRequest) -> Answer:
-    """Who set each leaf of a document, for the page that shows it: by path."""
+    """The setter of each leaf by path, for the page that shows the document."""
     namespace, document_id = request.document()
     total = request.history.versions(namespace, document_id)
     chosen = choose(request, namespace, document_id, total)

@@ -1,4 +1,4 @@
-"""Which point of a document's history a page looks at: a version, a time, or an event."""
+"""The point of a document's history that a page shows, chosen by a version, a time or an event."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ LARGEST_NUMBER = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The point of a document's history that is looked at.
+    """The chosen point of a document's history.
 
     Attributes:
-        number: which version; 0: before the first under this name.
-        total: how many versions there are.
-        state: what the document was.
-        before: what it was before that version; None: nothing, or nobody knows.
-        asked: the time that was asked for; None: a version was.
-        some: the versions around it.
+        number: version number; 0: before the first version in this namespace.
+        total: number of versions of the document.
+        state: the document at this point.
+        before: the document at the version before; None: there is no such version.
+        asked: the requested time, as it was written; None: a version or an event was requested.
+        some: the versions on its page of the timeline.
     """
 
     number: int
@@ -51,11 +51,11 @@ class Chosen:
 
     @property
     def event(self) -> Event | None:
-        """The event that made it so."""
+        """The event that made this state."""
         return self.state.entry
 
     def marks(self) -> Marks | None:
-        """What this version changed; None: the documents are too large, or one of them is not known."""
+        """What this version changed; None: the documents are too large to compare, or one is unknown."""
         if self.event is None or self.state.unknown is not None:
             return None
         if self.before is None or self.before.unknown is not None:
@@ -64,7 +64,7 @@ class Chosen:
 
 
 def unseen_changes(event: Event) -> list[Difference]:
-    """Changes of withheld values that look the same before and after."""
+    """Changes of redacted values whose old and new value look the same."""
     found = []
     for change in event.changes:
         value = change.new_value
@@ -76,10 +76,10 @@ def unseen_changes(event: Event) -> list[Difference]:
 
 
 def known(request: PageRequest) -> tuple[str, Any, Chosen, bytes]:
-    """The chosen version of the document that is asked for: its namespace, `_id`, the version, and its bytes.
+    """The requested document at the chosen point: its namespace, its `_id`, the point, and its BSON.
 
     Raises:
-        watcher.web.problems.Problem: there was no such document then, or history cannot tell it.
+        watcher.web.problems.Problem: the document did not exist then, or its state is unknown.
     """
     namespace, document_id = request.document()
     chosen = choose(request, namespace, document_id, request.history.versions(namespace, document_id))
@@ -89,19 +89,19 @@ def known(request: PageRequest) -> tuple[str, Any, Chosen, bytes]:
 
 
 def address_of(where: Mapping[str, Any], chosen: Chosen, **more: Any) -> str:
-    """The address of a page that looks at the same point."""
+    """The address of a document's page at the same point."""
     at = chosen.asked or chosen.number or None
     return links.address("document", **where, at=at, **more)
 
 
 def choose(request: PageRequest, namespace: str, document_id: Any, total: int) -> Chosen:
-    """The point that is asked for by `event` or `at`; without them, the last version.
+    """The point that the parameters `event` or `at` name; without them, the last version.
 
     Args:
-        total: how many versions the document has.
+        total: number of versions of the document.
 
     Raises:
-        watcher.web.problems.Problem: there is no such event or version of it.
+        watcher.web.problems.Problem: the document has no such event or version.
     """
     named, text = request.get("event"), request.get("at")
     asked = None
@@ -132,14 +132,15 @@ def choose(request: PageRequest, namespace: str, document_id: Any, total: int) -
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether two `_id`s are one, as the server compares them."""
+    """Whether two `_id`s are equal in the server's comparison."""
     return one is not ABSENT and key_of(to_raw(one)) == key_of(to_raw(other))
 
 
 def window(request: PageRequest, number: int, total: int) -> tuple[int, int]:
     """The numbers of the oldest and the newest version in the timeline that is shown.
 
-    Pages are counted from the oldest version, so that their addresses go on meaning the same; the newest is full.
+    Pages are counted from the oldest version, so that new versions do not change what an address shows; only the
+    newest page overlaps another, so that it is full.
     """
     size = VERSIONS_ON_A_PAGE
     last = request.number("to", 0, LARGEST_NUMBER)
@@ -149,7 +150,7 @@ def window(request: PageRequest, number: int, total: int) -> tuple[int, int]:
 
 
 def versions(request: PageRequest, namespace: str, document_id: Any, first: int, last: int, total: int) -> list[Brief]:
-    """The versions of a document from one number to another, in brief."""
+    """Briefs of a document's versions, from one number to another."""
     collection = request.reader.collection_of_history
     return briefs.versions(collection, namespace, document_id, first, last - first + 1, total)
 
@@ -157,7 +158,7 @@ def versions(request: PageRequest, namespace: str, document_id: Any, first: int,
 def _state_of(
     request: PageRequest, namespace: str, document_id: Any, number: int, total: int, some: Sequence[Brief]
 ) -> State:
-    """What a version was: by its cluster time if that is known and no other version's, since it is found sooner."""
+    """The document at a version: looked up by cluster time, which is faster, if no other version has the same."""
     if not number:
         return request.history.state(namespace, document_id, None)
     times = {brief.number: brief.event.cluster_time for brief in some}

@@ -1,4 +1,4 @@
-"""Two points in the history of a document beside each other."""
+"""The page that compares two points in the history of a document side by side."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODES = ("side", "inline")
 
 
 def page(request: PageRequest) -> Answer:
-    """Two points in the history of a document beside each other."""
+    """Compare two points in the history of a document."""
     namespace, document_id = request.document()
     total = request.history.versions(namespace, document_id)
     if not total:
@@ -37,7 +37,7 @@ def page(request: PageRequest) -> Answer:
         except NoSuchVersionError as error:
             raise problems.not_found() from error
     (first, before), (second, after) = states
-    # Unless one is chosen, the width of the window decides: the page has both.
+    # Without a choice, the page has both layouts and the window's width decides.
     mode = request.get("mode") if request.get("mode") in _MODES else None
     where = links.of_document(namespace, document_id, after.entry or before.entry)
     for text, state in zip(texts, (before, after), strict=True):
@@ -80,7 +80,7 @@ def page(request: PageRequest) -> Answer:
 
 
 def _with_context(lines: Sequence[tuple[int, Node]]) -> Iterable[tuple[int, Node | None, int]]:
-    """The lines that changed with a few around them; what is between is one line that says how much."""
+    """The changed lines with a few lines of context; each omitted stretch is one line with its length."""
     near: set[int] = set()
     for number, (_, node) in enumerate(lines):
         if node.mark or node.note:

@@ -1,4 +1,4 @@
-"""One document: its timeline, what it was at a chosen point, what changed there, and who set what."""
+"""The page of a document: its timeline, its state at a chosen point, the changes there, and blame."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from watcher.web.pages.page_request import Answer, PageRequest
 
 MOST_RAW = 200_000
-"""Most characters of a document's raw form that are shown; the whole has its own address."""
+"""Characters of a document's raw form that are shown at most; the whole form has its own address."""
 _VIEWS = ("state", "changes", "blame", "raw")
 
 
@@ -95,7 +95,7 @@ def _at(where: Mapping[str, Any], number: int, view: str) -> str:
 
 
 def _not_here(request: PageRequest, namespace: str, document_id: Any) -> Page:
-    """A document of which nothing is recorded under this name: it may have another one."""
+    """The page of a document without history in this namespace: its collection may have had another name."""
     state = request.history.state(namespace, document_id, None)
     if state.entry is None:
         raise problems.not_found()
@@ -112,7 +112,7 @@ def _undelete(chosen: Chosen, namespace: str, document_id: Any) -> str | None:
 
 
 def is_erased(chosen: Chosen) -> bool:
-    """Whether a deleted document was erased: of its values, nothing is left that could be brought back."""
+    """Whether a deleted document was erased, so that no value is left to restore."""
     event, before = chosen.event, chosen.before
     if event is None or event.operation != "delete" or before is None or before.data is None:
         return False
@@ -120,7 +120,7 @@ def is_erased(chosen: Chosen) -> bool:
 
 
 def all_erased(found: Iterable[Any]) -> bool:
-    """Whether some values were erased, and no other is left beside them."""
+    """Whether there are values, and all of them were erased."""
     leaves = [leaf for value in found for leaf in _leaves_of(value)]
     return bool(leaves) and all(isinstance(leaf, Redacted) and leaf.how == How.ERASED for leaf in leaves)
 
@@ -131,12 +131,12 @@ def _leaves_of(value: Any) -> Iterable[Any]:
 
 
 def undelete_command(namespace: str, document_id: Any) -> str | None:
-    """The command that brings a deleted document back; None: its `_id` is too long to be typed."""
+    """The command that restores a deleted document; None: something in it cannot be typed."""
     return _revert(namespace, document_id, "--undelete")
 
 
 def _revert(namespace: str, document_id: Any, goal: str, field: str | None = None) -> str | None:
-    """A command that puts back a document, or one field of it; None: something of it cannot be typed."""
+    """The command that reverts a document, or one field of it; None: the `_id` or a name cannot be typed."""
     argument = meanings.argument(document_id)
     typed = [namespace] if field is None else [namespace, field]
     if len(argument) >= links.LONGEST_ID or not all(map(str.isprintable, typed)):
@@ -146,12 +146,12 @@ def _revert(namespace: str, document_id: Any, goal: str, field: str | None = Non
 
 
 def _word(text: str) -> str:
-    """A text as one word for a shell."""
+    """A text quoted as one word of a shell."""
     return text if is_plain_word(text) else "'" + text.replace("'", "'\\''") + "'"
 
 
 def _revert_to(chosen: Chosen, namespace: str, document_id: Any) -> str | None:
-    """The command that makes a document what it was at an earlier version; None: it is that, or was not there."""
+    """The command that reverts a document to the chosen version; None: it is the last, unknown, or a deletion."""
     if chosen.state.data is None or chosen.state.unknown is not None or not 0 < chosen.number < chosen.total:
         return None
     return _revert(namespace, document_id, f"--to {chosen.number}")
@@ -162,11 +162,11 @@ class Timeline:
     """Some versions of a document, newest first.
 
     Attributes:
-        rows: the versions, and gaps among them.
-        newer: the address of newer ones.
-        older: the address of older ones.
-        first: number of the oldest here.
-        last: number of the newest here.
+        rows: the versions, and the gaps between them.
+        newer: the address of the page with newer versions.
+        older: the address of the page with older versions.
+        first: number of the oldest version in `rows`.
+        last: number of the newest version in `rows`.
     """
 
     rows: Sequence[event_rows.EventRow]
@@ -193,7 +193,7 @@ def _content(request: PageRequest, chosen: Chosen, view: str, where: Mapping[str
     if view == "changes":
         return {"lines": _change_lines(chosen)}
     if state.unknown is not None or state.data is None:
-        # What is gone is shown as it was.
+        # A deleted document is shown as it was before.
         gone = chosen.before.data if chosen.before is not None and state.unknown is None else None
         return {
             "tree": Tree(whole=links.of_values(where, chosen.number - 1)).document(gone) if gone else None,
@@ -293,7 +293,7 @@ def _first_version(request: PageRequest, namespace: str, document_id: Any, total
 
 
 def event(request: PageRequest) -> Answer:
-    """One event, whole."""
+    """The page of one event, with all its changes."""
     found = request.event(request.get("id") or "")
     if found.operation == "gap":
         return MovedPage("gaps")

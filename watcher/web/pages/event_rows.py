@@ -1,4 +1,4 @@
-"""What lists say of events: who, when, what became of what; and gaps among them."""
+"""Rows of event lists: actor, time, changes; and the gaps between the events."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from watcher.web.pages.page_request import PageRequest
 
 FEW = 3
-"""Most changes of an event that are shown in a list."""
+"""Changes of an event that are shown in a list at most."""
 
 MOST_LINES = 500
-"""Most changes of an event that are shown on the event's page."""
+"""Changes of an event that are shown on the event's page at most."""
 
 _MOST_INSIDE = 6
 
@@ -43,15 +43,15 @@ SIGNS = {"insert": "+", "update": "~", "replace": "~", "delete": "\N{MINUS SIGN}
 
 @dataclass(frozen=True, slots=True)
 class FieldLine:
-    """What became of one field, for a list.
+    """The change of one field, as a line.
 
     Attributes:
         mark: `add`, `del` or `chg`.
-        where: the field as HTML.
+        where: the field's path as HTML.
         old: its value before, as HTML; None: there was none.
-        new: its value after, likewise.
-        field: the field as MongoDB writes it, where it can stand in an address.
-        note: what else is to be said.
+        new: its value after, as HTML; None: there is none.
+        field: the field in dotted notation, if it can be part of an address.
+        note: a remark that follows the change.
     """
 
     mark: str
@@ -68,12 +68,12 @@ class EventRow:
 
     Attributes:
         event: the event.
-        lines: what became of its first fields.
-        more: so many changes are not shown.
-        number: which version of its document it is; 0: not known.
-        link: the address of what it is about.
-        gap: where it is a gap, what that says.
-        in_parts: its values are kept apart, because they are so many.
+        lines: its first changes.
+        more: number of changes that are not shown.
+        number: version of the document that it made; 0: unknown.
+        link: the address of its document.
+        gap: the gap, if the row is one.
+        in_parts: its changes are stored in chunks, because they are too large for one document.
     """
 
     event: Event
@@ -86,27 +86,27 @@ class EventRow:
 
     @property
     def word(self) -> str:
-        """What happened, in the word that `watcher log` has for it."""
+        """The operation, in the word that `watcher log` uses."""
         return operation_of(self.event)
 
     @property
     def sign(self) -> str:
-        """The same as a sign."""
+        """The operation as a symbol."""
         return SIGNS.get(self.event.operation, "•")
 
     @property
     def has_document(self) -> bool:
-        """Whether it is about a document."""
+        """Whether the event is about a document, not a collection."""
         return self.event.document_id is not ABSENT
 
     @property
     def hexadecimal(self) -> str:
-        """The event's id."""
+        """The event's id in hexadecimal."""
         return bytes(self.event.id).hex()
 
     @property
     def says(self) -> Markup | None:
-        """Of an event about a collection, what it says."""
+        """The description of an event about a collection."""
         if self.has_document or self.event.description is ABSENT:
             return None
         return values.value(self.event.description, 200)
@@ -114,7 +114,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class GapRow:
-    """An interval of which events were lost for good."""
+    """An interval whose events are permanently lost."""
 
     since: datetime
     until: datetime
@@ -126,7 +126,7 @@ class GapRow:
 
 
 def gap_of(event: Event) -> GapRow:
-    """What a gap says."""
+    """The row of a gap."""
     found = gaps.view(event)
     but = "".join(f" but not {glob}" for glob in found.exclude)
     said: Any = event.description if isinstance(event.description, dict) else {}
@@ -142,15 +142,15 @@ def gap_of(event: Event) -> GapRow:
 
 
 def moment(timestamp: Timestamp) -> datetime:
-    """A cluster time by the clock."""
+    """The wall time of a cluster time, in UTC."""
     return datetime.fromtimestamp(timestamp.time, UTC)
 
 
 def line(change: Change, event: Event, index: int | None = None, most: int = values.SHORT) -> FieldLine:
-    """What became of one field.
+    """The line of one change.
 
     Args:
-        index: which change of the event it is: then all of a long value can be seen.
+        index: the change's index in the event, for the address of a long value; None: long values have no link.
     """
 
     def whole(side: str) -> str | None:
@@ -169,7 +169,7 @@ def line(change: Change, event: Event, index: int | None = None, most: int = val
 
 
 def where(path: Sequence[str | int], identities: Sequence[Any] = ()) -> Markup:
-    """A path as people read it."""
+    """A path in readable form."""
     said = Markup("")
     for depth, key in enumerate(path):
         known = identities[depth] if depth < len(identities) else None
@@ -183,7 +183,7 @@ def where(path: Sequence[str | int], identities: Sequence[Any] = ()) -> Markup:
 
 
 def event_lines(event: Event, most: int = MOST_LINES) -> list[FieldLine]:
-    """What became of the fields of an event; arrays that it tells whole are taken apart."""
+    """The changes of an event as lines; an array recorded as a whole is shown by its changed elements."""
     lines: list[FieldLine] = []
     for index, change in enumerate(islice(event.changes, most)):
         inside = element_differences(change)
@@ -204,7 +204,7 @@ _MARKS = {
 
 
 def difference_line(one: Difference) -> FieldLine:
-    """A difference as a line."""
+    """The line of a difference."""
     path = one.old_path if one.kind == DifferenceKind.REMOVED else one.path
     named = where(decoded(path), one.identities) if path else values.text("the document")
     if one.kind == DifferenceKind.MOVED:
@@ -223,7 +223,7 @@ def difference_line(one: Difference) -> FieldLine:
 
 
 def _lines_of(change: Change, event: Event) -> list[FieldLine]:
-    """A change for a list: an array by what became of its first elements that changed."""
+    """The lines of a change in a list; an array is shown by its first changed elements."""
     if not (isinstance(change.old_value, list) and isinstance(change.new_value, list)):
         return [line(change, event)]
     inside = element_differences(change)
@@ -237,7 +237,7 @@ def _lines_of(change: Change, event: Event) -> list[FieldLine]:
 
 
 def row(brief: Brief, *, few: int = FEW) -> EventRow:
-    """An event for a list."""
+    """The row of an event."""
     event = brief.event
     changes = event.changes[:few]
     lines = [each for change in changes for each in _lines_of(change, event)]
@@ -250,10 +250,10 @@ def row(brief: Brief, *, few: int = FEW) -> EventRow:
 def rows(
     request: PageRequest, namespace: str | None, found: Iterable[Brief], *, newest_first: bool = True, end: bool = True
 ) -> list[EventRow]:
-    """Events for a list, newest first unless told, with the gaps that they reach across.
+    """The rows of events, with the gaps between them.
 
     Args:
-        end: they are the newest there are, so a later gap belongs to them.
+        end: the events are the newest in history, so later gaps are included.
     """
     shown = [row(brief) for brief in found]
     if not shown:
@@ -272,7 +272,7 @@ def among_gaps(
     until: Timestamp | None = None,
     newest_first: bool = True,
 ) -> list[EventRow]:
-    """Events with the gaps between two cluster times put where they belong; without an end, all later ones."""
+    """Events and the gaps between two cluster times, in order; without `until`, with all later gaps."""
     lost = request.history.gaps(namespace, since=since, until=until)
     with_gaps = [*shown] + [EventRow(each, gap=gap_of(each)) for each in lost]
     # A gap begins after all events of its cluster time.
@@ -288,14 +288,14 @@ def among_gaps(
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who did something, as far as history tells.
+    """Who made a change, as far as history has it.
 
     Attributes:
-        name: of the actor, or of the database user.
-        how: how it is known.
-        reason: why, as they said.
-        request: in the course of what.
-        is_actor: whether it is an actor, of whom there is a page.
+        name: the name of the actor, or of the database user.
+        how: how the actor is known (its provenance); may be empty.
+        reason: the reason that the actor gave.
+        request: the request in which the change was made.
+        is_actor: whether it is an actor, who has a page, and not only a database user.
     """
 
     name: str
@@ -306,7 +306,7 @@ class Who:
 
 
 def who(event: Event) -> Who | None:
-    """Who did it; None: history does not tell."""
+    """Who made an event's change; None: unknown."""
     actor = event.actor
     if actor is None:
         return None
@@ -324,5 +324,5 @@ def who(event: Event) -> Who | None:
 
 
 def field_text(path: Sequence[str | int]) -> str:
-    """A path as MongoDB writes it."""
+    """A path in MongoDB's dotted notation."""
     return dotted_text(tuple(path))

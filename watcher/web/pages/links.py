@@ -1,6 +1,6 @@
-"""Addresses of pages, and what stands in them: a namespace, a document's `_id`, a point in time.
+"""Addresses of pages and their parameters: a namespace, a document's `_id`, a point in time, a path.
 
-An `_id` of any BSON type stands in an address as it can be typed; where that would be too long, an event names its
+An `_id` of any BSON type is written as a user types it; if that is too long, the address names an event of the
 document instead.
 """
 
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
     from change_history.stored.event import Event, Transaction
 
 LONGEST_ID = 1500
-"""An `_id` of more characters is not written into an address."""
+"""Characters of an `_id` in an address; a longer one is not written."""
 
 LONGEST_NAME = 400
-"""A path of more characters is named by its digest."""
+"""Characters of a path; a longer one is named by its digest."""
 
 LONGEST_PATH = 4000
-"""A path of more characters is not written into an address."""
+"""Characters of a path in an address; a longer one is not written."""
 
 _MOST_VERSION_DIGITS = 9
 
 
 ROOT: ContextVar[str] = ContextVar("ROOT", default="")
-"""The path under which the application is shown, where a page is being made."""
+"""The path under which the application is served, while a page is rendered."""
 
 
 def address(page: str, **asked: Any) -> str:
-    """The address of a page, with what is asked for; None is left out."""
+    """The address of a page with its parameters, without those that are None."""
     asked_for = query(**asked)
     return f"{ROOT.get()}/{page}" + (f"?{asked_for}" if asked_for else "")
 
 
 def query(**asked: Any) -> str:
-    """What is asked for, as it stands in an address; None is left out."""
+    """Parameters as a URL's query, without those that are None."""
     given = {name: str(said) for name, said in asked.items() if said is not None}
     return urlencode(given, errors="surrogatepass")
 
 
 def id_text(document_id: Any) -> str | None:
-    """An `_id` as it can be typed and is read as just this one; None: it is too long, or no text says it."""
+    """The text that a user types for an `_id`; None: it is too long, or no text is read as exactly this value."""
     if document_id is ABSENT or isinstance(document_id, LeftOut):
         return None
     bare = str(document_id)
@@ -76,7 +76,7 @@ def id_text(document_id: Any) -> str | None:
 
 
 def of_document(namespace: str, document_id: Any, event: Event | None = None) -> dict[str, str | None]:
-    """What names a document in an address."""
+    """The parameters that name a document; by an event if its `_id` cannot be written."""
     written = id_text(document_id)
     if written is None and event is not None:
         return {"of": bytes(event.id).hex()}
@@ -90,7 +90,7 @@ def document(event: Event, number: int = 0) -> str:
 
 
 def permalink(event: Event) -> str:
-    """The address of an event's document at this event, which stays the same whatever is recorded later."""
+    """The address of an event's document at this event; later recording does not change what it shows."""
     return address("document", **of_document(event.namespace, event.document_id, event), event=event_name(event.id))
 
 
@@ -105,11 +105,11 @@ def of_transaction(transaction: Transaction) -> str:
 
 
 def point(text: str) -> PointInTime:
-    """Read a point in time: the number of a version, or a time; without a zone, it is UTC.
+    """Read a point in time: a version's number, or a time, in UTC unless it has a zone.
 
     Raises:
         ValueError: it is neither.
-        OverflowError: no calendar has it.
+        OverflowError: the time is beyond the calendar.
     """
     from datetime import UTC
 
@@ -125,7 +125,7 @@ def path_text(path: tuple[str | int, ...]) -> str:
 
 
 def path_name(path: tuple[str | int, ...]) -> str:
-    """An exact path as text, or in place of a long one its digest, by which it can be found again."""
+    """An exact path as text, or the digest of a long one."""
     text = path_text(path)
     return text if len(text) <= LONGEST_NAME else blake2b(text.encode(), digest_size=12).hexdigest()
 
@@ -134,7 +134,7 @@ def path(text: str) -> tuple[str | int, ...]:
     """Read an exact path.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no path.
     """
     found = json.loads(text)
     if not isinstance(found, list) or not all(type(part) in {str, int} for part in found):
@@ -143,7 +143,7 @@ def path(text: str) -> tuple[str | int, ...]:
 
 
 def of_values(where: Mapping[str, Any], number: int) -> Callable[[TextPath], str | None]:
-    """What gives the address of each value of a version; None of one whose path is too long for an address."""
+    """A function that gives the address of each value of a version; None: its path is too long."""
 
     def of_value(path: TextPath) -> str | None:
         text = path_text(path)

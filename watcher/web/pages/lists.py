@@ -68,7 +68,7 @@ def newest(
 
 
 def visible(request: PageRequest, found: Iterable[Brief]) -> list[Brief]:
-    """Those that may be shown; the access log is told of them."""
+    """The events that the visitor may see; their documents are noted for the access log."""
     shown = []
     for brief in found:
         event = request.history.shown(brief.event)
@@ -79,14 +79,14 @@ def visible(request: PageRequest, found: Iterable[Brief]) -> list[Brief]:
 
 
 def within_sight(request: PageRequest, query: Any) -> Any:
-    """A query over several collections, of those alone that may be read: how many others there are must not show."""
+    """Restrict a query to the collections that the visitor may read, so that counts do not reveal the others."""
     if request.history.reads_everything:
         return query
     return {"$and": [query, {"namespace": {"$in": request.history.namespaces()}}]}
 
 
 def _before(request: PageRequest) -> ClusterTime | None:
-    """The cluster time before which a page begins."""
+    """The cluster time before which a page begins; None: it is the first page."""
     text = request.get("before")
     if text is None:
         return None
@@ -97,12 +97,12 @@ def _before(request: PageRequest) -> ClusterTime | None:
 
 
 def written(moment: ClusterTime) -> str:
-    """A cluster time as it stands in an address."""
+    """A cluster time as a parameter of an address."""
     return f"{moment.seconds}:{moment.increment}"
 
 
 def _older(found: Sequence[Brief], limit: int) -> str | None:
-    """Where the next page begins; None: there is none."""
+    """The cluster time before which the next page begins; None: there is no next page."""
     if len(found) < limit:
         return None
     times = [ClusterTime.from_id(bytes(brief.event.id)) for brief in found]
@@ -111,7 +111,7 @@ def _older(found: Sequence[Brief], limit: int) -> str | None:
 
 
 def collection(request: PageRequest) -> Answer:
-    """A collection: what happens in it, and what was deleted."""
+    """The page of a collection: its activity, its events and its deleted documents."""
     namespace = request.namespace()
     span = request.get("span") if request.get("span") in SPANS else None
     chosen = span or _span_for(request, namespace)
@@ -143,7 +143,7 @@ def collection(request: PageRequest) -> Answer:
 
 
 def _span_for(request: PageRequest, namespace: str) -> str | None:
-    """The shortest span that reaches back to the last event; None: there is none."""
+    """The shortest span that includes the last event; None: there is no event."""
     last = activity.last(request.reader.collection_of_history, namespace)
     if last is None:
         return None
@@ -153,7 +153,7 @@ def _span_for(request: PageRequest, namespace: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One slice of time, with how many events of each operation it has."""
+    """One slice of time, with the number of events by operation."""
 
     begin: datetime
     counts: dict[str, int]
@@ -161,7 +161,7 @@ class Bar:
 
 
 def _bars(counted: activity.Activity, since: int, unit: str) -> list[Bar]:
-    """The slices in order, also those without events."""
+    """All slices in order, including those without events."""
     if unit in _STEP_S:
         step = _STEP_S[unit]
         begins = [datetime.fromtimestamp(at, UTC) for at in range(since // step * step, int(time.time()) + 1, step)]
@@ -182,13 +182,13 @@ def _none() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class DeletedRow:
-    """A document that is not there any more.
+    """A deleted document.
 
     Attributes:
-        row: its deletion.
-        command: what brings it back; None: its `_id` is too long to be typed, or it was erased.
-        last: the address of what it was.
-        erased: its values were erased, so there is nothing to bring back.
+        row: the event that deleted it.
+        command: the command that restores it; None: it cannot be typed, or the document was erased.
+        last: the address of its last state.
+        erased: its values were erased, so it cannot be restored.
     """
 
     row: event_rows.EventRow
@@ -198,7 +198,7 @@ class DeletedRow:
 
 
 def deleted(request: PageRequest) -> Answer:
-    """The documents of a collection that were deleted and are not back, newest first."""
+    """The documents of a collection that are deleted, latest deletion first."""
     from watcher.web.pages.document import all_erased, undelete_command
 
     namespace = request.namespace()
@@ -242,7 +242,7 @@ def _clock(reached: ClusterTime | None) -> datetime | None:
 
 
 def transaction(request: PageRequest) -> Answer:
-    """A transaction: all that it touched."""
+    """The page of a transaction: all its changes."""
     name = request.get("name")
     if name is None:
         raise problems.wrong_request("Which transaction? Its name is session:number, as a timeline shows it.")
@@ -277,7 +277,7 @@ def transaction(request: PageRequest) -> Answer:
 
 
 def actor(request: PageRequest) -> Answer:
-    """What an actor did, newest first."""
+    """The events of an actor, newest first."""
     text = request.get("who")
     if text is None:
         raise problems.wrong_request("Whose changes? The name of the actor is missing.")
@@ -314,16 +314,16 @@ def actor(request: PageRequest) -> Answer:
 
 
 def actors(request: PageRequest) -> Answer:
-    """Who is known to have done something."""
+    """The list of all actors."""
     found = sorted({each if isinstance(each, str) else values.plain(each, 80) for each in request.history.actors()})
     return Page("actors.html", {"actors": found[:MOST_ACTORS], "cut": len(found) > MOST_ACTORS})
 
 
 def _other_types(text: str) -> Iterable[Any]:
-    """What else may be written so."""
+    """Values of other types that the text of an actor's name may mean."""
     try:
         found = literals.value(text)
-    except Exception:  # noqa: BLE001 - it is only a name
+    except Exception:  # noqa: BLE001 - the text is a name then, not a literal
         return []
     return [found] if not isinstance(found, str | list | dict) else []
 

@@ -1,4 +1,4 @@
-"""What one page is asked for, and the answer: a template with what it shows, or plain text."""
+"""A page's request, and its answer: a template with its data, or plain text."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Page:
     """A page, or a part of one.
 
     Attributes:
-        shows: what the template is given.
-        status: of the answer.
+        shows: data of the template.
+        status: HTTP status of the answer.
     """
 
     template: str
@@ -43,7 +43,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PlainText:
-    """Plain text, or JSON: what a value is, as a whole."""
+    """A whole value as plain text or JSON."""
 
     text: str
     media_type: str = "text/plain"
@@ -64,10 +64,10 @@ class PageRequest:
     """One request for a page.
 
     Attributes:
-        params: what stands in the address.
-        history: what the visitor may read.
-        reader: the whole history, for what `history` has been asked about first.
-        references: which fields name documents of other collections.
+        params: parameters of the address.
+        history: the part of the history that the visitor may read.
+        reader: the whole history; used only after `history` has checked that access is allowed.
+        references: the fields that refer to documents of other collections.
     """
 
     params: Mapping[str, str]
@@ -76,20 +76,20 @@ class PageRequest:
     references: Sequence[Reference] = ()
 
     def get(self, name: str) -> str | None:
-        """What is given under a name; None: nothing, or nothing but blanks."""
+        """The value of a parameter; None: it is missing or blank."""
         found = self.params.get(name)
         return found if found and found.strip() else None
 
     def saw(self, event: Event) -> None:
-        """Note that values of an event's document are shown, for the access log."""
+        """Note for the access log that values of an event's document are shown."""
         if event.document_id is not ABSENT and not isinstance(event.document_id, LeftOut):
             self.history.take(event.namespace, event.document_id)
 
     def namespace(self) -> str:
-        """The namespace that is asked for.
+        """The requested namespace.
 
         Raises:
-            watcher.web.problems.Problem: none is, or it may not be read.
+            watcher.web.problems.Problem: it is missing, or the visitor may not read it.
         """
         found = self.get("ns")
         if found is None or not all(found.partition(".")):
@@ -97,10 +97,10 @@ class PageRequest:
         return self.history.require(found)
 
     def document(self) -> tuple[str, Any]:
-        """The document that is asked for: its namespace and `_id`.
+        """The namespace and the `_id` of the requested document.
 
         Raises:
-            watcher.web.problems.Problem: none is, its `_id` cannot be read, or it may not be read.
+            watcher.web.problems.Problem: it is missing, its `_id` cannot be parsed, or the visitor may not read it.
         """
         named = self.get("of")
         if named is not None:
@@ -118,10 +118,10 @@ class PageRequest:
             raise problems.wrong_request(f"The id cannot be read: {error}.") from error
 
     def event(self, name: str) -> Event:
-        """The event of a name, which may be the beginning of its id.
+        """The event with an id, or with one that begins so.
 
         Raises:
-            watcher.web.problems.Problem: it is no name, there is none, or it may not be read.
+            watcher.web.problems.Problem: it is no id, there is no such event, or the visitor may not read it.
         """
         try:
             said = transactions.read_name(name)
@@ -135,10 +135,10 @@ class PageRequest:
         return found
 
     def time(self, name: str) -> Instant | None:
-        """The time that is given under a name; None: none is.
+        """A parameter as a time; None: it is missing.
 
         Raises:
-            watcher.web.problems.Problem: it cannot be read.
+            watcher.web.problems.Problem: it cannot be parsed.
         """
         text = self.get(name)
         if text is None:
@@ -153,15 +153,15 @@ class PageRequest:
             ) from error
 
     def number(self, name: str, default: int, most: int) -> int:
-        """A whole number that is given under a name, from 0 to the most there can be."""
+        """A parameter as a whole number from 0 to `most`; the default if it is missing or no such number."""
         text = self.params.get(name, "").strip()
         return min(int(text), most) if text.isdecimal() and len(text) <= len(str(most)) + 1 else default
 
     def version(self, namespace: str, document_id: Any, text: str) -> int | None:
-        """Which version a point in time means, as it is written; None: it lies before the first.
+        """The version at a point in time, which is given as text; None: it is before the first version.
 
         Raises:
-            watcher.web.problems.Problem: it cannot be read, or there is no such version.
+            watcher.web.problems.Problem: it cannot be parsed, or there is no such version.
         """
         try:
             at = links.point(text)

@@ -1,4 +1,4 @@
-"""Parts of a document, or of an event, that their pages left out; and all of it, as text."""
+"""The parts of a document or an event that their pages leave out, and whole values as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def part(request: PageRequest) -> Answer:
-    """A part of a document that its page left out: what is below a path, or further fields of it."""
+    """A part of a document that its page leaves out: the value at a path, or its further fields."""
     namespace, document_id, chosen, data = known(request)
     value, path = _value_at(request, data)
     where = links.of_document(namespace, document_id, chosen.event)
@@ -42,7 +42,7 @@ def part(request: PageRequest) -> Answer:
 
 
 def _value_at(request: PageRequest, data: bytes) -> tuple[Value, Path]:
-    """The value at the path that is asked for."""
+    """The value at the requested path, and the path."""
     try:
         path = encoded(links.path(request.params.get("path", "[]")))
     except (ValueError, RecursionError) as error:
@@ -62,7 +62,7 @@ def _value_at(request: PageRequest, data: bytes) -> tuple[Value, Path]:
 
 
 def value(request: PageRequest) -> Answer:
-    """All of one value, as plain text."""
+    """One whole value as plain text."""
     named = request.get("event")
     if named is not None and request.get("change") is not None:
         event = request.event(named)
@@ -86,6 +86,6 @@ def _as_text(found: Any) -> PlainText:
 
 
 def whole(request: PageRequest) -> Answer:
-    """All of a document as canonical Extended JSON."""
+    """A whole document as canonical Extended JSON."""
     _, _, _, data = known(request)
     return PlainText(extended_json.dumps_document(data) + "\n", "application/json")

@@ -1,4 +1,4 @@
-"""Which fields name documents of other collections: `shop.orders:customer→shop.customers`. Pure."""
+"""Fields that refer to documents of other collections: `shop.orders:customer→shop.customers`. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Reference(NamedTuple):
     Attributes:
         source: namespace of the documents with the field.
         field: the field, as MongoDB writes it.
-        target: namespace of the documents that it names.
+        target: namespace of the documents that it refers to.
     """
 
     source: str
@@ -23,7 +23,7 @@ def read(text: str) -> Reference:
     """Read a reference: `database.collection:field→database.collection`; the arrow may be `->`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no reference.
     """
     left, arrow, target = text.strip().replace("->", "→").partition("→")
     source, colon, field = left.strip().partition(":")

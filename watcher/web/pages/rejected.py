@@ -1,4 +1,4 @@
-"""Events that could not be recorded: which documents they concern, and why."""
+"""The page of events that could not be recorded, with their documents and the errors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _FIELDS = {**rejected.FIELDS, "error": 1, "stream": 1, "resume_token": 1}
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """An event that is kept aside, whole.
+    """A rejected event, which is stored unchanged.
 
     Attributes:
-        namespace: of the collection; None: it cannot be read.
-        document_id: of its document; None: it concerns the whole collection, or that cannot be read.
-        address: of the document; None: there is none, or its `_id` is too long.
-        when: when it happened, at the latest.
-        word: what happened, as the server calls it.
+        namespace: its namespace; None: it cannot be read.
+        document_id: `_id` of its document; None: it is about a collection, or the `_id` cannot be read.
+        address: address of the document; None: there is none, or its `_id` is too long.
+        when: the latest time at which it can have happened.
+        word: the operation, in the server's term.
         error: why it could not be recorded.
     """
 
@@ -46,7 +46,7 @@ class RejectedRow:
 
 
 def found(request: PageRequest, most: int) -> list[RejectedRow]:
-    """The newest ones that the visitor may know of."""
+    """The newest rejected events that the visitor may see."""
     return list(islice(_all(request), most))
 
 

@@ -1,4 +1,4 @@
-"""Turns pages into HTML: the templates, what they may call, and the assets they name."""
+"""Renders pages as HTML: the templates, their helper functions, and the addresses of assets."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _STATIC = _HERE.parent / "static"
 _SPARK_HEIGHT, _SPARK_STEP = 20, 5
 
 _SHARED = ("name", "size", "who")
-"""Names that a page shows and a helper has, too: templates call the page's `name_`, and so on."""
+"""Names of both a page's data and a helper: in templates, the page's data is `name_`, and so on."""
 
 
 def html(page: Page, *, here: str | None = None, can_leave: bool = False) -> str:
-    """Draw a page.
+    """Render a page.
 
     Args:
-        here: which of the pages in the header it is.
-        can_leave: whether there is somebody to be logged out.
+        here: the entry of the header's navigation that is the current page.
+        can_leave: whether the visitor is logged in, and so can log out.
     """
     shown = dict(page.shows)
     for name in _SHARED:
@@ -84,13 +84,13 @@ def _environment() -> Environment:
 
 @cache
 def _static(name: str) -> str:
-    """The path of an asset below the root; it has another query when the asset is another."""
+    """The path of an asset below the root, with its digest as the query, so that caches see a new version."""
     digest = blake2b((_STATIC / name).read_bytes(), digest_size=4).hexdigest()
     return f"static/{name}?{digest}"
 
 
 def _iso(event: Event) -> str | None:
-    """When an event happened, for programs; None where no calendar has it."""
+    """The time of an event in ISO 8601; None: it is beyond the calendar."""
     when = event.timestamp
     if not isinstance(when, datetime):
         return None
@@ -98,7 +98,7 @@ def _iso(event: Event) -> str | None:
 
 
 def _clock(event: Event) -> str:
-    """When an event happened, for people, in UTC."""
+    """The time of an event in UTC, for display."""
     when = event.timestamp
     if not isinstance(when, datetime):
         return times.of_event(event, UTC)
@@ -119,7 +119,7 @@ def _part_of(address: str, node: Node, start: int = 0) -> str:
 
 
 def _sparkline(counts: Sequence[int], label: str) -> Markup:
-    """Counts as small bars."""
+    """Counts as a bar chart, an inline SVG."""
     most = max([*counts, 1])
     bars = Markup("").join(
         Markup('<rect x="{}" y="{}" width="4" height="{}"/>').format(at * _SPARK_STEP, _SPARK_HEIGHT - height, height)

@@ -1,4 +1,4 @@
-"""How history is sealed: the last seal, and what none covers yet. Nothing is verified here; `watcher verify` does."""
+"""The page of seals: the last seal, and what is not sealed yet. It verifies nothing; `watcher verify` does."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from watcher.web.pages.page_request import Answer, PageRequest
 
 MOST_UNSEALED = 5000
-"""Most events that are checked for a seal that covers them."""
+"""Events that are checked at most for whether a seal covers them."""
 
 _LATE_S = 180
-"""New entries are sealed at least every minute."""
+"""Seconds; new entries are sealed at least every minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealingView:
-    """How history is sealed.
+    """The state of sealing.
 
     Attributes:
         last: the last seal; None: there is none, or it cannot be read.
-        wrong: why it cannot be read; None: it can.
-        made: when it was made; None: it does not say.
-        age: how long ago that was.
-        unsealed: so many events are not sealed yet.
-        more: and more may not be.
-        amended: so many notes of rightful changes wait for the next seal.
-        late: events have waited longer than they should.
+        wrong: why the last seal cannot be read; None: it can.
+        made: when it was made; None: it has no valid time.
+        age: time since then.
+        unsealed: number of events that are not sealed yet.
+        more: `unsealed` is a lower bound.
+        amended: number of amendments that the next seal will cover.
+        late: events have been unsealed for longer than they should be.
     """
 
     last: Sealed | None
@@ -53,7 +53,7 @@ class SealingView:
 
 
 def page(request: PageRequest) -> Answer:
-    """How history is sealed. For those who may read everything, since seals are over everything."""
+    """The page of seals, only for visitors who may read everything, since a seal covers all collections."""
     request.history.require_everything()
     return Page("seals.html", {"standing": _standing(request.reader.database_of_history)})
 
@@ -81,7 +81,7 @@ def _standing(database: Database[Any]) -> SealingView:
 
 
 def _made(seal: Seal) -> datetime | None:
-    """When a seal was made, by its own words."""
+    """The time that a seal gives; None: it is invalid."""
     try:
         found = datetime.fromisoformat(seal.time)
         return found.astimezone(UTC) if found.tzinfo is not None else None
@@ -90,7 +90,7 @@ def _made(seal: Seal) -> datetime | None:
 
 
 def _unsealed(database: Database[Any], store: Store, last: Seal | None) -> tuple[int, bool]:
-    """How many events no seal covers of those behind what every stream has sealed; whether there are more."""
+    """The number of unsealed events after the position up to which all streams are sealed; whether there are more."""
     if last is None:
         return database[HISTORY].estimated_document_count(), False
     reached = min(map(_position, last.streams.values()), default=BEGINNING_OF_TIME)
@@ -102,7 +102,7 @@ def _unsealed(database: Database[Any], store: Store, last: Seal | None) -> tuple
 
 
 def _position(text: object) -> ClusterTime:
-    """A position as a seal names it, `seconds:increment`; the beginning, where it cannot be read."""
+    """A position in a seal, `seconds:increment`; the beginning of time if it cannot be read."""
     seconds, _, increment = str(text).partition(":")
     try:
         return ClusterTime((int(seconds) << 32) | int(increment))

@@ -1,4 +1,4 @@
-"""Finding documents: by `_id`, by a value they ever had; and what mentions a document in other collections."""
+"""Search for documents by `_id` or by a value that they ever had, and for references to a document."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ID_DIGITS = range(16, 33)
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that has the `_id` that was looked for."""
+    """A document whose `_id` was searched for."""
 
     namespace: str
     document_id: Any
@@ -49,7 +49,7 @@ class Hit:
 
 
 def page(request: PageRequest) -> Answer:
-    """What is found."""
+    """The page of search results."""
     text = request.get("q")
     namespace = request.namespace() if request.get("ns") is not None else None
     names = request.history.namespaces()
@@ -92,7 +92,7 @@ def page(request: PageRequest) -> Answer:
 
 
 def _matching(brief: Brief, wanted: Sequence[Any]) -> Brief:
-    """An event with the changes first that have the value as a whole."""
+    """An event with those changes first whose old or new value is one of those searched for."""
     keys = {to_raw(value) for value in wanted}
 
     def matches(change: Change) -> bool:
@@ -104,10 +104,10 @@ def _matching(brief: Brief, wanted: Sequence[Any]) -> Brief:
 
 
 def meant(text: str) -> list[Any]:
-    """The values that a text may mean: as it can be typed, and as other types that look the same.
+    """The values that a text may mean: as it is parsed, and of other types that look the same.
 
     Raises:
-        watcher.web.problems.Problem: it begins like a value of some type and is none.
+        watcher.web.problems.Problem: the text cannot be parsed.
     """
     try:
         first = literals.value(text)
@@ -144,7 +144,7 @@ def _by_id(request: PageRequest, namespaces: Sequence[str], wanted: Sequence[Any
 
 
 def _newest(request: PageRequest, namespace: str, wanted: Iterable[Any]) -> list[Brief]:
-    """The newest event of each document with one of some `_id`s."""
+    """The newest event of each document that has one of the given `_id`s."""
     collection = request.reader.collection_of_history
     found = []
     for value in wanted:
@@ -156,7 +156,7 @@ def _newest(request: PageRequest, namespace: str, wanted: Iterable[Any]) -> list
 
 
 def _is_actor(request: PageRequest, text: str) -> bool:
-    """Whether an actor of this name is known to have done something that may be read."""
+    """Whether there is an event of an actor of this name that the visitor may read."""
     selection = Selection(None, actor=text)
     query = within_sight(request, selection.query())
     found = request.reader.collection_of_history.find_one(as_query(query), {"_id": 1}, hint=selection.index)
@@ -164,7 +164,7 @@ def _is_actor(request: PageRequest, text: str) -> bool:
 
 
 def _event_named(request: PageRequest, text: str) -> str | None:
-    """The address of an event whose id begins so."""
+    """The address of the event whose id begins so; None: there is none."""
     digits = text.strip().lower()
     if len(digits) not in _ID_DIGITS or any(digit not in "0123456789abcdef" for digit in digits):
         return None
@@ -173,7 +173,7 @@ def _event_named(request: PageRequest, text: str) -> str | None:
 
 
 def across(request: PageRequest) -> Answer:
-    """A document and what mentions it elsewhere, in one timeline."""
+    """A document and those of other collections that mention it, in one timeline."""
     namespace, document_id = request.document()
     total = request.history.versions(namespace, document_id)
     if not total:
@@ -224,11 +224,11 @@ def across(request: PageRequest) -> Answer:
 
 
 def _refers(request: PageRequest, brief: Brief, references: Sequence[Reference], document_id: Any) -> bool:
-    """Whether an event sets or replaces a field that a reference names, or what holds it."""
+    """Whether an event changes a field of a reference, or a field inside or around it."""
     del request, document_id
     fields = [each.field for each in references if each.source == brief.event.namespace]
     if brief.count > len(brief.event.changes):
-        return True  # not all of its changes are told
+        return True  # not all of its changes were read
     return any(
         change.field == field
         or change.field.startswith(f"{field}.")

@@ -1,4 +1,4 @@
-"""The first page: what is watched, how far that is, what is missing, where most happens; and the search."""
+"""The start page: streams with their progress, gaps, the busiest collections, and the search."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_COUNTED = 200
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """A collection, and how busy it was lately."""
+    """The recent activity of a collection."""
 
     namespace: str
     counts: Sequence[int]
@@ -43,14 +43,14 @@ class Busy:
 
     @property
     def total(self) -> int:
-        """Events of the last day."""
+        """Number of events of the last day."""
         return sum(self.counts)
 
 
 class CollectionActivity:
-    """How busy the collections were: counted in the background, at most every half minute, for all visitors.
+    """The activity of the collections, counted in the background at most every half minute, for all visitors.
 
-    A page waits for it no longer than a moment, and then shows what was counted before.
+    A page waits a moment for the first count only; later it shows the last one.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class CollectionActivity:
         self._thread: threading.Thread | None = None
 
     def read(self, reader: Reader) -> dict[str, Busy] | None:
-        """What is known, by namespace; None: it is still being counted."""
+        """The last counts by namespace; None: the first count has not ended."""
         with self._lock:
             stale = time.monotonic() - self._counted_at > _FRESH_S
             if stale and (self._thread is None or not self._thread.is_alive()):
@@ -92,7 +92,7 @@ class CollectionActivity:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream of events, and how far it is recorded."""
+    """A change stream, and its progress."""
 
     name: str
     until: datetime | None
@@ -108,7 +108,7 @@ _LATE_S = 60
 
 
 def page(request: PageRequest, counts: CollectionActivity) -> Answer:
-    """The first page."""
+    """The start page."""
     busy = counts.read(request.reader)
     names = request.history.namespaces()
     known = [busy[name] for name in names if name in busy] if busy is not None else []
@@ -131,7 +131,7 @@ def page(request: PageRequest, counts: CollectionActivity) -> Answer:
 
 
 def _streams(request: PageRequest) -> list[Stream]:
-    """The streams and how far they are; with names only for those who may read everything."""
+    """The streams and their progress; with their names only for visitors who may read everything."""
     if not request.history.reads_everything:
         return []
     found = []

@@ -1,7 +1,7 @@
-"""A document as a tree of lines: what changed marked in its place, as much as a page can hold, the rest named.
+"""A document as a tree of lines with its changes marked, within a page's limits; what is left out has a line.
 
-One tree serves all views of a document. Its nodes are what a person reads, one for each field or element; a value that
-is gone has a node where it was. Templates draw them.
+All views of a document use this tree. It has one node for each field or element, and one for each removed value at
+its old place. Templates render the nodes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from change_history.diff.compare import Difference
 
 MOST_LINES = 1200
-"""Most lines that are drawn at once."""
+"""Lines that are rendered at once at most."""
 
 MOST_CHILDREN = 200
-"""Most fields or elements of one document or array that are drawn at once, besides those that changed."""
+"""Unchanged fields or elements of one document or array that are rendered at once at most."""
 
 MOST_COMPARED = 3_000_000
-"""Documents of more bytes together are not compared."""
+"""Bytes of two documents together; larger ones are not compared."""
 
 _OPEN_DEPTH = 8
 _DEEPEST = 30
@@ -47,21 +47,21 @@ class Node:
     """A field of a document or an element of an array.
 
     Attributes:
-        path: where it is; of what is gone, where it was.
+        path: its path; of a removed value, its old path.
         key: its key or index.
-        mark: what happened to it: `add`, `del`, `chg`, `mov`; empty: nothing.
-        value: its value as HTML; of a document or an array that is taken apart, None.
-        old: its value before, as HTML, where it was another one.
-        note: what else is to be said.
-        kind: `doc` or `arr` for what is taken apart or could be; empty for a plain value.
-        count: so many fields or elements it has.
-        size: bytes.
-        children: its fields or elements, as many as are drawn.
-        rest: so many are not drawn, from `rest_from` on.
-        closed: it is drawn when it is opened.
-        touched: something changed inside.
-        setter: whatever the caller says of the leaf, such as who set it.
-        anchor: its number among those that changed; 0: it did not.
+        mark: its change: `add`, `del`, `chg`, `mov`; empty: nothing.
+        value: its value as HTML; None: a document or an array that is shown by its children.
+        old: its old value as HTML, if it changed.
+        note: a remark that follows the value.
+        kind: `doc` or `arr` for a document or an array; empty for other values.
+        count: number of its fields or elements.
+        size: its size in bytes.
+        children: the fields or elements that are rendered.
+        rest: number of those that are not, from `rest_from` on.
+        closed: its children are rendered only when it is opened.
+        touched: something inside changed.
+        setter: the caller's data about a leaf, such as the event that set it.
+        anchor: its number among the changed nodes; 0: it did not change.
     """
 
     path: TextPath
@@ -88,7 +88,7 @@ class Node:
 
 
 class Marks:
-    """What changed between two states of a document, by path.
+    """The changes between two states of a document, by path.
 
     Args:
         differences: as `change_history.diff.compare` gives them.
@@ -112,12 +112,12 @@ class Marks:
 
 
 def marks(before: bytes | None, after: bytes | None, unseen: Iterable[Difference] = ()) -> Marks | None:
-    """What changed between two states; None: they are too large to be compared for a page.
+    """The changes between two states; None: they are too large to be compared for a page.
 
     Args:
-        before: BSON of the document; None: it was not there.
+        before: BSON of the document; None: it did not exist.
         after: likewise.
-        unseen: what is known to have changed besides, and cannot be seen.
+        unseen: further changes, which a comparison of the two cannot find.
     """
     if len(before or b"") + len(after or b"") > MOST_COMPARED:
         return None
@@ -127,13 +127,13 @@ def marks(before: bytes | None, after: bytes | None, unseen: Iterable[Difference
 
 
 class Tree:
-    """Draws documents.
+    """Makes the nodes of documents.
 
     Args:
         marks: what to mark.
-        whole: gives the address at which all of a value is shown, for a path; and for the value before it.
-        setters: says of a leaf's path what the caller knows of it.
-        lines: so many lines are drawn at most.
+        whole: gives the address of the whole value at a path, if it is not shown in full.
+        setters: gives the `setter` of a leaf by its path.
+        lines: number of lines that are rendered at most.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Tree:
         return self.of((raw.DOCUMENT, data), (), start=start)
 
     def of(self, value: Value, path: Path, *, start: int = 0) -> Node:
-        """The tree of a value at a path, opened, from one field or element on."""
+        """The tree of the value at a path, open, from one field or element on."""
         key = path[-1] if path else b""
         self._base = len(path)
         node = self._node(key, value, path)
@@ -242,14 +242,14 @@ class Tree:
 
     @staticmethod
     def _on_one_line(value: Value) -> Markup | None:
-        """A small document or array of plain values, written on one line."""
+        """A small document or array on one line; None: it is too long for that."""
         if len(value[1]) > _ONE_LINE * 4:
             return None
         shown = values.raw_value(value, _ONE_LINE)
         return None if ELLIPSIS in shown else shown
 
     def _gone(self, path: Path) -> dict[int, list[Difference]]:
-        """What was removed here, by the number of the field or element before which it is shown."""
+        """The values removed here, by the index of the element before which they are shown; -1: fields."""
         found: dict[int, list[Difference]] = {}
         for one in self._marks.gone.get(path, ())[:MOST_CHILDREN]:
             place = one.old_path[-1]
@@ -268,7 +268,7 @@ class Tree:
 
 
 def changed(node: Node) -> list[Node]:
-    """The nodes that changed, as they are read; each gets its number."""
+    """The changed nodes in reading order; sets their `anchor`."""
     found = [child for _, child in flat(node) if child.mark]
     for number, child in enumerate(found, 1):
         child.anchor = number
@@ -276,7 +276,7 @@ def changed(node: Node) -> list[Node]:
 
 
 def flat(node: Node, depth: int = 0) -> Iterable[tuple[int, Node]]:
-    """The nodes below one, each with its depth, as they are read."""
+    """The nodes below one with their depths, in reading order."""
     for child in node.children:
         yield depth, child
         yield from flat(child, depth + 1)

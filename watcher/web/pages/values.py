@@ -1,6 +1,6 @@
-"""Values as HTML. They are data: nothing in them becomes markup or a link, and what is not visible is made so.
+"""Values as HTML. They are escaped: nothing in them becomes markup or a link; invisible characters are made visible.
 
-A value is one `bdi` element, so its writing direction ends with it; its class says which kind of value it is.
+A value is one `bdi` element, so its writing direction does not affect the rest; its class is its kind.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SHORT = 120
-"""Most characters of a value that are shown in a list."""
+"""Characters of a value that are shown in a list at most."""
 
 LONG = 600
-"""Most characters of a value that are shown in a document."""
+"""Characters of a value that are shown in a document at most."""
 
 _MOST_KEY = 200
 
@@ -33,8 +33,8 @@ def value(found: Any, most: int = SHORT, whole: str | None = None) -> Markup:
 
     Args:
         found: a Python value (see `change_history.bson.values`).
-        most: so many characters of it are shown.
-        whole: where all of it can be seen.
+        most: number of characters that are shown at most.
+        whole: address of the whole value.
     """
     if isinstance(found, Missing):
         words = {"absent": "not there", "unknown": "unknown"}[found.value]
@@ -56,10 +56,10 @@ def _whole(address: str | None, words: str) -> Markup:
 
 
 def raw_value(found: raw.Value, most: int = SHORT, whole: str | None = None) -> Markup:
-    """A BSON value as HTML; what cannot be shown in full is not decoded beyond what is shown."""
+    """A BSON value as HTML; of a long string, only the shown part is decoded."""
     kind, payload = found
     if kind in {raw.STRING, raw.SYMBOL, raw.CODE} and len(payload) > most * 8:
-        # A character is at most four bytes; what is cut in its middle lies beyond what is shown.
+        # A character has at most four bytes; one that the cut splits is beyond the shown part.
         cut = payload[4 : 4 + most * 4].decode("utf-8", "surrogateescape")[: most + 1]
         note = Markup(' <span class="n2">{}</span>').format(size(len(payload) - 5))
         return value(cut + "." * most, most, whole) + note
@@ -67,20 +67,20 @@ def raw_value(found: raw.Value, most: int = SHORT, whole: str | None = None) -> 
 
 
 def key(name: str, most: int = _MOST_KEY) -> Markup:
-    """A key, or a namespace, as HTML: in quotes where it would read as something else, and cut."""
+    """A key or a namespace as HTML, cut to `most` characters; quoted if it could be misread."""
     cut = name if len(name) <= most else name[:most]
     text = key_text(cut) + (ELLIPSIS if len(name) > most else "")
     return Markup("<bdi>{}</bdi>").format(text)
 
 
 def name(text: str, most: int = _MOST_KEY) -> Markup:
-    """A name as HTML: as it is, with what is not visible made so, and cut."""
+    """A name as HTML, cut to `most` characters; invisible characters are made visible."""
     cut = printable(text[:most]) + (ELLIPSIS if len(text) > most else "")
     return Markup("<bdi>{}</bdi>").format(cut)
 
 
 def identity(document_id: Any, most: int = 60) -> Markup:
-    """A document's `_id` as HTML; an ObjectId by its digits."""
+    """A document's `_id` as HTML; an ObjectId as its digits only."""
     if isinstance(document_id, ObjectId):
         return Markup('<bdi class="v o">{}</bdi>').format(str(document_id))
     return value(document_id, most)
@@ -116,14 +116,14 @@ _KINDS: Mapping[type, str] = {
 
 
 def kind_of(found: Any) -> str:
-    """The class of a value."""
+    """The CSS class of a value."""
     if type(found).__name__ == "Redacted":
         return "w"
     return _KINDS.get(type(found), "o")
 
 
 def size(count: int) -> str:
-    """A number of bytes as people read it."""
+    """A number of bytes in readable units."""
     if count < 1000:  # noqa: PLR2004 - of bytes
         return f"{count} bytes"
     amount, unit = float(count), "kB"
@@ -135,5 +135,5 @@ def size(count: int) -> str:
 
 
 def text(words: str) -> Markup:
-    """Words from outside as HTML."""
+    """Any text, escaped as HTML."""
     return escape(printable(words))
