@@ -1,12 +1,12 @@
-"""The application: what happens to a request from its first byte, and which part answers it.
+"""The ASGI application: routing, middleware, error handling, and the headers of every answer.
 
-A part asks the history by `ask`, which gives it what the visitor may read:
+An endpoint queries the history with `ask`, which gives it the part that the visitor may read:
 
     async def page(request: Request) -> Response:
         state = await ask(request, lambda history: history.state(namespace, document_id))
 
-A path is routed as it was sent, percent-encoded, so a name or an id may hold a slash; a parameter `{id:segment}` is
-decoded.
+A path is routed as it was sent, percent-encoded, so that a name or an id may contain a slash; a parameter
+`{id:segment}` is decoded.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-"""Stand in every answer."""
+"""Headers of every answer."""
 
 _EVERY_ANSWER = [
     (name.encode(), value.encode())
@@ -72,22 +72,22 @@ _EVERY_ANSWER = [
 
 
 async def ask(request: Request, work: Callable[[VisibleHistory], T]) -> T:
-    """Ask the history for a request (see `watcher.web.executor.Asker.ask`)."""
+    """Query the history for a request (see `watcher.web.executor.Asker.ask`)."""
     asker: Asker = request.app.state.asker
     return await asker.ask(request, work)
 
 
 class Segment(Convertor[str]):
-    """One part of a path, whatever is in it."""
+    """One segment of a path, with any characters."""
 
     regex = "[^/]+"
 
     def convert(self, value: str) -> str:
-        """Decode it. Bytes that are not UTF-8 become lone surrogates, as everywhere."""
+        """Decode a segment. Bytes that are not UTF-8 become lone surrogates, as everywhere."""
         return unquote(value, errors="surrogateescape")
 
     def to_string(self, value: str) -> str:
-        """Encode it."""
+        """Encode a segment."""
         return quote(value, safe="", errors="surrogateescape")
 
 
@@ -95,11 +95,11 @@ register_url_convertor("segment", Segment())
 
 
 def create(settings: WebSettings, client: MongoClient[Any], reader: Reader) -> ASGIApp:
-    """Make the application.
+    """Create the application.
 
     Args:
-        client: of the deployment that keeps the history; has a `watcher.web.executor.CommandListener`.
-        reader: the history. It stays the caller's.
+        client: client of the deployment with the history; it needs a `watcher.web.executor.CommandListener`.
+        reader: the history. The caller closes it.
 
     Raises:
         watcher.web.tokens.TokensError: the tokens file cannot be used.
@@ -141,7 +141,7 @@ def create(settings: WebSettings, client: MongoClient[Any], reader: Reader) -> A
 
 
 class Gateway:
-    """What every request and every answer passes: the path as it was sent, and the headers that every answer has."""
+    """The outermost ASGI layer: it restores the path as it was sent and adds the headers of every answer."""
 
     def __init__(self, app: Starlette, settings: WebSettings) -> None:
         self._app = app
@@ -164,7 +164,7 @@ class Gateway:
         answer = _Answer(send)
         try:
             if len(sent) + len(scope["query_string"]) > self._url_bytes:
-                raise problems.Problem(  # noqa: TRY301 - it is answered as all others are
+                raise problems.Problem(  # noqa: TRY301 - it is answered like all others
                     HTTPStatus.REQUEST_URI_TOO_LONG, "too-long", f"a URL may have {self._url_bytes} bytes"
                 )
             await self._app(scope, receive, answer)
@@ -172,14 +172,14 @@ class Gateway:
             return
         except Exception as error:
             if answer.ended:
-                return  # Starlette raises it once more
+                return  # Starlette raises the error again after it has answered
             if answer.begun:
-                raise  # the connection is cut, so that nobody takes a part for the whole
+                raise  # the connection is cut, so that a partial answer is not taken as complete
             await problems.response(problems.problem_of(error, 0))(scope, receive, answer)
 
 
 class _Answer:
-    """Sends an answer, with the headers that each has."""
+    """Sends an answer with the headers of every answer."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -198,7 +198,7 @@ class _Answer:
 
 async def _explain(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientGoneError):
-        return Response(status_code=_CLIENT_GONE)  # nobody reads it
+        return Response(status_code=_CLIENT_GONE)  # the client does not read it
     problem = problems.problem_of(error, request.app.state.settings.limits.seconds)
     access_log: AccessLog | None = request.app.state.access_log
     if access_log is not None and problem.status == HTTPStatus.NOT_FOUND:
@@ -209,12 +209,12 @@ async def _explain(request: Request, error: Exception) -> Response:
 
 
 async def _live(_: Request) -> Response:
-    """Whether this process should be left running."""
+    """Liveness: whether this process should keep running."""
     return JSONResponse({"live": True}, headers={"cache-control": "no-store"})
 
 
 async def _ready(request: Request) -> Response:
-    """Whether the history answers."""
+    """Readiness: whether the database of the history answers."""
     asker: Asker = request.app.state.asker
     ready = await asker.answers()
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE

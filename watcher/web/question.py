@@ -1,4 +1,4 @@
-"""One question to the history, and how it is stopped when nobody waits for the answer any more."""
+"""The queries of one request, and how they are cancelled when the client has disconnected."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected."""
 
 
 class Question:
-    """What one request asks the history. It runs in one thread, and is cancelled from another.
+    """The queries of one request. They run in one thread, and are cancelled from another.
 
     Attributes:
-        documents: of which something was given out, for the access log.
+        documents: namespace and `_id` of the documents in the answer, for the access log.
     """
 
     def __init__(self) -> None:
@@ -35,26 +35,26 @@ class Question:
         self.documents: list[tuple[str, Any]] = []
 
     def check(self) -> None:
-        """Go on only if somebody waits for the answer.
+        """Raise if the request was cancelled.
 
         Raises:
-            ClientGoneError: nobody does.
+            ClientGoneError: it was.
         """
         if self._cancelled.is_set():
             raise ClientGoneError
 
     def each(self, rows: Iterable[T]) -> Iterator[T]:
-        """The rows, as long as somebody waits for them."""
+        """The rows, with a check for cancellation before each."""
         for row in rows:
             self.check()
             yield row
 
     def begins(self, session: Any, cursors: Iterable[int] = ()) -> None:
-        """A command is sent to the server.
+        """Note that a command is sent to the server.
 
         Args:
-            session: in which it runs.
-            cursors: ids of those that it goes on with, or closes.
+            session: the session of the command.
+            cursors: ids of the cursors that it continues or closes.
         """
         with self._lock:
             self._session = session
@@ -62,10 +62,10 @@ class Question:
                 self._cursors.pop(each, None)
 
     def ends(self, cursor: int = 0) -> None:
-        """The command is answered. While it is being killed this waits, so no other question gets its session.
+        """Note that the command is answered. Waits while it is being killed, so that no other request gets its session.
 
         Args:
-            cursor: id of the one that it has left open; 0: none.
+            cursor: id of the cursor that stays open; 0: none.
         """
         with self._lock:
             if cursor:
@@ -73,7 +73,7 @@ class Question:
             self._session = None
 
     def cancel(self, client: MongoClient[Any]) -> None:
-        """Stop it, and what the server does or keeps for it: the command under way, and open cursors."""
+        """Cancel the queries, and on the server the running command and the open cursors."""
         self._cancelled.set()
         with self._lock:
             sessions = [self._session, *self._cursors.values()]

@@ -1,4 +1,4 @@
-"""Serving the application until told to stop."""
+"""Serves the application until a signal stops it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _MOST_HEAD_BYTES = 64 * 1024
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it, with a bound to what a request may say before it is known who asks."""
+    """uvicorn's HTTP protocol with a size limit for the part of a request before authentication."""
 
     _head_bytes: int | None = 0
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends."""
+        """Receive data from the client."""
         if self._head_bytes is not None:
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD_BYTES:
@@ -46,23 +46,23 @@ class BoundedHttp(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start to count the bytes of a request's head."""
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its headers are there; a body is read only as far as somebody wants it."""
+        """Stop counting: a body is read only as far as the application asks for it."""
         self._head_bytes = None
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """It is whole; another one may follow."""
+        """Count again: another request may follow."""
         self._head_bytes = 0
         super().on_message_complete()
 
 
 class OpenToAllError(ValueError):
-    """It would be served to others without asking who they are. Says what to do."""
+    """The application would be open to other machines without authentication. The message says what to do."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class OpenToAllError(ValueError):
 
 @contextlib.contextmanager
 def history(uri: str, database: str, settings: WebSettings) -> Iterator[tuple[MongoClient[Any], Reader]]:
-    """Connect to the history as the application needs it. Lazily: no server is asked anything yet."""
+    """Connect to the history as the application needs it. Lazily: nothing is sent to a server yet."""
     wanted = {**options(uri), "maxPoolSize": settings.limits.threads + _MORE_CONNECTIONS}
     with MongoClient[Any](uri, event_listeners=[CommandListener()], **wanted) as client:
         yield client, Reader(client, database)
@@ -84,12 +84,12 @@ def serve(uri: str, database: str, settings: WebSettings, on_listening: Callable
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        uri: connection string of the deployment that keeps the history.
+        uri: connection string of the deployment with the history.
         database: the history database.
-        on_listening: called with the port once it is listened on.
+        on_listening: called with the port when the server listens on it.
 
     Raises:
-        OpenToAllError: nobody would be asked who they are.
+        OpenToAllError: other machines could read without authentication.
         watcher.web.tokens.TokensError: the tokens file cannot be used.
         OSError: the address cannot be listened on, or the access log cannot be written.
     """

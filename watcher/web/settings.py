@@ -1,4 +1,4 @@
-"""What the application must know of the settings."""
+"""The settings of the application."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may cost.
+    """Limits of requests.
 
     Attributes:
-        seconds: how long the history may be asked for one answer.
-        stream_seconds: the same of an answer that is streamed.
-        threads: so many requests ask the history at the same time.
-        waiting: so many more may wait for their turn; others are turned away.
-        rows: the most items of one page.
-        bytes: a page ends once it has so many.
-        followers: so many may follow at the same time.
-        url_bytes: the longest path with its query.
+        seconds: time that the queries for one answer may take.
+        stream_seconds: the same for a streamed answer.
+        threads: number of requests that query the history at the same time.
+        waiting: number of further requests that may wait; others are refused.
+        rows: maximum number of items on a page.
+        bytes: size in bytes at which a page ends.
+        followers: number of clients that may follow at the same time.
+        url_bytes: maximum size in bytes of a path with its query.
     """
 
     seconds: float = 20.0
@@ -38,17 +38,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """How the application is served, and to whom.
+    """How the application is served, and who may read.
 
     Attributes:
-        root_path: the path under which a proxy shows the application, `/history`; empty: at its root.
-        tokens: file of those who may read (see `watcher.web.tokens`); None: there is none.
+        root_path: the path under which a proxy serves the application, `/history`; empty: at its root.
+        tokens: file with the tokens of readers (see `watcher.web.tokens`); None: there is none.
         user_header: name of the header in which a trusted proxy names a signed-on user; None: there is none.
-        trusted_proxies: networks of the proxies whose headers are believed.
-        allowed_hosts: names under which the application is asked for, besides those of this machine.
-        access_log: file that gets a line for every reading of documents; None: there is none.
-        references: who mentions whom (see docs/web.md).
-        limits: what one request may cost.
+        trusted_proxies: networks of the proxies whose headers are trusted.
+        allowed_hosts: accepted host names, besides those of this machine.
+        access_log: file that gets a line for every read of documents; None: there is none.
+        references: fields that refer to documents of other collections (see docs/web.md).
+        limits: limits of requests.
     """
 
     host: str = "127.0.0.1"
@@ -64,11 +64,11 @@ class WebSettings:
 
     @property
     def authenticates(self) -> bool:
-        """Whether anybody has to show who they are."""
+        """Whether visitors must authenticate."""
         return self.tokens is not None or self.user_header is not None
 
     def trusts(self, address: str | None) -> bool:
-        """Whether the headers of a proxy at this address are believed."""
+        """Whether the headers of a proxy at this address are trusted."""
         try:
             peer = ip_address(address or "")
         except ValueError:
@@ -77,7 +77,7 @@ class WebSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach what listens at an address."""
+    """Whether an address can be reached only from this machine."""
     if host == "localhost":
         return True
     try:

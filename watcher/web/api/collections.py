@@ -1,4 +1,4 @@
-"""What can be asked about collections: which there are, their events, and their documents as they were."""
+"""Endpoints of collections: their list, their events, and their documents at a point in time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def collections(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
-    """List what is recorded."""
+    """List the recorded collections."""
     after = key_after(asked)
     names = history.namespaces()
     wanted = [name for name in names if name.encode("utf-8", "surrogateescape") > after] if after is not None else names
@@ -35,11 +35,11 @@ def collections(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
 
 
 _COUNTED_TOGETHER = 101
-"""A page of the usual length, and one more, which shows that there is another."""
+"""A page of the default length, and one more item, which shows that there is another page."""
 
 
 def collection(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
-    """One of them."""
+    """One collection."""
     name = history.require(asked.given["namespace"])
     count = history.counts(name)[name]
     if count.last is None:
@@ -65,7 +65,7 @@ def collection_events(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
 
 
 def documents(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
-    """A collection as it was."""
+    """The documents of a collection at a point in time."""
     given = asked.given
     state = history.collection(history.recorded(given["namespace"]), given.get("at"))
     if state.unknown is not None:
@@ -82,7 +82,7 @@ def documents(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
 
 
 def collection_diff(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
-    """What is different between two points in time of a collection."""
+    """The differences of a collection between two points in time."""
     given = asked.given
     found = history.collection_diff(history.recorded(given["namespace"]), given["from"], given.get("to"))
     for changed, cursor in from_cursor(asked, found, lambda each: each.raw_id):

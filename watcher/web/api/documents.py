@@ -1,4 +1,4 @@
-"""What can be asked about one document: as it was, its timeline, what changed, and who set it."""
+"""Endpoints of one document: its state at a point in time, its timeline, differences, and blame."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def document(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
-    """A document as it was."""
+    """A document at a point in time."""
     given = asked.given
     namespace, document_id = history.require(given["namespace"]), given["id"]
     if isinstance(document_id, p.OfEvent):
         namespace, document_id = document_of(history, given)
     state = history.state(namespace, document_id, given.get("at"))
     if state.data is None and state.entry is None:
-        document_of(history, given)  # it may be known at another time
+        document_of(history, given)  # there may be history at another time
     return wire.state_tree(state)
 
 
@@ -38,13 +38,13 @@ def document_events(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
     found = listed(history, asked, selection(history, asked.given, namespace, document_id))
     first = next(found, None)
     if first is None:
-        document_of(history, asked.given)  # it may have others
+        document_of(history, asked.given)  # it may have events that the conditions exclude
         return iter(())
     return chain([first], found)
 
 
 def versions(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
-    """How many versions of a document there are."""
+    """The number of versions of a document."""
     namespace, document_id = document_of(history, asked.given)
     return {
         "namespace": namespace,
@@ -54,7 +54,7 @@ def versions(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
 
 
 def diff(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
-    """What is different."""
+    """The differences between two points in time."""
     namespace, document_id = document_of(history, asked.given)
     a, b = asked.given["from"], asked.given.get("to")
     return {
@@ -66,11 +66,11 @@ def diff(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
 
 
 def blame(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
-    """Which event each leaf has its value from."""
+    """The event that set each leaf."""
     namespace, document_id = named(history, asked.given)
     found = history.blame(namespace, document_id, asked.given.get("at"))
     if not found:
-        document_of(history, asked.given)  # it was not there then
+        document_of(history, asked.given)  # the document did not exist then
     known = {bytes(event.id).hex(): event for _, event in found if event is not None}
     return {
         "namespace": namespace,
@@ -89,10 +89,10 @@ def blame(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
 
 
 def document_of(history: VisibleHistory, given: p.Given) -> tuple[str, Any]:
-    """The document that a path names; of one that nothing is recorded of, not found."""
+    """The document that a path names; a document without history is answered with "not found"."""
     namespace, document_id = named(history, given)
     if not history.knows(namespace, document_id):
-        # It may lie under the name that its collection had before.
+        # Its history may be in the namespace that its collection had before.
         state = history.state(namespace, document_id)
         if state.data is None and state.entry is None:
             raise problems.not_found()
@@ -100,7 +100,7 @@ def document_of(history: VisibleHistory, given: p.Given) -> tuple[str, Any]:
 
 
 def named(history: VisibleHistory, given: p.Given) -> tuple[str, Any]:
-    """The document that a path names, of which perhaps nothing is recorded."""
+    """The document that a path names, even without history."""
     namespace, document_id = given["namespace"], given["id"]
     history.require(namespace)
     if isinstance(document_id, p.OfEvent):

@@ -1,4 +1,4 @@
-"""What can be asked about events: of all collections, one by its id, and those of a transaction."""
+"""Endpoints of events: of all collections, one by its id, and those of a transaction."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NARROWING = (
 
 
 def events(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
-    """Events of all that is visible."""
+    """The events of all collections that the visitor may read."""
     name = asked.given.get("namespace")
     namespace = history.recorded(name) if name is not None else None
     return listed(history, asked, selection(history, asked.given, namespace, ABSENT))
@@ -51,13 +51,13 @@ def event(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
 
 
 def transaction(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
-    """What a transaction did."""
+    """The events of a transaction."""
     found = history.transaction(asked.given["transaction"])
     return listed(history, asked, Selection(None, transaction=found))
 
 
 def selection(history: VisibleHistory, given: p.Given, namespace: str | None, document_id: Any) -> Selection:
-    """The events that are asked for, by the conditions of a request."""
+    """The selection that the parameters of a request describe."""
     name = given.get("transaction")
     return Selection(
         namespace,
@@ -76,7 +76,7 @@ def selection(history: VisibleHistory, given: p.Given, namespace: str | None, do
 
 
 def listed(history: VisibleHistory, asked: Asked, selection: Selection) -> Iterator[Item]:
-    """Events as items of a list, from where its cursor says."""
+    """Events as items of a list, from the position of its cursor on."""
     given, cursor = asked.given, asked.given.get("cursor")
     beyond = cursors.rank(cursor, asked.check) if cursor is not None else None
     found = history.events(selection, newest_first=given.get("order", "newest") == "newest", beyond=beyond)

@@ -1,4 +1,4 @@
-"""The description of the API, OpenAPI 3.1, made of what the endpoints say of themselves."""
+"""The OpenAPI 3.1 description of the API, generated from the endpoints."""
 
 from __future__ import annotations
 
@@ -249,11 +249,11 @@ _PROBLEMS = {
 
 
 def description(endpoints: Iterable[Endpoint], follow: Iterable[p.Parameter], root_path: str) -> dict[str, Any]:
-    """The description.
+    """The OpenAPI document.
 
     Args:
-        follow: parameters of the endpoint that follows.
-        root_path: where the application is shown.
+        follow: parameters of the endpoint `follow`.
+        root_path: the path under which the application is served.
     """
     paths = {f"/api/v1{each.path}": {"get": _operation(each)} for each in endpoints}
     paths["/api/v1/follow"] = {"get": _following(follow)}

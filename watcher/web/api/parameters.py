@@ -1,7 +1,7 @@
-"""What a request may say: its parameters, how each is read, and how the API's description tells of them.
+"""The parameters of requests: how each is parsed, and its entry in the API's description.
 
-A parameter that is not known is refused like one that cannot be read: a misspelt one would otherwise be an answer to
-another question. Everything that is wrong is said at once.
+An unknown parameter is refused like one that cannot be parsed: ignoring a misspelt one would answer another request.
+All faults are reported at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from change_history.reconstruct.point_in_time import Instant, PointInTime
 
 MOST_TEXT = 16_384
-"""Characters of a parameter."""
+"""Maximum length of a parameter in characters."""
 
 _VERSION = re.compile(r"-?[0-9]{1,9}")
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
@@ -44,10 +44,10 @@ class Parameter:
     """A parameter.
 
     Attributes:
-        description: of the API.
-        read: gives what is meant; raises ValueError, with a message or without.
-        allowed: what may be written, as the end of "must be …".
-        schema: JSON Schema of what is written.
+        description: text for the API's description.
+        read: parses the text; raises ValueError, with or without a message.
+        allowed: the accepted texts, as the end of "must be …".
+        schema: JSON Schema of the text.
         several: whether it may be given more than once; all must hold, or one of them, as the description says.
         in_path: whether it is a part of the path.
     """
@@ -63,7 +63,7 @@ class Parameter:
     example: Any = None
 
     def described(self) -> dict[str, Any]:
-        """As OpenAPI has it."""
+        """The parameter as an OpenAPI object."""
         schema = {"type": "array", "items": self.schema} if self.several else dict(self.schema)
         found: dict[str, Any] = {
             "name": self.name,
@@ -76,7 +76,7 @@ class Parameter:
 
 
 class Given:
-    """What a request says, read."""
+    """The parsed parameters of a request."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -85,15 +85,15 @@ class Given:
         return self._values[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A parameter's value, or what stands for one that was not given."""
+        """A parameter's value, or the default if it was not given."""
         return self._values.get(name, default)
 
 
 def read(request: Request, parameters: Iterable[Parameter]) -> Given:
-    """Read the parameters of a request.
+    """Parse the parameters of a request.
 
     Raises:
-        watcher.web.problems.Problem: something is wrong with them; it says everything.
+        watcher.web.problems.Problem: some of them are invalid; it lists all faults.
     """
     known = {each.name: each for each in parameters}
     written: dict[str, list[str]] = {name: [text] for name, text in request.path_params.items() if name in known}
@@ -121,7 +121,7 @@ def read(request: Request, parameters: Iterable[Parameter]) -> Given:
 
 
 class WrongParametersError(problems.Problem):
-    """Parameters that cannot be read."""
+    """Invalid parameters."""
 
     def __init__(self, faults: list[dict[str, str]]) -> None:
         detail = "; ".join(f"{fault['parameter']}: {fault['detail']}" for fault in faults)
@@ -131,7 +131,7 @@ class WrongParametersError(problems.Problem):
 def _read_one(parameter: Parameter, text: str, faults: list[dict[str, str]]) -> Any:
     try:
         if len(text) > MOST_TEXT:
-            raise ValueError(f"it is longer than {MOST_TEXT} characters")  # noqa: TRY301 - said as all others
+            raise ValueError(f"it is longer than {MOST_TEXT} characters")  # noqa: TRY301 - reported like all others
         return parameter.read(text)
     except (ValueError, BSONError, OverflowError, RecursionError) as error:
         why = f" ({error})" if str(error) and not isinstance(error, RecursionError) else ""
@@ -151,7 +151,7 @@ def _namespace(text: str) -> str:
 
 
 def _utf8(text: str) -> None:
-    """Refuse what no name of the server can be."""
+    """Refuse a text that cannot be encoded as UTF-8, as the server's names are."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -176,7 +176,7 @@ def _value(text: str) -> Any:
 
 
 def _as_bson(text: str, otherwise: Callable[[str], Any]) -> Any:
-    """Read a value that may be `{"$bson": "…"}`, as the canonical form has what Extended JSON cannot say."""
+    """Read a value that may be `{"$bson": "…"}`, the form of values that Extended JSON cannot express."""
     return wire.value_from(json.loads(text)) if text.startswith('{"$bson":') else otherwise(text)
 
 

@@ -1,4 +1,4 @@
-"""What can be asked about the recording as a whole: who did something, gaps, seals, numbers."""
+"""Endpoints of the history as a whole: actors, gaps, verification, statistics."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def actors(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
-    """Who is known to have done something."""
+    """The actors."""
     for actor, cursor in from_cursor(asked, history.actors(), to_raw):
         yield Item({"id": wire.of(actor)}, cursor)
 
 
 def gaps(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
-    """What was lost."""
+    """The gaps."""
     given, after = asked.given, key_after(asked)
     name = given.get("namespace")
     namespace = history.recorded(name) if name is not None else None
@@ -53,7 +53,7 @@ def gaps(history: VisibleHistory, asked: Asked) -> Iterator[Item]:
 
 
 def verification(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
-    """Whether history is still what was sealed."""
+    """Whether history matches its seals."""
     del asked
     report = history.verify()
     return {
@@ -84,7 +84,7 @@ _MOST_FINDINGS = 1000
 
 
 def stats(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
-    """How much is recorded."""
+    """Statistics of the history."""
     given, name = asked.given, asked.given.get("namespace")
     names = [history.recorded(name)] if name is not None else history.namespaces()
     top, found = given.get("top", 10), dict[str, Any]()
@@ -118,7 +118,7 @@ def stats(history: VisibleHistory, asked: Asked) -> dict[str, Any]:
 
 
 def _actors(found: list[Authors], top: int) -> dict[str, Any]:
-    """Who did how much, over several collections."""
+    """The numbers of events by actor, over several collections."""
     events: Counter[tuple[raw.Value, str]] = Counter()
     unknown: Counter[tuple[str, str]] = Counter()
     for each in found:
