@@ -1,1 +1,1 @@
-"""How people write values and times, and how they read them."""
+"""Values and times as text: parsing and formatting."""

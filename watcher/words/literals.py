@@ -1,4 +1,4 @@
-"""Reading values that people write: document ids, and what a field was or became. Pure."""
+"""Parses values that users write: document ids, and old and new values of fields. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")  # with a leading zero it is a code, not a number
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")  # digits with a leading zero are a code, not a number
 _DOUBLE = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,3})?Z")
 _INT32, _INT64 = range(-(2**31), 2**31), range(-(2**63), 2**63)
@@ -44,7 +44,7 @@ def value(text: str) -> Any:
     digits with a leading zero, and more than int64 holds.
 
     Raises:
-        ValueError: it begins like JSON and is none, or like `Long("3")` and is no such value.
+        ValueError: it begins like JSON or like `Long("3")` and cannot be parsed as such.
         bson.errors.BSONError: what it says has no BSON form.
         OverflowError: a number in it is too large.
     """
@@ -60,7 +60,7 @@ def document_id(text: str) -> Any:
     """Read a document id: as `value` does, except that MongoDB has no arrays as ids.
 
     Raises:
-        ValueError: it begins like JSON and is none, or is an array.
+        ValueError: it begins like JSON and cannot be parsed as such, or is an array.
         bson.errors.BSONError: what it says has no BSON form.
         OverflowError: a number in it is too large.
     """
@@ -75,14 +75,14 @@ def _structured(text: str) -> Any:
         found = extended_json.loads(text)
     except ValueError:
         if _is_json(text):
-            raise  # it says something that no value is
+            raise  # valid JSON, but no value
         try:
             return _printed(text)
         except _NotPrintedError as error:
             if _SHORTENED in text:
                 raise ValueError(str(error)) from None
         raise
-    to_raw(found)  # or it would fail later, in the query
+    to_raw(found)  # otherwise it would fail later, in the query
     return found
 
 
@@ -95,7 +95,7 @@ def _is_json(text: str) -> bool:
 
 
 class _NotPrintedError(ValueError):
-    """It is not as our commands print values."""
+    """The text is not in the form in which the commands print values."""
 
 
 def _integer(digits: str) -> Any:

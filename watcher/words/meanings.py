@@ -1,4 +1,4 @@
-"""What a value may have been meant to be, and how it is typed so that it is read as itself. Pure."""
+"""Other values that a text or a value may mean, and the text that is parsed as a value. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _UUID_BYTES = 16
 UUID_SUBTYPES = (4, 3)
-"""Of binary data that is a UUID."""
+"""Subtypes of binary data that is a UUID, the current one first."""
 
 
 def argument(value: Any) -> str:
-    """How to type an id or a value so that a shell passes it and `literals` reads it."""
+    """An id or a value quoted for a shell, so that `literals` parses it as the same value."""
     bare = str(value)
     if value_text.is_plain_word(bare) and to_raw(literals.value(bare)) == to_raw(value):
         return bare
@@ -31,7 +31,7 @@ def argument(value: Any) -> str:
 
 
 def look_alikes(value: Any) -> Iterator[Any]:
-    """Values of other types that look the same to a person."""
+    """Values of other types that look the same in print."""
     if isinstance(value, ObjectId | int | float) and not isinstance(value, bool):
         yield str(value)
     if isinstance(value, float):
@@ -51,7 +51,7 @@ def look_alikes(value: Any) -> Iterator[Any]:
 
 
 def _spelled(text: str) -> Iterator[Any]:
-    """What a string may be meant to be: a UUID without more, a date without the milliseconds."""
+    """Values that a string may spell: a bare UUID, a date, also without milliseconds, a number."""
     with suppress(ValueError):
         digits = UUID(text).bytes
         yield from (Binary(digits, subtype) for subtype in UUID_SUBTYPES)

@@ -1,4 +1,4 @@
-"""What an event did, in the one word that commands and pages have for it."""
+"""The word that commands and pages use for an event's operation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def stands_at_horizon(event: Event) -> bool:
-    """Whether an event stands for history that has expired: the state of its document at the horizon."""
+    """Whether an event replaces expired history: it has the state of its document at the horizon."""
     return event.operation == "baseline" and isinstance(event.description, dict) and "horizon" in event.description
 
 
 def operation_of(event: Event) -> str:
-    """What an event did, in words."""
+    """The operation of an event, in words."""
     return "baseline at the horizon" if stands_at_horizon(event) else printable(event.operation)

@@ -1,7 +1,7 @@
-"""Times and spans of time: as people write them, and as they read them.
+"""Times and spans of time as text: parsing and formatting.
 
-In words: `2h ago`, `yesterday 14:00`, `monday 9:30`, `12 Nov 2026`. What has two readings is refused: a library would
-guess, and read some date into nearly anything. A zone is a `tzinfo`; None is the local one.
+In words: `2h ago`, `yesterday 14:00`, `monday 9:30`, `12 Nov 2026`. Ambiguous texts are refused: a library would
+guess, and find a date in nearly anything. A zone is a `tzinfo`; None is the local one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def parse(text: str, zone: tzinfo | None = None, *, now: datetime | None = None)
 
     Args:
         text: what was typed.
-        zone: of a time that names none, and of words.
+        zone: zone of times without one, and of words.
         now: an aware datetime that `ago` is counted from; the present.
 
     Returns:
@@ -40,7 +40,7 @@ def parse(text: str, zone: tzinfo | None = None, *, now: datetime | None = None)
 
     Raises:
         ValueError: it is no time, or could be more than one; the message may say why.
-        OverflowError: it is one that no calendar has.
+        OverflowError: it is beyond the calendar.
     """
     text = text.strip()
     if found := _CLUSTER_TIME.fullmatch(text):
@@ -49,7 +49,7 @@ def parse(text: str, zone: tzinfo | None = None, *, now: datetime | None = None)
             raise ValueError("seconds and increment of a cluster time are 32-bit numbers")
         return Timestamp(second, increment)
     found_at = _parsed(text, zone, now or datetime.now(UTC))
-    found_at.astimezone(UTC)  # or it would fail where it is used: elsewhere the calendar ends sooner, or later
+    found_at.astimezone(UTC)  # otherwise it would fail where it is used: the calendar's limits differ between zones
     return found_at
 
 
@@ -73,12 +73,12 @@ def seconds(point: Instant) -> float:
 
 
 def is_future(point: Instant, now: datetime | None = None) -> bool:
-    """Whether it is still to come, more than clocks may differ by."""
+    """Whether it is in the future by more than clocks may differ."""
     return seconds(point) > (now or datetime.now(UTC)).timestamp() + _CLOCKS_DIFFER_S
 
 
 def names_its_zone(text: str) -> bool:
-    """Whether what was typed has only one reading wherever it is typed: ISO 8601 with a zone, or a cluster time."""
+    """Whether a text means the same time on every machine: ISO 8601 with a zone, or a cluster time."""
     if _CLUSTER_TIME.fullmatch(text.strip()):
         return True
     try:
@@ -100,7 +100,7 @@ def zone_name(zone: tzinfo | None) -> str:
         local = ZoneInfo(name)
     except (LookupError, ValueError, OSError):
         return offset()
-    # A zone may be made up with TZ; then the name is another's.
+    # TZ may define a custom zone with the name of another one.
     now = datetime.now(UTC)
     seasons = [now - quarters * timedelta(days=91) for quarters in range(4)]
     same = all(when.astimezone(local).utcoffset() == when.astimezone().utcoffset() for when in seasons)
@@ -130,17 +130,17 @@ def clock(point: Timestamp, zone: tzinfo | None) -> str:
 
 
 def exact(point: Timestamp) -> str:
-    """A cluster time as it can be typed, `seconds:increment`."""
+    """A cluster time in the form in which users type it, `seconds:increment`."""
     return f"{point.time}:{point.inc}"
 
 
 def clock_and_exact(point: Timestamp, zone: tzinfo | None) -> str:
-    """A cluster time by the clock, and exactly."""
+    """A cluster time as date and time of day, and as `seconds:increment`."""
     return f"{clock(point, zone)}  {exact(point)}"
 
 
 def typed(point: Instant, zone: tzinfo | None) -> str:
-    """A time as it can be typed again and means the same: a wall time with its offset, or `seconds:increment`."""
+    """A time in a form that is parsed as the same time: a wall time with its offset, or `seconds:increment`."""
     return exact(point) if isinstance(point, Timestamp) else wall(point, zone)
 
 
@@ -152,7 +152,7 @@ def typed_exactly(at: PointInTime | None) -> str:
 
 
 def asked(at: PointInTime | None, zone: tzinfo | None) -> str:
-    """A point in time that was asked for, in an answer about it: a time, `version 3`, or `now`."""
+    """The requested point in time, for an answer about it: a time, `version 3`, or `now`."""
     if isinstance(at, Timestamp):
         return f"{clock(at, zone)}, {exact(at)}"
     if at is None:
@@ -161,7 +161,7 @@ def asked(at: PointInTime | None, zone: tzinfo | None) -> str:
 
 
 def of_event(event: Event, zone: tzinfo | None) -> str:
-    """When an event happened: its wall time, or its cluster time where the wall time is none that a calendar has."""
+    """The time of an event: its wall time, or its cluster time if the wall time is beyond the calendar."""
     when = event.timestamp
     return wall(when, zone) if isinstance(when, datetime) else exact(event.cluster_time)
 
@@ -235,15 +235,15 @@ def read_words(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     point = datetime.combine(day, _time(rest))
     if words.partition(" ")[0] in _DAYS and point > here.replace(tzinfo=None):
         point -= timedelta(weeks=1)
-    # A day begins though the clocks may skip its midnight.
+    # The clocks may skip midnight; the day begins nevertheless.
     return _aware(point, zone) if _NAMED_TIMES.get(rest) == time() else in_zone(point, zone)
 
 
 def in_zone(wall: datetime, zone: tzinfo | None) -> datetime:
-    """The instant that a date and time of day are in a zone.
+    """The instant of a date and time of day in a zone.
 
     Raises:
-        ValueError: the clocks pass it twice, or skip it.
+        ValueError: the clocks repeat or skip it.
     """
     first, second = (_aware(wall.replace(fold=fold), zone) for fold in (0, 1))
     if first.utcoffset() != second.utcoffset():

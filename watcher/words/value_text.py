@@ -1,4 +1,4 @@
-"""BSON values as text for people: every type told from its neighbours, nothing that could command a terminal.
+"""BSON values as readable text: all types are distinguishable, terminal control characters are escaped.
 
 The spelling is the shell's (`Long("3")`, `ObjectId("…")`), shortened. Values are written piece by piece and the
 writing stops once it is wide enough: history may hold documents of sixteen megabytes.
@@ -33,7 +33,7 @@ _LAST_TWO_BYTE = 0xFFFF
 
 
 def text_of(value: Any, width: int | None = None) -> str:
-    """Write a value, also `ABSENT` and `UNKNOWN`, on one line of at most so many terminal cells; None: all of it."""
+    """A value, also `ABSENT` and `UNKNOWN`, on one line of at most `width` terminal cells; None: unlimited."""
     if width is None:
         return _whole(value)
     from rich.cells import cell_len
@@ -48,7 +48,7 @@ def text_of(value: Any, width: int | None = None) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """Cut a line to so many terminal cells, an ellipsis at its end where something was cut."""
+    """Cut a line to a number of terminal cells, with an ellipsis at its end if something was cut."""
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(text) <= width:
@@ -57,12 +57,12 @@ def shorten(text: str, width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what is no visible character: controls, lone surrogates, marks that turn the writing around."""
+    """Escape invisible characters: controls, lone surrogates, marks that change the writing direction."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def number(count: int) -> str:
-    """A number with its thousands apart: `12,345`."""
+    """A number with separated thousands: `12,345`."""
     return f"{count:,}"
 
 
@@ -72,13 +72,13 @@ def words(count: int, noun: str) -> str:
 
 
 def is_plain_word(text: str) -> bool:
-    """Whether a shell passes the text on unquoted, and not as an option."""
+    """Whether a text needs no quotes in a shell, and is not read as an option."""
     return _PLAIN_WORD.fullmatch(text) is not None
 
 
 @lru_cache(2048)
 def key_text(key: str) -> str:
-    """Write a key, in quotes where it would read as something else."""
+    """A key, quoted if it could be misread."""
     return key if _PLAIN_KEY.fullmatch(key) else "".join(_quoted(key))
 
 
@@ -98,7 +98,7 @@ def _quoted(text: str) -> Iterator[str]:
 
 
 def _whole(value: Any) -> str:
-    """All of a value; what `_pieces` gives, at once."""
+    """The whole text of a value: the joined output of `_pieces`."""
     kind = type(value)
     if kind is str:
         if value.isprintable() and '"' not in value and "\\" not in value:
