@@ -1,1 +1,1 @@
-"""The door: commands, rendering, exit codes."""
+"""The command line: commands, parsing, rendering, exit codes."""

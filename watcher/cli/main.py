@@ -43,27 +43,27 @@ _FOLDERS = {
     "reading": {"log", "show", "diff", "blame", "export", "stats", "gaps"},
     "keeping": {"import", "rejected", "snapshots", "retention", "baseline", "erase", "seal", "verify", "lake"},
 }
-"""Where their modules are; the others are in `operating`."""
+"""The packages of these commands' modules; those of the other commands are in `operating`."""
 
 
 class Lazy(click.Group):
     """Imports a command's module when the command is used, so that `--help` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The commands, in the order in which a person meets them."""
+        """The commands, in the order in which a user needs them."""
         return list(_COMMANDS)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; where there is none of that name, say which ones are called nearly so."""
+        """Find the command; if there is none of that name, suggest similar names."""
         near = [] if args[0] in _COMMANDS else get_close_matches(args[0], _COMMANDS)
         if near:
             ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?")
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name, from the module of that name."""
+        """The command of a name, from the module of the same name."""
         if cmd_name not in _COMMANDS:
             return None
         folder = next((folder for folder, names in _FOLDERS.items() if cmd_name in names), "operating")

@@ -1,4 +1,4 @@
-"""What a command says of an error of the driver or the server, and what to type next."""
+"""Messages for errors of the driver and the server, with what to type next."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def _refused(error: OperationFailure, where: str) -> tuple[str, int]:
 
 
 def _code_of(error: ConnectionFailure) -> int | None:
-    """The server's code, where it is the server that says so: of a member that steps down, or shuts down."""
+    """The server's error code, if the error came from the server: of a member that steps down or shuts down."""
     details = getattr(error, "details", None)
     return details.get("code") if isinstance(details, dict) else None

@@ -1,4 +1,4 @@
-"""A command's life: its settings, its connection, what is said when it fails, its output, and its end."""
+"""What all commands share: settings, connection, error messages, output, and the end of the process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMEOUT_OPTION = "serverselectiontimeoutms"
 
 
 class CommandError(click.ClickException):
-    """A command cannot go on; the message says what to type next. Raised wherever that is so, with its exit code."""
+    """A command cannot continue. It has the exit code, and a message that says what to type next."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -36,23 +36,23 @@ class CommandError(click.ClickException):
 
 
 class Context:
-    """What every command gets: the settings, read when first asked for, and the history.
+    """What every command gets: the settings, which are read on request, and the history.
 
-    Wrong settings end the command by SystemExit, after every problem has been printed.
+    Invalid settings end the command by SystemExit, after every problem has been printed.
     """
 
     def __init__(self, config_file: Path | None) -> None:
         self.config_file = config_file
 
     def settings(self, **overrides: Any) -> Settings:
-        """Read the settings; what the command line gives (None: nothing) wins."""
+        """Read the settings; values from the command line override them (None: not given)."""
         from config.settings import load
 
         with _problems_said():
             return load(self.config_file, **overrides)
 
     def connection(self) -> Connection:
-        """Read where history is kept, which is quicker than all settings."""
+        """Read only the settings of the connection, which is faster than reading all settings."""
         from config.connection import read_plain
 
         with _problems_said():
@@ -83,7 +83,7 @@ def _problems_said() -> Iterator[None]:
 
 
 def history_uri(where: Connection) -> str:
-    """The connection string of the deployment that keeps the history."""
+    """The connection string of the deployment with the history."""
     chosen = where.history_uri or where.mongodb_uri
     if chosen is not None:
         return chosen
@@ -124,7 +124,7 @@ def in_words(uri: str) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Say something beside the answer."""
+    """Print a line on standard error, apart from the answer."""
     click.echo(line, err=True)
 
 
@@ -134,7 +134,7 @@ def _options(uri: str) -> dict[str, Any]:
 
 
 def prepare_output(*, as_json: bool) -> None:
-    """Make standard output ready for JSON, or for people."""
+    """Configure standard output for JSON or for text."""
     if as_json:
         speak_utf8()
     else:
@@ -142,7 +142,7 @@ def prepare_output(*, as_json: bool) -> None:
 
 
 def speak_utf8() -> None:
-    """Write UTF-8 whatever the locale says: JSON is UTF-8."""
+    """Write UTF-8 in any locale, because JSON is UTF-8."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
 
@@ -154,7 +154,7 @@ def survive_any_character() -> None:
 
 
 def let_go() -> None:
-    """Forget a pipe that nobody reads any more, so that Python does not complain about it at exit."""
+    """Replace a closed pipe by the null device, so that Python does not report it at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -162,7 +162,7 @@ def let_go() -> None:
 
 @contextmanager
 def until_closed() -> Iterator[None]:
-    """End the block when the pipe that it prints to is closed: its reader has seen enough, which is no error."""
+    """End the block when the reader closes the pipe that it prints to; this is no error."""
     try:
         try:
             yield

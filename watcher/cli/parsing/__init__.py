@@ -1,1 +1,1 @@
-"""What people type."""
+"""Arguments and options of the command line."""

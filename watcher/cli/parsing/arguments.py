@@ -1,6 +1,6 @@
-"""The types of what people type: namespaces, document ids, values, fields, times, points in time, filters.
+"""The types of arguments: namespaces, document ids, values, fields, times, points in time, filters.
 
-What needs the driver is imported only when there is something to read: `--help` must be quick.
+Modules that need the driver are imported only when an argument is parsed: `--help` must be quick.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 ZONE = "cli.zone"
-"""Key of `click.Context.meta`: the zone of times that name none. `watcher.cli.parsing.options` sets it."""
+"""Key of `click.Context.meta`: the zone of times without one. `watcher.cli.parsing.options` sets it."""
 
 _ID_FORMS = """write it in one of these forms:
   66f2a1c0e4b0d52a3c9f1e77    an ObjectId: 24 hexadecimal digits
@@ -106,7 +106,7 @@ class Value(Type[Any]):
 
 
 class Said(Type[Any]):
-    """An actor, a reason or a request on the command line: what the daemon can keep as one."""
+    """An actor, a reason or a request on the command line: a value that the daemon can store as one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -135,7 +135,7 @@ class Operation(Type[str]):
     name = "operation"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Find it, whatever its case, or end with all there are."""
+        """Find it in any case, or fail with the list of all operations."""
         from change_history.stored.operations import ALL
 
         known = {name.lower(): name for name in ALL}.get(value.lower())
@@ -161,8 +161,8 @@ class Time(Type[Any]):
     """A time on the command line.
 
     Args:
-        more_forms: lines about what else may be written.
-        asks: whether history is asked as of this time, so that one in the future means now.
+        more_forms: lines of the error message about further accepted forms.
+        asks: whether history is queried at this time, so that one in the future means now.
     """
 
     name = "time"
@@ -213,7 +213,7 @@ _ELEMENT = re.compile(r"\.\$(\[[^\]]*\])?(?=\.|$)|\[[^\]]*\]")
 
 
 class Field(Type[str]):
-    """A field on the command line. `address.*` is `address`: a field always means what is below it, too."""
+    """A field on the command line. `address.*` is `address`: a field always includes the fields below it."""
 
     name = "field"
 
@@ -225,7 +225,7 @@ class Field(Type[str]):
 def element_hint(field: str) -> str | None:
     """What to type instead of a field that names elements as `diff` and `stats` print them, `lines[_id: 2].qty`.
 
-    To be said only where nothing was found: a key may have any name.
+    To be printed only if nothing was found: a key may have any name.
     """
     found = _ELEMENT.search(field)
     if found is None or not found.start():
@@ -300,7 +300,7 @@ class Query(Type[dict[str, Any]]):
         why = ""
         try:
             found = extended_json.loads(value)
-            to_raw(found)  # or it would fail later, in the query
+            to_raw(found)  # otherwise it would fail later, in the query
         except (ValueError, BSONError, OverflowError) as error:
             found, why = None, f" ({error})"
         if not isinstance(found, dict):
@@ -314,11 +314,11 @@ _KNOWN = "cli.namespace_hint"
 
 
 def _recorded_like(name: str, ctx: click.Context | None) -> list[str]:
-    """Recorded namespaces whose collection or database is called so; none where history cannot be asked at once."""
+    """Recorded namespaces whose collection or database has this name; none if history does not answer at once."""
     context = ctx.find_object(Context) if ctx is not None else None
     if ctx is None or context is None:
         return []
-    if _KNOWN not in ctx.meta:  # arguments are read again to find all that is wrong
+    if _KNOWN not in ctx.meta:  # arguments are parsed again to find all faults
         ctx.meta[_KNOWN] = _recorded(context)
     found = [known for known in ctx.meta[_KNOWN] if name.strip(".") in known.split(".", 1)]
     return [each if each.isprintable() else repr(each) for each in found[:_MOST]]

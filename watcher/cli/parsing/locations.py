@@ -1,4 +1,4 @@
-"""Where a table is, and the options of its store, as people type them."""
+"""The location of a table, and the options of its store, on the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TableLocation(Type[str]):
     name = "location"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what is none."""
+        """Check it, or fail."""
         if not isinstance(value, str) or _LOCATION.fullmatch(value) is None:
             self.fail(f"{value!r} is no location; write a folder, file:///path or s3://bucket/path", param, ctx)
         return value

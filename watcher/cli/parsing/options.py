@@ -1,4 +1,4 @@
-"""What commands have in common with their arguments: all mistakes said at once, numbers below zero, windows of time.
+"""Arguments and options that commands share: all errors reported at once, negative numbers, windows of time.
 
 @click.command(cls=Command, check=contradictions)
 @window_options
@@ -31,18 +31,18 @@ TIME_HELP = (
 """Stands in the help of each command that takes a time."""
 
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_MARK = "\0"  # no argument of a program can hold it
+_MARK = "\0"  # no argument of a program can contain it
 _PROBLEMS = "watcher.problems"
-_UNREADABLE = object()  # stands for a value that could not be read; no command ever sees it
+_UNREADABLE = object()  # placeholder for a value that could not be parsed; no command gets it
 
 
 class Command(click.Command):
-    """A command that refuses wrong arguments all at once, and takes `-1` for a number, not for an option.
+    """A command that reports all wrong arguments at once, and reads `-1` as a number, not as an option.
 
     Its parameters are made by `argument` and `option` of this module.
 
     Args:
-        check: finds what is contradictory; is given the parameters named on the command line, by name, and yields a
+        check: finds contradictions; gets the parameters given on the command line, by name, and yields a
             sentence for each contradiction.
         args: as of `click.Command`.
         options: likewise.
@@ -53,7 +53,7 @@ class Command(click.Command):
         self._check = check
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Say what the command does, and what a TIME may be if it takes one."""
+        """Write the command's description, and the forms of TIME if it takes one."""
         super().format_help_text(ctx, formatter)
         if any(isinstance(parameter.type, Time) for parameter in self.get_params(ctx)):
             formatter.write_paragraph()
@@ -64,7 +64,7 @@ class Command(click.Command):
         """Read the arguments.
 
         Raises:
-            click.UsageError: says all that is wrong.
+            click.UsageError: lists all errors.
         """
         problems: list[str] = ctx.meta.setdefault(_PROBLEMS, [])
         rest: list[str] = []
@@ -86,7 +86,7 @@ class Command(click.Command):
         return rest
 
     def _missing(self, ctx: click.Context, first: click.MissingParameter) -> list[str]:
-        """What is missing: Click stops at the first, and the required arguments after it are missing too."""
+        """The missing arguments: Click stops at the first, and the required arguments after it are missing too."""
         parameters = self.get_params(ctx)
         after = parameters[parameters.index(first.param) + 1 :] if first.param in parameters else []
         also = [each for each in after if isinstance(each, click.Argument) and each.required]
@@ -97,7 +97,7 @@ class Command(click.Command):
 
 
 class _Gathering(click.Parameter):
-    """A parameter of a `Command`: an unreadable value is a problem to be told with the others, not the end."""
+    """A parameter of a `Command`: an invalid value is reported with the other errors, and does not end the parsing."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Convert what was typed."""
@@ -125,7 +125,7 @@ option = partial(click.option, cls=_Option)
 
 
 def is_given(name: str, ctx: click.Context | None = None) -> bool:
-    """Whether the command line names a parameter. A null is an id like any other, so None cannot stand for "no ID"."""
+    """Whether the command line gives a parameter. Null is a valid id, so None cannot mean "no ID"."""
     return (ctx or click.get_current_context()).get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
@@ -142,7 +142,7 @@ def _unmarked(value: Any) -> Any:
 
 
 _SLACK_S = 60
-"""How far the two clocks of an event may be apart (`point_in_time.SLACK_SECONDS`, which takes the driver)."""
+"""Seconds between the two clocks of an event at most (`point_in_time.SLACK_SECONDS`, whose import loads the driver)."""
 
 
 def utc_option(command: Function) -> Function:
@@ -181,7 +181,7 @@ def actor_options(command: Function) -> Function:
 
 
 def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
-    """Say so if the window ends before it begins. A `check` for `watcher.cli.parsing.options.Command`."""
+    """Report a window that ends before it begins. A `check` for `watcher.cli.parsing.options.Command`."""
     since, until = given.get("since"), given.get("until")
     if since is None or until is None:
         return

@@ -1,5 +1,5 @@
 """What the commands print.
 
-Everywhere here `zone` is that of the times shown, None the local one, and `width` the most terminal cells of a line,
-None all of it.
+In all modules, `zone` is the zone of the printed times (None: the local one), and `width` the maximum number of
+terminal cells of a line (None: unlimited).
 """

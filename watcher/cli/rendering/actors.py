@@ -1,4 +1,4 @@
-"""Who did it, in words: `by alice (context), reason "ticket 7"`. Draws nothing."""
+"""Actors as text: `by alice (context), reason "ticket 7"`. Prints nothing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from change_history.stored.actor import Actor
 
 UNKNOWN = "unknown"
-"""What stands for an actor where others have one."""
+"""Printed instead of an actor where others have one."""
 
 
 def name(actor: Actor, width: int | None = None) -> str:
-    """An actor as `--by` takes it, on at most so many terminal cells."""
+    """An actor as `--by` accepts it, on at most `width` terminal cells."""
     return named(actor.id, width)
 
 
 def named(identity: Any, width: int | None = None) -> str:
-    """The same of the actor's `id`: bare where that is a word which means it, else as a value is written."""
+    """An actor's `id` likewise: bare if it is a plain word that is read as this value, else as a literal."""
     bare = str(identity)
     if value_text.is_plain_word(bare) and to_raw(literals.value(bare)) == to_raw(identity):
         return bare if width is None else value_text.shorten(bare, width)
@@ -30,7 +30,7 @@ def named(identity: Any, width: int | None = None) -> str:
 
 
 def shares(authors: Authors) -> str:
-    """Who did how much: `3 events by alice (context), 1 event by nobody known`."""
+    """The number of events by actor: `3 events by alice (context), 1 event by nobody known`."""
     told = [
         f"{words(one.events, 'event')} by {named(one.actor)} ({printable(one.provenance)})" for one in authors.actors
     ]
@@ -38,7 +38,7 @@ def shares(authors: Authors) -> str:
 
 
 def actor_text(actor: Actor | None, width: int | None = None) -> str:
-    """All that is known of who did it, on at most so many terminal cells; empty where nobody is known."""
+    """All that is known of an actor, on at most `width` terminal cells; empty: unknown."""
     if actor is None:
         return ""
     told = [f"by {name(actor)} ({printable(actor.provenance)})"]

@@ -37,7 +37,7 @@ _ACTOR_CELLS = 20
 
 
 def show(leaves: Sequence[Leaf], zone: tzinfo | None) -> None:
-    """Print leaves for people; times in `zone`, None is the local one."""
+    """Print leaves as text."""
     from watcher.cli.rendering import terminal
 
     session.survive_any_character()
@@ -71,7 +71,7 @@ def _by(leaf: Leaf) -> str:
 
 
 def lines(leaves: Sequence[Leaf], zone: tzinfo | None, width: int) -> Iterator[Text]:
-    """Write leaves, a line each; a field that leaves no room beside it has the line to itself, its event the next."""
+    """Leaves as lines, one each; if a field leaves no room for its event, the event is on the next line."""
     from rich.cells import cell_len
     from rich.text import Text
 
@@ -116,7 +116,7 @@ def _event_text(leaf: Leaf, zone: tzinfo | None, width: int) -> Text:
 
 
 def show_json(leaves: Sequence[Leaf]) -> None:
-    """Print one leaf a line, in canonical Extended JSON."""
+    """Print one leaf per line, in canonical Extended JSON."""
     session.speak_utf8()
     for leaf in leaves:
         click.echo(_json_line(leaf))

@@ -91,10 +91,10 @@ def _show(title: str, labels: list[str], rows: list[terminal.BarRow], *, whole: 
 
 
 def _days(found: Everything, zone: tzinfo | None) -> Iterator[terminal.BarRow]:
-    """A row for each day; days without events too, so that the bars stand in their places, but no long pauses."""
+    """A row for each day, also without events, so that the bars keep their places; long pauses are left out."""
     last: date | None = None
     for start, of_day in groupby(found.days, key=lambda item: item[0]):
-        # Noon is in the same day, also where midnight is skipped or comes twice.
+        # Noon exists once on each day; clock changes may skip or repeat midnight.
         day = (start + timedelta(hours=12)).astimezone(zone).date()
         if last is not None and day - last > _LONGEST_PAUSE:
             yield terminal.BarRow(["…"], [""] * len(_NUMBERS), 0)
@@ -136,7 +136,7 @@ def actors_json(found: Authors) -> None:
 
 
 def actors_tables(found: Authors) -> None:
-    """Print who did how much, of what nobody knows it, and the share of both."""
+    """Print the numbers of events by actor and of unknown actors, with their shares."""
     whole = not sys.stdout.isatty()
     by_actor = [
         terminal.BarRow(
@@ -175,9 +175,9 @@ def _with_share(events: int, of: int) -> list[str]:
 
 
 def _share(events: int, of: int) -> str:
-    """A share that is rounded neither to nothing nor to all."""
+    """A share in percent that is rounded neither to 0 nor to 100."""
     percent = 100 * events / of if of else 0.0
-    if 0 < percent < 0.1:  # noqa: PLR2004 - the smallest that one digit shows
+    if 0 < percent < 0.1:  # noqa: PLR2004 - the smallest share that one decimal shows
         return "< 0.1 %"
     if 99.9 < percent < 100:  # noqa: PLR2004 - likewise
         return "> 99.9 %"
@@ -208,7 +208,7 @@ def summary_json(summary: Summary) -> None:
 
 
 def summary_tables(summary: Summary, *, whole: bool) -> None:
-    """Print a few tables and a total, of at least one event; all rows if `whole`, else as many as suit a terminal."""
+    """Print a few tables and a total, of at least one event; all rows if `whole`, else as many as fit a terminal."""
     fields = [
         terminal.BarRow([printable(name) or _WHOLE], [number(count)], count)
         for name, count in summary.fields.most_common()
@@ -228,7 +228,7 @@ def summary_tables(summary: Summary, *, whole: bool) -> None:
         ("By actor", ("actor", "events"), by_actor),
     ):
         if rows:
-            # Of fields the busiest come first, of hours the latest last.
+            # Fields are sorted by count, the highest first; hours by time, the latest last.
             some = rows if whole else rows[-_MOST_ROWS:] if rows is hours else rows[:_MOST_ROWS]
             rest = (
                 f"  … and {len(rows) - len(some):,} more; a pipe to `less` shows all" if len(some) < len(rows) else ""
@@ -240,7 +240,7 @@ def summary_tables(summary: Summary, *, whole: bool) -> None:
 
 
 def _actors(summary: Summary) -> list[tuple[Any, int]]:
-    """Who did how many events; nothing where nobody is known."""
+    """The numbers of events by actor; empty if no actor is known."""
     return summary.actors.most_common() if summary.actors.keys() - {None} else []
 
 

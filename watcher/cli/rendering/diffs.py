@@ -1,4 +1,4 @@
-"""Differences between documents: as people read them, and as JSON.
+"""Differences between documents, as text and as JSON.
 
 - items[_id: 7].qty: 1
 + items[_id: 7].qty: 2
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 MOST_MOVED = 10
-"""Of so many elements of one array it is shown where each went; of more, only their number, unless all is wanted."""
+"""Moved elements of one array that are printed one by one; of more, only their number, unless all are requested."""
 
 _REMOVED, _ADDED, _OTHER = ("- ", "red"), ("+ ", "green"), ("~ ", "yellow")
 _NAME_SHARE, _LEAST_ROOM, _BEFORE = 2, 12, 8
@@ -35,7 +35,7 @@ _COMPARED = 65_536
 
 
 def show(output: Output, differences: Iterable[Difference]) -> None:
-    """Print differences; lines are cut to the width of a terminal, and whole elsewhere."""
+    """Print differences; lines are cut to the width of a terminal, and unlimited elsewhere."""
     for line in lines(differences, width=output.width):
         output.print(line)
 
@@ -56,7 +56,7 @@ def lines(differences: Iterable[Difference], *, width: int | None = None) -> Ite
 
 
 def where(path: Path, identities: tuple[Value | None, ...]) -> str:
-    """A path as people read it: keys with dots between them, elements by their `_id`s or else by their indexes.
+    """A path in readable form: keys separated by dots, elements by their `_id`s or else by their indexes.
 
     Beside each key of the path, `identities` has the `_id` of the element, or None.
     """
@@ -89,7 +89,7 @@ def _lines(one: Difference, width: int | None) -> Iterator[Line]:
 
 
 def _whole(document: Side, mark: tuple[str, str], width: int | None) -> Iterator[Line]:
-    """A document that is only on one side, field by field."""
+    """A document that exists only on one side, field by field."""
     if isinstance(document, Missing):
         if document is Missing.UNKNOWN:
             yield _line(mark, "", "what the document was is not known", width, missing=True)
@@ -102,7 +102,7 @@ def _whole(document: Side, mark: tuple[str, str], width: int | None) -> Iterator
 
 
 def _texts(old: Side, new: Side, room: int | None) -> tuple[str, str]:
-    """Both values; cut so that they are seen to differ."""
+    """Both values, cut so that the difference is visible."""
     texts = _text(old, room), _text(new, room)
     if room is None or texts[0] != texts[1]:
         return texts
@@ -147,8 +147,8 @@ def json_line(difference: Difference, document_id: Value | None = None) -> str:
     """A difference as one line of canonical Extended JSON, with `document_id` where it is about one of several.
 
     `field` and `path` are as in history: the dotted path, and the exact one, always. `old_path` is there if the indexes
-    in it were others, `elements` tells which elements the path leads through. What is absent is left out, what nobody
-    knows has `old_value_from` or `new_value_from` `unknown`.
+    in it were others, `elements` has the elements that the path leads through. Absent values are left out; for unknown
+    ones, `old_value_from` or `new_value_from` is `unknown`.
     """
     return extended_json.dumps_document(json_document(difference, document_id))
 

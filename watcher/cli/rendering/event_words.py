@@ -1,4 +1,4 @@
-"""What is said of events and gaps: when, about what, in which transaction; and events as JSON. Draws nothing."""
+"""The parts of an event's or a gap's line: time, subject, transaction; and events as JSON."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ OTHER_STYLE = "magenta"
 ACTOR_STYLE = "blue"
 
 WIDE = 120
-"""Terminals of fewer cells get brief times, so that ids and fields are not cut."""
+"""Cells; narrower terminals get short times, so that ids and fields are not cut."""
 _NARROW = 100
-"""Those of fewer get brief event ids too."""
+"""Cells; narrower terminals get short event ids too."""
 _CLUSTER_TIME_DIGITS = 16
 
 
 def transaction_name(event: Event) -> str:
-    """The name of an event's transaction, as it can be typed; empty without one."""
+    """The name of an event's transaction as a user types it; empty: it has none."""
     return "" if event.transaction is None else transactions.name_of(event.transaction)
 
 
 def is_narrow(width: int | None) -> bool:
-    """Whether lines are so short that ids are written as short as they can be typed."""
+    """Whether lines are so short that event ids are shortened."""
     return width is not None and width < _NARROW
 
 
 def brief_name(event: Event, width: int | None) -> str:
-    """The name of an event; on a narrow terminal its beginning, which names its cluster time."""
+    """The name of an event; on a narrow terminal only its beginning, which is its cluster time."""
     name = transactions.event_name(event.id)
     return name[:_CLUSTER_TIME_DIGITS] if is_narrow(width) else name
 
 
 def brief_time(event: Event, zone: tzinfo | None, width: int | None) -> str:
-    """When an event happened; on all but wide terminals to the second, and without the zone."""
+    """The time of an event; to the second and without the zone, except on wide terminals."""
     when = event.timestamp
     if width is None or width >= WIDE or not isinstance(when, datetime):
         return times.of_event(event, zone)
@@ -58,14 +58,14 @@ def brief_time(event: Event, zone: tzinfo | None, width: int | None) -> str:
 
 
 def subject(event: Event, width: int | None, *, with_ids: bool, with_namespaces: bool, bare: bool = False) -> str:
-    """What an event is about: its document, as far as that is not plain from the question, or its collection.
+    """What an event is about: its document, as far as the query does not determine it, or its collection.
 
     Args:
         event: any event but a gap.
-        width: the most terminal cells.
-        with_ids: several documents are asked for.
-        with_namespaces: several collections are asked for.
-        bare: an ObjectId by its digits only, as it can be typed.
+        width: maximum number of terminal cells.
+        with_ids: the query covers several documents.
+        with_namespaces: the query covers several collections.
+        bare: write an ObjectId as its digits only, as a user types it.
     """
     if event.document_id is ABSENT:
         text = _collection_event(event)
@@ -82,7 +82,7 @@ def subject(event: Event, width: int | None, *, with_ids: bool, with_namespaces:
 
 
 def _collection_event(event: Event) -> str:
-    """What an event about a collection says."""
+    """The namespace of an event about a collection, with its description."""
     said: dict[str, Any] = event.description if isinstance(event.description, dict) else {}
     namespace = printable(event.namespace or "everything")
     target = said.get("to")
@@ -96,23 +96,23 @@ def _collection_event(event: Event) -> str:
 
 
 def gap_interval(gap: Event, zone: tzinfo | None) -> str:
-    """From when to when, and how long: `2024-05-01 14:00:00+02:00 to 2024-05-01 15:00:00+02:00 (1 h)`."""
+    """The interval of a gap and its length: `2024-05-01 14:00:00+02:00 to 2024-05-01 15:00:00+02:00 (1 h)`."""
     found = gaps.view(gap)
     return f"{times.clock(found.since, zone)} to {times.clock(found.until, zone)} ({gap_length(found)})"
 
 
 def gap_length(gap: gaps.View) -> str:
-    """How long a gap is."""
+    """The length of a gap."""
     return times.span(gap.until.time - gap.since.time)
 
 
 def gap_watched(gap: gaps.View) -> str:
-    """What was watched, as the settings say it."""
+    """The watched namespaces, as in the settings."""
     return printable(",".join(gap.include) + "".join(f" but not {glob}" for glob in gap.exclude))
 
 
 def json_line(stored: RawBSONDocument, revert: bytes | None = None) -> None:
-    """Print a history document as it is stored, as canonical Extended JSON; its revert, if any, comes last."""
+    """Print a history document as it is stored, in canonical Extended JSON; its revert, if any, comes last."""
     more = [raw.element(b"revert", (raw.DOCUMENT, revert))] if revert is not None else []
     data = bytes(stored.raw)
     sys.stdout.write(f"{extended_json.dumps_document(raw.document([data[4:-1], *more]) if more else data)}\n")

@@ -1,4 +1,4 @@
-"""Events as people read them, whole or on one line each, and the gaps among them.
+"""Events as text, with all their changes or on one line each, and the gaps between them.
 
 An event is one line that says when and what, and a line for each field below it:
 
@@ -9,7 +9,7 @@ On one line it begins with its id, as in `git log --oneline`, and only names its
 
 6b04bf1a00000002c6c6  2024-05-01 14:03:22.123+02:00  update  42  email, address.city
 
-Where it is known who did it, that stands behind what the event is about: `by alice (context), reason "ticket 7"`.
+If the actor is known, it follows the subject: `by alice (context), reason "ticket 7"`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 def gap_line(gap: Event, zone: tzinfo | None) -> Line:
-    """The line that stands in a log where a gap begins."""
+    """The line of a gap in a log."""
     found = gaps.view(gap)
     line = Line(times.clock(found.since, zone), "cyan").append("  ").append(gaps.OPERATION, "bold red")
     line.append(f"  until {times.clock(found.until, zone)} ({gap_length(found)}): what happened in it is not known; ")
@@ -76,7 +76,7 @@ def one_line(
     with_namespaces: bool,
     remark: str = "",
 ) -> Line:
-    """Write an event, or a gap, on one line, with the names of those of its changes that are asked for."""
+    """An event or a gap on one line, with the names of its selected changes."""
     found = Line(brief_name(event, width), "dim yellow").append(_BETWEEN)
     if event.operation == gaps.OPERATION:
         return found.append_line(gap_line(event, zone))
@@ -105,7 +105,7 @@ def _room_beside(written: Line, width: int | None) -> int | None:
 
 
 def _field_names(changes: Sequence[Change], room: int | None) -> str:
-    # Of each change its name only, and of many only as many as there is room for.
+    # Only the names of the changes, and only as many as there is room for.
     some = changes if room is None else changes[:room]
     names = ", ".join(dict.fromkeys(printable(change.field) or '""' for change in some))
     return names if room is None else value_text.shorten(names, room)
@@ -129,15 +129,15 @@ def _nothing(_: Event) -> str:
 
 
 class Renderer:
-    """Prints events; lines are shortened to the width of a terminal, and whole elsewhere.
+    """Prints events; lines are shortened to the width of a terminal, and unlimited elsewhere.
 
     Args:
-        output: where to.
-        zone: of the times.
-        with_ids: name the document of each event.
-        with_namespaces: name its collection too.
-        narrow: which of an event's changes are printed; all.
-        remark: what else is said of an event; nothing.
+        output: where events are printed.
+        zone: zone of the times.
+        with_ids: print the document of each event.
+        with_namespaces: print its collection too.
+        narrow: selects the changes of an event that are printed; by default all.
+        remark: gives a remark about an event; by default none.
     """
 
     def __init__(
@@ -164,8 +164,8 @@ class Renderer:
         """Print one event.
 
         Args:
-            event: what is printed.
-            stored: the history document that it is, which spares encoding its values again.
+            event: the event.
+            stored: its history document, which saves encoding its values again.
         """
         if event.operation == gaps.OPERATION:
             self._print(gap_line(event, self._zone))
@@ -210,7 +210,7 @@ class Renderer:
             self._elements(_both_values(event, change, stored))
 
     def _elements(self, both: tuple[Value, Value]) -> None:
-        """What became of the elements of an array, in the lines of `watcher diff`."""
+        """The changed elements of an array, in the lines of `watcher diff`."""
         found = array_differences((), *both)
         if not found:
             return
@@ -225,7 +225,7 @@ class Renderer:
     def _values(self, indent: str, name: str, change: Change, mark: tuple[str, str] | None) -> None:
         old, new = change.old_value, change.new_value
         if self._plain is not None and _is_plain_change(change, mark):
-            # Nearly all of a long history is this, and into a file it needs no pieces.
+            # Nearly all changes are plain, and a file needs no styled pieces.
             self._plain(f"{indent}{name}: {value_text.text_of(old)}{ARROW}{value_text.text_of(new)}")
             return
         sign, style = mark or ("", "")
@@ -249,12 +249,12 @@ class Renderer:
 
 
 def _is_plain_change(change: Change, mark: tuple[str, str] | None) -> bool:
-    """Whether a change is one value and then another, of which nothing else is to be said."""
+    """Whether a change only replaces one value by another."""
     return mark is None and change.truncated_to is None and not same(change.old_value, change.new_value)
 
 
 def _of_everything(change: Change) -> str:
-    """What is said of a change of the whole document without its values; empty where there are values."""
+    """The text for a change of the whole document whose values are missing; empty: it has them."""
     if change.new_value is UNKNOWN:
         return "what it did is unknown: so large an event could not be delivered"
     if change.old_value is UNKNOWN:
@@ -265,7 +265,7 @@ def _of_everything(change: Change) -> str:
 
 
 def _may_differ(value: Any) -> bool:
-    """Whether two values of which history says the same may have differed, as something in them is withheld."""
+    """Whether two values that are equal in history may have differed, because a part is redacted without a digest."""
     if isinstance(value, Redacted):
         return not value.digest
     if isinstance(value, Mapping):
@@ -287,7 +287,7 @@ def _append(line: Line, value: Any, room: int | None, style: str, text: str | No
 
 
 def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
-    """Two values in the room of one line; what a short one leaves, the long one gets."""
+    """Two values on one line; a long one gets the room that a short one leaves."""
     old_text, new_text = value_text.text_of(old, room), value_text.text_of(new, room)
     if room is None:
         return old_text, new_text
@@ -300,7 +300,7 @@ def _side_by_side(old: Any, new: Any, room: int | None) -> tuple[str, str]:
     shortened = value_text.shorten(old_text, old_room), value_text.shorten(new_text, new_room)
     if shortened[0] != shortened[1]:
         return shortened
-    # They differ further on: begin a little before that.
+    # The difference is further on: begin a little before it.
     old_text, new_text = value_text.text_of(old, _COMPARED), value_text.text_of(new, _COMPARED)
     pairs = enumerate(zip(old_text, new_text, strict=False))
     start = max(next((at for at, (a, b) in pairs if a != b), 0) - _CONTEXT, 0)

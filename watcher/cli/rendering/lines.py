@@ -1,6 +1,6 @@
-"""Lines in pieces, each with a style, and where they are printed: as they are into a file, drawn on a terminal.
+"""Lines of styled pieces, and their output: plain text into a file, styled on a terminal.
 
-Into a file go long histories, so nothing is done for a line there but writing it; `rich` is not even imported.
+Long histories are written to files, so a line there is only written, without the import of `rich`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_COLOURS = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}  # with these, rich takes a pipe for a terminal
+_COLOURS = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}  # with these, rich treats a pipe as a terminal
 
 
 class Line:
-    """One line in the making."""
+    """A line under construction."""
 
     __slots__ = ("_pieces",)
 
@@ -35,7 +35,7 @@ class Line:
         return self
 
     def cut(self, width: int) -> None:
-        """Shorten the line to so many terminal cells, with an ellipsis at its end if something is cut."""
+        """Shorten the line to a number of terminal cells, with an ellipsis at its end if something is cut."""
         from rich.cells import cell_len, set_cell_size
 
         if self.cell_len <= width:
@@ -58,13 +58,13 @@ class Line:
 
     @property
     def cell_len(self) -> int:
-        """How many terminal cells it takes."""
+        """The number of terminal cells of the line."""
         from rich.cells import cell_len
 
         return cell_len(self.plain)
 
     def drawn(self) -> Text:
-        """The line for a terminal."""
+        """The line as text of `rich`."""
         from rich.text import Text
 
         return Text.assemble(*self._pieces)
@@ -74,7 +74,7 @@ class Output(Protocol):
     """Where lines are printed.
 
     Attributes:
-        width: cells of the terminal; None: there is none, and lines are whole.
+        width: cells of the terminal; None: there is none, and lines are not shortened.
     """
 
     width: int | None
@@ -90,7 +90,7 @@ class Plain:
     """A file or a pipe.
 
     Args:
-        file: text goes there.
+        file: where text is written.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -111,10 +111,10 @@ class Plain:
 
 
 class Drawn:
-    """A terminal, or what is to be coloured like one.
+    """A terminal, or an output with colours like one.
 
     Args:
-        console: draws.
+        console: the console of `rich`.
         whole: do not shorten lines to the terminal's width.
     """
 
@@ -137,7 +137,7 @@ def is_plain() -> bool:
 
 
 def standard_output() -> Output:
-    """Where a command prints its answer."""
+    """The output on which a command prints its answer."""
     if is_plain():
         return Plain(sys.stdout)
     from watcher.cli.rendering.terminal import PipedConsole

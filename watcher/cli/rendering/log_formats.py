@@ -1,4 +1,4 @@
-"""The answer of `watcher log`: its events, and the formats that it is printed in: text, a line each, JSON, counts."""
+"""The answer of `watcher log`: its events, and its formats: text, one line per event, JSON, counts."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class LogFormat:
     """Prints events."""
 
     def watched(self, events: Iterator[RawBSONDocument]) -> Iterator[RawBSONDocument]:
-        """The events, and on a terminal how many there have been, where nothing else shows that it goes on."""
+        """The events; on a terminal with a counter, for formats that print nothing until the end."""
         return events
 
     def event(self, stored: RawBSONDocument) -> None:
-        """Take one event, or gap, whole as it was recorded."""
+        """Process one event or gap, as it is stored."""
         raise NotImplementedError
 
     def end(self) -> None:
-        """There are no more. Is not called if there were none."""
+        """End the output. Not called if there were no events."""
 
 
 def choose(
     selection: Selection, reverts: Reverts, *, as_json: bool, oneline: bool, stat: bool, zone: tzinfo | None
 ) -> LogFormat:
-    """The format that is asked for. Standard output is made ready for it."""
+    """The requested format. Configures standard output for it."""
     session.prepare_output(as_json=as_json)
     if stat:
         return _Counted(selection, as_json=as_json, zone=zone)
@@ -55,16 +55,16 @@ def choose(
 
 
 _WAITS_S = 0.1
-"""Seconds that a line may wait to be written together with others."""
+"""Seconds for which a line may be buffered, to be written together with others."""
 
 
 def print_all(events: Iterator[RawBSONDocument], log_format: LogFormat, *, endless: bool) -> bool:
-    """Print events as they come; whether there were any. A reader that closes the pipe has seen enough.
+    """Print events as they come; whether there were any. A closed pipe ends the output without an error.
 
     Args:
-        events: what is printed.
+        events: the events.
         log_format: prints it.
-        endless: events go on coming; whoever reads sees each as soon as it is there.
+        endless: the events do not end; each is flushed at once.
     """
     found = False
     due = monotonic()
@@ -169,7 +169,7 @@ class _Counted(LogFormat):
 
 
 class EventsAndGaps:
-    """The events of a log, with the gaps among them."""
+    """The events of a log, with the gaps between them."""
 
     def __init__(self, history: Reader, selection: Selection, *, newest_first: bool) -> None:
         self._history = history
@@ -178,13 +178,13 @@ class EventsAndGaps:
         self._unknown = 0
 
     def followed(self, limit: int | None) -> Iterator[RawBSONDocument]:
-        """What is recorded, of that the newest so many, then what comes."""
+        """The newest `limit` recorded events, then new ones as they are recorded."""
         return self._history.follow_stored(
             self._selection, stop=threading.Event(), limit=limit, on_unknown=self._leave_out
         )
 
     def recorded(self, limit: int | None, default: int | None) -> Iterator[RawBSONDocument]:
-        """What is recorded: the newest `limit`; without one the newest `default`, and a word about the rest."""
+        """The newest `limit` recorded events; without it the newest `default`, with a note if there are more."""
         if limit is None and default is None:
             return self._with_gaps(self._stored(None))
         if limit is not None:
@@ -197,7 +197,7 @@ class EventsAndGaps:
         return self._with_gaps(found[:most] if self._newest_first else found[-most:], cut=len(found) > most)
 
     def say_what_is_unknown(self) -> None:
-        """Tell of events that may belong to the answer: what was asked for of them is unknown."""
+        """Report the events that may match the query, because the value that it asks for is unknown."""
         if self._unknown:
             click.echo(
                 f"{words(self._unknown, 'event')} left out: the value that was asked for is not known of them.",

@@ -1,4 +1,4 @@
-"""What to say when nothing is recorded of what was asked for: what was searched, and what might have been meant."""
+"""The message when history has nothing about a request: what was searched, and suggestions."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ _MOST_CELLS = 200
 
 
 def message(history: Reader, selection: Selection, zone: tzinfo | None = None) -> str:
-    """Explain an empty answer, in one or more lines; times in `zone`, None is the local one."""
+    """Explain an empty answer, in one or more lines."""
     said = [f"nothing is recorded of {_searched(selection, zone)}.", *_suggestions(history, selection)]
     return "\n".join([*said, *_expired(history, selection, zone), *_gaps(history, selection, zone)])
 
 
 def _expired(history: Reader, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
-    """What may have been there, and is no more."""
+    """A note that older history has expired."""
     before = history.expired_before(selection.namespace) if selection.namespace is not None else None
     if before is not None:
         yield f"Its history before {times.typed(before, zone)} has expired: see `watcher retention`."
 
 
 def _gaps(history: Reader, selection: Selection, zone: tzinfo | None) -> Iterator[str]:
-    """What may be missing from history in the window that was asked for."""
+    """A note about the gaps in the requested window."""
     found = history.gaps(selection.namespace, since=selection.since, until=selection.until)
     first = [event_words.gap_interval(gap, zone) for gap in islice(found, _MOST_GAPS + 1)]
     if first:
@@ -58,7 +58,7 @@ def _gaps(history: Reader, selection: Selection, zone: tzinfo | None) -> Iterato
 
 
 def others(namespace: str, namespaces: Sequence[str]) -> str:
-    """What there is history of, where there is none of a namespace."""
+    """The namespaces with history, for a namespace that has none."""
     near = get_close_matches(namespace, namespaces, _MOST_SUGGESTIONS)
     named = near or namespaces[:_MOST_SUGGESTIONS]
     more = "" if len(namespaces) == len(named) else " (similar names)" if near else ", and others"
@@ -116,7 +116,7 @@ def _suggestions(history: Reader, selection: Selection) -> Iterator[str]:
 
 
 def _actors(history: Reader, selection: Selection) -> Iterator[str]:
-    """Actors that are called nearly so, or that look the same and are of another type."""
+    """Suggestions of actors with similar names, or of another type that looks the same."""
     for name, option in (("actor", "by"), ("request", "request")):
         for other in _found(history, selection, name):
             yield f"There is one of another type, {_kind(other)}: --{option} {meanings.argument(other)}"
@@ -132,7 +132,7 @@ def _actors(history: Reader, selection: Selection) -> Iterator[str]:
 
 
 def _near_fields(history: Reader, selection: Selection, field: str) -> list[str]:
-    """Fields that have changed lately and are called nearly so; the field itself is none of them."""
+    """Recently changed fields with similar names, without the field itself."""
     about = Selection(selection.namespace, selection.document_id)
     lately = islice(history.stored(about, newest_first=True), _MOST_LOOKED_AT)
     names = dict.fromkeys(change.field for stored in lately for change in to_event(stored).changes)
@@ -148,7 +148,7 @@ def _values_of_other_types(history: Reader, selection: Selection) -> Iterator[st
 
 
 def _found(history: Reader, selection: Selection, condition: str) -> Iterator[Any]:
-    """Values that look the same as that of a condition, with which something is found."""
+    """Values that look like that of a condition and find events."""
     alike = meanings.look_alikes(getattr(selection, condition))
     return _first_number(
         other
@@ -158,7 +158,7 @@ def _found(history: Reader, selection: Selection, condition: str) -> Iterator[An
 
 
 def _first_number(values: Iterable[Any]) -> Iterator[Any]:
-    """The values, of numbers the first only: 17, Long(17) and 17.0 find the same."""
+    """The values, with the first number only: 17, Long(17) and 17.0 find the same."""
     numbers = False
     for value in values:
         number = isinstance(value, int | float | Decimal128)
@@ -168,7 +168,7 @@ def _first_number(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def _kind(value: Any) -> str:
-    """The type of a value, as people call it."""
+    """The name of a value's type."""
     if isinstance(value, Binary):
         return "a UUID" if value.subtype in meanings.UUID_SUBTYPES else "binary data"
     return next(name for kind, name in _KINDS.items() if isinstance(value, kind))

@@ -1,6 +1,6 @@
-"""Events in a file, straight from their bytes, where these are such as nearly all of a long history are.
+"""Writes plain events into a file directly from their bytes; nearly all events of a long history are plain.
 
-What is odd, or says more, is left to `watcher.cli.rendering.events`.
+All other events are left to `watcher.cli.rendering.events`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from watcher.cli.rendering.lines import Line
 
 COMPILED = compiled("watcher.words._event_text")
-"""The module; None: there is none, and every event is left to others."""
+"""The compiled module; None: it is missing, and no event is written here."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELD, _KEY = -1, -2
@@ -34,10 +34,10 @@ class PlainEvents:
     """Writes whole events as `watcher.cli.rendering.events.Renderer` prints them into a file.
 
     Args:
-        heading: writes the first line of an event, whose changes it is not given.
-        zone: of the times.
-        with_ids: name the document of each event.
-        with_namespaces: name its collection too.
+        heading: gives the first line of an event; gets the event without its changes.
+        zone: zone of the times.
+        with_ids: write the document of each event.
+        with_namespaces: write its collection too.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PlainEvents:
         self._before = self._after = ""
 
     def text(self, stored: bytes) -> str | None:
-        """The lines of an event; None: it is left to others.
+        """The lines of an event; None: it is not plain.
 
         Args:
             stored: its history document, BSON.
@@ -71,7 +71,7 @@ class PlainEvents:
         return f"{heading}\n{lines}"
 
     def _when(self, milliseconds: int) -> str:
-        """As `times.wall`; events come many in a second."""
+        """The same as `times.wall`; the text of a second is reused, because many events share it."""
         second, rest = divmod(milliseconds, 1000)
         if second != self._second:
             said = times.wall(_EPOCH + timedelta(seconds=second), self._zone)
@@ -80,7 +80,7 @@ class PlainEvents:
 
 
 def _other(kind: int, data: bytes) -> str:
-    """What the compiled way does not write itself: a name that is not plain, or a value, by its type."""
+    """The text of what the compiled code does not write itself: a name that is not plain, or a value, by its type."""
     if kind == _FIELD:
         return _printable(data) or '""'
     if kind == _KEY:

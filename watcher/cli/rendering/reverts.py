@@ -1,4 +1,4 @@
-"""Reverts: their outcome, what is said beside it, and how they are named in a log."""
+"""Reverts as text: their outcome, the remarks about it, and their description in a log."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 
 _IDLE_S = 10
-"""An idle daemon saves its position so often, in seconds; it is not behind then."""
+"""Seconds; an idle daemon saves its position at this interval, so a smaller lag does not mean that it is behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevertOptions:
-    """What is to be put back: one of `to`, `undelete`, `transaction`. The names are those of the command's options."""
+    """What to revert: one of `to`, `undelete`, `transaction`. The names are those of the command's options."""
 
     namespace: str
     document_id: Any
@@ -62,7 +62,7 @@ class RevertOptions:
 
 
 def of_event(revert: RecordedRevert, zone: tzinfo | None, *, brought_back: bool = False) -> str:
-    """What a revert did, in few words: `revert to version 3, field email`."""
+    """A revert in short: `revert to version 3, field email`."""
     if revert.undone is not ABSENT:
         said = f"revert of transaction {transactions.name_of(_transaction(revert.undone))}"
     else:
@@ -73,19 +73,19 @@ def of_event(revert: RecordedRevert, zone: tzinfo | None, *, brought_back: bool 
 
 
 def by(revert: RecordedRevert) -> str:
-    """Who wrote down that it reverts, as an end of a sentence; empty: nobody did."""
+    """The actor that the revert recorded, as the end of a sentence; empty: none."""
     return f", by {actors.named(revert.by['actor'])}" if revert.by is not ABSENT else ""
 
 
 def goal(at: Any, zone: tzinfo | None) -> str:
-    """A point in time that was asked for, in few words."""
+    """The requested point in time, in short."""
     if isinstance(at, datetime):
         return times.wall(at, zone)
     return times.exact(at) if isinstance(at, Timestamp) else f"version {int(at)}"
 
 
 def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
-    """What has to be known about an outcome."""
+    """The remarks about an outcome."""
     seen: set[bytes] = set()
     for document in found.documents:
         new = [gap for gap in document.gaps if bytes(gap.id) not in seen]
@@ -116,14 +116,14 @@ def remarks(found: Revert, zone: tzinfo | None) -> Iterator[str]:
 
 
 def done_text(found: Revert) -> str:
-    """That it was done, and how to see it."""
+    """The message that the revert was done, and how to see it."""
     name = transactions.name_of(found.transaction) if found.transaction is not None else ""
     rest = "" if found.complete else " What is listed as not put back is as it was."
     return f"Done.{rest} Once it is recorded: watcher log --transaction {name}"
 
 
 def nothing_text(found: Revert, wish: RevertOptions, zone: tzinfo | None) -> str:
-    """That there is nothing to put back, and why."""
+    """The message that there is nothing to revert, and why."""
     if found.to is None:
         why = "what the transaction changed is what it was before" if found.documents else "it wrote to no document"
     elif wish.undelete:
@@ -139,7 +139,7 @@ def nothing_text(found: Revert, wish: RevertOptions, zone: tzinfo | None) -> str
 
 
 def command(wish: RevertOptions, found: Revert) -> str:
-    """What to type to do just what was shown."""
+    """The command that does exactly what was shown."""
     if wish.transaction is not None:
         name = wish.transaction
         number = f":{name.number}" if isinstance(name, transactions.SessionName) else ""
@@ -162,7 +162,7 @@ def _options(wish: RevertOptions) -> list[str]:
 
 
 def unsettled(found: Unsettled, zone: tzinfo | None) -> str:
-    """What became of a revert whose process ended too early."""
+    """The message about a revert whose process was cut off."""
     revert = found.revert
     of = revert.documents[0]
     more = f" and {revert.count - 1} more" if revert.count > 1 else ""
@@ -184,19 +184,19 @@ _MOST_FIELDS = 100
 
 
 def undone(found: Revert) -> Later | None:
-    """The later events that are undone, by what is written or would be; None: none is."""
+    """The later events that the revert undoes, or would undo; None: there are none."""
     writes = any(document.writes for document in found.documents)
     return found.undone if writes and found.undone is not None and found.undone.count else None
 
 
 def left_alone(found: Revert) -> Later | None:
-    """The events after `--seen` that are in the way; None: none is."""
+    """The conflicting events after `--seen`; None: there are none."""
     conflicts = any(document.raw_conflicts for document in found.documents)
     return found.unseen if conflicts and found.unseen is not None and found.unseen.count else None
 
 
 def _later_lines(found: Revert, zone: tzinfo | None) -> Iterator[str]:
-    """What is undone by an outcome and what is left alone, briefly: id, time, operation, fields of each event."""
+    """The events that are undone and those that are left alone: id, time, operation and fields of each."""
     if (later := undone(found)) is not None:
         tense = "were" if found.applied else "will be"
         but = ", but for what is marked !" if any(document.raw_conflicts for document in found.documents) else ""
@@ -209,7 +209,7 @@ def _later_lines(found: Revert, zone: tzinfo | None) -> Iterator[str]:
 
 
 def later_document(later: Later) -> bytes:
-    """The same as BSON: how many events there are, and the newest of them, oldest first."""
+    """Later events as BSON: their number, and the newest of them, oldest first."""
     events = [
         {
             "_id": event.id,
@@ -235,7 +235,7 @@ _MARK = ("! ", "bold red")
 
 
 def show(found: Revert, *, as_json: bool) -> None:
-    """Print an outcome, document by document; those of which there is nothing to say only as JSON."""
+    """Print an outcome, document by document; unaffected documents only as JSON."""
     if as_json:
         session.speak_utf8()
         for document in found.documents:
@@ -282,7 +282,7 @@ def _conflict(output: Output, conflict: MergeConflict, fate: str, *, undo: bool)
             output.print(Line("    ").append_line(line))
 
 
-# By whether it is there, and whether it was expected to be.
+# By whether it exists, and whether it was expected to.
 _CHANGED_LATER = {
     (True, True): "the document was changed later",
     (True, False): "there is a document again",

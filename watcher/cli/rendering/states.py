@@ -1,6 +1,6 @@
-"""Documents as they were: their state or why there is none, what is said beside it, and the document itself.
+"""Documents at a point in time: their state or why there is none, remarks, and the document itself.
 
-Documents are written as relaxed Extended JSON, indented, with nothing in it that could command a terminal. Numbers are
+Documents are written as relaxed Extended JSON, indented, with terminal control characters escaped. Numbers are
 written without their type, which the canonical form (`change_history.bson.extended_json`) keeps.
 """
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_history(context: Context) -> Iterator[Reader]:
-    """Open the history to ask what documents were; what cannot be answered ends the command, and says why.
+    """Open the history to query states of documents; an unanswerable query ends the command with the reason.
 
     Raises:
         click.UsageError: the server refuses a filter.
@@ -63,7 +63,7 @@ def open_history(context: Context) -> Iterator[Reader]:
 
 
 def state(history: Reader, namespace: str, document_id: Any, at: PointInTime | None, zone: tzinfo | None) -> State:
-    """What a document was, if history can tell."""
+    """A document's state; if it is unknown, the command ends."""
     try:
         found = history.state(namespace, document_id, at)
     except NoSuchVersionError as error:
@@ -75,13 +75,13 @@ def state(history: Reader, namespace: str, document_id: Any, at: PointInTime | N
 
 
 def say_gaps(gaps: Iterable[Event], zone: tzinfo | None) -> None:
-    """Say which gaps an answer reaches across, each once."""
+    """Report the gaps in the interval of an answer, each once."""
     for line in across(list({bytes(gap.id): gap for gap in gaps}.values()), zone):
         say(line)
 
 
 def say_withheld(document: bytes) -> None:
-    """Say what is withheld in a document that is printed as JSON, where it looks like any other binary value."""
+    """Report the redacted values of a document that is printed as JSON, where they look like other binary values."""
     found = list(islice(_withheld(document, ()), _MOST_WITHHELD + 1))
     if found:
         more = ", and more" if len(found) > _MOST_WITHHELD else ""
@@ -111,7 +111,7 @@ def named(namespace: str, document_id: Any) -> str:
 
 
 def version_text(state: State, zone: tzinfo | None) -> str:
-    """Where a document stands: its version, when it came to be, by what."""
+    """A state's version, with the time and the event that made it."""
     event = state.entry
     if event is None:
         return "no version"
@@ -120,7 +120,7 @@ def version_text(state: State, zone: tzinfo | None) -> str:
 
 
 def of_event(event: Event, zone: tzinfo | None) -> str:
-    """An event in few words: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6, by alice (stamp)`."""
+    """An event in short: `2024-05-01 14:00:00.000+02:00 update, event 6b04bf1a00000002c6c6, by alice (stamp)`."""
     transaction = event_words.transaction_name(event)
     told = [
         f"{times.of_event(event, zone)} {operation_of(event)}",
@@ -132,7 +132,7 @@ def of_event(event: Event, zone: tzinfo | None) -> str:
 
 
 def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:
-    """Lines about the gaps that an answer reaches across."""
+    """Lines about the gaps in the interval of an answer."""
     for gap in gaps[:_MOST_GAPS]:
         yield (
             f"Events were lost from {event_words.gap_interval(gap, zone)}, because of {printable(view(gap).cause)}: "
@@ -143,14 +143,14 @@ def across(gaps: Sequence[Event], zone: tzinfo | None) -> Iterator[str]:
 
 
 def unknown(state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
-    """Why history cannot tell a document as of a point in time."""
+    """Why a document's state at a point in time is unknown."""
     of, then = named(state.namespace, state.document_id), times.asked(at, zone)
     last = f" Its last recorded event up to {then}: {version_text(state, zone)}." if state.entry is not None else ""
     return "\n".join([f"history cannot tell {of}: {state.unknown}.{last}", *across(state.gaps, zone)])
 
 
 def unversioned(history: Reader, namespace: str, document_id: Any, zone: tzinfo | None) -> str:
-    """What to say of a document that has no entry under a name, and is asked for by the number of one."""
+    """The message for a version of a document that has no entries in the namespace."""
     arrival = _arrival(history, namespace, BEGINNING, meanings.argument(document_id), zone)
     if not arrival:
         return not_found.message(history, Selection(namespace, document_id), zone)
@@ -160,19 +160,19 @@ def unversioned(history: Reader, namespace: str, document_id: Any, zone: tzinfo 
 def no_such_version(
     history: Reader, namespace: str, document_id: Any, error: NoSuchVersionError, zone: tzinfo | None
 ) -> str:
-    """What to say of a version that a document does not have."""
+    """The message for a version that a document does not have."""
     if not error.count:
         return unversioned(history, namespace, document_id, zone)
     return f"{named(namespace, document_id)}: {error}."
 
 
 def why_absent(history: Reader, state: State, at: PointInTime | None, zone: tzinfo | None) -> str:
-    """Why a document was not there at a point in time, and where it is to be found."""
+    """Why a document did not exist at a point in time, and where to find it."""
     return "\n".join([*_absent(history, state, at, zone), *across(state.gaps, zone)])
 
 
 def why_empty(history: Reader, collection: CollectionState, zone: tzinfo | None) -> str:
-    """Why a collection had no documents, and where they are to be found."""
+    """Why a collection had no documents, and where to find them."""
     return "\n".join([*_nothing(history, collection, zone), *across(collection.gaps, zone)])
 
 
@@ -216,7 +216,7 @@ def _nothing(history: Reader, collection: CollectionState, zone: tzinfo | None) 
 
 
 def _turned(event: Event, namespace: str, document: str, zone: tzinfo | None) -> Iterator[str]:
-    """What became of the documents of a collection, and how to see them."""
+    """What happened to the documents of a collection, and how to see them."""
     subject = event_words.subject(event, None, with_ids=True, with_namespaces=True)
     yield f"What the collection had ended with {of_event(event, zone)}: {subject}."
     if event.operation == _RENAME and event.namespace == namespace:
@@ -240,7 +240,7 @@ def _arrival(
 
 
 def command(namespace: str, document: str) -> str:
-    """What a command takes to name a document, or without one its collection."""
+    """The arguments that name a document, or without `document` its collection."""
     return f"{printable(namespace)} {document}".rstrip()
 
 
@@ -255,7 +255,7 @@ def just_before(point: Timestamp) -> Timestamp:
 
 
 WIDTH = 100
-"""What of a document fits in so many characters stands on one line."""
+"""Characters; a part of a document that fits in them is written on one line."""
 
 _INDENT = "  "
 

@@ -1,6 +1,6 @@
-"""What is drawn on a terminal: tables, of words or of numbers with bars, and the progress of long work.
+"""Output for terminals: tables of text, tables of numbers with bars, and the progress of long operations.
 
-Tables are fitted to the terminal, and have whole lines elsewhere.
+Tables are fitted to the terminal; elsewhere, lines are not shortened.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 _NO_TERMINAL = 100_000
-"""Width where there is no terminal to fit: `grep` and `less` cut lines themselves."""
+"""Cells of a line without a terminal: `grep` and `less` cut lines themselves."""
 
 
 _BETWEEN = 3
-"""Cells between two columns; at the edges of the table there are one fewer."""
+"""Cells between two columns; the table's edges have one fewer."""
 _LONGEST_WORD = 30
-"""Longest word, in terminal cells, that is not broken, if a narrow terminal allows it."""
+"""Terminal cells of the longest word that is not broken, if the terminal is wide enough."""
 
 
 class PipedConsole(Console):
-    """A console that lets its user decide what a closed pipe means."""
+    """A console that leaves the handling of a closed pipe to its caller."""
 
     def on_broken_pipe(self) -> None:
         """Raise BrokenPipeError, instead of ending the program with an error."""
@@ -43,7 +43,7 @@ class PipedConsole(Console):
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
-    """Print a table on standard output, cells in `styles` by what they say. Nothing in a cell is taken for markup."""
+    """Print a table on standard output; `styles` gives cells with some text a style. Cells are not parsed as markup."""
     console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL, highlight=False)
     table = Table(box=box.SIMPLE_HEAD)
     cells = [tuple(row) for row in rows]
@@ -55,7 +55,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Ma
 
 
 def _widths(rows: Sequence[Sequence[str]], room: int) -> Sequence[int | None]:
-    """How wide each column is: the widest give way first, and words are broken last. None: as the library likes."""
+    """The width of each column: the widest shrink first, and words are broken last. None: the library decides."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(cell_len, column)) for column in columns]
     room -= len(columns) * _BETWEEN + 1
@@ -75,7 +75,7 @@ _BAR_CELLS = 24
 
 
 class BarRow(NamedTuple):
-    """One row: what is counted, the numbers as they are shown, and how long its bar is."""
+    """One row: its labels, its formatted numbers, and the length of its bar."""
 
     labels: Sequence[str]
     numbers: Sequence[str]
@@ -88,7 +88,7 @@ def size(count: int) -> str:
 
 
 def show_bars(title: str, columns: Sequence[str], rows: Sequence[BarRow], *, rest: str = "") -> None:
-    """Print a table with bars on standard output, its title above, and below what is not in it.
+    """Print a table with bars on standard output, with its title above, and `rest` below.
 
     The columns are of the labels, then of the numbers; there is at least one row.
     """
@@ -112,11 +112,11 @@ def show_bars(title: str, columns: Sequence[str], rows: Sequence[BarRow], *, res
 Item = TypeVar("Item")
 
 _EVERY = 200
-"""Number of items between two readings of the clock."""
+"""Number of items between two updates of the counter."""
 
 
 def counted(items: Iterable[Item], doing: str) -> Iterator[Item]:
-    """Pass items on, and show how many there have been."""
+    """Pass items on, and show their number so far."""
     with _shown(doing) as progress:
         for count, item in enumerate(items, start=1):
             if count % _EVERY == 0:
@@ -126,21 +126,21 @@ def counted(items: Iterable[Item], doing: str) -> Iterator[Item]:
 
 @contextmanager
 def working(doing: str) -> Iterator[None]:
-    """Show that something is being done."""
+    """Show that an operation is running."""
     with _shown(doing):
         yield
 
 
 @contextmanager
 def step_by_step() -> Iterator[Callable[[str], None]]:
-    """Show which of several steps is being done; the caller names each as it begins."""
+    """Show which of several steps is running; the caller names each as it begins."""
     with _shown("") as progress:
         yield lambda step: progress.update(progress.task_ids[0], count=step)
 
 
 @contextmanager
 def bar(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how much of something is done; the caller says how many steps of `total` more."""
+    """Show the progress of an operation; the caller reports the number of further steps done of `total`."""
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     with _on_stderr(TextColumn(doing), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()) as progress:
