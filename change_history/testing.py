@@ -1,4 +1,4 @@
-"""History in the tests of an application: a replica set and a daemon of their own.
+"""Fixtures for an application's tests with history: they start a replica set and a daemon.
 
     # conftest.py
     from change_history.testing import recorded_history
@@ -42,12 +42,12 @@ _STOP_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RecordedHistory:
-    """A deployment of which everything is recorded.
+    """A deployment whose changes are all recorded.
 
     Attributes:
         uri: its connection string; it ends with `/`.
-        history_database: name of the database that has the history, on the same deployment: where `HistoryMixin` looks
-            by itself.
+        history_database: name of the history database on the same deployment; it is the default of
+            `HistoryMixin`.
     """
 
     uri: str
@@ -67,11 +67,11 @@ def recorded_history() -> Iterator[RecordedHistory]:
 
 @contextmanager
 def running(timeout_s: float = 60.0, **settings: str) -> Iterator[RecordedHistory]:
-    """The same as a context manager. Data are kept in a temporary folder, which is removed.
+    """The same as a context manager. The data are in a temporary folder, which is removed at the end.
 
     Args:
-        timeout_s: the longest wait until it is ready, in seconds.
-        settings: of the daemon, by their lower-case names: `actor_fields="updated_by:updated_at"`.
+        timeout_s: maximum wait until it is ready, in seconds.
+        settings: settings of the daemon by their lower-case names: `actor_fields="updated_by:updated_at"`.
 
     Raises:
         NotStartedError: it ends, or is not ready in time.
@@ -87,7 +87,7 @@ def running(timeout_s: float = 60.0, **settings: str) -> Iterator[RecordedHistor
         # Isolated, and elsewhere: the application may have modules of the daemon's names, and a watcher.toml.
         command = [sys.executable, "-I", "-m", "watcher", "run"]
         with log_file.open("wb") as log:
-            daemon = subprocess.Popen(  # noqa: S603 - our own words, no shell
+            daemon = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
                 [sys.executable, "-I", "-m", "watcher.embedded.parent_death", str(os.getpid()), *command],
                 env=others | given,
                 cwd=folder,

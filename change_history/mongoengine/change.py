@@ -1,4 +1,4 @@
-"""A change in the words of a document class, and what puts it into them."""
+"""A change with the names and types of a document class, and the translation into it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _MOST_FIELDS, _MOST_LEADS = 4096, 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentChange(Change):
-    """What became of one field of a mongoengine document, in the words of its class.
+    """The change of one field of a mongoengine document, with the names and types of its class.
 
-    `field` and `path` are attributes (`addr.city`), and the values what the fields' own `to_python` gives, without any
+    `field` and `path` are attributes (`addr.city`), and the values are those of the fields' `to_python`, without any
     query; see `change_history.stored.event.Change` for the rest.
 
     Attributes:
-        db_field: the stored path, as MongoDB writes it.
+        db_field: the stored path in dotted notation.
         raw_old_value: the exact value before (see `change_history.bson.values`).
         raw_new_value: the exact value after.
-        actor: who did it, and how that is known; None: nobody knows. Of a difference between two states, None.
+        actor: the actor and its provenance; None: unknown, or a difference between two states.
     """
 
     db_field: str
@@ -48,10 +48,10 @@ class DocumentChange(Change):
     __hash__ = Change.__hash__
 
     def to_dict(self) -> dict[str, Any]:
-        """The change as plain data that `json.dumps` takes: values as relaxed Extended JSON, the time as ISO 8601.
+        """The change as plain data for `json.dumps`: values as relaxed Extended JSON, the time as ISO 8601.
 
-        `actor` is there where it is known. A value that was not there has no key. One that is unknown has none either,
-        and `old_value_from` or `new_value_from` says `unknown`.
+        `actor` is there if it is known. An absent value has no key. An unknown one has none either, and
+        `old_value_from` or `new_value_from` is `unknown`.
         """
         found: dict[str, Any] = {"field": self.field, "db_field": self.db_field}
         for name, value in (("old_value", self.raw_old_value), ("new_value", self.raw_new_value)):
@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Draft(Change):
-    """A `DocumentChange` in the making: the same slots, and they can be set, which takes less time."""
+    """A `DocumentChange` under construction: the same slots, but mutable, which is faster."""
 
     __slots__ = tuple(
         {field.name for field in dataclass_fields(DocumentChange)} - {f.name for f in dataclass_fields(Change)}
@@ -94,13 +94,13 @@ class _Draft(Change):
 
 
 class _Lead(NamedTuple):
-    """Where a stored field leads in a class.
+    """The attribute of a class for a stored field.
 
     Attributes:
-        dotted: its name there.
+        dotted: its dotted name in the class.
         names: the same as a path.
         field: the mongoengine field; None: the class has none.
-        classes: the classes of embedded documents that were asked for on the way.
+        classes: the classes of embedded documents on the path that had to be looked up.
     """
 
     dotted: str
@@ -110,7 +110,7 @@ class _Lead(NamedTuple):
 
 
 class Translator:
-    """Puts changes into the words of a document class. Where a field leads is remembered.
+    """Translates changes into the names and types of a document class. Caches the attributes of fields.
 
     Args:
         model: the document class.
@@ -125,11 +125,11 @@ class Translator:
         self._remembered: dict[str, list[_Lead]] = {}
 
     def translated(self, change: Change, actor: Actor | None = None) -> DocumentChange:
-        """A change in the words of the class.
+        """The change with the names and types of the class.
 
         Args:
-            change: of the history.
-            actor: of its event.
+            change: the change in history.
+            actor: the actor of its event.
         """
         lead = self._lead(change)
         draft: Any = _Draft()
@@ -167,7 +167,7 @@ class Translator:
         return lead
 
     def _holds(self, lead: _Lead) -> bool:
-        """Whether the embedded documents on the way are of the classes that they were of when this was found."""
+        """Whether a cached attribute is still valid: the embedded documents on its path have the same classes."""
         class_at = self._class_at
         return class_at is None or all(class_at(path) == name for path, name in lead.classes)
 

@@ -1,4 +1,4 @@
-"""What is recorded, as a lazy sequence with the manners of a queryset."""
+"""Recorded events and changes as lazy sequences that work like a queryset."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LARGEST_BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose history is read, and in whose words.
+    """The documents whose history is read, and the class that names and types it.
 
     Attributes:
         database: the history database.
@@ -68,16 +68,16 @@ def moment_of(moment: Any) -> Any:
 
 
 class Records(Generic[T]):
-    """Recorded items, oldest first unless told: nothing is read before it is asked for, nor kept afterwards.
+    """Recorded items, oldest first by default. They are read on use and not cached.
 
-    Every use reads anew, so what has been recorded meanwhile appears. Slices are lazy too, and made by the server.
+    Every use reads again, and so includes new records. Slices are lazy too, and made by the server.
 
     Every use raises:
         pymongo.errors.PyMongoError: the deployment does not answer, or refuses.
     """
 
     _size: Any
-    """Aggregation expression: how many items one history document counts for."""
+    """Aggregation expression: the number of items in one history document."""
 
     def __init__(
         self,
@@ -116,9 +116,9 @@ class Records(Generic[T]):
             since: first moment, included: a datetime (a naive one is UTC) or a `bson.Timestamp`.
             until: last moment, included.
             operation: `insert`, `update`, …, or several of them.
-            actor: who is known to have done it, as `acting` or the stamp names them; a document stands for its `pk`.
-            reason: why.
-            request: in the course of what.
+            actor: the known actor, as `acting` or the stamp names it; a document means its `pk`.
+            reason: the reason.
+            request: the request that made the change.
 
         Raises:
             TypeError: this is a slice already.
@@ -161,7 +161,7 @@ class Records(Generic[T]):
         return self._with(newest_first=key.startswith("-"))
 
     def count(self) -> int:
-        """How many there are; the server counts, but for a condition on a field."""
+        """The number of items; the server counts them, except with a condition on a field."""
         total = self._total()
         return max(0, min(total, self._stop if self._stop is not None else total) - self._start)
 
@@ -212,7 +212,7 @@ class Records(Generic[T]):
         raise NotImplementedError
 
     def _number(self, event: Event) -> int:
-        """How many items an event counts for."""
+        """The number of items in an event."""
         raise NotImplementedError
 
     def _with(self, **changed: Any) -> Self:
@@ -250,7 +250,7 @@ class Records(Generic[T]):
         return dict(self._selection.index)
 
     def _from(self, start: int, wanted: int | None) -> Iterator[T]:
-        """The items from one on, in order, of which so many are wanted."""
+        """A number of items in order, from one on."""
         bound, skipped = self._seek(start) if start and not self._selection.narrows else (None, 0)
         if start and bound is None and not self._selection.narrows:
             return iter(())
@@ -286,7 +286,7 @@ class Records(Generic[T]):
                     yield event
 
     def _seek(self, start: int) -> tuple[dict[str, Any] | None, int]:
-        """The bound on `_id`s from which on to read, and how many items lie before it.
+        """The bound on `_id`s from which to read, and the number of items before it.
 
         The server adds up the sizes by cluster time: within one, its order is not that of history.
         """
@@ -315,7 +315,7 @@ class Records(Generic[T]):
 
 
 class Events(Records[Event]):
-    """Recorded events, each whole, their changes in the words of the class."""
+    """Recorded events with all their changes, in the names and types of the class."""
 
     _size = 1
 

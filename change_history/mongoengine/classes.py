@@ -1,4 +1,4 @@
-"""Of which classes the embedded documents of a document are, from event to event."""
+"""The classes of a document's embedded documents, from event to event."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 _CLASS = "_cls"
 _MOST_PATHS, _MOST_FIELDS = 256, 4096
 _MOST_TURNS = 100
-"""Where a collection was dropped or renamed more often, nothing is remembered from one event to the next."""
+"""Drops and renames of a collection; with more, nothing is cached from one event to the next."""
 
 
 class Classes:
-    """Tells the classes of the embedded documents of a document right after an event.
+    """Finds the classes of a document's embedded documents right after an event.
 
-    That takes the document's state. What was found holds from one event to the next unless this has touched the place,
-    so a state is reconstructed only where it is not known any more.
+    This needs the document's state. A class stays valid from one event to the next unless that changed its place, so a
+    state is reconstructed only when a class is no longer known.
 
     Args:
         database: the history database.
@@ -44,7 +44,7 @@ class Classes:
         self._unbroken = unbroken
         self._newest_first = newest_first
         self._event: Event | None = None
-        self._document: Any = UNKNOWN  # after the event; None: history cannot tell it, or it was not there
+        self._document: Any = UNKNOWN  # after the event; None: unknown, or absent
         self._known: dict[TextPath, str | None] = {}
         self._asked: set[TextPath] = set()
         self._touched_by: dict[str, list[TextPath]] = {}
@@ -69,7 +69,7 @@ class Classes:
                 self._retell(path, change)
 
     def at(self, path: TextPath) -> str | None:
-        """The `_cls` of the embedded document at a path; None: it has none, or history cannot tell."""
+        """The `_cls` of the embedded document at a path; None: it has none, or is unknown."""
         if path in self._known:
             return self._known[path]
         found = class_of(value_at(self._state(), path))
@@ -101,7 +101,7 @@ class Classes:
         return touched
 
     def _retell(self, path: TextPath, change: Change) -> None:
-        """Take the class at a path from the value that a change has put there, or taken away."""
+        """Read the class at a path from the value that a change set or removed there."""
         if path not in self._known:
             return
         at, value = path_of(change), change.old_value if self._newest_first else change.new_value
@@ -112,14 +112,14 @@ class Classes:
             self._known[path] = class_of(found)
 
     def _may_have_turned(self, earlier: Event, later: Event) -> bool:
-        """Whether between two events of the document there is what its own entries do not tell."""
+        """Whether the document may have changed between two of its events without an entry."""
         if self._breaks is None:
             self._breaks = _Breaks(self._database, later)
         return self._breaks.between(earlier, later)
 
 
 class _Breaks:
-    """Where a document may have become another one without an entry: by what befell its collection, or was rejected."""
+    """Points where a document may have changed without an entry: by collection events, or rejected events."""
 
     def __init__(self, database: Database[Any], event: Event) -> None:
         raw_id = to_raw(event.document_id)
@@ -134,7 +134,7 @@ class _Breaks:
         self._is_smooth = not self._turns and self._rejected.is_empty
 
     def between(self, earlier: Event, later: Event) -> bool:
-        """Whether there is one between two events of the document."""
+        """Whether there is such a point between two events of the document."""
         if self._is_smooth:
             return False
         since, until = ClusterTime.of(earlier.cluster_time), ClusterTime.of(later.cluster_time)
@@ -156,6 +156,6 @@ def _alike(one: TextPath, other: TextPath) -> bool:
 
 
 def class_of(value: Any) -> str | None:
-    """The class that the embedded document there says it is of; None: it says none, or is none."""
+    """The `_cls` of an embedded document; None: it has none, or is no document."""
     name = value.get(_CLASS) if isinstance(value, dict) else None
     return name if isinstance(name, str) else None

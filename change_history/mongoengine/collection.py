@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class CollectionHistory:
-    """The history of the collection of a document class. Heirs share it; `as_of` and `deleted` heed their class.
+    """The history of a document class's collection. Subclasses share it; `as_of` and `deleted` filter by class.
 
     Every method raises, besides what it says itself:
-        change_history.UnknownStateError: history cannot tell.
+        change_history.UnknownStateError: the state is unknown.
         pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
 
     Args:
@@ -50,7 +50,7 @@ class CollectionHistory:
         return Changes(self._source)
 
     def as_of(self, moment: Instant | datetime | None, *conditions: Any, **query: Any) -> Iterator[Any]:
-        """The documents as they were, in the order of their ids: objects that cannot be saved.
+        """The documents at a point in time, in the order of their ids: objects that cannot be saved.
 
         Args:
             moment: a datetime (a naive one is UTC) or a `bson.Timestamp`; None: the last that is recorded.
@@ -67,7 +67,7 @@ class CollectionHistory:
         return (past(self._model, stored, source.codec) for stored in found)
 
     def deleted(self) -> Iterator[Any]:
-        """The documents that were deleted and are not there now, as they were right before, the last deleted first."""
+        """The documents that are deleted, in their last states, latest deletion first."""
         source = self._source
         history = history_of(self._model._get_db())  # noqa: SLF001
         seen: set[bytes] = set()
@@ -92,18 +92,18 @@ class CollectionHistory:
         actor: Identity | None = None,
         reason: str | None = None,
     ) -> Revert:
-        """Bring back a deleted document as it was right before, with the checks of `History.undelete`.
+        """Restore a deleted document in its last state, with the checks of `History.undelete`.
 
         Args:
             pk: its primary key, as the class has it.
             force: overwrite a document in its place that is not recorded.
-            keep_withheld: bring it back without what history withholds.
-            dry_run: only find out.
-            actor: who brings it back; None: whoever acts by `acting`.
-            reason: why.
+            keep_withheld: restore it without its redacted values.
+            dry_run: check only, write nothing.
+            actor: who restores it; None: the actor of `acting`.
+            reason: the reason.
 
         Raises:
-            change_history.HistoryError: its subclasses say why nothing was put back (see `History.undelete`).
+            change_history.HistoryError: its subclasses say why nothing was restored (see `History.undelete`).
         """
         source = self._source
         field = self._model._fields[self._model._meta["id_field"]]  # noqa: SLF001
@@ -121,7 +121,7 @@ class CollectionHistory:
         )
 
     def _before(self, deletion: Event) -> dict[str, Any] | None:
-        """What a document was right before it was deleted."""
+        """The last state of a deleted document."""
         database, namespace = self._source.database, deletion.namespace
         versions = Versions(database, namespace, to_raw(deletion.document_id))
         version = versions.number(position_at(deletion.id, deletion.resume_token))

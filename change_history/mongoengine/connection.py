@@ -1,4 +1,4 @@
-"""Where an application's history is."""
+"""The history database of an application."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 _chosen: list[Database[Any]] = []
-"""The history database that the application named, if it did."""
+"""The history database that the application chose, if any."""
 
 
 def connect(uri: str, database: str = DATABASE, **options: Any) -> MongoClient[Any]:
-    """Read history from this database from now on, whatever deployment a document lives in.
+    """Read history from this database from now on, for documents of any deployment.
 
     Args:
-        uri: MongoDB connection string of the deployment that keeps the history.
+        uri: MongoDB connection string of the deployment with the history.
         database: name of the history database.
         options: passed on to `pymongo.MongoClient`.
 
     Returns:
-        The client, connected lazily: no server is asked anything yet.
+        The client, connected lazily: nothing is sent to a server yet.
 
     Raises:
         pymongo.errors.ConfigurationError: the connection string is malformed.
@@ -42,5 +42,5 @@ def disconnect() -> None:
 
 
 def history_database(watched: MongoClient[Any]) -> Database[Any]:
-    """The database that was chosen; otherwise the daemon's default one, beside the documents."""
+    """The chosen database; otherwise the daemon's default one, on the deployment of the documents."""
     return _chosen[0] if _chosen else watched.get_database(DATABASE)

@@ -41,23 +41,23 @@ _WRITING = ("save", "delete", "update", "modify", "cascade_save", "switch_db", "
 
 
 class PastDocumentError(HistoryError, TypeError):
-    """What a document was is not to be saved: `document.history.revert(to=…)` puts it back."""
+    """A past state of a document cannot be saved: `document.history.revert(to=…)` restores it."""
 
 
 class DocumentHistory:
-    """The history of one mongoengine document. Nothing is read before it is asked for, nor kept afterwards.
+    """The history of one mongoengine document. It is read on use and not cached.
 
     A moment is a datetime (a naive one is UTC, as mongoengine takes it), a `bson.Timestamp`, or the number of a
     version: 1 is the first recorded event, -1 the last.
 
     Every method raises, besides what it says itself:
-        change_history.UnknownStateError: history cannot tell.
+        change_history.UnknownStateError: the state is unknown.
         change_history.NoSuchVersionError: the document has no version of this number.
         pymongo.errors.PyMongoError: a deployment does not answer, or refuses.
 
     Args:
-        document: saved or not; what was never saved has an empty history. Its own database and collection count, also
-            where `switch_db` or `switch_collection` changed them.
+        document: saved or not; a document that was never saved has an empty history. Its own database and collection
+            apply, also after `switch_db` or `switch_collection`.
     """
 
     def __init__(self, document: Any) -> None:
@@ -75,17 +75,17 @@ class DocumentHistory:
 
     @property
     def imported(self) -> list[ImportedEntry]:
-        """What `watcher import` brought in from the application's own list of changes, oldest first.
+        """The changes that `watcher import` imported from the application's own list of changes, oldest first.
 
-        Names and values are those that the application had written down.
+        Names and values are as the application had recorded them.
         """
         source = self._source
         return list(imported.read(source.database, source.namespace, source.document_id)) if source.saved else []
 
     def as_of(self, moment: PointInTime | datetime | None) -> Any:
-        """The document as it was: an object of its class that cannot be saved. None: it was not there.
+        """The document at a moment: an object of its class that cannot be saved; None: it did not exist.
 
-        Fields that the class does not have any more are left out; `raw_as_of` has them.
+        Fields that the class no longer has are left out; `raw_as_of` has them.
         """
         stored = self.raw_as_of(moment)
         if stored is None:
@@ -93,14 +93,14 @@ class DocumentHistory:
         return past(type(self._document), stored, self._source.codec)
 
     def raw_as_of(self, moment: PointInTime | datetime | None) -> dict[str, Any] | None:
-        """The document as it was stored, exact (see `change_history.bson.values`). None: it was not there."""
+        """The document as stored at a moment, exact (see `change_history.bson.values`); None: it did not exist."""
         source = self._source
         if not source.saved:
             return None
         return self._history.as_of(source.namespace, source.document_id, moment_of(moment))
 
     def diff(self, a: PointInTime | datetime | None, b: PointInTime | datetime | None = None) -> list[DocumentChange]:
-        """What became of the document between two moments (see `History.diff`); None: the last that is recorded."""
+        """The changes of the document between two moments (see `History.diff`); None: the last recorded one."""
         source = self._source
         if not source.saved:
             return []
@@ -112,7 +112,7 @@ class DocumentHistory:
         ]
 
     def blame(self, at: PointInTime | datetime | None = None) -> dict[str, Event]:
-        """Which event each value of the document is from, by attribute: `addr.city` (see `History.blame`)."""
+        """The event that set each value of the document, by attribute: `addr.city` (see `History.blame`)."""
         source = self._source
         if not source.saved:
             return {}
@@ -137,19 +137,19 @@ class DocumentHistory:
         actor: Identity | None = None,
         reason: str | None = None,
     ) -> Revert:
-        """Make the stored document what it was, with the checks of `History.revert`; then `reload` this object.
+        """Revert the stored document to a moment, with the checks of `History.revert`; then `reload` this object.
 
         Args:
-            to: when.
+            to: the moment.
             fields: only these attributes; none: all. A string is one attribute.
             force: overwrite conflicts.
-            keep_withheld: leave as it is what history withholds.
-            dry_run: only find out.
-            actor: who reverts; None: whoever acts by `acting`.
-            reason: why.
+            keep_withheld: leave redacted values as they are.
+            dry_run: check only, write nothing.
+            actor: who reverts; None: the actor of `acting`.
+            reason: the reason.
 
         Raises:
-            change_history.HistoryError: its subclasses say why nothing was put back (see `History.revert`).
+            change_history.HistoryError: its subclasses say why nothing was reverted (see `History.revert`).
         """
         source = self._source
         names = [stored_field(source.model, name) for name in ((fields,) if isinstance(fields, str) else fields)]
@@ -168,8 +168,8 @@ class DocumentHistory:
     def wait(self, timeout: float = 2.0) -> None:
         """Wait until the daemon has recorded the document's last write.
 
-        It has if it has recorded everything up to now, or if what history says the document is has been, for half a
-        second, what a majority of the deployment has.
+        That is so if it has recorded everything up to now, or if the document's state in history has equalled the
+        deployment's majority-committed one for half a second.
 
         Args:
             timeout: in seconds.
@@ -200,15 +200,15 @@ class DocumentHistory:
 
 
 def _classes_in(state: bytes | None) -> ClassAt:
-    """Tells the `_cls` of the embedded document at a path of a document; None: it has none."""
+    """A function that gives the `_cls` of the embedded document at a path of a document; None: it has none."""
     document = document_to_python(state) if state is not None else {}
     return lambda path: class_of(value_at(document, path))
 
 
 def source_of(document: Any) -> Source:
-    """Whose history a document's is, from its own database and collection."""
+    """The source of a document's history, from its own database and collection."""
     database = _database_of(document)
-    own = vars(document).get("_get_collection")  # of an instance that was switched
+    own = vars(document).get("_get_collection")  # of an instance with another collection
     name = own().name if own is not None else document._get_collection_name()  # noqa: SLF001
     codec = database.codec_options
     saved = document.pk is not None
@@ -222,13 +222,13 @@ def source_of(document: Any) -> Source:
 
 
 def history_of(database: Database[Any]) -> History:
-    """The history of the documents of a database. Its connections are the application's: it must not be closed."""
+    """The history of a database's documents. It uses the application's connections and must not be closed."""
     kept = history_database(database.client)
     return History(kept.client, kept.name, watched=database.client)
 
 
 def past(model: Any, stored: dict[str, Any], codec: Any) -> Any:
-    """What a document was, as an object that refuses to be saved."""
+    """A past state of a document, as an object that cannot be saved."""
     document = Values(codec).document(model, stored)
 
     def refuse(*_: Any, **__: Any) -> NoReturn:
@@ -241,5 +241,5 @@ def past(model: Any, stored: dict[str, Any], codec: Any) -> Any:
 
 
 def _database_of(document: Any) -> Database[Any]:
-    found: Database[Any] = document._get_db()  # noqa: SLF001 - mongoengine's way, it heeds `switch_db`
+    found: Database[Any] = document._get_db()  # noqa: SLF001 - it respects `switch_db`
     return found

@@ -1,4 +1,4 @@
-"""What an application mixes into its document classes."""
+"""The mixin for an application's document classes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class HistoryMixin:
 
         @property
         def history(self) -> DocumentHistory:
-            """What is recorded about this document."""
+            """The history of this document."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -1,4 +1,4 @@
-"""Stamps: who acts, written into the document by each save, so that the daemon can tell whose event it is.
+"""Stamps: each save writes the actor into the document, so that the daemon can attribute the event.
 
     class UserModel(HistoryMixin, Document):
         name = StringField()
@@ -10,7 +10,7 @@
     with acting("alice"):
         user.save()
 
-mongoengine passes no session on, so its `save()` cannot join a transaction with a context document; this is its way.
+mongoengine passes no session on, so its `save()` cannot join a transaction with a context document.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TICK = timedelta(milliseconds=1)
 
 
 class _Stamp(NamedTuple):
-    """Names of a class's attributes: who, and when."""
+    """Names of a class's attributes for the actor and the time."""
 
     field: str
     at: str | None
@@ -40,20 +40,20 @@ _stamps: dict[type, _Stamp] = {}
 
 
 def stamp(model: type, *, field: str = "updated_by", at: str | None = None) -> None:
-    """From now on, write who acts into every document of a class that is saved or inserted within `acting`.
+    """From now on, write the actor into every document of a class that is saved or inserted within `acting`.
 
-    Heirs of the class are stamped too. Outside of `acting` nothing is written: the field keeps whom it had, and the
-    daemon does not believe a stamp that an event did not write.
+    Subclasses are stamped too. Outside of `acting` nothing is written: the field keeps its value, and the daemon
+    ignores a stamp that the event did not write.
 
-    The server does not write what is there already. So if one actor saves twice in a row, the second event has no
+    The server does not write an unchanged value. So if one actor saves twice in a row, the second event has no
     stamp, and its actor is unknown, unless `at` names a field that each save changes; give it to the daemon as well
     (see `ACTOR_FIELDS`). `QuerySet.update` sends no signal: see `stamps`. Deletes cannot be stamped: see
     `change_history.recorded`.
 
     Args:
         model: the document class; it has the fields.
-        field: its attribute that says who: a `StringField`, or one that takes what `acting` is given.
-        at: its attribute that says when, a `DateTimeField`; None: there is none.
+        field: its attribute for the actor: a `StringField`, or one that accepts the actor of `acting`.
+        at: its attribute for the time, a `DateTimeField`; None: there is none.
 
     Raises:
         ImportError: mongoengine has no signals, because blinker is not installed.
@@ -65,16 +65,16 @@ def stamp(model: type, *, field: str = "updated_by", at: str | None = None) -> N
         if name is not None and not isinstance(getattr(model, "_fields", {}).get(name), kind):
             raise TypeError(f"{model.__name__} has no {usual} {name!r} to stamp. Add it: {name} = {usual}()")
     _stamps[model] = _Stamp(field, at)
-    signals.pre_save.connect(_before_save, weak=False)  # connected once, however often that is said
+    signals.pre_save.connect(_before_save, weak=False)  # repeated calls connect it only once
     signals.post_save.connect(_after_save, weak=False)
     signals.pre_bulk_insert.connect(_before_insert, weak=False)
     signals.post_bulk_insert.connect(_after_insert, weak=False)
 
 
 def stamps(model: type) -> dict[str, Any]:
-    """The stamp of who acts, for an update: `UserModel.objects(…).update(**stamps(UserModel), set__name="Ada")`.
+    """The stamp of the actor, for an update: `UserModel.objects(…).update(**stamps(UserModel), set__name="Ada")`.
 
-    Empty where nobody acts, or the class is not stamped.
+    Empty without an actor, or if the class is not stamped.
     """
     found, acts = _stamp_of(model), who_acts()
     if found is None or acts is None:
@@ -88,7 +88,7 @@ def _stamp_of(model: type) -> _Stamp | None:
 
 
 def _before_save(_: Any, document: Any, **__: Any) -> None:
-    # A save without changes writes nothing, and is not to be made a write.
+    # A save without changes writes nothing; a stamp would make it a write.
     if _stamp_of(type(document)) is not None and (document._created or document._get_changed_fields()):  # noqa: SLF001
         _put(document)
 
@@ -131,15 +131,15 @@ def _put(document: Any) -> None:
 
 
 def _let_stand(document: Any) -> None:
-    """Leave the stamp of a save that succeeded."""
+    """Keep the stamp of a save that succeeded."""
     document.__dict__.pop(_UNWRITTEN, None)
 
 
 def _take_back(document: Any) -> None:
-    """Take back the stamp of a save that failed: whoever saves the document next need not be the same.
+    """Remove the stamp of a save that failed: the next save may have another actor.
 
-    The fields do not count as changed any more, so nothing is written to them: the server may have the stamp, if only
-    its answer was lost.
+    The fields are no longer marked as changed, so nothing is written to them: the server may have the stamp if only its
+    answer was lost.
     """
     for name, (before, put) in document.__dict__.pop(_UNWRITTEN, {}).items():
         if getattr(document, name) == put:
@@ -158,7 +158,7 @@ def _stored_name(document: Any, name: str) -> str:
 
 
 def _later(document: Any, before: Any) -> datetime:
-    """The time, as this connection reads it back, and never the one that is there: the server would not write it."""
+    """The present time as this connection reads it back, but never the stored one, which the server would not write."""
     now = datetime.now(UTC)
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     if isinstance(before, datetime):

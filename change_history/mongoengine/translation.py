@@ -1,7 +1,7 @@
 """Stored paths and values as a document class names and types them.
 
 Values become what mongoengine would give the application, but without any query: references stay ids or `DBRef`s, and
-no sequence is drawn from. What does not fit the class any more stays the stored value; it is never an error.
+no sequence is drawn from. A value that no longer fits the class stays as stored; this is never an error.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ ClassAt: TypeAlias = "Callable[[TextPath], str | None]"
 
 
 class MisfitError(Exception):
-    """A stored value is none of its class. Never leaves this module."""
+    """A stored value does not fit its class. Not raised outside this module."""
 
 
 class Located(NamedTuple):
-    """Where a stored path leads in a class.
+    """The attribute of a class for a stored path.
 
     Attributes:
-        names: the path as the class names it; what the class does not have keeps its stored name.
+        names: the path in the names of the class; parts that the class does not have keep their stored names.
         field: the mongoengine field there; None: the class has none.
     """
 
@@ -56,9 +56,9 @@ def locate(model: Any, path: TextPath, class_at: ClassAt | None = None) -> Locat
 
     Args:
         model: the document class.
-        path: where.
-        class_at: tells the `_cls` of the embedded document at a path; asked only where the classes alone do not say
-            which field is meant.
+        path: the stored path.
+        class_at: gives the `_cls` of the embedded document at a path; called only where the classes alone do not
+            determine the field.
     """
     names: list[str | int] = []
     classes: list[Any] | None = [model]
@@ -82,12 +82,12 @@ def locate(model: Any, path: TextPath, class_at: ClassAt | None = None) -> Locat
 
 
 def _leaves_open(classes: list[Any], key: str) -> bool:
-    """Whether an embedded document may be of a class that these do not tell: a generic one, or one of several heirs."""
+    """Whether these do not determine an embedded document's class: it is generic, or one of several subclasses."""
     return not classes or any(_own_field(heir, key) is not None for cls in classes for heir in _family(cls))
 
 
 def _may_hold_any(model: Any, field: Any) -> bool:
-    """Whether an embedded document of any class may stand there; to find out of which costs reading the document."""
+    """Whether an embedded document of any class may be there; finding its class requires reading the document."""
     dynamic = isinstance(field, fields.DynamicField) or (field is None and model._dynamic)  # noqa: SLF001
     return dynamic and any(
         cls is not DynamicEmbeddedDocument or cls.__subclasses__() for cls in EmbeddedDocument.__subclasses__()
@@ -104,8 +104,8 @@ def _field_by_name(class_name: str | None, key: str) -> Any:
 def stored_field(model: Any, name: str) -> str:
     """The stored path, dotted, of what an application calls `addr.city` or `addr__city`.
 
-    What the class does not have is taken for a stored name: history may know it from an older class. So is what an
-    embedded document of it does not have, `addr.zip`: as changes are called by.
+    A name that the class does not have is taken as a stored name: history may have it from an older class. So is a name
+    that its embedded document does not have (`addr.zip`), as in the names of changes.
     """
     spellings = (name, name.replace("__", "."))
     for partly in (False, True):
@@ -120,7 +120,7 @@ def _stored(model: Any, name: str, *, partly: bool) -> str | None:
     """The stored path of an attribute; None: the class has none.
 
     Args:
-        partly: whether what lies within an attribute may be a stored name.
+        partly: whether parts within an attribute may be stored names.
     """
     parts: list[str] = []
     classes: list[Any] | None = [model]
@@ -159,7 +159,7 @@ def _made_of(cls: Any) -> Iterator[Any]:
 
 
 def _field_of(classes: Iterable[Any], key: str) -> Any:
-    """The field with a stored name: of the classes themselves, else of their heirs where these agree on its name."""
+    """The field with a stored name: of the classes themselves, else of their subclasses if these agree on its name."""
     declared = list(classes)
     for candidates in (declared, [heir for cls in declared for heir in _family(cls)]):
         found = [field for cls in candidates if (field := _own_field(cls, key)) is not None]
@@ -174,7 +174,7 @@ def _own_field(cls: Any, key: str) -> Any:
 
 
 def _family(cls: Any) -> list[Any]:
-    """A class and its heirs."""
+    """A class and its subclasses."""
     found = [cls]
     for name in getattr(cls, "_subclasses", ()):
         try:
@@ -199,7 +199,7 @@ def _documents_in(field: Any) -> list[Any] | None:
 
 
 class Values:
-    """Makes of stored values what an application works with.
+    """Converts stored values into those of the application.
 
     Args:
         codec: how the application's own connection decodes: its time zone, its UUIDs.
@@ -208,7 +208,7 @@ class Values:
     def __init__(self, codec: CodecOptions[Any]) -> None:
         self._codec: CodecOptions[Any] = codec.with_options(document_class=dict)
         plain_dates = codec.datetime_conversion != DatetimeConversion.DATETIME_MS and not codec.tzinfo
-        if codec.type_registry != TypeRegistry() or not plain_dates:  # the application has ways of its own
+        if codec.type_registry != TypeRegistry() or not plain_dates:  # the application has its own decoding
             self._as_stored, self._is_naive = _PLAIN_TYPES, False
         else:
             self._as_stored = _PLAIN_TYPES | {bson.Int64} | ({datetime} if codec.tz_aware else frozenset())
@@ -227,7 +227,7 @@ class Values:
         return self._converted(field, self._decoded(stored), shown=True)
 
     def document(self, model: Any, stored: dict[str, Any]) -> Any:
-        """A whole document of a class or of the heir that it says it is. What the class does not have is left out.
+        """A whole document of a class, or of the subclass in its `_cls`. Fields that it does not have are left out.
 
         Args:
             model: the document class.
@@ -256,12 +256,12 @@ class Values:
         return decoded["v"]
 
     def _converted(self, field: Any, value: Any, *, shown: bool) -> Any:
-        """A decoded value as the field has it, itself where it does not fit.
+        """A decoded value as the field gives it; unchanged if it does not fit.
 
         Args:
             field: of mongoengine, or None.
             value: decoded.
-            shown: for people, not to be put into a mongoengine document.
+            shown: for display, not for a mongoengine document.
         """
         if value is None or isinstance(value, Redacted):
             return value
@@ -312,8 +312,8 @@ class Values:
         """An embedded document.
 
         Raises:
-            MisfitError: it is none, or has a field that its class does not have.
-            NotRegistered: nobody knows its class.
+            MisfitError: it is no document, or has a field that its class does not have.
+            NotRegistered: its class is unknown.
         """
         if not isinstance(value, dict):
             raise MisfitError
@@ -331,11 +331,11 @@ class Values:
 
 
 def _class_of(classes: list[Any], value: dict[str, Any], default: Any = None) -> Any:
-    """The class that a document says it is, if it is one of these or their heir.
+    """The class that a document's `_cls` names, if it is one of these or a subclass.
 
     Raises:
         MisfitError: it is another one, and there is no default.
-        NotRegistered: nobody knows it, and there is no default.
+        NotRegistered: it is unknown, and there is no default.
     """
     name = value.get("_cls")
     if name is None:

@@ -32,10 +32,10 @@ def wait(history: History, watched: Database[Any], namespace: str, document_id: 
     """Wait until the last write to a document is recorded.
 
     Args:
-        history: of the document.
-        watched: the database that it lives in.
+        history: the history of the document.
+        watched: the database of the document.
         document_id: exact.
-        timeout_s: so long, in seconds.
+        timeout_s: maximum wait in seconds.
 
     Raises:
         NotRecordedYetError: it is not recorded in time.
@@ -64,7 +64,7 @@ def wait(history: History, watched: Database[Any], namespace: str, document_id: 
 
 
 def _operation_time(watched: Database[Any]) -> Timestamp:
-    """A cluster time that is not before any write that the deployment has acknowledged."""
+    """A cluster time that is not before any acknowledged write of the deployment."""
     found = watched.client.admin.command("ping", read_preference=ReadPreference.PRIMARY).get("operationTime")
     if not isinstance(found, Timestamp):
         raise NotRecordedYetError(
