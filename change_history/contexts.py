@@ -1,4 +1,4 @@
-"""Saying who writes: `with acting(…)` for a thread or task, and `with recorded(session, …)` for a transaction.
+"""Names the actor of writes: `with acting(…)` in a thread or task, `with recorded(session, …)` in a transaction.
 
     with client.start_session() as session, recorded(session, actor="alice", reason="ticket 7", database="shop"):
         client.shop.users.delete_one({"_id": 42}, session=session)
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 PATIENCE_S = 15.0
-"""How long the begin and the commit of a transaction of our own are tried."""
+"""Seconds for which the begin and the commit of a transaction that `recorded` starts are retried."""
 
 _WHEN = "at"
 _ABORTED = "TransientTransactionError"
@@ -47,7 +47,7 @@ _OPTIONS_CONFLICT = 85
 _LONGEST_WAIT_S = 0.05
 
 Identity: TypeAlias = "str | int | ObjectId | UUID | Binary"
-"""What may name somebody, or a request."""
+"""The types of an actor or a request."""
 
 _NAMES = (str, int, ObjectId, UUID, Binary)
 
@@ -55,17 +55,17 @@ Session = TypeVar("Session", bound="ClientSession | AsyncClientSession")
 
 
 class ContextRefusedError(HistoryError):
-    """The context document cannot be written, so nothing of the transaction is; the message says what to do."""
+    """The context document cannot be written, and so the transaction neither; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
-    """Who acts, and why.
+    """An actor, with the reason and the request of the writes.
 
     Attributes:
-        actor: who, as the application knows them: a string, an integer, an `ObjectId`, a `UUID`.
-        reason: why: a ticket, a word.
-        request: in the course of what: the id of a request, a job.
+        actor: the application's name or id for the actor: a string, an integer, an `ObjectId`, a `UUID`.
+        reason: the reason, such as a ticket.
+        request: the id of the request or job that writes.
 
     Raises:
         ValueError: one of them is empty or too long.
@@ -84,17 +84,17 @@ class Acting:
             require("request", self.request)
 
     def document(self) -> dict[str, Any]:
-        """The context document that says so."""
+        """The context document with these values."""
         said = {"actor": self.actor, "reason": self.reason, "request": self.request, _WHEN: datetime.now(UTC)}
         return {
-            name: Binary.from_uuid(value) if isinstance(value, UUID) else value  # whatever the client makes of UUIDs
+            name: Binary.from_uuid(value) if isinstance(value, UUID) else value  # in any client's UUID representation
             for name, value in said.items()
             if value is not None
         }
 
 
 def require(name: str, value: Any) -> None:
-    """See to it that the daemon can keep an `actor`, a `reason` or a `request`.
+    """Check that the daemon can store an `actor`, a `reason` or a `request`.
 
     Raises:
         TypeError: it is of another type.
@@ -120,8 +120,8 @@ def require(name: str, value: Any) -> None:
 class _Block:
     """An `acting` block.
 
-    Blocks need not end in the order in which they began: generators, and the ends of web requests, take turns. So none
-    puts back what it found; each only ends itself.
+    Blocks need not end in the reverse order of their beginnings: generators and web requests interleave. So no block
+    restores the state before it; each only ends itself.
     """
 
     acting: Acting
@@ -134,14 +134,14 @@ _current: ContextVar[_Block | None] = ContextVar("change_history_acting", defaul
 
 @contextmanager
 def acting(actor: Identity, *, reason: str | None = None, request: Identity | None = None) -> Iterator[Acting]:
-    """Say who acts in this thread or asyncio task, until the end of the block.
+    """Set the actor of this thread or asyncio task, until the end of the block.
 
-    `recorded` takes it from here, and so do the stamps of `change_history.mongoengine`. A thread that is started in the
-    block knows nothing of it; a task does, until the block ends, also where the task goes on. It writes nothing by
-    itself.
+    `recorded` and the stamps of `change_history.mongoengine` use this actor. A thread that is started in the block does
+    not inherit it; a task does, but only until the block ends, even if the task continues. `acting` itself writes
+    nothing.
 
     Args:
-        actor: who, as the application knows them: a string of at most 4096 bytes, an integer, an `ObjectId`
+        actor: the application's name or id for the actor: a string of at most 4096 bytes, an integer, an `ObjectId`
             or a `UUID`.
 
     Raises:
@@ -171,7 +171,7 @@ def _open_block() -> _Block | None:
 
 
 def saying(actor: Identity | None, reason: str | None, request: Identity | None) -> Acting | None:
-    """The actor as given or, without one, that of the `acting` block around; None: there is neither.
+    """The given actor or, without one, that of the enclosing `acting` block; None: there is neither.
 
     Raises:
         ValueError: one of them is empty or too long.
@@ -196,29 +196,29 @@ def recorded(
     database: str | Database[Any] | AsyncDatabase[Any] | Sequence[str] | None = None,
     collection: str = CONTEXT_COLLECTION,
 ) -> Recorded[Session]:
-    """Say who writes in a transaction, by a block that has its writes.
+    """Record the actor of a transaction, whose writes are in the block.
 
     In a running transaction (in a callback of `with_transaction`, say) the context document becomes part of it, and
     nothing else happens: a retry of the callback writes it again, since the first one was rolled back. Without a
     running transaction, the block is one: it is begun here, committed at the end of the block, and aborted if the
     block raises. Either way only writes with `session=session` belong to it.
 
-    The actor is that of the whole transaction, also of what it wrote before the block. A second block counts for what
-    follows it; after a block within a block, the outer one counts again, also if the inner one raises.
+    The actor is that of the whole transaction, including its writes before the block. A second block applies to what
+    follows it; after a nested block, the outer one applies again, even if the inner one raises.
 
     With an asynchronous session write `async with`.
 
     Args:
-        session: of `client.start_session()`.
-        actor: who; left out, it is taken from the `acting` block around, with its reason and request.
+        session: a session of `client.start_session()`.
+        actor: the actor; without it, that of the enclosing `acting` block, with its reason and request.
         database: where to insert the context document; one database is enough for all that the transaction
             writes to, as long as one daemon watches them all. Several where each has a daemon of its own. Left
             out, the one that the client's connection string names.
         collection: the daemon's `CONTEXT_COLLECTION`.
 
     Raises:
-        ValueError: there is no actor, or no database, or what is said is empty or too long.
-        TypeError: this is no session, or what is said is of another type.
+        ValueError: there is no actor or no database, or a value is empty or too long.
+        TypeError: this is no session, or a value is of another type.
         ContextRefusedError: when the block begins: the user may not insert it, or the server has no transactions.
         pymongo.errors.PyMongoError: when the block begins or ends. With the label `TransientTransactionError` nothing
             was written, and the block can be run again, as `with_transaction` does.
@@ -254,11 +254,11 @@ def _names(session: Any, database: Any) -> tuple[str, ...]:
 
 
 _blocks: WeakKeyDictionary[Any, list[Recorded[Any]]] = WeakKeyDictionary()
-"""Of each session the blocks that are open, the innermost last."""
+"""The open blocks of each session, the innermost last."""
 
 
 class Recorded(Generic[Session]):
-    """A block in which it is known who writes; made by `recorded`. Its value is the session."""
+    """The block of `recorded`. Its value in `with … as` is the session."""
 
     def __init__(self, session: Session, said: Acting, databases: tuple[str, ...], collection: str) -> None:
         self._session: Any = session
@@ -357,7 +357,7 @@ class Recorded(Generic[Session]):
         _blocks.setdefault(self._session, []).append(self)
 
     def _close(self) -> Recorded[Any] | None:
-        """Leave the block; the one around it, if there is one."""
+        """Close the block; returns the enclosing one, if there is one."""
         blocks = _blocks.get(self._session, [])
         if self in blocks:
             blocks.remove(self)
@@ -368,12 +368,12 @@ class Recorded(Generic[Session]):
             self._session.client[name][self._collection].insert_one(self._said.document(), session=self._session)
 
     def _insert_again(self, error: BaseException | None) -> None:
-        """Insert it after an inner block, which may have ended with an error."""
+        """Insert the context document again after an inner block, which may have raised `error`."""
         try:
             self._insert()
         except OperationFailure:
             if error is None:
-                raise  # else the transaction is over, and what the block has raised says more
+                raise  # otherwise the transaction is over, and the block's own error says more
 
     async def _insert_async(self) -> None:
         for name in self._databases:
@@ -397,14 +397,14 @@ def _again(error: BaseException, label: str, until: float) -> bool:
 
 
 def _pause() -> float:
-    return random.uniform(0, _LONGEST_WAIT_S)  # noqa: S311 - spreads load, guards nothing
+    return random.uniform(0, _LONGEST_WAIT_S)  # noqa: S311 - it spreads load, and is not for security
 
 
 def _explain(error: BaseException, databases: tuple[str, ...], collection: str) -> None:
-    """Say what to do about what the server will refuse again.
+    """Raise an error with advice for what the server will refuse again.
 
     Raises:
-        ContextRefusedError: that.
+        ContextRefusedError: the server will refuse it again.
     """
     if not isinstance(error, OperationFailure):
         return
@@ -424,16 +424,16 @@ def _explain(error: BaseException, databases: tuple[str, ...], collection: str) 
 def expire_contexts(
     database: Database[Any], after: timedelta = timedelta(days=1), *, collection: str = CONTEXT_COLLECTION
 ) -> None:
-    """Have the server delete the context documents of a database once they are so old, by a TTL index.
+    """Let the server delete the context documents of a database after an age, with a TTL index.
 
-    Only those of `recorded` and `watcher revert` have a time to go by. What the daemon has recorded stays, and a daemon
-    that is behind misses nothing: it reads context documents from its stream. Done again, it changes the age.
+    Only those of `recorded` and `watcher revert` have the time that this needs. Recorded history is not affected, and a
+    daemon that is behind misses nothing: it reads context documents from its stream. Another call changes the age.
 
     Args:
         collection: the daemon's `CONTEXT_COLLECTION`.
 
     Raises:
-        ValueError: an age below zero.
+        ValueError: the age is negative.
     """
     seconds = int(after.total_seconds())
     if seconds < 0:

@@ -1,6 +1,6 @@
-"""What a caller of this library may catch: everything that it raises by itself is a `HistoryError`.
+"""The base class of this library's errors, for its callers to catch.
 
-What the driver raises while it asks a server, a `pymongo.errors.PyMongoError`, comes through as it is.
+Errors of the driver (`pymongo.errors.PyMongoError`) are passed on unchanged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Globs for namespaces: `database.collection`, where `*` is any number of characters, `?` one, `[abc]` one of these.
 
-A collection's name may hold dots, so `*` reaches across them; a database's may not.
+A collection's name may contain dots, so `*` matches them too; a database's name may not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def covers(include: Iterable[str], exclude: Iterable[str], namespace: str) -> bo
     """Whether a namespace matches one glob of `include` and none of `exclude`.
 
     Args:
-        namespace: `db.coll`; what stands before the first dot is the database.
+        namespace: `db.coll`; the part before the first dot is the database.
     """
     database, collection = split(namespace)
     return fits(include, database, collection) and not fits(exclude, database, collection)

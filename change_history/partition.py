@@ -1,4 +1,4 @@
-"""Which partition of a stream a daemon records, and how checkpoints of partitions are called."""
+"""The partitions of a stream, and the names of their checkpoints."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from typing import NamedTuple
 
 MOST = 64
-"""Every partition reads the whole oplog; so many are more than any server bears."""
+"""Maximum number of partitions. Each reads the whole oplog, so this many would overload any server."""
 
 _FORM = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})")
 _BETWEEN = ":"
-"""Stands between the name of a stream and the partition; no stream's own name can hold it."""
+"""Separates the name of a stream and the partition; no name of a stream can contain it."""
 
 
 class Partition(NamedTuple):
@@ -28,7 +28,7 @@ class Partition(NamedTuple):
         """Read `2/4`: the second of four partitions.
 
         Raises:
-            ValueError: it is no such thing.
+            ValueError: the text is no partition.
         """
         found = _FORM.fullmatch(text.strip())
         if found is None:
@@ -45,17 +45,17 @@ class Partition(NamedTuple):
 
 
 def all_of(total: int) -> tuple[Partition | None, ...]:
-    """The partitions that a stream is split into; None, the whole, for 1."""
+    """The partitions of a stream; only None, the whole stream, for 1."""
     return tuple(Partition(number, total) for number in range(1, total + 1)) if total > 1 else (None,)
 
 
 def checkpoint_of(stream: str, partition: Partition | None) -> str:
-    """The name of a checkpoint, which is also that of its lease, its term and its gaps: `default`, or `default:2/4`."""
+    """The name of a checkpoint, and of its lease, its term and its gaps: `default`, or `default:2/4`."""
     return stream if partition is None else f"{stream}{_BETWEEN}{partition}"
 
 
 def read(checkpoint: str) -> tuple[str, Partition | None]:
-    """The stream and the partition that a checkpoint's name means; a name of another form is that of a whole stream."""
+    """The stream and the partition in a checkpoint's name; a name of another form is that of a whole stream."""
     stream, _, text = checkpoint.rpartition(_BETWEEN)
     try:
         return (stream, Partition.parse(text)) if stream else (checkpoint, None)
@@ -64,9 +64,9 @@ def read(checkpoint: str) -> tuple[str, Partition | None]:
 
 
 def share(checkpoint: str, other: str) -> bool:
-    """Whether a document that the one checkpoint is about can be among those that the other is about.
+    """Whether two checkpoints can cover the same document.
 
-    Two partitions of one division have no document in common; a partition, and one of another division, may have.
+    Two partitions of one division have no document in common; those of different divisions may have.
     """
     (stream, mine), (other_stream, another) = read(checkpoint), read(other)
     if stream != other_stream:

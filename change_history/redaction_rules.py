@@ -1,12 +1,12 @@
-"""Which values are withheld when they are recorded: rules such as `*.users:password=drop`, and the paths they cover.
+"""The rules for redacting values when they are recorded, such as `*.users:password=drop`, and the paths they cover.
 
-A rule is `namespace:path=how`. The namespace is a glob as in `change_history.globs`. The path is keys between dots; in
-a key, `*` is any number of characters and `?` one, and the part `**` is any number of keys, none too. A rule covers
-what its path names and all below. Array elements need no part of their own: `items.sku` covers `items.0.sku`; a part
-that matches an index names that element. A key with dots is also read as the path that it looks like. The `_id` of a
-document, which says what an event is about, is never covered.
+A rule is `namespace:path=how`. The namespace is a glob as in `change_history.globs`. The path is dot-separated keys;
+in a key, `*` is any number of characters and `?` one; the part `**` is any number of keys, or none. A rule covers its
+path and all below. Array elements need no part of their own: `items.sku` covers `items.0.sku`; a part that matches an
+index means that element. A key with dots is also read as the path that it looks like. The `_id` of a document, which
+identifies the document of an event, is never covered.
 
-Of several rules that cover a path, the first counts; of a path and what is below it, the path.
+If several rules cover a path, the first applies; a rule of a path precedes those of paths below it.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Rule:
 
     Attributes:
         namespace: a glob `db.coll`.
-        path: its parts.
-        how: what is kept of a value.
+        path: the parts of its path.
+        how: how a value is redacted.
     """
 
     namespace: str
@@ -54,7 +54,7 @@ class Rule:
         """Read a rule.
 
         Raises:
-            ValueError: it is none; the message says why.
+            ValueError: the text is no rule; the message says why.
         """
         shown = repr(text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…")
         where, equals, how = text.rpartition("=")
@@ -72,12 +72,12 @@ class Rule:
         return f"{self.namespace}{SEPARATOR}{'.'.join(self.path)}={self.how}"
 
     def concerns(self, namespace: str) -> bool:
-        """Whether it is about a namespace."""
+        """Whether the rule applies to a namespace."""
         return globs.fits((self.namespace,), *globs.split(namespace))
 
 
 def _fault(parts: tuple[str, ...]) -> str | None:
-    """What is wrong with a path; None: nothing."""
+    """The fault of a path; None: it is valid."""
     if not all(parts):
         return "its path has an empty part"
     if any("\0" in part for part in parts):
@@ -96,7 +96,7 @@ def fingerprint(rules: Iterable[Rule], key: bytes | None) -> str:
 
 
 class Paths:
-    """The rules of one namespace as an automaton, which is fed the keys of a path one by one.
+    """The rules of one namespace as an automaton that reads the keys of a path one by one.
 
     Its state is a set of positions in the rules, as bits of an integer; 0: nothing below is covered.
     """
@@ -104,15 +104,15 @@ class Paths:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self.parts: list[str | None] = []
-        """The part that is expected at each position; None: the rule is at its end."""
+        """The part expected at each position; None: the end of a rule."""
         self.ends: dict[int, Rule] = {}
-        """Rules by the position of their end."""
+        """The rules by the position of their end."""
         for rule in rules:
             self.parts += [*rule.path, None]
             self.ends[len(self.parts) - 1] = rule
         self.ended = sum(1 << position for position in self.ends)
         self.reached = [self._reach(position) for position in range(len(self.parts))]
-        """The positions that come with each position: parts for any number of keys may be for none."""
+        """The positions that each position implies, as a bit set: `**` may match no key."""
         self.start = self._starts()
         self._matchers = [_matcher(part) for part in self.parts]
         self._steps: dict[tuple[int, bytes], int] = {}
@@ -132,12 +132,12 @@ class Paths:
         return found
 
     def rule(self, state: int) -> Rule | None:
-        """The rule that covers the path that was fed; None: none does."""
+        """The rule that covers the path read so far; None: there is none."""
         ended = state & self.ended
         return self.ends[(ended & -ended).bit_length() - 1] if ended else None
 
     def key(self, state: int, key: bytes) -> int:
-        """Go on by a key of a document."""
+        """The state after a key of a document."""
         if not state:
             return 0
         found = self._steps.get((state, key))
@@ -151,18 +151,18 @@ class Paths:
         return found
 
     def index(self, state: int, index: bytes) -> int:
-        """Go on by an index of an array, in decimal."""
+        """The state after an index of an array, in decimal."""
         return state | self._step(state, index) if state else 0
 
     def either(self, state: int, part: bytes) -> int:
-        """Move on by a part of a dotted path, which may be a key or an index."""
+        """The state after a part of a dotted path, which may be a key or an index."""
         return self._step(state, part) | (state if is_index(part) else 0)
 
     def along(self, path: Path) -> tuple[int, int]:
-        """Go along a path, as far as nothing covers it.
+        """Read a path as far as no rule covers it.
 
         Returns:
-            How many of its parts were taken, and the state after them.
+            The number of parts that were read, and the state after them.
         """
         state = self.start
         if path and path[0] == _ID.encode():
@@ -200,7 +200,7 @@ def _matcher(part: str | None) -> Callable[[bytes], object] | None:
     text = part.encode("utf-8", "surrogateescape")
     if not is_glob(part):
         return text.__eq__
-    # A character is a byte and those that continue it.
+    # A character is one byte and its continuation bytes.
     wild = {b"*": b".*", b"?": rb".[\x80-\xbf]*+"}
     pieces = [wild.get(piece, re.escape(piece)) for piece in re.split(rb"([*?])", text)]
     return re.compile(b"".join(pieces), re.DOTALL).fullmatch
@@ -212,14 +212,14 @@ def is_glob(part: str) -> bool:
 
 
 def like_a_path(glob: str, collections: Iterable[str]) -> Rule | None:
-    """The rule that is meant by a glob such as `shop.users.password`, which is written where namespaces are expected.
+    """The rule that a glob such as `shop.users.password` seems to mean, given where globs of namespaces are expected.
 
     Args:
-        glob: of namespaces.
-        collections: the namespaces that there are.
+        glob: the glob of namespaces.
+        collections: the existing namespaces.
 
     Returns:
-        None: it names a collection, or does not read like the path of a field of one.
+        The rule; None: the glob names a collection, or does not look like the path of a field of one.
     """
     database, collection = globs.split(glob)
     names = list(collections)
