@@ -1,6 +1,6 @@
-"""Writing history, or what a collection was, into files that other programs read.
+"""Writes history, or the documents of a collection, into files for other programs.
 
-    source ──▶ tables (rows, their columns, and what these lose) ──▶ writers ──▶ part_file
+    source ──▶ tables (rows, their columns, and their losses) ──▶ writers ──▶ part_file
 
 A row is a BSON document: NDJSON writes all of it, the others the columns of its table.
 """

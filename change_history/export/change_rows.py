@@ -1,4 +1,4 @@
-"""A row for each change, in the types of columns: the exact value, and beside it what one can calculate with. Pure."""
+"""A typed row for each change: the exact value, and next to it a native value for calculations. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _as_number(value: Value) -> float | None:
         return float(_read_double(payload)[0])
     if kind == raw.DECIMAL128:
         number = to_python(value).to_decimal()
-        return math.nan if number.is_nan() else float(number)  # Python refuses a signalling NaN
+        return math.nan if number.is_nan() else float(number)  # Python cannot convert a signalling NaN
     return None
 
 
@@ -61,7 +61,7 @@ _WAYS: dict[int, tuple[bytes, Callable[[Value], Any]]] = {
     raw.DATE: (b"time", _as_time),
     **dict.fromkeys((raw.INT32, raw.INT64, raw.DOUBLE, raw.DECIMAL128), (b"number", _as_number)),
 }
-"""Of the types that have one: the column of what one can calculate with, and how it is made."""
+"""By BSON type, if it has one: the column of its native value, and the conversion."""
 _SIDES = [
     (side + b"_value", {kind: (_PLACE[side + b"_" + name], way) for kind, (name, way) in _WAYS.items()})
     for side in (b"new", b"old")
@@ -77,7 +77,7 @@ def _short_text(payload: bytes) -> str:
 
 
 def _text(value: Value) -> str | None:
-    # Names of fields and namespaces are the same few.
+    # Names of fields and namespaces repeat.
     if value[0] == raw.STRING and len(value[1]) < _SHORT:
         return _short_text(value[1])
     return tables.NATIVES[tables.ColumnType.TEXT](value)  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
-"""Which type each field of many documents gets in a table: the narrowest that holds every value exactly. Pure.
+"""Infers the type of each field of many documents: the narrowest that holds every value exactly. Pure.
 
-Documents are looked at one by one (`Shape.observe_document`), then each field is given a type (`Shape.fields`). A field
+Documents are observed one by one (`Shape.observe_document`), then each field gets a type (`Shape.fields`). A field
 with values of several kinds gets the type that holds most of them; the others have a column beside it.
 """
 
@@ -24,8 +24,8 @@ class Scalar(NamedTuple):
 
     Attributes:
         name: `boolean`, `int32`, `int64`, `double`, `decimal`, `date`, `string`, `objectId`, `uuid` or `binary`.
-        precision: of a decimal, digits in all.
-        scale: of a decimal, digits behind the point.
+        precision: total digits of a decimal.
+        scale: digits of a decimal after the point.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Field(NamedTuple):
 
 
 MOST_FIELDS = 10_000
-"""A document gets a column for each of so many fields; what is beyond goes where values go that do not fit."""
+"""Maximum number of fields of a document with a column; further ones are stored like values that do not fit."""
 _MOST_NESTED_FIELDS = 2_000
-"""A sub-document with more different keys is no record but a map: its keys are data."""
+"""Different keys of a sub-document; with more, it is treated as a map, whose keys are data."""
 _DEEPEST = 12
-"""Parquet readers limit how deep types are nested."""
+"""Levels of nested types; Parquet readers limit them."""
 _SAME_IN_DOUBLE = 2**53
 MOST_DIGITS = 38
-"""Of Arrow's `decimal128`, and of what DuckDB, Polars and Spark read."""
+"""Digits of Arrow's `decimal128`, which DuckDB, Polars and Spark support too."""
 
-# One day within the years 1 to 9999: readers turn times into their own zone.
+# One day within the years 1 to 9999: readers convert times to their own zone.
 EARLIEST_DATE = -62_135_510_400_000
 LATEST_DATE = 253_402_214_400_000
 
@@ -95,7 +95,7 @@ _PREFERRED = (
     "array",
     "document",
 )
-"""Of types that hold as many values the first is taken."""
+"""The order of preference among types that hold equally many values."""
 _BYTES_OF = {
     raw.BOOLEAN: "boolean",
     raw.INT32: "int32",
@@ -111,7 +111,7 @@ _EMPTY_STRING = 5
 
 
 class Shape:
-    """What has been seen of one field, or of the documents themselves."""
+    """The observed values of one field, or of the documents themselves."""
 
     __slots__ = (
         "_counts",
@@ -141,7 +141,7 @@ class Shape:
         self.has_empty_text = False
 
     def observe_document(self, document: bytes) -> None:
-        """Look at one document.
+        """Observe one document.
 
         Raises:
             change_history.bson.raw.MalformedBSON: it is none.
@@ -166,7 +166,7 @@ class Shape:
             shape.observe(value)
 
     def observe(self, value: Value) -> None:
-        """Look at one value."""
+        """Observe one value."""
         kind, payload = value
         if kind == raw.DOCUMENT:
             if self._depth < _DEEPEST:
@@ -182,7 +182,7 @@ class Shape:
             self._counts[self._kind(kind, payload)] += 1
 
     def resolve(self, *, flat: bool = False, csv: bool = False) -> Type | None:
-        """The type that holds most of what was seen; None: nothing that has a type. Arguments as of `fields`."""
+        """The type that holds most of the observed values; None: none of them has a type. Arguments as of `fields`."""
         counts, held = self._counts, dict.fromkeys(_PREFERRED, 0)
         for name in ("boolean", "date", "string", "objectId", "uuid", "binary", "array", "document"):
             held[name] = counts[name]
@@ -206,8 +206,8 @@ class Shape:
         """The fields of the documents, in the order in which they were first seen.
 
         Args:
-            flat: sub-documents will be spread over columns, which cannot say that one is empty.
-            csv: cells will be text, which cannot say that a string is empty.
+            flat: sub-documents will be spread over columns, which cannot express an empty one.
+            csv: cells will be text, which cannot express an empty string.
         """
         names = Names()
         resolved = [
@@ -220,7 +220,7 @@ class Shape:
         return tuple(found)
 
     def misfits(self, kind: Type | None) -> bool:
-        """Whether something was seen that a type does not hold; so is a null, since an empty cell is absent."""
+        """Whether there was a value that a type does not hold; null is one, since an empty cell is absent."""
         counts = self._counts
         if kind is None or counts["null"] or counts["other"]:
             return True
@@ -280,7 +280,7 @@ class Shape:
         return found
 
     def _decimal(self) -> tuple[int, int, int]:
-        """Precision and scale that hold the most numbers, and how many those are; 0: no decimal was seen."""
+        """The precision and scale that hold the most numbers, and the number of those; 0: there was no decimal."""
         if not self._counts["decimal"]:
             return 0, 0, 0
         sizes = self._decimals + Counter({(10, 0): self._counts["int32"]})
@@ -302,7 +302,7 @@ def is_text(payload: bytes) -> bool:
 
 
 def is_showable(milliseconds: int) -> bool:
-    """Whether all readers can show a date, in whatever zone."""
+    """Whether all readers can show a date in any zone."""
     return EARLIEST_DATE <= milliseconds <= LATEST_DATE
 
 
@@ -315,7 +315,7 @@ def binary_kind(payload: bytes) -> str:
 
 
 def decimal_size(value: Value) -> tuple[int, int] | None:
-    """Digits before and behind the point that a `Decimal128` needs; None: no number, a negative zero, or too many."""
+    """Digits before and behind the point that a `Decimal128` needs; None: no number, negative zero, or too many."""
     number: Decimal = to_python(value).to_decimal()
     if not number.is_finite() or (number.is_zero() and number.is_signed()):
         return None
@@ -327,7 +327,7 @@ def decimal_size(value: Value) -> tuple[int, int] | None:
 
 
 class Names:
-    """Names of columns, different also where case does not count, as in DuckDB and Spark."""
+    """Unique names of columns, also without regard to case, as in DuckDB and Spark."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -341,7 +341,7 @@ class Names:
         return self.free(f"{name}__json")
 
     def free(self, wanted: str) -> str:
-        """A name that is not taken; it is now."""
+        """Reserve a free name."""
         name, number = wanted, 2
         while name.casefold() in self._taken:
             name, number = f"{wanted}_{number}", number + 1
@@ -354,7 +354,7 @@ def flattened(
 ) -> Iterator[tuple[tuple[bytes, ...], Field]]:
     """The fields with those of sub-documents in their place, named by dotted paths: the path of keys, and the field.
 
-    A field that is spread is there too if it has a column beside it; its type is then an empty `Struct`.
+    A spread field is included too if it has a column beside it; its type is then an empty `Struct`.
     """
     names = names or Names()
     for field in fields:

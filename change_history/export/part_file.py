@@ -1,4 +1,4 @@
-"""The file that an export grows in, beside the one that it becomes when it is complete, and where it was cut off."""
+"""The partial file of an export, which is renamed when it is complete, and the point from which to resume it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class BusyError(HistoryError, OSError):
 class PartFile:
     """`FILE.part`, and `FILE.part.json`, which says what is being exported. Also a context manager, which closes it.
 
-    What is there when the process ends without `finish` stays, to be gone on with.
+    If the process ends without `finish`, the files stay, so that the export can be resumed.
 
     Args:
-        path: the file that it is to become.
+        path: the final file.
 
     Raises:
         BusyError: another process has it open.
@@ -61,24 +61,24 @@ class PartFile:
         return found if isinstance(found, dict) else None
 
     def begin(self, about: dict[str, str]) -> None:
-        """Empty it, and say what will be in it."""
+        """Empty it, and store the description of the export."""
         self.cut(0)
         self._about.write_text(json.dumps(about), "utf-8")
 
     def cut(self, size: int) -> None:
-        """Keep so many bytes of it, and go on behind them."""
+        """Truncate it to a size in bytes, and continue there."""
         self.file.truncate(size)
         self.file.seek(size)
 
     def finish(self) -> None:
-        """Make it the file that it was to become, in place of one that may be there."""
+        """Rename it to the final file, replacing an existing one."""
         self.file.flush()
-        os.fsync(self.file.fileno())  # or a power cut could leave an empty file under the final name
+        os.fsync(self.file.fileno())  # otherwise a power cut could leave an empty file under the final name
         self.path.replace(self._path)
         self._about.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove it: there was nothing to write."""
+        """Remove it, because there was nothing to write."""
         self.path.unlink(missing_ok=True)
         self._about.unlink(missing_ok=True)
 
@@ -94,15 +94,15 @@ _HEX_DIGITS = 32
 
 
 class NotResumableError(HistoryError, ValueError):
-    """The file is not what an export of this kind left behind."""
+    """The file is not from an interrupted export of this kind."""
 
 
 class ResumePoint(NamedTuple):
-    """Where to go on.
+    """The point from which to resume an export.
 
     Attributes:
-        size: so many bytes of the file are kept.
-        event: `_id` of the event whose rows come next, 16 bytes; None: from the first one on, header and all.
+        size: bytes of the file that are kept.
+        event: `_id` of the event whose rows come next, 16 bytes; None: start with the header and the first event.
     """
 
     size: int
@@ -110,9 +110,9 @@ class ResumePoint(NamedTuple):
 
 
 def resume_point(file: BinaryIO, chosen: Format, table: ExportTable) -> ResumePoint:
-    """Find the last event that has a complete row. Its rows are dropped, since some may be missing, and come again.
+    """Find the last event that has a complete row. Its rows are dropped and written again, since some may be missing.
 
-    The file is read from its beginning to its end, without being held in memory.
+    The file is read from beginning to end, without being held in memory.
 
     Args:
         file: open for reading.
@@ -132,7 +132,7 @@ def resume_point(file: BinaryIO, chosen: Format, table: ExportTable) -> ResumePo
 
 
 def _ndjson_rows(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Where each complete row begins, and the `_id` of its event."""
+    """The offset of each complete row, and the `_id` of its event."""
     start = 0
     for line in file:
         if not line.endswith(b"\n"):
@@ -145,7 +145,7 @@ def _ndjson_rows(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _csv_rows(file: BinaryIO, table: ExportTable) -> Iterator[tuple[int, bytes]]:
-    """Where each complete row begins, and the `_id` of its event; a cell may hold line ends."""
+    """The offset of each complete row, and the `_id` of its event; a cell may contain line ends."""
     csv.field_size_limit(sys.maxsize)  # a value may have sixteen megabytes
     lines = _Lines(file)
     rows = csv.reader(lines, strict=True)

@@ -1,4 +1,4 @@
-"""What an export writes: events, from the beginning or from where one was cut off, or documents as they were."""
+"""The input of an export: events, from the first or a resume point on, or documents at a point in time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def events(history: Reader, selection: Selection, first: bytes | None = None) -> Iterator[RawBSONDocument]:
-    """Read history documents, oldest first, with the gaps in their places.
+    """Read history documents, oldest first, with the gaps in order.
 
     Args:
         first: `_id` of the event to begin with; None: the first there is.
@@ -48,11 +48,11 @@ def events(history: Reader, selection: Selection, first: bytes | None = None) ->
 
 
 class Documents(NamedTuple):
-    """Documents as they were.
+    """Documents at a point in time.
 
     Attributes:
-        found: of each its `_id`; the document, None if history cannot tell it; and why not, None if it can.
-        gaps: intervals of which events were lost, so that the documents may have been others.
+        found: the `_id` of each; the document, None: unknown; and why it is unknown, None: it is known.
+        gaps: the gaps that make the documents uncertain.
     """
 
     found: Iterator[tuple[Value, bytes | None, str | None]]
@@ -60,13 +60,13 @@ class Documents(NamedTuple):
 
 
 def documents(history: Reader, namespace: str, document_id: Any, at: Instant) -> Documents:
-    """The documents of a collection as they were, or one of them.
+    """The documents of a collection at a point in time, or one of them.
 
     Args:
         document_id: `_id` of the one; `ABSENT`: all, in the server's order of `_id`s, read one after the other.
 
     Raises:
-        change_history.reconstruct.state.UnknownStateError: history cannot tell which documents there were.
+        change_history.reconstruct.state.UnknownStateError: it is unknown which documents there were.
     """
     if document_id is not ABSENT:
         state = history.state(namespace, document_id, at)
@@ -80,7 +80,7 @@ def documents(history: Reader, namespace: str, document_id: Any, at: Instant) ->
 
 
 def _from(first: RawBSONDocument, found: Iterator[RawBSONDocument], selection: Selection) -> Iterator[RawBSONDocument]:
-    yield first  # found or not: a gap is no answer of its own, so behind the last event it would not come
+    yield first  # also if it is not found below: a gap alone is no answer, so one after the last event is missing
     is_behind = False
     for stored in found:
         if stored["_id"] == first["_id"]:
@@ -92,6 +92,6 @@ def _from(first: RawBSONDocument, found: Iterator[RawBSONDocument], selection: S
 
 
 def _is_within(stored: RawBSONDocument, selection: Selection) -> bool:
-    """Whether an event is in the window that was asked for: reading on is by cluster time, this may be by wall time."""
+    """Whether an event is in the requested window: resuming uses cluster time, the window may use wall time."""
     since, when = selection.since, stored.get("timestamp")
     return is_gap(stored) or not isinstance(since, datetime) or not isinstance(when, datetime) or when >= since

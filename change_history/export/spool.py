@@ -1,4 +1,4 @@
-"""Documents kept for a second pass: in memory while they are few, then in a temporary file."""
+"""Documents stored for a second pass: in memory while they are few, then in a temporary file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _HEAD = struct.Struct("<BIqq")
 
 
 class Spool:
-    """Keeps documents with their `_id`s, in order. A context manager, which removes them.
+    """Stores documents with their `_id`s, in order. A context manager, which removes them.
 
     Attributes:
-        an_id: one of the `_id`s; None: nothing is kept.
+        an_id: one of the `_id`s; None: it is empty.
     """
 
     def __init__(self) -> None:
@@ -28,10 +28,10 @@ class Spool:
         self.an_id: Value | None = None
 
     def add(self, entry: tuple[Value, bytes | None, str | None]) -> None:
-        """Keep one: its `_id`, the document, and why there is none.
+        """Store one: its `_id`, the document, and why there is none.
 
         Raises:
-            OSError: there is no room.
+            OSError: the disk is full.
         """
         (kind, payload), document, unknown = entry
         self.an_id = (kind, payload)

@@ -1,6 +1,6 @@
-"""The rows of a file, the columns of each kind of row, and what is lost in them. Pure.
+"""The rows of a file, the columns of each kind of row, and what they lose. Pure.
 
-A row is a BSON document; its first field says of which event, or of which document, it is.
+A row is a BSON document; its first field identifies its event or its document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """A file format. `csv-json` and `parquet-json` have documents whole, each in one column as Extended JSON."""
+    """A file format. `csv-json` and `parquet-json` have each document in one column as Extended JSON."""
 
     NDJSON = "ndjson"
     CSV = "csv"
@@ -33,7 +33,7 @@ class Format(StrEnum):
 
     @property
     def is_csv(self) -> bool:
-        """Whether it is text with cells."""
+        """Whether it is CSV."""
         return self in {Format.CSV, Format.CSV_JSON}
 
     @property
@@ -43,7 +43,7 @@ class Format(StrEnum):
 
 
 class ColumnType(Enum):
-    """What a column holds."""
+    """The type of a column."""
 
     TEXT = auto()
     VALUE = auto()
@@ -57,7 +57,7 @@ class ColumnType(Enum):
     NUMBER = auto()
     FLAG = auto()
     DOUBLE = auto()
-    """The nearest double of any number."""
+    """The double that is nearest to a number."""
     DAY = auto()
 
 
@@ -72,7 +72,7 @@ class ExportTable(NamedTuple):
     """A kind of row.
 
     Attributes:
-        columns: in order. The first names the event, or the document, that the row is of.
+        columns: in order. The first identifies the event or the document of the row.
         left_out: fields of history that its rows do not have.
     """
 
@@ -167,7 +167,7 @@ def row_of(table: ExportTable, document: bytes) -> list[Any]:
 
 
 def spread(fields: dict[bytes, Value]) -> dict[bytes, Value]:
-    """The fields of an event with its transaction as the name that commands take, and what the actor says beside it."""
+    """The fields of an event, with its transaction as the name that commands accept, and the actor's fields spread."""
     if b"transaction" not in fields and b"actor" not in fields:
         return fields
     found = dict(fields)
@@ -209,7 +209,7 @@ def _inner(value: Value | None) -> dict[bytes, Value]:
 
 
 def native(value: Value, column_type: ColumnType) -> Any:
-    """A value as the Python object that a column of this type has; None: it does not fit."""
+    """A value as the Python object of a column of this type; None: it does not fit."""
     return NATIVES[column_type](value)
 
 
@@ -230,7 +230,7 @@ def _flag(value: Value) -> bool | None:
 
 
 def _text(value: Value) -> str | None:
-    # Every program can read it: bytes that are not UTF-8 become escapes, `\\xff`.
+    # For readability in every program, bytes that are not UTF-8 become escapes, `\\xff`.
     return value[1][4:-1].decode("utf-8", "backslashreplace") if value[0] == raw.STRING else None
 
 
@@ -253,7 +253,7 @@ NATIVES: dict[ColumnType, Callable[[Value], Any]] = {
 
 
 def loss(chosen: Format, table: ExportTable) -> str | None:
-    """What a file does not say as history does, in one line; None: nothing."""
+    """What a file loses of history, in one line; None: nothing."""
     said = []
     if chosen is not Format.NDJSON:
         types = "all cells are text, and an empty one is absent" if chosen.is_csv else "null is absent"
@@ -309,8 +309,8 @@ def of_document(document_id: Value, document: bytes | None, unknown: str | None)
     """A row of the table of documents.
 
     Args:
-        document: what it was; None: history cannot tell.
-        unknown: why not.
+        document: its state; None: unknown.
+        unknown: why it is unknown.
     """
     row = [(b"_id", document_id)]
     if document is not None:

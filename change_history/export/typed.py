@@ -1,7 +1,7 @@
 """Documents as tables with a typed column for each field, as Parquet and CSV. Pure, but for the file that is written.
 
-A cell has the value if the column's type holds it exactly. Any other value, null among them, is in the column beside it
-as canonical Extended JSON. Where both are empty the document does not have the field.
+A cell has the value if the column's type holds it exactly. Any other value, including null, is in the column beside it
+as canonical Extended JSON. If both are empty, the document does not have the field.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class _Misfit(Exception):  # noqa: N818 - no error: the value goes to the column
 
 
 class TypedRow:
-    """What is written of a document into typed columns, and what did not fit.
+    """Makes the typed cells of documents, and counts what did not fit.
 
     Args:
         fields: the columns, in order.
         flat: spread sub-documents over columns of their own.
 
     Attributes:
-        misfits: how many values, of each column, are in the column beside it. Nulls are not counted.
-        others: how many documents have fields without a column.
+        misfits: by column, the number of values in the column beside it. Nulls are not counted.
+        others: number of documents that have fields without a column.
     """
 
     def __init__(self, fields: Sequence[Field], *, flat: bool = False) -> None:
@@ -70,7 +70,7 @@ class TypedRow:
         self.others = 0
 
     def cells(self, document: bytes) -> tuple[list[tuple[Any, str | None]], str | None]:
-        """The cells of a document: of each column the value and what is beside it; fields without a column come last.
+        """The cells of a document: each column's value and that beside it; fields without a column come last.
 
         Raises:
             change_history.bson.raw.MalformedBSON: it is no document.
@@ -85,7 +85,7 @@ class TypedRow:
         return found, extended_json.dumps_document(raw.from_fields(rest)) if rest else None
 
     def remarks(self) -> Iterator[str]:
-        """What a reader of the file should know, line by line."""
+        """Remarks for users of the file, line by line."""
         for path, field in self.columns:
             name = ".".join(_key_text(key) for key in path)
             if field.name != name:
@@ -97,7 +97,7 @@ class TypedRow:
             yield f"{self.others} documents have fields without a column; they are in {OTHER_COLUMN} as Extended JSON"
 
     def spread(self, cells: tuple[list[tuple[Any, str | None]], str | None]) -> list[Any]:
-        """Cells with what is beside them in their places; the fields without a column last."""
+        """The cells in the order of columns, with those beside them; the fields without a column last."""
         values: list[Any] = []
         for (_, field), (native, beside) in zip(self.columns, cells[0], strict=True):
             values += (native,) if field.beside is None else (native, beside)
@@ -272,7 +272,7 @@ class TypedParquetWriter:
         self.close = self._columns.close
 
     def write(self, document_id: Value, document: bytes | None, unknown: str | None) -> None:
-        """Hold one document, and write those held once they are enough for a row group."""
+        """Buffer one document, and write the buffer when it is enough for a row group."""
         cells = self._row.cells(document if document is not None else raw.from_fields([(b"_id", document_id)]))
         values = [*self._row.spread(cells), unknown] if self._others else [*self._row.spread(cells)[:-1], unknown]
         self._columns.add([values], len(document or b"") + 8 * len(values))
@@ -301,7 +301,7 @@ def _arrow_type(pa: Any, kind: Type) -> Any:
 
 
 def _own_names(taken: Iterable[str], *, others: bool) -> list[str]:
-    """The names of our own columns; a field of the documents that is named alike keeps its name."""
+    """The names of our own columns; a field of the documents with the same name keeps its name."""
     names = {name.casefold() for name in taken}
     found = []
     for wanted in (OTHER_COLUMN, UNKNOWN_COLUMN) if others else (UNKNOWN_COLUMN,):
@@ -319,7 +319,7 @@ class TypedCsvWriter:
 
     Args:
         others: whether there is a column for the fields that have none.
-        raw_cells: leave a text as it is that a spreadsheet would take for a formula.
+        raw_cells: do not escape texts that a spreadsheet would read as formulas.
     """
 
     def __init__(self, file: BinaryIO, row: TypedRow, *, others: bool = True, raw_cells: bool = False) -> None:
@@ -347,7 +347,7 @@ class TypedCsvWriter:
         self._rows.write(values)
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: there is no buffer."""
 
 
 def _csv_text(native: Any, kind: Type) -> str:
@@ -374,14 +374,14 @@ def _plain(native: Any, kind: Type) -> Any:
 
 
 def summary(kind: Type) -> str:
-    """A type in a word or two."""
+    """A type in short."""
     if isinstance(kind, List):
         return f"list of {summary(kind.item)}"
     return "struct" if isinstance(kind, Struct) else str(kind)
 
 
 def written(kind: Type) -> Any:
-    """A type as a schema file has it: a name, a list of one type, or an object of types by key."""
+    """A type as in a schema file: a name, a list of one type, or an object of types by key."""
     if isinstance(kind, List):
         return [written(kind.item)]
     if isinstance(kind, Struct):
@@ -405,7 +405,7 @@ def load_schema(text: str) -> tuple[Field, ...]:
     """Read a schema file: a JSON object of types by field. Every field gets a column beside it.
 
     Raises:
-        SchemaError: it is none; all problems at once.
+        SchemaError: it is invalid; lists all problems.
     """
     try:
         found = json.loads(text)

@@ -1,7 +1,7 @@
 """Rows as the text of NDJSON and CSV, or as Parquet with `pyarrow`, which the extra `export` brings.
 
-The first two can be cut at the end of any row and gone on with. A Parquet file is complete only with its end, so one
-that was cut off is begun anew.
+The first two can be cut after any row and continued. A Parquet file is complete only with its footer, so an
+interrupted one is written anew.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class Writer(Protocol):
     """Writes rows into an open file."""
 
     def write(self, source: bytes) -> int:
-        """Write what a BSON document gives: of `tables.CHANGES`, of which it is an event, a row for each change.
+        """Write the rows of a BSON document; in `tables.CHANGES`, it is an event and has a row for each change.
 
         Returns:
-            How many rows it gave.
+            The number of rows.
         """
 
     def close(self) -> None:
-        """Write what is left. The file stays open."""
+        """Write what is buffered. The file stays open."""
 
 
 class NdjsonWriter:
-    """One canonical Extended JSON document a line."""
+    """One canonical Extended JSON document per line."""
 
     def __init__(self, file: BinaryIO, table: ExportTable) -> None:
         self._file = file
@@ -86,7 +86,7 @@ def _cell(value: Any, column_type: ColumnType, *, guard: bool) -> str:
 
 
 def harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: an apostrophe is put before the sign with which one begins.
+    """A text that no spreadsheet reads as a formula: an apostrophe precedes a leading sign of one.
 
     Source: https://owasp.org/www-community/attacks/CSV_Injection
     """
@@ -98,7 +98,7 @@ def _rows_of(table: ExportTable, source: bytes) -> list[list[Any]]:
 
 
 class CsvRows:
-    """Comma-separated values as RFC 4180 has them, in UTF-8."""
+    """Comma-separated values (RFC 4180) in UTF-8."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._row = csv.writer(_Utf8(file)).writerow
@@ -127,10 +127,10 @@ def writer_of(
         file: open for writing, at its end.
         table: the columns; NDJSON writes rows whole.
         begun: the file has rows already.
-        raw_cells: of CSV, leave a text as it is that a spreadsheet would take for a formula.
+        raw_cells: in CSV, do not escape texts that a spreadsheet would read as formulas.
 
     Raises:
-        NoParquetError: what Parquet needs is not installed.
+        NoParquetError: `pyarrow`, which Parquet needs, is not installed.
     """
     if chosen is Format.NDJSON:
         return NdjsonWriter(file, table)
@@ -141,7 +141,7 @@ def writer_of(
 
 ROWS_PER_GROUP = 20_000
 BYTES_PER_GROUP = 32 * 1024 * 1024
-"""So much is held in memory before it is written: the first of both that is reached."""
+"""Limits of the buffer; it is written when the first of them is reached."""
 
 
 class NoParquetError(HistoryError, ImportError):
@@ -184,7 +184,7 @@ class ColumnWriter:
     """Collects rows by column, and writes them into a Parquet file in row groups, compressed with Zstandard.
 
     Args:
-        file: where to; need not be one in which one can go back.
+        file: the output; it need not be seekable.
         schema: the Arrow schema.
 
     Raises:
@@ -200,10 +200,10 @@ class ColumnWriter:
         self._held = 0
 
     def add(self, rows: list[list[Any]], size: int) -> None:
-        """Hold rows, and write those held once they are enough for a row group.
+        """Buffer rows, and write the buffer when it is enough for a row group.
 
         Args:
-            size: bytes that they take, roughly.
+            size: approximate size of the rows in bytes.
         """
         self._rows += rows
         self._held += size
@@ -211,12 +211,12 @@ class ColumnWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left, and the end of the file."""
+        """Write the buffer and the footer."""
         self._flush()
         self._writer.close()
 
     def __del__(self) -> None:
-        """Leave a file that was cut off as it is: pyarrow's own would write its end, into a file that is closed."""
+        """Leave an interrupted file as it is: pyarrow's own method would write the footer into a closed file."""
         if hasattr(self, "_writer"):
             self._writer.is_open = False
 
@@ -230,7 +230,7 @@ class ColumnWriter:
 
 
 def _with_statistics(parquet: Any, schema: Any) -> list[str]:
-    """The paths of all columns but those of doubles: statistics leave NaN out, and DuckDB would not find it."""
+    """The paths of all columns except doubles: statistics leave NaN out, so that DuckDB would not find it."""
     probe = io.BytesIO()
     parquet.write_metadata(schema, probe)
     leaves = list(parquet.ParquetFile(probe).schema)
@@ -251,7 +251,7 @@ class ParquetWriter:
         self.close = self._columns.close
 
     def write(self, source: bytes) -> int:
-        """Hold its rows, and write those held once they are enough for a row group."""
+        """Buffer its rows, and write the buffer when it is enough for a row group."""
         rows = _rows_of(self._table, source)
         self._columns.add(rows, len(source))
         return len(rows)
