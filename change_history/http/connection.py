@@ -1,4 +1,4 @@
-"""Asking `watcher serve`: one request after the other, with the standard library alone."""
+"""Requests to `watcher serve`, one after the other, with only the standard library."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _FIRST_ERROR = 400
 
 
 class HttpError(HistoryError):
-    """`watcher serve` does not answer as it should, or refuses; the message says why.
+    """`watcher serve` does not answer correctly, or refuses; the message says why.
 
     Attributes:
-        status: of the answer; None: there was none.
-        kind: what kind of problem it is, such as `no-access` or `too-costly`.
-        said: all that the answer says, problem details.
+        status: HTTP status of the answer; None: there was no answer.
+        kind: the type of the problem, such as `no-access` or `too-costly`.
+        said: the problem details of the answer.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Connection:
     """A connection to one `watcher serve`. Safe to use from several threads.
 
     Args:
-        url: where it is, `https://history.example.org`, with the path under which a proxy shows it.
-        timeout_s: the longest wait for an answer, in seconds.
-        context: of TLS; the system's own if None.
+        url: its address, `https://history.example.org`, with the path under which a proxy serves it.
+        timeout_s: maximum wait for an answer, in seconds.
+        context: TLS context; None: the system's default.
 
     Raises:
-        ValueError: no such URL, or a token would be sent where others can read it.
+        ValueError: the URL is invalid, or a token would be sent unencrypted.
     """
 
     def __init__(
@@ -70,21 +70,21 @@ class Connection:
         self._kept: HTTPConnection | None = None
 
     def get(self, parts: Sequence[str], query: Mapping[str, Any] | None = None) -> Any:
-        """Ask for one JSON answer.
+        """Request one JSON answer.
 
         Args:
-            parts: of the path below `/api/v1`, unencoded.
+            parts: parts of the path below `/api/v1`, unencoded.
             query: parameters; None: left out; a list: given several times.
 
         Raises:
-            HttpError: it refuses, or does not answer.
+            HttpError: the server refuses, or does not answer.
         """
         with self._lock:
             try:
                 try:
                     reply = self._send(self._connection(), parts, query, {"Accept": JSON})
                 except (HTTPException, ConnectionError):
-                    self._forget()  # it was closed meanwhile: once more, on a new one
+                    self._forget()  # the connection was closed meanwhile: retry on a new one
                     reply = self._send(self._connection(), parts, query, {"Accept": JSON})
                 body = reply.read()
             except (OSError, HTTPException) as error:
@@ -95,7 +95,7 @@ class Connection:
         return json.loads(body)
 
     def lines(self, parts: Sequence[str], query: Mapping[str, Any] | None = None) -> Iterator[Any]:
-        """Ask for a list, and give each item as it comes. Raises as `get`, also where the answer breaks off."""
+        """Request a list, and yield each item as it comes. Raises as `get`, also if the answer breaks off."""
         with self.opened(parts, query, {"Accept": NDJSON}) as reply:
             try:
                 for line in reply:
@@ -104,7 +104,7 @@ class Connection:
                 raise HttpError(f"the answer of {self._address} breaks off") from error
 
     def opened(self, parts: Sequence[str], query: Mapping[str, Any] | None, headers: Mapping[str, str]) -> HTTPResponse:
-        """Ask on a connection of its own, which ends with the answer. Raises as `get`."""
+        """Send a request on a separate connection, which ends with the answer. Raises as `get`."""
         try:
             reply = self._send(self._new(), parts, query, {"Connection": "close", **headers})
             if reply.status < _FIRST_ERROR:

@@ -25,7 +25,7 @@ _AGAIN_S = 1.0
 
 
 class Feed:
-    """New events as the server sends them. A thread waits for them, so that `stop` is noticed."""
+    """New events as the server sends them. A thread waits for them, so that `stop` is noticed meanwhile."""
 
     def __init__(self, connect: Callable[[Mapping[str, str]], HTTPResponse], stop: threading.Event) -> None:
         self._connect = connect
@@ -34,13 +34,13 @@ class Feed:
         self._reply: HTTPResponse | None = None
 
     def open(self) -> None:
-        """Begin; whatever is recorded from now on comes."""
+        """Start the feed: it includes all that is recorded from now on."""
         again = {"Last-Event-ID": self._last} if self._last is not None else {}
         self._reply = self._connect({"Accept": "text/event-stream", **again})
         self._reply.readline()  # `retry: …` comes once the server follows
 
     def events(self) -> Iterator[Event]:
-        """New events until told to stop. A connection that ends is made again, and nothing is missed."""
+        """New events until stopped. A lost connection is reopened, and nothing is missed."""
         while not self._stop.is_set():
             if self._reply is None:
                 try:
@@ -91,7 +91,7 @@ def _read_lines(reply: HTTPResponse | None, lines: queue.SimpleQueue[bytes | Non
 
 
 def _hang_up(reply: HTTPResponse) -> None:
-    """Shut the connection down, which ends the thread that waits at it."""
+    """Shut the connection down, which ends the waiting thread."""
     with suppress(OSError, AttributeError, ValueError), socket.socket(fileno=socket.dup(reply.fileno())) as same:
         same.shutdown(socket.SHUT_RDWR)
 

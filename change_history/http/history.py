@@ -1,4 +1,4 @@
-"""`History` over HTTP: the same questions, asked of `watcher serve`; the same events, changes and states."""
+"""`History` over HTTP: the same queries, answered by `watcher serve`, with the same events, changes and states."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _NUMBER = re.compile(r"-?[0-9]+")
 _MOST_ID = 8192
 _UUID_DIGITS = 32
 _LAST = wire.cluster_time(Timestamp(2**32 - 1, 2**32 - 1))
-"""A time that includes everything, where one has to be named."""
+"""A time that includes everything, for requests that need one."""
 
 
 class NotOverHttpError(HistoryError, NotImplementedError):
-    """What needs the deployment itself: putting documents back, and what is not served."""
+    """The operation is not possible over HTTP: it writes documents, or is not served."""
 
 
 class HttpHistory:
     """A history database that is reached through `watcher serve`.
 
-    `History.connect("https://…", token="…")` makes a `History` of it. What may not be read is missing, as if it had
-    never been recorded. Raises what `History` raises, and `HttpError` (`change_history.http.connection`) for the
+    `History.connect("https://…", token="…")` returns a `History` with it. What the token may not read is missing,
+    as if never recorded. Raises what `History` raises, and `HttpError` (`change_history.http.connection`) for the
     driver's errors.
     """
 
@@ -82,7 +82,7 @@ class HttpHistory:
         reverse: bool = False,
     ) -> Iterator[Event]:
         only = (operation,) if operation is not None else ()
-        Selection(namespace, document_id, field, since, until, only)  # what is wrong with these, it says
+        Selection(namespace, document_id, field, since, until, only)  # it validates the arguments
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, it is {limit}")
         newest_first = reverse or limit is not None
@@ -123,7 +123,7 @@ class HttpHistory:
         query |= {name: _value(asked) for name, asked in (("actor", actor), ("request", request)) if asked is not None}
         query["id"] = _id(document_id) if document_id is not ABSENT else None
         feed = Feed(partial(self._connection.opened, ["follow"], query), stop)
-        feed.open()  # before what is recorded is read: nothing in between is missed
+        feed.open()  # before recorded events are read, so that none in between is missed
         who = {"actor": actor, "reason": reason, "request": request}
         recorded = self.log(namespace, document_id, field=field, since=since, limit=limit, **who)
         return each_once(recorded, feed)
@@ -185,7 +185,7 @@ class HttpHistory:
             yield wire.value_from(each["document"])
 
     def collection(self, namespace: str, at: Instant | None = None) -> NoReturn:  # noqa: ARG002 - as in `History`
-        """Not served over HTTP: `collection_as_of` is."""
+        """Not served over HTTP; use `collection_as_of`."""
         raise NotOverHttpError("use collection_as_of")
 
     def diff(  # noqa: D102 - as in `History`

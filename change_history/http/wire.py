@@ -1,11 +1,11 @@
 """Events, changes, states and differences as JSON, and back: what `watcher serve` answers and the client reads.
 
-A tree is made of what JSON has; wherever a value of a document stands, it is a `Value` of this module, which is written
-as Extended JSON, relaxed or canonical. Absent is left out; unknown is named: `"unknown": ["old_value"]`.
+A tree consists of JSON types; a value of a document is a `Value` of this module, which is written as relaxed or
+canonical Extended JSON. Absent values are left out; unknown ones are listed: `"unknown": ["old_value"]`.
 
-Extended JSON cannot tell a sub-document such as `{"$oid": "…"}` from the type that is written so, nor one NaN from
-another; and a reader of JSON keeps one of two equal keys. The canonical form writes a value that would not come back as
-it is as `{"$bson": "…"}`, BSON of a document that has it as its only field, in base64.
+Extended JSON cannot distinguish a sub-document such as `{"$oid": "…"}` from the type that is written so, nor one NaN
+from another; and a JSON parser keeps one of two equal keys. The canonical form writes a value that would not be read
+back unchanged as `{"$bson": "…"}`: base64 of a BSON document that has it as its only field.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def of(value: Any) -> Value:
 
 
 def dumps(tree: Any, *, canonical: bool) -> str:
-    """Write a tree as one line of JSON: nothing in it ends a line or turns the writing round."""
+    """Write a tree as one line of JSON: it has no line ends and no marks that change the writing direction."""
     return _write(tree, _canonical if canonical else extended_json.relaxed)
 
 
@@ -77,7 +77,7 @@ def _canonical(value: raw.Value) -> str:
 
 
 def _is_plain(value: raw.Value) -> bool:
-    """Whether a value comes back from Extended JSON for sure; else it is to be tried."""
+    """Whether Extended JSON is known to preserve a value; otherwise, this has to be tested."""
     kind, payload = value
     if kind == raw.DOCUMENT:
         found = raw.elements(payload)
@@ -97,7 +97,7 @@ def _is_plain(value: raw.Value) -> bool:
 
 
 def _is_usual(decimal: bytes) -> bool:
-    """Whether a Decimal128 is a number of less than 34 digits for sure: the others may have more forms than texts."""
+    """Whether a Decimal128 certainly has less than 34 digits: others may have several forms with the same text."""
     top = int.from_bytes(decimal[13:], "little")
     return top & _FORM != _FORM and top & _DIGITS < _MANY_DIGITS
 
@@ -127,7 +127,7 @@ def value_from(read: Any) -> Any:
     """The Python value of one that was written in the canonical form and read by `json`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     found = _whole(read)
     return to_python(found) if found is not None else extended_json.loads(json.dumps(read))
@@ -244,7 +244,7 @@ def change_from(tree: Mapping[str, Any], timestamp: datetime | None) -> Change:
 
 
 def state_tree(state: State) -> dict[str, Any]:
-    """A state as a tree. Whether the document was there is `exists`; null: history cannot tell, and `unknown` why."""
+    """A state as a tree. `exists` is whether the document existed; null: unknown, with the reason in `unknown`."""
     tree: dict[str, Any] = {
         "namespace": state.namespace,
         "document_id": of(state.document_id),
@@ -337,7 +337,7 @@ def time_from(read: Any) -> Any:
 
 
 def cluster_time(point: Timestamp) -> str:
-    """A cluster time as it can be asked for, `seconds:increment`; fewer digits before the colon would be an hour."""
+    """A cluster time as requests accept it, `seconds:increment`; fewer digits before the colon would be an hour."""
     return f"{point.time:03}:{point.inc}"
 
 
