@@ -1,4 +1,4 @@
-"""Ages: how long something is kept, as `30d` or `2y`, and the rules that say so of namespaces. Pure."""
+"""Ages: how long history is kept, as `30d` or `2y`, and the rules that assign them to namespaces. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rule(NamedTuple):
     """How long the history of some namespaces is kept.
 
     Attributes:
-        age: as it is written: `30d`, or `forever`.
+        age: the age as written: `30d`, or `forever`.
     """
 
     glob: str
@@ -36,7 +36,7 @@ def seconds(age: str) -> int:
     """Read an age.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no age.
     """
     found = _AGE.fullmatch(age.strip().lower())
     if found is None or not int(found[1]):
@@ -50,6 +50,6 @@ def seconds(age: str) -> int:
 
 
 def rule_for(rules: tuple[Rule, ...], namespace: str) -> Rule | None:
-    """The first rule that a namespace fits; None: its history is kept for ever."""
+    """The first rule that matches a namespace; None: its history is kept for ever."""
     database, collection = globs.split(namespace)
     return next((rule for rule in rules if globs.fits((rule.glob,), database, collection)), None)

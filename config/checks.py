@@ -1,6 +1,6 @@
-"""What each kind of setting may be. A check takes what was written and gives what is meant; pure, and quick to import.
+"""The checks of settings. A check takes the written value and returns the parsed one; pure, and quick to import.
 
-Each raises ValueError for what it does not take; its message says why.
+Each raises ValueError for an invalid value; the message says why.
 """
 
 import ipaddress
@@ -29,12 +29,12 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
 def _quoted(text: str) -> str:
-    """Repeat what was written, escaped, and not at any length."""
+    """The written value, escaped and shortened, for a message."""
     return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…")
 
 
 def _database_fault(name: str) -> str | None:
-    """Say what is wrong with a database name or glob, by the rules of MongoDB's naming restrictions."""
+    """The fault of a database name or glob under MongoDB's naming restrictions; None: it is valid."""
     wrong = sorted({character for character in name if character in '/\\. "$\0'})
     if wrong:
         return f"{_quoted(name)} has {' and '.join(map(repr, wrong))}, which no database name may have"
@@ -46,7 +46,7 @@ def _database_fault(name: str) -> str | None:
 
 
 def _glob_fault(glob: str) -> str | None:
-    """Say what is wrong with one ``db.coll`` glob; None where nothing is."""
+    """The fault of one ``db.coll`` glob; None: it is valid."""
     database, dot, collection = glob.partition(".")
     if not dot:
         whole = "DATABASE" if _quoted(glob) != f"'{glob}'" else glob
@@ -126,7 +126,7 @@ def redact_key(text: object) -> None:
 
 
 def _never_watched(glob: str) -> str | None:
-    """Say why nothing that a glob names can be watched; None where something can."""
+    """Why nothing that a glob matches can be watched; None: something can."""
     database, _, collection = glob.partition(".")
     if database in _SYSTEM_DATABASES:
         return f"{_quoted(glob)} is in a system database; MongoDB opens no change stream there"

@@ -1,4 +1,4 @@
-"""The types of the settings: what an operator may write, said in words, and the check of it."""
+"""The types of the settings: the description of their allowed values, and the check."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from config import ages, checks
 
 @dataclass(frozen=True)
 class Allowed:
-    """Metadata of a type: what an operator may write, as the end of "… must be …".
+    """Metadata of a type: its allowed values, as the end of "… must be …".
 
     Args:
         text: A noun phrase, for example ``a port number``.

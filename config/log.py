@@ -4,7 +4,7 @@ A line never holds a document's value. The messages of many exceptions quote dat
 duplicate, the driver's bulk-write error whole documents, Python's ``ValueError`` the value. Local variables would be
 worse. So frames are given as file, line and function, and a message only where its author is known not to quote data.
 
-A terminal shows a line and does not obey it: names of collections may hold whatever MongoDB allows.
+Terminal control characters are escaped: names of collections may contain all that MongoDB allows.
 """
 
 import json
@@ -33,7 +33,7 @@ _CODE_UNIT = 2
 
 
 def is_console(fmt: str, stream: TextIO | None = None) -> bool:
-    """Whether log lines are for people: ``console``, or ``auto`` on a terminal.
+    """Whether log lines are console text: ``console``, or ``auto`` on a terminal.
 
     Args:
         fmt: ``console``, ``json`` or ``auto``.
@@ -86,7 +86,7 @@ def configure(level: str = "info", fmt: str = "auto", stream: TextIO | None = No
 
 
 def start(level: str, fmt: str) -> None:
-    """Set logging up for a process that has begun, uncaught errors included; the arguments are those of `configure`."""
+    """Set logging up for a process, including uncaught errors; the arguments are those of `configure`."""
     configure(level, fmt)
     guard_uncaught()
 
@@ -132,7 +132,7 @@ def _render_failure(render: Callable[[BaseException], Any]) -> Processor:
 
 
 def _safe_message(error: BaseException) -> str:
-    """Say what an exception says, as far as that cannot be a document's value.
+    """The message of an exception, as far as it cannot contain a document's value.
 
     That is the code and name of a server's refusal, and the message of network and operating-system errors and of ours.
     """
@@ -196,12 +196,12 @@ def text(error: BaseException) -> str:
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape controls and marks that turn the writing around in the values of a line for people."""
+    """Escape controls and marks that change the writing direction in the values of a console line."""
     return {key: _shown(value, key) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _dumps(value: Any, **options: Any) -> str:
-    """Write a line for machines: readable as far as it can be shown, else with JSON's own escapes."""
+    """Write a JSON line: printable characters as they are, others with JSON's escapes."""
     text = json.dumps(value, ensure_ascii=False, **options)
     return text if text.isprintable() else "".join(c if c.isprintable() else _unit(c) for c in text)
 

@@ -1,4 +1,4 @@
-"""Where settings come from: command line, environment, TOML file, secret files, in this order."""
+"""The sources of settings: command line, environment, TOML file, secret files, in this order."""
 
 import os
 import re
@@ -64,7 +64,7 @@ _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 class SettingsError(Exception):
-    """The settings are wrong and nothing was started.
+    """The settings are invalid and nothing was started.
 
     Args:
         problems: One sentence for each, naming the setting as written, its value unless secret, and what is allowed.
@@ -79,7 +79,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where one value was found.
+    """The source of one value.
 
     Args:
         place: The source, for example ``environment``.
@@ -92,14 +92,14 @@ class Origin:
 
 @dataclass
 class Gathered:
-    """All that was read, before any value is judged."""
+    """The values from all sources, before they are checked."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
-        """Take over the values that no stronger source has given."""
+        """Add the values that no stronger source has given."""
         for name in values.keys() - self.values.keys():
             self.values[name] = values[name]
             self.origins[name] = origins[name]
@@ -109,7 +109,7 @@ def gather(config_file: Path | None, overrides: Mapping[str, Any]) -> Gathered:
     """Read every source, the strongest first.
 
     Returns:
-        The values as written, their origins, and what is wrong with the sources themselves.
+        The values as written, their origins, and the faults of the sources themselves.
     """
     gathered = Gathered()
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -184,7 +184,7 @@ def _add_secrets(gathered: Gathered) -> None:
         paths = {name: str(folder / (prefix + name)) for name in found}
         gathered.add(found, {name: Origin(f"secret file {path}", path) for name, path in paths.items()})
     known = {PREFIX.lower() + name for name in NAMES}
-    # Other programs' secrets may lie in the same folder, so only names that begin like ours are judged.
+    # Other programs' secrets may be in the same folder, so only names with our prefix are checked.
     for path in reversed(present):
         if path.name.lower().startswith(PREFIX.lower()) and path.name.lower() not in known:
             gathered.problems.append(f"{path} is no setting{_suggest(path.name.lower(), known)}")
@@ -194,10 +194,10 @@ _SECRET_NAMES = [prefix + name for prefix in (PREFIX.lower(), "") for name in NA
 
 
 def _secret(path: Path, folder: Path) -> str:
-    """What a secret file holds.
+    """The content of a secret file.
 
     Raises:
-        ValueError: it is no file, or lies elsewhere.
+        ValueError: it is no file, or is outside the folder.
         RuntimeError: its symbolic link leads to itself.
         OSError: it cannot be read.
     """
@@ -211,7 +211,7 @@ def _secret(path: Path, folder: Path) -> str:
 def _suggest(name: str, known: Iterable[str]) -> str:
     import difflib
 
-    # What all have in common makes none of them likely.
+    # The common prefix makes no name more likely than another.
     plain = {other.lower().removeprefix(PREFIX.lower()): other for other in sorted(known)}
     near = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), plain, n=1, cutoff=0.7)
     return f"; did you mean {plain[near[0]]}?" if near else ""

@@ -25,12 +25,12 @@ MASK = "***"
 
 
 def is_text(value: str) -> bool:
-    """Whether it is Unicode throughout: what is no UTF-8 in the environment comes as lone surrogates."""
+    """Whether a text is valid Unicode: bytes of the environment that are not UTF-8 become lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def fault(uri: str) -> str | None:
-    """Say what is wrong with a connection string, looking nothing up and connecting nowhere.
+    """The fault of a connection string, found without a lookup or a connection.
 
     The driver's own messages are not passed on: for an unescaped password they quote a part of it.
 
@@ -52,14 +52,14 @@ def fault(uri: str) -> str | None:
         rest = path + mark + "&".join(part for part in options.split("&") if not _SRV_ONLY.match(part))
     try:
         with warnings.catch_warnings():
-            # An unknown or wrong option is only warned of by default: `tsl=true` would connect in the clear.
+            # By default, the driver only warns of an unknown or wrong option: `tsl=true` would connect in the clear.
             warnings.simplefilter("error")
             warnings.filterwarnings("ignore", message=".*compression")  # the driver does without, soundly
             parsed = parse_uri("mongodb://" + rest, validate=True, warn=True)
         _load_certificates(parsed["options"])
     except OSError as error:
-        unusable = isinstance(error, ssl.SSLError)  # its text may be none
-        said = os.strerror(error.errno) if error.errno else error.strerror  # the driver may have words of its own
+        unusable = isinstance(error, ssl.SSLError)  # its text may be missing
+        said = os.strerror(error.errno) if error.errno else error.strerror  # the driver may have its own text
         reason = "its certificate or key is unusable, or the key's password wrong" if unusable else said
         return f"a file that its options name cannot be read: {reason}"
     except (PyMongoError, ValueError, TypeError, LookupError, UserWarning) as error:
@@ -71,7 +71,7 @@ def _load_certificates(options: Mapping[str, Any]) -> None:
     """Read the files of TLS as the driver will: it does so only when it connects, and then fails without advice.
 
     Raises:
-        ssl.SSLError: what they hold is of no use.
+        ssl.SSLError: their content is invalid.
         OSError: one cannot be read.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -79,7 +79,7 @@ def _load_certificates(options: Mapping[str, Any]) -> None:
         if name in options:
             context.load_verify_locations(options[name])
     if "tlsCertificateKeyFile" in options:
-        # A password, if there is none: else OpenSSL would ask at the terminal.
+        # An empty password if there is none; otherwise OpenSSL would ask at the terminal.
         context.load_cert_chain(
             options["tlsCertificateKeyFile"], password=options.get("tlsCertificateKeyFilePassword") or ""
         )
