@@ -157,7 +157,7 @@ class Mongod:
             with suppress(FileNotFoundError):
                 self.log_file.replace(self.log_file.with_suffix(".log.1"))
             with self._out_file.open("wb") as out:
-                self._process = subprocess.Popen(  # noqa: S603 - our own words, no shell
+                self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
                     command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
                 )
         except OSError as error:
@@ -246,7 +246,7 @@ def _connect(port: int) -> MongoClient[dict[str, Any]]:
 
 
 def _advance(client: MongoClient[dict[str, Any]], set_name: str, member: str | None) -> bool:
-    """Bring the server one step nearer to being the writable primary of a set of one. Call it until it is."""
+    """Bring the server one step closer to the writable primary of a set of one. Call it until it is that."""
     try:
         hello = client.admin.command("hello")
         if member is None:

@@ -129,7 +129,7 @@ class _State(NamedTuple):
     """What ``server.json`` holds."""
 
     pid: int
-    born: str  # tells the process from a later one of the same id
+    born: str  # distinguishes the process from a later one with the same id
     port: int
     uri: str
 
@@ -165,7 +165,7 @@ def _write_state(folder: Path, server: Mongod) -> None:
         return  # it ended just now; waiting for it will say why
     draft = folder / f"{_STATE_FILE}.new"
     draft.write_text(json.dumps(_State(pid, born, server.port, server.uri)._asdict()), encoding="utf-8")
-    draft.replace(folder / _STATE_FILE)  # at once, so that a reader never sees half
+    draft.replace(folder / _STATE_FILE)  # atomically, so that a reader never sees a partial file
 
 
 def _forget_state(folder: Path) -> None:
