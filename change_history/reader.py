@@ -1,4 +1,4 @@
-"""What the commands need beyond the public `History`: stored documents as bytes, and remarks beside an answer."""
+"""`Reader`: what the commands and pages need beyond the public `History`, such as stored documents as bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _WITHOUT_CHANGES = dict.fromkeys(("namespace", "document_id", "operation", "time
 
 
 class Reader(History):
-    """A history database as our own commands read it. No public interface: it changes with them."""
+    """A history database for our own commands and pages. Not public: it changes with them."""
 
     _reverter: Acting | None = None
 
@@ -59,19 +59,19 @@ class Reader(History):
         newest_first: bool = False,
         on_unknown: Callable[[], object] = timeline.ignore,
     ) -> Iterator[RawBSONDocument]:
-        """Read the history documents themselves, every byte as recorded (see `change_history.query.timeline.read`)."""
+        """Read the stored history documents, byte for byte (see `change_history.query.timeline.read`)."""
         return timeline.read(self._collection, selection, limit=limit, newest_first=newest_first, on_unknown=on_unknown)
 
     def imported(
         self, namespace: str, document_id: Any, *, limit: int | None, newest_first: bool
     ) -> Iterator[RawBSONDocument]:
-        """What `watcher import` brought in, in the form of history documents (see `query.imported`)."""
+        """Imported changes, in the form of history documents (see `query.imported`)."""
         from change_history.query import imported
 
         return imported.as_events(self._database, namespace, document_id, limit=limit, newest_first=newest_first)
 
     def resolve(self, selection: Selection) -> Selection:
-        """Find what a selection's field has its values from, though the events do not name it (see `query.setters`)."""
+        """Find the events that set a selection's field without naming it (see `query.setters`)."""
         from change_history.query import setters
 
         return setters.resolve(self._database, selection)
@@ -79,13 +79,13 @@ class Reader(History):
     def stored_gaps(
         self, namespace: str | None = None, *, since: Instant | None = None, until: Instant | None = None
     ) -> Iterator[RawBSONDocument]:
-        """Read the gaps' history documents themselves. Raises as `gaps` does."""
+        """Read the gaps' stored history documents. Raises as `gaps` does."""
         return gaps.read(self._collection, namespace, since, until)
 
     def with_gaps(
         self, selection: Selection, events: Iterable[RawBSONDocument], *, cut: bool = False, newest_first: bool = False
     ) -> Iterator[RawBSONDocument]:
-        """Put the gaps that an answer reaches across among its events (see `query.gaps`)."""
+        """Insert the gaps that an answer reaches across among its events (see `query.gaps`)."""
         return gaps.among(self._collection, selection, events, cut=cut, newest_first=newest_first)
 
     def follow_stored(
@@ -111,12 +111,12 @@ class Reader(History):
             yield new if found is not None else None, after
 
     def is_standalone(self) -> bool:
-        """Whether history lies on a lone `mongod` and the documents nowhere else: that has no change streams."""
+        """Whether history and documents are on one standalone `mongod`, which has no change streams."""
         hello = self._database.client.admin.command("hello")
         return not (hello.get("setName") or hello.get("isreplicaset") or hello.get("msg") == "isdbgrid")
 
     def knows(self, namespace: str, document_id: Any) -> bool:
-        """Whether anything is recorded about a document."""
+        """Whether anything is recorded of a document."""
         query = as_query({"namespace": {"$eq": namespace}, "document_id": is_document(document_id)})
         return self._collection.find_one(query, {"_id": 1}) is not None
 
@@ -126,21 +126,21 @@ class Reader(History):
         return found.when if found is not None else None
 
     def event(self, event_id: bytes) -> Event | None:
-        """One event by its whole id, with all its values."""
+        """An event by its full id, with all its values."""
         stored = self._collection.find_one({"_id": Binary(event_id)})
         return to_event(whole(self._database, stored)) if stored is not None else None
 
     def events(self, event_ids: Iterable[bytes]) -> dict[bytes, Event]:
-        """Events by their whole ids, with all their values; those that are not there are missing."""
+        """Events by their full ids, with all their values; unknown ids are left out."""
         found = self._collection.find({"_id": {"$in": [Binary(each) for each in event_ids]}})
         return {bytes(stored["_id"]): to_event(whole(self._database, stored)) for stored in found}
 
     def transactions_named(self, name: Name, namespaces: Iterable[str]) -> list[Transaction]:
-        """Transactions of a name that have events in some namespaces; two of them, if there are more."""
+        """Transactions of a name with events in some namespaces; at most two of them."""
         return transactions.among(self._collection, name, namespaces)
 
     def actors_in(self, namespaces: Iterable[str]) -> list[Any]:
-        """Everybody who is known to have done something in one of these namespaces."""
+        """The actors of recorded events in these namespaces."""
         query = {"actor.id": {"$exists": True}, "namespace": {"$in": list(namespaces)}}
         return distinct(self._collection, "actor.id", query)
 
@@ -150,18 +150,18 @@ class Reader(History):
         return self._collection.count_documents(query, hint=DOCUMENT_TIMELINE)
 
     def is_recorded(self, namespace: str) -> bool:
-        """Whether anything is recorded of a namespace, or it has what another one had."""
+        """Whether anything is recorded of a namespace, also under a former name."""
         found = self._collection.find_one(as_query({"namespace": namespace}), {"_id": 1}, hint=NAMESPACE_TIMELINE)
         return found is not None or arrival_after(self._database, namespace, BEGINNING) is not None
 
     def verify(self) -> Report:
-        """Verify that history is what was sealed (see `change_history.seals.verification`)."""
+        """Verify history against its seals (see `change_history.seals.verification`)."""
         from change_history.seals.verification import verify
 
         return verify(self._database)
 
     def count_all(self, namespace: str) -> int:
-        """How many events of a namespace are recorded. The index tells."""
+        """The number of recorded events of a namespace, counted in an index."""
         return self._collection.count_documents(as_query({"namespace": namespace}), hint=NAMESPACE_TIMELINE)
 
     def ends(self, namespace: str) -> tuple[Event | None, Event | None]:
@@ -185,7 +185,7 @@ class Reader(History):
         return first_later(self._database, state)
 
     def authors_between(self, one: State, other: State) -> Authors | None:
-        """Who made the events between two states of a document; None: the collection had another name in between."""
+        """The actors of the events between two states of a document; None: the collection was renamed in between."""
         from change_history.query import actors
         from change_history.stored.order import BEGINNING, position_at
 
@@ -200,11 +200,11 @@ class Reader(History):
         return boundary_before(self._database, namespace, position)
 
     def arrival_after(self, namespace: str, position: HistoryPosition) -> Event | None:
-        """The first rename after a position that gave a namespace its documents: they have another name before."""
+        """The first rename after a position that gave a namespace its documents; before it they have another name."""
         return arrival_after(self._database, namespace, position)
 
     def revert_as(self, acting: Acting) -> None:
-        """Say who reverts by this reader. Where that cannot be written, it is done even so, and the outcome tells."""
+        """Attribute this reader's reverts. If that cannot be written, they are done anyway, and the outcome says so."""
         self._reverter = acting
 
     def _attribution(self, actor: Identity | None, reason: str | None, request: Identity | None) -> Attribution | None:
@@ -225,31 +225,31 @@ class Reader(History):
         return self._database
 
     def version_at(self, namespace: str, document_id: Any, at: PointInTime | None, version: int) -> State:
-        """What a document was at a moment of which it is known which version that is (see `state`)."""
+        """A document at a point in time whose version is known already (see `state`)."""
         return Reconstruction(self._database, namespace, document_id, at, for_state=True).state(version)
 
     def version_of(self, event: Event) -> int:
-        """Which version of its document an event is."""
+        """The version number of an event in its document."""
         versions = Versions(self._database, event.namespace, to_raw(event.document_id))
         return versions.number(position_at(event.id, event.resume_token))
 
     def events_named(self, digits: str) -> Iterator[Event]:
-        """The events, whole, whose `_id` begins with these hexadecimal digits, in its order."""
+        """The events whose `_id` begins with these hexadecimal digits, with all values, in its order."""
         query = transactions.event_query(transactions.EventName(digits))
         for stored in self._collection.find(as_query(query), sort=[("_id", 1)]):
             yield to_event(whole(self._database, stored))
 
     @property
     def reverts(self) -> Reverts:
-        """Tells which recorded events are a revert's own."""
+        """Recognizes the recorded events of reverts."""
         return Reverts(self._database)
 
     def unsettled_reverts(self) -> list[Unsettled]:
-        """Reverts that were begun and never confirmed, because their process ended: with what became of them."""
+        """Reverts that were begun and never confirmed, because their process ended, with their outcome."""
         return Intents(self._database).unsettled()
 
     def settle_reverts(self) -> list[Unsettled]:
-        """The same, and note what became of them, so that they are not told again."""
+        """The same, and store the outcomes, so that they are not reported again."""
         intents = Intents(self._database)
         found = intents.unsettled()
         intents.settle(found)
