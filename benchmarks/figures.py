@@ -70,7 +70,7 @@ class Figures:
             note: as of `Figure`.
             values: as of `Figure`.
         """
-        ratios = {name: value / other for name, other in (beside or {}).items() if other and name != peer}
+        ratios = {name: value / other for name, other in (beside or {}).items() if other > 0 and name != peer}
         figure = Figure(part, work, peer, value, unit, ratios, note, values)
         self.lines.append(figure)
         print(
