@@ -15,7 +15,7 @@ from change_history.reconstruct.state import Reconstruction, UnknownStateError
 from change_history.revert.api import Reverting
 from change_history.stored.event import to_event
 from change_history.stored.names import CONTEXT_COLLECTION, DATABASE
-from change_history.stored.reading import distinct, history_collection
+from change_history.stored.reading import distinct, history_collection, recorded_names
 
 if TYPE_CHECKING:
     import threading
@@ -226,8 +226,7 @@ class History(Reverting):
 
     def namespaces(self) -> list[str]:
         """The namespaces that have history, sorted; the server skips from one to the next in an index."""
-        found = distinct(self._collection, "namespace")
-        return sorted(name for name in found if name is not None)  # a gap has no namespace, which is null in the index
+        return recorded_names(self._collection)
 
     def actors(self) -> list[Any]:
         """The actors of recorded events."""

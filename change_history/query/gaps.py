@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bson import Timestamp
 
 from change_history import globs
+from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct import point_in_time
 from change_history.stored import operations
 from change_history.stored.event import to_event
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from change_history.stored.event import Event
 
 OPERATION = operations.GAP
-
-_LAST_INCREMENT = 2**32 - 1
 
 
 class View(NamedTuple):
@@ -180,12 +179,8 @@ def concerns_namespace(gap: View, namespace: str) -> bool:
 
 
 def _earliest(moment: Instant) -> Timestamp:
-    return moment if isinstance(moment, Timestamp) else Timestamp(_second(moment), 0)
+    return moment if isinstance(moment, Timestamp) else ClusterTime.start_of(int(moment.timestamp() // 1)).timestamp
 
 
 def _latest(moment: Instant) -> Timestamp:
-    return moment if isinstance(moment, Timestamp) else Timestamp(_second(moment), _LAST_INCREMENT)
-
-
-def _second(moment: Any) -> int:
-    return min(max(int(moment.timestamp() // 1), 0), _LAST_INCREMENT)
+    return moment if isinstance(moment, Timestamp) else ClusterTime.end_of(int(moment.timestamp() // 1)).timestamp

@@ -30,7 +30,8 @@ MOST_DOCUMENTS = 500
 MOST_BYTES = 4 * 1024 * 1024
 """Limits of one batch sent to the server: documents, and bytes of them. A single document may be larger."""
 
-_NOT_ABOUT_THE_FILTER = frozenset({13, 18, 8000})  # not authorized, authentication failed, Atlas' own for both
+_NOT_ABOUT_THE_FILTER = frozenset({server_codes.UNAUTHORIZED, 18, 8000})
+"""18 is a failed authentication, 8000 Atlas' own code for both."""
 
 
 class FilterError(HistoryError, ValueError):

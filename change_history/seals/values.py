@@ -22,8 +22,9 @@ from change_history.reconstruct.entries import timelines
 from change_history.reconstruct.lineage import incarnations_of, lineage_of
 from change_history.seals.finding import Finding
 from change_history.stored.changes import UNKNOWN
-from change_history.stored.names import CHECKPOINTS, HISTORY
+from change_history.stored.names import CHECKPOINTS
 from change_history.stored.order import END, identity
+from change_history.stored.reading import recorded_collections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ class Values:
 
     def namespaces(self) -> list[str]:
         """Every namespace with recorded events, sorted."""
-        return sorted(name for name in self._database[HISTORY].distinct("namespace") if name and "." in name)
+        return recorded_collections(self._database)
 
     def compare(self, namespace: str, ids: Sequence[raw.Value] | None = None) -> None:
         """Compare the entries of a namespace's documents, or of some of them."""

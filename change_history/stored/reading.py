@@ -61,6 +61,16 @@ def distinct(
     ]
 
 
+def recorded_names(collection: Collection[RawBSONDocument]) -> list[str]:
+    """The namespaces that history has entries of, sorted: `db.coll`, and `db` for events of a whole database."""
+    return sorted(name for name in distinct(collection, "namespace") if name is not None)  # a gap has none
+
+
+def recorded_collections(database: Database[Any]) -> list[str]:
+    """The collections that history has entries of, `db.coll`, sorted."""
+    return [name for name in recorded_names(history_collection(database)) if "." in name]
+
+
 def require_namespace(namespace: str | None) -> None:
     """Check that a namespace is well-formed; None, which means all namespaces, is accepted.
 

@@ -15,7 +15,6 @@ from change_history.bson import raw
 from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import ABSENT, to_raw
 from change_history.query.transactions import name_of
-from change_history.reconstruct.point_in_time import NoSuchVersionError
 from change_history.revert.errors import NoSuchFieldError, NothingRecordedError
 from change_history.revert.merge import InsideArrayError
 from change_history.stored.names import HISTORY, REJECTED
@@ -133,39 +132,6 @@ def test_a_string_is_the_name_of_one_field(
 
     assert history.revert(namespace, 1, to=1, fields="ab").complete
     assert database.a.find_one() == {"_id": 1, "a": 2, "b": 2, "ab": 1}
-
-
-def test_what_is_told_can_be_put_into_a_set_whatever_the_values_are(
-    database: Database[Any], recording: Recording, history: History, namespace: str
-) -> None:
-    """With a document or an array among them, a set of events or changes was a `TypeError`: of some, not of all."""
-    key = {"a": [1]}
-    with database.client.start_session() as session, session.start_transaction():
-        database.a.insert_one({"_id": key, "d": {"x": 1}, "l": [1]}, session=session)
-        database.a.update_one({"_id": key}, {"$set": {"d": 1}}, session=session)
-    recording.catch_up()
-    events = [*history.log(namespace), *history.log(namespace)]
-
-    assert len(set(events)) == 2
-    assert len({change for event in events for change in event.changes}) == 4
-    assert len({event.transaction for event in events}) == 1
-    assert len({history.state(namespace, key, at) for at in (1, 2, 1)}) == 2
-    assert len({history.revert(namespace, key, to=1, dry_run=True) for _ in range(2)}) == 1
-
-
-@pytest.mark.parametrize("number", [2**63, -(2**70)])
-def test_a_number_that_no_version_can_have_is_told_as_such(
-    database: Database[Any], recording: Recording, history: History, namespace: str, number: int
-) -> None:
-    """The driver's `OverflowError` says nothing of versions."""
-    database.a.insert_one({"_id": 1})
-    recording.catch_up()
-
-    for ask in (history.as_of, history.blame, history.diff):
-        with pytest.raises(NoSuchVersionError, match="there is 1 version of it"):
-            ask(namespace, 1, number)
-    with pytest.raises(NoSuchVersionError, match="there is 1 version of it"):
-        history.revert(namespace, 1, to=number)
 
 
 def test_a_document_comes_back_after_it_was_deleted_and_after_its_collection_was_dropped(

@@ -18,7 +18,7 @@ from change_history.bson.values import to_python
 from change_history.reconstruct import trust
 from change_history.stored.amendments import AmendmentKind, note
 from change_history.stored.names import CHECKPOINTS, HISTORY
-from change_history.stored.reading import RAW
+from change_history.stored.reading import history_collection, recorded_collections
 from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan, enqueue
 from watcher.gaps.gap import NOT_WATCHED, narrower
 from watcher.stream.damage import refusal
@@ -43,7 +43,7 @@ class PlanStore:
     def __init__(self, history: Database[Any], fence: Fence) -> None:
         self._database = history
         self._history = history.get_collection(HISTORY, write_concern=_MAJORITY)
-        self._gaps = history.get_collection(HISTORY, codec_options=RAW)
+        self._gaps = history_collection(history)
         self._checkpoints = history.get_collection(CHECKPOINTS, write_concern=_MAJORITY, codec_options=_RAW)
         self._stream = fence.stream
         self._fence = fence
@@ -99,7 +99,7 @@ class PlanStore:
             **({} if plan.closes_gaps else {"description.cause": NOT_WATCHED, "description.to": plan.at}),
         }
         said = {"description.level": True, "description.level_at": plan.reconciled_at}
-        known = self._known() if plan.closes_gaps else []
+        known = recorded_collections(self._database) if plan.closes_gaps else []
 
         def close(session: ClientSession | None) -> None:
             closed, narrowed = [], []
@@ -117,10 +117,6 @@ class PlanStore:
             self._history.update_many({**mine, "_id": {"$in": closed}}, {"$set": said}, session=session)
 
         self._fence.run(close)
-
-    def _known(self) -> list[str]:
-        """The collections in history, sorted."""
-        return sorted(name for name in self._history.distinct("namespace") if name and "." in name)
 
     def _update(self, update: dict[str, Any]) -> None:
         term = self._fence.term

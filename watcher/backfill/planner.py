@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pymongo.errors import OperationFailure
 
-from change_history.stored.names import HISTORY
+from change_history.stored.reading import recorded_collections
 from watcher.backfill.queue import BASELINE, RECONCILE, BackfillPlan
 from watcher.errors import Verdict, classify, name_of
 from watcher.targets.namespaces import COLLECTION
@@ -29,7 +29,7 @@ class Planner:
 
     def __init__(self, client: MongoClient[Any], history: Database[Any], scope: Scope) -> None:
         self._client = client
-        self._history = history.get_collection(HISTORY)
+        self._history = history
         self._scope = scope
 
     def baseline(self, start: Position) -> BackfillPlan:
@@ -77,7 +77,7 @@ class Planner:
         return bool(collection) and self._scope.covers(database, collection)
 
     def _known_namespaces(self) -> set[str]:
-        return {name for name in self._history.distinct("namespace") if name and self._covers(name)}
+        return set(filter(self._covers, recorded_collections(self._history)))
 
     def _live_namespaces(self) -> tuple[str, ...]:
         try:

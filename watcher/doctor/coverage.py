@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from change_history import globs
-from change_history.stored.names import HISTORY
+from change_history.stored.reading import history_collection, recorded_names
 from config.ages import rule_for
 from watcher.doctor.finding import listed, many, ok, problem, warning
 from watcher.targets.namespaces import meant_for_redaction, problem_of
@@ -94,7 +94,7 @@ def rules(subject: Subject) -> Iterator[Finding]:
     watched = [namespace for namespace, is_watched in _namespaces(subject) if is_watched]
     yield from judge_redaction(subject.settings.redact, watched)
     if subject.settings.retention:
-        recorded = [name for name in subject.history[HISTORY].distinct("namespace") if name]
+        recorded = recorded_names(history_collection(subject.history))
         yield from judge_retention(subject.settings.retention, sorted({*watched, *recorded}))
 
 

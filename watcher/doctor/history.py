@@ -13,7 +13,7 @@ from change_history.reconstruct.entries import NEVER_WHOLE, reconstruct_many
 from change_history.reconstruct.lineage import lineage_of
 from change_history.stored.names import ERASURES, HISTORY, NAMESPACE_TIMELINE, REJECTED
 from change_history.stored.order import END
-from change_history.stored.reading import RAW
+from change_history.stored.reading import RAW, history_collection, recorded_names
 from models import indexes as indexes_
 from models.changes_view import NAME as VIEW
 from models.changes_view import PIPELINE
@@ -134,7 +134,7 @@ def expiring(subject: Subject) -> Iterator[Finding]:
 def beginnings(subject: Subject) -> Iterator[Finding]:
     """Whether the documents of the oldest entries can be reconstructed; not if older entries were deleted by hand."""
     lost: dict[str, tuple[int, int]] = {}
-    for namespace in sorted(filter(None, subject.history[HISTORY].distinct("namespace")))[:_MOST_NAMESPACES]:
+    for namespace in recorded_names(history_collection(subject.history))[:_MOST_NAMESPACES]:
         if "." in namespace and first_pending(subject.history, namespace) is None:
             unknown, looked_at = _without_beginning(subject.history, namespace)
             if unknown:

@@ -39,7 +39,7 @@ from change_history.stored.names import (
     SNAPSHOTS,
 )
 from change_history.stored.order import identity
-from change_history.stored.reading import RAW
+from change_history.stored.reading import RAW, recorded_names
 from change_history.stored.rejected import chunks_of, concern
 from watcher.erasure.intervals import NamespaceInterval, intervals_of
 from watcher.erasure.remains import kept_whole, may_be_of, put_instead, telling_nothing, update_of, without_event
@@ -186,7 +186,7 @@ class ErasureWork:
 
     def _values(self, finder: Finder) -> None:
         """Remove values wherever they occur."""
-        namespaces = [None, *(name for name in self._history.distinct("namespace") if name)]
+        namespaces = [None, *recorded_names(self._history)]
         for namespace in namespaces:
             query = {"namespace": namespace} if namespace is not None else {"namespace": {"$exists": False}}
             with self._undisturbed(namespace or "") as renew, self._history.find(query) as cursor:

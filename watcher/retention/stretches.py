@@ -16,6 +16,7 @@ from change_history.bson.cluster_time import ClusterTime
 from change_history.reconstruct.lineage import incarnations_of, lineage_of
 from change_history.stored.names import CHECKPOINTS, HISTORY, HORIZONS
 from change_history.stored.order import after
+from change_history.stored.reading import recorded_collections
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -84,7 +85,7 @@ def namespaces(database: Database[Any]) -> list[str]:
     history = database[HISTORY]
     renames = history.find({"operation": "rename", "description": {"$exists": True}}, {"description.to": 1})
     targets = {f"{to.get('db')}.{to.get('coll')}" for each in renames if (to := each["description"].get("to"))}
-    return sorted({name for name in history.distinct("namespace") if name and "." in name} | targets)
+    return sorted({*recorded_collections(database), *targets})
 
 
 def first_pending(database: Database[Any], namespace: str) -> ClusterTime | None:

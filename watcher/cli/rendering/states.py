@@ -11,10 +11,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
-from bson import Timestamp
 
 from change_history import Selection
 from change_history.bson import extended_json, raw
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.paths import dotted
 from change_history.bson.redacted import MAGIC, redacted
 from change_history.bson.values import ABSENT
@@ -34,6 +34,8 @@ from watcher.words.value_text import printable, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import tzinfo
+
+    from bson import Timestamp
 
     from change_history import State
     from change_history.bson.paths import Path
@@ -101,7 +103,6 @@ def _withheld(container: bytes, above: Path) -> Iterator[str]:
 
 _MOST_WITHHELD = 10
 _MOST_GAPS = 3
-_LAST_INCREMENT = 2**32 - 1
 _RENAME = "rename"
 
 
@@ -251,7 +252,7 @@ def _target(rename: Event) -> str:
 
 def just_before(point: Timestamp) -> Timestamp:
     """The cluster time right before another."""
-    return Timestamp(point.time, point.inc - 1) if point.inc else Timestamp(point.time - 1, _LAST_INCREMENT)
+    return ClusterTime.of(point).just_before.timestamp
 
 
 WIDTH = 100

@@ -12,8 +12,6 @@ from watcher.cli.parsing.options import is_given
 from watcher.cli.session import CommandError
 
 if TYPE_CHECKING:
-    from pymongo.database import Database
-
     from watcher.backfill.requests import Request, Requests
     from watcher.cli.session import Context
 
@@ -40,6 +38,7 @@ def baseline(context: Context, *, namespace: str, document_id: Any, no_wait: boo
     when it starts. Interrupting this command leaves the daemon at it.
     """
     from change_history.bson.values import to_raw
+    from change_history.reader import Reader
     from watcher.backfill.requests import Requests
 
     settings = context.settings()
@@ -58,21 +57,10 @@ def baseline(context: Context, *, namespace: str, document_id: Any, no_wait: boo
         else:
             click.echo(
                 f"Done: history tells {namespace} from now on."
-                if _has_history(client[settings.history_database], namespace)
+                if Reader(client, settings.history_database).is_recorded(namespace)
                 else f"Done, but nothing was found: there is no document of {namespace}, and no history. "
                 "Is the name right?"
             )
-
-
-def _has_history(database: Database[Any], namespace: str) -> bool:
-    """Whether anything is recorded of a collection, also under a name that it had before."""
-    from change_history.reconstruct.lineage import last_boundary
-    from change_history.stored.names import HISTORY
-    from change_history.stored.order import END
-
-    if database[HISTORY].find_one({"namespace": namespace}, {"_id": 1}) is not None:
-        return True
-    return last_boundary(database, namespace, END) is not None
 
 
 def _waited(requests: Requests, request: Request) -> bool:

@@ -16,6 +16,7 @@ from change_history.bson import extended_json
 from change_history.bson.values import to_python, to_raw
 from change_history.reconstruct.filters import FilterError
 from change_history.stored.names import HISTORY
+from change_history.stored.reading import history_collection, recorded_names
 from watcher.cli import exit_codes, session
 from watcher.cli.rendering import not_found, terminal
 from watcher.cli.session import CommandError, history_uri, open_client, say
@@ -164,7 +165,7 @@ def _nothing(database: Database[Any], wish: EraseOptions) -> str:
     said = "nothing is recorded that holds it, or nothing is left of it."
     if not wish.namespace:
         return said
-    namespaces = sorted(name for name in database[HISTORY].distinct("namespace") if name)
+    namespaces = recorded_names(history_collection(database))
     if namespaces and wish.namespace not in namespaces:
         return f"nothing is recorded of {printable(wish.namespace)}.\n{not_found.others(wish.namespace, namespaces)}"
     if wish.documents and not _is_there(database, wish.namespace, [to_raw(each) for each in wish.documents]):

@@ -12,6 +12,7 @@ from bson import Timestamp
 from bson.errors import BSONError
 
 from change_history.bson import extended_json
+from change_history.bson.cluster_time import ClusterTime
 from change_history.bson.values import document_to_python
 from config import log as logs
 from config.settings import Baseline
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from watcher.leadership.lease import Holder
     from watcher.stream.batch import Position
 
-_LAST_SECOND = 2**32 - 1
 _WIDTH = 12
 
 
@@ -140,18 +140,15 @@ def _move(relocation: Relocation, wish: MoveOptions) -> Move:
     return Move(stored, target)
 
 
-def _first_of(second: int) -> Timestamp:
-    """The first cluster time of a second since 1970; beyond what a cluster time can be, the nearest one."""
-    return Timestamp(min(max(second, 0), _LAST_SECOND), 0)
-
-
 def _target(relocation: Relocation, wish: MoveOptions) -> Position:
     if wish.to_now:
         return relocation.now()
     if wish.point is not None:
         point = wish.point
         try:
-            return relocation.at(point if isinstance(point, Timestamp) else _first_of(int(point.timestamp())))
+            if not isinstance(point, Timestamp):
+                point = ClusterTime.start_of(int(point.timestamp())).timestamp
+            return relocation.at(point)
         except ValueError as error:
             raise click.UsageError(f"--at: {error}") from error
     try:
