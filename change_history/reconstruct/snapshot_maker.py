@@ -26,7 +26,7 @@ from change_history.reconstruct.reads import is_id
 from change_history.reconstruct.trust import Unknown, recorded_until, trusted_since
 from change_history.stored.names import DOCUMENT_TIMELINE, HISTORY, SNAPSHOTS
 from change_history.stored.order import END, before, identity, position_of
-from change_history.stored.reading import RAW
+from change_history.stored.reading import RAW, history_collection, recorded_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -248,8 +248,7 @@ class Snapshots:
 
     def namespaces(self) -> list[str]:
         """Every namespace that has history or snapshots, sorted."""
-        found = {*self._database[HISTORY].distinct("namespace"), *self._database[SNAPSHOTS].distinct("namespace")}
-        return sorted(name for name in found if name)
+        return sorted({*recorded_names(history_collection(self._database)), *recorded_names(self._snapshots)})
 
     def long_lived(self, namespace: str, document_id: raw.Value | None = None) -> Iterator[Document]:
         """The documents of a namespace with enough entries for a snapshot; with an id, only that one."""

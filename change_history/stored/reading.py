@@ -62,7 +62,7 @@ def distinct(
 
 
 def recorded_names(collection: Collection[RawBSONDocument]) -> list[str]:
-    """The namespaces that history has entries of, sorted: `db.coll`, and `db` for events of a whole database."""
+    """The namespaces of history's entries, or of snapshots, sorted: `db.coll`, and `db` for events of a database."""
     return sorted(name for name in distinct(collection, "namespace") if name is not None)  # a gap has none
 
 
